@@ -1,0 +1,38 @@
+"""Time, passed in. Play uses MonotonicClock; tests turn ManualClock by hand."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    def now_ns(self) -> int: ...
+
+    def sleep_s(self, duration_s: float) -> None: ...
+
+
+class MonotonicClock:
+    """The machine's monotonic clock."""
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def sleep_s(self, duration_s: float) -> None:
+        if duration_s > 0:
+            time.sleep(duration_s)
+
+
+class ManualClock:
+    """A clock that moves only when told to; sleeping moves it."""
+
+    def __init__(self, start_ns: int = 0) -> None:
+        self._now_ns = start_ns
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def advance_s(self, duration_s: float) -> None:
+        self._now_ns += round(duration_s * 1e9)
+
+    sleep_s = advance_s

@@ -1,0 +1,134 @@
+"""The values that cross package borders: Action, ActionSpec, Frame, Pose, Step, World.
+
+Owns: their meaning and validation. Does not own: how an action becomes numbers (`actions.encoding`).
+All are frozen and may be handed between threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from worldsim.core.errors import ConfigError, nearest
+
+Frame: TypeAlias = npt.NDArray[np.uint8]
+"""One picture: uint8, H x W x 3, RGB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """What the player does during one model tick: named buttons held, and axes in [-1, 1].
+
+    An axis that is not named is at 0. Hashable, so that "is it still the same action?" is `==`.
+    """
+
+    buttons: frozenset[str] = frozenset()
+    axes: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in self.axes:
+            assert -1.0 <= value <= 1.0, f"axis {name} is {value}, outside [-1, 1]"
+        canonical = tuple(sorted((name, float(value)) for name, value in self.axes if value != 0.0))
+        assert len({name for name, _ in canonical}) == len(canonical), f"axis named twice: {self.axes}"
+        object.__setattr__(self, "axes", canonical)
+
+    @classmethod
+    def of(cls, *buttons: str, **axes: float) -> Action:
+        """`Action.of("forward", turn=0.5)`."""
+        return cls(buttons=frozenset(buttons), axes=tuple(axes.items()))
+
+    def axis(self, name: str) -> float:
+        return dict(self.axes).get(name, 0.0)
+
+    def to_json(self) -> dict[str, object]:
+        return {"buttons": sorted(self.buttons), "axes": dict(self.axes)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> Action:
+        buttons, axes = data.get("buttons", []), data.get("axes", {})
+        assert isinstance(buttons, list) and isinstance(axes, Mapping)
+        return cls(buttons=frozenset(buttons), axes=tuple((str(k), float(v)) for k, v in axes.items()))
+
+
+NO_ACTION = Action()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSpec:
+    """Which buttons and axes a world knows, in the order in which they are encoded.
+
+    `axis_units` says what an axis at 1 does in one model tick, for help texts and scripts (for example 10 deg).
+    """
+
+    buttons: tuple[str, ...]
+    axes: tuple[str, ...] = ()
+    axis_units: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        names = (*self.buttons, *self.axes)
+        if len(set(names)) != len(names):
+            raise ConfigError(f"the action spec names an input twice: {names}", hint="every name once")
+
+    @property
+    def size(self) -> int:
+        """Length of the encoded action."""
+        return len(self.buttons) + len(self.axes)
+
+    def check(self, action: Action) -> None:
+        """Raises ConfigError when `action` names an input this world does not have."""
+        for name in (*action.buttons, *(n for n, _ in action.axes)):
+            if name not in self.buttons and name not in self.axes:
+                raise ConfigError(
+                    f"unknown input {name!r} in an action", hint=nearest(name, (*self.buttons, *self.axes))
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """Where the camera truly is. World units; angle in radians, counter-clockwise from +x."""
+
+    x: float
+    y: float
+    angle_rad: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One frame of play or data.
+
+    `action` is the one that led *to* `frame`; the first frame after a reset has NO_ACTION.
+    Times are from the session's clock; 0 where there is none (data made ahead of time).
+    """
+
+    index: int
+    action: Action
+    frame: Frame = field(repr=False)
+    t_input_ns: int = 0
+    t_ready_ns: int = 0
+    pose: Pose | None = None
+
+
+class World(Protocol):
+    """What can be played: a true engine, or the learned simulator. Not thread-safe; one owner."""
+
+    @property
+    def action_spec(self) -> ActionSpec: ...
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        ...
+
+    def reset(self, seed: int) -> Step:
+        """Start afresh; the same seed gives the same world, start and first frame."""
+        ...
+
+    def step(self, action: Action) -> Step:
+        """Advance one model tick under `action`."""
+        ...
+
+    def close(self) -> None: ...
