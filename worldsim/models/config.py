@@ -1,0 +1,79 @@
+"""Sizes of the autoencoder and the world model. Torch-free, so that the command line reads it quickly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from worldsim.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Frame <-> latent. The latent grid is the frame divided by `2 ** len(widths)`."""
+
+    latent_channels: int = 16
+    """C: channels of one latent cell."""
+    widths: tuple[int, ...] = (32, 48, 64)
+    """Channels of the convolutions at each halving of the picture, full size first."""
+    num_blocks: int = 1
+    """Residual blocks at each size, in the encoder and in the decoder."""
+    latent_noise: float = 0.05
+    """Standard deviation of the noise added to the unit-variance latent in training, in place of a KL term."""
+
+    def __post_init__(self) -> None:
+        if min(self.latent_channels, *self.widths, self.num_blocks) < 1 or not self.widths:
+            raise ConfigError("autoencoder sizes must be positive", hint="see AutoencoderConfig")
+
+    @property
+    def downscale(self) -> int:
+        """How many pixels one latent cell is wide."""
+        return int(2 ** len(self.widths))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldModelConfig:
+    """Action-conditioned latent video model.
+
+    `form` is one of the two of the design: `trunk` (history trunk read by a small denoiser, every frame trains in
+    exactly the play-time regime) or `single` (one network; a clean stream writes the state, a noisy stream reads it).
+    """
+
+    form: Literal["trunk", "single"] = "trunk"
+    patch: int = 2
+    """Latent cells per token along each side, in the scanned layers."""
+    width: int = 192
+    """D of the scanned layers."""
+    num_layers: int = 4
+    blocks: tuple[tuple[int, int], ...] = ((1, 1), (0, 0))
+    """Scan block (rows, columns) in tokens per layer, repeated in turn; (0, 0) is the whole frame."""
+    num_heads: int = 4
+    """K: heads of the scan and of the attention; `width` is divided among them."""
+    state_dim: int = 32
+    """S: size of the scan's state per channel."""
+    window_frames: int = 4
+    """Frames that local attention sees, its own among them."""
+    mixer: Literal["mamba2", "none"] = "mamba2"
+    """`none` leaves the scan out: the control for memory."""
+    mlp_ratio: float = 3.0
+    """Hidden width of the MLP over `width`."""
+    denoiser_width: int = 128
+    """Channels of the denoiser (`trunk` only)."""
+    denoiser_blocks: int = 4
+    """Blocks (convolution + attention) of the denoiser (`trunk` only)."""
+    num_past: int = 2
+    """Clean past latents the denoiser sees (`trunk` only)."""
+    pose_head: bool = True
+    """Whether a training-only head reads the true pose off the trunk: an extra loss that teaches path integration."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads:
+            raise ConfigError(f"width {self.width} is not a multiple of num_heads {self.num_heads}", hint="make it one")
+        if (self.width // self.num_heads) % 6:
+            raise ConfigError(
+                f"head size {self.width // self.num_heads} is not a multiple of 6", hint="RoPE turns three axes in pairs"
+            )
+        if min(self.patch, self.num_layers, self.state_dim, self.window_frames, self.num_past) < 1:
+            raise ConfigError("model sizes must be positive", hint="see WorldModelConfig")
+        if not self.blocks:
+            raise ConfigError("blocks is empty", hint="for example [[1, 1], [0, 0]]")
