@@ -48,6 +48,12 @@ class PresetError(WorldsimError):
     exit_code = 5
 
 
+class PresetShapeError(PresetError):
+    """A tensor or a start of a preset has another shape than its config asks for."""
+
+    exit_code = 14
+
+
 class DisplayError(WorldsimError):
     """No screen to open a window on."""
 

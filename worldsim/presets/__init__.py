@@ -1,0 +1,1 @@
+"""Floor 3: the preset, a folder that holds what was learned. `config` is torch-free, `store` reads and writes the folder."""

@@ -1,0 +1,127 @@
+"""What a preset is: its world, the sizes of its networks, how it is played. Torch-free.
+
+Owns: PresetConfig, its two spellings (`preset.toml`, which a person edits; `config.json`, which is stored beside the
+weights) and the schema version. Does not own: weights and folders (`presets.store`), the training recipe: the
+`[training]` table of preset.toml is handed on untouched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from worldsim.core.config import from_mapping, read_toml, to_mapping
+from worldsim.core.errors import ConfigError, PresetError
+from worldsim.core.types import ActionSpec
+from worldsim.models.config import AutoencoderConfig, WorldModelConfig
+from worldsim.worlds.doom.config import DoomConfig
+
+SCHEMA_VERSION = 1
+"""Version of the folder's layout and of the meaning of its keys. A change of either adds one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayConfig:
+    """How the preset is played."""
+
+    ticks_per_s: float = 17.5
+    """Model ticks per second of play."""
+    num_steps: int = 1
+    """Denoising steps per frame."""
+    context_frames: int = 16
+    """Frames of the start that become memory before the first generated frame."""
+    context_noise: float = 0.0
+    """Level of the noise with which a generated frame is committed: the model was trained to be told it, 0 is none."""
+
+    def __post_init__(self) -> None:
+        if self.ticks_per_s <= 0:
+            raise ConfigError(f"ticks_per_s is {self.ticks_per_s}", hint="a positive number")
+        if self.num_steps < 1 or self.context_frames < 1:
+            raise ConfigError("num_steps and context_frames must be at least 1", hint="see PlayConfig")
+        if not 0.0 <= self.context_noise < 1.0:
+            raise ConfigError(f"context_noise is {self.context_noise}", hint="from 0 up to, but not, 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetConfig:
+    """Everything about a preset but its weights."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    """Short name, lower case: what `worldsim play` is given."""
+    title: str
+    """One line for people."""
+    world: DoomConfig = field(default_factory=DoomConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    play: PlayConfig = field(default_factory=PlayConfig)
+
+    def __post_init__(self) -> None:
+        height_px, width_px, _ = self.frame_shape
+        cell_px = self.autoencoder.downscale * self.model.patch
+        if height_px % cell_px or width_px % cell_px:
+            raise ConfigError(
+                f"a frame of {width_px}x{height_px} does not divide into tokens of {cell_px} pixels",
+                hint="autoencoder downscale times model.patch must divide both sides",
+            )
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        return self.world.action_spec
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        return self.world.frame_shape
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        height_px, width_px, _ = self.frame_shape
+        cell_px = self.autoencoder.downscale
+        return self.autoencoder.latent_channels, height_px // cell_px, width_px // cell_px
+
+
+def read_preset_toml(path: Path) -> tuple[PresetConfig, dict[str, Any]]:
+    """The preset a person wrote, and its `[training]` table as it stands (empty when there is none).
+
+    Raises: ConfigError for what is not TOML, an unknown key, a missing key, a value that does not fit.
+    """
+    data = read_toml(path)
+    training = data.pop("training", {})
+    if not isinstance(training, dict):
+        raise ConfigError(f"{path}: training is {training!r}", hint="expected a table, [training]")
+    return preset_from_mapping(data, where=str(path)), training
+
+
+def preset_from_mapping(data: Mapping[str, Any], *, where: str) -> PresetConfig:
+    """Raises: PresetError for a newer schema, ConfigError (that begins with `where`) for anything else that is wrong."""
+    version = data.get("schema_version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise PresetError(
+            f"{where} has schema version {version}; this worldsim reads versions up to {SCHEMA_VERSION}",
+            hint="update worldsim: pip install --upgrade worldsim",
+        )
+    try:
+        return from_mapping(PresetConfig, data)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}", hint=error.hint) from None
+
+
+def read_config_json(path: Path) -> tuple[PresetConfig, dict[str, Any]]:
+    """The stored config, and the plain mapping it was read from (what was hashed when it was written)."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}", hint="fetch or save the preset again") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds a {type(data).__name__}", hint="expected an object")
+    return preset_from_mapping(data, where=str(path)), data
+
+
+def config_json(config: PresetConfig) -> str:
+    """The text of config.json: every value, defaults included."""
+    return json.dumps(to_mapping(config), indent=2, ensure_ascii=False) + "\n"
