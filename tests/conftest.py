@@ -1,0 +1,73 @@
+"""What tests of several packages share: a preset small enough to be built on the spot. It is untrained: it runs, no more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# No test may reach the network by accident; the tests marked `hub` point the client at loopback themselves.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from worldsim.models.config import AutoencoderConfig, WorldModelConfig
+from worldsim.presets.config import PlayConfig, PresetConfig
+from worldsim.worlds.doom.config import DoomConfig
+
+TINY_CONFIG = PresetConfig(
+    name="tiny",
+    title="An untrained preset for tests",
+    world=DoomConfig(maps=(1,)),
+    autoencoder=AutoencoderConfig(latent_channels=4, widths=(4, 4, 8)),
+    model=WorldModelConfig(
+        width=24, num_layers=2, num_heads=2, state_dim=4, window_frames=2, denoiser_width=16, denoiser_blocks=1
+    ),
+    play=PlayConfig(context_frames=4),
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> PresetConfig:
+    return TINY_CONFIG
+
+
+@pytest.fixture(scope="session")
+def tiny_preset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A playable preset folder with two starts. Shared: read it, never write to it."""
+    folder = tmp_path_factory.mktemp("presets") / "tiny"
+    write_tiny_preset(folder, TINY_CONFIG)
+    return folder
+
+
+@pytest.fixture
+def tiny_preset_copy(tiny_preset_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny preset that a test may damage."""
+    return Path(shutil.copytree(tiny_preset_folder, tmp_path / "tiny"))
+
+
+def write_tiny_preset(folder: Path, config: PresetConfig) -> None:
+    import torch
+
+    from worldsim.models.autoencoder import Autoencoder
+    from worldsim.models.world_model import build_world_model
+    from worldsim.presets.store import Start, save_preset
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        autoencoder = Autoencoder(config.autoencoder)
+        model = build_world_model(config.model, latent_shape=config.latent_shape, action_size=config.action_spec.size)
+        with torch.no_grad():  # layers that begin at zero would hide the action and the memory from the tests
+            for parameter in (*autoencoder.parameters(), *model.parameters()):
+                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    rng = np.random.default_rng(0)
+    num_frames, num_inputs = config.play.context_frames + 2, config.action_spec.size
+    starts = [
+        Start(
+            frames=rng.integers(0, 256, (num_frames, *config.frame_shape), dtype=np.uint8),
+            actions=rng.integers(0, 2, (num_frames, num_inputs)).astype(np.float32),
+        )
+        for _ in range(2)
+    ]
+    save_preset(folder, config, autoencoder, model, starts, {"trained_on": "nothing"}, card="# tiny\n\nUntrained.\n")

@@ -1,0 +1,47 @@
+"""What commands have in common before they work: parsing, and the choice of a device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TypeVar
+
+import tyro
+
+from worldsim.core.errors import DeviceError, UsageError, nearest
+
+T = TypeVar("T")
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def parse_arguments(cls: type[T], argv: Sequence[str], *, command: str, help: str) -> T:
+    """`cls` (a frozen dataclass, its docstrings the help) from the command line.
+
+    Raises: SystemExit after printing: 0 for --help, 2 for arguments that do not fit.
+    """
+    return tyro.cli(cls, args=list(argv), prog=f"worldsim {command}", description=help)
+
+
+def at_least(value: int, least: int, option: str) -> None:
+    """Raises UsageError when an option's number is too small."""
+    if value < least:
+        raise UsageError(f"{option} is {value}", hint=f"at least {least}")
+
+
+def choose_device(name: str) -> str:
+    """`auto` becomes what the machine has, and says so on stderr. Raises DeviceError for what it has not."""
+    if name.split(":")[0] not in DEVICES:
+        raise DeviceError(f"no device {name!r}", hint=nearest(name, DEVICES))
+    import torch
+
+    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        chosen = "cuda" if has["cuda"] else "cpu"
+        reason = "a CUDA device is there" if has["cuda"] else "no CUDA device"
+        print(f"device {chosen}: {reason}", file=sys.stderr)
+        return chosen
+    if not has[name.split(":")[0]]:
+        hint = "--device cpu; worldsim doctor says what there is"
+        raise DeviceError(f"this machine, or this build of torch, has no {name}", hint=hint)
+    return name

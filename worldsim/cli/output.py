@@ -1,0 +1,148 @@
+"""What commands say to machines (JSON files, progress lines) and how long work looks on a terminal.
+
+Owns: the `--json` and `--progress` formats and the progress bar. Threads: a Progress has one of its own, which repeats
+the latest line while the work is silent; `update` may be called from any one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from worldsim.core.errors import StorageError
+
+STDOUT = "-"
+"""As a file name: standard output."""
+HEARTBEAT_S = 0.4
+"""A progress file gets a line at least this often, twice a second being the promise."""
+
+
+def write_json(path: str | Path, data: Mapping[str, Any]) -> None:
+    """Writes `data` to a file, whole or not at all, or to standard output for "-". NaN and infinity become null.
+
+    Raises: StorageError when the file cannot be written.
+    """
+    text = json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if str(path) == STDOUT:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error}", hint="check the path, space and permissions") from None
+
+
+class Progress:
+    """Shows how far a long command is: a bar where stderr is a terminal, JSON lines in `file` where one is given.
+
+    A line: {"label", <unit>, "total", "elapsed_s", "remaining_s", "state": "running" | "done" | "failed", ...} and
+    whatever `update` was told.
+    """
+
+    def __init__(self, total: float, label: str, file: str | Path | None = None, *, unit: str = "frame") -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._done: float = 0
+        self._values: dict[str, Any] = {}
+        self._started_s = time.monotonic()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._file = _open(file)
+        self._thread: threading.Thread | None = None
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+            transient=True,
+        )
+        self._task: TaskID = self._bar.add_task(label, total=total, note="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        if self._file:
+            self._write("running")
+            self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        self._bar.stop()
+        if self._file:
+            self._write("failed" if kind else "done")
+            if self._file is not sys.stdout:
+                self._file.close()
+
+    def update(self, done: float, note: str = "", **values: Any) -> None:
+        """`done` of the total is behind us; `note` goes beside the bar, `values` into the lines from now on."""
+        with self._lock:
+            self._done = done
+            self._values.update(values)
+        self._bar.update(self._task, completed=done, note=note)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_S):
+            self._write("running")
+
+    def _write(self, state: str) -> None:
+        elapsed_s = time.monotonic() - self._started_s
+        with self._lock:
+            done, values = self._done, dict(self._values)
+        line = {
+            "label": self._label,
+            self._unit: done,
+            "total": self._total,
+            "elapsed_s": round(elapsed_s, 3),
+            "remaining_s": round(elapsed_s / done * (self._total - done), 3) if done else None,
+            "state": state,
+            **values,
+        }
+        assert self._file is not None
+        self._file.write(json.dumps(_finite(line), ensure_ascii=False, allow_nan=False) + "\n")
+        self._file.flush()
+
+
+def _open(file: str | Path | None) -> TextIO | None:
+    if file is None:
+        return None
+    if str(file) == STDOUT:
+        return sys.stdout
+    try:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        return Path(file).open("w", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error}", hint="check the path and permissions") from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(item) for item in value]
+    return value
