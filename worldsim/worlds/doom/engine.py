@@ -1,0 +1,118 @@
+"""One ViZDoom process that plays the maps of one WAD. The only module that imports vizdoom, when an engine starts.
+
+Owns: the process and its temporary folder. Does not own: what is in the WAD, seeds, frame sizes.
+Not thread-safe; one owner. `close()` ends the process, which would otherwise outlive this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from worldsim.core.errors import MissingPackageError, WorldError
+from worldsim.core.types import Pose
+
+BINARY_UNITS_PER_TURN = 65536
+"""The engine turns by 16-bit fractions of a full turn."""
+
+BUTTONS = ("forward", "back", "left", "right")
+CONSOLE_SETTINGS = ("+movebob", "0", "+stillbob", "0", "+cl_run", "0", "+am_showmonsters", "0")
+
+
+class DoomEngine:
+    """Loads a WAD and moves one player through its maps."""
+
+    def __init__(self, wad: bytes, *, resolution_px: tuple[int, int], with_depth: bool, tics_per_step: int) -> None:
+        vizdoom = import_vizdoom()
+        self._tics = tics_per_step
+        self._folder = tempfile.TemporaryDirectory(prefix="worldsim-doom-")
+        path = Path(self._folder.name) / "maze.wad"
+        path.write_bytes(wad)
+        self._game = game = vizdoom.DoomGame()
+        game.set_doom_scenario_path(str(path))
+        game.set_doom_config_path(str(path.with_name("engine.ini")))
+        game.set_doom_map("MAP01")
+        game.set_screen_resolution(getattr(vizdoom.ScreenResolution, "RES_{}X{}".format(*resolution_px)))
+        game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+        game.set_depth_buffer_enabled(with_depth)
+        for part in ("hud", "minimal_hud", "weapon", "crosshair", "decals", "particles", "effects_sprites", "messages",
+                     "corpses", "screen_flashes"):  # fmt: skip
+            getattr(game, f"set_render_{part}")(False)
+        button, variable = vizdoom.Button, vizdoom.GameVariable
+        game.set_available_buttons(
+            [button.MOVE_FORWARD, button.MOVE_BACKWARD, button.MOVE_LEFT, button.MOVE_RIGHT,
+             button.TURN_LEFT_RIGHT_DELTA]
+        )  # fmt: skip
+        game.set_available_game_variables([variable.POSITION_X, variable.POSITION_Y, variable.ANGLE])
+        game.set_window_visible(False)
+        game.set_sound_enabled(False)
+        game.set_episode_timeout(0)
+        game.set_mode(vizdoom.Mode.PLAYER)
+        for argument in CONSOLE_SETTINGS:
+            game.add_game_args(argument)
+        try:
+            game.init()
+            _remove_empty_folder(Path("_vizdoom"))  # the engine leaves one in the current folder
+        except Exception as error:  # vizdoom raises its own several classes, none of which name a remedy
+            self._folder.cleanup()
+            raise WorldError(f"the Doom engine did not start: {error}", hint="try: pip install --force-reinstall vizdoom") from error
+
+    def start_map(self, name: str) -> None:
+        """Restarts map `name`: everything as it was made, the player at the map's start."""
+        self._game.set_doom_map(name)
+        self._game.set_seed(0)
+        self._game.new_episode()
+
+    def warp(self, x: int, y: int) -> None:
+        """Puts the player at rest at a point of the floor. Takes effect in the next tic."""
+        self._game.send_game_command(f"warp {x} {y}")
+
+    def advance(self, buttons: frozenset[str], turn_units: int) -> None:
+        """One model tick with buttons held and `turn_units` (of 65536 per turn, counter-clockwise) spread over its tics.
+
+        `turn_units` is a multiple of the tics per step, so that every tic turns by whole units.
+        """
+        per_tic, rest = divmod(turn_units, self._tics)
+        assert rest == 0, f"{turn_units} units do not divide into {self._tics} tics"
+        # The delta is in degrees clockwise and the engine rounds it down to a unit: aim between two units.
+        delta_deg = (0.5 - per_tic) * 360.0 / BINARY_UNITS_PER_TURN
+        pressed: list[float] = [name in buttons for name in BUTTONS]
+        self._game.make_action([*pressed, delta_deg], self._tics)
+
+    def advance_tics(self, num_tics: int) -> None:
+        """Lets time pass with nothing held, without a picture."""
+        self._game.set_action([0.0] * (len(BUTTONS) + 1))
+        self._game.advance_action(num_tics)
+
+    def observe(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None, Pose]:
+        """Picture, depth (None without depth) and pose, as of the last tic. The arrays are only valid until the next one."""
+        state = self._game.get_state()
+        x, y, angle_deg = state.game_variables
+        pose = Pose(x=float(x), y=float(y), angle_rad=math.radians(float(angle_deg)))
+        return state.screen_buffer, state.depth_buffer, pose
+
+    def close(self) -> None:
+        self._game.close()
+        self._folder.cleanup()
+
+
+def _remove_empty_folder(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
+def import_vizdoom() -> Any:
+    """The vizdoom module. Raises MissingPackageError when it is not installed."""
+    try:
+        import vizdoom
+    except ImportError as error:
+        raise MissingPackageError(
+            f"the Doom world needs the package vizdoom ({error})", hint="pip install 'worldsim[doom]'"
+        ) from error
+    return vizdoom

@@ -1,0 +1,183 @@
+"""Plans a maze from a seed: cells, openings, themes, landmarks. Pure Python, no engine; the same seed, the same maze.
+
+Owns: the plan and questions about it (neighbours, paths, where a point lies). Does not own: lines and sectors (`wad`).
+Coordinates are map units, x to the east, y to the north; cell (0, 0) has its centre at half a cell.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.doom.palette import LANDMARK_KINDS
+
+Cell: TypeAlias = tuple[int, int]
+"""(column, row)."""
+Edge: TypeAlias = tuple[Cell, Cell]
+"""Two neighbouring cells, the lower first."""
+
+SIDES = {"east": (1, 0), "north": (0, 1), "west": (-1, 0), "south": (0, -1)}
+DOOR_UNITS = 80
+LANDMARK_INSET_UNITS = 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landmark:
+    """A thing in a cell's corner."""
+
+    cell: Cell
+    kind: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MazeLayout:
+    """One maze. `openings` maps an edge to the width of its passage in map units; no entry is a wall."""
+
+    seed: int
+    columns: int
+    rows: int
+    cell_units: int
+    wall_units: int
+    light: int
+    openings: dict[Edge, int]
+    walls: dict[Cell, int]
+    """Theme number whose wall texture a cell has."""
+    floors: dict[Cell, int]
+    """Theme number whose floor and ceiling a cell has."""
+    accents: dict[tuple[Cell, str], int]
+    """Theme number of a closed wall (cell, side) that differs from its cell."""
+    landmarks: tuple[Landmark, ...]
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple((column, row) for row in range(self.rows) for column in range(self.columns))
+
+    def centre(self, cell: Cell) -> tuple[float, float]:
+        return ((cell[0] + 0.5) * self.cell_units, (cell[1] + 0.5) * self.cell_units)
+
+    def cell_at(self, x: float, y: float) -> Cell:
+        """The cell a point is in; a point in a passage belongs to the nearer cell."""
+        column = min(max(int(x // self.cell_units), 0), self.columns - 1)
+        row = min(max(int(y // self.cell_units), 0), self.rows - 1)
+        return (column, row)
+
+    def opening(self, a: Cell, b: Cell) -> int | None:
+        """Width of the passage between two cells, None where there is a wall."""
+        return self.openings.get(edge(a, b))
+
+    def opening_centre(self, a: Cell, b: Cell) -> tuple[float, float]:
+        (ax, ay), (bx, by) = self.centre(a), self.centre(b)
+        return ((ax + bx) / 2, (ay + by) / 2)
+
+    def neighbours(self, cell: Cell) -> list[Cell]:
+        """Cells one can walk to directly."""
+        around = [(cell[0] + dx, cell[1] + dy) for dx, dy in SIDES.values()]
+        return [other for other in around if edge(cell, other) in self.openings]
+
+    def path(self, start: Cell, goal: Cell) -> list[Cell]:
+        """A shortest walk from `start` to `goal`, both included."""
+        came_from: dict[Cell, Cell] = {start: start}
+        queue = deque([start])
+        while queue:
+            cell = queue.popleft()
+            for other in self.neighbours(cell):
+                if other not in came_from:
+                    came_from[other] = cell
+                    queue.append(other)
+        assert goal in came_from, f"no way from {start} to {goal}: the maze is not connected"
+        walk = [goal]
+        while walk[-1] != start:
+            walk.append(came_from[walk[-1]])
+        return walk[::-1]
+
+
+def edge(a: Cell, b: Cell) -> Edge:
+    return (a, b) if a <= b else (b, a)
+
+
+def plan_maze(config: DoomConfig, seed: int) -> MazeLayout:
+    """The maze of a seed: connected, every cell recognisable from its neighbours."""
+    columns, rows = config.grid
+    cells = [(column, row) for row in range(rows) for column in range(columns)]
+    edges = [edge(c, (c[0] + dx, c[1] + dy)) for c in cells for dx, dy in ((1, 0), (0, 1))]
+    edges = [e for e in edges if e[1] in set(cells)]
+    openings = _plan_openings(config, cells, edges, random.Random(f"openings:{seed}"))
+    rng = random.Random(f"themes:{seed}")
+    walls = _colour(cells, config.num_themes, rng)
+    floors = _colour(cells, config.num_themes, rng, avoid=walls)
+    accents: dict[tuple[Cell, str], int] = {}
+    for cell in cells:
+        for side, (dx, dy) in SIDES.items():
+            if edge(cell, (cell[0] + dx, cell[1] + dy)) not in openings and rng.random() < config.accent_share:
+                accents[cell, side] = rng.choice([t for t in range(config.num_themes) if t != walls[cell]])
+    return MazeLayout(
+        seed=seed,
+        columns=columns,
+        rows=rows,
+        cell_units=config.cell_units,
+        wall_units=config.wall_units,
+        light=config.light,
+        openings=openings,
+        walls=walls,
+        floors=floors,
+        accents=accents,
+        landmarks=_plan_landmarks(config, cells, random.Random(f"landmarks:{seed}")),
+    )
+
+
+def _plan_openings(config: DoomConfig, cells: list[Cell], edges: list[Edge], rng: random.Random) -> dict[Edge, int]:
+    """A random spanning tree (Kruskal) of doors and wide passages, then `openness` of what is left."""
+    group = {cell: cell for cell in cells}
+
+    def root(cell: Cell) -> Cell:
+        while group[cell] != cell:
+            cell = group[cell]
+        return cell
+
+    wide = config.cell_units - config.wall_units
+    shuffled = rng.sample(edges, len(edges))
+    openings: dict[Edge, int] = {}
+    closed: list[Edge] = []
+    for a, b in shuffled:
+        if root(a) == root(b):
+            closed.append((a, b))
+        else:
+            group[root(a)] = root(b)
+            openings[a, b] = wide if rng.random() < config.openness else DOOR_UNITS
+    for pair in closed[: round(config.openness * len(closed))]:
+        openings[pair] = wide if rng.random() < 0.5 else DOOR_UNITS
+    return dict(sorted(openings.items()))
+
+
+def _colour(
+    cells: list[Cell], num_themes: int, rng: random.Random, avoid: dict[Cell, int] | None = None
+) -> dict[Cell, int]:
+    """A theme per cell: unlike its neighbours' and `avoid`, and otherwise the one used least so far."""
+    chosen: dict[Cell, int] = {}
+    for cell in cells:
+        around = {chosen.get((cell[0] + dx, cell[1] + dy)) for dx, dy in SIDES.values()}
+        around |= {avoid[cell]} if avoid else set()
+        uses = list(chosen.values())
+        free = [theme for theme in range(num_themes) if theme not in around]
+        least = min(uses.count(theme) for theme in free)
+        chosen[cell] = rng.choice([theme for theme in free if uses.count(theme) == least])
+    return chosen
+
+
+def _plan_landmarks(config: DoomConfig, cells: list[Cell], rng: random.Random) -> tuple[Landmark, ...]:
+    reach = (config.cell_units - config.wall_units) / 2 - LANDMARK_INSET_UNITS
+    kinds = rng.sample(range(len(LANDMARK_KINDS)), len(LANDMARK_KINDS))
+    landmarks = []
+    for number, (column, row) in enumerate(rng.sample(cells, config.landmarks)):
+        x = (column + 0.5) * config.cell_units + rng.choice((-1, 1)) * reach
+        y = (row + 0.5) * config.cell_units + rng.choice((-1, 1)) * reach
+        landmarks.append(Landmark(cell=(column, row), kind=kinds[number % len(kinds)], x=x, y=y))
+    return tuple(landmarks)
+
+

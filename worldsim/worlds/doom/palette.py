@@ -1,0 +1,53 @@
+"""Which of Freedoom's textures the mazes use, chosen by eye and by low high-frequency energy on contact sheets.
+
+Nothing here is animated: a flickering torch or a blinking panel would teach a model nothing but noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theme:
+    """What one kind of cell looks like: texture names of the Freedoom WAD."""
+
+    name: str
+    wall: str
+    floor: str
+    ceiling: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkKind:
+    """A thing that stands still: its Doom editor number. All are 32 units wide, so that a corner of a cell holds one."""
+
+    name: str
+    thing: int
+
+
+THEMES = (
+    Theme(name="red", wall="REDWALL1", floor="FLAT23", ceiling="CEIL3_5"),
+    Theme(name="green", wall="DOKGRIR", floor="FLAT5", ceiling="CEIL3_5"),
+    Theme(name="blue", wall="COMPBLUE", floor="FLAT19", ceiling="CEIL3_5"),
+    Theme(name="orange", wall="DOGLDIR", floor="GRASS2", ceiling="CEIL3_5"),
+    Theme(name="concrete", wall="AQCONC17", floor="FLOOR1_6", ceiling="CEIL3_5"),
+    Theme(name="wood", wall="A-MYWOOD", floor="FLAT14", ceiling="CEIL3_5"),
+    Theme(name="rock", wall="TANROCK2", floor="AQF067", ceiling="CEIL3_5"),
+    Theme(name="bronze", wall="BRONZE2", floor="FLOOR0_2", ceiling="CEIL3_5"),
+    Theme(name="silver", wall="SILVER1", floor="FLAT14", ceiling="CEIL3_5"),
+    Theme(name="hedge", wall="A-CAMO1", floor="CRATOP2", ceiling="CEIL3_5"),
+)
+
+TRIM_WALL = "METAL1"
+TRIM_FLOOR = "FLAT19"
+TRIM_CEILING = "CEIL3_5"
+
+LANDMARK_KINDS = (
+    LandmarkKind(name="green pillar", thing=30),
+    LandmarkKind(name="red pillar", thing=32),
+    LandmarkKind(name="tech pillar", thing=48),
+    LandmarkKind(name="lamp", thing=2028),
+    LandmarkKind(name="burnt tree", thing=43),
+    LandmarkKind(name="stalagmite", thing=47),
+)
