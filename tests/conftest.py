@@ -1,4 +1,4 @@
-"""What tests of several packages share: a preset small enough to be built on the spot. It is untrained: it runs, no more."""
+"""What tests of several packages share: a preset small enough to be built on the spot. It runs, untrained, no more."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def read_preset_toml(path: Path) -> tuple[PresetConfig, dict[str, Any]]:
 
 
 def preset_from_mapping(data: Mapping[str, Any], *, where: str) -> PresetConfig:
-    """Raises: PresetError for a newer schema, ConfigError (that begins with `where`) for anything else that is wrong."""
+    """Raises: PresetError for a newer schema, ConfigError (it begins with `where`) for anything else that is wrong."""
     version = data.get("schema_version", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise PresetError(

@@ -112,4 +112,6 @@ def _from_hub(repo: str, revision: str | None) -> Path:
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else type(error).__name__
         hint = "go online once to fetch it; for a folder of your own write ./folder"
-        raise PresetNotFoundError(f"{at} is not in the cache and the Hub cannot be reached ({reason})", hint=hint) from None
+        raise PresetNotFoundError(
+            f"{at} is not in the cache and the Hub cannot be reached ({reason})", hint=hint
+        ) from None

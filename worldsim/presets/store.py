@@ -1,7 +1,8 @@
 """Reads and writes the preset folder: config.json, model.safetensors, README.md, start/.
 
 Owns: the folder's layout and the strictness of loading (safetensors only; every tensor's name and shape is compared
-with the config before any is read). Does not own: finding the folder (`presets.resolve`), the networks, the card's words.
+with the config before any is read). Does not own: finding the folder (`presets.resolve`), the networks, the words of
+the card.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def _by(shape: Iterable[int]) -> str:
 
 
 def _config_sha256(mapping: Mapping[str, Any]) -> str:
-    """Over what the weights depend on, as it was written: title and play may be edited, later defaults change nothing."""
+    """Over what the weights depend on, as it was written: title and play may be edited, new defaults change nothing."""
     parts = {name: mapping.get(name) for name in ("world", "autoencoder", "model")}
     return _sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())
 
