@@ -1,0 +1,52 @@
+"""The key table: no key twice, only rows that the world can use, help from the same rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from worldsim.actions.bindings import BINDINGS, Command, help_rows, offered
+from worldsim.core.types import ActionSpec
+
+SPEC = ActionSpec(buttons=("forward", "back", "left", "right"), axes=("turn",))
+
+
+def test_no_key_is_bound_twice() -> None:
+    bound = Counter((key, row.ctrl) for row in BINDINGS for key in row.keys)
+    assert {key: n for key, n in bound.items() if n > 1} == {}
+
+
+def test_every_row_does_exactly_one_thing() -> None:
+    for row in BINDINGS:
+        assert sum((bool(row.button), bool(row.axis), row.command is not None)) == 1, row
+
+
+def test_every_command_has_a_key() -> None:
+    assert {row.command for row in BINDINGS if row.command} == set(Command)
+
+
+def test_a_world_with_the_four_buttons_and_a_turn_is_offered_every_row() -> None:
+    assert offered(SPEC) == BINDINGS
+
+
+def test_a_world_without_an_input_is_not_offered_its_keys() -> None:
+    rows = offered(ActionSpec(buttons=("forward",)))
+    assert {row.button for row in rows if row.button} == {"forward"}
+    assert not any(row.axis for row in rows)
+
+
+def test_a_world_without_denoising_steps_is_not_offered_their_keys() -> None:
+    assert not any(row.command is Command.NUM_STEPS for row in offered(SPEC, has_num_steps=False))
+
+
+def test_help_has_every_key_once_and_no_row_twice() -> None:
+    rows = help_rows()
+    keys = [key for keys, _ in rows for key in keys.split(" / ")]
+    assert len(keys) == len(set(keys)) == sum(len(row.keys) for row in BINDINGS)
+    assert len({what for _, what in rows}) == len(rows)
+
+
+def test_help_reads_as_on_the_keyboard() -> None:
+    rows = dict(help_rows())
+    assert rows["W / Up"] == "walk forward"
+    assert rows["1 / 2 / 3 / 4"].startswith("1, 2, 4 or 8")
+    assert rows["Ctrl+Q"] == "quit"

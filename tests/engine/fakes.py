@@ -1,0 +1,87 @@
+"""A world for tests: speaks Simulator's interface, and every frame is a function of the whole history of actions."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from worldsim.core.errors import NonFiniteError
+from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
+from worldsim.engine.playable import Loaded, StageTimes
+from worldsim.engine.worker import Report
+
+SPEC = ActionSpec(
+    buttons=("forward", "back", "left", "right"), axes=("turn",), axis_units=(("turn", "10 deg per tick"),)
+)
+
+
+@dataclass(frozen=True)
+class FakeSnapshot:
+    seed: int
+    index: int
+    history: str
+
+
+class FakeSimulator:
+    """Comes out as NaN at frame `fail_at` of the path that begins with `fail_seed`, and whenever `fail_on` is done."""
+
+    action_spec = SPEC
+    frame_shape = (48, 64, 3)
+
+    def __init__(
+        self,
+        *,
+        step_s: float = 0.0,
+        fail_at: int | None = None,
+        fail_seed: int = 0,
+        fail_on: Action | None = None,
+    ) -> None:
+        self.num_steps = 1
+        self.last_times = StageTimes(ms_denoise=3.0, ms_commit=1.0, ms_decode=1.0)
+        self.num_calls = 0
+        self.is_closed = False
+        self._step_s, self._fail_on = step_s, fail_on
+        self._fail_place = (fail_seed, fail_at)
+        self._now = FakeSnapshot(0, 0, "")
+
+    def reset(self, seed: int) -> Step:
+        self._now = FakeSnapshot(seed, 0, _digest(f"seed {seed}"))
+        return Step(index=0, action=NO_ACTION, frame=self._frame())
+
+    def step(self, action: Action) -> Step:
+        self.num_calls += 1
+        time.sleep(self._step_s)
+        before = self._now
+        if (before.seed, before.index + 1) == self._fail_place or action == self._fail_on:
+            raise NonFiniteError(f"frame {before.index + 1} came out as NaN or infinity", hint="reset")
+        told = f"{before.history} {sorted(action.buttons)} {action.axes} {self.num_steps}"
+        self._now = FakeSnapshot(before.seed, before.index + 1, _digest(told))
+        return Step(index=self._now.index, action=action, frame=self._frame())
+
+    def snapshot(self) -> FakeSnapshot:
+        return self._now
+
+    def restore(self, snapshot: FakeSnapshot) -> None:
+        self._now = snapshot
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def _frame(self) -> Frame:
+        rng = np.random.default_rng(int(self._now.history, 16))
+        return np.kron(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), dtype=np.uint8))
+
+
+def fake_load(simulator: FakeSimulator, *, ticks_per_s: float = 10.0, stage: str = "loading the fake"):  # type: ignore[no-untyped-def]  # a test's shorthand
+    def load(report: Report) -> Loaded:
+        report(stage)
+        return Loaded(playable=simulator, title="fake", ticks_per_s=ticks_per_s)
+
+    return load
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,70 @@
+"""What keys and mouse amount to in one tick."""
+
+from __future__ import annotations
+
+import pytest
+
+from worldsim.actions.bindings import BINDINGS
+from worldsim.core.types import NO_ACTION, Action
+from worldsim.engine.inputs import Inputs
+
+
+@pytest.fixture
+def inputs() -> Inputs:
+    return Inputs(BINDINGS)
+
+
+def test_mouse_motion_adds_up_within_a_tick_and_carries_nothing_over(inputs: Inputs) -> None:
+    inputs.move_mouse(-10)
+    inputs.move_mouse(-20)
+    assert inputs.sample().axis("turn") == pytest.approx(0.5)
+    assert inputs.sample() == NO_ACTION
+
+
+def test_what_is_beyond_the_axis_is_lost_and_not_kept(inputs: Inputs) -> None:
+    inputs.move_mouse(10_000)
+    assert inputs.sample().axis("turn") == -1.0
+    assert inputs.sample() == NO_ACTION
+
+
+def test_opposite_turns_cancel_out(inputs: Inputs) -> None:
+    inputs.press("left")
+    inputs.press("right")
+    assert inputs.sample() == NO_ACTION
+
+
+def test_two_keys_of_one_button_hold_it_until_both_are_up(inputs: Inputs) -> None:
+    inputs.press("w")
+    inputs.press("up")
+    inputs.release("w")
+    inputs.sample()
+    assert inputs.sample() == Action.of("forward")
+
+
+def test_losing_the_focus_lets_everything_go(inputs: Inputs) -> None:
+    inputs.press("w")
+    inputs.move_mouse(5)
+    inputs.release_all()
+    assert inputs.sample() == NO_ACTION
+
+
+def test_what_comes_next_is_foreseen_from_what_is_held(inputs: Inputs) -> None:
+    inputs.press("w")
+    assert inputs.expected() == Action.of("forward")
+    assert inputs.sample() == Action.of("forward")
+
+
+def test_a_moving_mouse_cannot_be_foreseen_until_it_rested_for_a_tick(inputs: Inputs) -> None:
+    inputs.move_mouse(3)
+    assert inputs.expected() is None
+    inputs.sample()
+    assert inputs.expected() is None
+    inputs.sample()
+    assert inputs.expected() == NO_ACTION
+
+
+def test_keys_without_a_row_do_nothing() -> None:
+    inputs = Inputs(())
+    inputs.press("w")
+    inputs.move_mouse(10)
+    assert inputs.sample() == NO_ACTION

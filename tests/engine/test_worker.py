@@ -1,0 +1,291 @@
+"""The model thread: prefetch and rollback change no frame, errors are news, closing never hangs."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import numpy as np
+import pytest
+
+from tests.engine.fakes import FakeSimulator, fake_load
+from worldsim.core.clock import ManualClock
+from worldsim.core.errors import NonFiniteError, PresetError
+from worldsim.core.types import Action, Frame, Step
+from worldsim.engine.playable import Loaded, TrueWorld
+from worldsim.engine.worker import Phase, Report, Worker
+
+FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
+
+
+def run_all(worker: Worker) -> None:
+    while worker.run_once():
+        pass
+
+
+def ready_worker(simulator: FakeSimulator, *, depth: int = 1, seed: int = 0) -> Worker:
+    worker = Worker(fake_load(simulator), seed=seed, prefetch_depth=depth, clock=ManualClock())
+    run_all(worker)
+    assert worker.take() is not None
+    return worker
+
+
+def ask(worker: Worker, action: Action) -> Step:
+    worker.submit(action)
+    run_all(worker)
+    step = worker.take()
+    assert step is not None
+    return step
+
+
+def truth(actions: list[Action], *, seed: int = 0) -> list[Frame]:
+    simulator = FakeSimulator()
+    simulator.reset(seed)
+    return [simulator.step(action).frame for action in actions]
+
+
+def assert_same(got: list[Frame], expected: list[Frame]) -> None:
+    assert len(got) == len(expected)
+    for index, (a, b) in enumerate(zip(got, expected, strict=True)):
+        assert np.array_equal(a, b), f"frame {index + 1} differs"
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_frames_are_the_same_with_and_without_prefetch(depth: int) -> None:
+    rng = random.Random(depth)
+    actions = [rng.choice([FORWARD, TURN, Action.of("left", turn=-0.25)]) for _ in range(60)]
+    worker = ready_worker(FakeSimulator(), depth=depth)
+    frames = []
+    for action in actions:
+        worker.hold(rng.choice([action, FORWARD, None]))
+        for _ in range(rng.randrange(4)):
+            worker.run_once()
+        worker.hold(rng.choice([action, FORWARD, None]))
+        frames.append(ask(worker, action).frame)
+    assert_same(frames, truth(actions))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_frames_of_the_running_thread_are_the_same_whatever_the_timing(depth: int) -> None:
+    rng = random.Random(depth)
+    actions = [rng.choice([FORWARD, TURN]) for _ in range(80)]
+    worker = Worker(fake_load(FakeSimulator(step_s=0.0005)), prefetch_depth=depth)
+    worker.start()
+    try:
+        take(worker)
+        frames = []
+        for action in actions:
+            worker.hold(rng.choice([action, FORWARD, TURN, None]))
+            time.sleep(rng.choice([0.0, 0.0004, 0.002]))
+            worker.submit(action)
+            worker.hold(rng.choice([FORWARD, TURN, None]))
+            frames.append(take(worker).frame)
+    finally:
+        worker.close()
+    assert_same(frames, truth(actions))
+
+
+def take(worker: Worker, timeout_s: float = 5.0) -> Step:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        step = worker.take()
+        if step is not None:
+            return step
+        time.sleep(0.0002)
+    raise AssertionError(f"no frame within {timeout_s} s: {worker.status}")
+
+
+def test_the_frame_under_the_held_action_is_there_at_once() -> None:
+    worker = ready_worker(FakeSimulator())
+    worker.hold(FORWARD)
+    run_all(worker)
+    worker.submit(FORWARD)
+    step = worker.take()  # no run_once between: nothing was waited for
+    assert step is not None
+    assert step.index == 1
+    assert (worker.counters.hits, worker.counters.misses) == (1, 0)
+
+
+def test_another_action_than_the_held_one_rolls_back() -> None:
+    worker = ready_worker(FakeSimulator())
+    worker.hold(FORWARD)
+    run_all(worker)
+    assert_same([ask(worker, TURN).frame], truth([TURN]))
+    assert (worker.counters.hits, worker.counters.misses, worker.counters.dropped) == (0, 1, 1)
+
+
+def test_a_changed_guess_is_made_anew_before_it_is_asked_for() -> None:
+    worker = ready_worker(FakeSimulator())
+    worker.hold(FORWARD)
+    run_all(worker)
+    worker.hold(TURN)
+    run_all(worker)
+    worker.submit(TURN)
+    step = worker.take()
+    assert step is not None
+    assert_same([step.frame], truth([TURN]))
+
+
+def test_a_guess_being_made_when_it_is_asked_for_is_not_made_twice() -> None:
+    simulator = FakeSimulator()
+    worker = ready_worker(simulator)
+    worker.hold(FORWARD)
+    made = simulator.num_calls
+    original = simulator.step
+
+    def step_while_asked(action: Action) -> Step:
+        worker.submit(FORWARD)  # the UI thread asks while the model is at it
+        worker.hold(None)
+        return original(action)
+
+    simulator.step = step_while_asked  # type: ignore[method-assign]  # the moment matters, not the frame
+    worker.run_once()
+    assert worker.take() is not None
+    assert simulator.num_calls == made + 1
+    assert worker.counters.hits == 1
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_no_more_is_made_ahead_than_the_depth(depth: int) -> None:
+    worker = ready_worker(FakeSimulator(), depth=depth)
+    worker.hold(FORWARD)
+    run_all(worker)
+    assert worker.counters.ahead == depth
+
+
+def test_nothing_is_made_ahead_while_the_next_action_cannot_be_foreseen() -> None:
+    worker = ready_worker(FakeSimulator())
+    worker.hold(None)
+    run_all(worker)
+    assert worker.counters.ahead == 0
+
+
+def test_another_number_of_steps_holds_from_the_next_frame_on() -> None:
+    worker = ready_worker(FakeSimulator())
+    worker.hold(FORWARD)
+    run_all(worker)
+    worker.set_num_steps(4)
+    frame = ask(worker, FORWARD).frame
+    simulator = FakeSimulator()
+    simulator.reset(0)
+    simulator.num_steps = 4
+    assert_same([frame], [simulator.step(FORWARD).frame])
+    assert worker.counters.num_steps == 4
+
+
+def test_reset_gives_the_first_frame_of_its_seed_and_forgets_what_was_asked() -> None:
+    worker = ready_worker(FakeSimulator())
+    worker.hold(FORWARD)
+    run_all(worker)
+    worker.submit(TURN)
+    worker.reset(7)
+    run_all(worker)
+    first = worker.take()
+    assert first is not None
+    assert first.index == 0
+    assert np.array_equal(first.frame, FakeSimulator().reset(7).frame)
+    assert_same([ask(worker, TURN).frame], truth([TURN], seed=7))
+
+
+def test_a_failing_model_is_news_and_reset_recovers() -> None:
+    worker = ready_worker(FakeSimulator(fail_at=2, fail_seed=5), depth=0, seed=5)
+    ask(worker, FORWARD)
+    worker.submit(FORWARD)
+    run_all(worker)
+    assert worker.take() is None
+    assert worker.status.phase is Phase.FAILED
+    assert isinstance(worker.status.error, NonFiniteError)
+    worker.reset(6)
+    run_all(worker)
+    assert worker.take() is not None
+    assert_same([ask(worker, a).frame for a in [FORWARD] * 3], truth([FORWARD] * 3, seed=6))
+
+
+def test_an_error_made_ahead_counts_only_if_its_action_is_asked_for() -> None:
+    worker = ready_worker(FakeSimulator(fail_on=FORWARD))
+    worker.hold(FORWARD)
+    run_all(worker)
+    assert worker.status.phase is Phase.READY
+    assert_same([ask(worker, TURN).frame], truth([TURN]))
+    run_all(worker)
+    worker.submit(FORWARD)
+    assert worker.status.phase is Phase.FAILED
+
+
+def test_a_failed_load_is_news_and_reset_tries_again() -> None:
+    attempts = []
+
+    def load(report: Report) -> Loaded:
+        attempts.append(report)
+        if len(attempts) == 1:
+            raise PresetError("model.safetensors is cut short", hint="fetch it again")
+        return fake_load(FakeSimulator())(report)
+
+    worker = Worker(load)
+    run_all(worker)
+    assert worker.status.phase is Phase.FAILED
+    assert isinstance(worker.status.error, PresetError)
+    worker.reset(0)
+    run_all(worker)
+    assert worker.take() is not None
+
+
+def test_an_unforeseen_exception_becomes_a_message_and_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    def load(report: Report) -> Loaded:
+        raise RuntimeError("out of memory")
+
+    worker = Worker(load)
+    run_all(worker)
+    assert worker.status.error is not None
+    assert worker.status.error.message == "RuntimeError: out of memory"
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_loading_reports_its_stages() -> None:
+    seen = []
+    worker = Worker(fake_load(FakeSimulator(), stage="reading the weights"))
+    worker._on_change = lambda: seen.append(worker.status.stage)
+    run_all(worker)
+    assert seen[:2] == ["reading the weights", "warming up"]
+
+
+@pytest.mark.parametrize("moment", ["loading", "playing", "asked", "failed"])
+def test_close_ends_the_thread_at_any_moment(moment: str) -> None:
+    simulator = FakeSimulator(step_s=0.02, fail_at=1 if moment == "failed" else None, fail_seed=3)
+    worker = Worker(fake_load(simulator), seed=3)
+    worker.start()
+    if moment != "loading":
+        take(worker)
+        worker.hold(FORWARD)
+    if moment in ("asked", "failed"):
+        worker.submit(FORWARD)
+    worker.close(timeout_s=5.0)
+    assert not worker._thread.is_alive()
+    assert simulator.is_closed or moment == "loading"
+
+
+def test_the_time_from_input_to_frame_is_measured_from_the_demand() -> None:
+    clock = ManualClock()
+    worker = Worker(fake_load(FakeSimulator()), clock=clock)
+    run_all(worker)
+    worker.take()
+    worker.hold(FORWARD)
+    run_all(worker)
+    clock.advance_s(1.0)
+    worker.submit(FORWARD)
+    step = worker.take()
+    assert step is not None
+    assert (step.t_input_ns, step.t_ready_ns) == (1_000_000_000, 1_000_000_000)
+
+
+def test_a_true_world_is_played_by_the_same_worker_without_going_back() -> None:
+    world = TrueWorld(FakeSimulator())
+    worker = Worker(lambda report: Loaded(playable=world, title="true", ticks_per_s=10.0, can_rewind=False))
+    run_all(worker)
+    assert worker.take() is not None
+    frames = []
+    for action in [FORWARD, TURN, FORWARD]:
+        worker.hold(FORWARD)
+        run_all(worker)
+        frames.append(ask(worker, action).frame)
+    assert_same(frames, truth([FORWARD, TURN, FORWARD]))

@@ -1,0 +1,112 @@
+"""THE key table: which physical key does what. Help overlay, README table and input handling all come from it.
+
+Owns: the rows and their rendering as help. Does not own: how a window reports keys (`app.devices` maps these names to
+scancodes). Keys are physical positions named by what a US keyboard prints there, so that WASD is in the same place on
+every layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from worldsim.core.types import ActionSpec
+
+MOUSE_X = "mouse_x"
+"""The pseudo-key of sideways mouse motion."""
+
+
+class Command(Enum):
+    """What a key can ask of the program, rather than of the world."""
+
+    RESET = "reset"
+    OTHER_START = "other start"
+    PAUSE = "pause"
+    ESCAPE = "escape"
+    SINGLE_STEP = "single step"
+    NUM_STEPS = "num steps"
+    HELP = "help"
+    STATUS = "status"
+    FILTER = "filter"
+    FULL_SCREEN = "full screen"
+    QUIT = "quit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """One row: any of `keys` holds `button`, or moves `axis` by `amount`, or gives `command` with `argument`."""
+
+    keys: tuple[str, ...]
+    what: str
+    """Help text. Rows with the same text are one row of the help."""
+    button: str = ""
+    axis: str = ""
+    amount: float = 1.0
+    """Of the axis: its value while a key is held; per pixel for the mouse."""
+    command: Command | None = None
+    argument: int = 0
+    ctrl: bool = False
+    """Only together with Ctrl."""
+
+
+_STEPS = "1, 2, 4 or 8 denoising steps per frame"
+
+BINDINGS: tuple[Binding, ...] = (
+    Binding(keys=("w", "up"), what="walk forward", button="forward"),
+    Binding(keys=("s", "down"), what="walk back", button="back"),
+    Binding(keys=("a",), what="step left", button="left"),
+    Binding(keys=("d",), what="step right", button="right"),
+    Binding(keys=("left", "q"), what="turn left", axis="turn", amount=1.0),
+    Binding(keys=("right", "e"), what="turn right", axis="turn", amount=-1.0),
+    Binding(keys=(MOUSE_X,), what="look round (click to capture the mouse, Esc frees it)", axis="turn", amount=-1 / 60),
+    Binding(keys=("r",), what="reset: the same start again", command=Command.RESET),
+    Binding(keys=("t",), what="another start", command=Command.OTHER_START),
+    Binding(keys=("p",), what="pause, go on", command=Command.PAUSE),
+    Binding(keys=("escape",), what="free the mouse; if it is free: pause, go on", command=Command.ESCAPE),
+    Binding(keys=("n", "period"), what="one single step (pauses)", command=Command.SINGLE_STEP),
+    Binding(keys=("1",), what=_STEPS, command=Command.NUM_STEPS, argument=1),
+    Binding(keys=("2",), what=_STEPS, command=Command.NUM_STEPS, argument=2),
+    Binding(keys=("3",), what=_STEPS, command=Command.NUM_STEPS, argument=4),
+    Binding(keys=("4",), what=_STEPS, command=Command.NUM_STEPS, argument=8),
+    Binding(keys=("f1",), what="this help", command=Command.HELP),
+    Binding(keys=("f3",), what="status: line, detail, off", command=Command.STATUS),
+    Binding(keys=("f4",), what="picture: sharp, smooth, nearest", command=Command.FILTER),
+    Binding(keys=("f11",), what="full screen", command=Command.FULL_SCREEN),
+    Binding(keys=("q",), ctrl=True, what="quit", command=Command.QUIT),
+)
+
+_LABELS = {
+    MOUSE_X: "Mouse",
+    "up": "Up",
+    "down": "Down",
+    "left": "Left",
+    "right": "Right",
+    "escape": "Esc",
+    "period": ".",
+}
+
+
+def offered(spec: ActionSpec, *, has_num_steps: bool = True) -> tuple[Binding, ...]:
+    """The rows that do something in a world with this action spec.
+
+    A true world has no denoising steps (`has_num_steps=False`).
+    """
+    return tuple(
+        row
+        for row in BINDINGS
+        if (not row.button or row.button in spec.buttons)
+        and (not row.axis or row.axis in spec.axes)
+        and (row.command is not Command.NUM_STEPS or has_num_steps)
+    )
+
+
+def help_rows(bindings: tuple[Binding, ...] = BINDINGS) -> list[tuple[str, str]]:
+    """(keys, what they do), in the table's order; rows with the same text become one."""
+    keys_of: dict[str, list[str]] = {}
+    for row in bindings:
+        keys_of.setdefault(row.what, []).extend(_label(key, row.ctrl) for key in row.keys)
+    return [(" / ".join(keys), what) for what, keys in keys_of.items()]
+
+
+def _label(key: str, ctrl: bool) -> str:
+    return ("Ctrl+" if ctrl else "") + _LABELS.get(key, key.upper())

@@ -1,0 +1,72 @@
+"""Keys and mouse motion between two model ticks, and the Action they amount to.
+
+Owns: what is held, what was tapped, how far the mouse went. Does not own: events (`app.devices` calls `press` and the
+rest) or the key table (`actions.bindings`). UI thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worldsim.actions.bindings import MOUSE_X, Binding
+from worldsim.core.types import Action
+
+
+class Inputs:
+    """Held keys overwrite, mouse motion adds up, a tap between two ticks counts for one of them."""
+
+    def __init__(self, bindings: Sequence[Binding] = ()) -> None:
+        self.bindings: tuple[Binding, ...] = tuple(bindings)
+        self._held: set[str] = set()
+        self._tapped: set[str] = set()
+        self._mouse_px = 0.0
+        self._was_mouse_used = False
+
+    def press(self, key: str) -> None:
+        self._held.add(key)
+        self._tapped.add(key)
+
+    def release(self, key: str) -> None:
+        self._held.discard(key)
+
+    def move_mouse(self, dx_px: float) -> None:
+        """Motion to the right is positive."""
+        self._mouse_px += dx_px
+
+    def release_all(self) -> None:
+        """For a window that lost the focus: nothing is held any more, nothing is waiting."""
+        self._held.clear()
+        self.settle()
+
+    def settle(self) -> None:
+        """Forget taps and motion, so that what happened in a pause does not act after it."""
+        self._tapped.clear()
+        self._mouse_px = 0.0
+        self._was_mouse_used = False
+
+    def sample(self) -> Action:
+        """The action of the tick that begins now. Side effects: taps and mouse motion start again from nothing."""
+        action = self._action()
+        was_mouse_used = self._mouse_px != 0.0
+        self.settle()
+        self._was_mouse_used = was_mouse_used
+        return action
+
+    def expected(self) -> Action | None:
+        """What `sample` will probably give at the next tick; None while the mouse moves, which nobody can foresee."""
+        return None if self._mouse_px or self._was_mouse_used else self._action()
+
+    def _action(self) -> Action:
+        active = self._held | self._tapped
+        buttons: set[str] = set()
+        axes: dict[str, float] = {}
+        for row in self.bindings:
+            if row.axis and MOUSE_X in row.keys:
+                axes[row.axis] = axes.get(row.axis, 0.0) + self._mouse_px * row.amount
+            elif not active.isdisjoint(row.keys) and not row.ctrl:
+                if row.button:
+                    buttons.add(row.button)
+                if row.axis:
+                    axes[row.axis] = axes.get(row.axis, 0.0) + row.amount
+        clipped = tuple((name, min(1.0, max(-1.0, value))) for name, value in axes.items())
+        return Action(buttons=frozenset(buttons), axes=clipped)

@@ -1,0 +1,84 @@
+"""What the worker can drive: a World that can go back to where it was. Torch-free.
+
+Owns: the protocol, the snapshot's and the timings' types, and the adapter that lets a true world be played by the same
+code. Does not own: the learned simulator (`engine.simulator`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from worldsim.core.types import Action, ActionSpec, Step, World
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTimes:
+    """Where one frame's time went."""
+
+    ms_denoise: float = 0.0
+    ms_commit: float = 0.0
+    ms_decode: float = 0.0
+
+    @property
+    def ms_total(self) -> float:
+        return self.ms_denoise + self.ms_commit + self.ms_decode
+
+
+class Playable(World, Protocol):
+    """A World with snapshots and a number of denoising steps. Not thread-safe; one owner."""
+
+    num_steps: int
+
+    @property
+    def last_times(self) -> StageTimes: ...
+
+    def snapshot(self) -> Any:
+        """Where the world is now; opaque, never changed."""
+        ...
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot: the same actions from there give the same frames."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What loading hands to the worker: the world, and what the window needs to know about it."""
+
+    playable: Playable
+    title: str
+    ticks_per_s: float
+    can_rewind: bool = True
+    """Whether snapshots work; without them nothing is made ahead."""
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        return self.playable.action_spec
+
+
+class TrueWorld:
+    """A true engine as a Playable: it cannot go back, and has no denoising steps."""
+
+    num_steps = 0
+    last_times = StageTimes()
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.action_spec = world.action_spec
+        self.frame_shape = world.frame_shape
+
+    def reset(self, seed: int) -> Step:
+        return self._world.reset(seed)
+
+    def step(self, action: Action) -> Step:
+        return self._world.step(action)
+
+    def snapshot(self) -> object:
+        return object()
+
+    def restore(self, snapshot: object) -> None:
+        raise AssertionError("a true world cannot go back; play it with Loaded(can_rewind=False)")
+
+    def close(self) -> None:
+        self._world.close()

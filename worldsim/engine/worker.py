@@ -1,0 +1,348 @@
+"""The model thread: it owns the world, makes the frames that are asked for, and works ahead under the held action.
+
+Owns: the playable, its snapshots, prefetch and rollback, errors of the model. Does not own: pace and input
+(`engine.session`). Every public method but `run_once` belongs to the UI thread, and none waits for the model: the lock
+is held for bookkeeping only, never while a frame is made. Everything that crosses is bounded: one demand, one frame
+slot, one slot per command, at most `prefetch_depth` frames made ahead.
+
+How a wrong guess is undone: every made frame carries the snapshot after it; `_base` is the snapshot after the frame
+the player has. An action that differs from the guess is made anew from `_base`. `_epoch` tells a frame that was still
+being made when the guess fell that nobody wants it any more.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from worldsim.core.clock import Clock, MonotonicClock
+from worldsim.core.errors import WorldsimError
+from worldsim.core.types import NO_ACTION, Action, Step
+from worldsim.engine.playable import Loaded, Playable, StageTimes
+
+Report = Callable[[str], None]
+"""Called by a loader with the name of the stage that begins."""
+
+
+class Phase(Enum):
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The worker's news for the window; the latest one replaces all before it."""
+
+    phase: Phase = Phase.LOADING
+    stage: str = "starting"
+    loaded: Loaded | None = None
+    error: WorldsimError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counters:
+    """What happened since the start. `made` counts every frame, wanted or not; `busy_ns` is the time spent on them."""
+
+    hits: int = 0
+    misses: int = 0
+    made: int = 0
+    dropped: int = 0
+    busy_ns: int = 0
+    ahead: int = 0
+    """Frames made ahead and waiting now."""
+    num_steps: int = 0
+    times: StageTimes = StageTimes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """One frame, or the error that came instead. An error made ahead only counts if its action is asked for."""
+
+    action: Action
+    step: Step | None = None
+    snapshot: Any = None
+    error: WorldsimError | None = None
+
+
+class Worker:
+    """`start` runs it as a thread; tests leave that out and call `run_once` between the other calls."""
+
+    def __init__(
+        self,
+        load: Callable[[Report], Loaded],
+        *,
+        seed: int = 0,
+        prefetch_depth: int = 1,
+        num_warmup: int = 2,
+        clock: Clock | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`load` runs in the thread, as does all that it imports. `on_change` is called from the thread, unlocked."""
+        assert prefetch_depth >= 0, prefetch_depth
+        self._load = load
+        self._depth = prefetch_depth
+        self._num_warmup = num_warmup
+        self._clock = clock or MonotonicClock()
+        self._on_change = on_change
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._work = threading.Condition()
+        self._is_closing = False
+        # Below: only with the lock.
+        self._status = Status()
+        self._counters = Counters()
+        self._wanted_seed: int | None = seed
+        self._wanted_num_steps: int | None = None
+        self._held: Action | None = None
+        self._demand: tuple[Action, int] | None = None
+        self._slot: Step | None = None
+        self._base: Any = None
+        self._ahead: deque[_Made] = deque(maxlen=max(1, prefetch_depth))
+        self._in_flight: Action | None = None
+        self._epoch = 0
+        # Below: only in the model thread.
+        self._playable: Playable | None = None
+        self._at: Any = None
+
+    # ---- UI thread
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Ends the thread after the frame it is making. Does not hang on a model that hangs: the thread is a daemon."""
+        with self._work:
+            self._is_closing = True
+            self._work.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    @property
+    def status(self) -> Status:
+        with self._work:
+            return self._status
+
+    @property
+    def counters(self) -> Counters:
+        with self._work:
+            return replace(self._counters, ahead=len(self._ahead))
+
+    def submit(self, action: Action) -> None:
+        """Asks for the next frame, under `action`. One demand at a time: `take` it before the next."""
+        now_ns = self._clock.now_ns()
+        with self._work:
+            assert self._demand is None and self._slot is None, "the frame asked for before has not been taken"
+            guess = self._ahead[0].action if self._ahead else self._in_flight
+            if guess == action:
+                self._count(hits=1)
+            else:
+                self._count(misses=1)
+                self._drop_ahead()
+            self._demand = (action, now_ns)
+            if self._ahead:
+                self._deliver(self._ahead.popleft())
+            self._work.notify_all()
+
+    def take(self) -> Step | None:
+        """The frame that was asked for, or the first one after a reset, once it is there."""
+        with self._work:
+            step, self._slot = self._slot, None
+            return step
+
+    def hold(self, action: Action | None) -> None:
+        """Says what the next action will probably be; None when it cannot be foreseen."""
+        with self._work:
+            if action == self._held:
+                return
+            self._held = action
+            guesses = {made.action for made in self._ahead} | ({self._in_flight} if self._in_flight else set())
+            if self._demand is None and action is not None and guesses - {action}:
+                self._drop_ahead()
+            self._work.notify_all()
+
+    def reset(self, seed: int) -> None:
+        """Starts afresh, also after a failure. The first frame then comes through `take`, with index 0."""
+        with self._work:
+            self._wanted_seed = seed
+            self._demand = self._slot = None
+            self._drop_ahead()
+            self._status = replace(self._status, phase=Phase.LOADING, stage="starting afresh", error=None)
+            self._work.notify_all()
+
+    def set_num_steps(self, num_steps: int) -> None:
+        """From the next frame on; what was made ahead with another number is made anew."""
+        with self._work:
+            self._wanted_num_steps = num_steps
+            if self._demand is None:
+                self._drop_ahead()
+            self._work.notify_all()
+
+    # ---- model thread
+
+    def run_once(self) -> bool:
+        """Does the one most urgent thing. Returns whether there was one."""
+        with self._work:
+            job = self._next_job()
+        if job is None:
+            return False
+        job()
+        self._on_change()
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                while (job := self._next_job()) is None and not self._is_closing:
+                    self._work.wait()
+            if job is None:
+                break
+            job()
+            self._on_change()
+        if self._playable is not None:
+            self._playable.close()
+
+    def _next_job(self) -> Callable[[], None] | None:
+        """Locked. What to do now; the job has then begun, so that nothing can change between choosing and doing it."""
+        if self._is_closing:
+            return None
+        if self._wanted_seed is not None:
+            if self._playable is None:
+                return self._load_world
+            seed, self._wanted_seed = self._wanted_seed, None
+            return partial(self._reset_world, seed, self._epoch)
+        if self._status.phase is not Phase.READY:
+            return None
+        if self._demand is not None:
+            return self._begin_frame(self._demand[0], self._base)
+        if self._held is None or len(self._ahead) >= self._effective_depth:
+            return None
+        tip = self._ahead[-1] if self._ahead else None
+        if tip is None:
+            return self._begin_frame(self._held, self._base)
+        return None if tip.error else self._begin_frame(self._held, tip.snapshot)
+
+    @property
+    def _effective_depth(self) -> int:
+        loaded = self._status.loaded
+        return self._depth if loaded is not None and loaded.can_rewind else 0
+
+    def _load_world(self) -> None:
+        loaded: Loaded | None = None
+        try:
+            loaded = self._load(self._report)
+            self._report("warming up")
+            loaded.playable.reset(0)
+            for _ in range(self._num_warmup if loaded.can_rewind else 0):
+                loaded.playable.step(NO_ACTION)
+        except Exception as error:
+            if loaded is not None:
+                loaded.playable.close()
+            with self._work:
+                self._wanted_seed = None
+            self._fail(error)
+            return
+        self._playable = loaded.playable
+        with self._work:
+            self._status = replace(self._status, loaded=loaded)
+            self._count(num_steps=loaded.playable.num_steps)
+
+    def _reset_world(self, seed: int, epoch: int) -> None:
+        assert self._playable is not None
+        try:
+            step = self._playable.reset(seed)
+            self._at = self._playable.snapshot()
+        except Exception as error:
+            self._fail(error)
+            return
+        with self._work:
+            if epoch == self._epoch:
+                self._base, self._slot = self._at, step
+                self._status = replace(self._status, phase=Phase.READY, stage="", error=None)
+
+    def _begin_frame(self, action: Action, source: Any) -> Callable[[], None]:
+        """Locked. A frame is now in the making, from snapshot `source`."""
+        assert self._playable is not None
+        if self._wanted_num_steps is not None and self._playable.num_steps:
+            self._playable.num_steps = self._wanted_num_steps
+            self._count(num_steps=self._wanted_num_steps)
+        self._wanted_num_steps = None
+        self._in_flight = action
+        return partial(self._make_frame, action, source, self._epoch)
+
+    def _make_frame(self, action: Action, source: Any, epoch: int) -> None:
+        made = self._make(action, source)
+        with self._work:
+            if epoch != self._epoch:
+                self._count(dropped=1)
+                return
+            self._in_flight = None
+            if self._demand is None:
+                self._ahead.append(made)
+                return
+            assert self._demand[0] == action and not self._ahead, "a wrong guess was not dropped"
+            self._deliver(made)
+
+    def _make(self, action: Action, source: Any) -> _Made:
+        assert self._playable is not None
+        begin_ns = self._clock.now_ns()
+        try:
+            if self._at is not source:
+                self._playable.restore(source)
+            self._at = None
+            step = self._playable.step(action)
+            self._at = self._playable.snapshot()
+            made = _Made(action=action, step=step, snapshot=self._at)
+        except Exception as error:
+            made = _Made(action=action, error=_as_worldsim_error(error))
+        with self._work:
+            self._count(made=1, busy_ns=self._clock.now_ns() - begin_ns, times=self._playable.last_times)
+        return made
+
+    def _deliver(self, made: _Made) -> None:
+        """Locked. The demand is met by `made`."""
+        assert self._demand is not None
+        asked_ns, self._demand = self._demand[1], None
+        if made.step is None:
+            self._status = replace(self._status, phase=Phase.FAILED, stage="", error=made.error)
+            return
+        self._base = made.snapshot
+        self._slot = replace(made.step, t_input_ns=asked_ns, t_ready_ns=max(asked_ns, made.step.t_ready_ns))
+
+    def _drop_ahead(self) -> None:
+        """Locked. The guess was wrong: forget what was made under it, and what is being made."""
+        self._count(dropped=len(self._ahead))
+        self._ahead.clear()
+        self._epoch += 1
+        self._in_flight = None
+
+    def _fail(self, error: Exception) -> None:
+        """The world could not be loaded or reset. Unless another reset is waiting, that is the news."""
+        with self._work:
+            if self._wanted_seed is None:
+                self._status = replace(self._status, phase=Phase.FAILED, stage="", error=_as_worldsim_error(error))
+
+    def _report(self, stage: str) -> None:
+        with self._work:
+            self._status = replace(self._status, stage=stage)
+        self._on_change()
+
+    def _count(self, *, num_steps: int | None = None, times: StageTimes | None = None, **more: int) -> None:
+        """Locked. Adds to the counters named in `more`; sets the other two."""
+        now = self._counters
+        sums = {name: getattr(now, name) + value for name, value in more.items()}
+        self._counters = replace(
+            now, **sums, num_steps=now.num_steps if num_steps is None else num_steps, times=times or now.times
+        )
+
+
+def _as_worldsim_error(error: Exception) -> WorldsimError:
+    if isinstance(error, WorldsimError):
+        return error
+    traceback.print_exception(error)
+    return WorldsimError(f"{type(error).__name__}: {error}", hint="see the traceback in the terminal")
