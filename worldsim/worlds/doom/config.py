@@ -48,10 +48,11 @@ class DoomConfig:
 
     def __post_init__(self) -> None:
         columns, rows = self.grid
-        _require(1 <= columns <= 32 and 1 <= rows <= 32 and columns * rows >= 2, f"grid is {self.grid}", "2 cells to 32x32")
+        fits = 1 <= columns <= 32 and 1 <= rows <= 32 and columns * rows >= 2
+        _require(fits, f"grid is {self.grid}", "2 cells to 32x32")
         _require(0.0 <= self.openness <= 1.0, f"openness is {self.openness}", "0 to 1")
         _require(0.0 <= self.accent_share <= 1.0, f"accent_share is {self.accent_share}", "0 to 1")
-        _require(8 <= self.wall_units, f"wall_units is {self.wall_units}", "8 or more")
+        _require(self.wall_units >= 8, f"wall_units is {self.wall_units}", "8 or more")
         _require(
             self.wall_units + 112 <= self.cell_units <= 1024,
             f"cell_units is {self.cell_units} with walls of {self.wall_units}",

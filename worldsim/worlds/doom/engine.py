@@ -61,7 +61,9 @@ class DoomEngine:
             _remove_empty_folder(Path("_vizdoom"))  # the engine leaves one in the current folder
         except Exception as error:  # vizdoom raises its own several classes, none of which name a remedy
             self._folder.cleanup()
-            raise WorldError(f"the Doom engine did not start: {error}", hint="try: pip install --force-reinstall vizdoom") from error
+            raise WorldError(
+                f"the Doom engine did not start: {error}", hint="try: pip install --force-reinstall vizdoom"
+            ) from error
 
     def start_map(self, name: str) -> None:
         """Restarts map `name`: everything as it was made, the player at the map's start."""
@@ -74,9 +76,9 @@ class DoomEngine:
         self._game.send_game_command(f"warp {x} {y}")
 
     def advance(self, buttons: frozenset[str], turn_units: int) -> None:
-        """One model tick with buttons held and `turn_units` (of 65536 per turn, counter-clockwise) spread over its tics.
+        """One model tick with buttons held and a counter-clockwise turn, spread evenly over its tics.
 
-        `turn_units` is a multiple of the tics per step, so that every tic turns by whole units.
+        Units: `turn_units` are 65536 to a full turn, a multiple of the tics per step.
         """
         per_tic, rest = divmod(turn_units, self._tics)
         assert rest == 0, f"{turn_units} units do not divide into {self._tics} tics"
@@ -91,7 +93,7 @@ class DoomEngine:
         self._game.advance_action(num_tics)
 
     def observe(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None, Pose]:
-        """Picture, depth (None without depth) and pose, as of the last tic. The arrays are only valid until the next one."""
+        """Picture, depth (None without depth) and pose as of the last tic. Arrays are valid until the next one."""
         state = self._game.get_state()
         x, y, angle_deg = state.game_variables
         pose = Pose(x=float(x), y=float(y), angle_rad=math.radians(float(angle_deg)))

@@ -8,6 +8,7 @@ Does not own: scripts that need no true world (`worldsim.actions.scripts`).
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from worldsim.worlds.doom.layout import Cell, MazeLayout
 REACH_UNITS = 34.0
 """A waypoint counts as reached from here: about two ticks of walking."""
 SLOWEST_UNITS_PER_TICK = 6.0
-KEYBOARD_SHARE = 0.8
+KEYBOARD_SHARE = 0.88
 """Share of stretches steered by held keys; the rest are steered by a mouse."""
 
 Actions = Iterator[Action]
@@ -121,7 +122,7 @@ class _Walker:
         layout = self._layout
         walk = layout.path(layout.cell_at(self._pose.x, self._pose.y), goal)
         points = []
-        for a, b in zip(walk, walk[1:], strict=False):
+        for a, b in itertools.pairwise(walk):
             points.append(layout.opening_centre(a, b))
             x, y = layout.centre(b)
             points.append((x + self._rng.uniform(-16, 16), y + self._rng.uniform(-16, 16)))
@@ -142,7 +143,7 @@ class _Walker:
             if keeps_heading:
                 yield Action(buttons=_buttons_towards(bearing))
                 continue
-            turn = self._key_turn(bearing) if by_keys else max(-rate, min(rate, bearing / self._turn_deg))
+            turn = self._key_turn(bearing) if by_keys else self._mouse_turn(bearing, rate)
             walks = abs(bearing) < (25.0 if stops_to_turn else 70.0)
             yield Action(buttons=frozenset({"forward"} if walks else ()), axes=(("turn", turn),))
         if patience == 0:
@@ -194,8 +195,11 @@ class _Walker:
     def _key_turn(self, bearing_deg: float) -> float:
         return math.copysign(1.0, bearing_deg) if abs(bearing_deg) > 0.6 * self._turn_deg else 0.0
 
+    def _mouse_turn(self, bearing_deg: float, rate: float) -> float:
+        return max(-rate, min(rate, bearing_deg / self._turn_deg)) if abs(bearing_deg) > 2.0 else 0.0
+
     def _pick_turn_rate(self) -> float:
-        return 1.0 if self._rng.random() < KEYBOARD_SHARE else self._rng.uniform(0.25, 0.95)
+        return 1.0 if self._rng.random() < KEYBOARD_SHARE else self._rng.uniform(0.3, 0.95)
 
     def _distance(self, point: tuple[float, float]) -> float:
         return math.hypot(point[0] - self._pose.x, point[1] - self._pose.y)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
-    """What one kind of cell looks like: texture names of the Freedoom WAD."""
+    """What one kind of cell looks like: texture names of the Freedoom WAD, or of `paint` (WS...)."""
 
     name: str
     wall: str
@@ -20,26 +20,28 @@ class Theme:
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkKind:
-    """A thing that stands still: its Doom editor number. All are 32 units wide, so that a corner of a cell holds one."""
+    """A thing that stands still, 32 units wide (a corner of a cell has room for it): its Doom editor number."""
 
     name: str
     thing: int
 
 
 THEMES = (
-    Theme(name="red", wall="REDWALL1", floor="FLAT23", ceiling="CEIL3_5"),
-    Theme(name="green", wall="DOKGRIR", floor="FLAT5", ceiling="CEIL3_5"),
-    Theme(name="blue", wall="COMPBLUE", floor="FLAT19", ceiling="CEIL3_5"),
+    Theme(name="red", wall="REDWALL1", floor="FLAT5", ceiling="CEIL3_5"),
+    Theme(name="green", wall="DOKGRIR", floor="CRATOP2", ceiling="CEIL3_5"),
+    Theme(name="blue", wall="COMPBLUE", floor="FLAT19", ceiling="AQF067"),
     Theme(name="orange", wall="DOGLDIR", floor="GRASS2", ceiling="CEIL3_5"),
-    Theme(name="concrete", wall="AQCONC17", floor="FLOOR1_6", ceiling="CEIL3_5"),
-    Theme(name="wood", wall="A-MYWOOD", floor="FLAT14", ceiling="CEIL3_5"),
-    Theme(name="rock", wall="TANROCK2", floor="AQF067", ceiling="CEIL3_5"),
-    Theme(name="bronze", wall="BRONZE2", floor="FLOOR0_2", ceiling="CEIL3_5"),
-    Theme(name="silver", wall="SILVER1", floor="FLAT14", ceiling="CEIL3_5"),
-    Theme(name="hedge", wall="A-CAMO1", floor="CRATOP2", ceiling="CEIL3_5"),
+    Theme(name="white", wall="AQCONC17", floor="FLOOR1_6", ceiling="CEIL3_5"),
+    Theme(name="wood", wall="A-MYWOOD", floor="FLAT14", ceiling="AQF067"),
+    Theme(name="yellow", wall="WSYELLOW", floor="FLAT23", ceiling="CEIL3_5"),
+    Theme(name="lilac", wall="WSLILAC", floor="AQF067", ceiling="CEIL3_5"),
+    Theme(name="bronze", wall="BRONZE2", floor="FLOOR3_3", ceiling="AQF067"),
+    Theme(name="tan", wall="TANROCK2", floor="FLOOR0_2", ceiling="CEIL3_5"),
+    Theme(name="crimson", wall="SKIN2", floor="FLAT5_3", ceiling="AQF067"),
+    Theme(name="silver", wall="SILVER1", floor="FLOOR7_1", ceiling="CEIL3_5"),
 )
 
-TRIM_WALL = "METAL1"
+TRIM_WALL = "SHAWN2"
 TRIM_FLOOR = "FLAT19"
 TRIM_CEILING = "CEIL3_5"
 
@@ -49,5 +51,5 @@ LANDMARK_KINDS = (
     LandmarkKind(name="tech pillar", thing=48),
     LandmarkKind(name="lamp", thing=2028),
     LandmarkKind(name="burnt tree", thing=43),
-    LandmarkKind(name="stalagmite", thing=47),
+    LandmarkKind(name="short green pillar", thing=31),
 )

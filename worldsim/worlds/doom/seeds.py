@@ -22,7 +22,7 @@ def check_training_seed(seed: int) -> int:
 
 
 def training_seeds(rng: random.Random) -> Iterator[int]:
-    """Endless training seeds: whole blocks of neighbours in random order (see MAZES_PER_WAD), never an evaluation seed."""
+    """Endless training seeds: blocks of neighbours in random order (see MAZES_PER_WAD), never an evaluation seed."""
     num_blocks = EVALUATION_SEED_START // MAZES_PER_WAD
     while True:
         first = rng.randrange(num_blocks) * MAZES_PER_WAD

@@ -1,7 +1,7 @@
 """Writes mazes as a WAD the engine loads: one UDMF map per maze. The same mazes, the same bytes.
 
 A map is three lumps: a marker MAPnn (empty), TEXTMAP (UDMF text) and ENDMAP; the engine builds its own nodes.
-Every cell is a sector, every passage between two cells is a lower sector with its own trim, and walls are one-sided lines.
+Every cell is a sector, every passage between two cells is a sector with its own trim, and walls are one-sided lines.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 
 from worldsim.worlds.doom.layout import SIDES, Cell, MazeLayout
+from worldsim.worlds.doom.paint import PAINTS, patch_bytes
 from worldsim.worlds.doom.palette import LANDMARK_KINDS, THEMES, TRIM_CEILING, TRIM_FLOOR, TRIM_WALL
 
 CEILING_UNITS = 128
@@ -25,13 +26,15 @@ def map_name(number: int) -> str:
 
 
 def wad_bytes(layouts: Sequence[MazeLayout]) -> bytes:
-    """A PWAD: 12-byte header, lumps, directory of (offset, size, name)."""
-    body, directory = bytearray(), bytearray()
+    """A PWAD: 12-byte header, lumps, directory of (offset, size, name). It holds the painted textures too."""
+    lumps = [("TX_START", b""), *((name, patch_bytes(paint)) for name, paint in PAINTS.items()), ("TX_END", b"")]
     for number, layout in enumerate(layouts):
-        for name, lump in ((map_name(number), b""), ("TEXTMAP", udmf_text(layout).encode()), ("ENDMAP", b"")):
-            directory += struct.pack("<ii8s", 12 + len(body), len(lump), name.encode())
-            body += lump
-    return struct.pack("<4sii", b"PWAD", 3 * len(layouts), 12 + len(body)) + bytes(body) + bytes(directory)
+        lumps += [(map_name(number), b""), ("TEXTMAP", udmf_text(layout).encode()), ("ENDMAP", b"")]
+    body, directory = bytearray(), bytearray()
+    for name, lump in lumps:
+        directory += struct.pack("<ii8s", 12 + len(body), len(lump), name.encode())
+        body += lump
+    return struct.pack("<4sii", b"PWAD", len(lumps), 12 + len(body)) + bytes(body) + bytes(directory)
 
 
 def udmf_text(layout: MazeLayout) -> str:

@@ -141,7 +141,8 @@ class DoomWorld:
         picture, depth, pose = self._engine.observe()
         if depth is not None:
             self._depth = mean_depth(depth, self._config.frame_height_px)
-        return Step(index=self._index, action=action, frame=mean_frame(picture, self._config.frame_height_px), pose=pose)
+        frame = mean_frame(picture, self._config.frame_height_px)
+        return Step(index=self._index, action=action, frame=frame, pose=pose)
 
 
 def maze_seed_of(config: DoomConfig, seed: int) -> int:

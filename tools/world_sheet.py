@@ -1,0 +1,107 @@
+"""Writes a contact sheet of the true world: what an explorer sees, and the plan of the maze.
+
+python tools/world_sheet.py --maps 1 --out assets/maze_true.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from worldsim.core.types import Frame, Pose
+from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.doom.explorers import EXPLORER_NAMES, make_explorer
+from worldsim.worlds.doom.layout import MazeLayout
+from worldsim.worlds.doom.palette import THEMES
+from worldsim.worlds.doom.world import DoomWorld
+
+GAP_PX = 2
+THEME_COLOURS = {
+    "red": "#e00000", "green": "#3a8a3a", "blue": "#000070", "orange": "#d98a50", "white": "#b0b0b0", "wood": "#80502a",
+    "yellow": "#ecd85c", "lilac": "#aaaaff", "bronze": "#40301a", "tan": "#a08468", "crimson": "#b04048",
+    "silver": "#808890",
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--maps", type=int, nargs="*", default=[1], help="fixed maze seeds; none: the seed's maze")
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--grid", type=int, nargs=2, default=[4, 4])
+    parser.add_argument("--explorer", choices=EXPLORER_NAMES, default="explore")
+    parser.add_argument("--columns", type=int, default=6)
+    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--every", type=int, default=25, help="ticks between two pictures")
+    parser.add_argument("--scale", type=int, default=3, help="screen pixels per frame pixel")
+    parser.add_argument("--out", type=Path, default=Path("assets/maze_true.png"))
+    args = parser.parse_args()
+    config = DoomConfig(maps=tuple(args.maps), grid=tuple(args.grid))
+    num_frames = args.columns * args.rows
+    with DoomWorld(config) as world:
+        frames, poses = walk(world, args.explorer, args.seed, num_frames, args.every)
+        plan = draw_plan(world.layout, poses, args.rows * (config.frame_height_px * args.scale + GAP_PX) - GAP_PX)
+    sheet = tile(frames, args.columns, args.scale)
+    both = Image.new("RGB", (sheet.width + GAP_PX + plan.width, sheet.height), "black")
+    both.paste(sheet, (0, 0))
+    both.paste(plan, (sheet.width + GAP_PX, 0))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    both.quantize(128, dither=Image.Dither.NONE).save(args.out, optimize=True)
+    print(f"{args.out}: {both.width}x{both.height}, {args.out.stat().st_size} bytes")
+
+
+def walk(world: DoomWorld, explorer: str, seed: int, num_frames: int, every: int) -> tuple[list[Frame], list[Pose]]:
+    """Every `every`-th frame of a walk, and the pose of every tick."""
+    step = world.reset(seed)
+    walker = make_explorer(explorer, world.layout, world.config, random.Random(seed))
+    frames, poses = [], []
+    for tick in range(num_frames * every):
+        assert step.pose is not None
+        poses.append(step.pose)
+        if tick % every == 0:
+            frames.append(step.frame)
+        step = world.step(walker.act(step.pose))
+    return frames, poses
+
+
+def tile(frames: list[Frame], columns: int, scale: int) -> Image.Image:
+    height_px, width_px = (side * scale + GAP_PX for side in frames[0].shape[:2])
+    rows = -(-len(frames) // columns)
+    sheet = Image.new("RGB", (columns * width_px - GAP_PX, rows * height_px - GAP_PX), "black")
+    for number, frame in enumerate(frames):
+        picture = Image.fromarray(np.repeat(np.repeat(frame, scale, axis=0), scale, axis=1))
+        sheet.paste(picture, (number % columns * width_px, number // columns * height_px))
+    return sheet
+
+
+def draw_plan(layout: MazeLayout, poses: list[Pose], height_px: int) -> Image.Image:
+    """The maze from above, north up: walls in their theme's colour, landmarks as dots, the walk as a line."""
+    per_unit = height_px / (layout.rows * layout.cell_units)
+    image = Image.new("RGB", (round(layout.columns * layout.cell_units * per_unit), height_px), "black")
+    draw = ImageDraw.Draw(image)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (x * per_unit, height_px - y * per_unit)
+
+    half = (layout.cell_units - layout.wall_units) / 2
+    for cell in layout.cells:
+        x, y = layout.centre(cell)
+        colour = THEME_COLOURS[THEMES[layout.walls[cell]].name]
+        draw.rectangle((*at(x - half, y + half), *at(x + half, y - half)), fill="#303030", outline=colour, width=5)
+    for (a, b), width in layout.openings.items():
+        x, y = layout.opening_centre(a, b)
+        across, along = layout.wall_units / 2 + 6 / per_unit, width / 2 - 6 / per_unit
+        dx, dy = (across, along) if a[1] == b[1] else (along, across)
+        draw.rectangle((*at(x - dx, y + dy), *at(x + dx, y - dy)), fill="#303030")
+    for mark in layout.landmarks:
+        x, y = at(mark.x, mark.y)
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill="white")
+    draw.line([at(pose.x, pose.y) for pose in poses], fill="#b0b0b0", width=1)
+    return image
+
+
+if __name__ == "__main__":
+    main()
