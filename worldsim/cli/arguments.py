@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import tyro
 
@@ -13,6 +13,16 @@ from worldsim.core.errors import DeviceError, UsageError, nearest
 T = TypeVar("T")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+_PRESET_HELP = "A bundled name, a preset folder, or user/repo[@revision] on the Hub."
+PresetArgument: TypeAlias = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PRESET", help=_PRESET_HELP)]]
+DeviceOption: TypeAlias = Annotated[str, tyro.conf.arg(metavar="DEVICE", help="auto, cpu, cuda or mps.")]
+_STEPS_HELP = "Denoising steps per frame; the preset's own number when left out."
+StepsOption: TypeAlias = Annotated[int | None, tyro.conf.arg(metavar="K", help=_STEPS_HELP)]
+_JSON_HELP = "Write the results to FILE as JSON; - is standard output."
+JsonOption: TypeAlias = Annotated[str | None, tyro.conf.arg(metavar="FILE", help=_JSON_HELP)]
+_PROGRESS_HELP = "Write a JSON line to FILE at least twice a second."
+ProgressOption: TypeAlias = Annotated[str | None, tyro.conf.arg(metavar="FILE", help=_PROGRESS_HELP)]
 
 
 def parse_arguments(cls: type[T], argv: Sequence[str], *, command: str, help: str) -> T:

@@ -1,0 +1,162 @@
+"""`worldsim bench`: how fast a preset plays here, and whether time and memory stay flat."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median, quantiles
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from worldsim.cli.arguments import (
+    DeviceOption,
+    JsonOption,
+    PresetArgument,
+    ProgressOption,
+    StepsOption,
+    at_least,
+    choose_device,
+    parse_arguments,
+)
+from worldsim.cli.output import STDOUT, Progress, write_json
+
+if TYPE_CHECKING:
+    from worldsim.core.types import Action
+    from worldsim.engine.simulator import Simulator, StageTimes
+
+HELP = "Measure frames/s, ms per stage, and time and memory early and late in a long session."
+
+MIN_FRAMES = 20
+"""Fewer frames have no early and late to compare."""
+EARLY_FRAME = 100
+"""The middle of the early window, in a run that is long enough."""
+MAX_WINDOW_FRAMES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchArguments:
+    preset: PresetArgument
+    steps: StepsOption = None
+    frames: int = 1000
+    """Frames to generate; 5000 to see whether it stays flat."""
+    seed: int = 0
+    """Chooses the start, the noise and the walk."""
+    threads: int | None = None
+    """Threads torch may use; its own choice when left out."""
+    device: DeviceOption = "auto"
+    json: JsonOption = None
+    progress: ProgressOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameCost:
+    """What one frame took."""
+
+    ms: float
+    rss_bytes: int
+    times: StageTimes
+
+
+def run(argv: list[str]) -> int:
+    arguments = parse_arguments(BenchArguments, argv, command="bench", help=HELP)
+    at_least(arguments.frames, MIN_FRAMES, "--frames")
+    for option in ("steps", "threads"):
+        value = getattr(arguments, option)
+        if value is not None:
+            at_least(value, 1, f"--{option}")
+    with Progress(arguments.frames, f"bench {arguments.preset}", arguments.progress) as progress:
+        result = bench(arguments, progress)
+    if arguments.json is not None:
+        write_json(arguments.json, result)
+    print(_text(result), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    return 0
+
+
+def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
+    """Returns: the measurements, as the JSON has them. Side effects: sets torch's number of threads."""
+    begun_s = time.perf_counter()
+    import torch
+
+    from worldsim.actions.scripts import script_actions
+    from worldsim.engine.simulator import Simulator
+    from worldsim.presets.store import load_preset
+
+    device = choose_device(arguments.device)
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    preset = load_preset(arguments.preset, device=device)
+    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
+    actions = script_actions("explore", simulator.action_spec, arguments.seed, arguments.frames)
+    simulator.reset(arguments.seed)
+    simulator.step(actions[0])
+    first_frame_s = time.perf_counter() - begun_s
+    simulator.reset(arguments.seed)
+    costs = measure(simulator, actions, progress)
+    return {
+        "preset": preset.config.name,
+        "preset_sha256": preset.sha256,
+        **summary(costs),
+        "s_to_first_frame": first_frame_s,
+        "state_bytes": simulator.snapshot().state.num_bytes,
+        "steps": simulator.num_steps,
+        "frames": arguments.frames,
+        "device": device,
+        "dtype": str(next(preset.model.parameters()).dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def measure(simulator: Simulator, actions: Sequence[Action], progress: Progress) -> list[FrameCost]:
+    """One cost per action, from where `simulator` stands."""
+    process = psutil.Process()
+    costs = []
+    for index, action in enumerate(actions, start=1):
+        before_s = time.perf_counter()
+        simulator.step(action)
+        ms = (time.perf_counter() - before_s) * 1e3
+        costs.append(FrameCost(ms=ms, rss_bytes=process.memory_info().rss, times=simulator.last_times))
+        progress.update(index, f"{ms:.1f} ms/frame", ms=round(ms, 3))
+    return costs
+
+
+def summary(costs: Sequence[FrameCost]) -> dict[str, float]:
+    """Rates and percentiles over all frames; ratios of the medians of a late and an early window of equal length."""
+    early, late = windows(costs)
+    all_ms = [cost.ms for cost in costs]
+    return {
+        "frames_per_s": 1e3 / fmean(all_ms),
+        "ms_per_frame_p50": median(all_ms),
+        "ms_per_frame_p95": quantiles(all_ms, n=20)[-1],
+        "ms_early": median(cost.ms for cost in early),
+        "ms_late": median(cost.ms for cost in late),
+        "late_over_early": median(cost.ms for cost in late) / median(cost.ms for cost in early),
+        "rss_bytes": late[-1].rss_bytes,
+        "rss_late_over_early": median(cost.rss_bytes for cost in late) / median(cost.rss_bytes for cost in early),
+        "ms_denoise": fmean(cost.times.ms_denoise for cost in costs),
+        "ms_commit": fmean(cost.times.ms_commit for cost in costs),
+        "ms_decode": fmean(cost.times.ms_decode for cost in costs),
+    }
+
+
+def windows(costs: Sequence[FrameCost]) -> tuple[Sequence[FrameCost], Sequence[FrameCost]]:
+    """Early: around frame 100. Late: up to the last. In a short run each is a quarter of it, without overlap."""
+    length = min(MAX_WINDOW_FRAMES, len(costs) // 4)
+    begin = min(EARLY_FRAME - length // 2, len(costs) // 4)
+    return costs[begin : begin + length], costs[-length:]
+
+
+def _text(result: dict[str, Any]) -> str:
+    r = result
+    where = f"{r['steps']} step(s) on {r['device']}, {r['dtype']}, {r['threads']} thread(s)"
+    rows = [
+        f"{r['preset']}: {r['frames_per_s']:.1f} frames/s with {where}",
+        f"  ms per frame   p50 {r['ms_per_frame_p50']:.2f}, p95 {r['ms_per_frame_p95']:.2f}",
+        f"  ms per stage   denoise {r['ms_denoise']:.2f}, commit {r['ms_commit']:.2f}, decode {r['ms_decode']:.2f}",
+        f"  late / early   time {r['late_over_early']:.3f}, memory {r['rss_late_over_early']:.3f}",
+        f"  first frame    {r['s_to_first_frame']:.1f} s after start",
+        f"  memory         state {r['state_bytes'] / 1e6:.2f} MB, process {r['rss_bytes'] / 1e6:.0f} MB",
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,211 @@
+"""`worldsim doctor`: what this machine can run. All of it is tried on the spot, nothing looked up in a table."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+import worldsim
+from worldsim.cli.arguments import DeviceOption, JsonOption, choose_device, parse_arguments
+from worldsim.cli.output import STDOUT, write_json
+from worldsim.core.errors import WorldsimError
+from worldsim.presets.resolve import bundled_presets
+
+if TYPE_CHECKING:
+    import torch
+
+HELP = "Say what this machine can run: devices, dtype, OpenGL, true worlds, frames/s of every bundled preset."
+
+PLAY_ROWS, TRAIN_ROWS, PRODUCT_SIZE = 16, 2048, 384
+"""Matrix products as they occur: few rows at play, many in training; the size of a layer."""
+PROBE_S = 0.2
+"""Time spent on each product that is timed."""
+WARM_UP_FRAMES, TIMED_FRAMES, TIMED_S = 3, 30, 2.0
+"""A preset's rate is the median over this many frames, or over what fits in that time."""
+GRAPHICS_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorArguments:
+    device: DeviceOption = "auto"
+    json: JsonOption = None
+
+
+def run(argv: list[str]) -> int:
+    arguments = parse_arguments(DoctorArguments, argv, command="doctor", help=HELP)
+    report = examine(arguments.device)
+    if arguments.json is not None:
+        write_json(arguments.json, report)
+    print(_text(report), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    return 0
+
+
+def examine(device_name: str) -> dict[str, Any]:
+    """Returns: the report, as the JSON has it. Raises: DeviceError for a device that is not there."""
+    import torch
+
+    device = choose_device(device_name)
+    memory = psutil.virtual_memory()
+    products = {name: _product_rates(torch.device(device), rows) for name, rows in _PRODUCTS.items()}
+    return {
+        "worldsim": worldsim.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": memory.total,
+        "memory_available_bytes": memory.available,
+        "devices": _devices(),
+        "device": device,
+        "gflops": products,
+        "dtype_play": _faster(products["play"]),
+        "dtype_train": _faster(products["train"]),
+        "display": os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"),
+        "graphics": probe_graphics(),
+        "vizdoom": _version("vizdoom"),
+        "presets": {name: predict(str(folder), device) for name, folder in bundled_presets().items()},
+    }
+
+
+_PRODUCTS = {"play": PLAY_ROWS, "train": TRAIN_ROWS}
+
+
+def predict(ref: str, device: str) -> dict[str, Any]:
+    """How fast a preset will play here: a few of its frames, made. A preset that does not load says why instead."""
+    from worldsim.core.types import NO_ACTION
+    from worldsim.engine.simulator import Simulator
+    from worldsim.presets.store import load_preset
+
+    try:
+        preset = load_preset(ref, device=device)
+        simulator = Simulator(preset, device=device)
+        simulator.reset(0)
+        for _ in range(WARM_UP_FRAMES):
+            simulator.step(NO_ACTION)
+        frames_per_s = 1.0 / _median_s(lambda: simulator.step(NO_ACTION), TIMED_S, TIMED_FRAMES)
+    except WorldsimError as error:
+        return {"error": error.message}
+    ticks_per_s = preset.config.play.ticks_per_s
+    return {
+        "frames_per_s": frames_per_s,
+        "ticks_per_s": ticks_per_s,
+        "full_speed": frames_per_s >= ticks_per_s,
+        "steps": simulator.num_steps,
+        "weights_bytes": (preset.folder / "model.safetensors").stat().st_size,
+        "sha256": preset.sha256,
+    }
+
+
+def probe_graphics() -> dict[str, Any]:
+    """What draws the window. Asked in a process of its own: a driver that crashes must not take the report with it."""
+    code = "import json; from worldsim.app.graphics import describe; print(json.dumps(describe()))"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=GRAPHICS_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {GRAPHICS_TIMEOUT_S} s"}
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        return {"error": lines[-1] if lines else f"the probe ended with code {done.returncode}"}
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def _devices() -> list[dict[str, Any]]:
+    import torch
+
+    found: list[dict[str, Any]] = [{"device": "cpu", "name": platform.processor() or platform.machine()}]
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(index)
+        found.append({"device": f"cuda:{index}", "name": properties.name, "memory_bytes": properties.total_memory})
+    if torch.backends.mps.is_available():
+        found.append({"device": "mps", "name": "Apple GPU"})
+    return found
+
+
+def _product_rates(device: torch.device, rows: int) -> dict[str, float]:
+    """GFLOP/s of a matrix product of `rows` rows, in float32 and in bfloat16."""
+    import torch
+
+    flop = 2 * rows * PRODUCT_SIZE * PRODUCT_SIZE
+
+    def rate(dtype: torch.dtype) -> float:
+        left = torch.randn(rows, PRODUCT_SIZE, device=device).to(dtype)
+        right = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, device=device).to(dtype)
+
+        def product() -> None:
+            (left @ right)[0, 0].item()  # reading a number waits for the device
+
+        product()
+        return flop / _median_s(product, PROBE_S) / 1e9
+
+    return {"float32": rate(torch.float32), "bfloat16": rate(torch.bfloat16)}
+
+
+def _median_s(work: Callable[[], object], limit_s: float, limit_calls: int | None = None) -> float:
+    spent_s: list[float] = []
+    while not spent_s or (sum(spent_s) < limit_s and (limit_calls is None or len(spent_s) < limit_calls)):
+        before_s = time.perf_counter()
+        work()
+        spent_s.append(time.perf_counter() - before_s)
+    return median(spent_s)
+
+
+def _faster(rates: dict[str, float]) -> str:
+    """float32, unless bfloat16 gains enough to be worth its lower precision."""
+    return "bfloat16" if rates["bfloat16"] > 1.3 * rates["float32"] else "float32"
+
+
+def _version(package: str) -> str | None:
+    return importlib.metadata.version(package) if importlib.util.find_spec(package) else None
+
+
+def _text(report: dict[str, Any]) -> str:
+    rows = [
+        ("worldsim", f"{report['worldsim']}, Python {report['python']}, torch {report['torch']}"),
+        ("machine", f"{report['platform']}, {report['cores']} core(s), {report['threads']} torch thread(s)"),
+        ("memory", f"{report['memory_bytes'] / 1e9:.1f} GB, {report['memory_available_bytes'] / 1e9:.1f} GB free"),
+    ]
+    for device in report["devices"]:
+        memory = f", {device['memory_bytes'] / 1e9:.0f} GB" if "memory_bytes" in device else ""
+        used = " (used)" if device["device"].split(":")[0] == report["device"].split(":")[0] else ""
+        rows.append(("device", f"{device['device']}: {device['name']}{memory}{used}"))
+    for use, rates in report["gflops"].items():
+        figures = ", ".join(f"{dtype} {rate:.0f}" for dtype, rate in rates.items())
+        rows.append((f"dtype to {use}", f"{report[f'dtype_{use}']} (GFLOP/s: {figures})"))
+    rows.append(("display", report["display"] or "none: worldsim rollout writes a video instead"))
+    graphics = report["graphics"]
+    rows.append(("OpenGL", f"none ({graphics['error']})" if "error" in graphics else _graphics_text(graphics)))
+    rows.append(("vizdoom", report["vizdoom"] or "not installed; to train or compare: pip install 'worldsim[doom]'"))
+    for name, row in report["presets"].items():
+        rows.append((f"preset {name}", f"does not load: {row['error']}" if "error" in row else _preset_text(row)))
+    if not report["presets"]:
+        rows.append(("presets", "none bundled"))
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
+
+
+def _graphics_text(graphics: dict[str, Any]) -> str:
+    return ", ".join(str(value) for value in graphics.values())
+
+
+def _preset_text(row: dict[str, Any]) -> str:
+    verdict = "plays at full speed" if row["full_speed"] else "plays slowed down"
+    return (
+        f"{row['frames_per_s']:.0f} frames/s at {row['steps']} step(s), asks for {row['ticks_per_s']:g}: {verdict} "
+        f"({row['weights_bytes'] / 1e6:.1f} MB)"
+    )

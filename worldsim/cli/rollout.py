@@ -1,0 +1,94 @@
+"""`worldsim rollout`: a scripted walk through the learned world, as a video. Needs no display."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from worldsim.cli.arguments import (
+    DeviceOption,
+    JsonOption,
+    PresetArgument,
+    ProgressOption,
+    StepsOption,
+    at_least,
+    choose_device,
+    parse_arguments,
+)
+from worldsim.cli.output import STDOUT, Progress, write_json
+
+HELP = "Walk through a preset by script and write a video of it; needs no display."
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutArguments:
+    preset: PresetArgument
+    frames: int = 300
+    """Frames to generate."""
+    seed: int = 0
+    """Chooses the start, the noise and the walk."""
+    steps: StepsOption = None
+    script: Literal["explore", "return", "look"] = "explore"
+    """The walk: explore; go out and come back; look round. It is fixed beforehand: no true world is asked."""
+    out: Path = Path("rollout.mp4")
+    """The video."""
+    device: DeviceOption = "auto"
+    json: JsonOption = None
+    progress: ProgressOption = None
+
+
+def run(argv: list[str]) -> int:
+    arguments = parse_arguments(RolloutArguments, argv, command="rollout", help=HELP)
+    at_least(arguments.frames, 1, "--frames")
+    at_least(arguments.seed, 0, "--seed")
+    if arguments.steps is not None:
+        at_least(arguments.steps, 1, "--steps")
+    with Progress(arguments.frames, f"rollout {arguments.preset}", arguments.progress) as progress:
+        result = rollout(arguments, progress)
+    if arguments.json is not None:
+        write_json(arguments.json, result)
+    print(
+        f"{result['out']}: {result['frames']} frames of {result['preset']} at {result['frames_per_s']:.1f} frames/s",
+        file=sys.stderr if arguments.json == STDOUT else sys.stdout,
+    )
+    return 0
+
+
+def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
+    """Side effects: writes the video. Returns: what was done, as the JSON has it."""
+    from worldsim.actions.scripts import script_actions
+    from worldsim.cli.video import video_file
+    from worldsim.engine.simulator import Simulator
+    from worldsim.presets.store import load_preset
+
+    device = choose_device(arguments.device)
+    preset = load_preset(arguments.preset, device=device)
+    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
+    actions = script_actions(arguments.script, simulator.action_spec, arguments.seed, arguments.frames)
+    height_px, width_px, _ = simulator.frame_shape
+    tick = preset.config.play.ticks_per_s
+    generating_s = 0.0
+    with video_file(arguments.out, height_px=height_px, width_px=width_px, frames_per_s=tick) as video:
+        simulator.reset(arguments.seed)
+        for index, action in enumerate(actions, start=1):
+            before_s = time.perf_counter()
+            frame = simulator.step(action).frame
+            generating_s += time.perf_counter() - before_s
+            video.write(frame)
+            rate = index / generating_s
+            progress.update(index, f"{rate:.1f} frames/s", frames_per_s=round(rate, 2))
+    return {
+        "preset": preset.config.name,
+        "preset_sha256": preset.sha256,
+        "out": str(arguments.out),
+        "frames": arguments.frames,
+        "seed": arguments.seed,
+        "steps": simulator.num_steps,
+        "script": arguments.script,
+        "frames_per_s": arguments.frames / generating_s,
+        "video_frames_per_s": tick,
+        "device": device,
+    }
