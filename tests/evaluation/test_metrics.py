@@ -1,0 +1,118 @@
+"""Scores against hand values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from worldsim.evaluation.metrics import (
+    MAX_PSNR_DB,
+    bootstrap_interval,
+    gradient_energy,
+    psnr,
+    sharpness,
+    ssim,
+)
+
+
+def noise_frames(num_frames: int, height: int = 16, width: int = 20) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, size=(num_frames, height, width, 3), dtype=np.uint8)
+
+
+def test_psnr_of_frames_sixteen_levels_apart_is_24_05_db() -> None:
+    truth = np.full((2, 4, 4, 3), 100, dtype=np.uint8)
+    image = truth.copy()
+    image[0] += 16
+    image[1] -= 16  # a difference taken in uint8 would wrap round here
+    np.testing.assert_allclose(psnr(image, truth), 20 * np.log10(255 / 16))
+    assert psnr(image, truth)[0] == pytest.approx(24.0485, abs=1e-4)
+
+
+def test_psnr_of_floats_needs_the_range_and_uses_it() -> None:
+    truth = np.zeros((4, 4, 3))
+    image = truth + 0.1
+    assert psnr(image, truth, data_range=1.0) == pytest.approx(20.0)
+    with pytest.raises(AssertionError, match="explicit data_range"):
+        psnr(image, truth)
+
+
+def test_psnr_of_equal_frames_is_finite() -> None:
+    frames = noise_frames(2)
+    assert psnr(frames, frames).tolist() == [MAX_PSNR_DB, MAX_PSNR_DB]
+
+
+def test_psnr_does_not_mix_frames() -> None:
+    truth = noise_frames(3)
+    image = truth.copy()
+    image[1] = 255 - image[1]
+    scores = psnr(image, truth)
+    assert scores.shape == (3,)
+    assert scores[0] == scores[2] == MAX_PSNR_DB and scores[1] < 15
+
+
+def test_ssim_of_equal_frames_is_one() -> None:
+    frames = noise_frames(2)
+    np.testing.assert_allclose(ssim(frames, frames), 1.0)
+
+
+def test_ssim_of_two_flat_frames_is_the_luminance_term() -> None:
+    dark, bright = np.full((16, 16, 3), 50, np.uint8), np.full((16, 16, 3), 100, np.uint8)
+    c1 = (0.01 * 255) ** 2
+    assert ssim(dark, bright) == pytest.approx((2 * 50 * 100 + c1) / (50**2 + 100**2 + c1))
+
+
+def test_ssim_equals_the_definition_written_out_window_by_window() -> None:
+    image, truth = noise_frames(2, 13, 14)
+    image = (0.5 * image + 0.5 * truth).astype(np.uint8)
+    offsets = np.arange(11) - 5
+    window = np.exp(-(offsets[:, None] ** 2 + offsets[None] ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    values = []
+    for top in range(3):
+        for left in range(4):
+            for channel in range(3):
+                x = image[top : top + 11, left : left + 11, channel].astype(float)
+                y = truth[top : top + 11, left : left + 11, channel].astype(float)
+                mean_x, mean_y = (window * x).sum(), (window * y).sum()
+                var_x, var_y = (window * (x - mean_x) ** 2).sum(), (window * (y - mean_y) ** 2).sum()
+                covariance = (window * (x - mean_x) * (y - mean_y)).sum()
+                values.append(
+                    (2 * mean_x * mean_y + c1)
+                    * (2 * covariance + c2)
+                    / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+                )
+    assert 0.2 < np.mean(values) < 0.95
+    assert ssim(image, truth) == pytest.approx(np.mean(values), abs=1e-10)
+
+
+def test_gradient_energy_of_stripes_by_hand() -> None:
+    stripes = np.zeros((4, 4, 3), np.uint8)
+    stripes[:, 1::2] = 10  # every step across differs by 10, none down
+    assert gradient_energy(stripes) == pytest.approx(100.0)
+
+
+def test_fog_is_less_sharp_and_noise_is_sharper_than_the_truth() -> None:
+    truth = noise_frames(1, 24, 24)
+    truth = np.repeat(np.repeat(truth[:, ::4, ::4], 4, axis=1), 4, axis=2)
+    fog = ((truth.astype(float) + 3 * truth.mean()) / 4).astype(np.uint8)
+    assert sharpness(truth, truth) == pytest.approx(1.0)
+    assert sharpness(fog, truth) == pytest.approx(1 / 16, rel=0.05)
+    assert sharpness(noise_frames(1, 24, 24), truth) > 1.5
+
+
+def test_a_bare_wall_in_the_truth_does_not_rule_the_sharpness() -> None:
+    truth, image = np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 16, 3), np.uint8)
+    truth[1, :, ::2] = image[1, :, ::2] = 100
+    image[0, 0, 0] = 5
+    assert sharpness(image, truth) == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_interval_holds_the_mean_and_narrows_with_more_seeds() -> None:
+    values = np.random.default_rng(0).normal(20.0, 2.0, size=64)
+    low, high = bootstrap_interval(values)
+    few_low, few_high = bootstrap_interval(values[:6])
+    assert low < values.mean() < high
+    assert high - low < few_high - few_low
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval(np.array([7.0])) == (7.0, 7.0)

@@ -1,0 +1,110 @@
+"""Runs a preset's model over a batch of episodes at once, in latent space.
+
+Owns: what the model is told (true frames, then its own), its state, and the noise of every frame. Does not own: episodes
+(`evaluation.clips`) or scores (`evaluation.tasks`). One row of the batch goes through the same steps as a session of
+`engine.simulator`: begin, sample, commit, with noise from (seed, frame index).
+B batch (one episode per seed), T frames, C channels, H W rows and columns, A action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from worldsim.core.errors import NonFiniteError
+from worldsim.diffusion.noise import frame_noise
+from worldsim.diffusion.samplers import sample_frame
+from worldsim.evaluation.clips import Clips
+from worldsim.models.autoencoder import Autoencoder
+from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.world_model import WorldModel
+
+CODING_BATCH = 128
+"""Frames through the autoencoder at once: bounds memory, changes no result."""
+
+Advance = Callable[[int], None]
+"""Told how many frames more are done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentClips:
+    """Episodes as the model sees them."""
+
+    seeds: tuple[int, ...]
+    latent_BTCHW: Tensor = field(repr=False)
+    action_BTA: Tensor = field(repr=False)
+
+
+def encode_clips(autoencoder: Autoencoder, clips: Clips, device: str) -> LatentClips:
+    flat = clips.frames.reshape(-1, *clips.frames.shape[2:])
+    with torch.inference_mode():
+        parts = [
+            autoencoder.encode(to_tensor(flat[i : i + CODING_BATCH], device)) for i in range(0, len(flat), CODING_BATCH)
+        ]
+    return LatentClips(
+        seeds=clips.seeds,
+        latent_BTCHW=torch.cat(parts).unflatten(0, clips.frames.shape[:2]),
+        action_BTA=torch.from_numpy(clips.actions).to(device),
+    )
+
+
+def decode_frames(autoencoder: Autoencoder, latent_BTCHW: Tensor) -> npt.NDArray[np.uint8]:
+    """Shapes: returns uint8 [B, T, H, W, 3]."""
+    with torch.inference_mode():
+        parts = [to_frames(autoencoder.decode(part)) for part in latent_BTCHW.flatten(0, 1).split(CODING_BATCH)]
+    frames = np.concatenate(parts)
+    return frames.reshape(*latent_BTCHW.shape[:2], *frames.shape[1:])
+
+
+@torch.inference_mode()
+def generate(
+    model: WorldModel,
+    clips: LatentClips,
+    *,
+    num_context: int,
+    num_steps: int,
+    context_noise: float,
+    feed_back: bool = True,
+    keep_memory: bool = True,
+    advance: Advance | None = None,
+) -> Tensor:
+    """The frames from `num_context` on, each made under its true action. Shapes: returns [B, T - num_context, C, H, W].
+
+    `feed_back`: a generated frame becomes the model's past, labelled `context_noise` as in play; else the true frame
+    does (one step ahead under true context). `keep_memory` False clears the scan state before every frame.
+
+    Raises: NonFiniteError with the first frame that came out as NaN or infinity.
+    """
+    batch, num_frames = clips.latent_BTCHW.shape[:2]
+    assert 0 < num_context < num_frames, f"{num_context} frames of context out of {num_frames}"
+    state = model.initial_state(batch, 0)
+    level_B = clips.latent_BTCHW.new_zeros(batch)
+    generated: list[Tensor] = []
+    for t in range(num_frames):
+        if not keep_memory:
+            state = model.without_memory(state)
+        context = model.begin(state, clips.action_BTA[:, t])
+        past_BCHW, past_level_B = clips.latent_BTCHW[:, t], level_B
+        if t >= num_context:
+            latent_BCHW = sample_frame(model, context, _noise(clips, t), num_steps)
+            if not bool(torch.isfinite(latent_BCHW).all()):
+                raise NonFiniteError(f"frame {t} came out as NaN or infinity", hint="the weights may be damaged")
+            generated.append(latent_BCHW)
+            if feed_back:
+                past_BCHW, past_level_B = latent_BCHW, torch.full_like(level_B, context_noise)
+        state = model.commit(context, past_BCHW, past_level_B)
+        if advance:
+            advance(batch)
+    return torch.stack(generated, dim=1)
+
+
+def _noise(clips: LatentClips, frame_index: int) -> Tensor:
+    """Shapes: returns [B, C, H, W]; row b is the noise of a session with seed b."""
+    shape = tuple(clips.latent_BTCHW.shape[2:])
+    rows = [frame_noise(seed, frame_index, (1, *shape)) for seed in clips.seeds]
+    return torch.cat(rows).to(clips.latent_BTCHW)

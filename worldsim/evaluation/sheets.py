@@ -1,0 +1,115 @@
+"""Contact sheets: frames in labelled rows and columns, as one PNG. Scores can be fooled, eyes less so.
+
+Owns: the layout and the file. Does not own: where frames come from. Pillow is asked for only when a sheet is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from worldsim.core.errors import MissingPackageError, StorageError
+from worldsim.evaluation.tasks import Outcome
+
+ROLLOUT_COLUMNS = (1, 2, 5, 10, 20, 30, 45, 60, 100, 150, 200, 300, 500)
+"""Generated frames that a roll-out's rows show, beside the horizons that are scored."""
+MEMORY_COLUMNS = 12
+SEEDS_SHOWN = {"rollout": 4, "retrieval": 3, "spin": 3}
+FRAME_WIDTH_PX = 128
+"""Frames are enlarged by the largest whole factor that keeps them within this."""
+LABEL_WIDTH_PX, TEXT_HEIGHT_PX, GAP_PX = 110, 16, 2
+BACKGROUND_RGB, TEXT_RGB = (24, 24, 24), (224, 224, 224)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Frames beside each other. Shapes: uint8 [N, H, W, 3]."""
+
+    label: str
+    frames: npt.NDArray[np.uint8] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Rows under one title with one label per column."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def evaluation_sections(outcomes: Mapping[str, Outcome], horizons: Sequence[int]) -> list[Section]:
+    """Roll-out, way back and second turn of the first seeds: truth above, generated below, what was seen last on the left."""
+    sections = []
+    for task, num_seeds in SEEDS_SHOWN.items():
+        outcome = outcomes[task]
+        num_frames = outcome.truth.shape[1]
+        if task == "rollout":
+            shown = sorted({n for n in (*ROLLOUT_COLUMNS, *horizons) if n <= min(num_frames, max(horizons))})
+        else:
+            shown = sorted({round(n) for n in np.linspace(1, num_frames, MEMORY_COLUMNS)})
+        picks = [n - 1 for n in shown]
+        rows = []
+        for row, seed in enumerate(outcome.seeds[:num_seeds]):
+            for label, frames in (("true", outcome.truth), ("generated", outcome.generated)):
+                pictures = np.stack([outcome.repeat[row, 0], *frames[row, picks]])
+                rows.append(Row(label=f"{seed} {label}", frames=pictures))
+        sections.append(Section(title=task, columns=("seen", *map(str, shown)), rows=tuple(rows)))
+    return sections
+
+
+def draw_sheet(sections: Sequence[Section]) -> npt.NDArray[np.uint8]:
+    """Shapes: returns [H, W, 3]. Raises: MissingPackageError without Pillow."""
+    image_module, draw_module = _import_pillow()
+    height, width = sections[0].rows[0].frames.shape[1:3]
+    scale = max(1, FRAME_WIDTH_PX // width)
+    cell_width, cell_height = width * scale + GAP_PX, height * scale + GAP_PX
+    num_columns = max(len(section.columns) for section in sections)
+    num_rows = sum(len(section.rows) for section in sections)
+    size = (LABEL_WIDTH_PX + num_columns * cell_width, len(sections) * TEXT_HEIGHT_PX + num_rows * cell_height)
+    sheet = image_module.new("RGB", size, BACKGROUND_RGB)
+    draw = draw_module.Draw(sheet)
+    top = 0
+    for section in sections:
+        draw.text((GAP_PX, top + GAP_PX), section.title, fill=TEXT_RGB)
+        for column, label in enumerate(section.columns):
+            draw.text((LABEL_WIDTH_PX + column * cell_width + GAP_PX, top + GAP_PX), label, fill=TEXT_RGB)
+        top += TEXT_HEIGHT_PX
+        for row in section.rows:
+            assert len(row.frames) == len(section.columns), f"{len(row.frames)} frames, {len(section.columns)} labels"
+            draw.text((GAP_PX, top + cell_height // 2 - 6), row.label, fill=TEXT_RGB)
+            for column, frame in enumerate(row.frames):
+                large = frame.repeat(scale, axis=0).repeat(scale, axis=1)
+                sheet.paste(image_module.fromarray(large), (LABEL_WIDTH_PX + column * cell_width, top))
+            top += cell_height
+    return np.asarray(sheet)
+
+
+def write_sheet(path: Path, sections: Sequence[Section]) -> None:
+    """Raises: MissingPackageError without Pillow, StorageError when the file cannot be written."""
+    image_module, _ = _import_pillow()
+    image = image_module.fromarray(draw_sheet(sections))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, format="PNG", optimize=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error}", hint="check the path, space and permissions") from None
+
+
+def check_can_draw() -> None:
+    """Raises: MissingPackageError without Pillow, before an evaluation is spent on a sheet that cannot be drawn."""
+    _import_pillow()
+
+
+def _import_pillow() -> tuple[Any, Any]:
+    try:
+        from PIL import Image, ImageDraw
+    except ImportError as error:
+        hint = "pip install 'worldsim[doom]'"
+        raise MissingPackageError(f"a contact sheet needs Pillow ({error})", hint=hint) from error
+    return Image, ImageDraw
