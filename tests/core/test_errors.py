@@ -1,0 +1,25 @@
+"""Every kind of fault has an exit code of its own."""
+
+from __future__ import annotations
+
+from worldsim.core import errors
+from worldsim.core.errors import WorldsimError, nearest
+
+
+def error_classes() -> list[type[WorldsimError]]:
+    return [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, WorldsimError)]
+
+
+def test_no_two_kinds_of_error_share_an_exit_code() -> None:
+    codes = {cls.__name__: cls.exit_code for cls in error_classes()}
+    assert len(set(codes.values())) == len(codes), codes
+    assert all(0 < code < 126 for code in codes.values()), f"shells use the rest themselves: {codes}"
+
+
+def test_a_near_miss_names_the_name_that_was_meant() -> None:
+    assert nearest("mase", ["maze", "maze-random"]) == "did you mean 'maze'?"
+
+
+def test_a_far_miss_lists_what_there_is() -> None:
+    assert nearest("forest", ["maze", "hall"]) == "known: hall, maze"
+    assert nearest("forest", []) == "there are none"

@@ -1,0 +1,93 @@
+"""preset.toml and config.json: two spellings of one config, both strict."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from worldsim.core.errors import ConfigError, PresetError
+from worldsim.models.config import AutoencoderConfig
+from worldsim.presets.config import PlayConfig, PresetConfig, config_json, read_config_json, read_preset_toml
+
+TOML = """
+name = "hall"
+title = "A hall"
+
+[world]
+maps = [3, 4]
+
+[model]
+num_layers = 2
+
+[play]
+num_steps = 2
+
+[training]
+anything = ["the", "trainer", "wants"]
+"""
+
+
+def test_a_preset_toml_gives_the_config_and_hands_on_the_training_table(tmp_path: Path) -> None:
+    path = tmp_path / "preset.toml"
+    path.write_text(TOML, encoding="utf-8")
+    config, training = read_preset_toml(path)
+    assert (config.name, config.world.maps, config.model.num_layers, config.play.num_steps) == ("hall", (3, 4), 2, 2)
+    assert training == {"anything": ["the", "trainer", "wants"]}
+
+
+def test_an_unknown_key_names_the_file_the_key_and_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "preset.toml"
+    path.write_text(TOML.replace("num_steps", "num_stepz"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"preset\.toml: unknown key 'play.num_stepz'") as caught:
+        read_preset_toml(path)
+    assert caught.value.hint == "did you mean 'num_steps'?"
+
+
+def test_config_json_gives_back_the_config_it_was_written_from(tiny_config: PresetConfig, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(config_json(tiny_config), encoding="utf-8")
+    assert read_config_json(path)[0] == tiny_config
+
+
+def test_a_newer_schema_is_refused_before_its_keys_are_judged(tiny_config: PresetConfig, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"schema_version": 99, "name": "x", "of_the_future": 1}), encoding="utf-8")
+    with pytest.raises(PresetError, match="schema version 99; this worldsim reads versions up to 1") as caught:
+        read_config_json(path)
+    assert "update worldsim" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "\x00"])
+def test_a_damaged_config_json_is_one_error(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        read_config_json(path)
+
+
+def test_a_frame_that_does_not_divide_into_tokens_is_refused(tiny_config: PresetConfig) -> None:
+    with pytest.raises(ConfigError, match="64x48 does not divide into tokens of 64 pixels"):
+        replace(tiny_config, autoencoder=AutoencoderConfig(widths=(4, 4, 4, 4, 4)))
+
+
+def test_the_latent_grid_follows_from_frame_and_autoencoder(tiny_config: PresetConfig) -> None:
+    assert tiny_config.frame_shape == (48, 64, 3)
+    assert tiny_config.latent_shape == (4, 6, 8)
+
+
+@pytest.mark.parametrize(
+    "values", [{"ticks_per_s": 0}, {"num_steps": 0}, {"context_frames": 0}, {"context_noise": 1.0}]
+)
+def test_play_values_out_of_range_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        PlayConfig(**values)  # type: ignore[arg-type]  # one value at a time
+
+
+def test_reading_a_config_and_finding_a_preset_load_no_torch() -> None:
+    code = "import sys, worldsim.presets.config, worldsim.presets.resolve; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
