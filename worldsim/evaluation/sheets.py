@@ -44,7 +44,7 @@ class Section:
 
 
 def evaluation_sections(outcomes: Mapping[str, Outcome], horizons: Sequence[int]) -> list[Section]:
-    """Roll-out, way back and second turn of the first seeds: truth above, generated below, what was seen last on the left."""
+    """Roll-out, way back and second turn of the first seeds: truth above generated, what was seen last on the left."""
     sections = []
     for task, num_seeds in SEEDS_SHOWN.items():
         outcome = outcomes[task]

@@ -1,0 +1,44 @@
+"""Held-out seeds only, and values that fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from worldsim.core.errors import UsageError
+from worldsim.evaluation.config import EvalConfig, parse_seeds
+
+
+def test_a_seed_that_training_may_have_drawn_is_refused() -> None:
+    assert EvalConfig(seeds=(900_000,)).seeds == (900_000,)
+    with pytest.raises(UsageError) as caught:
+        EvalConfig(seeds=(900_000, 899_999))
+    assert "899999" in caught.value.message and "900000" in caught.value.hint
+
+
+def test_seeds_are_read_as_a_half_open_range() -> None:
+    assert parse_seeds("900000:900003") == (900_000, 900_001, 900_002)
+
+
+@pytest.mark.parametrize("text", ["900000", "900003:900000", "900000:900000", "a:b", ":5", "5:", "-1:3", "1:2:3"])
+def test_other_texts_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_seeds(text)
+    assert "900000:900016" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seeds": ()},
+        {"seeds": (900_000, 900_000)},
+        {"horizons": ()},
+        {"horizons": (0, 10)},
+        {"horizons": (10, 10)},
+        {"horizons": (30, 10)},
+        {"num_steps": 0},
+        {"context_frames": 0},
+    ],
+)
+def test_values_that_mean_nothing_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        EvalConfig(**{"seeds": (900_000,), **values})  # type: ignore[arg-type]

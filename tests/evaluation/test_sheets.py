@@ -1,0 +1,72 @@
+"""Which frames a sheet shows, and where."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.evaluation.stubs import StillModel, scroll_clips, stub_preset
+from worldsim.core.errors import MissingPackageError, StorageError
+from worldsim.evaluation.sheets import (
+    LABEL_WIDTH_PX,
+    TEXT_HEIGHT_PX,
+    Row,
+    Section,
+    check_can_draw,
+    draw_sheet,
+    evaluation_sections,
+    write_sheet,
+)
+from worldsim.evaluation.tasks import Evaluator
+
+CLIPS = scroll_clips()
+
+
+def flat_section(*colours: int) -> Section:
+    frames = np.stack([np.full((48, 64, 3), colour, np.uint8) for colour in colours])
+    return Section(title="flat", columns=tuple(map(str, colours)), rows=(Row(label="row", frames=frames),))
+
+
+def test_truth_stands_above_generated_and_the_last_seen_frame_on_the_left() -> None:
+    outcome = Evaluator(stub_preset(StillModel()), mean_image=CLIPS.frames[0, 0]).compare(CLIPS, num_context=4)
+    sections = evaluation_sections({"rollout": outcome, "retrieval": outcome, "spin": outcome}, (1, 4, 8))
+    rollout = sections[0]
+    assert [section.title for section in sections] == ["rollout", "retrieval", "spin"]
+    assert rollout.columns == ("seen", "1", "2", "4", "5", "8")
+    assert [row.label for row in rollout.rows[:2]] == ["900000 true", "900000 generated"]
+    np.testing.assert_array_equal(rollout.rows[0].frames[[0, 1, 3]], CLIPS.frames[0, [3, 4, 7]])
+    np.testing.assert_array_equal(rollout.rows[3].frames[1:], outcome.generated[1, [0, 1, 3, 4, 7]])
+
+
+def test_frames_are_drawn_enlarged_at_their_row_and_column() -> None:
+    sheet = draw_sheet([flat_section(10, 200), flat_section(90)])
+    below = TEXT_HEIGHT_PX + 98 + TEXT_HEIGHT_PX
+    assert (sheet[TEXT_HEIGHT_PX : TEXT_HEIGHT_PX + 96, LABEL_WIDTH_PX : LABEL_WIDTH_PX + 128] == 10).all()
+    assert (sheet[TEXT_HEIGHT_PX : TEXT_HEIGHT_PX + 96, LABEL_WIDTH_PX + 130 : LABEL_WIDTH_PX + 258] == 200).all()
+    assert (sheet[below : below + 96, LABEL_WIDTH_PX : LABEL_WIDTH_PX + 128] == 90).all()
+    assert sheet[:TEXT_HEIGHT_PX, LABEL_WIDTH_PX:].max() > 200, "no column label"
+
+
+def test_the_file_is_a_png_of_the_sheet(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "sheet.png"
+    write_sheet(path, [flat_section(10, 200)])
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(image), draw_sheet([flat_section(10, 200)]))
+
+
+def test_a_file_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        write_sheet(tmp_path / "file" / "sheet.png", [flat_section(10)])
+
+
+def test_without_pillow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingPackageError) as caught:
+        check_can_draw()
+    assert "pip install" in caught.value.hint

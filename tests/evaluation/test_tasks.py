@@ -1,0 +1,183 @@
+"""What is generated, what it is compared with, and what enters a score."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.evaluation.stubs import (
+    OracleModel,
+    ScrollModel,
+    StillModel,
+    StubModel,
+    roll,
+    scroll_clips,
+    stub_preset,
+)
+from worldsim.core.errors import NonFiniteError
+from worldsim.evaluation.clips import Clips
+from worldsim.evaluation.latents import LatentClips, decode_frames, encode_clips, generate
+from worldsim.evaluation.metrics import psnr
+from worldsim.evaluation.tasks import (
+    Evaluator,
+    HorizonScore,
+    MemoryScore,
+    memory_score,
+    one_step_score,
+    rollout_scores,
+)
+from worldsim.models.world_model import FrameContext
+
+CLIPS = scroll_clips()
+NUM_FRAMES = CLIPS.frames.shape[1]
+GREY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)
+
+
+def evaluator(model: StubModel, **options: float) -> Evaluator:
+    return Evaluator(stub_preset(model, **options), mean_image=GREY)
+
+
+def test_a_model_that_knows_the_truth_scores_what_the_autoencoder_does() -> None:
+    (score,) = rollout_scores(evaluator(OracleModel(CLIPS)).compare(CLIPS, num_context=4), (8,))
+    assert score.psnr == score.psnr_autoencoder < 60
+    assert score.sharpness == score.sharpness_autoencoder
+    assert score.psnr > score.psnr_mean_image
+
+
+def test_a_model_that_ignores_the_action_scores_less_and_no_better_than_the_frame_repeated() -> None:
+    (still,) = rollout_scores(evaluator(StillModel()).compare(CLIPS, num_context=4), (8,))
+    (scroll,) = rollout_scores(evaluator(ScrollModel()).compare(CLIPS, num_context=4), (8,))
+    assert scroll.psnr == scroll.psnr_autoencoder
+    assert still.psnr < scroll.psnr - 10
+    assert still.psnr == pytest.approx(still.psnr_repeat, abs=0.5)  # but for the autoencoder's rounding
+
+
+def test_clearing_the_state_shows_in_its_own_score_only() -> None:
+    score = memory_score(evaluator(ScrollModel()).compare(CLIPS, num_context=4))
+    assert score.psnr == score.psnr_autoencoder
+    assert score.psnr_no_state < score.psnr - 10
+
+
+def test_the_state_is_cleared_before_every_frame_of_the_diagnostic_and_never_else() -> None:
+    model = ScrollModel()
+    evaluator(model).compare(CLIPS, num_context=4)
+    before_begin = [model.calls[i - 1] if i else "" for i, call in enumerate(model.calls) if call == "begin"]
+    assert len(before_begin) == 2 * NUM_FRAMES
+    assert "without_memory" not in before_begin[:NUM_FRAMES]
+    assert before_begin[NUM_FRAMES:] == ["without_memory"] * NUM_FRAMES
+    assert model.calls.count("without_memory") == NUM_FRAMES
+
+
+def test_no_context_frame_enters_a_score() -> None:
+    frames = CLIPS.frames.copy()
+    frames[:, :4] = 255 - frames[:, :4]
+    other = replace(CLIPS, frames=frames)
+    clean = evaluator(OracleModel(CLIPS)).compare(CLIPS, num_context=4).score(slice(None))
+    spoiled = evaluator(OracleModel(CLIPS)).compare(other, num_context=4).score(slice(None))
+    assert spoiled.psnr_repeat != clean.psnr_repeat
+    assert replace(spoiled, psnr_repeat=clean.psnr_repeat) == clean
+
+
+def test_a_horizon_is_that_frame_and_its_window_the_frames_since_the_one_before() -> None:
+    outcome = evaluator(StillModel()).compare(CLIPS, num_context=4)
+    by_frame = psnr(outcome.generated, outcome.truth).mean(axis=0)
+    scores = rollout_scores(outcome, (1, 3, 8, 200))
+    assert [score.horizon for score in scores] == [1, 3, 8], "200 does not fit"
+    assert [score.psnr for score in scores] == pytest.approx([by_frame[0], by_frame[2], by_frame[7]])
+    assert [score.psnr_window for score in scores] == pytest.approx(
+        [by_frame[0], by_frame[1:3].mean(), by_frame[3:8].mean()]
+    )
+    assert all(score.psnr_low <= score.psnr <= score.psnr_high for score in scores)
+
+
+def test_one_step_has_the_true_past_and_repeats_the_frame_before() -> None:
+    outcome = evaluator(StillModel()).compare(CLIPS, num_context=4, feed_back=False)
+    np.testing.assert_array_equal(outcome.repeat, CLIPS.frames[:, 3:-1])
+    score = one_step_score(outcome)
+    assert score.horizon == 1
+    assert score.psnr == pytest.approx(score.psnr_repeat, abs=0.5)
+    assert one_step_score(evaluator(ScrollModel()).compare(CLIPS, num_context=4, feed_back=False)).psnr > 20
+
+
+def test_a_copy_from_a_turn_ago_is_scored_beside_the_model() -> None:
+    outcome = evaluator(StillModel()).compare(CLIPS, num_context=4)
+    assert memory_score(outcome, copy=CLIPS.frames[:, 4:]).psnr_copy == 100.0
+    assert memory_score(outcome).psnr_copy is None
+
+
+def test_own_frames_are_committed_at_the_presets_noise_level_and_true_ones_at_zero() -> None:
+    model = StillModel()
+    evaluator(model, context_noise=0.25).compare(CLIPS, num_context=4)
+    assert model.levels == ([0.0] * 4 + [0.25] * 8) * 2
+    model = StillModel()
+    evaluator(model, context_noise=0.25).compare(CLIPS, num_context=4, feed_back=False)
+    assert set(model.levels) == {0.0}
+
+
+def test_a_frame_that_is_not_finite_stops_with_its_number() -> None:
+    class BrokenModel(StillModel):
+        def predict(self, context: FrameContext) -> torch.Tensor:
+            return super().predict(context) / (0.0 if context.state.frame_index == 6 else 1.0)
+
+    with pytest.raises(NonFiniteError) as caught:
+        evaluator(BrokenModel()).compare(CLIPS, num_context=4)
+    assert "frame 6" in caught.value.message
+
+
+def test_the_scores_have_the_promised_names() -> None:
+    promised = {"psnr", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_autoencoder", "psnr_no_state", "sharpness"}
+    beside = {"psnr_low", "psnr_high", "sharpness_autoencoder"}
+    assert {f.name for f in fields(HorizonScore)} == promised | beside | {"horizon", "psnr_window"}
+    assert {f.name for f in fields(MemoryScore)} == promised | beside | {"frames", "psnr_copy"}
+
+
+def test_a_batch_row_is_the_session_that_the_simulator_plays(tiny_preset_folder: Path) -> None:
+    from worldsim.actions.encoding import decode_action
+    from worldsim.engine.simulator import Simulator
+    from worldsim.presets.store import load_preset
+
+    preset = load_preset(tiny_preset_folder)
+    seed, num_context = 7, preset.config.play.context_frames
+    simulator = Simulator(preset, num_steps=2)
+    simulator.reset(seed)
+    actions = np.random.default_rng(1).integers(0, 2, (3, preset.config.action_spec.size)).astype(np.float32)
+    played = [simulator.step(decode_action(preset.config.action_spec, action)).frame for action in actions]
+
+    start = preset.starts[seed % len(preset.starts)]
+    frames = np.concatenate([start.frames[-num_context:], np.stack(played)])
+    clips = Clips(
+        seeds=(seed,), frames=frames[None], actions=np.concatenate([start.actions[-num_context:], actions])[None]
+    )
+    outcome = Evaluator(preset, mean_image=frames[0], num_steps=2).compare(clips, num_context=num_context)
+    np.testing.assert_array_equal(outcome.generated[0], np.stack(played))
+
+
+def test_rows_of_a_batch_do_not_touch_each_other(tiny_preset_folder: Path) -> None:
+    from worldsim.presets.store import load_preset
+
+    preset = load_preset(tiny_preset_folder)
+    spec, shape = preset.config.action_spec, preset.config.latent_shape
+    generator = torch.Generator().manual_seed(0)
+    latents = LatentClips(
+        seeds=(900_000, 900_001),
+        latent_BTCHW=torch.randn(2, 6, *shape, generator=generator),
+        action_BTA=torch.randint(0, 2, (2, 6, spec.size), generator=generator).float(),
+    )
+    second = LatentClips(seeds=(900_001,), latent_BTCHW=latents.latent_BTCHW[1:], action_BTA=latents.action_BTA[1:])
+    both = generate(preset.model, latents, num_context=3, num_steps=1, context_noise=0.0)
+    alone = generate(preset.model, second, num_context=3, num_steps=1, context_noise=0.0)
+    torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-5)
+    assert (both[0] - both[1]).abs().max() > 1e-3
+
+
+def test_encoding_and_decoding_keep_rows_and_frames_in_place() -> None:
+    autoencoder = stub_preset(StillModel()).autoencoder
+    latents = encode_clips(autoencoder, CLIPS, "cpu")
+    assert latents.latent_BTCHW.shape[:2] == (3, NUM_FRAMES)
+    decoded = decode_frames(autoencoder, latents.latent_BTCHW)
+    assert psnr(decoded, CLIPS.frames).min() > 25
+    torch.testing.assert_close(roll(latents.latent_BTCHW[:, 3], latents.action_BTA[:, 4]), latents.latent_BTCHW[:, 4])
