@@ -109,12 +109,31 @@ def predict(ref: str, device: str) -> dict[str, Any]:
     }
 
 
+_GRAPHICS_PROBE = """
+import json
+from worldsim.app.window import Window
+from worldsim.core.errors import WorldsimError
+try:
+    window = Window(title="worldsim doctor", size_px=(64, 48))
+except WorldsimError as error:
+    print(json.dumps({"error": error.message}))
+else:
+    info = window.context.info if window.context else {}
+    drawing, names = ("opengl", [info["GL_RENDERER"], info["GL_VERSION"]]) if info else ("sdl", [])
+    print(json.dumps({"drawing": drawing, "renderer": " ".join(names), "reason": window.reason}))
+    window.close()
+"""
+
+
 def probe_graphics() -> dict[str, Any]:
-    """What draws the window. Asked in a process of its own: a driver that crashes must not take the report with it."""
-    code = "import json; from worldsim.app.graphics import describe; print(json.dumps(describe()))"
+    """What would draw the window. Asked in another process: a driver that crashes must not take the report along."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=GRAPHICS_TIMEOUT_S, check=False
+            [sys.executable, "-c", _GRAPHICS_PROBE],
+            capture_output=True,
+            text=True,
+            timeout=GRAPHICS_TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return {"error": f"no answer within {GRAPHICS_TIMEOUT_S} s"}
@@ -187,9 +206,9 @@ def _text(report: dict[str, Any]) -> str:
     for use, rates in report["gflops"].items():
         figures = ", ".join(f"{dtype} {rate:.0f}" for dtype, rate in rates.items())
         rows.append((f"dtype to {use}", f"{report[f'dtype_{use}']} (GFLOP/s: {figures})"))
-    rows.append(("display", report["display"] or "none: worldsim rollout writes a video instead"))
+    rows.append(("display", report["display"] or "none is set; worldsim rollout writes a video instead"))
     graphics = report["graphics"]
-    rows.append(("OpenGL", f"none ({graphics['error']})" if "error" in graphics else _graphics_text(graphics)))
+    rows.append(("window", f"none: {graphics['error']}" if "error" in graphics else _graphics_text(graphics)))
     rows.append(("vizdoom", report["vizdoom"] or "not installed; to train or compare: pip install 'worldsim[doom]'"))
     for name, row in report["presets"].items():
         rows.append((f"preset {name}", f"does not load: {row['error']}" if "error" in row else _preset_text(row)))
@@ -200,7 +219,8 @@ def _text(report: dict[str, Any]) -> str:
 
 
 def _graphics_text(graphics: dict[str, Any]) -> str:
-    return ", ".join(str(value) for value in graphics.values())
+    why = f" ({graphics['reason']})" if graphics["reason"] else ""
+    return f"drawn by {graphics['drawing']} {graphics['renderer']}".strip() + why
 
 
 def _preset_text(row: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ Owns: the encoder's settings and whole-number upscaling. Does not own: what is i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -59,7 +59,8 @@ def video_file(path: Path, *, height_px: int, width_px: int, frames_per_s: float
     except OSError as error:  # av's own errors are OSErrors too
         raise StorageError(f"cannot write {path}: {error}", hint="check the path, space and permissions") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 class _Writer:

@@ -1,0 +1,75 @@
+"""`worldsim bench`: the keys others rely on, and windows that are where they are said to be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from worldsim.cli.bench import FrameCost, summary, windows
+from worldsim.cli.main import main
+from worldsim.engine.simulator import StageTimes
+
+PROMISED_KEYS = {
+    "frames_per_s",
+    "ms_per_frame_p50",
+    "ms_per_frame_p95",
+    "late_over_early",
+    "rss_late_over_early",
+    "ms_denoise",
+    "ms_commit",
+    "ms_decode",
+    "steps",
+    "device",
+    "dtype",
+}
+
+
+def cost(ms: float, rss_bytes: int = 100) -> FrameCost:
+    return FrameCost(
+        ms=ms, rss_bytes=rss_bytes, times=StageTimes(ms_denoise=ms / 2, ms_commit=ms / 4, ms_decode=ms / 4)
+    )
+
+
+def test_the_promised_keys_are_there(tiny_preset_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    arguments = ["--frames", "24", "--steps", "2", "--device", "cpu", "--json", str(out)]
+    assert main(["bench", str(tiny_preset_folder), *arguments]) == 0
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert result.keys() >= PROMISED_KEYS
+    assert (result["steps"], result["device"], result["dtype"], result["frames"]) == (2, "cpu", "float32", 24)
+    parts = result["ms_denoise"] + result["ms_commit"] + result["ms_decode"]
+    assert parts <= 1e3 / result["frames_per_s"], "the stages are parts of the frame"
+    assert result["state_bytes"] > 0
+
+
+def test_a_run_too_short_to_compare_is_refused(tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(tiny_preset_folder), "--frames", "5"]) == 2
+    assert "--frames is 5" in capsys.readouterr().err
+
+
+def test_in_a_long_run_the_early_window_is_around_frame_100_and_the_late_one_ends_it() -> None:
+    costs = [cost(float(index)) for index in range(5000)]
+    early, late = windows(costs)
+    assert [early[0].ms, early[-1].ms] == [50, 149]
+    assert [late[0].ms, late[-1].ms] == [4900, 4999]
+
+
+@pytest.mark.parametrize("num_frames", [20, 40, 199, 250])
+def test_in_a_short_run_the_windows_do_not_overlap(num_frames: int) -> None:
+    early, late = windows([cost(float(index)) for index in range(num_frames)])
+    assert len(early) == len(late) > 0
+    assert early[-1].ms < late[0].ms
+    assert early[0].ms > 0, "the first frames warm up"
+
+
+def test_growing_time_and_memory_show_in_the_ratios() -> None:
+    costs = [cost(2.0, 100)] * 500 + [cost(3.0, 120)] * 500
+    result = summary(costs)
+    assert result["late_over_early"] == 1.5
+    assert result["rss_late_over_early"] == 1.2
+    assert result["frames_per_s"] == pytest.approx(400)
+    assert result["ms_per_frame_p50"] == 2.5
+    assert result["ms_per_frame_p95"] == 3.0
+    assert result["ms_denoise"] == pytest.approx(1.25)

@@ -1,0 +1,61 @@
+"""`worldsim doctor`: says what there is, on a machine without a display too."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from worldsim.cli import doctor
+from worldsim.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PROBE_S", 0.01)
+    monkeypatch.setattr(doctor, "TIMED_FRAMES", 2)
+
+
+def test_it_reports_the_machine_and_the_rate_of_every_bundled_preset(
+    tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "bundled_presets", lambda: {"tiny": tiny_preset_folder, "broken": tmp_path})
+    monkeypatch.setattr(doctor, "probe_graphics", lambda: {"error": "no display"})
+    out = tmp_path / "doctor.json"
+    assert main(["doctor", "--device", "cpu", "--json", str(out)]) == 0
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert report["presets"]["tiny"]["frames_per_s"] > 0
+    assert report["presets"]["tiny"]["ticks_per_s"] == 17.5
+    assert report["presets"]["broken"] == {"error": f"{tmp_path} has no config.json"}
+    assert {row["device"] for row in report["devices"]} >= {"cpu"}
+    assert report["dtype_play"] in ("float32", "bfloat16")
+    assert report["cores"] >= 1
+    text = capsys.readouterr().out
+    assert "preset tiny" in text
+    assert "does not load" in text
+    assert "none: no display" in text
+
+
+def test_without_a_display_the_graphics_probe_says_so_and_survives(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    answer = doctor.probe_graphics()
+    assert "no display" in answer["error"]
+
+
+def test_a_graphics_probe_that_crashes_is_a_line_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_GRAPHICS_PROBE", "import os; os.abort()")
+    assert "error" in doctor.probe_graphics()
+
+
+def test_bfloat16_has_to_be_clearly_faster_to_be_chosen() -> None:
+    assert doctor._faster({"float32": 100.0, "bfloat16": 110.0}) == "float32"
+    assert doctor._faster({"float32": 100.0, "bfloat16": 300.0}) == "bfloat16"
+
+
+@pytest.mark.display
+def test_on_a_display_the_graphics_probe_names_what_draws() -> None:
+    assert os.environ.get("DISPLAY"), "run under xvfb-run"
+    assert doctor.probe_graphics()["drawing"] in ("opengl", "sdl")

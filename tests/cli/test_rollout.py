@@ -1,0 +1,198 @@
+"""`worldsim rollout`: a video of exactly what was asked for, and one error for what cannot be had."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import safetensors.torch
+
+from worldsim.cli.main import main
+from worldsim.cli.video import enlarge, scale_for, video_file
+from worldsim.core.errors import UsageError
+
+
+def rollout(preset: Path, out: Path, *more: str) -> int:
+    return main(["rollout", str(preset), "--frames", "6", "--out", str(out), "--device", "cpu", *more])
+
+
+def frames_of(path: Path) -> tuple[np.ndarray, Any]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]), stream
+
+
+def test_the_video_holds_the_frames_asked_for_enlarged_by_a_whole_number(
+    tiny_preset_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "walk.mp4"
+    assert rollout(tiny_preset_folder, out) == 0
+    frames, stream = frames_of(out)
+    assert frames.shape == (6, 48 * 6, 64 * 6, 3)
+    assert stream.codec_context.name == "h264"
+    assert stream.codec_context.pix_fmt == "yuv420p"
+    assert float(stream.average_rate) == 17.5
+    assert list(out.parent.iterdir()) == [out], "no temporary file stays"
+
+
+def test_the_json_says_what_was_done(
+    tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--seed", "3", "--steps", "2", "--script", "look", "--json", "-")
+    assert rollout(tiny_preset_folder, tmp_path / "a.mp4", *arguments) == 0
+    done = json.loads(capsys.readouterr().out)
+    expected = {"preset": "tiny", "frames": 6, "seed": 3, "steps": 2, "script": "look", "device": "cpu"}
+    assert done | expected == done
+    assert done["frames_per_s"] > 0
+    assert len(done["preset_sha256"]) == 64
+
+
+def test_progress_lines_count_frames_to_the_last(tiny_preset_folder: Path, tmp_path: Path) -> None:
+    assert rollout(tiny_preset_folder, tmp_path / "a.mp4", "--progress", str(tmp_path / "p")) == 0
+    rows = [json.loads(line) for line in (tmp_path / "p").read_text(encoding="utf-8").splitlines()]
+    assert rows[0]["frame"] == 0
+    assert rows[-1]["frame"] == rows[-1]["total"] == 6
+    assert rows[-1]["state"] == "done"
+
+
+def test_the_same_seed_gives_the_same_video_and_another_seed_another(tiny_preset_folder: Path, tmp_path: Path) -> None:
+    seeds = {"a": "0", "b": "0", "c": "2"}  # two starts: 0 and 2 begin alike, and part after that
+    for name, seed in seeds.items():
+        assert rollout(tiny_preset_folder, tmp_path / f"{name}.mp4", "--seed", seed) == 0
+    a, b, c = (frames_of(tmp_path / f"{name}.mp4")[0] for name in seeds)
+    assert (a == b).all()
+    assert (a != c).any()
+
+
+def fill_with_nan(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    nan = {name: t.fill_(float("nan")) if name.startswith("model.") else t for name, t in tensors.items()}
+    safetensors.torch.save_file(nan, path, metadata)
+
+
+def drop_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def truncate_weights(folder: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def change_config(**values: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in values.items():
+            mapping[key] = mapping[key] | value if isinstance(value, dict) else value
+        path.write_text(json.dumps(mapping), encoding="utf-8")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "error", "hint"),
+    [
+        (drop_weights, 5, "has no model.safetensors", "again"),
+        (truncate_weights, 5, "model.safetensors is damaged or truncated", "again"),
+        (change_config(autoencoder={"latent_channels": 8}), 14, "the config asks for", "same preset"),
+        (change_config(play={"num_stepz": 2}), 3, "unknown key 'play.num_stepz'", "did you mean 'num_steps'?"),
+        (change_config(schema_version=9), 5, "schema version 9", "update worldsim"),
+        (fill_with_nan, 9, "NaN or infinity", "weights may be damaged"),
+    ],
+    ids=["missing weights", "truncated weights", "wrong shapes", "unknown key", "newer schema", "NaN"],
+)
+def test_a_bad_preset_is_one_error_one_hint_and_its_own_code(
+    damage: Callable[[Path], None],
+    code: int,
+    error: str,
+    hint: str,
+    tiny_preset_copy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    damage(tiny_preset_copy)
+    assert rollout(tiny_preset_copy, tmp_path / "a.mp4") == code
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["error", "hint"]
+    assert error in lines[0]
+    assert hint in lines[1]
+    assert not list(tmp_path.glob("*.mp4")), "a rollout that failed leaves no video"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error", "hint"),
+    [
+        (["mazze-of-nowhere"], 4, "no preset named 'mazze-of-nowhere'", ""),
+        (["./nowhere"], 4, "no preset folder ./nowhere", "config.json"),
+        (["someone/not-cached"], 4, "someone/not-cached is not in the cache", "go online once"),
+        (["tiny", "--frames", "0"], 2, "--frames is 0", "at least 1"),
+        (["tiny", "--steps", "0"], 2, "--steps is 0", "at least 1"),
+        (["tiny", "--seed", "-1"], 2, "--seed is -1", "at least 0"),
+        (["tiny", "--out", "a.gif"], 2, "a.gif does not end in .mp4", "a.mp4"),
+        (["tiny", "--device", "gpu"], 11, "no device 'gpu'", ""),
+        (["tiny", "--out", "file/a.mp4"], 12, "cannot write file/a.mp4", "permissions"),
+        (["weights.pt"], 5, "weights.pt is a pickle file", "safetensors"),
+    ],
+)
+def test_a_bad_argument_is_one_error_one_hint_and_its_own_code(
+    arguments: list[str],
+    code: int,
+    error: str,
+    hint: str,
+    tiny_preset_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "weights.pt").touch()
+    ref = str(tiny_preset_folder) if arguments[0] == "tiny" else arguments[0]
+    assert main(["rollout", ref, "--frames", "2", "--device", "cpu", *arguments[1:]]) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["error", "hint"]
+    assert error in lines[0]
+    assert hint in lines[1]
+
+
+def test_an_absent_device_is_refused(
+    tiny_preset_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["rollout", str(tiny_preset_folder), "--device", "cuda"]) == 11
+    assert "no cuda" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("height_px", "width_px", "scale"),
+    [(48, 64, 6), (96, 128, 3), (256, 256, 1), (300, 400, 1), (51, 68, 6), (301, 400, 2)],
+)
+def test_frames_are_enlarged_to_an_even_size_of_at_least_256_px(height_px: int, width_px: int, scale: int) -> None:
+    assert scale_for(height_px, width_px) == scale
+
+
+def test_enlarging_repeats_every_pixel() -> None:
+    frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    large = enlarge(frame, 3)
+    assert large.shape == (6, 6, 3)
+    assert (large[:3, 3:] == frame[0, 1]).all()
+
+
+def test_a_name_that_is_no_mp4_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError),
+        video_file(tmp_path / "a.avi", height_px=48, width_px=64, frames_per_s=17.5),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
