@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from rich.console import Console
 
+from tests.conftest import write_tiny_preset
 from worldsim.cli.eval import table
 from worldsim.cli.main import main
+from worldsim.evaluation.config import EvalConfig
+from worldsim.presets.config import PresetConfig
 
 SCORE_KEYS = {
     "psnr", "psnr_low", "psnr_high", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_autoencoder", "psnr_no_state",
@@ -27,12 +32,18 @@ class Evaluated(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def evaluated(tiny_preset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+def evaluated(tiny_config: PresetConfig, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """One run of the command, with short episodes and a full turn of eight ticks."""
     folder = tmp_path_factory.mktemp("eval")
+    preset_folder = folder / "tiny"
+    write_tiny_preset(preset_folder, replace(tiny_config, world=replace(tiny_config.world, turn_deg=45.0)))
     files = {name: folder / name for name in ("scores.json", "progress.jsonl", "sheet.png")}
-    command = ["eval", str(tiny_preset_folder), "--seeds", "900000:900002", "--steps", "2", "--horizons", "1", "3"]
+    command = ["eval", str(preset_folder), "--seeds", "900000:900002", "--steps", "2", "--horizons", "1", "3"]
     options = ["--json", str(files["scores.json"]), "--progress", str(files["progress.jsonl"])]
-    assert main([*command, *options, "--sheet", str(files["sheet.png"]), "--device", "cpu"]) == 0
+    short = partial(EvalConfig, context_frames=4, one_step_frames=2, retrieval_frames=40, training_seeds=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worldsim.cli.eval.EvalConfig", short)
+        assert main([*command, *options, "--sheet", str(files["sheet.png"]), "--device", "cpu"]) == 0
     lines = files["progress.jsonl"].read_text().splitlines()
     return Evaluated(
         json.loads(files["scores.json"].read_text()), [json.loads(line) for line in lines], files["sheet.png"]
@@ -56,7 +67,7 @@ def test_the_json_says_what_was_evaluated(evaluated: Evaluated) -> None:
     assert result["world"]["maps"] == [1]
     assert len(result["preset_sha256"]) == 64
     assert result["command"].startswith("worldsim eval ") and "--horizons 1 3" in result["command"]
-    assert (result["retrieval"]["frames"], result["spin"]["frames"]) == (64, 36)
+    assert (result["retrieval"]["frames"], result["spin"]["frames"]) == (20, 8)
 
 
 def test_references_are_those_of_the_true_world(evaluated: Evaluated) -> None:

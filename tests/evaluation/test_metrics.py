@@ -50,6 +50,17 @@ def test_psnr_does_not_mix_frames() -> None:
     assert scores[0] == scores[2] == MAX_PSNR_DB and scores[1] < 15
 
 
+def test_scores_of_many_frames_are_those_of_each_in_its_place() -> None:
+    image, truth = (noise_frames(140).reshape(2, 70, 16, 20, 3) for _ in range(2))
+    image = (image * np.linspace(0.2, 1.0, 140).reshape(2, 70, 1, 1, 1)).astype(np.uint8)
+    for metric in (psnr, ssim):
+        scores = metric(image, truth)
+        assert scores.shape == (2, 70)
+        assert scores[1, 30] == pytest.approx(float(metric(image[1, 30], truth[1, 30])))
+        assert scores[0, 65] == pytest.approx(float(metric(image[0, 65], truth[0, 65])))
+    assert gradient_energy(image)[1, 30] == pytest.approx(float(gradient_energy(image[1, 30])))
+
+
 def test_ssim_of_equal_frames_is_one() -> None:
     frames = noise_frames(2)
     np.testing.assert_allclose(ssim(frames, frames), 1.0)

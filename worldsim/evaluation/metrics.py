@@ -6,6 +6,7 @@ frame, [...]; averaging is the caller's choice. Shapes: N frames, H W rows and c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ MAX_PSNR_DB = 100.0
 SSIM_WINDOW = 11
 SSIM_SIGMA_PX = 1.5
 SSIM_K1, SSIM_K2 = 0.01, 0.03
+CHUNK_FRAMES = 64
 
 
 def psnr(image: Images, truth: Images, *, data_range: float | None = None) -> Scores:
@@ -28,7 +30,7 @@ def psnr(image: Images, truth: Images, *, data_range: float | None = None) -> Sc
     (frames in [0, 1] scored with a range of 2 gain 6 dB for nothing).
     """
     data_range = _data_range(image, truth, data_range)
-    error = np.mean((image.astype(np.float64) - truth.astype(np.float64)) ** 2, axis=(-3, -2, -1))
+    error = _per_frame(lambda x, y: np.mean((x - y) ** 2, axis=(-3, -2, -1)), image, truth)
     floor = data_range**2 * 10.0 ** (-MAX_PSNR_DB / 10.0)
     return np.asarray(10.0 * np.log10(data_range**2 / np.maximum(error, floor)), dtype=np.float64)
 
@@ -41,24 +43,29 @@ def ssim(image: Images, truth: Images, *, data_range: float | None = None) -> Sc
     data_range = _data_range(image, truth, data_range)
     height, width = image.shape[-3:-1]
     assert min(height, width) >= SSIM_WINDOW, f"frames of {height}x{width} are smaller than the {SSIM_WINDOW} px window"
-    x, y = image.astype(np.float64), truth.astype(np.float64)
-    mean_x, mean_y = _blur(x), _blur(y)
-    var_x = _blur(x * x) - mean_x**2
-    var_y = _blur(y * y) - mean_y**2
-    covariance = _blur(x * y) - mean_x * mean_y
     c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
-        (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
-    )
-    return np.asarray(similarity.mean(axis=(-3, -2, -1)), dtype=np.float64)
+
+    def similarity(x: Scores, y: Scores) -> Scores:
+        mean_x, mean_y = _blur(x), _blur(y)
+        var_x = _blur(x * x) - mean_x**2
+        var_y = _blur(y * y) - mean_y**2
+        covariance = _blur(x * y) - mean_x * mean_y
+        luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+        structure = (2 * covariance + c2) / (var_x + var_y + c2)
+        return np.asarray((luminance * structure).mean(axis=(-3, -2, -1)), dtype=np.float64)
+
+    return _per_frame(similarity, image, truth)
 
 
 def gradient_energy(image: Images) -> Scores:
     """Mean squared difference between neighbouring pixels of each frame, along rows plus along columns."""
-    x = image.astype(np.float64)
-    across = np.mean(np.diff(x, axis=-2) ** 2, axis=(-3, -2, -1))
-    down = np.mean(np.diff(x, axis=-3) ** 2, axis=(-3, -2, -1))
-    return np.asarray(across + down, dtype=np.float64)
+
+    def energy(x: Scores) -> Scores:
+        across = np.mean(np.diff(x, axis=-2) ** 2, axis=(-3, -2, -1))
+        down = np.mean(np.diff(x, axis=-3) ** 2, axis=(-3, -2, -1))
+        return np.asarray(across + down, dtype=np.float64)
+
+    return _per_frame(energy, image)
 
 
 def sharpness(image: Images, truth: Images) -> float:
@@ -89,7 +96,18 @@ def _data_range(image: Images, truth: Images, data_range: float | None) -> float
     return 255.0
 
 
-def _blur(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _per_frame(function: Callable[..., Scores], *images: Images) -> Scores:
+    """`function` over float64 frames [N, H, W, C], a few at a time: frames in float64 take eight times their room."""
+    leading, frame_shape = images[0].shape[:-3], images[0].shape[-3:]
+    flat = [image.reshape(-1, *frame_shape) for image in images]
+    parts = [
+        function(*(image[i : i + CHUNK_FRAMES].astype(np.float64) for image in flat))
+        for i in range(0, len(flat[0]), CHUNK_FRAMES)
+    ]
+    return np.concatenate(parts).reshape(leading)
+
+
+def _blur(x: Scores) -> Scores:
     """Weighted mean under the window, at every place it fits whole: [..., H - 10, W - 10, C]."""
     offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
     weights = np.exp(-(offsets**2) / (2 * SSIM_SIGMA_PX**2))
