@@ -1,6 +1,6 @@
 """Writes a contact sheet of the true world: what an explorer sees, and the plan of the maze.
 
-python tools/world_sheet.py --maps 1 --out assets/maze_true.png
+python tools/world_sheet.py --out assets/maze_true.png
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ THEME_COLOURS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--maps", type=int, nargs="*", default=[1], help="fixed maze seeds; none: the seed's maze")
-    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--grid", type=int, nargs=2, default=[4, 4])
-    parser.add_argument("--explorer", choices=EXPLORER_NAMES, default="explore")
+    parser.add_argument("--explorer", choices=EXPLORER_NAMES, default="mixed")
     parser.add_argument("--columns", type=int, default=6)
     parser.add_argument("--rows", type=int, default=4)
-    parser.add_argument("--every", type=int, default=25, help="ticks between two pictures")
+    parser.add_argument("--every", type=int, default=40, help="ticks between two pictures")
     parser.add_argument("--scale", type=int, default=3, help="screen pixels per frame pixel")
     parser.add_argument("--out", type=Path, default=Path("assets/maze_true.png"))
     args = parser.parse_args()

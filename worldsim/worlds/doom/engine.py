@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,13 @@ class DoomEngine:
     def __init__(self, wad: bytes, *, resolution_px: tuple[int, int], with_depth: bool, tics_per_step: int) -> None:
         vizdoom = import_vizdoom()
         self._tics = tics_per_step
-        self._folder = tempfile.TemporaryDirectory(prefix="worldsim-doom-")
-        path = Path(self._folder.name) / "maze.wad"
+        self._failures = (
+            vizdoom.ViZDoomUnexpectedExitException,
+            vizdoom.ViZDoomErrorException,
+            vizdoom.ViZDoomIsNotRunningException,
+        )
+        folder = tempfile.TemporaryDirectory(prefix="worldsim-doom-")
+        path = Path(folder.name) / "maze.wad"
         path.write_bytes(wad)
         self._game = game = vizdoom.DoomGame()
         game.set_doom_scenario_path(str(path))
@@ -54,13 +60,15 @@ class DoomEngine:
         game.set_sound_enabled(False)
         game.set_episode_timeout(0)
         game.set_mode(vizdoom.Mode.PLAYER)
+        game.set_seed(0)
         for argument in CONSOLE_SETTINGS:
             game.add_game_args(argument)
+        self._end = weakref.finalize(self, _end, game, folder)
         try:
             game.init()
             _remove_empty_folder(Path("_vizdoom"))  # the engine leaves one in the current folder
         except Exception as error:  # vizdoom raises its own several classes, none of which name a remedy
-            self._folder.cleanup()
+            self._end()
             raise WorldError(
                 f"the Doom engine did not start: {error}", hint="try: pip install --force-reinstall vizdoom"
             ) from error
@@ -85,7 +93,10 @@ class DoomEngine:
         # The delta is in degrees clockwise and the engine rounds it down to a unit: aim between two units.
         delta_deg = (0.5 - per_tic) * 360.0 / BINARY_UNITS_PER_TURN
         pressed: list[float] = [name in buttons for name in BUTTONS]
-        self._game.make_action([*pressed, delta_deg], self._tics)
+        try:
+            self._game.make_action([*pressed, delta_deg], self._tics)
+        except self._failures as error:
+            raise WorldError(f"the Doom engine stopped: {error}", hint="reset the world to start another") from error
 
     def advance_tics(self, num_tics: int) -> None:
         """Lets time pass with nothing held, without a picture."""
@@ -100,8 +111,13 @@ class DoomEngine:
         return state.screen_buffer, state.depth_buffer, pose
 
     def close(self) -> None:
-        self._game.close()
-        self._folder.cleanup()
+        """Ends the process. Happens by itself when the engine is dropped or Python exits, but not when it is killed."""
+        self._end()
+
+
+def _end(game: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
+    game.close()
+    folder.cleanup()
 
 
 def _remove_empty_folder(path: Path) -> None:

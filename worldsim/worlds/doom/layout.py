@@ -21,6 +21,7 @@ Edge: TypeAlias = tuple[Cell, Cell]
 """Two neighbouring cells, the lower first."""
 
 SIDES = {"east": (1, 0), "north": (0, 1), "west": (-1, 0), "south": (0, -1)}
+LOOK_ATTEMPTS = 50
 DOOR_UNITS = 80
 LANDMARK_INSET_UNITS = 26
 
@@ -109,8 +110,7 @@ def plan_maze(config: DoomConfig, seed: int) -> MazeLayout:
     edges = [e for e in edges if e[1] in set(cells)]
     openings = _plan_openings(config, cells, edges, random.Random(f"openings:{seed}"))
     rng = random.Random(f"themes:{seed}")
-    walls = _colour(cells, config.num_themes, rng)
-    floors = _colour(cells, config.num_themes, rng, avoid=walls)
+    walls, floors = _plan_looks(config, cells, rng)
     accents: dict[tuple[Cell, str], int] = {}
     for cell in cells:
         for side, (dx, dy) in SIDES.items():
@@ -155,6 +155,16 @@ def _plan_openings(config: DoomConfig, cells: list[Cell], edges: list[Edge], rng
     return dict(sorted(openings.items()))
 
 
+def _plan_looks(config: DoomConfig, cells: list[Cell], rng: random.Random) -> tuple[dict[Cell, int], dict[Cell, int]]:
+    """Walls and floors; drawn again, a few times, while two cells look alike."""
+    for _ in range(LOOK_ATTEMPTS):
+        walls = _colour(cells, config.num_themes, rng)
+        floors = _colour(cells, config.num_themes, rng, avoid=walls)
+        if len({(walls[cell], floors[cell]) for cell in cells}) == len(cells):
+            break
+    return walls, floors
+
+
 def _colour(
     cells: list[Cell], num_themes: int, rng: random.Random, avoid: dict[Cell, int] | None = None
 ) -> dict[Cell, int]:
@@ -179,5 +189,3 @@ def _plan_landmarks(config: DoomConfig, cells: list[Cell], rng: random.Random) -
         y = (row + 0.5) * config.cell_units + rng.choice((-1, 1)) * reach
         landmarks.append(Landmark(cell=(column, row), kind=kinds[number % len(kinds)], x=x, y=y))
     return tuple(landmarks)
-
-

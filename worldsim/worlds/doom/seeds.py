@@ -15,9 +15,7 @@ MAZES_PER_WAD = 64
 def check_training_seed(seed: int) -> int:
     """Returns the seed. Raises ConfigError when it is an evaluation seed."""
     if not 0 <= seed < EVALUATION_SEED_START:
-        raise ConfigError(
-            f"seed {seed} is not for training", hint=f"train on seeds 0 to {EVALUATION_SEED_START - 1}"
-        )
+        raise ConfigError(f"seed {seed} is not for training", hint=f"train on seeds 0 to {EVALUATION_SEED_START - 1}")
     return seed
 
 

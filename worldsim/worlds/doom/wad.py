@@ -78,7 +78,10 @@ class _MapWriter:
                 spans = [(-half, -gap / 2), (gap / 2, half)] if gap < 2 * half else []
             for begin, end in spans:
                 self._add_wall(
-                    self._on_side(cell, side, begin, half), self._on_side(cell, side, end, half), sector, texture,
+                    self._on_side(cell, side, begin, half),
+                    self._on_side(cell, side, end, half),
+                    sector,
+                    texture,
                     offset=round(begin + half),
                 )
 

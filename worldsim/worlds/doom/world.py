@@ -3,9 +3,9 @@
 Owns: which maze and start a seed means, the warm-up, the size of frames. Does not own: the engine's process (`engine`).
 Not thread-safe; one owner.
 
-What an action does: the buttons push as in Doom, so speed builds up over about ten ticks to 16.7 map units per tick
-forward (16 sideways) and the player glides as long after the button is let go. Turning is immediate and exact:
-36 ticks at 10 degrees are a full turn to the bit.
+What an action does: the buttons push as in Doom. Speed builds up to 14 map units per tick in ten ticks and to 16.6 in
+the end (15.9 sideways), and the player glides on for some 80 units, slower than 1 unit per tick after 15 ticks. So a way
+back is never the way out in reverse. Turning is immediate and exact: 36 ticks of 10 degrees are a full turn to the bit.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ WARM_UP_TICS = 12
 """After a map starts the engine ignores turns for about seven tics, and a warp for one."""
 
 START_JITTER_UNITS = 24
+DEPTH_STEP_UNITS = 8.0
 
 
 class DoomWorld:
@@ -66,7 +67,7 @@ class DoomWorld:
     def depth(self) -> npt.NDArray[np.float32]:
         """Depth of the newest frame.
 
-        Shapes: [H, W]. Units: the engine's, 0 to 255, linear in distance along the view direction.
+        Shapes: [H, W]. Units: map units along the view direction, from an engine that counts in eights up to 2040.
         """
         assert self._depth is not None, "no depth: make the world with with_depth=True and reset it"
         return self._depth
@@ -92,7 +93,11 @@ class DoomWorld:
         return step
 
     def step(self, action: Action) -> Step:
-        """One model tick under `action`. Raises ConfigError for an input that `action_spec` does not name."""
+        """One model tick under `action`.
+
+        Raises: ConfigError for an input that `action_spec` does not name; WorldError when there was no reset or the
+        engine died (a reset starts another).
+        """
         self.action_spec.check(action)
         if self._engine is None or self._layout is None:
             raise WorldError("the world has not been started", hint="call reset(seed) first")
@@ -101,7 +106,11 @@ class DoomWorld:
         self._turn_units_wanted += action.axis("turn") * self._config.turn_deg * BINARY_UNITS_PER_TURN / 360.0
         units = tics * round((self._turn_units_wanted - self._turn_units_done) / tics)
         self._turn_units_done += units
-        self._engine.advance(action.buttons, units)
+        try:
+            self._engine.advance(action.buttons, units)
+        except WorldError:
+            self.close()
+            raise
         self._index += 1
         return self._observe(action)
 
@@ -177,6 +186,7 @@ def mean_frame(picture: npt.NDArray[np.uint8], height_px: int) -> Frame:
 
 
 def mean_depth(depth: npt.NDArray[np.uint8], height_px: int) -> npt.NDArray[np.float32]:
+    """Area average of the engine's depth buffer, in map units."""
     factor = depth.shape[0] // height_px
     blocks = depth.reshape(height_px, factor, depth.shape[1] // factor, factor)
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+    return blocks.mean(axis=(1, 3), dtype=np.float32) * DEPTH_STEP_UNITS

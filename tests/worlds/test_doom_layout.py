@@ -1,0 +1,146 @@
+"""The plan of a maze and the WAD it is written to: no engine needed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+import struct
+
+import pytest
+
+from worldsim.core.config import from_mapping, to_mapping
+from worldsim.core.errors import ConfigError
+from worldsim.worlds.doom.config import EVALUATION_SEED_START, DoomConfig
+from worldsim.worlds.doom.layout import SIDES, edge, plan_maze
+from worldsim.worlds.doom.seeds import MAZES_PER_WAD, check_training_seed, training_seeds
+from worldsim.worlds.doom.wad import map_name, udmf_text, wad_bytes
+
+SEEDS = range(60)
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (2, 1), (7, 3)])
+def test_every_cell_can_be_reached_from_every_other(grid: tuple[int, int]) -> None:
+    config = DoomConfig(grid=grid, openness=0.0, landmarks=1)
+    for seed in SEEDS:
+        layout = plan_maze(config, seed)
+        assert len(layout.openings) == len(layout.cells) - 1, "openness 0 is a tree"
+        for cell in layout.cells:
+            walk = layout.path((0, 0), cell)
+            assert walk[0] == (0, 0) and walk[-1] == cell
+            assert all(layout.opening(a, b) for a, b in itertools.pairwise(walk)), (seed, walk)
+
+
+def test_openness_adds_loops() -> None:
+    trees, loops = (plan_maze(DoomConfig(openness=o), 3) for o in (0.0, 1.0))
+    assert len(loops.openings) == 24 > len(trees.openings)
+
+
+def test_neighbouring_cells_never_share_a_wall_texture_or_a_floor() -> None:
+    for seed in SEEDS:
+        layout = plan_maze(DoomConfig(num_themes=4), seed)
+        for cell in layout.cells:
+            for dx, dy in SIDES.values():
+                other = (cell[0] + dx, cell[1] + dy)
+                if other in layout.walls:
+                    assert layout.walls[cell] != layout.walls[other], (seed, cell)
+                    assert layout.floors[cell] != layout.floors[other], (seed, cell)
+
+
+def test_cells_are_recognisable_by_wall_and_floor_together() -> None:
+    for seed in SEEDS:
+        layout = plan_maze(DoomConfig(), seed)
+        looks = [(layout.walls[cell], layout.floors[cell]) for cell in layout.cells]
+        assert len(set(looks)) == len(looks), (seed, looks)
+
+
+def test_landmarks_stand_in_corners_out_of_the_way() -> None:
+    config = DoomConfig()
+    for seed in SEEDS:
+        layout = plan_maze(config, seed)
+        assert len(layout.landmarks) == config.landmarks
+        for mark in layout.landmarks:
+            x, y = layout.centre(mark.cell)
+            assert layout.cell_at(mark.x, mark.y) == mark.cell
+            assert min(abs(mark.x - x), abs(mark.y - y)) > 32 + 16, "a walker and a landmark are 16 wide to each side"
+
+
+def test_a_seed_is_a_maze() -> None:
+    config = DoomConfig()
+    assert plan_maze(config, 7) == plan_maze(config, 7)
+    assert plan_maze(config, 7).openings != plan_maze(config, 8).openings
+
+
+def test_wad_of_the_shipped_map_never_changes() -> None:
+    """Shipped weights know this very map: a change here is a new world and needs new weights."""
+    wad = wad_bytes([plan_maze(DoomConfig(), 1)])
+    assert hashlib.sha256(wad).hexdigest() == "76bce3b575ba37bfa7f8510ce6430a3d05478449f4c7963422a452b061d7bb8f"
+
+
+def test_wad_directory_names_the_maps_in_order() -> None:
+    wad = wad_bytes([plan_maze(DoomConfig(), seed) for seed in (1, 2)])
+    magic, num_lumps, directory = struct.unpack("<4sii", wad[:12])
+    entries = [struct.unpack("<ii8s", wad[directory + 16 * i :][:16]) for i in range(num_lumps)]
+    names = [name.rstrip(b"\0").decode() for _, _, name in entries]
+    assert magic == b"PWAD" and directory + 16 * num_lumps == len(wad)
+    assert names[-6:] == [map_name(0), "TEXTMAP", "ENDMAP", map_name(1), "TEXTMAP", "ENDMAP"]
+    offset, size, _ = entries[-2]
+    assert wad[offset : offset + size].decode() == udmf_text(plan_maze(DoomConfig(), 2))
+
+
+def test_every_sector_is_closed_by_its_lines() -> None:
+    """Lines with a sector on their right, taken with sign, add up to nothing: no gap for the engine to fall into."""
+    layout = plan_maze(DoomConfig(), 1)
+    vertices, lines, sides = [], [], []
+    for line in udmf_text(layout).splitlines():
+        values = dict(part.split(" = ") for part in line.partition("{")[2].strip(" }").split("; ") if " = " in part)
+        values = {key: value.rstrip("; ") for key, value in values.items()}
+        if line.startswith("vertex"):
+            vertices.append((float(values["x"]), float(values["y"])))
+        elif line.startswith("linedef"):
+            lines.append(values)
+        elif line.startswith("sidedef"):
+            sides.append(int(values["sector"]))
+    sums: dict[int, list[float]] = {sector: [0.0, 0.0] for sector in sides}
+    for values in lines:
+        (x1, y1), (x2, y2) = (vertices[int(values[v])] for v in ("v1", "v2"))
+        for key, sign in (("sidefront", 1), ("sideback", -1)):
+            if key in values:
+                total = sums[sides[int(values[key])]]
+                total[0] += sign * (x2 - x1)
+                total[1] += sign * (y2 - y1)
+    assert all(total == [0.0, 0.0] for total in sums.values()), sums
+
+
+def test_training_never_draws_an_evaluation_seed() -> None:
+    draws = training_seeds(random.Random(0))
+    seeds = [next(draws) for _ in range(2000)]
+    assert max(seeds) < EVALUATION_SEED_START and min(seeds) >= 0
+    assert len({seed // MAZES_PER_WAD for seed in seeds[:MAZES_PER_WAD]}) == 1, "a block shares one WAD"
+    assert len(set(seeds)) > 1900
+    with pytest.raises(ConfigError, match="not for training"):
+        check_training_seed(EVALUATION_SEED_START)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("grid", (0, 4)), ("openness", 1.5), ("cell_units", 100), ("num_themes", 99), ("landmarks", 17),
+        ("light", 256), ("frame_width_px", 65), ("tics_per_step", 0), ("turn_deg", 0.0), ("maps", (3, 3)),
+    ],
+)  # fmt: skip
+def test_config_refuses_what_cannot_be_built(field: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        DoomConfig(**{field: value})  # type: ignore[arg-type]  # wrong values are the point
+    assert caught.value.hint.startswith("expected")
+
+
+def test_config_survives_toml_and_back() -> None:
+    config = DoomConfig(maps=(1, 2), grid=(3, 5), frame_height_px=96, frame_width_px=128)
+    assert from_mapping(DoomConfig, to_mapping(config)) == config
+    assert config.engine_resolution_px == (256, 192) and config.frame_shape == (96, 128, 3)
+    assert DoomConfig().engine_resolution_px == (256, 192)
+
+
+def test_edge_is_the_same_from_both_ends() -> None:
+    assert edge((1, 2), (0, 2)) == edge((0, 2), (1, 2)) == ((0, 2), (1, 2))

@@ -1,0 +1,203 @@
+"""The true world is honest: seeds decide everything, turns are exact. Needs vizdoom (in the extra `test`)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from worldsim.core.errors import ConfigError, MissingPackageError, WorldError
+from worldsim.core.types import NO_ACTION, Action, Step
+from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.doom.seeds import MAZES_PER_WAD
+from worldsim.worlds.doom.world import DoomWorld, maze_seed_of, mean_frame
+
+ROOT = Path(__file__).parents[2]
+CONFIG = DoomConfig(maps=(1, 2))
+WALK = [Action.of("forward", turn=(7 * i % 11 - 5) / 5) for i in range(12)] + [Action.of("left", turn=1.0)] * 3
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[DoomWorld]:
+    with DoomWorld(CONFIG, with_depth=True) as world:
+        yield world
+
+
+def play(world: DoomWorld, seed: int) -> list[Step]:
+    return [world.reset(seed), *(world.step(action) for action in WALK)]
+
+
+def run_python(program: str) -> str:
+    """What a fresh interpreter prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def digest(steps: list[Step]) -> str:
+    return hashlib.sha256(b"".join(step.frame.tobytes() for step in steps)).hexdigest()
+
+
+def test_reset_gives_frame_0_with_a_pose_and_no_action(world: DoomWorld) -> None:
+    step = world.reset(5)
+    assert (step.index, step.action) == (0, NO_ACTION)
+    assert step.frame.shape == world.frame_shape == (48, 64, 3) and step.frame.dtype == np.uint8
+    assert step.frame.std() > 5, "a picture, not a blank"
+    assert step.pose is not None and 0 < step.pose.x < 4 * 192 and 0 <= step.pose.angle_rad < math.tau
+    assert world.step(WALK[0]).index == 1
+
+
+def test_same_seed_same_frames_whatever_was_played_between(world: DoomWorld) -> None:
+    first = digest(play(world, 5))
+    others = {digest(play(world, seed)) for seed in (6, 7, 8)}
+    assert digest(play(world, 5)) == first
+    assert len(others | {first}) == 4, "other seeds, other frames"
+
+
+def test_same_seed_same_frames_in_a_fresh_process(world: DoomWorld) -> None:
+    program = (
+        "import hashlib\nfrom worldsim.core.types import Action\nfrom worldsim.worlds.doom.config import DoomConfig\n"
+        "from worldsim.worlds.doom.world import DoomWorld\n"
+        "walk = [Action.of('forward', turn=(7 * i % 11 - 5) / 5) for i in range(12)]\n"
+        "walk += [Action.of('left', turn=1.0)] * 3\n"
+        "with DoomWorld(DoomConfig(maps=(1, 2))) as world:\n"
+        "    frames = [world.reset(5).frame, *(world.step(a).frame for a in walk)]\n"
+        "print(hashlib.sha256(b''.join(f.tobytes() for f in frames)).hexdigest())\n"
+    )
+    assert run_python(program) == digest(play(world, 5)), "with and without depth, in another process"
+
+
+def test_seeds_use_every_fixed_map(world: DoomWorld) -> None:
+    assert {maze_seed_of(CONFIG, seed) for seed in range(20)} == {1, 2}
+    for seed in range(4):
+        world.reset(seed)
+        assert world.layout.seed == maze_seed_of(CONFIG, seed)
+
+
+def test_without_fixed_maps_the_seed_is_the_maze() -> None:
+    with DoomWorld(DoomConfig()) as world:
+        near, far = 3, 3 + MAZES_PER_WAD
+        before = digest(play(world, near))
+        assert world.layout.seed == near
+        digest(play(world, far))  # another block of seeds: another WAD, another engine
+        assert world.layout.seed == far
+        assert digest(play(world, near)) == before
+
+
+@pytest.mark.parametrize("turn", [1.0, -1.0])
+def test_a_full_turn_comes_back_to_the_same_frame(world: DoomWorld, turn: float) -> None:
+    start = world.reset(9)
+    steps = [world.step(Action.of(turn=turn)) for _ in range(36)]
+    assert start.pose is not None and steps[-1].pose is not None and steps[8].pose is not None
+    quarter = math.remainder(steps[8].pose.angle_rad - start.pose.angle_rad, math.tau)
+    assert math.degrees(quarter) == pytest.approx(90 * turn, abs=0.1), "turn=+1 is counter-clockwise"
+    assert steps[-1].pose == start.pose
+    np.testing.assert_array_equal(steps[-1].frame, start.frame)
+    assert np.abs(steps[17].frame.astype(int) - start.frame).mean() > 5, "half-way round looks different"
+
+
+def test_small_turns_add_up(world: DoomWorld) -> None:
+    start = world.reset(9)
+    step = [world.step(Action.of(turn=0.03)) for _ in range(100)][-1]
+    assert start.pose is not None and step.pose is not None
+    turned = math.degrees(math.remainder(step.pose.angle_rad - start.pose.angle_rad, math.tau))
+    assert turned == pytest.approx(30.0, abs=0.02)
+
+
+@pytest.mark.parametrize(("button", "direction_deg"), [("forward", 0), ("left", 90), ("back", 180), ("right", -90)])
+def test_buttons_move_the_player_their_way(world: DoomWorld, button: str, direction_deg: float) -> None:
+    start = world.reset(5)
+    step = [world.step(Action.of(button)) for _ in range(3)][-1]
+    assert start.pose is not None and step.pose is not None
+    dx, dy = step.pose.x - start.pose.x, step.pose.y - start.pose.y
+    moved = math.atan2(dy, dx) - start.pose.angle_rad
+    assert math.hypot(dx, dy) > 5
+    assert abs(math.degrees(math.remainder(moved - math.radians(direction_deg), math.tau))) < 2
+
+
+def test_standing_still_shows_the_same_frame_for_ever(world: DoomWorld) -> None:
+    """Nothing in the maze is animated."""
+    first = world.reset(11).frame
+    for _ in range(40):
+        np.testing.assert_array_equal(world.step(NO_ACTION).frame, first)
+
+
+def test_depth_is_the_distance_to_the_wall_ahead(world: DoomWorld) -> None:
+    for seed in range(12):
+        step = world.reset(seed)
+        assert step.pose is not None
+        turn_deg = -math.degrees(math.remainder(step.pose.angle_rad, math.tau / 4))  # to the nearest compass point
+        for _ in range(5):
+            step = world.step(Action.of(turn=turn_deg / 50))
+        assert step.pose is not None
+        dx, dy = round(math.cos(step.pose.angle_rad)), round(math.sin(step.pose.angle_rad))
+        layout = world.layout
+        cell = layout.cell_at(step.pose.x, step.pose.y)
+        if layout.opening(cell, (cell[0] + dx, cell[1] + dy)) is None:
+            break
+    x, y = layout.centre(cell)
+    to_wall = (layout.cell_units - layout.wall_units) / 2 - (step.pose.x - x) * dx - (step.pose.y - y) * dy
+    assert world.depth.shape == (48, 64) and world.depth.dtype == np.float32
+    assert world.depth[23:25, 31:33].mean() == pytest.approx(to_wall, abs=9), "steps of 8 units"
+    assert 0 < world.depth.min() <= world.depth.max() < 4 * 192 * math.sqrt(2)
+
+
+def test_an_unknown_input_is_refused(world: DoomWorld) -> None:
+    world.reset(5)
+    with pytest.raises(ConfigError, match="forwards") as caught:
+        world.step(Action.of("forwards"))
+    assert "forward" in caught.value.hint
+
+
+def test_stepping_before_a_reset_says_so() -> None:
+    with pytest.raises(WorldError) as caught:
+        DoomWorld(CONFIG).step(NO_ACTION)
+    assert "reset" in caught.value.hint
+
+
+def test_an_engine_that_dies_is_a_world_error_and_the_next_reset_starts_another() -> None:
+    psutil = pytest.importorskip("psutil")
+    before = set(psutil.Process().children())
+    with DoomWorld(CONFIG) as world:
+        frame = world.reset(5).frame
+        (engine,) = set(psutil.Process().children()) - before
+        engine.kill()
+        engine.wait(10)
+        with pytest.raises(WorldError, match="stopped"):
+            world.step(NO_ACTION)
+        np.testing.assert_array_equal(world.reset(5).frame, frame)
+    assert set(psutil.Process().children()) <= before, "close() leaves no process behind"
+
+
+def test_without_vizdoom_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vizdoom", None)
+    with pytest.raises(MissingPackageError, match="vizdoom") as caught:
+        DoomWorld(CONFIG).reset(0)
+    assert "worldsim[doom]" in caught.value.hint
+
+
+def test_config_and_explorers_do_not_load_vizdoom_or_torch() -> None:
+    program = (
+        "import sys\n"
+        "import worldsim.worlds.doom.world, worldsim.worlds.doom.explorers, worldsim.actions.scripts\n"
+        "print([name for name in ('torch', 'vizdoom', 'pygame') if name in sys.modules])\n"
+    )
+    assert run_python(program) == "[]"
+
+
+def test_frames_are_rounded_area_averages() -> None:
+    rng = np.random.default_rng(0)
+    for factor in (2, 4, 5):
+        picture: npt.NDArray[np.uint8] = rng.integers(0, 256, (12 * factor, 16 * factor, 3), dtype=np.uint8)
+        exact = picture.reshape(12, factor, 16, factor, 3).astype(np.float64).mean((1, 3))
+        np.testing.assert_array_equal(mean_frame(picture, 12), np.floor(exact + 0.5))
+    assert mean_frame(np.full((192, 256, 3), 255, np.uint8), 48).min() == 255
