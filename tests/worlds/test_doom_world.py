@@ -145,6 +145,7 @@ def test_depth_is_the_distance_to_the_wall_ahead(world: DoomWorld) -> None:
         if layout.opening(cell, (cell[0] + dx, cell[1] + dy)) is None:
             break
     x, y = layout.centre(cell)
+    assert step.pose is not None
     to_wall = (layout.cell_units - layout.wall_units) / 2 - (step.pose.x - x) * dx - (step.pose.y - y) * dy
     assert world.depth.shape == (48, 64) and world.depth.dtype == np.float32
     assert world.depth[23:25, 31:33].mean() == pytest.approx(to_wall, abs=9), "steps of 8 units"

@@ -4,8 +4,9 @@ Owns: which maze and start a seed means, the warm-up, the size of frames. Does n
 Not thread-safe; one owner.
 
 What an action does: the buttons push as in Doom. Speed builds up to 14 map units per tick in ten ticks and to 16.6 in
-the end (15.9 sideways), and the player glides on for some 80 units, slower than 1 unit per tick after 15 ticks. So a way
-back is never the way out in reverse. Turning is immediate and exact: 36 ticks of 10 degrees are a full turn to the bit.
+the end (15.9 sideways), and the player glides on for some 80 units, slower than 1 unit per tick after 15 ticks. So a
+way back is never the way out in reverse. Turning is immediate and exact: 36 ticks of 10 degrees are a full turn to the
+bit.
 """
 
 from __future__ import annotations
