@@ -1,0 +1,148 @@
+"""What is trained is what is played; nothing leaks from the future; actions and memory matter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from worldsim.core.errors import NonFiniteError, StateError
+from worldsim.models.config import WorldModelConfig
+from worldsim.models.state import WorldState
+from worldsim.models.world_model import WorldModel, build_world_model
+
+TOLERANCE = 1e-11
+"""float64, through two layers; the largest difference seen was 3e-14."""
+LATENT_SHAPE = (4, 4, 6)
+ACTION_SIZE = 3
+NUM_FRAMES = 9
+
+
+def make_model(form: str, **changes: object) -> WorldModel:
+    torch.manual_seed(0)
+    options = {"form": form, "width": 24, "num_heads": 2, "num_layers": 2, "blocks": ((1, 1), (2, 3)), "state_dim": 4}
+    options |= {"window_frames": 3, "denoiser_width": 32, "denoiser_blocks": 1}
+    model = build_world_model(WorldModelConfig(**(options | changes)), LATENT_SHAPE, ACTION_SIZE)  # type: ignore[arg-type]
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.double()
+
+
+def make_clip(seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(2, NUM_FRAMES, *shape, generator=generator, dtype=torch.float64)
+
+    return {
+        "context": normal(*LATENT_SHAPE),
+        "noisy": normal(*LATENT_SHAPE),
+        "action": normal(ACTION_SIZE),
+        "level": normal().sigmoid(),
+        "tau": normal().sigmoid(),
+        "step_size": normal().sigmoid(),
+    }
+
+
+def train_form(model: WorldModel, clip: dict[str, torch.Tensor]) -> torch.Tensor:
+    history = model.read_history(clip["context"], clip["level"], clip["action"])
+    return model.predict(history, clip["noisy"], clip["tau"], clip["step_size"])
+
+
+def play_form(model: WorldModel, clip: dict[str, torch.Tensor]) -> tuple[torch.Tensor, WorldState]:
+    state, outputs = model.initial_state(2, seed=0), []
+    for t in range(NUM_FRAMES):
+        context = model.begin(state, clip["action"][:, t])
+        outputs.append(model.denoise(context, clip["noisy"][:, t], clip["tau"][:, t], clip["step_size"][:, t]))
+        state = model.commit(context, clip["context"][:, t], clip["level"][:, t])
+    return torch.stack(outputs, 1), state
+
+
+FORMS = ("trunk", "single")
+
+
+@pytest.mark.parametrize("mixer", ["mamba2", "none"])
+@pytest.mark.parametrize("form", FORMS)
+def test_training_form_equals_frame_by_frame_play(form: str, mixer: str) -> None:
+    model, clip = make_model(form, mixer=mixer), make_clip()
+    difference = (train_form(model, clip) - play_form(model, clip)[0]).abs().max()
+    assert difference < TOLERANCE, f"max difference {difference:.1e}"
+
+
+@pytest.mark.parametrize("key", ["context", "noisy", "action"])
+@pytest.mark.parametrize("form", FORMS)
+def test_no_frame_sees_a_later_one(form: str, key: str) -> None:
+    model, clip, changed_at = make_model(form), make_clip(), 5
+    changed = clip | {key: clip[key].clone()}
+    changed[key][:, changed_at] += 1.0
+    difference_T = (train_form(model, clip) - train_form(model, changed)).abs().amax(dim=(0, 2, 3, 4))
+    first_seen = changed_at + 1 if key == "context" else changed_at
+    assert difference_T[:first_seen].max() == 0, f"leak: {difference_T}"
+    assert difference_T[first_seen] > 1e-6, "the change is not seen where it should be"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_memory_reaches_beyond_the_window_only_through_the_scan(form: str) -> None:
+    for mixer, expected in (("mamba2", True), ("none", False)):
+        model, clip = make_model(form, mixer=mixer, num_past=1), make_clip()
+        changed = clip | {"context": clip["context"].clone()}
+        changed["context"][:, 0] += 1.0
+        difference = (train_form(model, clip) - train_form(model, changed))[:, -1].abs().max()
+        assert (difference > 1e-9) == expected, f"{mixer}: {difference:.1e}"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_denoising_step_changes_no_state(form: str) -> None:
+    model, clip = make_model(form), make_clip()
+    _, state = play_form(model, clip)
+    before = {name: tensor.clone() for name, tensor in state.tensors.items()}
+    context = model.begin(state, clip["action"][:, 0])
+    model.denoise(context, clip["noisy"][:, 0], clip["tau"][:, 0], clip["step_size"][:, 0])
+    model.commit(context, clip["context"][:, 0], clip["level"][:, 0])
+    assert all(torch.equal(before[name], tensor) for name, tensor in state.tensors.items())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_state_has_the_same_size_after_any_number_of_frames(form: str) -> None:
+    model, clip = make_model(form), make_clip()
+    start = model.initial_state(2, seed=0)
+    _, state = play_form(model, clip)
+    assert {n: t.shape for n, t in state.tensors.items()} == {n: t.shape for n, t in start.tensors.items()}
+    assert state.frame_index == NUM_FRAMES
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_saved_state_goes_on_bit_for_bit(form: str) -> None:
+    model, clip = make_model(form), make_clip()
+    _, state = play_form(model, clip)
+    restored = WorldState.from_bytes(state.to_bytes(), like=model.initial_state(2, seed=0))
+    assert restored.frame_index == state.frame_index and restored.seed == state.seed
+    for name, tensor in state.tensors.items():
+        assert torch.equal(tensor, restored.tensors[name]), name
+
+
+def test_a_state_of_another_model_or_damaged_bytes_are_refused() -> None:
+    trunk, single = make_model("trunk"), make_model("single")
+    data = trunk.initial_state(1, seed=0).to_bytes()
+    with pytest.raises(StateError, match="another model"):
+        WorldState.from_bytes(data, like=single.initial_state(1, seed=0))
+    with pytest.raises(StateError, match="damaged"):
+        WorldState.from_bytes(data[: len(data) // 2], like=trunk.initial_state(1, seed=0))
+
+
+def test_a_state_with_nan_is_named() -> None:
+    state = make_model("trunk").initial_state(1, seed=0)
+    state.tensors["past"].fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="past"):
+        state.check_finite()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_without_memory_clears_scans_and_nothing_else(form: str) -> None:
+    model, clip = make_model(form), make_clip()
+    _, state = play_form(model, clip)
+    cleared = model.without_memory(state)
+    for name, tensor in cleared.tensors.items():
+        if name.endswith(".ssm"):
+            assert not tensor.any() and state.tensors[name].any()
+        else:
+            assert torch.equal(tensor, state.tensors[name])

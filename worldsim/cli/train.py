@@ -1,0 +1,87 @@
+"""`worldsim train`: one leg of a stage, from a preset.toml to a playable checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from worldsim.cli.arguments import DeviceOption, JsonOption, ProgressOption, parse_arguments
+from worldsim.cli.output import Progress, write_json
+from worldsim.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from worldsim.training.loop import Trainer
+
+HELP = "Train a stage of a preset for some minutes; the same command goes on where the last one ended."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    preset: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PRESET.toml")]]
+    """The preset.toml to train."""
+    stage: Literal["autoencoder", "dynamics"]
+    """The autoencoder comes first; the dynamics needs it."""
+    minutes: float
+    """Wall-clock minutes of this leg."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Run folder; runs/<preset name> when left out."""
+    device: DeviceOption = "auto"
+    threads: int = 1
+    """CPU threads of torch; one beside rendering workers."""
+    json: JsonOption = None
+    progress: ProgressOption = None
+
+
+def run(argv: Sequence[str]) -> int:
+    arguments = parse_arguments(Arguments, argv, command="train", help=HELP)
+    if arguments.minutes <= 0:
+        raise UsageError(f"--minutes is {arguments.minutes:g}", hint="more than 0")
+    os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
+    import torch
+
+    from worldsim.training.run import TrainingRun
+
+    torch.set_num_threads(arguments.threads)
+    run = TrainingRun.open(arguments.preset, folder=arguments.out, device=arguments.device)
+    print(
+        f"training {run.preset.name} ({arguments.stage}) on {run.device} for {arguments.minutes:g} min in {run.folder}"
+    )
+    with Progress(arguments.minutes * 60, arguments.stage, arguments.progress, unit="second") as progress:
+
+        def waiting(have: int, want: int) -> None:
+            progress.update(0, note=f"rendering episode {have} of {want}")
+
+        def tell(row: dict[str, float | int | str]) -> None:
+            spent_s = arguments.minutes * 60 - float(row.get("left_s", 0))
+            progress.update(spent_s, note=_note(row), **row)
+            print(_line(row), flush=True)
+
+        reason, trainer = run.train(arguments.stage, arguments.minutes, tell=tell, waiting=waiting)
+    print(f"ended by {reason} after {trainer.num_updates} updates; {run.folder / arguments.stage}")
+    if arguments.json:
+        write_json(arguments.json, _summary(trainer, reason))
+    return 0
+
+
+def _note(row: dict[str, float | int | str]) -> str:
+    return f"{row.get('frames_per_s', 0):.0f} frames/s, loss {row['loss']:.4f}" if "loss" in row else "checkpoint"
+
+
+def _line(row: dict[str, float | int | str]) -> str:
+    return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+
+
+def _summary(trainer: Trainer, reason: str) -> dict[str, float | int | str]:
+    frames_per_s = trainer.num_frames / max(trainer.trained_s, 1e-9)
+    return {
+        "ended_by": reason,
+        "updates": trainer.num_updates,
+        "frames": trainer.num_frames,
+        "trained_s": trainer.trained_s,
+        "frames_per_s": frames_per_s,
+    }

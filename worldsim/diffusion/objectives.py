@@ -1,0 +1,85 @@
+"""What a prediction is held against. Pure functions; a network is a callable (noisy, tau, step_size) -> clean latent.
+
+Letters: B batch, T frames, C channels, H W rows and columns. tau and step_size are [B, T].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from worldsim.diffusion.noise import mix_noise
+
+Network: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+SMALLEST_STEP = 1 / 8
+"""The step size at which the network learns from data; larger ones learn from it."""
+
+
+def ramp_weight(tau_BT: Tensor, floor: float) -> Tensor:
+    """(1 - floor) tau + floor: clean frames carry more detail to learn. Dreamer 4 uses a floor of 0.1."""
+    return (1 - floor) * tau_BT + floor
+
+
+def flow_loss(
+    predicted_BTCHW: Tensor, clean_BTCHW: Tensor, tau_BT: Tensor, mask_BT: Tensor, *, floor: float
+) -> Tensor:
+    """mean over unmasked frames of w(tau) ||f(z_tau) - z||^2 (per element).
+
+    Source: Dreamer 4 (Hafner et al. 2025), x-prediction with ramp weight.
+    """
+    error_BT = (predicted_BTCHW - clean_BTCHW).square().mean(dim=(-3, -2, -1))
+    return _masked_mean(ramp_weight(tau_BT, floor) * error_BT, mask_BT)
+
+
+def shortcut_loss(
+    student: Network,
+    teacher: Network,
+    clean_BTCHW: Tensor,
+    noise_BTCHW: Tensor,
+    tau_BT: Tensor,
+    step_BT: Tensor,
+    mask_BT: Tensor,
+    *,
+    floor: float,
+) -> Tensor:
+    """One step of size d must land where two steps of size d / 2 of the teacher land.
+
+    v1 = (f(z, tau, d/2) - z) / (1 - tau);  z' = z + v1 d/2;  v2 = (f(z', tau + d/2, d/2) - z') / (1 - tau - d/2)
+    loss = w(tau) (1 - tau)^2 || (f(z, tau, d) - z) / (1 - tau) - (v1 + v2) / 2 ||^2
+    Requires tau + d <= 1. Source: Frans et al. 2024 (shortcut models), Dreamer 4 for clean prediction.
+    """
+    noisy = mix_noise(clean_BTCHW, noise_BTCHW, tau_BT)
+    tau, half = _broadcast(tau_BT), _broadcast(step_BT / 2)
+    with torch.no_grad():
+        first = (teacher(noisy, tau_BT, step_BT / 2) - noisy) / (1 - tau)
+        midway = noisy + first * half
+        second = (teacher(midway, tau_BT + step_BT / 2, step_BT / 2) - midway) / (1 - tau - half)
+        landing = noisy + (first + second) / 2 * (1 - tau)
+    error_BT = (student(noisy, tau_BT, step_BT) - landing).square().mean(dim=(-3, -2, -1))
+    return _masked_mean(ramp_weight(tau_BT, floor) * error_BT, mask_BT)
+
+
+def sample_taus(batch: int, num_frames: int, generator: torch.Generator) -> Tensor:
+    """Noise levels for `flow_loss`: on the grid of the smallest step, uniform in [0, 1). Shapes: [B, T]."""
+    num_steps = round(1 / SMALLEST_STEP)
+    return torch.randint(0, num_steps, (batch, num_frames), generator=generator) * SMALLEST_STEP
+
+
+def sample_shortcuts(batch: int, num_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(tau, step size) for `shortcut_loss`: d in {1/4, 1/2, 1}, tau a multiple of d below 1. Shapes: [B, T] each."""
+    exponent = torch.randint(0, 3, (batch, num_frames), generator=generator)
+    step_BT = 0.5 ** exponent.float()
+    slot_BT = (torch.rand(batch, num_frames, generator=generator) / step_BT).floor()
+    return slot_BT * step_BT, step_BT
+
+
+def _broadcast(value_BT: Tensor) -> Tensor:
+    return value_BT[..., None, None, None]
+
+
+def _masked_mean(value_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    return (value_BT * mask_BT).sum() / mask_BT.sum().clamp_min(1)

@@ -1,0 +1,21 @@
+"""From noise to a finished latent in a few equal Euler steps."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from worldsim.models.world_model import FrameContext, WorldModel
+
+
+def sample_frame(model: WorldModel, context: FrameContext, noise_BCHW: Tensor, num_steps: int) -> Tensor:
+    """`num_steps` steps of size 1 / num_steps along v = (f(z) - z) / (1 - tau); the last one lands on the prediction.
+
+    Reads the state, never writes it. Shapes: returns [B, C, H, W].
+    """
+    assert num_steps >= 1, num_steps
+    latent_BCHW, step = noise_BCHW, 1 / num_steps
+    step_B = noise_BCHW.new_full((len(noise_BCHW),), step)
+    for index in range(num_steps):
+        predicted = model.denoise(context, latent_BCHW, step_B * index, step_B)
+        latent_BCHW = latent_BCHW + (predicted - latent_BCHW) * (step / (1 - step * index))
+    return latent_BCHW

@@ -1,0 +1,96 @@
+"""Frame <-> latent: a small convolutional autoencoder with unit-variance latents.
+
+Owns: the network and the statistics that whiten its latents. Does not own: its training loss (`training.autoencoder`).
+After TAESD (3x3 convolutions and ReLU, no normalisation layers). Each size of the picture is reached by folding pixels
+into channels, so that no convolution runs at full size. Letters: B batch, C channels, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldsim.models.config import AutoencoderConfig
+
+LATENT_BOUND = 4.0
+"""Raw latents are squashed into (-bound, bound), so that one bad frame cannot leave the range the decoder knows."""
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return torch.relu(x_BCHW + self.convs(x_BCHW))
+
+
+class Autoencoder(nn.Module):
+    """`encode` gives whitened latents, `decode` takes them."""
+
+    latent_mean_C: Tensor
+    latent_std_C: Tensor
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        encoder: list[nn.Module] = []
+        channels = 3
+        for width in config.widths:
+            encoder += [nn.PixelUnshuffle(2), nn.Conv2d(channels * 4, width, 3, padding=1), nn.ReLU()]
+            encoder += [ResidualBlock(width) for _ in range(config.num_blocks)]
+            channels = width
+        self.encoder = nn.Sequential(*encoder, nn.Conv2d(channels, config.latent_channels, 3, padding=1))
+
+        decoder: list[nn.Module] = [nn.Conv2d(config.latent_channels, channels, 3, padding=1), nn.ReLU()]
+        for width, wider in zip(reversed(config.widths), (*reversed(config.widths[:-1]), 3), strict=True):
+            decoder += [ResidualBlock(width) for _ in range(config.num_blocks)]
+            decoder += [nn.Conv2d(width, wider * 4, 3, padding=1), nn.PixelShuffle(2)]
+            decoder += [nn.ReLU()] if wider != 3 else []
+        self.decoder = nn.Sequential(*decoder)
+        self.register_buffer("latent_mean_C", torch.zeros(config.latent_channels))
+        self.register_buffer("latent_std_C", torch.ones(config.latent_channels))
+
+    def encode(self, frames_BCHW: Tensor) -> Tensor:
+        """Shapes: [B, 3, H, W] in [-1, 1] -> [B, C, H / f, W / f], about unit variance, f = `config.downscale`."""
+        raw_BCHW = self.encode_raw(frames_BCHW)
+        return (raw_BCHW - self.latent_mean_C[:, None, None]) / self.latent_std_C[:, None, None]
+
+    def decode(self, latent_BCHW: Tensor) -> Tensor:
+        """Shapes: [B, C, H / f, W / f] -> [B, 3, H, W], roughly in [-1, 1]."""
+        return self.decode_raw(latent_BCHW * self.latent_std_C[:, None, None] + self.latent_mean_C[:, None, None])
+
+    def encode_raw(self, frames_BCHW: Tensor) -> Tensor:
+        """As `encode`, before whitening: what training works with while the statistics still move."""
+        factor = self.config.downscale
+        assert frames_BCHW.shape[-2] % factor == 0 and frames_BCHW.shape[-1] % factor == 0, tuple(frames_BCHW.shape)
+        return LATENT_BOUND * torch.tanh(self.encoder(frames_BCHW) / LATENT_BOUND)
+
+    def decode_raw(self, raw_BCHW: Tensor) -> Tensor:
+        decoded: Tensor = self.decoder(raw_BCHW)
+        return decoded
+
+    @torch.no_grad()
+    def update_statistics(self, raw_BCHW: Tensor, momentum: float = 0.02) -> None:
+        """Moves the whitening statistics towards those of this batch. Side effects: the two buffers."""
+        std_C, mean_C = torch.std_mean(raw_BCHW.float(), dim=(0, 2, 3))
+        self.latent_mean_C.lerp_(mean_C, momentum)
+        self.latent_std_C.lerp_(std_C.clamp_min(1e-3), momentum)
+
+
+def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
+    """L1 at full, half and quarter size, plus L1 of the horizontal and vertical differences at full size.
+
+    sum_s mean|P_s x - P_s y| + mean|dx - dy|: the coarse terms set colours early, the differences keep edges.
+    No learned perceptual loss: its weights would have to be downloaded.
+    """
+    error_BCHW = predicted_BCHW - target_BCHW
+    loss = error_BCHW.abs().mean() + error_BCHW.square().mean()
+    coarse_BCHW = error_BCHW
+    for _ in range(2):
+        coarse_BCHW = F.avg_pool2d(coarse_BCHW, 2)
+        loss = loss + coarse_BCHW.abs().mean()
+    return loss + error_BCHW.diff(dim=-1).abs().mean() + error_BCHW.diff(dim=-2).abs().mean()

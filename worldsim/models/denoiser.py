@@ -1,0 +1,69 @@
+"""The small denoiser of the `trunk` form: noisy latent, clean past latents and the trunk's tokens in, clean latent out.
+
+Owns: the network. Does not own: what the trunk remembers. Convolutions move what was there; attention over the cells and
+the trunk's tokens bring what was not. Letters as in `world_model`; F channels of the denoiser.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldsim.models.conditioning import Modulation
+from worldsim.models.config import WorldModelConfig
+
+
+class DenoiserBlock(nn.Module):
+    """Modulated convolutions, then attention over all cells of the frame."""
+
+    def __init__(self, channels: int, condition_width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.modulation = Modulation(condition_width, channels, 2)
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        self.project_in = nn.Linear(channels, 3 * channels, bias=False)
+        self.project_out = nn.Linear(channels, channels, bias=False)
+
+    def forward(self, x_BFHW: Tensor, condition_BD: Tensor) -> Tensor:
+        conv, attention = self.modulation(condition_BD)
+        x_BFHW = x_BFHW + _channels(conv[2]) * self.conv_out(F.silu(self.conv_in(_modulate(x_BFHW, conv))))
+        tokens_BNF = _modulate(x_BFHW, attention).flatten(2).transpose(1, 2)
+        qkv = self.project_in(tokens_BNF).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = F.rms_norm(qkv[0], qkv.shape[-1:]), F.rms_norm(qkv[1], qkv.shape[-1:]), qkv[2]
+        scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
+        mixed_BNF = self.project_out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
+        return x_BFHW + _channels(attention[2]) * mixed_BNF.transpose(1, 2).unflatten(2, x_BFHW.shape[2:])
+
+
+class Denoiser(nn.Module):
+    def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        channels, height, width = latent_shape
+        inner = config.denoiser_width
+        self.patch, self.grid = config.patch, (height // config.patch, width // config.patch)
+        self.from_latents = nn.Conv2d(channels * (1 + config.num_past), inner, 3, padding=1)
+        self.from_trunk = nn.Linear(config.width, inner * config.patch**2)
+        heads = max(1, inner // 32)
+        self.blocks = nn.ModuleList([DenoiserBlock(inner, config.width, heads) for _ in range(config.denoiser_blocks)])
+        self.modulation = Modulation(config.width, inner, 1)
+        self.to_latent = nn.Conv2d(inner, channels, 3, padding=1)
+
+    def forward(self, latents_BCHW: Tensor, trunk_BND: Tensor, condition_BD: Tensor) -> Tensor:
+        """Shapes: latents [B, C * (1 + num_past), H, W], the noisy one first; trunk [B, N, D]; returns [B, C, H, W]."""
+        folded = self.from_trunk(trunk_BND).transpose(1, 2).unflatten(2, self.grid)
+        x_BFHW = self.from_latents(latents_BCHW) + F.pixel_shuffle(folded, self.patch)
+        for block in self.blocks:
+            x_BFHW = block(x_BFHW, condition_BD)
+        (final,) = self.modulation(condition_BD)
+        predicted: Tensor = self.to_latent(F.silu(_modulate(x_BFHW, final)))
+        return predicted
+
+
+def _channels(gate_B1F: Tensor) -> Tensor:
+    return gate_B1F.transpose(1, 2)[..., None]
+
+
+def _modulate(x_BFHW: Tensor, parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Group norm over the whole frame without weights, then scale and shift."""
+    return F.group_norm(x_BFHW, x_BFHW.shape[1] // 16) * (1 + _channels(parts[1])) + _channels(parts[0])

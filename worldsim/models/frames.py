@@ -1,0 +1,22 @@
+"""The one place where pictures become model numbers and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+def to_tensor(frames: npt.NDArray[np.uint8], device: str | torch.device = "cpu") -> Tensor:
+    """Shapes: uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in [-1, 1]."""
+    assert frames.dtype == np.uint8 and frames.shape[-1] == 3, f"{frames.dtype} {frames.shape}"
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
+    return pixels.movedim(-1, -3).float().div_(127.5).sub_(1.0)
+
+
+def to_frames(pixels: Tensor) -> npt.NDArray[np.uint8]:
+    """Shapes: float [..., 3, H, W] in [-1, 1] -> uint8 [..., H, W, 3]; values outside are clipped."""
+    assert pixels.shape[-3] == 3, f"{tuple(pixels.shape)}"
+    scaled = pixels.detach().float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(scaled.movedim(-3, -1).cpu().numpy())

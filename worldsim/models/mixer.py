@@ -1,0 +1,133 @@
+"""The block-wise scan as a layer: tokens of a frame grid in, tokens out, a state of fixed size in between.
+
+Owns: projections, block order, the three verbs every time-mixing layer has. Does not own: the arithmetic (`ssd`).
+
+The three verbs (attention has the same):
+    write(x)          all frames of the clean stream; returns the output and a memo for `read`
+    read(x, memo)     all frames of the noisy stream; frame t sees the clean frames before t and itself
+    step(x, state)    one frame; returns the output and the new state. Drop the state to read, keep it to commit
+
+Letters: B batch, T frames, N tokens per frame on an R x L grid (rows, columns), D width, K heads, E head dim, S state
+dim, G blocks of all samples.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldsim.models.ssd import ScanInput, ssd_chunked, ssd_chunked_read, ssd_step, zero_state
+
+LayerState: TypeAlias = dict[str, Tensor]
+
+SLOWEST_FRAMES = 1000.0
+"""Time constants start log-uniform between one frame and this many."""
+
+
+class BlockScan(nn.Module):
+    """Mamba-2 mixer scanned block by block; `block` is (rows, columns) in tokens, (0, 0) the whole frame.
+
+    No short convolution: the local attention after every scan does that work, and its cache is needed anyway.
+    dt is divided by the tokens of a block, so that time constants are in frames whatever the block.
+    """
+
+    def __init__(
+        self, width: int, num_heads: int, state_dim: int, grid: tuple[int, int], block: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.block = (block[0] or grid[0], block[1] or grid[1])
+        assert grid[0] % self.block[0] == 0 and grid[1] % self.block[1] == 0, f"grid {grid}, block {block}"
+        self.num_heads, self.state_dim, self.head_dim = num_heads, state_dim, width // num_heads
+        self.split = (width, width, state_dim, state_dim, num_heads)
+        self.project_in = nn.Linear(width, sum(self.split), bias=False)
+        self.project_out = nn.Linear(width, width, bias=False)
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        slowness_K = torch.logspace(0, math.log10(SLOWEST_FRAMES), num_heads)
+        self.dt_bias_K = nn.Parameter(torch.log(torch.expm1(1 / slowness_K)))
+        self.log_rate_K = nn.Parameter(torch.zeros(num_heads))
+        self.skip_K = nn.Parameter(torch.ones(num_heads))
+
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
+        gate, stream = self._project(x_BTND)
+        y, _ = ssd_chunked(stream, zero_state(stream))
+        return self._finish(y, gate, stream, x_BTND), stream
+
+    def read(self, x_BTND: Tensor, memo: ScanInput) -> Tensor:
+        gate, stream = self._project(x_BTND)
+        y = ssd_chunked_read(memo, stream, zero_state(stream))
+        return self._finish(y, gate, stream, x_BTND)
+
+    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        x_BTND = x_BND[:, None]
+        gate, stream = self._project(x_BTND)
+        y, scan_GKES = ssd_step(stream, state["ssm"].flatten(0, 1))
+        new_state = {"ssm": scan_GKES.unflatten(0, state["ssm"].shape[:2])}
+        return self._finish(y, gate, stream, x_BTND)[:, 0], new_state
+
+    def initial_state(self, batch: int) -> LayerState:
+        """Shapes: ssm [B, blocks, K, E, S], float32."""
+        num_blocks = (self.grid[0] // self.block[0]) * (self.grid[1] // self.block[1])
+        parameter = self.log_rate_K
+        return {
+            "ssm": parameter.new_zeros(
+                batch, num_blocks, self.num_heads, self.head_dim, self.state_dim, dtype=_float(parameter)
+            ).detach()
+        }
+
+    def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
+        gate, x, b, c, dt = self.project_in(x_BTND).split(self.split, dim=-1)
+        wide = _float(self.log_rate_K)
+        num_tokens = self.block[0] * self.block[1]
+        dt = F.softplus(dt.to(wide) + self.dt_bias_K) / num_tokens
+        stream = ScanInput(
+            x=self._to_blocks(x.to(wide)).unflatten(-1, (self.num_heads, self.head_dim)),
+            dt=self._to_blocks(dt),
+            a=self._to_blocks(-dt * self.log_rate_K.exp()),
+            b=F.normalize(self._to_blocks(b.to(wide)), dim=-1),
+            c=self._to_blocks(c.to(wide)),
+        )
+        return gate, stream
+
+    def _finish(self, y: Tensor, gate_BTND: Tensor, stream: ScanInput, like: Tensor) -> Tensor:
+        y = y + self.skip_K[:, None] * stream.x
+        y_BTND = self._from_blocks(y.flatten(-2), like.shape[0]).to(like.dtype)
+        return self.project_out(self.norm(y_BTND * F.silu(gate_BTND)))
+
+    def _to_blocks(self, x_BTNC: Tensor) -> Tensor:
+        """[B, T, R * L, C] -> [B * blocks, T, tokens of a block, C], row by row within the block."""
+        batch, frames, _, channels = x_BTNC.shape
+        (rows, columns), (high, wide) = self.grid, self.block
+        x = x_BTNC.reshape(batch, frames, rows // high, high, columns // wide, wide, channels)
+        return x.permute(0, 2, 4, 1, 3, 5, 6).reshape(-1, frames, high * wide, channels)
+
+    def _from_blocks(self, x_GTNC: Tensor, batch: int) -> Tensor:
+        (rows, columns), (high, wide) = self.grid, self.block
+        frames, channels = x_GTNC.shape[1], x_GTNC.shape[-1]
+        x = x_GTNC.reshape(batch, rows // high, columns // wide, frames, high, wide, channels)
+        return x.permute(0, 3, 1, 4, 2, 5, 6).reshape(batch, frames, rows * columns, channels)
+
+
+class NoScan(nn.Module):
+    """No memory beyond local attention: the control that shows what the scan is worth. Same three verbs."""
+
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, None]:
+        return torch.zeros_like(x_BTND), None
+
+    def read(self, x_BTND: Tensor, memo: None) -> Tensor:
+        return torch.zeros_like(x_BTND)
+
+    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        return torch.zeros_like(x_BND), {}
+
+    def initial_state(self, batch: int) -> LayerState:
+        return {}
+
+
+def _float(parameter: Tensor) -> torch.dtype:
+    """float32, or float64 where the whole model is (the proofs in tests)."""
+    return torch.float64 if parameter.dtype == torch.float64 else torch.float32

@@ -1,0 +1,72 @@
+"""WorldState: the whole memory of a session, of fixed size.
+
+Owns: what a state is, and its safetensors form. Does not own: what the tensors mean (the world model names them).
+A state is never changed in place, so a snapshot is the state itself and costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from worldsim.core.errors import NonFiniteError, StateError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldState:
+    """`frame_index` counts committed frames; `seed` with it gives the noise of the next frame."""
+
+    tensors: dict[str, Tensor]
+    frame_index: int = 0
+    seed: int = 0
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in self.tensors.values())
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> WorldState:
+        return replace(self, tensors={name: function(t) for name, t in self.tensors.items()})
+
+    def to(self, device: str | torch.device) -> WorldState:
+        return self.map(lambda t: t.to(device))
+
+    def check_finite(self) -> None:
+        """Raises NonFiniteError with the name of the tensor that holds NaN or infinity."""
+        for name, tensor in self.tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise NonFiniteError(
+                    f"the state holds NaN or infinity ({name}, frame {self.frame_index})", hint="reset the session"
+                )
+
+    def to_bytes(self) -> bytes:
+        """The state as one safetensors file. Also holds frame index and seed."""
+        counters = torch.tensor([self.frame_index, self.seed], dtype=torch.int64)
+        return save({**{n: t.detach().cpu().contiguous() for n, t in self.tensors.items()}, "counters": counters})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, like: WorldState) -> WorldState:
+        """Reads what `to_bytes` wrote. `like` is a state of the model that shall go on from it.
+
+        Raises: StateError when the bytes are damaged or the tensors are not those of that model.
+        """
+        try:
+            tensors = load(data)
+        except (SafetensorError, ValueError) as error:
+            raise StateError(f"the saved state is damaged: {error}", hint="use another save") from None
+        counters = tensors.pop("counters", None)
+        found = {n: (t.shape, t.dtype) for n, t in tensors.items()}
+        expected = {n: (t.shape, t.dtype) for n, t in like.tensors.items()}
+        if counters is None or found != expected:
+            wrong = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
+            raise StateError(
+                f"the saved state is of another model (differs in {', '.join(wrong[:3]) or 'counters'})",
+                hint="load it with the preset that wrote it",
+            )
+        device = next(iter(like.tensors.values())).device
+        frame_index, seed = (int(v) for v in counters)
+        return cls(tensors={n: t.to(device) for n, t in tensors.items()}, frame_index=frame_index, seed=seed)

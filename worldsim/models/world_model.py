@@ -1,0 +1,255 @@
+"""The world model: a fixed-size state and an action in, a prediction of the next clean latent out.
+
+Owns: the two forms (`trunk`, `single`) behind one interface, and the naming of state tensors. Does not own: sampling and
+objectives (`diffusion`), pictures (`autoencoder`).
+
+Two uses, proved equal in tests:
+    training   history = read_history(context, level, action); predict(history, noisy, tau, step_size) for all frames
+    play       context = begin(state, action); denoise(context, ...) as often as wanted; state = commit(context, latent)
+
+Letters: B batch, T frames, C channels, H W rows and columns of the latent, A action, N tokens per frame, D width, P past.
+`action[t]` is the action that led to frame t. `level` is how much noise is mixed into a context frame (0 clean), `tau` how
+clean a noisy frame is (1 clean).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldsim.models.conditioning import ScalarEmbedding
+from worldsim.models.config import WorldModelConfig
+from worldsim.models.denoiser import Denoiser
+from worldsim.models.layer import Layer, build_layers
+from worldsim.models.mixer import LayerState
+from worldsim.models.state import WorldState
+
+POSE_SIZE = 4
+"""x, y, cos, sin: what the training-only pose head reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What all frames of a clip may look back on. `memory` is the form's own."""
+
+    action_BTA: Tensor
+    features_BTND: Tensor
+    memory: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameContext:
+    """What one frame at play may look back on. `state` is the one that `commit` goes on from."""
+
+    state: WorldState
+    action_BA: Tensor
+    features_BND: Tensor | None = None
+
+
+class WorldModel(nn.Module, ABC):
+    """Both forms. Nothing here mutates a state."""
+
+    def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> None:
+        super().__init__()
+        self.config, self.latent_shape, self.action_size = config, latent_shape, action_size
+        channels, height, width = latent_shape
+        assert height % config.patch == 0 and width % config.patch == 0, f"latent {latent_shape}, patch {config.patch}"
+        grid = (height // config.patch, width // config.patch)
+        self.layers: nn.ModuleList = nn.ModuleList(build_layers(config, grid))
+        self.embed_tokens = nn.Linear(channels * config.patch**2, config.width)
+        self.position_ND = nn.Parameter(torch.randn(grid[0] * grid[1], config.width) * 0.02)
+        self.embed_action = nn.Sequential(
+            nn.Linear(action_size, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )
+        self.embed_level = ScalarEmbedding(config.width)
+        self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.pose_head = nn.Linear(grid[0] * grid[1] * config.width, POSE_SIZE) if config.pose_head else None
+
+    @abstractmethod
+    def read_history(self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor) -> History:
+        """Runs the clean stream over a clip. Frame t of `predict` will see context frames before t only."""
+
+    @abstractmethod
+    def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+        """The clean latent of every frame. Shapes: returns [B, T, C, H, W]."""
+
+    @abstractmethod
+    def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
+        """Reads the state for the next frame under this action."""
+
+    @abstractmethod
+    def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
+        """The clean latent of the frame, from a noisy one. Shapes: returns [B, C, H, W]."""
+
+    @abstractmethod
+    def commit(self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor) -> WorldState:
+        """The finished frame becomes memory, labelled as `level` noisy."""
+
+    def initial_state(self, batch: int, seed: int) -> WorldState:
+        """A state that has seen nothing."""
+        states = [layer.initial_state(batch) for layer in self._layers]
+        return WorldState(tensors=_join(states), seed=seed)
+
+    def without_memory(self, state: WorldState) -> WorldState:
+        """Scan states set to zero, the window and the last latents kept: a diagnostic, not a control for memory."""
+        cleared = {n: torch.zeros_like(t) if n.endswith(".ssm") else t for n, t in state.tensors.items()}
+        return replace(state, tensors=cleared)
+
+    def predict_pose(self, history: History) -> Tensor | None:
+        """Shapes: [B, T, 4], or None where there is no pose head."""
+        return None if self.pose_head is None else self.pose_head(history.features_BTND.flatten(2))
+
+    @property
+    def _layers(self) -> list[Layer]:
+        return list(self.layers)  # type: ignore[arg-type]  # built by build_layers
+
+    def _tokens(self, latent_BTCHW: Tensor) -> Tensor:
+        """Shapes: [..., C, H, W] -> [..., N, D]."""
+        folded = F.pixel_unshuffle(latent_BTCHW, self.config.patch)
+        return self.embed_tokens(folded.flatten(-2).transpose(-1, -2)) + self.position_ND
+
+    def _write(self, x_BTND: Tensor, condition_BTD: Tensor) -> tuple[Tensor, list[Any]]:
+        memos = []
+        for layer in self._layers:
+            x_BTND, memo = layer.write(x_BTND, condition_BTD)
+            memos.append(memo)
+        return x_BTND, memos
+
+    def _step(self, x_BND: Tensor, condition_BD: Tensor, state: WorldState) -> tuple[Tensor, dict[str, Tensor]]:
+        """One frame through all layers. Returns tokens and the layers' new tensors."""
+        states = []
+        for index, layer in enumerate(self._layers):
+            x_BND, layer_state = layer.step(x_BND, condition_BD, _part(state, index))
+            states.append(layer_state)
+        return x_BND, _join(states)
+
+
+class TrunkModel(WorldModel):
+    """A history trunk goes once per frame over (previous clean latent, action); a small denoiser reads its tokens.
+
+    Every frame trains in the play-time regime without a second stream, and a denoising step costs only the denoiser.
+    """
+
+    def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> None:
+        super().__init__(config, latent_shape, action_size)
+        self.denoiser = Denoiser(config, latent_shape)
+        self.embed_tau = ScalarEmbedding(config.width)
+        self.embed_step = ScalarEmbedding(config.width)
+
+    def initial_state(self, batch: int, seed: int) -> WorldState:
+        state = super().initial_state(batch, seed)
+        past = self.position_ND.new_zeros(batch, self.config.num_past, *self.latent_shape).detach()
+        level = self.position_ND.new_ones(batch).detach()
+        return replace(state, tensors={**state.tensors, "past": past, "past_level": level})
+
+    def read_history(self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor) -> History:
+        num_past, num_frames = self.config.num_past, context_BTCHW.shape[1]
+        padded = torch.cat((context_BTCHW.new_zeros(len(context_BTCHW), num_past, *self.latent_shape), context_BTCHW), 1)
+        past_BTPCHW = torch.stack([padded[:, p : p + num_frames] for p in range(num_past)], 2)
+        past_level_BT = F.pad(level_BT[:, :-1], (1, 0), value=1.0)
+        condition_BTD = self.embed_action(action_BTA) + self.embed_level(past_level_BT)
+        x_BTND, _ = self._write(self._tokens(past_BTPCHW[:, :, -1]), condition_BTD)
+        return History(action_BTA=action_BTA, features_BTND=self.final_norm(x_BTND), memory=past_BTPCHW)
+
+    def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+        predicted = self._denoise(
+            noisy_BTCHW.flatten(0, 1),
+            history.memory.flatten(0, 1),
+            history.features_BTND.flatten(0, 1),
+            history.action_BTA.flatten(0, 1),
+            tau_BT.flatten(),
+            step_size_BT.flatten(),
+        )
+        return predicted.unflatten(0, noisy_BTCHW.shape[:2])
+
+    def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
+        condition_BD = self.embed_action(action_BA) + self.embed_level(state.tensors["past_level"])
+        x_BND, tensors = self._step(self._tokens(state.tensors["past"][:, -1]), condition_BD, state)
+        advanced = replace(state, tensors={**state.tensors, **tensors})
+        return FrameContext(state=advanced, action_BA=action_BA, features_BND=self.final_norm(x_BND))
+
+    def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
+        assert context.features_BND is not None
+        past = context.state.tensors["past"]
+        return self._denoise(noisy_BCHW, past, context.features_BND, context.action_BA, tau_B, step_size_B)
+
+    def commit(self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor) -> WorldState:
+        past = torch.cat((context.state.tensors["past"][:, 1:], latent_BCHW[:, None]), 1)
+        tensors = {**context.state.tensors, "past": past, "past_level": level_B}
+        return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
+
+    def _denoise(
+        self, noisy: Tensor, past_BPCHW: Tensor, trunk: Tensor, action: Tensor, tau: Tensor, step_size: Tensor
+    ) -> Tensor:
+        condition_BD = self.embed_action(action) + self.embed_tau(tau) + self.embed_step(step_size)
+        predicted: Tensor = self.denoiser(torch.cat((noisy, past_BPCHW.flatten(1, 2)), 1), trunk, condition_BD)
+        return predicted
+
+
+class SingleModel(WorldModel):
+    """One network. The clean stream writes scan states and keys, the noisy stream reads those of earlier frames.
+
+    Denoising steps run all layers and drop the new state; one more pass over the clean latent commits it.
+    """
+
+    def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> None:
+        super().__init__(config, latent_shape, action_size)
+        self.embed_step = ScalarEmbedding(config.width)
+        self.to_latent = nn.Linear(config.width, latent_shape[0] * config.patch**2)
+
+    def read_history(self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor) -> History:
+        condition_BTD = self._condition(1 - level_BT, torch.zeros_like(level_BT), action_BTA)
+        x_BTND, memos = self._write(self._tokens(context_BTCHW), condition_BTD)
+        return History(action_BTA=action_BTA, features_BTND=self.final_norm(x_BTND), memory=memos)
+
+    def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+        condition_BTD = self._condition(tau_BT, step_size_BT, history.action_BTA)
+        x_BTND = self._tokens(noisy_BTCHW)
+        for layer, memo in zip(self._layers, history.memory, strict=True):
+            x_BTND = layer.read(x_BTND, condition_BTD, memo)
+        return self._latent(x_BTND)
+
+    def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
+        return FrameContext(state=state, action_BA=action_BA)
+
+    def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
+        condition_BD = self._condition(tau_B, step_size_B, context.action_BA)
+        x_BND, _ = self._step(self._tokens(noisy_BCHW), condition_BD, context.state)
+        return self._latent(x_BND)
+
+    def commit(self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor) -> WorldState:
+        condition_BD = self._condition(1 - level_B, torch.zeros_like(level_B), context.action_BA)
+        _, tensors = self._step(self._tokens(latent_BCHW), condition_BD, context.state)
+        state = context.state
+        return replace(state, tensors={**state.tensors, **tensors}, frame_index=state.frame_index + 1)
+
+    def _condition(self, tau: Tensor, step_size: Tensor, action: Tensor) -> Tensor:
+        condition: Tensor = self.embed_level(1 - tau) + self.embed_step(step_size) + self.embed_action(action)
+        return condition
+
+    def _latent(self, x_BND: Tensor) -> Tensor:
+        folded = self.to_latent(self.final_norm(x_BND)).transpose(-1, -2)
+        height, width = self.latent_shape[1] // self.config.patch, self.latent_shape[2] // self.config.patch
+        return F.pixel_shuffle(folded.unflatten(-1, (height, width)), self.config.patch)
+
+
+FORMS: dict[str, type[WorldModel]] = {"trunk": TrunkModel, "single": SingleModel}
+
+
+def build_world_model(config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> WorldModel:
+    """The model of `config.form`, with fresh weights. Shapes: latent_shape is (C, H, W)."""
+    return FORMS[config.form](config, latent_shape, action_size)
+
+
+def _join(states: list[LayerState]) -> dict[str, Tensor]:
+    return {f"layers.{i}.{name}": tensor for i, state in enumerate(states) for name, tensor in state.items()}
+
+
+def _part(state: WorldState, index: int) -> LayerState:
+    prefix = f"layers.{index}."
+    return {n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)}

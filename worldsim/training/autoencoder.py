@@ -1,0 +1,63 @@
+"""Recipe: the autoencoder. Letters: B batch, C channels, H W rows and columns."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from worldsim.models.autoencoder import Autoencoder, reconstruction_loss
+from worldsim.models.frames import to_frames, to_tensor
+from worldsim.training.config import AutoencoderTraining
+from worldsim.training.pool import ClipPool
+from worldsim.training.sheets import write_sheet
+from worldsim.training.stream import Episode
+
+WEIGHTS_FILE = "autoencoder.safetensors"
+NUM_SAMPLES = 10
+
+
+def store_frames(episode: Episode) -> Tensor:
+    """The pool keeps the pictures themselves."""
+    return torch.from_numpy(episode.frames)
+
+
+class AutoencoderRecipe:
+    def __init__(
+        self, network: Autoencoder, config: AutoencoderTraining, pool: ClipPool, probe: Episode, *, device: str
+    ) -> None:
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.frames_per_update = config.batch_frames
+        self._config, self._pool, self._device = config, pool, device
+        self._probe = to_tensor(probe.frames[:: max(1, len(probe.frames) // 64)], device)
+
+    def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
+        self._pool.refresh()
+        frames = self._pool.draw(self._config.batch_frames, 1).picture[:, 0].numpy()
+        frames_BCHW = to_tensor(frames, self._device).contiguous(memory_format=torch.channels_last)
+        raw_BCHW = self.network.encode_raw(frames_BCHW)
+        self.network.update_statistics(raw_BCHW)
+        noise_std = self.network.config.latent_noise * self.network.latent_std_C[:, None, None]
+        decoded_BCHW = self.network.decode_raw(raw_BCHW + torch.randn_like(raw_BCHW) * noise_std)
+        loss = reconstruction_loss(decoded_BCHW, frames_BCHW)
+        return loss, {"psnr_train": psnr(decoded_BCHW, frames_BCHW)}
+
+    @torch.no_grad()
+    def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
+        decoded_BCHW = self.average.decode(self.average.encode(self._probe))
+        weights = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
+        save_file(weights, folder / WEIGHTS_FILE)
+        shown = slice(0, NUM_SAMPLES)
+        rows = [to_frames(self._probe[shown]), to_frames(decoded_BCHW[shown])]
+        write_sheet(folder / "samples" / f"{num_updates:07d}.png", rows)
+        return {"psnr_probe": psnr(decoded_BCHW, self._probe)}
+
+
+def psnr(predicted_BCHW: Tensor, target_BCHW: Tensor) -> float:
+    """For the log only (mean over the batch of one PSNR per frame); evaluation has its own. Units: dB, peak to peak 2."""
+    error_B = (predicted_BCHW.clamp(-1, 1) - target_BCHW).square().mean(dim=(1, 2, 3))
+    return float((10 * torch.log10(4 / error_B.clamp_min(1e-10))).mean())

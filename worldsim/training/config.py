@@ -1,0 +1,89 @@
+"""The training recipe: the `[training]` table of preset.toml. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from worldsim.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where frames come from."""
+
+    num_workers: int = 1
+    """Processes that render; each keeps at most a few episodes waiting, so a slow trainer costs nothing."""
+    episode_frames: int = 256
+    """Frames of one rendered episode."""
+    pool_episodes: int = 1200
+    """Episodes kept in memory to draw from; the oldest goes when a new one comes."""
+    start_episodes: int = 48
+    """Training begins when this many are there."""
+    reuse: float = 4.0
+    """Frames drawn for each freshly rendered one, once training has begun: rendering and encoding cost time too."""
+    script: str = "mixed"
+    """Explorer that plays (see worlds.doom.explorers)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """AdamW, linear warm-up, constant, and a linear fall to a twentieth over the last part of every leg."""
+
+    learning_rate: float = 1e-3
+    warmup_updates: int = 200
+    cooldown_share: float = 0.3
+    """Share of a leg's minutes over which the learning rate falls."""
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.998
+    """Per update; early on (1 + updates) / (10 + updates) where that is smaller."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderTraining:
+    batch_frames: int = 24
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicsTraining:
+    """Diffusion forcing with long clean prefixes, shortcut forcing, and the model's own frames as context."""
+
+    clip_frames: int = 16
+    batch_clips: int = 12
+    max_context_level: float = 0.3
+    """Most noise on a context frame; 0 turns noise augmentation off."""
+    prefix_share: float = 0.5
+    """Share of rows with a clean prefix of more than half of the clip."""
+    tau_floor: float = 0.5
+    """Weight of a frame of pure noise against a clean one; Dreamer 4 has 0.1, one-step play wants more."""
+    shortcut_share: float = 0.25
+    """Share of rows that learn larger steps from the network's own smaller ones."""
+    shortcut_after: int = 300
+    """Updates before these begin."""
+    rollout_share: float = 0.0
+    """Share of updates whose context, after a few true frames, is the model's own rollout."""
+    rollout_context: int = 4
+    """True frames before such a rollout, at least."""
+    pose_weight: float = 0.1
+    """Weight of the pose head's loss."""
+    pose_target: Literal["absolute", "relative"] = "absolute"
+    """Absolute where the map is fixed; relative to the clip's first frame where it is not."""
+    pose_scale_units: float = 384.0
+    """World units that count as 1 for the pose head."""
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shortcut_share < 1 or not 0 <= self.rollout_share <= 1:
+            raise ConfigError("shares are from 0 to 1", hint="see DynamicsTraining")
+        if self.clip_frames < 3 or self.batch_clips < 2:
+            raise ConfigError("clip_frames >= 3 and batch_clips >= 2 are needed", hint="see DynamicsTraining")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    autoencoder: AutoencoderTraining = field(default_factory=AutoencoderTraining)
+    dynamics: DynamicsTraining = field(default_factory=DynamicsTraining)

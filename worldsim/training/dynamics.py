@@ -1,0 +1,200 @@
+"""Recipe: the dynamics. Diffusion forcing with clean prefixes, shortcut forcing, labelled noise on the context, and, when
+asked, the model's own rollout as context.
+
+Owns: how a batch becomes a loss. Does not own: the objectives (`diffusion`), the networks (`models`).
+Letters: B batch, T frames, C channels, H W rows and columns, A action.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from worldsim.diffusion.noise import context_levels, mix_noise
+from worldsim.diffusion.objectives import flow_loss, sample_shortcuts, sample_taus, shortcut_loss
+from worldsim.diffusion.objectives import SMALLEST_STEP
+from worldsim.diffusion.samplers import sample_frame
+from worldsim.models.autoencoder import Autoencoder
+from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.world_model import WorldModel
+from worldsim.training.autoencoder import psnr
+from worldsim.training.config import DynamicsTraining
+from worldsim.training.pool import ClipPool, Clips
+from worldsim.training.sheets import write_sheet
+from worldsim.training.stream import Episode
+
+ENCODE_BATCH = 64
+PROBE_CONTEXT = 16
+PROBE_HORIZONS = (1, 2, 5, 10, 20, 40, 80, 160)
+
+
+@torch.no_grad()
+def encode_frames(autoencoder: Autoencoder, episode: Episode, device: str) -> Tensor:
+    """Latents of an episode in float16 on the CPU: made once, drawn often. Shapes: [T, C, H, W]."""
+    frames = to_tensor(episode.frames, device)
+    latents = torch.cat([autoencoder.encode(part) for part in frames.split(ENCODE_BATCH)])
+    return latents.half().cpu()
+
+
+class DynamicsRecipe:
+    """`export_preset(folder, average)` writes a playable preset."""
+
+    def __init__(
+        self,
+        network: WorldModel,
+        autoencoder: Autoencoder,
+        config: DynamicsTraining,
+        pool: ClipPool,
+        probes: list[Episode],
+        *,
+        device: str,
+        seed: int,
+        export_preset: Callable[[Path, WorldModel, dict[str, str]], None],
+    ) -> None:
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.frames_per_update = config.batch_clips * config.clip_frames
+        self._autoencoder, self._config, self._pool = autoencoder, config, pool
+        self._device, self._export_preset = device, export_preset
+        self._generator = torch.Generator().manual_seed(seed)
+        self._probe_frames = torch.stack([to_tensor(p.frames) for p in probes])
+        self._probe_latents = torch.stack([encode_frames(autoencoder, p, device).float() for p in probes]).to(device)
+        self._probe_actions = torch.stack([torch.from_numpy(p.actions) for p in probes]).to(device)
+
+    def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
+        self._pool.refresh()
+        clips = self._pool.draw(self._config.batch_clips, self._config.clip_frames)
+        clean = clips.picture.float().to(self._device)
+        action, pose = clips.action.to(self._device), clips.pose.to(self._device)
+        context, level = self._context(clean, action)
+
+        num_shortcut = round(self._config.batch_clips * self._config.shortcut_share)
+        if num_updates < self._config.shortcut_after:
+            num_shortcut = 0
+        num_flow = self._config.batch_clips - num_shortcut
+        flow, pose_loss = self._flow(clean[:num_flow], context[:num_flow], level[:num_flow], action[:num_flow], pose)
+        loss = flow * (num_flow / self._config.batch_clips) + self._config.pose_weight * pose_loss
+        figures = {"flow": float(flow), "pose": float(pose_loss)}
+        if num_shortcut:
+            shortcut = self._shortcut(clean[num_flow:], context[num_flow:], level[num_flow:], action[num_flow:])
+            loss = loss + shortcut * (num_shortcut / self._config.batch_clips)
+            figures["shortcut"] = float(shortcut)
+        return loss, figures
+
+    def _context(self, clean: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """What the model may look back on, and how noisy it is said to be."""
+        batch, num_frames = clean.shape[:2]
+        if float(torch.rand((), generator=self._generator)) < self._config.rollout_share:
+            return self._own_rollout(clean, action), clean.new_zeros(batch, num_frames)
+        level = context_levels(
+            batch,
+            num_frames,
+            max_level=self._config.max_context_level,
+            prefix_share=self._config.prefix_share,
+            generator=self._generator,
+        ).to(self._device)
+        return mix_noise(clean, torch.randn_like(clean), 1 - level), level
+
+    @torch.no_grad()
+    def _own_rollout(self, clean: Tensor, action: Tensor) -> Tensor:
+        """A few true frames, then the network's own, in one step each: exactly what play feeds back.
+
+        The states are detached (no gradient through the rollout), as in Self Forcing; the target stays the true frame, so
+        the network learns to return to it.
+        """
+        batch, num_frames = clean.shape[:2]
+        num_true = int(
+            torch.randint(self._config.rollout_context, max(num_frames // 2, self._config.rollout_context) + 1, (), generator=self._generator)
+        )
+        level = clean.new_zeros(batch)
+        state, frames = self.network.initial_state(batch, seed=0), []
+        for t in range(num_frames):
+            frame = self.network.begin(state, action[:, t])
+            latent = clean[:, t]
+            if t >= num_true:
+                latent = sample_frame(self.network, frame, torch.randn_like(latent), 1)
+            frames.append(latent)
+            state = self.network.commit(frame, latent, level)
+        return torch.stack(frames, 1)
+
+    def _flow(
+        self, clean: Tensor, context: Tensor, level: Tensor, action: Tensor, pose: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        batch, num_frames = clean.shape[:2]
+        history = self.network.read_history(context, level, action)
+        tau = sample_taus(batch, num_frames, self._generator).to(self._device)
+        noisy = mix_noise(clean, torch.randn_like(clean), tau)
+        predicted = self.network.predict(history, noisy, tau, torch.full_like(tau, SMALLEST_STEP))
+        flow = flow_loss(predicted, clean, tau, self._mask(clean), floor=self._config.tau_floor)
+        predicted_pose = self.network.predict_pose(history)
+        if predicted_pose is None or self._config.pose_weight == 0:
+            return flow, flow.new_zeros(())
+        target = self._pose_target(pose[:batch])
+        return flow, (predicted_pose - target)[:, 1:].square().mean()
+
+    def _shortcut(self, clean: Tensor, context: Tensor, level: Tensor, action: Tensor) -> Tensor:
+        batch, num_frames = clean.shape[:2]
+        history = self.network.read_history(context, level, action)
+        tau, step = (x.to(self._device) for x in sample_shortcuts(batch, num_frames, self._generator))
+
+        def network(noisy: Tensor, tau_BT: Tensor, step_BT: Tensor) -> Tensor:
+            return self.network.predict(history, noisy, tau_BT, step_BT)
+
+        noise = torch.randn_like(clean)
+        return shortcut_loss(
+            network, network, clean, noise, tau, step, self._mask(clean), floor=self._config.tau_floor
+        )
+
+    def _mask(self, clean: Tensor) -> Tensor:
+        """Frame 0 of a clip has nothing to be predicted from."""
+        mask_BT = clean.new_ones(clean.shape[:2])
+        mask_BT[:, 0] = 0
+        return mask_BT
+
+    def _pose_target(self, pose_BT3: Tensor) -> Tensor:
+        """Shapes: [B, T, 3] (x, y, angle) -> [B, T, 4] (x, y, cos, sin), scaled."""
+        xy, angle = pose_BT3[..., :2] / self._config.pose_scale_units, pose_BT3[..., 2]
+        if self._config.pose_target == "relative":
+            cos, sin = angle[:, :1].cos(), angle[:, :1].sin()
+            dx, dy = (xy - xy[:, :1]).unbind(-1)
+            xy = torch.stack((cos * dx + sin * dy, cos * dy - sin * dx), -1)
+            angle = angle - angle[:, :1]
+        return torch.cat((xy, angle.cos()[..., None], angle.sin()[..., None]), -1)
+
+    @torch.no_grad()
+    def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
+        """A playable preset, a rollout of the probes beside the truth, and its PSNR at a few horizons."""
+        self._export_preset(folder, self.average, {"updates": str(num_updates), "frames": str(num_frames)})
+        horizons = [h for h in PROBE_HORIZONS if PROBE_CONTEXT + h <= self._probe_latents.shape[1]]
+        made = self._probe_rollout(max(horizons))
+        figures, columns = {}, []
+        for horizon in horizons:
+            decoded = self._autoencoder.decode(made[:, horizon - 1]).cpu()
+            truth = self._probe_frames[:, PROBE_CONTEXT + horizon - 1]
+            figures[f"psnr_{horizon}"] = psnr(decoded, truth)
+            columns.append((truth, decoded))
+        rows = [to_frames(torch.stack([c[side][i] for c in columns])) for i in range(min(3, len(made))) for side in (0, 1)]
+        write_sheet(folder / "samples" / f"{num_updates:07d}.png", rows, scale=2)
+        return figures
+
+    def _probe_rollout(self, num_frames: int) -> Tensor:
+        model, latents = self.average, self._probe_latents
+        level = latents.new_zeros(len(latents))
+        state, made = model.initial_state(len(latents), seed=0), []
+        generator = torch.Generator().manual_seed(0)
+        for t in range(PROBE_CONTEXT + num_frames):
+            frame = model.begin(state, self._probe_actions[:, t])
+            latent = latents[:, t]
+            if t >= PROBE_CONTEXT:
+                noise = torch.randn(latent.shape, generator=generator).to(latent)
+                latent = sample_frame(model, frame, noise, 1)
+                made.append(latent)
+            state = model.commit(frame, latent, level)
+        return torch.stack(made, 1)
+
+
+__all__ = ["Clips", "DynamicsRecipe", "encode_frames"]
