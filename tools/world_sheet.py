@@ -1,4 +1,4 @@
-"""Writes a contact sheet of the true world: what an explorer sees, and the plan of the maze.
+"""Writes a contact sheet of the true world: what an explorer sees, and the plan of the maze. Prints the world's rate.
 
 python tools/world_sheet.py --out assets/maze_true.png
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +59,14 @@ def walk(world: DoomWorld, explorer: str, seed: int, num_frames: int, every: int
     step = world.reset(seed)
     walker = make_explorer(explorer, world.layout, world.config, random.Random(seed))
     frames, poses = [], []
+    started_s = time.perf_counter()
     for tick in range(num_frames * every):
         assert step.pose is not None
         poses.append(step.pose)
         if tick % every == 0:
             frames.append(step.frame)
         step = world.step(walker.act(step.pose))
+    print(f"{len(poses)} ticks at {len(poses) / (time.perf_counter() - started_s):.0f} frames/s, explorer included")
     return frames, poses
 
 
