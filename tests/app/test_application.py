@@ -1,0 +1,218 @@
+"""The loop with a window of paper: events from a list, time by hand, the model run while the loop waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pygame
+import pytest
+
+from tests.engine.fakes import FakeSimulator, fake_load
+from worldsim.actions.bindings import Command
+from worldsim.app.application import Application, PlayReport
+from worldsim.app.devices import scancode
+from worldsim.app.hud import Anchor, Panel
+from worldsim.app.renderer import PictureFilter
+from worldsim.core.clock import ManualClock
+from worldsim.core.types import Frame
+from worldsim.engine.session import Session, SessionState
+from worldsim.engine.worker import Worker
+
+TICK_S = 0.1
+
+
+class PaperWindow:
+    """`script[n]` is what happens at the n-th look at the events; after the last one the window is closed."""
+
+    size_px = (320, 240)
+
+    def __init__(self, clock: ManualClock, meanwhile: Callable[[], None]) -> None:
+        self.script: list[list[pygame.event.Event]] = []
+        self.waits_s: list[float] = []
+        self.num_flips = 0
+        self.is_full_screen = self.is_mouse_captured = False
+        self._clock, self._meanwhile = clock, meanwhile
+
+    def wait(self, timeout_s: float) -> list[pygame.event.Event]:
+        assert timeout_s >= 0, timeout_s
+        self.waits_s.append(timeout_s)
+        self._clock.advance_s(timeout_s)
+        self._meanwhile()
+        return self.script.pop(0) if self.script else [pygame.event.Event(pygame.QUIT)]
+
+    def flip(self) -> None:
+        self.num_flips += 1
+
+    def toggle_full_screen(self) -> None:
+        self.is_full_screen = not self.is_full_screen
+
+    def capture_mouse(self, is_captured: bool) -> None:
+        self.is_mouse_captured = is_captured
+
+
+class PaperRenderer:
+    """Keeps what it was told to draw."""
+
+    name = "paper"
+    picture_filter = PictureFilter.SHARP
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.panels: list[tuple[Panel, ...]] = []
+
+    def show(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> None:
+        self.panels.append(panels)
+
+    @property
+    def text(self) -> str:
+        """All that the last drawing said in the middle of the window."""
+        return "\n".join(row.left for p in self.panels[-1] if p.anchor is Anchor.CENTRE for row in p.rows)
+
+
+class Play:
+    def __init__(self, simulator: FakeSimulator | None = None, *, max_frames: int | None = None) -> None:
+        self.clock = ManualClock()
+        self.said: list[str] = []
+        self.worker = Worker(fake_load(simulator or FakeSimulator(), ticks_per_s=1 / TICK_S), clock=self.clock)
+        self.window = PaperWindow(self.clock, self._model)
+        self.renderer = PaperRenderer()
+        self.session = Session(self.worker)
+        self.application = Application(
+            self.session,
+            self.window,  # type: ignore[arg-type]  # stands in for the window
+            self.renderer,
+            clock=self.clock,
+            title="fake",
+            say=self.said.append,
+            max_frames=max_frames,
+        )
+
+    def _model(self) -> None:
+        while self.worker.run_once():
+            pass
+
+    def run(self, *script: list[pygame.event.Event]) -> PlayReport:
+        self.window.script = [list(events) for events in script]
+        return self.application.run()
+
+
+def down(key: str) -> pygame.event.Event:
+    return pygame.event.Event(pygame.KEYDOWN, scancode=scancode(key), mod=0)
+
+
+NOTHING: list[pygame.event.Event] = []
+
+
+def test_it_stops_by_itself_after_so_many_generated_frames() -> None:
+    play = Play(max_frames=5)
+    report = play.run(*[NOTHING] * 200)
+    assert report.frames_shown == 5
+    assert len(play.renderer.frames) == 6  # the start's frame is shown too, but was not generated
+    assert report.shown_per_s == pytest.approx(1 / TICK_S, rel=0.01)
+
+
+def test_closing_the_window_ends_it() -> None:
+    assert Play().run().frames_shown == 0
+
+
+def test_loading_and_playing_are_said_once_each() -> None:
+    play = Play()
+    play.run(*[NOTHING] * 30)
+    assert play.said[-1] == "playing"
+    assert len(play.said) == len(set(play.said))
+
+
+def test_the_shown_frames_are_the_worlds() -> None:
+    play = Play()
+    play.run(*[NOTHING] * 8, [down("w")], *[NOTHING] * 20)
+    simulator = FakeSimulator()
+    assert np.array_equal(play.renderer.frames[0], simulator.reset(0).frame)
+    assert np.array_equal(play.renderer.frames[1], simulator.step(simulator.reset(0).action).frame)
+
+
+def test_nothing_is_drawn_when_nothing_is_new() -> None:
+    play = Play()
+    play.run(*[NOTHING] * 10, [down("p")], *[NOTHING] * 40)
+    assert play.session.state is SessionState.PAUSED
+    still = play.window.num_flips
+    assert still < 30, "a paused world is drawn all the time"
+
+
+def test_it_sleeps_until_there_is_something_to_do() -> None:
+    play = Play()
+    play.run(*[NOTHING] * 10, [down("p")], *[NOTHING] * 20)
+    assert sum(play.window.waits_s[-10:]) > 1.0
+
+
+def test_an_uncovered_window_is_drawn_again() -> None:
+    def num_flips(*last: pygame.event.Event) -> int:
+        play = Play()
+        play.run(*[NOTHING] * 10, [down("p")], *[NOTHING] * 20, list(last))  # by then no figure changes any more
+        return play.window.num_flips
+
+    assert num_flips(pygame.event.Event(pygame.WINDOWEXPOSED)) == num_flips() + 1
+
+
+def test_a_failure_is_shown_and_r_leads_out() -> None:
+    play = Play(FakeSimulator(fail_at=3))
+    script = [NOTHING] * 60
+    play.run(*script)
+    assert "The world has stopped" in play.renderer.text
+    assert "R starts afresh" in play.renderer.text
+    assert play.said[-1] == "failed"
+    again = Play(FakeSimulator(fail_at=3))
+    again.run(*script, [down("t")], *[NOTHING] * 30)
+    assert again.session.state is SessionState.PLAYING
+    assert again.session.seed == 1
+
+
+def test_with_a_number_of_frames_a_failure_ends_it() -> None:
+    play = Play(FakeSimulator(fail_at=3), max_frames=50)
+    report = play.run(*[NOTHING] * 200)
+    assert report.frames_shown == 2
+    assert play.session.error is not None
+
+
+def test_escape_frees_the_mouse_first_and_then_pauses() -> None:
+    play = Play()
+    click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=pygame.BUTTON_LEFT)
+    play.run(*[NOTHING] * 10, [click], [down("escape")])
+    assert play.session.state is SessionState.PLAYING
+    assert not play.window.is_mouse_captured
+    play = Play()
+    play.run(*[NOTHING] * 10, [click], [down("escape")], [down("escape")])
+    assert play.session.state is SessionState.PAUSED
+
+
+def test_help_comes_and_goes_with_f1() -> None:
+    play = Play()
+    play.run(*[NOTHING] * 10, [down("f1")], NOTHING)
+    assert "W / Up" in play.renderer.text
+    play = Play()
+    play.run(*[NOTHING] * 10, [down("f1")], NOTHING, [down("f1")], NOTHING)
+    assert "W / Up" not in play.renderer.text
+
+
+def test_keys_for_steps_filter_and_full_screen_reach_their_ends() -> None:
+    play = Play()
+    play.run(*[NOTHING] * 10, [down("3"), down("f4"), down("f11")], *[NOTHING] * 10)
+    assert play.worker.counters.num_steps == 4
+    assert play.renderer.picture_filter is PictureFilter.SMOOTH
+    assert play.window.is_full_screen
+
+
+def test_a_single_step_makes_one_frame_and_pauses() -> None:
+    play = Play()
+    play.run(*[NOTHING] * 10, [down("p")], NOTHING)
+    shown = len(play.renderer.frames)
+    play = Play()
+    play.run(*[NOTHING] * 10, [down("p")], [down("n")], *[NOTHING] * 20)
+    assert len(play.renderer.frames) == shown + 1
+
+
+def test_every_command_of_the_table_is_done_by_someone() -> None:
+    assert set(Play().application._deeds) == set(Command)

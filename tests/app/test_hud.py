@@ -1,0 +1,78 @@
+"""What the HUD says, as rows: no window, no font."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from worldsim.app.hud import Anchor, Panel, StatusLevel, View, panels, status_line
+from worldsim.app.rates import Rates
+from worldsim.core.errors import NonFiniteError, PresetError
+from worldsim.engine.playable import StageTimes
+from worldsim.engine.session import SessionState
+from worldsim.engine.worker import Counters
+
+PLAYING = View(
+    state=SessionState.PLAYING,
+    title="A maze",
+    is_loaded=True,
+    rates=Rates(made_per_s=17.5, shown_per_s=17.4, ms_per_frame=12.34),
+    counters=Counters(hits=9, misses=1, made=12, dropped=2, num_steps=2, times=StageTimes(ms_denoise=9.87)),
+    help_rows=(("W / Up", "walk forward"), ("R", "reset")),
+)
+
+
+def text(found: tuple[Panel, ...], anchor: Anchor) -> str:
+    return "\n".join(f"{row.left} {row.right}".strip() for p in found if p.anchor is anchor for row in p.rows)
+
+
+def test_the_status_line_has_rates_times_steps_and_prefetch() -> None:
+    line = status_line(PLAYING)
+    for part in ("17.5 made/s", "17.4 shown/s", "12.3 ms/frame", "2 steps", "prefetch 90%"):
+        assert part in line
+
+
+def test_before_any_frame_was_asked_for_there_is_no_hit_rate() -> None:
+    assert "prefetch -" in status_line(replace(PLAYING, counters=Counters(num_steps=1)))
+
+
+def test_a_true_world_is_named_as_one() -> None:
+    assert "true world" in status_line(replace(PLAYING, counters=Counters(num_steps=0)))
+
+
+def test_f3_leads_to_detail_and_to_nothing() -> None:
+    assert text(panels(PLAYING), Anchor.TOP_LEFT) == ""
+    assert "9.9 ms" in text(panels(replace(PLAYING, status=StatusLevel.DETAIL)), Anchor.TOP_LEFT)
+    assert panels(replace(PLAYING, status=StatusLevel.OFF)) == ()
+
+
+def test_help_shows_the_given_rows() -> None:
+    assert "W / Up walk forward\nR reset" in text(panels(replace(PLAYING, is_help_shown=True)), Anchor.CENTRE)
+
+
+def test_loading_names_its_stage_and_how_long_it_takes() -> None:
+    shown = text(panels(View(title="maze", stage="loading torch", stage_s=2.4)), Anchor.CENTRE)
+    assert shown == "maze\nloading torch ... (2 s)"
+
+
+def test_a_failure_shows_reason_hint_and_the_way_out() -> None:
+    error = NonFiniteError("frame 7 came out as NaN", hint="reset the session")
+    shown = text(panels(replace(PLAYING, state=SessionState.FAILED, error=error)), Anchor.CENTRE)
+    assert shown == "The world has stopped\nframe 7 came out as NaN\nreset the session\nR starts afresh"
+
+
+def test_a_failed_load_does_not_speak_of_a_world_that_stopped() -> None:
+    view = View(state=SessionState.FAILED, error=PresetError("weights are cut short"))
+    assert "could not be loaded" in text(panels(view), Anchor.CENTRE)
+
+
+def test_a_long_message_is_broken_into_lines() -> None:
+    view = View(state=SessionState.FAILED, error=PresetError("word " * 60))
+    assert max(map(len, text(panels(view), Anchor.CENTRE).splitlines())) <= 64
+
+
+def test_pause_says_how_to_go_on() -> None:
+    assert "P goes on" in text(panels(replace(PLAYING, state=SessionState.PAUSED)), Anchor.CENTRE)
+
+
+def test_play_itself_is_not_covered() -> None:
+    assert text(panels(PLAYING), Anchor.CENTRE) == ""

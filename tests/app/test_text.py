@@ -1,0 +1,38 @@
+"""Panels as pictures, without a window."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from worldsim.app.hud import Anchor, Panel, Row, Tone
+from worldsim.app.text import BACKGROUND, TextPainter
+
+TABLE = Panel(Anchor.CENTRE, (Row("title", tone=Tone.STRONG), Row("W", "walk forward"), Row("Ctrl+Q", "quit")))
+
+
+def test_text_is_light_on_a_see_through_ground() -> None:
+    (pixels,) = TextPainter().paint((TABLE,), (960, 720))
+    assert pixels.shape[2] == 4
+    assert np.abs(pixels[0, 0].astype(int) - BACKGROUND).max() <= 3
+    assert pixels[..., :3].max() > 200
+
+
+def test_the_same_panel_is_the_same_picture_and_is_not_drawn_again() -> None:
+    painter = TextPainter()
+    (first,) = painter.paint((TABLE,), (960, 720))
+    (second,) = painter.paint((TABLE,), (960, 720))
+    assert second is first
+
+
+def test_text_grows_with_the_window() -> None:
+    painter = TextPainter()
+    (small,) = painter.paint((TABLE,), (480, 360))
+    (large,) = painter.paint((TABLE,), (1920, 1440))
+    assert large.shape[0] > 2 * small.shape[0]
+
+
+def test_the_right_column_begins_at_one_place() -> None:
+    (pixels,) = TextPainter().paint((Panel(Anchor.CENTRE, (Row("W", "|"), Row("Ctrl+Q", "|"))),), (960, 720))
+    lit = pixels[..., 0] > 200
+    upper, lower = lit[: len(lit) // 2], lit[len(lit) // 2 :]
+    assert np.flatnonzero(upper.any(axis=0))[-1] == np.flatnonzero(lower.any(axis=0))[-1]

@@ -1,0 +1,78 @@
+"""`worldsim play` from the outside: arguments, exit codes, the JSON at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worldsim.cli.play import run
+from worldsim.core.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+def play(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Without a screen: SDL's dummy driver, asked for by name."""
+    return subprocess.run(
+        [sys.executable, "-m", "worldsim", "play", *arguments],
+        env={**os.environ, "SDL_VIDEODRIVER": "dummy", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_it_plays_and_reports_and_nothing_else_is_on_standard_output(tiny_preset_folder: Path) -> None:
+    done = play(str(tiny_preset_folder), "--frames", "8", "--rate", "200", "--json", "-", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "loading the weights" in done.stderr
+    found = json.loads(done.stdout)
+    assert found["frames_made"] >= found["frames_shown"] >= 8
+    assert found["start_to_first_frame_s"] > 0
+    assert found["frames_per_s"] >= found["shown_per_s"] > 0
+    assert found["hits"] + found["misses"] >= 8
+
+
+def test_damaged_weights_are_an_error_with_its_own_exit_code(tiny_preset_copy: Path) -> None:
+    weights = tiny_preset_copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    done = play(str(tiny_preset_copy), "--frames", "1")
+    assert done.returncode == 5
+    assert "error: " in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--window", "large"], ["--frames", "0"], ["--rate", "-1"], ["--steps", "0"], ["--prefetch", "-1"]]
+)
+def test_arguments_out_of_range_are_named(tiny_preset_folder: Path, arguments: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        run([str(tiny_preset_folder), *arguments])
+    assert arguments[0] in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_preset_that_is_not_there_is_said_before_torch_is_loaded() -> None:
+    done = play("no-such-preset", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 4
+    assert "error: no preset named 'no-such-preset'" in done.stderr
+    assert not any(line.endswith(" torch") for line in done.stderr.splitlines()), "torch was loaded"
+
+
+def test_without_a_display_the_hint_names_rollout(tiny_preset_folder: Path) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("other systems always have a display")
+    done = play(str(tiny_preset_folder), SDL_VIDEODRIVER="", DISPLAY="", WAYLAND_DISPLAY="")
+    assert done.returncode == 6
+    name = tiny_preset_folder.name
+    expected = [
+        "error: no display to open a window on",
+        f"hint: worldsim rollout {tiny_preset_folder} --out {name}.mp4 writes a video instead",
+    ]
+    assert done.stderr.splitlines() == expected

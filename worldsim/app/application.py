@@ -1,0 +1,217 @@
+"""The loop: events, one look at the session, a drawing when there is something new, and sleep until the next of them.
+
+Owns: what commands do, when to draw, the report at the end. Does not own: pace and state (`engine.session`), the model
+thread (`engine.worker`). UI thread; never calls torch, never waits for the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from worldsim.actions.bindings import Command, help_rows, offered
+from worldsim.app.devices import Devices, Request
+from worldsim.app.hud import Panel, StatusLevel, View, panels
+from worldsim.app.rates import RateMeter
+from worldsim.app.renderer import Renderer
+from worldsim.app.window import Window, has_window_changed
+from worldsim.core.clock import Clock
+from worldsim.core.types import Step
+from worldsim.engine.session import Session, SessionState
+
+E = TypeVar("E", bound=Enum)
+
+HUD_EVERY_S = 0.25
+"""How often the figures of the HUD change: more often cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayReport:
+    """What happened. Frames per second are counted from the first frame on."""
+
+    first_frame_ns: int | None = None
+    frames_made: int = 0
+    """All that the model made, those made in vain too."""
+    frames_shown: int = 0
+    frames_per_s: float = 0.0
+    shown_per_s: float = 0.0
+    ms_per_frame: float = 0.0
+    hits: int = 0
+    misses: int = 0
+    dropped: int = 0
+
+
+class Application:
+    """`run` returns when the player quits, or after `max_frames` generated frames were shown."""
+
+    def __init__(
+        self,
+        session: Session,
+        window: Window,
+        renderer: Renderer,
+        *,
+        clock: Clock,
+        title: str,
+        say: Callable[[str], None] = lambda text: None,
+        max_frames: int | None = None,
+    ) -> None:
+        """`say` is told the stages of loading, once each."""
+        self._session, self._window, self._renderer = session, window, renderer
+        self._clock, self._title, self._say = clock, title, say
+        self._max_frames = max_frames
+        self._devices = Devices(session.inputs, window.capture_mouse)
+        self._deeds = self._deeds_of_commands()
+        self._meter = RateMeter()
+        self._is_running = True
+        self._status, self._is_help_shown = StatusLevel.LINE, False
+        self._panels: tuple[Panel, ...] = ()
+        self._hud_due_ns = self._stage_ns = clock.now_ns()
+        self._stage = ""
+        self._num_shown = self._num_generated_shown = 0
+        self._first_frame_ns: int | None = None
+        self._made_at_first = 0
+        self._last_step: Step | None = None
+        self._is_stale = True
+
+    def run(self) -> PlayReport:
+        last_ns = self._clock.now_ns()
+        while self._is_running:
+            events = self._window.wait(self._sleep_s())
+            for request in self._devices.handle(events):
+                self._do(request)
+            now_ns = self._clock.now_ns()
+            steps = self._session.tick((now_ns - last_ns) / 1e9)
+            last_ns = now_ns
+            self._draw_if_new(steps, is_stale=self._is_stale or has_window_changed(events))
+            self._stop_if_done()
+        return self.report()
+
+    def report(self) -> PlayReport:
+        counters = self._session.worker.counters
+        begin_ns = self._first_frame_ns
+        elapsed_s = (self._clock.now_ns() - begin_ns) / 1e9 if begin_ns is not None else 0.0
+        made = counters.made - self._made_at_first
+        return PlayReport(
+            first_frame_ns=begin_ns,
+            frames_made=counters.made,
+            frames_shown=self._num_generated_shown,
+            frames_per_s=made / elapsed_s if elapsed_s else 0.0,
+            shown_per_s=self._num_generated_shown / elapsed_s if elapsed_s else 0.0,
+            ms_per_frame=counters.busy_ns / 1e6 / counters.made if counters.made else 0.0,
+            hits=counters.hits,
+            misses=counters.misses,
+            dropped=counters.dropped,
+        )
+
+    def _sleep_s(self) -> float:
+        """Until the next tick or the next change of the HUD. The worker's news and events end the sleep earlier."""
+        until_hud_s = max(0.0, (self._hud_due_ns - self._clock.now_ns()) / 1e9)
+        due_s = self._session.next_due_s
+        return until_hud_s if due_s is None else min(until_hud_s, due_s)
+
+    def _draw_if_new(self, steps: list[Step], *, is_stale: bool) -> None:
+        now_ns = self._clock.now_ns()
+        self._follow_stage(now_ns)
+        for step in steps:
+            self._meter.add_latency(step.t_input_ns, step.t_ready_ns)
+        if steps:
+            self._last_step = steps[-1]
+            self._renderer.show(steps[-1].frame)
+        if now_ns >= self._hud_due_ns:
+            self._hud_due_ns = now_ns + round(HUD_EVERY_S * 1e9)
+            self._meter.sample(now_ns, self._session.worker.counters, self._num_generated_shown)
+            new_panels = panels(self._view(now_ns))
+            is_stale = is_stale or new_panels != self._panels
+            self._panels = new_panels
+        if not steps and not is_stale:
+            return
+        self._renderer.draw(self._panels, self._window.size_px)
+        self._window.flip()
+        self._is_stale = False
+        if steps:
+            self._count_shown(steps[-1])
+
+    def _count_shown(self, step: Step) -> None:
+        self._num_shown += 1
+        self._num_generated_shown += step.index > 0
+        if self._first_frame_ns is None:
+            self._first_frame_ns = self._clock.now_ns()
+            self._made_at_first = self._session.worker.counters.made
+
+    def _view(self, now_ns: int) -> View:
+        session = self._session
+        loaded = session.status.loaded
+        playable = loaded.playable if loaded else None
+        rows = offered(playable.action_spec, has_num_steps=playable.num_steps > 0) if playable else None
+        return View(
+            state=session.state,
+            title=loaded.title if loaded else self._title,
+            is_loaded=loaded is not None,
+            stage=session.status.stage,
+            stage_s=(now_ns - self._stage_ns) / 1e9,
+            error=session.error,
+            status=self._status,
+            is_help_shown=self._is_help_shown,
+            help_rows=tuple(help_rows(rows) if rows else help_rows()),
+            rates=self._meter.rates,
+            counters=session.worker.counters,
+            frame_index=self._last_step.index if self._last_step else 0,
+            seed=session.seed,
+            renderer=self._renderer.name,
+        )
+
+    def _follow_stage(self, now_ns: int) -> None:
+        """A new stage or state is said once, and is in the HUD at once."""
+        state = self._session.state
+        told = self._session.status.stage if state is SessionState.LOADING else state.value
+        if told == self._stage:
+            return
+        self._stage, self._stage_ns, self._hud_due_ns = told, now_ns, now_ns
+        self._say(told)
+
+    def _stop_if_done(self) -> None:
+        if self._max_frames is None:
+            return
+        if self._num_generated_shown >= self._max_frames or self._session.state is SessionState.FAILED:
+            self._stop()
+
+    def _do(self, request: Request) -> None:
+        command, argument = request
+        self._hud_due_ns, self._is_stale = self._clock.now_ns(), True
+        self._deeds[command](argument)
+
+    def _deeds_of_commands(self) -> dict[Command, Callable[[int], None]]:
+        session = self._session
+        return {
+            Command.RESET: lambda _: session.reset(),
+            Command.OTHER_START: lambda _: session.reset(session.seed + 1),
+            Command.PAUSE: lambda _: session.toggle_pause(),
+            Command.ESCAPE: lambda _: None if self._devices.free_mouse() else session.toggle_pause(),
+            Command.SINGLE_STEP: lambda _: session.single_step(),
+            Command.NUM_STEPS: session.set_num_steps,
+            Command.HELP: lambda _: self._toggle_help(),
+            Command.STATUS: lambda _: self._next_status(),
+            Command.FILTER: lambda _: self._next_filter(),
+            Command.FULL_SCREEN: lambda _: self._window.toggle_full_screen(),
+            Command.QUIT: lambda _: self._stop(),
+        }
+
+    def _toggle_help(self) -> None:
+        self._is_help_shown = not self._is_help_shown
+
+    def _next_status(self) -> None:
+        self._status = _next(self._status)
+
+    def _next_filter(self) -> None:
+        self._renderer.picture_filter = _next(self._renderer.picture_filter)
+
+    def _stop(self) -> None:
+        self._is_running = False
+
+
+def _next(value: E) -> E:
+    """The member after this one, the first after the last."""
+    members = list(type(value))
+    return members[(members.index(value) + 1) % len(members)]

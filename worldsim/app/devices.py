@@ -1,0 +1,72 @@
+"""pygame events to held keys, taps, mouse motion and commands.
+
+Owns: the mapping from the key table's names to scancodes (physical places: WASD works on AZERTY). Does not own: what a
+key means (`actions.bindings`) or what is done about it (`app.application`). UI thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pygame
+
+from worldsim.actions.bindings import BINDINGS, MOUSE_X, Binding, Command
+from worldsim.engine.inputs import Inputs
+
+Request = tuple[Command, int]
+"""A command and its argument."""
+
+
+def scancode(key: str) -> int:
+    """The scancode of a key of the table: "w", "left", "f1", "period"."""
+    return int(getattr(pygame, f"KSCAN_{key.upper()}"))
+
+
+class Devices:
+    """Feeds a session's `inputs`; commands come back from `handle`."""
+
+    def __init__(self, inputs: Inputs, capture_mouse: Callable[[bool], None]) -> None:
+        """`capture_mouse` is told when a click captures the mouse, and when it is let go."""
+        self._inputs = inputs
+        self._capture_mouse = capture_mouse
+        self._is_mouse_captured = False
+        self._keys = {scancode(key): key for row in BINDINGS for key in row.keys if key != MOUSE_X}
+        self._commands = {(key, row.ctrl): row for row in BINDINGS if row.command for key in row.keys}
+
+    def handle(self, events: Iterable[pygame.event.Event]) -> list[Request]:
+        """Returns: the commands, in the order in which they were given."""
+        requests: list[Request] = []
+        for event in events:
+            if event.type == pygame.QUIT:
+                requests.append((Command.QUIT, 0))
+            elif event.type == pygame.KEYDOWN:
+                self._press(event, requests)
+            elif event.type == pygame.KEYUP and event.scancode in self._keys:
+                self._inputs.release(self._keys[event.scancode])
+            elif event.type == pygame.MOUSEMOTION and self._is_mouse_captured:
+                self._inputs.move_mouse(event.rel[0])
+            elif event.type == pygame.MOUSEBUTTONDOWN and event.button == pygame.BUTTON_LEFT:
+                self._is_mouse_captured = True
+                self._capture_mouse(True)
+            elif event.type == pygame.WINDOWFOCUSLOST:
+                self._inputs.release_all()
+                self.free_mouse()
+        return requests
+
+    def free_mouse(self) -> bool:
+        """Lets the mouse go. Returns whether it was captured."""
+        was_captured, self._is_mouse_captured = self._is_mouse_captured, False
+        if was_captured:
+            self._capture_mouse(False)
+        return was_captured
+
+    def _press(self, event: pygame.event.Event, requests: list[Request]) -> None:
+        key = self._keys.get(event.scancode)
+        if key is None:
+            return
+        has_ctrl = bool(event.mod & pygame.KMOD_CTRL)
+        row: Binding | None = self._commands.get((key, has_ctrl))
+        if row is not None and row.command is not None:
+            requests.append((row.command, row.argument))
+        elif not has_ctrl:
+            self._inputs.press(key)

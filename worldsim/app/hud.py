@@ -1,0 +1,147 @@
+"""What is said on top of the picture, as rows of text. A pure model: no window, no fonts, no pygame.
+
+Owns: the words and which panels there are. Does not own: how text looks (`app.text`) or where time goes (`app.rates`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from textwrap import wrap
+
+from worldsim.app.rates import Rates
+from worldsim.core.errors import WorldsimError
+from worldsim.engine.session import SessionState
+from worldsim.engine.worker import Counters
+
+MESSAGE_COLUMNS = 64
+"""Letters in a line of an error message."""
+
+
+class Anchor(Enum):
+    """Where in the window a panel sits."""
+
+    CENTRE = "centre"
+    TOP_LEFT = "top left"
+    BOTTOM = "bottom"
+
+
+class Tone(Enum):
+    PLAIN = "plain"
+    QUIET = "quiet"
+    STRONG = "strong"
+    BAD = "bad"
+
+
+class StatusLevel(Enum):
+    """What F3 goes through."""
+
+    LINE = "line"
+    DETAIL = "detail"
+    OFF = "off"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line. With `right`, a table row of two columns."""
+
+    left: str
+    right: str = ""
+    tone: Tone = Tone.PLAIN
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A box of rows. Hashable, so that an unchanged panel is not drawn again."""
+
+    anchor: Anchor
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """All that the HUD can speak of."""
+
+    state: SessionState = SessionState.LOADING
+    title: str = ""
+    is_loaded: bool = False
+    stage: str = ""
+    stage_s: float = 0.0
+    """How long the stage has been going on."""
+    error: WorldsimError | None = None
+    status: StatusLevel = StatusLevel.LINE
+    is_help_shown: bool = False
+    help_rows: tuple[tuple[str, str], ...] = ()
+    rates: Rates = field(default_factory=Rates)
+    counters: Counters = field(default_factory=Counters)
+    frame_index: int = 0
+    seed: int = 0
+    renderer: str = ""
+
+
+def panels(view: View) -> tuple[Panel, ...]:
+    """What to draw, from the back to the front."""
+    found: list[Panel] = []
+    if view.state in (SessionState.PLAYING, SessionState.PAUSED):
+        if view.status is not StatusLevel.OFF:
+            found.append(Panel(Anchor.BOTTOM, (Row(status_line(view)),)))
+        if view.status is StatusLevel.DETAIL:
+            found.append(Panel(Anchor.TOP_LEFT, detail_rows(view)))
+    if view.is_help_shown:
+        found.append(Panel(Anchor.CENTRE, help_panel_rows(view)))
+    else:
+        message = message_rows(view)
+        if message:
+            found.append(Panel(Anchor.CENTRE, message))
+    return tuple(found)
+
+
+def status_line(view: View) -> str:
+    """Generated and shown frames per second, ms per frame, denoising steps, prefetch hits."""
+    rates, counters = view.rates, view.counters
+    steps = f"{counters.num_steps} step{'s' if counters.num_steps > 1 else ''}" if counters.num_steps else "true world"
+    asked = counters.hits + counters.misses
+    parts = [
+        f"{rates.made_per_s:.1f} made/s",
+        f"{rates.shown_per_s:.1f} shown/s",
+        f"{rates.ms_per_frame:.1f} ms/frame",
+        steps,
+        f"prefetch {counters.hits / asked:.0%}" if asked else "prefetch -",
+        "F1 help",
+    ]
+    return "   ".join(parts)
+
+
+def detail_rows(view: View) -> tuple[Row, ...]:
+    counters, times = view.counters, view.counters.times
+    return (
+        Row(view.title, tone=Tone.STRONG),
+        Row("frame", f"{view.frame_index}   seed {view.seed}"),
+        Row("denoise", f"{times.ms_denoise:.1f} ms"),
+        Row("commit", f"{times.ms_commit:.1f} ms"),
+        Row("decode", f"{times.ms_decode:.1f} ms"),
+        Row("input to frame", f"{view.rates.ms_input_p50:.1f} ms, 95%: {view.rates.ms_input_p95:.1f} ms"),
+        Row("prefetch", f"{counters.hits} hits, {counters.misses} misses, {counters.ahead} ahead"),
+        Row("frames made", f"{counters.made}, {counters.dropped} in vain"),
+        Row("drawn by", view.renderer),
+    )
+
+
+def help_panel_rows(view: View) -> tuple[Row, ...]:
+    rows = [Row(keys, what) for keys, what in view.help_rows]
+    return (Row(view.title or "worldsim", tone=Tone.STRONG), *rows)
+
+
+def message_rows(view: View) -> tuple[Row, ...]:
+    """What is said in the middle of the window; nothing while the world is played."""
+    if view.state is SessionState.FAILED and view.error is not None:
+        message = [Row(line) for line in wrap(view.error.message, MESSAGE_COLUMNS)]
+        hint = [Row(line, tone=Tone.QUIET) for line in wrap(view.error.hint, MESSAGE_COLUMNS)]
+        what = "The world has stopped" if view.is_loaded else "The world could not be loaded"
+        return (Row(what, tone=Tone.BAD), *message, *hint, Row("R starts afresh"))
+    if view.state is SessionState.LOADING:
+        elapsed = f" ({view.stage_s:.0f} s)" if view.stage_s >= 1 else ""
+        return (Row(view.title or "worldsim", tone=Tone.STRONG), Row(f"{view.stage} ...{elapsed}"))
+    if view.state is SessionState.PAUSED:
+        return (Row("Paused", tone=Tone.STRONG), Row("P goes on, N makes one frame", tone=Tone.QUIET))
+    return ()

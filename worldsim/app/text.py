@@ -1,0 +1,67 @@
+"""Panels of text as pictures: pygame's own font, drawn into RGBA arrays. Works without a window."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pygame
+
+from worldsim.app.hud import Panel, Row, Tone
+
+BACKGROUND = (12, 14, 18, 200)
+COLOURS = {
+    Tone.PLAIN: (236, 238, 242),
+    Tone.QUIET: (160, 168, 180),
+    Tone.STRONG: (255, 214, 120),
+    Tone.BAD: (255, 120, 110),
+}
+OVERSAMPLING = 2
+"""Text is drawn this much larger and reduced: letters then sit where they belong, not on whole pixels."""
+LINES_PER_WINDOW = 34
+"""A window is this many lines of text high; it sets the size of the font."""
+
+
+class TextPainter:
+    """Remembers its font and the panels of the last call, since most panels stay the same from draw to draw."""
+
+    def __init__(self) -> None:
+        pygame.font.init()
+        self._font: pygame.font.Font | None = None
+        self._line_px = 0
+        self._painted: dict[Panel, npt.NDArray[np.uint8]] = {}
+
+    def paint(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
+        """Shapes: one [H, W, 4] per panel, RGBA with straight alpha. The same array object while nothing changed."""
+        width_px, height_px = window_px
+        line_px = max(12, min(height_px // LINES_PER_WINDOW, width_px // 44))
+        if line_px != self._line_px or self._font is None:
+            self._font, self._line_px, self._painted = (
+                pygame.font.Font(None, round(line_px * OVERSAMPLING * 1.05)),
+                line_px,
+                {},
+            )
+        font = self._font
+        self._painted = {p: self._painted[p] if p in self._painted else _paint(p, font) for p in panels}
+        return [self._painted[panel] for panel in panels]
+
+
+def _paint(panel: Panel, font: pygame.font.Font) -> npt.NDArray[np.uint8]:
+    line_px = font.get_linesize() + 3 * OVERSAMPLING
+    pad_px, gap_px = line_px // 2, line_px
+    left_px = max(font.size(row.left)[0] for row in panel.rows if row.right) if any(r.right for r in panel.rows) else 0
+
+    def width_px(row: Row) -> int:
+        return left_px + gap_px + font.size(row.right)[0] if row.right else font.size(row.left)[0]
+
+    size_px = (max(map(width_px, panel.rows)) + 2 * pad_px, len(panel.rows) * line_px + 2 * (pad_px // 2))
+    surface = pygame.Surface(size_px, pygame.SRCALPHA)
+    surface.fill(BACKGROUND)
+    for index, row in enumerate(panel.rows):
+        y_px = pad_px // 2 + index * line_px
+        left_tone = Tone.STRONG if row.right else row.tone
+        surface.blit(font.render(row.left, True, COLOURS[left_tone]), (pad_px, y_px))
+        if row.right:
+            surface.blit(font.render(row.right, True, COLOURS[row.tone]), (pad_px + left_px + gap_px, y_px))
+    width, height = size_px[0] // OVERSAMPLING, size_px[1] // OVERSAMPLING
+    reduced = pygame.transform.smoothscale(surface, (width, height))
+    return np.frombuffer(pygame.image.tobytes(reduced, "RGBA"), dtype=np.uint8).reshape(height, width, 4)

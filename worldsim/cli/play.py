@@ -1,0 +1,159 @@
+"""`worldsim play`: the window. Opens it before torch is loaded, so that it is there at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from worldsim.cli.arguments import at_least, choose_device, parse_arguments
+from worldsim.cli.output import write_json
+from worldsim.core.clock import MonotonicClock
+from worldsim.core.errors import UsageError
+from worldsim.engine.playable import Loaded, TrueWorld
+from worldsim.engine.worker import Report
+
+HELP = "play a preset in a window"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayArguments:
+    preset: tyro.conf.Positional[str]
+    """A bundled name, a preset folder, or user/repo[@revision] on the Hub."""
+    seed: int = 0
+    """Chooses the start and the noise."""
+    steps: int | None = None
+    """Denoising steps per frame; the preset's own number when left out."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    world: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Play the true world that the preset was trained on; needs the extra `doom`."""
+    rate: float | None = None
+    """Model ticks per second; the preset's own pace when left out. A large number: as fast as it can."""
+    prefetch: int = 1
+    """How many frames are made ahead under the held keys; 0 is none."""
+    window: str = "960x720"
+    """Size of the window, width x height."""
+    renderer: Literal["auto", "opengl", "sdl"] = "auto"
+    """auto takes OpenGL where a graphics card does it, else SDL's own drawing."""
+    frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Quit by itself after N generated frames were shown."""
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write what happened to FILE as JSON on exit; - is standard output."""
+
+
+def run(argv: list[str]) -> int:
+    arguments = parse_arguments(PlayArguments, argv, command="play", help=HELP)
+    size_px = _checked(arguments)
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+    from worldsim.app.application import Application
+    from worldsim.app.renderer import GlRenderer, Renderer, SdlRenderer
+    from worldsim.app.window import Window
+    from worldsim.engine.session import Session
+    from worldsim.engine.worker import Worker
+
+    clock = MonotonicClock()
+    with ExitStack() as at_the_end:
+        window = Window(
+            title=f"worldsim: {arguments.preset}",
+            size_px=size_px,
+            drawing=arguments.renderer,
+            hint=f"worldsim rollout {arguments.preset} --out {Path(arguments.preset).name}.mp4 writes a video instead",
+        )
+        worker = Worker(
+            lambda report: _load(arguments, report),
+            seed=arguments.seed,
+            prefetch_depth=arguments.prefetch,
+            clock=clock,
+            on_change=window.wake,
+        )
+        at_the_end.callback(worker.close)
+        at_the_end.callback(window.close)  # before the worker: nobody shall look at a window that waits for a thread
+        renderer: Renderer = GlRenderer(window.context) if window.context else SdlRenderer()
+        _say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
+        session = Session(worker, seed=arguments.seed, ticks_per_s=arguments.rate)
+        application = Application(
+            session, window, renderer, clock=clock, title=arguments.preset, say=_say, max_frames=arguments.frames
+        )
+        worker.start()
+        report = application.run()
+    if arguments.json is not None:
+        result = asdict(report)
+        first_ns = result.pop("first_frame_ns")
+        started = {"start_to_first_frame_s": None if first_ns is None else _since_start_s(first_ns)}
+        write_json(arguments.json, {"preset": arguments.preset, **started, **result, "renderer": renderer.name})
+    if session.error is not None:
+        raise session.error
+    return 0
+
+
+def _checked(arguments: PlayArguments) -> tuple[int, int]:
+    """Whatever can be said to be wrong before a window opens. Returns: the size of the window."""
+    from worldsim.presets.resolve import resolve_preset
+
+    at_least(arguments.seed, 0, "--seed")
+    at_least(arguments.prefetch, 0, "--prefetch")
+    if arguments.steps is not None:
+        at_least(arguments.steps, 1, "--steps")
+    if arguments.frames is not None:
+        at_least(arguments.frames, 1, "--frames")
+    if arguments.rate is not None and arguments.rate <= 0:
+        raise UsageError(f"--rate is {arguments.rate:g}", hint="a positive number of ticks per second")
+    size = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", arguments.window)
+    if size is None:
+        raise UsageError(f"--window is {arguments.window!r}", hint="width x height in pixels, for example 960x720")
+    if "/" not in arguments.preset or Path(arguments.preset).exists():
+        resolve_preset(arguments.preset)  # a name on the Hub is looked up by the worker, with the window open
+    return int(size[1]), int(size[2])
+
+
+def _load(arguments: PlayArguments, report: Report) -> Loaded:
+    """Runs in the model thread; the only part of `play` that loads torch."""
+    if arguments.world:
+        return _load_true_world(arguments, report)
+    report("loading torch")
+    from worldsim.engine.simulator import Simulator
+    from worldsim.presets.store import load_preset
+
+    device = choose_device(arguments.device)
+    report("loading the weights")
+    preset = load_preset(arguments.preset, device=device)
+    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
+    return Loaded(playable=simulator, title=preset.config.title, ticks_per_s=preset.config.play.ticks_per_s)
+
+
+def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
+    from worldsim.presets.config import read_config_json, read_preset_toml
+    from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
+    from worldsim.worlds.doom.world import DoomWorld
+
+    report("starting the engine")
+    folder = resolve_preset(arguments.preset)
+    stored = folder / CONFIG_FILE
+    config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
+    return Loaded(
+        playable=TrueWorld(DoomWorld(config.world)),
+        title=f"{config.title} (the true world)",
+        ticks_per_s=config.play.ticks_per_s,
+        can_rewind=False,
+    )
+
+
+def _say(text: str) -> None:
+    print(f"worldsim: {text}", file=sys.stderr, flush=True)
+
+
+def _since_start_s(now_ns: int) -> float:
+    """From the start of the process, the interpreter's own included, to a moment of the monotonic clock."""
+    import psutil
+
+    age_s = time.time() - psutil.Process().create_time()
+    return age_s - (time.monotonic_ns() - now_ns) / 1e9
