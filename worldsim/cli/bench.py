@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worldsim.core.types import Action
     from worldsim.engine.simulator import Simulator, StageTimes
 
-HELP = "Measure frames/s, ms per stage, and time and memory early and late in a long session."
+HELP = "measure frames/s, ms per stage, and time and memory early and late in a long session"
 
 MIN_FRAMES = 20
 """Fewer frames have no early and late to compare."""

@@ -26,7 +26,7 @@ from worldsim.presets.resolve import bundled_presets
 if TYPE_CHECKING:
     import torch
 
-HELP = "Say what this machine can run: devices, dtype, OpenGL, true worlds, frames/s of every bundled preset."
+HELP = "say what this machine can run: devices, dtype, window, true worlds, frames/s of every preset"
 
 PLAY_ROWS, TRAIN_ROWS, PRODUCT_SIZE = 16, 2048, 384
 """Matrix products as they occur: few rows at play, many in training; the size of a layer."""
@@ -209,7 +209,7 @@ def _text(report: dict[str, Any]) -> str:
     rows.append(("display", report["display"] or "none is set; worldsim rollout writes a video instead"))
     graphics = report["graphics"]
     rows.append(("window", f"none: {graphics['error']}" if "error" in graphics else _graphics_text(graphics)))
-    rows.append(("vizdoom", report["vizdoom"] or "not installed; to train or compare: pip install 'worldsim[doom]'"))
+    rows.append(("vizdoom", report["vizdoom"] or "not installed; to train or compare: pip install vizdoom"))
     for name, row in report["presets"].items():
         rows.append((f"preset {name}", f"does not load: {row['error']}" if "error" in row else _preset_text(row)))
     if not report["presets"]:

@@ -20,7 +20,7 @@ from worldsim.cli.arguments import (
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
 
-HELP = "Walk through a preset by script and write a video of it; needs no display."
+HELP = "walk through a preset by script and write a video of it; needs no display"
 
 
 @dataclass(frozen=True, kw_only=True)
