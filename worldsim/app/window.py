@@ -141,8 +141,6 @@ def _open_without_opengl(size_px: tuple[int, int]) -> None:
     # SDL would present the surface through a texture, which means OpenGL again.
     os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
     try:
-        pygame.display.quit()
-        pygame.display.init()
         pygame.display.set_mode(size_px, pygame.RESIZABLE)
     except pygame.error as error:
         raise GraphicsError(

@@ -1,0 +1,164 @@
+"""A real window on a virtual screen, driven by real key and mouse events. Needs Xvfb and xdotool."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.app.lamp_play import IDLE, TURN, WALK
+
+pytestmark = [
+    pytest.mark.display,
+    pytest.mark.skipif(not (shutil.which("Xvfb") and shutil.which("xdotool")), reason="no Xvfb or no xdotool"),
+]
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60.0
+PLACE = (320, 160)
+"""A pixel (x, y) of the screen where the window shows the picture and no text."""
+
+
+class Screen:
+    """Xvfb with its memory in a file. `key` and `look` are a person's hand and eye."""
+
+    def __init__(self, display: str, memory: Path) -> None:
+        self._display, self._memory = display, memory
+        self._programs: list[subprocess.Popen[str]] = []
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        hidden = ("WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+        environment = {k: v for k, v in os.environ.items() if k not in hidden}
+        environment |= {"DISPLAY": self._display, "SDL_AUDIODRIVER": "dummy", "PYTHONPATH": str(ROOT)}
+        program = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._programs.append(program)
+        return program
+
+    def hand(self, *command: str) -> None:
+        subprocess.run(["xdotool", *command], env={**os.environ, "DISPLAY": self._display}, check=True, timeout=20)
+
+    def look(self) -> npt.NDArray[np.uint8]:
+        """Shapes: [H, W, 3]. The screen's memory is an XWD file: a header of big-endian words, colours, pixels."""
+        data = self._memory.read_bytes()
+        words = struct.unpack(">25I", data[:100])
+        header_bytes, width, height, stride, num_colours = words[0], words[4], words[5], words[12], words[19]
+        begin = header_bytes + num_colours * 12
+        rows = np.frombuffer(data, dtype=np.uint8, count=stride * height, offset=begin).reshape(height, stride)
+        return rows[:, : width * 4].reshape(height, width, 4)[..., 2::-1]
+
+    def colour(self) -> tuple[int, ...]:
+        return tuple(int(c) for c in self.look()[PLACE[1], PLACE[0]])
+
+    def wait_for(self, colour: tuple[int, ...], what: str) -> None:
+        self.wait_until(lambda: max(abs(a - b) for a, b in zip(self.colour(), colour, strict=True)) <= 4, what)
+
+    def wait_until(self, is_true: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_true():
+            for program in self._programs:
+                assert program.poll() is None, f"{what}: ended with {program.returncode}: {program.communicate()[0]}"
+            assert time.monotonic() < deadline, f"{what}: the screen shows {self.colour()}"
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        for program in self._programs:
+            if program.poll() is None:
+                program.kill()
+            program.communicate()
+
+
+@pytest.fixture
+def screen(tmp_path: Path) -> Iterator[Screen]:
+    reading, writing = os.pipe()
+    command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "400x300x24", "-nolisten", "tcp", "-noreset"]
+    server = subprocess.Popen([*command, "-fbdir", str(tmp_path)], pass_fds=[writing], stderr=subprocess.DEVNULL)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        number = answer.readline().strip()
+    assert number, f"Xvfb did not start: {server.poll()}"
+    screen = Screen(f":{number}", tmp_path / "Xvfb_screen0")
+    try:
+        yield screen
+    finally:
+        screen.close()
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def finish(program: subprocess.Popen[str]) -> str:
+    said, _ = program.communicate(timeout=PATIENCE_S)
+    assert program.returncode == 0, said
+    return said
+
+
+@pytest.mark.parametrize("drawing", ["sdl", "opengl"])
+def test_the_window_answers_keys_and_mouse(screen: Screen, drawing: str) -> None:
+    program = screen.start("tests.app.lamp_play", drawing)
+    screen.wait_for(IDLE, "play begins")
+    screen.hand("keydown", "w")
+    screen.wait_for(WALK, "W is held")
+    screen.hand("keyup", "w")
+    screen.wait_for(IDLE, "W is up")
+    screen.hand("keydown", "Left")
+    screen.wait_for(TURN, "Left is held")
+    screen.hand("key", "p")
+    screen.hand("keyup", "Left")
+    time.sleep(0.5)
+    screen.wait_for(TURN, "paused")
+    screen.hand("key", "n")
+    screen.wait_for(IDLE, "one single step")
+    screen.hand("key", "ctrl+q")
+    said = finish(program)
+    assert ("OpenGL" if drawing == "opengl" else "SDL") in said.splitlines()[-1]
+
+
+def test_a_captured_mouse_turns_and_esc_frees_it(screen: Screen) -> None:
+    program = screen.start("tests.app.lamp_play", "sdl")
+    screen.wait_for(IDLE, "play begins")
+    screen.hand("mousemove", "200", "150", "click", "1")
+    time.sleep(0.3)
+
+    def is_turning() -> bool:
+        screen.hand("mousemove_relative", "--", "-20", "0")
+        return screen.colour() == TURN
+
+    screen.wait_until(is_turning, "the mouse moves to the left")
+    screen.hand("key", "Escape")
+    screen.wait_for(IDLE, "the mouse is free")
+    screen.hand("mousemove", "100", "100")
+    time.sleep(0.3)
+    assert screen.colour() == IDLE
+    screen.hand("key", "ctrl+q")
+    finish(program)
+
+
+def test_play_shows_a_preset_and_ctrl_q_ends_it(screen: Screen, tiny_preset_folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "play.json"
+    program = screen.start("worldsim", "play", str(tiny_preset_folder), "--window", "400x300", "--json", str(report))
+    screen.wait_until(lambda: screen.look()[40:260].std() > 5 and len(np.unique(screen.look())) > 60, "a picture")
+    first = screen.look()
+    screen.hand("keydown", "w")
+    screen.wait_until(lambda: (screen.look()[40:200] != first[40:200]).mean() > 0.2, "the picture goes on")
+    screen.hand("keyup", "w")
+    time.sleep(1.0)
+    screen.hand("key", "ctrl+q")
+    said = finish(program)
+    assert "loading the weights" in said
+    assert json.loads(report.read_text())["frames_shown"] > 0
