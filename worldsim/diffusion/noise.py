@@ -13,9 +13,7 @@ _SEED_STRIDE = 0x9E3779B97F4A7C15
 """An odd constant near 2^64 / golden ratio: spreads neighbouring seeds over the whole range."""
 
 
-def frame_noise(
-    seed: int, frame_index: int, shape: tuple[int, ...], device: str | torch.device = "cpu"
-) -> Tensor:
+def frame_noise(seed: int, frame_index: int, shape: tuple[int, ...], device: str | torch.device = "cpu") -> Tensor:
     """The noise of frame `frame_index` of a session: a function of its arguments, never of a running stream.
 
     Drawn on the CPU, so that every device plays the same session. Shapes: returns `shape`, float32.

@@ -24,9 +24,7 @@ def ramp_weight(tau_BT: Tensor, floor: float) -> Tensor:
     return (1 - floor) * tau_BT + floor
 
 
-def flow_loss(
-    predicted_BTCHW: Tensor, clean_BTCHW: Tensor, tau_BT: Tensor, mask_BT: Tensor, *, floor: float
-) -> Tensor:
+def flow_loss(predicted_BTCHW: Tensor, clean_BTCHW: Tensor, tau_BT: Tensor, mask_BT: Tensor, *, floor: float) -> Tensor:
     """mean over unmasked frames of w(tau) ||f(z_tau) - z||^2 (per element).
 
     Source: Dreamer 4 (Hafner et al. 2025), x-prediction with ramp weight.

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Protocol, TypeVar
+
 from torch import Tensor
 
-from worldsim.models.world_model import FrameContext, WorldModel
+Context = TypeVar("Context", contravariant=True)
 
 
-def sample_frame(model: WorldModel, context: FrameContext, noise_BCHW: Tensor, num_steps: int) -> Tensor:
+class DenoisingModel(Protocol[Context]):
+    """What is asked of a model: the clean latent of one frame, given what it may look back on."""
+
+    def denoise(self, context: Context, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor, /) -> Tensor: ...
+
+
+def sample_frame(model: DenoisingModel[Context], context: Context, noise_BCHW: Tensor, num_steps: int) -> Tensor:
     """`num_steps` steps of size 1 / num_steps along v = (f(z) - z) / (1 - tau); the last one lands on the prediction.
 
     Reads the state, never writes it. Shapes: returns [B, C, H, W].

@@ -78,11 +78,11 @@ class DynamicsRecipe:
         num_flow = self._config.batch_clips - num_shortcut
         flow, pose_loss = self._flow(clean[:num_flow], context[:num_flow], level[:num_flow], action[:num_flow], pose)
         loss = flow * (num_flow / self._config.batch_clips) + self._config.pose_weight * pose_loss
-        figures = {"flow": float(flow), "pose": float(pose_loss)}
+        figures = {"flow": float(flow.detach()), "pose": float(pose_loss.detach())}
         if num_shortcut:
             shortcut = self._shortcut(clean[num_flow:], context[num_flow:], level[num_flow:], action[num_flow:])
             loss = loss + shortcut * (num_shortcut / self._config.batch_clips)
-            figures["shortcut"] = float(shortcut)
+            figures["shortcut"] = float(shortcut.detach())
         return loss, figures
 
     def _context(self, clean: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:

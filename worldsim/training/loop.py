@@ -122,9 +122,10 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         loss, figures = self._recipe.loss(self.num_updates)
-        if not math.isfinite(float(loss)):
+        loss_value = float(loss.detach())
+        if not math.isfinite(loss_value):
             raise NonFiniteError(
-                f"the loss became {float(loss)} at update {self.num_updates}",
+                f"the loss became {loss_value} at update {self.num_updates}",
                 hint="lower optimiser.learning_rate; the last checkpoint is untouched",
             )
         self._optimiser.zero_grad(set_to_none=True)
@@ -139,7 +140,7 @@ class Trainer:
         self._average()
         self.num_updates += 1
         self.num_frames += self._recipe.frames_per_update
-        return {**figures, "loss": float(loss), "gradient_norm": norm}
+        return {**figures, "loss": loss_value, "gradient_norm": norm}
 
     @torch.no_grad()
     def _average(self) -> None:

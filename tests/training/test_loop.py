@@ -1,0 +1,82 @@
+"""The loop stops, resumes, averages and refuses numbers that are none."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from worldsim.core.errors import NonFiniteError
+from worldsim.training.config import OptimiserConfig
+from worldsim.training.loop import Trainer
+
+
+class LineRecipe:
+    """Learns y = 2 x; can be told to break at an update."""
+
+    frames_per_update = 4
+
+    def __init__(self, break_at: int = -1) -> None:
+        torch.manual_seed(0)
+        self.network: nn.Module = nn.Linear(1, 1)
+        self.average: nn.Module = copy.deepcopy(self.network).requires_grad_(False)
+        self.break_at = break_at
+        self.exports = 0
+
+    def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
+        x = torch.tensor([[1.0], [2.0]]) + num_updates % 3
+        error = (self.network(x) - 2 * x).square().mean()
+        return error * float("nan") if num_updates == self.break_at else error, {"figure": 1.0}
+
+    def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
+        self.exports += 1
+        return {"exported": 1.0}
+
+
+def quiet(row: dict[str, float | int | str]) -> None:
+    """Nobody listens."""
+
+
+OPTIMISER = OptimiserConfig(learning_rate=0.05, warmup_updates=1)
+
+
+def test_a_leg_learns_logs_and_ends_with_a_checkpoint(tmp_path: Path) -> None:
+    recipe = LineRecipe()
+    trainer = Trainer(recipe, OPTIMISER, tmp_path, tell=quiet)
+    assert trainer.run(minutes=0.01) == "time"
+    weight = float(next(recipe.network.parameters()))
+    assert abs(weight - 2) < 0.5, weight
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert recipe.exports == 1 and rows[-1]["exported"] == 1.0
+    assert rows[0]["loss"] > rows[-2]["loss"] and rows[0]["frames_per_s"] > 0
+
+
+def test_the_same_command_goes_on_where_the_last_leg_ended(tmp_path: Path) -> None:
+    first = Trainer(LineRecipe(), OPTIMISER, tmp_path, tell=quiet)
+    first.run(minutes=0.002)
+    recipe = LineRecipe()
+    second = Trainer(recipe, OPTIMISER, tmp_path, tell=quiet)
+    assert second.resume()
+    assert (second.num_updates, second.num_frames) == (first.num_updates, first.num_frames)
+    stored = first._recipe.network.state_dict()
+    assert all(torch.equal(stored[n], t) for n, t in recipe.network.state_dict().items())
+    assert not Trainer(LineRecipe(), OPTIMISER, tmp_path / "other", tell=quiet).resume()
+
+
+def test_a_loss_that_is_not_a_number_stops_before_the_weights_change(tmp_path: Path) -> None:
+    recipe = LineRecipe(break_at=0)
+    before = copy.deepcopy(recipe.network.state_dict())
+    with pytest.raises(NonFiniteError, match="update 0"):
+        Trainer(recipe, OPTIMISER, tmp_path, tell=quiet).run(minutes=1)
+    assert all(torch.equal(before[n], t) for n, t in recipe.network.state_dict().items())
+
+
+def test_the_average_follows_the_network(tmp_path: Path) -> None:
+    recipe = LineRecipe()
+    Trainer(recipe, OPTIMISER, tmp_path, tell=quiet).run(minutes=0.01)
+    network, average = (float(next(m.parameters())) for m in (recipe.network, recipe.average))
+    assert network != average and abs(network - average) < 0.3
