@@ -36,7 +36,9 @@ def test_before_any_frame_was_asked_for_there_is_no_hit_rate() -> None:
 
 
 def test_a_true_world_is_named_as_one() -> None:
-    assert "true world" in status_line(replace(PLAYING, counters=Counters(num_steps=0)))
+    view = replace(PLAYING, counters=Counters(num_steps=0), status=StatusLevel.DETAIL)
+    assert "the true world" in status_line(view)
+    assert "denoise" not in text(panels(view), Anchor.TOP_LEFT)
 
 
 def test_f3_leads_to_detail_and_to_nothing() -> None:

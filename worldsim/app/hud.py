@@ -99,30 +99,34 @@ def panels(view: View) -> tuple[Panel, ...]:
 def status_line(view: View) -> str:
     """Generated and shown frames per second, ms per frame, denoising steps, prefetch hits."""
     rates, counters = view.rates, view.counters
-    steps = f"{counters.num_steps} step{'s' if counters.num_steps > 1 else ''}" if counters.num_steps else "true world"
-    asked = counters.hits + counters.misses
     parts = [
         f"{rates.made_per_s:.1f} made/s",
         f"{rates.shown_per_s:.1f} shown/s",
         f"{rates.ms_per_frame:.1f} ms/frame",
-        steps,
-        f"prefetch {counters.hits / asked:.0%}" if asked else "prefetch -",
-        "F1 help",
     ]
-    return "   ".join(parts)
+    if counters.num_steps:
+        asked = counters.hits + counters.misses
+        parts.append(f"{counters.num_steps} step{'s' if counters.num_steps > 1 else ''}")
+        parts.append(f"prefetch {counters.hits / asked:.0%}" if asked else "prefetch -")
+    else:
+        parts.append("the true world")
+    return "   ".join([*parts, "F1 help"])
 
 
 def detail_rows(view: View) -> tuple[Row, ...]:
     counters, times = view.counters, view.counters.times
-    return (
-        Row(view.title, tone=Tone.STRONG),
-        Row("frame", f"{view.frame_index}   seed {view.seed}"),
+    of_a_model = (
         Row("denoise", f"{times.ms_denoise:.1f} ms"),
         Row("commit", f"{times.ms_commit:.1f} ms"),
         Row("decode", f"{times.ms_decode:.1f} ms"),
-        Row("input to frame", f"{view.rates.ms_input_p50:.1f} ms, 95%: {view.rates.ms_input_p95:.1f} ms"),
         Row("prefetch", f"{counters.hits} hits, {counters.misses} misses, {counters.ahead} ahead"),
         Row("frames made", f"{counters.made}, {counters.dropped} in vain"),
+    )
+    return (
+        Row(view.title, tone=Tone.STRONG),
+        Row("frame", f"{view.frame_index}   seed {view.seed}"),
+        Row("input to frame", f"{view.rates.ms_input_p50:.1f} ms, 95%: {view.rates.ms_input_p95:.1f} ms"),
+        *(of_a_model if counters.num_steps else ()),
         Row("drawn by", view.renderer),
     )
 

@@ -69,6 +69,7 @@ class _Made:
     step: Step | None = None
     snapshot: Any = None
     error: WorldsimError | None = None
+    ready_ns: int = 0
 
 
 class Worker:
@@ -297,11 +298,13 @@ class Worker:
             self._at = None
             step = self._playable.step(action)
             self._at = self._playable.snapshot()
-            made = _Made(action=action, step=step, snapshot=self._at)
+            end_ns = self._clock.now_ns()
+            made = _Made(action=action, step=step, snapshot=self._at, ready_ns=end_ns)
         except Exception as error:
+            end_ns = self._clock.now_ns()
             made = _Made(action=action, error=_as_worldsim_error(error))
         with self._work:
-            self._count(made=1, busy_ns=self._clock.now_ns() - begin_ns, times=self._playable.last_times)
+            self._count(made=1, busy_ns=end_ns - begin_ns, times=self._playable.last_times)
         return made
 
     def _deliver(self, made: _Made) -> None:
@@ -312,7 +315,7 @@ class Worker:
             self._status = replace(self._status, phase=Phase.FAILED, stage="", error=made.error)
             return
         self._base = made.snapshot
-        self._slot = replace(made.step, t_input_ns=asked_ns, t_ready_ns=max(asked_ns, made.step.t_ready_ns))
+        self._slot = replace(made.step, t_input_ns=asked_ns, t_ready_ns=max(asked_ns, made.ready_ns))
 
     def _drop_ahead(self) -> None:
         """Locked. The guess was wrong: forget what was made under it, and what is being made."""
