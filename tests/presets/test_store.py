@@ -91,6 +91,23 @@ def test_the_file_says_where_its_weights_come_from(tiny_preset_folder: Path) -> 
     assert {"config_sha256", "source_commit"} <= metadata.keys()
 
 
+def test_the_same_content_gives_the_same_bytes(tiny_preset_folder: Path, tmp_path: Path) -> None:
+    preset = load_preset(tiny_preset_folder)
+    for name in ("a", "b"):
+        metadata = {key: preset.metadata[key] for key in sorted(preset.metadata, reverse=name == "b")}
+        save_preset(tmp_path / name, preset.config, preset.autoencoder, preset.model, preset.starts, metadata)
+    a, b = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert a == b == (tiny_preset_folder / "model.safetensors").read_bytes()
+
+
+def test_a_preset_without_a_card_gets_a_plain_one(tiny_preset_folder: Path, tmp_path: Path) -> None:
+    preset = load_preset(tiny_preset_folder)
+    save_preset(tmp_path, preset.config, preset.autoencoder, preset.model, preset.starts)
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlicense: apache-2.0\n")
+    assert preset.config.title in card
+
+
 def test_saving_keeps_what_is_not_its_own_and_drops_old_starts(tiny_preset_copy: Path) -> None:
     (tiny_preset_copy / "preset.toml").write_text("mine", encoding="utf-8")
     preset = load_preset(tiny_preset_copy)

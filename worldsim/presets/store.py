@@ -29,6 +29,7 @@ import worldsim
 from worldsim.core.errors import PresetError, PresetShapeError, StorageError, nearest
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.world_model import WorldModel, build_world_model
+from worldsim.presets.card import model_card
 from worldsim.presets.config import SCHEMA_VERSION, PresetConfig, config_json, read_config_json
 from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, START_FOLDER, WEIGHTS_FILE, check_no_pickle
 from worldsim.presets.resolve import resolve_preset as resolve_preset
@@ -107,7 +108,8 @@ def save_preset(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Writes the folder; what else lies in it (preset.toml) stays. A card of None leaves the one that is there.
+    """Writes the folder; what else lies in it (preset.toml) stays. A card of None leaves the one that is there, or
+    makes a plain one. The same content gives the same bytes.
 
     Matrices are stored in `dtype` (bfloat16 halves the file), vectors always in float32: decays and biases are few and
     sensitive. Each file appears whole or not at all, the weights last; a crash in between leaves a folder that either
@@ -129,11 +131,11 @@ def save_preset(
         "worldsim_version": worldsim.__version__,
         **(metadata or {}),
     }
-    weights = safetensors.torch.save({name: t.contiguous() for name, t in tensors.items()}, metadata=header)
+    weights = _sorted_header(safetensors.torch.save({n: t.contiguous() for n, t in tensors.items()}, metadata=header))
     try:
         _write_starts(folder / START_FOLDER, starts)
-        if card is not None:
-            _write_whole(folder / CARD_FILE, card.encode())
+        if card is not None or not (folder / CARD_FILE).exists():
+            _write_whole(folder / CARD_FILE, (card or model_card(config, header)).encode())
         _write_whole(folder / CONFIG_FILE, config_text.encode())
         _write_whole(folder / WEIGHTS_FILE, weights)
     except OSError as error:
@@ -150,6 +152,14 @@ def source_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+def _sorted_header(content: bytes) -> bytes:
+    """A safetensors file with its header in alphabetical order: the library writes metadata in a random one."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def _named_tensors(autoencoder: Autoencoder, model: WorldModel) -> dict[str, Tensor]:

@@ -1,0 +1,35 @@
+"""The card says what the preset is and how it scored, or that it was not scored."""
+
+from __future__ import annotations
+
+from worldsim.presets.card import model_card
+from worldsim.presets.config import PresetConfig
+
+ROW = {"psnr": 20.04, "ssim": 0.61, "psnr_repeat": 15.0, "psnr_autoencoder": 29.0, "sharpness": 0.93}
+SCORES = {
+    "one_step": ROW,
+    "rollout": [{"horizon": 30, **ROW}],
+    "retrieval": {"psnr": 18.0, "psnr_no_state": 12.0, "frames": 40},
+    "spin": {"psnr": None, "frames": 36},
+    "seeds": list(range(900_000, 900_016)),
+    "steps": 2,
+}
+
+
+def test_the_card_begins_with_the_hubs_header_and_says_how_to_play(tiny_config: PresetConfig) -> None:
+    card = model_card(tiny_config)
+    assert card.startswith("---\nlicense: apache-2.0\n")
+    assert card.count("\n---\n") == 1
+    assert "worldsim play" in card
+    assert "| picture | 64x48 |" in card
+    assert "Not scored yet" in card
+
+
+def test_scores_stand_beside_their_references(tiny_config: PresetConfig) -> None:
+    card = model_card(tiny_config, {"updates": "1200", "format": "pt"}, SCORES)
+    assert "| frame 30 of a rollout | 20.0 | 0.610 | 15.0 |  |  | 29.0 | 0.930 |" in card
+    assert "| retrieval, 40 frames | 18.0 |  |  |  | 12.0 |  |  |" in card
+    assert "| spin, 36 frames |  |" in card, "a score that is not there is left blank, never made up"
+    assert "16 held-out seeds from 900000, 2 step(s)" in card
+    assert "| updates | 1200 |" in card
+    assert "Not scored" not in card

@@ -1,0 +1,66 @@
+"""Makes a bundled preset from a checkpoint: weights in bfloat16, and a card with the scores.
+
+python tools/ship_preset.py runs/maze/dynamics/last presets/maze
+worldsim eval presets/maze --json scores.json
+python tools/ship_preset.py presets/maze presets/maze --scores scores.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from worldsim.core.errors import PresetError
+from worldsim.presets.card import model_card
+from worldsim.presets.config import PresetConfig, read_preset_toml
+from worldsim.presets.store import Preset, load_preset, save_preset
+
+
+def ship(source: Path, target: Path, scores_path: Path | None = None, dtype: torch.dtype = torch.bfloat16) -> Preset:
+    """Returns: the preset as it was loaded back from `target`.
+
+    What may be edited after training (title, play) is taken from the target's preset.toml, where there is one.
+    Raises: PresetError when the scores are those of other weights.
+    """
+    preset = load_preset(source)
+    config = _edited(preset.config, target / "preset.toml")
+    save_preset(target, config, preset.autoencoder, preset.model, preset.starts, preset.metadata, dtype=dtype)
+    shipped = load_preset(target)
+    scores = None
+    if scores_path is not None:
+        scores = json.loads(scores_path.read_text(encoding="utf-8"))
+        if scores["preset_sha256"] != shipped.sha256:
+            raise PresetError(f"{scores_path} was measured on other weights", hint=f"worldsim eval {target} --json ...")
+    (target / "README.md").write_text(model_card(config, shipped.metadata, scores), encoding="utf-8")
+    return shipped
+
+
+def _edited(config: PresetConfig, toml: Path) -> PresetConfig:
+    if not toml.exists():
+        return config
+    edited, _ = read_preset_toml(toml)
+    return replace(config, title=edited.title, play=edited.play)
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="make a bundled preset from a checkpoint")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--scores", type=Path, help="what worldsim eval TARGET --json wrote")
+    parser.add_argument("--float32", action="store_true", help="store the weights at full precision")
+    arguments = parser.parse_args(argv)
+    dtype = torch.float32 if arguments.float32 else torch.bfloat16
+    shipped = ship(arguments.source, arguments.target, arguments.scores, dtype)
+    size_mb = (shipped.folder / "model.safetensors").stat().st_size / 1e6
+    print(f"{shipped.folder}: {size_mb:.1f} MB, sha256 {shipped.sha256}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
