@@ -36,7 +36,8 @@ def test_shortcut_loss_is_zero_for_a_network_that_knows_the_clean_latent() -> No
 
 
 def test_shortcut_loss_aims_where_two_half_steps_land() -> None:
-    # Teacher f = 1 at tau 0 and 3 at tau 1/2; from noise 0: v1 = 1, z' = 1/2, v2 = (3 - 1/2) / (1/2) = 5, landing (1 + 5) / 2 = 3.
+    # Teacher f = 1 at tau 0 and 3 at tau 1/2. From noise 0: v1 = 1, z' = 1/2, v2 = (3 - 1/2) / (1/2) = 5,
+    # landing (1 + 5) / 2 = 3.
     def teacher(noisy: torch.Tensor, tau: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         assert torch.equal(step, torch.full_like(step, 0.5))
         return torch.where(tau[..., None, None, None] < 0.25, 1.0, 3.0).to(noisy)

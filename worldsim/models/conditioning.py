@@ -28,7 +28,8 @@ class Modulation(nn.Module):
     """adaLN: shift, scale and gate for each sublayer from a condition vector; starts as shift 0, scale 0, gate 1.
 
     Shapes: condition [..., D'] -> `num` triples of [..., 1, D], to be applied to tokens [..., N, D].
-    Source: Peebles and Xie 2023, adaLN; their gate of 0 at the start spends updates that minutes of training do not have.
+    Source: Peebles and Xie 2023, adaLN; their gate of 0 at the start spends updates that minutes of
+    training do not have.
     """
 
     def __init__(self, condition_width: int, width: int, num: int) -> None:

@@ -71,7 +71,8 @@ class WorldModelConfig:
             raise ConfigError(f"width {self.width} is not a multiple of num_heads {self.num_heads}", hint="make it one")
         if (self.width // self.num_heads) % 6:
             raise ConfigError(
-                f"head size {self.width // self.num_heads} is not a multiple of 6", hint="RoPE turns three axes in pairs"
+                f"head size {self.width // self.num_heads} is not a multiple of 6",
+                hint="RoPE turns three axes in pairs",
             )
         if min(self.patch, self.num_layers, self.state_dim, self.window_frames, self.num_past) < 1:
             raise ConfigError("model sizes must be positive", hint="see WorldModelConfig")

@@ -1,7 +1,7 @@
 """The small denoiser of the `trunk` form: noisy latent, clean past latents and the trunk's tokens in, clean latent out.
 
-Owns: the network. Does not own: what the trunk remembers. Convolutions move what was there; attention over the cells and
-the trunk's tokens bring what was not. Letters as in `world_model`; F channels of the denoiser.
+Owns: the network. Does not own: what the trunk remembers. Convolutions move what was there; attention over the
+cells and the trunk's tokens bring what was not. Letters as in `world_model`; F channels of the denoiser.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ A block of the token grid is scanned by itself, frame after frame and within a f
     h_q = exp(a_q) h_{q-1} + dt_q x_q b_q^T          y_q = h_q c_q
 
 Letters (Mamba-2's symbol in brackets): G blocks of all samples, T frames, N tokens of a block in one frame, K heads,
-E head dim (P), S state dim (N), Q tokens of a chunk; x values, dt step, a = dt * A log-decay <= 0, b input map, c output map.
+E head dim (P), S state dim (N), Q tokens of a chunk; x values, dt step, a = dt * A log-decay <= 0, b input map,
+c output map.
 Source: Dao and Gu 2024, "Transformers are SSMs", section 6; block-wise order: LSSVWM, section 4.1.
 """
 

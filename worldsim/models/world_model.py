@@ -1,15 +1,15 @@
 """The world model: a fixed-size state and an action in, a prediction of the next clean latent out.
 
-Owns: the two forms (`trunk`, `single`) behind one interface, and the naming of state tensors. Does not own: sampling and
-objectives (`diffusion`), pictures (`autoencoder`).
+Owns: the two forms (`trunk`, `single`) behind one interface, and the naming of state tensors. Does not own: sampling
+and objectives (`diffusion`), pictures (`autoencoder`).
 
 Two uses, proved equal in tests:
     training   history = read_history(context, level, action); predict(history, noisy, tau, step_size) for all frames
     play       context = begin(state, action); denoise(context, ...) as often as wanted; state = commit(context, latent)
 
-Letters: B batch, T frames, C channels, H W rows and columns of the latent, A action, N tokens per frame, D width, P past.
-`action[t]` is the action that led to frame t. `level` is how much noise is mixed into a context frame (0 clean), `tau` how
-clean a noisy frame is (1 clean).
+Letters: B batch, T frames, C channels, H W rows and columns of the latent, A action, N tokens per frame, D width,
+P past. `action[t]` is the action that led to frame t. `level` is how much noise is mixed into a context frame (0 clean),
+`tau` how clean a noisy frame is (1 clean).
 """
 
 from __future__ import annotations
@@ -149,7 +149,9 @@ class TrunkModel(WorldModel):
 
     def read_history(self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor) -> History:
         num_past, num_frames = self.config.num_past, context_BTCHW.shape[1]
-        padded = torch.cat((context_BTCHW.new_zeros(len(context_BTCHW), num_past, *self.latent_shape), context_BTCHW), 1)
+        padded = torch.cat(
+            (context_BTCHW.new_zeros(len(context_BTCHW), num_past, *self.latent_shape), context_BTCHW), 1
+        )
         past_BTPCHW = torch.stack([padded[:, p : p + num_frames] for p in range(num_past)], 2)
         past_level_BT = F.pad(level_BT[:, :-1], (1, 0), value=1.0)
         condition_BTD = self.embed_action(action_BTA) + self.embed_level(past_level_BT)

@@ -39,12 +39,22 @@ class AutoencoderRecipe:
         self._pool.refresh()
         frames = self._pool.draw(self._config.batch_frames, 1).picture[:, 0].numpy()
         frames_BCHW = to_tensor(frames, self._device).contiguous(memory_format=torch.channels_last)
+        if self._config.freeze_encoder:
+            self._freeze_encoder()
         raw_BCHW = self.network.encode_raw(frames_BCHW)
-        self.network.update_statistics(raw_BCHW)
+        if not self._config.freeze_encoder:
+            self.network.update_statistics(raw_BCHW)
         noise_std = self.network.config.latent_noise * self.network.latent_std_C[:, None, None]
         decoded_BCHW = self.network.decode_raw(raw_BCHW + torch.randn_like(raw_BCHW) * noise_std)
         loss = reconstruction_loss(decoded_BCHW, frames_BCHW)
         return loss, {"psnr_train": psnr(decoded_BCHW, frames_BCHW)}
+
+    def _freeze_encoder(self) -> None:
+        """The latents that others were trained on are those of the average: from here on both have its encoder."""
+        if next(self.network.encoder.parameters()).requires_grad:
+            shared = {n: t for n, t in self.average.state_dict().items() if not n.startswith("decoder.")}
+            self.network.load_state_dict(shared, strict=False)
+            self.network.encoder.requires_grad_(False)
 
     @torch.no_grad()
     def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
@@ -58,6 +68,6 @@ class AutoencoderRecipe:
 
 
 def psnr(predicted_BCHW: Tensor, target_BCHW: Tensor) -> float:
-    """For the log only (mean over the batch of one PSNR per frame); evaluation has its own. Units: dB, peak to peak 2."""
+    """For the log only (mean of one PSNR per frame); evaluation has its own. Units: dB, peak to peak 2."""
     error_B = (predicted_BCHW.clamp(-1, 1) - target_BCHW).square().mean(dim=(1, 2, 3))
     return float((10 * torch.log10(4 / error_B.clamp_min(1e-10))).mean())

@@ -49,13 +49,15 @@ def load_training_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]
             tensors |= load_file(shard)
         counters = json.loads((folder / "counters.json").read_text(encoding="utf-8"))
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise PresetError(f"the training state in {folder} is damaged: {error}", hint="delete it to start anew") from None
+        raise PresetError(
+            f"the training state in {folder} is damaged: {error}", hint="delete it to start anew"
+        ) from None
     return tensors, counters
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """The optimiser's tensors under the parameters' names."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
         f"optimiser.{names[parameter]}.{key}": value.contiguous()
         for parameter, state in optimiser.state.items()

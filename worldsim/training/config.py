@@ -43,6 +43,8 @@ class OptimiserConfig:
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderTraining:
     batch_frames: int = 24
+    freeze_encoder: bool = False
+    """Train the decoder alone: the latents stay what they are, so a dynamics model trained on them stays valid."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
 

@@ -1,5 +1,5 @@
-"""Recipe: the dynamics. Diffusion forcing with clean prefixes, shortcut forcing, labelled noise on the context, and, when
-asked, the model's own rollout as context.
+"""Recipe: the dynamics. Diffusion forcing with clean prefixes, shortcut forcing, labelled noise on the context,
+and, when asked, the model's own rollout as context.
 
 Owns: how a batch becomes a loss. Does not own: the objectives (`diffusion`), the networks (`models`).
 Letters: B batch, T frames, C channels, H W rows and columns, A action.
@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from worldsim.diffusion.noise import context_levels, mix_noise
-from worldsim.diffusion.objectives import flow_loss, sample_shortcuts, sample_taus, shortcut_loss
-from worldsim.diffusion.objectives import SMALLEST_STEP
+from worldsim.diffusion.objectives import SMALLEST_STEP, flow_loss, sample_shortcuts, sample_taus, shortcut_loss
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
@@ -103,12 +102,17 @@ class DynamicsRecipe:
     def _own_rollout(self, clean: Tensor, action: Tensor) -> Tensor:
         """A few true frames, then the network's own, in one step each: exactly what play feeds back.
 
-        The states are detached (no gradient through the rollout), as in Self Forcing; the target stays the true frame, so
-        the network learns to return to it.
+        The states are detached (no gradient through the rollout), as in Self Forcing; the target stays the true
+        frame, so the network learns to return to it.
         """
         batch, num_frames = clean.shape[:2]
         num_true = int(
-            torch.randint(self._config.rollout_context, max(num_frames // 2, self._config.rollout_context) + 1, (), generator=self._generator)
+            torch.randint(
+                self._config.rollout_context,
+                max(num_frames // 2, self._config.rollout_context) + 1,
+                (),
+                generator=self._generator,
+            )
         )
         level = clean.new_zeros(batch)
         state, frames = self.network.initial_state(batch, seed=0), []
@@ -145,9 +149,7 @@ class DynamicsRecipe:
             return self.network.predict(history, noisy, tau_BT, step_BT)
 
         noise = torch.randn_like(clean)
-        return shortcut_loss(
-            network, network, clean, noise, tau, step, self._mask(clean), floor=self._config.tau_floor
-        )
+        return shortcut_loss(network, network, clean, noise, tau, step, self._mask(clean), floor=self._config.tau_floor)
 
     def _mask(self, clean: Tensor) -> Tensor:
         """Frame 0 of a clip has nothing to be predicted from."""
@@ -177,7 +179,9 @@ class DynamicsRecipe:
             truth = self._probe_frames[:, PROBE_CONTEXT + horizon - 1]
             figures[f"psnr_{horizon}"] = psnr(decoded, truth)
             columns.append((truth, decoded))
-        rows = [to_frames(torch.stack([c[side][i] for c in columns])) for i in range(min(3, len(made))) for side in (0, 1)]
+        rows = [
+            to_frames(torch.stack([c[side][i] for c in columns])) for i in range(min(3, len(made))) for side in (0, 1)
+        ]
         write_sheet(folder / "samples" / f"{num_updates:07d}.png", rows, scale=2)
         return figures
 

@@ -35,9 +35,14 @@ FINAL_RATE = 0.05
 class Recipe(Protocol):
     """What a stage brings to the loop. `network` is trained, `average` is its EMA and is what plays."""
 
-    network: nn.Module
-    average: nn.Module
-    frames_per_update: int
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def average(self) -> nn.Module: ...
+
+    @property
+    def frames_per_update(self) -> int: ...
 
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of one update, and figures for the log."""

@@ -132,6 +132,3 @@ def pick_device(name: str) -> str:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError("no CUDA device here", hint="--device cpu, or auto")
     return name
-
-
-

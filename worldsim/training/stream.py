@@ -1,8 +1,8 @@
 """Worker processes that play the true world and hand over episodes.
 
 Owns: the processes, their seeds, their end. Does not own: what is kept (`pool`). Nothing is written to disk. A bounded
-queue makes workers wait for the trainer, never the other way round once the pool is filled. Workers end with the trainer,
-however it ends: they are daemons, and each looks whether its parent is still there.
+queue makes workers wait for the trainer, never the other way round once the pool is filled. Workers end with the
+trainer, however it ends: they are daemons, and each looks whether its parent is still there.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class EpisodeStream:
             worker.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for worker in self._workers:
             worker.terminate()
         for worker in self._workers:
@@ -69,7 +71,9 @@ class EpisodeStream:
         except queue.Empty:
             dead = [w.exitcode for w in self._workers if not w.is_alive()]
             found = f"workers ended with codes {dead}" if dead else f"no episode for {timeout_s:.0f} s"
-            raise WorldError(f"the true world stopped: {found}", hint="run with fewer workers, or look at the log") from None
+            raise WorldError(
+                f"the true world stopped: {found}", hint="run with fewer workers, or look at the log"
+            ) from None
         if isinstance(item, WorldsimError):
             raise item
         return item
