@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from worldsim.cli.arguments import DeviceOption, JsonOption, ProgressOption, parse_arguments
+from worldsim.cli.arguments import DeviceOption, JsonOption, ProgressOption, at_least, parse_arguments
 from worldsim.cli.output import Progress, write_json
 from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
     from worldsim.training.loop import Trainer
 
-HELP = "Train a stage of a preset for some minutes; the same command goes on where the last one ended."
+HELP = "train a stage of a preset for some minutes; the same command goes on where the last one ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class Arguments:
     """The autoencoder comes first; the dynamics needs it."""
     minutes: float
     """Wall-clock minutes of this leg."""
+    updates: int | None = None
+    """End this leg after so many updates, if that comes first."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Run folder; runs/<preset name> when left out."""
     device: DeviceOption = "auto"
@@ -41,6 +43,8 @@ def run(argv: Sequence[str]) -> int:
     arguments = parse_arguments(Arguments, argv, command="train", help=HELP)
     if arguments.minutes <= 0:
         raise UsageError(f"--minutes is {arguments.minutes:g}", hint="more than 0")
+    if arguments.updates is not None:
+        at_least(arguments.updates, 1, "--updates")
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 
@@ -61,7 +65,7 @@ def run(argv: Sequence[str]) -> int:
             progress.update(spent_s, note=_note(row), **row)
             print(_line(row), flush=True)
 
-        reason, trainer = run.train(arguments.stage, arguments.minutes, tell=tell, waiting=waiting)
+        reason, trainer = run.train(arguments.stage, arguments.minutes, arguments.updates, tell=tell, waiting=waiting)
     print(f"ended by {reason} after {trainer.num_updates} updates; {run.folder / arguments.stage}")
     if arguments.json:
         write_json(arguments.json, _summary(trainer, reason))

@@ -1,7 +1,8 @@
 """TOML and JSON to frozen dataclasses and back, strictly.
 
-Owns: reading, type checks, unknown-key errors that name the nearest key. Does not own: any field; each package keeps
-its config beside its code. A value a class does not accept (`__post_init__` raising ConfigError) is reported with its path.
+Owns: reading, type checks, unknown-key errors that name the nearest key. Does not own: any field; each package
+keeps its config beside its code. A value a class does not accept (`__post_init__` raising ConfigError) is reported
+with its path.
 """
 
 from __future__ import annotations

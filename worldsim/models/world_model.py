@@ -8,8 +8,8 @@ Two uses, proved equal in tests:
     play       context = begin(state, action); denoise(context, ...) as often as wanted; state = commit(context, latent)
 
 Letters: B batch, T frames, C channels, H W rows and columns of the latent, A action, N tokens per frame, D width,
-P past. `action[t]` is the action that led to frame t. `level` is how much noise is mixed into a context frame (0 clean),
-`tau` how clean a noisy frame is (1 clean).
+P past. `action[t]` is the action that led to frame t. `level` is how much noise is mixed into a context frame (0
+clean), `tau` how clean a noisy frame is (1 clean).
 """
 
 from __future__ import annotations

@@ -69,5 +69,5 @@ class AutoencoderRecipe:
 
 def psnr(predicted_BCHW: Tensor, target_BCHW: Tensor) -> float:
     """For the log only (mean of one PSNR per frame); evaluation has its own. Units: dB, peak to peak 2."""
-    error_B = (predicted_BCHW.clamp(-1, 1) - target_BCHW).square().mean(dim=(1, 2, 3))
+    error_B = (predicted_BCHW.detach().clamp(-1, 1) - target_BCHW).square().mean(dim=(1, 2, 3))
     return float((10 * torch.log10(4 / error_B.clamp_min(1e-10))).mean())

@@ -22,7 +22,7 @@ from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.world_model import WorldModel
 from worldsim.training.autoencoder import psnr
 from worldsim.training.config import DynamicsTraining
-from worldsim.training.pool import ClipPool, Clips
+from worldsim.training.pool import ClipPool
 from worldsim.training.sheets import write_sheet
 from worldsim.training.stream import Episode
 
@@ -137,7 +137,7 @@ class DynamicsRecipe:
         predicted_pose = self.network.predict_pose(history)
         if predicted_pose is None or self._config.pose_weight == 0:
             return flow, flow.new_zeros(())
-        target = self._pose_target(pose[:batch])
+        target = pose_target(pose[:batch], self._config)
         return flow, (predicted_pose - target)[:, 1:].square().mean()
 
     def _shortcut(self, clean: Tensor, context: Tensor, level: Tensor, action: Tensor) -> Tensor:
@@ -156,16 +156,6 @@ class DynamicsRecipe:
         mask_BT = clean.new_ones(clean.shape[:2])
         mask_BT[:, 0] = 0
         return mask_BT
-
-    def _pose_target(self, pose_BT3: Tensor) -> Tensor:
-        """Shapes: [B, T, 3] (x, y, angle) -> [B, T, 4] (x, y, cos, sin), scaled."""
-        xy, angle = pose_BT3[..., :2] / self._config.pose_scale_units, pose_BT3[..., 2]
-        if self._config.pose_target == "relative":
-            cos, sin = angle[:, :1].cos(), angle[:, :1].sin()
-            dx, dy = (xy - xy[:, :1]).unbind(-1)
-            xy = torch.stack((cos * dx + sin * dy, cos * dy - sin * dx), -1)
-            angle = angle - angle[:, :1]
-        return torch.cat((xy, angle.cos()[..., None], angle.sin()[..., None]), -1)
 
     @torch.no_grad()
     def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
@@ -201,4 +191,12 @@ class DynamicsRecipe:
         return torch.stack(made, 1)
 
 
-__all__ = ["Clips", "DynamicsRecipe", "encode_frames"]
+def pose_target(pose_BT3: Tensor, config: DynamicsTraining) -> Tensor:
+    """What the pose head is held against. Shapes: [B, T, 3] (x, y, angle) -> [B, T, 4] (x, y, cos, sin), scaled."""
+    xy, angle = pose_BT3[..., :2] / config.pose_scale_units, pose_BT3[..., 2]
+    if config.pose_target == "relative":
+        cos, sin = angle[:, :1].cos(), angle[:, :1].sin()
+        dx, dy = (xy - xy[:, :1]).unbind(-1)
+        xy = torch.stack((cos * dx + sin * dy, cos * dy - sin * dx), -1)
+        angle = angle - angle[:, :1]
+    return torch.cat((xy, angle.cos()[..., None], angle.sin()[..., None]), -1)

@@ -85,21 +85,27 @@ class Trainer:
         self.trained_s = float(counters["trained_s"])
         return True
 
-    def run(self, minutes: float) -> str:
-        """Trains for `minutes` of wall-clock time, or until a signal. Returns why it ended.
+    def run(self, minutes: float = math.inf, *, updates: int | None = None) -> str:
+        """Trains a leg: `minutes` of wall-clock time or `updates`, whichever ends first, or until a signal.
+
+        Returns: why it ended.
 
         Raises: NonFiniteError before a broken update is applied; the last checkpoint stays.
         """
         budget_s, started_s = minutes * 60, time.monotonic()
+        first_update = self.num_updates
         saved_s = logged_s = started_s
         logged_frames = self.num_frames
         with self._stop_on_signal():
             while not self._stop_reason:
                 now_s = time.monotonic()
-                if now_s - started_s >= budget_s:
-                    self._stop_reason = "time"
+                done_share = (now_s - started_s) / budget_s
+                if updates is not None:
+                    done_share = max(done_share, (self.num_updates - first_update) / updates)
+                if done_share >= 1:
+                    self._stop_reason = "time" if now_s - started_s >= budget_s else "updates"
                     break
-                rate = self._learning_rate((now_s - started_s) / budget_s)
+                rate = self._learning_rate(done_share)
                 figures = self._update(rate)
                 self.trained_s += time.monotonic() - now_s
                 if self.num_updates % LOG_EVERY_UPDATES == 0:

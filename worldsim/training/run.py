@@ -55,7 +55,13 @@ class TrainingRun:
         )
 
     def train(
-        self, stage: Stage, minutes: float, *, tell: Report, waiting: Callable[[int, int], None]
+        self,
+        stage: Stage,
+        minutes: float,
+        updates: int | None = None,
+        *,
+        tell: Report,
+        waiting: Callable[[int, int], None],
     ) -> tuple[str, Trainer]:
         """Trains one leg. Returns why it ended, and the trainer with its counters."""
         torch.manual_seed(self.training.seed)
@@ -71,7 +77,7 @@ class TrainingRun:
             # A resumed leg must not see again what the last one began with.
             torch.manual_seed(self.training.seed + trainer.num_updates)
             pool.fill(waiting)
-            return trainer.run(minutes), trainer
+            return trainer.run(minutes, updates=updates), trainer
 
     def _autoencoder_recipe(self, stream: EpisodeStream, probes: list[Episode]) -> tuple[Recipe, ClipPool]:
         data, config = self.training.data, self.training.autoencoder

@@ -6,16 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
-from worldsim.core.errors import MissingPackageError
+from PIL import Image
 
 
 def write_sheet(path: Path, rows: list[npt.NDArray[np.uint8]], *, scale: int = 2) -> None:
     """One row of pictures per entry, top to bottom. Shapes: each row uint8 [T, H, W, 3], all of the same size."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingPackageError("Pillow is not installed", hint="pip install 'worldsim[doom]'") from None
     lines = [np.concatenate(list(row), axis=1) for row in rows]
     image = Image.fromarray(np.concatenate(lines, axis=0))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,131 @@
+"""Both stages, from a preset.toml to a preset that plays, with real workers over the real engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from worldsim.core.config import from_mapping
+from worldsim.core.errors import ConfigError, PresetNotFoundError
+from worldsim.core.types import Action
+from worldsim.engine.simulator import Simulator
+from worldsim.presets.store import load_preset
+from worldsim.training.config import DynamicsTraining, TrainingConfig
+from worldsim.training.run import TrainingRun
+
+TINY = """
+name = "tiny"
+title = "A tiny maze"
+[world]
+maps = [1]
+grid = [2, 2]
+landmarks = 0
+[autoencoder]
+latent_channels = 4
+widths = [16, 16, 16]
+[model]
+width = 24
+num_heads = 2
+num_layers = 1
+state_dim = 4
+denoiser_width = 16
+denoiser_blocks = 1
+[play]
+context_frames = 4
+[training.data]
+episode_frames = 24
+start_episodes = 2
+pool_episodes = 4
+[training.autoencoder]
+batch_frames = 4
+[training.dynamics]
+clip_frames = 6
+batch_clips = 4
+shortcut_after = 0
+rollout_share = 0.5
+"""
+
+
+@pytest.fixture
+def preset_toml(tmp_path: Path) -> Path:
+    path = tmp_path / "preset.toml"
+    path.write_text(TINY)
+    return path
+
+
+def train(preset_toml: Path, stage: str, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "worldsim", "train", str(preset_toml), "--stage", stage, "--minutes", "2"]
+    folder = preset_toml.parent / "run"
+    command += ["--updates", "3", "--device", "cpu", "--out", str(folder), "--json", str(folder / "last.json"), *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_both_stages_resume_and_end_in_a_preset_that_plays(preset_toml: Path) -> None:
+    for stage in ("autoencoder", "dynamics"):
+        result = train(preset_toml, stage)
+        assert result.returncode == 0, result.stderr
+    assert train(preset_toml, "dynamics").returncode == 0
+    folder = preset_toml.parent / "run"
+    summary = json.loads((folder / "last.json").read_text())
+    assert summary["updates"] == 6 and summary["ended_by"] == "updates"
+    assert list((folder / "dynamics" / "samples").glob("*.png"))
+    rows = [json.loads(line) for line in (folder / "dynamics" / "log.jsonl").read_text().splitlines()]
+    assert "psnr_1" in rows[-1]
+
+    simulator = Simulator(load_preset(folder / "dynamics" / "last"))
+    first = simulator.reset(0)
+    assert first.frame.shape == simulator.step(Action.of("forward")).frame.shape == (48, 64, 3)
+
+
+def test_no_engine_outlives_a_trainer_that_is_terminated(preset_toml: Path) -> None:
+    command = [sys.executable, "-m", "worldsim", "train", str(preset_toml), "--stage", "autoencoder", "--minutes", "5"]
+    log = preset_toml.parent / "log"
+    with log.open("w") as file:
+        trainer = subprocess.Popen([*command, "--out", str(preset_toml.parent / "run")], stdout=file, stderr=file)
+    try:
+        deadline_s = time.monotonic() + 60
+        while "update 20" not in log.read_text() and time.monotonic() < deadline_s:
+            time.sleep(0.2)
+        family = psutil.Process(trainer.pid).children(recursive=True)
+        assert any("vizdoom" in process.name() for process in family), [p.name() for p in family]
+        trainer.terminate()
+        assert trainer.wait(timeout=30) == 0
+    finally:
+        trainer.kill()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive, [process.name() for process in alive]
+    assert "ended by SIGTERM" in log.read_text()
+
+
+def test_dynamics_without_an_autoencoder_says_what_to_do_first(preset_toml: Path) -> None:
+    result = train(preset_toml, "dynamics")
+    assert result.returncode == PresetNotFoundError.exit_code
+    assert "hint: run the same command with --stage autoencoder first" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_training_key_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"training\.dynamics\.clip_frame'") as caught:
+        from_mapping(TrainingConfig, {"dynamics": {"clip_frame": 3}}, where="training")
+    assert "clip_frames" in caught.value.hint
+
+
+def test_a_relative_pose_starts_at_the_origin_looking_along_x(preset_toml: Path) -> None:
+    from worldsim.training.dynamics import pose_target
+
+    config = DynamicsTraining(pose_target="relative", pose_scale_units=2.0)
+    # Looking along +y, one step forward is +y in the world and +x seen from the start.
+    quarter = torch.pi / 2
+    pose = torch.tensor([[[3.0, 4.0, quarter], [3.0, 6.0, quarter], [3.0, 6.0, 2 * quarter]]])
+    target = pose_target(pose, config)
+    expected = torch.tensor([[[0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]])
+    assert torch.allclose(target, expected, atol=1e-6), target
+    run = TrainingRun.open(preset_toml, folder=None, device="cpu")
+    assert run.training.dynamics.pose_target == "absolute"
