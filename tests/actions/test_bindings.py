@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from worldsim.actions.bindings import BINDINGS, Command, help_rows, offered
+from worldsim.actions.bindings import BINDINGS, Command, help_rows, key_of, offered
 from worldsim.core.types import ActionSpec
 
 SPEC = ActionSpec(buttons=("forward", "back", "left", "right"), axes=("turn",))
@@ -50,3 +50,7 @@ def test_help_reads_as_on_the_keyboard() -> None:
     assert rows["W / Up"] == "walk forward"
     assert rows["1 / 2 / 3 / 4"].startswith("1, 2, 4 or 8")
     assert rows["Ctrl+Q"] == "quit"
+
+
+def test_texts_name_the_first_key_of_a_command() -> None:
+    assert (key_of(Command.PAUSE), key_of(Command.QUIT), key_of(Command.ESCAPE)) == ("P", "Ctrl+Q", "Esc")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -155,6 +157,20 @@ def test_an_uncovered_window_is_drawn_again() -> None:
         return play.window.num_flips
 
     assert num_flips(pygame.event.Event(pygame.WINDOWEXPOSED)) == num_flips() + 1
+
+
+def test_a_model_that_hangs_stops_neither_the_window_nor_its_closing() -> None:
+    hanging = threading.Event()
+    play = Play()
+    play.worker._load = lambda report: hanging.wait() and fake_load(FakeSimulator())(report)  # not in this test
+    play.window._meanwhile = lambda: None
+    play.worker.start()
+    begin_s = time.monotonic()
+    play.run(*[NOTHING] * 30, [down("f1")], *[NOTHING] * 10)
+    play.worker.close(timeout_s=0.05)
+    assert time.monotonic() - begin_s < 5.0
+    assert "W / Up" in play.renderer.text
+    hanging.set()
 
 
 def test_a_failure_is_shown_and_r_leads_out() -> None:

@@ -108,5 +108,11 @@ def help_rows(bindings: tuple[Binding, ...] = BINDINGS) -> list[tuple[str, str]]
     return [(" / ".join(keys), what) for what, keys in keys_of.items()]
 
 
+def key_of(command: Command) -> str:
+    """What is printed on the first key that gives `command`, for texts that name it."""
+    row = next(row for row in BINDINGS if row.command is command)
+    return _label(row.keys[0], row.ctrl)
+
+
 def _label(key: str, ctrl: bool) -> str:
     return ("Ctrl+" if ctrl else "") + _LABELS.get(key, key.upper())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from textwrap import wrap
 
+from worldsim.actions.bindings import Command, key_of
 from worldsim.app.rates import Rates
 from worldsim.core.errors import WorldsimError
 from worldsim.engine.session import SessionState
@@ -34,7 +35,7 @@ class Tone(Enum):
 
 
 class StatusLevel(Enum):
-    """What F3 goes through."""
+    """How much is said of the status, in the order in which its key goes through."""
 
     LINE = "line"
     DETAIL = "detail"
@@ -110,7 +111,7 @@ def status_line(view: View) -> str:
         parts.append(f"prefetch {counters.hits / asked:.0%}" if asked else "prefetch -")
     else:
         parts.append("the true world")
-    return "   ".join([*parts, "F1 help"])
+    return "   ".join([*parts, f"{key_of(Command.HELP)} help"])
 
 
 def detail_rows(view: View) -> tuple[Row, ...]:
@@ -142,10 +143,13 @@ def message_rows(view: View) -> tuple[Row, ...]:
         message = [Row(line) for line in wrap(view.error.message, MESSAGE_COLUMNS)]
         hint = [Row(line, tone=Tone.QUIET) for line in wrap(view.error.hint, MESSAGE_COLUMNS)]
         what = "The world has stopped" if view.is_loaded else "The world could not be loaded"
-        return (Row(what, tone=Tone.BAD), *message, *hint, Row("R starts afresh"))
+        return (Row(what, tone=Tone.BAD), *message, *hint, Row(f"{key_of(Command.RESET)} starts afresh"))
     if view.state is SessionState.LOADING:
         elapsed = f" ({view.stage_s:.0f} s)" if view.stage_s >= 1 else ""
         return (Row(view.title or "worldsim", tone=Tone.STRONG), Row(f"{view.stage} ...{elapsed}"))
     if view.state is SessionState.PAUSED:
-        return (Row("Paused", tone=Tone.STRONG), Row("P goes on, N makes one frame", tone=Tone.QUIET))
+        return (
+            Row("Paused", tone=Tone.STRONG),
+            Row(f"{key_of(Command.PAUSE)} goes on, {key_of(Command.SINGLE_STEP)} makes one frame", tone=Tone.QUIET),
+        )
     return ()

@@ -237,10 +237,11 @@ class Worker:
         loaded: Loaded | None = None
         try:
             loaded = self._load(self._report)
-            self._report("warming up")
-            loaded.playable.reset(0)
-            for _ in range(self._num_warmup if loaded.can_rewind else 0):
-                loaded.playable.step(NO_ACTION)
+            if self._num_warmup and loaded.can_rewind:
+                self._report("warming up")
+                loaded.playable.reset(0)
+                for _ in range(self._num_warmup):
+                    loaded.playable.step(NO_ACTION)
         except Exception as error:
             if loaded is not None:
                 loaded.playable.close()
