@@ -91,7 +91,7 @@ def test_the_table_shows_every_task_within_80_columns(evaluated: Evaluated) -> N
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(table(evaluated.result))
     text = console.export_text()
-    for name in ("next frame", "frame 1 ", "frame 3 ", "retrieval", "spin", "ceiling", "no state"):
+    for name in ("next frame", "frame 1 ", "frame 3 ", "retrieval", "spin", "AE", "a turn"):
         assert name in text, text
     assert f"{evaluated.result['spin']['psnr']:.1f}" in text
     assert "…" not in text

@@ -31,18 +31,19 @@ HELP = "score a preset against its true world on held-out episodes, beside refer
 COLUMNS = {
     "psnr": "PSNR",
     "psnr_interval": "95 %",
-    "psnr_autoencoder": "ceiling",
+    "psnr_autoencoder": "AE",
     "psnr_repeat": "last seen",
     "psnr_mean_image": "mean image",
     "psnr_no_state": "no state",
     "psnr_copy": "a turn ago",
     "ssim": "SSIM",
     "sharpness": "sharp",
+    "sharpness_autoencoder": "sharp AE",
 }
 """Score to heading, in the order of the table."""
 CAPTION = (
-    "PSNR in dB. Ceiling: the truth through the autoencoder. Last seen: the last true frame, repeated. "
-    "No state: the scan state cleared before every frame. Sharpness: 1 is right, less is fog."
+    "PSNR in dB. AE: the truth through the autoencoder, the ceiling. Last seen: the last true frame, repeated. "
+    "No state: the scan state cleared before every frame. Sharp: gradient energy over the truth's, less is fog."
 )
 
 
