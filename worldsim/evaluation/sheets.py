@@ -110,6 +110,6 @@ def _import_pillow() -> tuple[Any, Any]:
     try:
         from PIL import Image, ImageDraw
     except ImportError as error:
-        hint = "pip install 'worldsim[doom]'"
+        hint = "pip install pillow"
         raise MissingPackageError(f"a contact sheet needs Pillow ({error})", hint=hint) from error
     return Image, ImageDraw
