@@ -20,7 +20,7 @@ NUM_FRAMES = 9
 def make_model(form: str, **changes: object) -> WorldModel:
     torch.manual_seed(0)
     options = {"form": form, "width": 24, "num_heads": 2, "num_layers": 2, "blocks": ((1, 1), (2, 3)), "state_dim": 4}
-    options |= {"window_frames": 3, "denoiser_width": 32, "denoiser_blocks": 1}
+    options |= {"window_frames": 3, "place_width": 32, "denoiser_width": 32, "denoiser_blocks": 1}
     model = build_world_model(WorldModelConfig(**(options | changes)), LATENT_SHAPE, ACTION_SIZE)  # type: ignore[arg-type]
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -60,10 +60,12 @@ def play_form(model: WorldModel, clip: dict[str, torch.Tensor]) -> tuple[torch.T
 FORMS = ("trunk", "single")
 
 
-@pytest.mark.parametrize("mixer", ["mamba2", "none"])
-@pytest.mark.parametrize("form", FORMS)
-def test_training_form_equals_frame_by_frame_play(form: str, mixer: str) -> None:
-    model, clip = make_model(form, mixer=mixer), make_clip()
+@pytest.mark.parametrize(
+    ("form", "changes"),
+    [*((form, {"mixer": mixer}) for form in FORMS for mixer in ("mamba2", "none")), ("trunk", {"pose": "place"})],
+)
+def test_training_form_equals_frame_by_frame_play(form: str, changes: dict[str, str]) -> None:
+    model, clip = make_model(form, **changes), make_clip()
     difference = (train_form(model, clip) - play_form(model, clip)[0]).abs().max()
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
 

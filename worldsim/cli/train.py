@@ -32,6 +32,8 @@ class Arguments:
     """End this leg after so many updates, if that comes first."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Run folder; runs/<preset name> when left out."""
+    init: Annotated[Path | None, tyro.conf.arg(metavar="PRESET_DIR")] = None
+    """Preset folder whose weights a new dynamics run begins with, as far as they fit."""
     device: DeviceOption = "auto"
     threads: int = 1
     """CPU threads of torch; one beside rendering workers."""
@@ -51,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
     from worldsim.training.run import TrainingRun
 
     torch.set_num_threads(arguments.threads)
-    run = TrainingRun.open(arguments.preset, folder=arguments.out, device=arguments.device)
+    run = TrainingRun.open(arguments.preset, folder=arguments.out, device=arguments.device, init=arguments.init)
     print(
         f"training {run.preset.name} ({arguments.stage}) on {run.device} for {arguments.minutes:g} min in {run.folder}"
     )

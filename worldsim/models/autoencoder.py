@@ -16,6 +16,9 @@ from worldsim.models.config import AutoencoderConfig
 LATENT_BOUND = 4.0
 """Raw latents are squashed into (-bound, bound), so that one bad frame cannot leave the range the decoder knows."""
 
+PATCH_PX = 8
+"""Side of the patches whose spectra are compared."""
+
 
 class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
@@ -81,11 +84,12 @@ class Autoencoder(nn.Module):
         self.latent_std_C.lerp_(std_C.clamp_min(1e-3), momentum)
 
 
-def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
-    """L1 at full, half and quarter size, plus L1 of the horizontal and vertical differences at full size.
+def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor, texture_weight: float = 0.0) -> Tensor:
+    """L1 at full, half and quarter size, L1 of neighbouring differences, and the spectra of small patches.
 
-    sum_s mean|P_s x - P_s y| + mean|dx - dy|: the coarse terms set colours early, the differences keep edges.
-    No learned perceptual loss: its weights would have to be downloaded.
+    mean (x - y)^2 + sum_s mean|P_s x - P_s y| + mean|dx - dy| + w mean| |F x| - |F y| |: the coarse terms set colours
+    early, the differences keep edges. Where the place of a grain cannot be known, these ask for a blur; the last term,
+    blind to place, asks for the grain. No learned perceptual loss: its weights would have to be downloaded.
     """
     error_BCHW = predicted_BCHW - target_BCHW
     loss = error_BCHW.abs().mean() + error_BCHW.square().mean()
@@ -93,4 +97,15 @@ def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
     for _ in range(2):
         coarse_BCHW = F.avg_pool2d(coarse_BCHW, 2)
         loss = loss + coarse_BCHW.abs().mean()
-    return loss + error_BCHW.diff(dim=-1).abs().mean() + error_BCHW.diff(dim=-2).abs().mean()
+    loss = loss + error_BCHW.diff(dim=-1).abs().mean() + error_BCHW.diff(dim=-2).abs().mean()
+    if texture_weight:
+        spectra = [_patch_spectra(picture) for picture in (predicted_BCHW, target_BCHW)]
+        loss = loss + texture_weight * (spectra[0] - spectra[1]).abs().mean()
+    return loss
+
+
+def _patch_spectra(picture_BCHW: Tensor) -> Tensor:
+    """Magnitudes of the Fourier transform of every 8 x 8 patch. Shapes: [B, C, H / 8, W / 8, 8, 5]."""
+    patches = picture_BCHW.unfold(2, PATCH_PX, PATCH_PX).unfold(3, PATCH_PX, PATCH_PX)
+    transformed = torch.fft.rfft2(patches, norm="ortho")
+    return (transformed.real.square() + transformed.imag.square() + 1e-6).sqrt()

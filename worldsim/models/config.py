@@ -63,8 +63,11 @@ class WorldModelConfig:
     """Blocks (convolution + attention) of the denoiser (`trunk` only)."""
     num_past: int = 2
     """Clean past latents the denoiser sees (`trunk` only)."""
-    pose_head: bool = True
-    """Whether a training-only head reads the true pose off the trunk: an extra loss that teaches path integration."""
+    pose: Literal["none", "head", "place"] = "head"
+    """`head`: a training-only head reads the true pose off the trunk, an extra loss that teaches path integration.
+    `place` (`trunk` only): the state carries an estimate of the pose, the weights a map; for fixed worlds."""
+    place_width: int = 1024
+    """Hidden width of that map."""
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
@@ -76,5 +79,7 @@ class WorldModelConfig:
             )
         if min(self.patch, self.num_layers, self.state_dim, self.window_frames, self.num_past) < 1:
             raise ConfigError("model sizes must be positive", hint="see WorldModelConfig")
+        if self.pose == "place" and self.form != "trunk":
+            raise ConfigError("pose = 'place' needs form = 'trunk'", hint="pose = 'head', or form = 'trunk'")
         if not self.blocks:
             raise ConfigError("blocks is empty", hint="for example [[1, 1], [0, 0]]")

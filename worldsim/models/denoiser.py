@@ -42,7 +42,8 @@ class Denoiser(nn.Module):
         channels, height, width = latent_shape
         inner = config.denoiser_width
         self.patch, self.grid = config.patch, (height // config.patch, width // config.patch)
-        self.from_latents = nn.Conv2d(channels * (1 + config.num_past), inner, 3, padding=1)
+        num_latents = 1 + config.num_past + (config.pose == "place")
+        self.from_latents = nn.Conv2d(channels * num_latents, inner, 3, padding=1)
         self.from_trunk = nn.Linear(config.width, inner * config.patch**2)
         heads = max(1, inner // 32)
         self.blocks = nn.ModuleList([DenoiserBlock(inner, config.width, heads) for _ in range(config.denoiser_blocks)])
@@ -50,7 +51,9 @@ class Denoiser(nn.Module):
         self.to_latent = nn.Conv2d(inner, channels, 3, padding=1)
 
     def forward(self, latents_BCHW: Tensor, trunk_BND: Tensor, condition_BD: Tensor) -> Tensor:
-        """Shapes: latents [B, C * (1 + num_past), H, W], the noisy one first; trunk [B, N, D]; returns [B, C, H, W]."""
+        """Shapes: latents [B, C * n, H, W], the noisy one first, then the past, then what is recalled of the place if
+        anything is; trunk [B, N, D]; returns [B, C, H, W].
+        """
         folded = self.from_trunk(trunk_BND).transpose(1, 2).unflatten(2, self.grid)
         x_BFHW = self.from_latents(latents_BCHW) + F.pixel_shuffle(folded, self.patch)
         for block in self.blocks:

@@ -27,10 +27,8 @@ from worldsim.models.config import WorldModelConfig
 from worldsim.models.denoiser import Denoiser
 from worldsim.models.layer import Layer, build_layers
 from worldsim.models.mixer import LayerState
+from worldsim.models.place import POSE_SIZE, PlaceMemory
 from worldsim.models.state import WorldState
-
-POSE_SIZE = 4
-"""x, y, cos, sin: what the training-only pose head reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ class WorldModel(nn.Module, ABC):
         )
         self.embed_level = ScalarEmbedding(config.width)
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
-        self.pose_head = nn.Linear(grid[0] * grid[1] * config.width, POSE_SIZE) if config.pose_head else None
+        self.pose_head = nn.Linear(grid[0] * grid[1] * config.width, POSE_SIZE) if config.pose == "head" else None
 
     @abstractmethod
     def read_history(self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor) -> History:
@@ -138,6 +136,7 @@ class TrunkModel(WorldModel):
     def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> None:
         super().__init__(config, latent_shape, action_size)
         self.denoiser = Denoiser(config, latent_shape)
+        self.place = PlaceMemory(latent_shape, action_size, config.place_width) if config.pose == "place" else None
         self.embed_tau = ScalarEmbedding(config.width)
         self.embed_step = ScalarEmbedding(config.width)
 
@@ -145,7 +144,9 @@ class TrunkModel(WorldModel):
         state = super().initial_state(batch, seed)
         past = self.position_ND.new_zeros(batch, self.config.num_past, *self.latent_shape).detach()
         level = self.position_ND.new_ones(batch).detach()
-        return replace(state, tensors={**state.tensors, "past": past, "past_level": level})
+        place = self.place.initial_state(batch) if self.place else {}
+        place = {f"place.{name}": tensor for name, tensor in place.items()}
+        return replace(state, tensors={**state.tensors, **place, "past": past, "past_level": level})
 
     def read_history(self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor) -> History:
         num_past, num_frames = self.config.num_past, context_BTCHW.shape[1]
@@ -156,7 +157,21 @@ class TrunkModel(WorldModel):
         past_level_BT = F.pad(level_BT[:, :-1], (1, 0), value=1.0)
         condition_BTD = self.embed_action(action_BTA) + self.embed_level(past_level_BT)
         x_BTND, _ = self._write(self._tokens(past_BTPCHW[:, :, -1]), condition_BTD)
+        if self.place:
+            past_BTPCHW = torch.cat((past_BTPCHW, self._recall_clip(past_BTPCHW[:, :, -1], action_BTA)[:, :, None]), 2)
         return History(action_BTA=action_BTA, features_BTND=self.final_norm(x_BTND), memory=past_BTPCHW)
+
+    @torch.no_grad()
+    def _recall_clip(self, previous_BTCHW: Tensor, action_BTA: Tensor) -> Tensor:
+        """What is recalled for every frame, tracked frame by frame as at play. The map learns by a loss of its own."""
+        assert self.place
+        state, poses = self.place.initial_state(len(action_BTA)), []
+        for t in range(action_BTA.shape[1]):
+            has_past_B = torch.full_like(state["known"], t > 0)
+            state = self.place.track(state, previous_BTCHW[:, t], has_past_B, action_BTA[:, t])
+            poses.append(state["pose"])
+        recalled = self.place.recall(torch.stack(poses, 1).flatten(0, 1))
+        return recalled.unflatten(0, action_BTA.shape[:2])
 
     def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         predicted = self._denoise(
@@ -172,12 +187,19 @@ class TrunkModel(WorldModel):
     def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
         condition_BD = self.embed_action(action_BA) + self.embed_level(state.tensors["past_level"])
         x_BND, tensors = self._step(self._tokens(state.tensors["past"][:, -1]), condition_BD, state)
+        if self.place:
+            place = {n.removeprefix("place."): t for n, t in state.tensors.items() if n.startswith("place.")}
+            has_past_B = state.tensors["past_level"] < 1
+            place = self.place.track(place, state.tensors["past"][:, -1], has_past_B, action_BA)
+            tensors |= {f"place.{name}": tensor for name, tensor in place.items()}
         advanced = replace(state, tensors={**state.tensors, **tensors})
         return FrameContext(state=advanced, action_BA=action_BA, features_BND=self.final_norm(x_BND))
 
     def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
         assert context.features_BND is not None
         past = context.state.tensors["past"]
+        if self.place:
+            past = torch.cat((past, self.place.recall(context.state.tensors["place.pose"])[:, None]), 1)
         return self._denoise(noisy_BCHW, past, context.features_BND, context.action_BA, tau_B, step_size_B)
 
     def commit(self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor) -> WorldState:

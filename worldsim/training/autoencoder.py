@@ -46,7 +46,7 @@ class AutoencoderRecipe:
             self.network.update_statistics(raw_BCHW)
         noise_std = self.network.config.latent_noise * self.network.latent_std_C[:, None, None]
         decoded_BCHW = self.network.decode_raw(raw_BCHW + torch.randn_like(raw_BCHW) * noise_std)
-        loss = reconstruction_loss(decoded_BCHW, frames_BCHW)
+        loss = reconstruction_loss(decoded_BCHW, frames_BCHW, self._config.texture_weight)
         return loss, {"psnr_train": psnr(decoded_BCHW, frames_BCHW)}
 
     def _freeze_encoder(self) -> None:
@@ -64,10 +64,18 @@ class AutoencoderRecipe:
         shown = slice(0, NUM_SAMPLES)
         rows = [to_frames(self._probe[shown]), to_frames(decoded_BCHW[shown])]
         write_sheet(folder / "samples" / f"{num_updates:07d}.png", rows)
-        return {"psnr_probe": psnr(decoded_BCHW, self._probe)}
+        return {
+            "psnr_probe": psnr(decoded_BCHW, self._probe),
+            "sharpness_probe": gradient_energy(decoded_BCHW) / gradient_energy(self._probe),
+        }
 
 
 def psnr(predicted_BCHW: Tensor, target_BCHW: Tensor) -> float:
     """For the log only (mean of one PSNR per frame); evaluation has its own. Units: dB, peak to peak 2."""
     error_B = (predicted_BCHW.detach().clamp(-1, 1) - target_BCHW).square().mean(dim=(1, 2, 3))
     return float((10 * torch.log10(4 / error_B.clamp_min(1e-10))).mean())
+
+
+def gradient_energy(picture_BCHW: Tensor) -> float:
+    """For the log only: mean squared difference of neighbours."""
+    return float(picture_BCHW.diff(dim=-1).square().mean() + picture_BCHW.diff(dim=-2).square().mean())

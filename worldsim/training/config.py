@@ -43,6 +43,8 @@ class OptimiserConfig:
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderTraining:
     batch_frames: int = 24
+    texture_weight: float = 0.0
+    """Weight of the patch-spectrum term: more grain, a little less PSNR."""
     freeze_encoder: bool = False
     """Train the decoder alone: the latents stay what they are, so a dynamics model trained on them stays valid."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -73,7 +75,13 @@ class DynamicsTraining:
     pose_target: Literal["absolute", "relative"] = "absolute"
     """Absolute where the map is fixed; relative to the clip's first frame where it is not."""
     pose_scale_units: float = 384.0
-    """World units that count as 1 for the pose head."""
+    """World units that count as 1 in a pose."""
+    place_clips: int = 384
+    """Clips of three frames per update from which the map of a fixed world is learned (model.pose = place)."""
+    place_only_updates: int = 0
+    """First so many updates learn that map alone: it is cheap, and the denoiser starts from it."""
+    place_pose_noise: float = 0.3
+    """Most noise on the believed pose that the map's filter learns to correct, in scaled units."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from worldsim.diffusion.objectives import SMALLEST_STEP, flow_loss, sample_short
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.place import PlaceMemory, place_loss
 from worldsim.models.world_model import WorldModel
 from worldsim.training.autoencoder import psnr
 from worldsim.training.config import DynamicsTraining
@@ -66,6 +67,9 @@ class DynamicsRecipe:
 
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         self._pool.refresh()
+        place, place_figures = self._place()
+        if num_updates < self._config.place_only_updates:
+            return place, place_figures
         clips = self._pool.draw(self._config.batch_clips, self._config.clip_frames)
         clean = clips.picture.float().to(self._device)
         action, pose = clips.action.to(self._device), clips.pose.to(self._device)
@@ -76,13 +80,29 @@ class DynamicsRecipe:
             num_shortcut = 0
         num_flow = self._config.batch_clips - num_shortcut
         flow, pose_loss = self._flow(clean[:num_flow], context[:num_flow], level[:num_flow], action[:num_flow], pose)
-        loss = flow * (num_flow / self._config.batch_clips) + self._config.pose_weight * pose_loss
-        figures = {"flow": float(flow.detach()), "pose": float(pose_loss.detach())}
+        loss = place + flow * (num_flow / self._config.batch_clips) + self._config.pose_weight * pose_loss
+        figures = {"flow": float(flow.detach()), "pose": float(pose_loss.detach()), **place_figures}
         if num_shortcut:
             shortcut = self._shortcut(clean[num_flow:], context[num_flow:], level[num_flow:], action[num_flow:])
             loss = loss + shortcut * (num_shortcut / self._config.batch_clips)
             figures["shortcut"] = float(shortcut.detach())
         return loss, figures
+
+    def _place(self) -> tuple[Tensor, dict[str, float]]:
+        """The map's own losses; zero where the model has none."""
+        memory = getattr(self.network, "place", None)
+        if not isinstance(memory, PlaceMemory):
+            return torch.zeros((), device=self._device), {}
+        clips = self._pool.draw(self._config.place_clips, 3)
+        losses = place_loss(
+            memory,
+            clips.picture.float().to(self._device),
+            pose_target(clips.pose, self._config).to(self._device),
+            clips.action.to(self._device),
+            max_level=self._config.max_context_level,
+            pose_noise=self._config.place_pose_noise,
+        )
+        return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
 
     def _context(self, clean: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """What the model may look back on, and how noisy it is said to be."""

@@ -18,6 +18,7 @@ from worldsim.core.errors import DeviceError, PresetNotFoundError
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
+from worldsim.presets.resolve import WEIGHTS_FILE as WEIGHTS_FILE_OF_PRESET
 from worldsim.presets.store import Start, save_preset
 from worldsim.training.autoencoder import WEIGHTS_FILE, AutoencoderRecipe, store_frames
 from worldsim.training.config import TrainingConfig
@@ -44,14 +45,20 @@ class TrainingRun:
     training: TrainingConfig
     folder: Path
     device: str
+    init: Path | None = None
+    """A preset whose dynamics weights a new run begins with."""
 
     @classmethod
-    def open(cls, preset_toml: Path, *, folder: Path | None, device: str) -> TrainingRun:
+    def open(cls, preset_toml: Path, *, folder: Path | None, device: str, init: Path | None = None) -> TrainingRun:
         """Raises: ConfigError for what is wrong in the file, DeviceError for a device that is not there."""
         preset, table = read_preset_toml(preset_toml)
         training = from_mapping(TrainingConfig, table, where="training")
         return cls(
-            preset=preset, training=training, folder=folder or Path("runs") / preset.name, device=pick_device(device)
+            preset=preset,
+            training=training,
+            folder=folder or Path("runs") / preset.name,
+            device=pick_device(device),
+            init=init,
         )
 
     def train(
@@ -96,6 +103,8 @@ class TrainingRun:
             seed=self.training.seed,
         )
         network = build_world_model(self.preset.model, self.preset.latent_shape, self.preset.action_spec.size)
+        if self.init:
+            begin_with(network, self.init)
         starts = [
             Start(frames=e.frames[-START_FRAMES:], actions=e.actions[-START_FRAMES:])
             for e in self._episodes(PROBE_SEEDS + 1000, NUM_STARTS, 3 * START_FRAMES)
@@ -129,6 +138,27 @@ class TrainingRun:
     def _episodes(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
         script = self.training.data.script
         return [play_episode(self.preset.world, first_seed + i, num_frames, script) for i in range(count)]
+
+
+def begin_with(network: WorldModel, folder: Path) -> None:
+    """Copies the weights of another preset's model that fit, and those that fit after adding inputs of weight zero.
+
+    So a model that was given a further input begins as what it was without it. Side effects: `network`'s parameters.
+    Raises: PresetNotFoundError when there is no such preset.
+    """
+    path = folder / WEIGHTS_FILE_OF_PRESET
+    if not path.exists():
+        raise PresetNotFoundError(f"no weights at {path}", hint="--init takes a preset folder")
+    stored = load_file(path)
+    for name, parameter in network.state_dict().items():
+        old = stored.get(f"model.{name}")
+        if old is None or old.dim() != parameter.dim():
+            continue
+        if old.shape == parameter.shape:
+            parameter.copy_(old)
+        elif old.dim() > 1 and old.shape[0] == parameter.shape[0] and old.shape[1] < parameter.shape[1]:
+            parameter.zero_()
+            parameter[:, : old.shape[1]] = old
 
 
 def pick_device(name: str) -> str:
