@@ -138,13 +138,13 @@ def test_a_state_with_nan_is_named() -> None:
         state.check_finite()
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_without_memory_clears_scans_and_nothing_else(form: str) -> None:
-    model, clip = make_model(form), make_clip()
+@pytest.mark.parametrize(("form", "pose"), [("trunk", "head"), ("single", "head"), ("trunk", "place")])
+def test_without_memory_clears_scans_and_pose_and_nothing_else(form: str, pose: str) -> None:
+    model, clip = make_model(form, pose=pose), make_clip()
     _, state = play_form(model, clip)
     cleared = model.without_memory(state)
     for name, tensor in cleared.tensors.items():
-        if name.endswith(".ssm"):
+        if name.endswith(".ssm") or name.startswith("place."):
             assert not tensor.any() and state.tensors[name].any()
         else:
             assert torch.equal(tensor, state.tensors[name])

@@ -7,18 +7,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from worldsim.core.config import from_mapping
 from worldsim.core.errors import ConfigError, PresetNotFoundError
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
+from worldsim.models.config import WorldModelConfig
+from worldsim.models.world_model import build_world_model
 from worldsim.presets.store import load_preset
 from worldsim.training.config import DynamicsTraining, TrainingConfig
-from worldsim.training.run import TrainingRun
+from worldsim.training.run import TrainingRun, begin_with
 
 TINY = """
 name = "tiny"
@@ -129,3 +133,17 @@ def test_a_relative_pose_starts_at_the_origin_looking_along_x(preset_toml: Path)
     assert torch.allclose(target, expected, atol=1e-6), target
     run = TrainingRun.open(preset_toml, folder=None, device="cpu")
     assert run.training.dynamics.pose_target == "absolute"
+
+
+def test_a_model_with_a_further_input_begins_as_what_it_was_without_it(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"width": 24, "num_heads": 2, "num_layers": 1, "denoiser_width": 16, "denoiser_blocks": 1}
+    old = build_world_model(WorldModelConfig(pose="none", **options), (4, 2, 2), 3)
+    new = build_world_model(WorldModelConfig(pose="place", place_width=16, **options), (4, 2, 2), 3)
+    save_file({f"model.{n}": t.contiguous() for n, t in old.state_dict().items()}, tmp_path / "model.safetensors")
+    begin_with(new, tmp_path)
+    clip = torch.randn(1, 5, 4, 2, 2)
+    level, action = torch.zeros(1, 5), torch.randn(1, 5, 3)
+    predicted = [m.predict(m.read_history(clip, level, action), clip, level, level) for m in (old, new)]
+    assert torch.allclose(predicted[0], predicted[1], atol=1e-5)
+    with pytest.raises(PresetNotFoundError, match="no weights"):
+        begin_with(new, tmp_path / "nowhere")

@@ -94,8 +94,15 @@ class WorldModel(nn.Module, ABC):
         return WorldState(tensors=_join(states), seed=seed)
 
     def without_memory(self, state: WorldState) -> WorldState:
-        """Scan states set to zero, the window and the last latents kept: a diagnostic, not a control for memory."""
-        cleared = {n: torch.zeros_like(t) if n.endswith(".ssm") else t for n, t in state.tensors.items()}
+        """Scan states and the believed pose forgotten, the window and the last latents kept.
+
+        A diagnostic, not a control for memory.
+        """
+
+        def is_memory(name: str) -> bool:
+            return name.endswith(".ssm") or name.startswith("place.")
+
+        cleared = {n: torch.zeros_like(t) if is_memory(n) else t for n, t in state.tensors.items()}
         return replace(state, tensors=cleared)
 
     def predict_pose(self, history: History) -> Tensor | None:

@@ -66,7 +66,7 @@ class AutoencoderRecipe:
         write_sheet(folder / "samples" / f"{num_updates:07d}.png", rows)
         return {
             "psnr_probe": psnr(decoded_BCHW, self._probe),
-            "sharpness_probe": gradient_energy(decoded_BCHW) / gradient_energy(self._probe),
+            "sharpness_probe": gradient_energy(decoded_BCHW) / max(gradient_energy(self._probe), 1e-9),
         }
 
 
