@@ -50,6 +50,7 @@ class StubModel:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.levels: list[float] = []
+        self.imagined: list[bool] = []
 
     def initial_state(self, batch: int, seed: int) -> WorldState:
         blank = torch.zeros(batch, 3, HEIGHT, WIDTH)
@@ -63,9 +64,12 @@ class StubModel:
         self.calls.append("denoise")
         return self.predict(context)
 
-    def commit(self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor) -> WorldState:
+    def commit(
+        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+    ) -> WorldState:
         self.calls.append("commit")
         self.levels.append(float(level_B[0]))
+        self.imagined.append(imagined)
         tensors = {"past": latent_BCHW, "map.ssm": latent_BCHW}
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 

@@ -45,23 +45,27 @@ def test_a_map_is_learned_and_tracked_from_frames_and_actions_alone() -> None:
     with torch.no_grad():
         for t in range(3):
             previous = latent[:, t - 1] if t else torch.zeros_like(latent[:, 0])
-            state = memory.track(state, previous, torch.full((64,), t > 0), action[:, t])
+            state = memory.track(
+                state, previous, torch.full((64,), t > 0), torch.zeros(64, dtype=torch.bool), action[:, t]
+            )
     error = (state["pose"] - pose[:, 2]).square().mean().sqrt()
     assert error < 0.15, f"lost by {error:.2f}"
     assert (memory.recall(state["pose"]) - latent[:, 2]).square().mean() < 0.1
 
 
-def test_the_first_frame_seen_is_trusted_wholly() -> None:
+def test_the_first_frame_seen_is_trusted_wholly_and_an_imagined_one_not_at_all() -> None:
     torch.manual_seed(0)
     memory = PlaceMemory(LATENT_SHAPE, 1, 32)
     latent, action = torch.randn(1, *LATENT_SHAPE), torch.zeros(1, 1)
     seen = unit_heading(memory.localise(latent))
     state = memory.initial_state(1)
     assert not state["known"]
-    tracked = memory.track(state, latent, torch.tensor([True]), action)
+    yes, no = torch.tensor([True]), torch.tensor([False])
+    tracked = memory.track(state, latent, yes, no, action)
     assert torch.equal(tracked["previous"], seen) and bool(tracked["known"])
-    later = memory.track(tracked, torch.randn(1, *LATENT_SHAPE), torch.tensor([True]), action)
-    assert not torch.allclose(later["previous"], seen)
+    other = torch.randn(1, *LATENT_SHAPE)
+    assert not torch.allclose(memory.track(tracked, other, yes, no, action)["previous"], tracked["pose"])
+    assert torch.allclose(memory.track(tracked, other, yes, yes, action)["previous"], tracked["pose"])
 
 
 def test_features_have_the_stated_size_and_a_heading_has_length_one() -> None:

@@ -8,7 +8,7 @@ import torch
 from worldsim.core.errors import NonFiniteError, StateError
 from worldsim.models.config import WorldModelConfig
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import WorldModel, build_world_model
+from worldsim.models.world_model import TrunkModel, WorldModel, build_world_model
 
 TOLERANCE = 1e-11
 """float64, through two layers; the largest difference seen was 3e-14."""
@@ -68,6 +68,26 @@ def test_training_form_equals_frame_by_frame_play(form: str, changes: dict[str, 
     model, clip = make_model(form, **changes), make_clip()
     difference = (train_form(model, clip) - play_form(model, clip)[0]).abs().max()
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
+
+
+def test_imagined_frames_do_not_move_the_believed_pose_in_training_and_at_play_alike() -> None:
+    model, clip = make_model("trunk", pose="place"), make_clip()
+    imagined = torch.arange(NUM_FRAMES) >= 4
+    changed = clip | {"context": clip["context"].clone()}
+    changed["context"][:, 5] += 1.0
+    histories = []
+    for data in (clip, changed):
+        state, poses = model.initial_state(2, seed=0), []
+        for t in range(NUM_FRAMES):
+            context = model.begin(state, data["action"][:, t])
+            poses.append(context.state.tensors["place.pose"])
+            state = model.commit(context, data["context"][:, t], data["level"][:, t], imagined=bool(imagined[t]))
+        history = model.read_history(data["context"], data["level"], data["action"], imagined.expand(2, -1))
+        assert isinstance(model, TrunkModel) and model.place
+        expected = torch.stack([model.place.recall(pose) for pose in poses], 1)
+        assert (history.memory[:, :, -1] - expected).abs().max() < TOLERANCE
+        histories.append(torch.stack(poses, 1))
+    assert torch.equal(*histories)
 
 
 @pytest.mark.parametrize("key", ["context", "noisy", "action"])

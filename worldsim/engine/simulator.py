@@ -100,7 +100,7 @@ class Simulator:
         latent_BCHW = sample_frame(self._model, context, noise_BCHW.to(self._device), self._num_steps)
         _check_finite(latent_BCHW, before.index + 1)
         t1_ns = self._synchronised_ns()
-        state = self._model.commit(context, latent_BCHW, self._context_noise_B)
+        state = self._model.commit(context, latent_BCHW, self._context_noise_B, imagined=True)
         t2_ns = self._synchronised_ns()
         frame = to_frames(self._autoencoder.decode(latent_BCHW))[0]
         t3_ns = self._clock.now_ns()

@@ -68,11 +68,11 @@ class PlaceMemory(nn.Module):
         seen: Tensor = self.localise_net(latent_BCHW.flatten(1))
         return seen
 
-    def correct(self, pose_BP: Tensor, seen_BP: Tensor) -> Tensor:
-        """The believed pose, drawn towards the one that the frame shows by as much as that is trusted."""
+    def correction(self, pose_BP: Tensor, seen_BP: Tensor) -> Tensor:
+        """How far to draw the believed pose towards the one that the frame shows: as far as that is trusted."""
         surprise_BP = (seen_BP - pose_BP) / TICK_SCALE
         trust_B1 = self.trust_net(surprise_BP.clamp(-20, 20)).sigmoid()
-        return unit_heading(pose_BP + trust_B1 * (seen_BP - pose_BP))
+        return trust_B1 * (seen_BP - pose_BP)
 
     def move(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor) -> Tensor:
         """The pose one tick later: the one before gives the speed."""
@@ -81,13 +81,18 @@ class PlaceMemory(nn.Module):
         return unit_heading(pose_BP + TICK_SCALE * motion_BP)
 
     def track(
-        self, state: dict[str, Tensor], latent_BCHW: Tensor, has_past_B: Tensor, action_BA: Tensor
+        self, state: dict[str, Tensor], latent_BCHW: Tensor, has_past_B: Tensor, imagined_B: Tensor, action_BA: Tensor
     ) -> dict[str, Tensor]:
-        """One tick: correct by the newest frame, then move. Shapes: state `pose`, `previous` [B, P]; `known` [B]."""
-        seen_BP = unit_heading(self.localise(latent_BCHW))
-        known_B1 = state["known"][:, None]
-        corrected_BP = torch.where(known_B1, self.correct(state["pose"], seen_BP), seen_BP)
-        previous_BP = torch.where(known_B1, state["previous"], corrected_BP)
+        """One tick: correct by the newest frame, then move. Shapes: state `pose`, `previous` [B, P]; `known` [B].
+
+        A frame that was imagined was drawn from the believed pose and holds no news of it: correcting by it would feed
+        the network's own error back (the pose is then lost within ten frames).
+        A correction moves the pose before along, so that it is not taken for speed.
+        """
+        seen_BP, known_B1 = unit_heading(self.localise(latent_BCHW)), state["known"][:, None]
+        shift_BP = self.correction(state["pose"], seen_BP).masked_fill(imagined_B[:, None], 0.0)
+        corrected_BP = torch.where(known_B1, unit_heading(state["pose"] + shift_BP), seen_BP)
+        previous_BP = torch.where(known_B1, unit_heading(state["previous"] + shift_BP), seen_BP)
         pose_BP = self.move(corrected_BP, previous_BP, action_BA)
         return {"pose": pose_BP, "previous": corrected_BP, "known": state["known"] | has_past_B}
 
@@ -121,14 +126,15 @@ def place_loss(
     """The four parts against the truth, on clips of three frames.
 
     recall:   ||recall(p2) - z2||^2                  localise: ||localise(z1 + noise) - p1||^2
-    correct:  ||correct(p1 + noise, seen) - p1||^2   move:     ||(move(p1, p0, a2) - p2) / TICK_SCALE||^2
+    correct:  ||p1 + noise + correction - p1||^2     move:     ||(move(p1, p0, a2) - p2) / TICK_SCALE||^2
     """
     latent_BCHW = latent_BTCHW[:, 1]
     level = torch.rand(len(latent_BCHW), 1, 1, 1, device=latent_BCHW.device) * max_level
     seen_BP = memory.localise((1 - level) * latent_BCHW + level * torch.randn_like(latent_BCHW))
     before_BP, now_BP, after_BP = pose_BTP.unbind(1)
     wrong_BP = now_BP + pose_noise * torch.rand_like(now_BP[:, :1]) ** 2 * torch.randn_like(now_BP)
-    corrected_BP = memory.correct(unit_heading(wrong_BP), unit_heading(seen_BP.detach()))
+    wrong_BP = unit_heading(wrong_BP)
+    corrected_BP = unit_heading(wrong_BP + memory.correction(wrong_BP, unit_heading(seen_BP.detach())))
     moved_BP = memory.move(now_BP, before_BP, action_BTA[:, 2])
     return {
         "recall": (memory.recall(after_BP) - latent_BTCHW[:, 2]).square().mean(),

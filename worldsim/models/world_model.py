@@ -69,8 +69,13 @@ class WorldModel(nn.Module, ABC):
         self.pose_head = nn.Linear(grid[0] * grid[1] * config.width, POSE_SIZE) if config.pose == "head" else None
 
     @abstractmethod
-    def read_history(self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor) -> History:
-        """Runs the clean stream over a clip. Frame t of `predict` will see context frames before t only."""
+    def read_history(
+        self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor, imagined_BT: Tensor | None = None
+    ) -> History:
+        """Runs the clean stream over a clip. Frame t of `predict` will see context frames before t only.
+
+        `imagined_BT` marks frames that are the model's own (bool; None: none is).
+        """
 
     @abstractmethod
     def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
@@ -85,8 +90,10 @@ class WorldModel(nn.Module, ABC):
         """The clean latent of the frame, from a noisy one. Shapes: returns [B, C, H, W]."""
 
     @abstractmethod
-    def commit(self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor) -> WorldState:
-        """The finished frame becomes memory, labelled as `level` noisy."""
+    def commit(
+        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+    ) -> WorldState:
+        """The finished frame becomes memory, labelled as `level` noisy, and as the model's own where it is."""
 
     def initial_state(self, batch: int, seed: int) -> WorldState:
         """A state that has seen nothing."""
@@ -153,9 +160,12 @@ class TrunkModel(WorldModel):
         level = self.position_ND.new_ones(batch).detach()
         place = self.place.initial_state(batch) if self.place else {}
         place = {f"place.{name}": tensor for name, tensor in place.items()}
-        return replace(state, tensors={**state.tensors, **place, "past": past, "past_level": level})
+        past_state = {"past": past, "past_level": level, "past_imagined": torch.zeros_like(level, dtype=torch.bool)}
+        return replace(state, tensors={**state.tensors, **place, **past_state})
 
-    def read_history(self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor) -> History:
+    def read_history(
+        self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor, imagined_BT: Tensor | None = None
+    ) -> History:
         num_past, num_frames = self.config.num_past, context_BTCHW.shape[1]
         padded = torch.cat(
             (context_BTCHW.new_zeros(len(context_BTCHW), num_past, *self.latent_shape), context_BTCHW), 1
@@ -165,17 +175,20 @@ class TrunkModel(WorldModel):
         condition_BTD = self.embed_action(action_BTA) + self.embed_level(past_level_BT)
         x_BTND, _ = self._write(self._tokens(past_BTPCHW[:, :, -1]), condition_BTD)
         if self.place:
-            past_BTPCHW = torch.cat((past_BTPCHW, self._recall_clip(past_BTPCHW[:, :, -1], action_BTA)[:, :, None]), 2)
+            if imagined_BT is None:
+                imagined_BT = torch.zeros_like(level_BT, dtype=torch.bool)
+            recalled = self._recall_clip(past_BTPCHW[:, :, -1], F.pad(imagined_BT[:, :-1], (1, 0)), action_BTA)
+            past_BTPCHW = torch.cat((past_BTPCHW, recalled[:, :, None]), 2)
         return History(action_BTA=action_BTA, features_BTND=self.final_norm(x_BTND), memory=past_BTPCHW)
 
     @torch.no_grad()
-    def _recall_clip(self, previous_BTCHW: Tensor, action_BTA: Tensor) -> Tensor:
+    def _recall_clip(self, previous_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor) -> Tensor:
         """What is recalled for every frame, tracked frame by frame as at play. The map learns by a loss of its own."""
         assert self.place
         state, poses = self.place.initial_state(len(action_BTA)), []
         for t in range(action_BTA.shape[1]):
             has_past_B = torch.full_like(state["known"], t > 0)
-            state = self.place.track(state, previous_BTCHW[:, t], has_past_B, action_BTA[:, t])
+            state = self.place.track(state, previous_BTCHW[:, t], has_past_B, imagined_BT[:, t], action_BTA[:, t])
             poses.append(state["pose"])
         recalled = self.place.recall(torch.stack(poses, 1).flatten(0, 1))
         return recalled.unflatten(0, action_BTA.shape[:2])
@@ -197,7 +210,8 @@ class TrunkModel(WorldModel):
         if self.place:
             place = {n.removeprefix("place."): t for n, t in state.tensors.items() if n.startswith("place.")}
             has_past_B = state.tensors["past_level"] < 1
-            place = self.place.track(place, state.tensors["past"][:, -1], has_past_B, action_BA)
+            newest_BCHW, imagined_B = state.tensors["past"][:, -1], state.tensors["past_imagined"]
+            place = self.place.track(place, newest_BCHW, has_past_B, imagined_B, action_BA)
             tensors |= {f"place.{name}": tensor for name, tensor in place.items()}
         advanced = replace(state, tensors={**state.tensors, **tensors})
         return FrameContext(state=advanced, action_BA=action_BA, features_BND=self.final_norm(x_BND))
@@ -209,9 +223,13 @@ class TrunkModel(WorldModel):
             past = torch.cat((past, self.place.recall(context.state.tensors["place.pose"])[:, None]), 1)
         return self._denoise(noisy_BCHW, past, context.features_BND, context.action_BA, tau_B, step_size_B)
 
-    def commit(self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor) -> WorldState:
+    def commit(
+        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+    ) -> WorldState:
         past = torch.cat((context.state.tensors["past"][:, 1:], latent_BCHW[:, None]), 1)
-        tensors = {**context.state.tensors, "past": past, "past_level": level_B}
+        past_imagined = torch.full_like(level_B, imagined, dtype=torch.bool)
+        past_state = {"past": past, "past_level": level_B, "past_imagined": past_imagined}
+        tensors = {**context.state.tensors, **past_state}
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
     def _denoise(
@@ -233,7 +251,9 @@ class SingleModel(WorldModel):
         self.embed_step = ScalarEmbedding(config.width)
         self.to_latent = nn.Linear(config.width, latent_shape[0] * config.patch**2)
 
-    def read_history(self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor) -> History:
+    def read_history(
+        self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor, imagined_BT: Tensor | None = None
+    ) -> History:
         condition_BTD = self._condition(1 - level_BT, torch.zeros_like(level_BT), action_BTA)
         x_BTND, memos = self._write(self._tokens(context_BTCHW), condition_BTD)
         return History(action_BTA=action_BTA, features_BTND=self.final_norm(x_BTND), memory=memos)
@@ -253,7 +273,9 @@ class SingleModel(WorldModel):
         x_BND, _ = self._step(self._tokens(noisy_BCHW), condition_BD, context.state)
         return self._latent(x_BND)
 
-    def commit(self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor) -> WorldState:
+    def commit(
+        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+    ) -> WorldState:
         condition_BD = self._condition(1 - level_B, torch.zeros_like(level_B), context.action_BA)
         _, tensors = self._step(self._tokens(latent_BCHW), condition_BD, context.state)
         state = context.state

@@ -20,7 +20,7 @@ from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.place import PlaceMemory, place_loss
-from worldsim.models.world_model import WorldModel
+from worldsim.models.world_model import History, WorldModel
 from worldsim.training.autoencoder import psnr
 from worldsim.training.config import DynamicsTraining
 from worldsim.training.pool import ClipPool
@@ -73,17 +73,23 @@ class DynamicsRecipe:
         clips = self._pool.draw(self._config.batch_clips, self._config.clip_frames)
         clean = clips.picture.float().to(self._device)
         action, pose = clips.action.to(self._device), clips.pose.to(self._device)
-        context, level = self._context(clean, action)
+        context, level, imagined = self._context(clean, action)
 
         num_shortcut = round(self._config.batch_clips * self._config.shortcut_share)
         if num_updates < self._config.shortcut_after:
             num_shortcut = 0
         num_flow = self._config.batch_clips - num_shortcut
-        flow, pose_loss = self._flow(clean[:num_flow], context[:num_flow], level[:num_flow], action[:num_flow], pose)
+        history = self.network.read_history(
+            context[:num_flow], level[:num_flow], action[:num_flow], imagined[:num_flow]
+        )
+        flow, pose_loss = self._flow(history, clean[:num_flow], pose[:num_flow])
         loss = place + flow * (num_flow / self._config.batch_clips) + self._config.pose_weight * pose_loss
         figures = {"flow": float(flow.detach()), "pose": float(pose_loss.detach()), **place_figures}
         if num_shortcut:
-            shortcut = self._shortcut(clean[num_flow:], context[num_flow:], level[num_flow:], action[num_flow:])
+            history = self.network.read_history(
+                context[num_flow:], level[num_flow:], action[num_flow:], imagined[num_flow:]
+            )
+            shortcut = self._shortcut(history, clean[num_flow:])
             loss = loss + shortcut * (num_shortcut / self._config.batch_clips)
             figures["shortcut"] = float(shortcut.detach())
         return loss, figures
@@ -104,11 +110,12 @@ class DynamicsRecipe:
         )
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
 
-    def _context(self, clean: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """What the model may look back on, and how noisy it is said to be."""
+    def _context(self, clean: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the model may look back on, how noisy it is said to be, and which of it is the model's own."""
         batch, num_frames = clean.shape[:2]
         if float(torch.rand((), generator=self._generator)) < self._config.rollout_share:
-            return self._own_rollout(clean, action), clean.new_zeros(batch, num_frames)
+            context, imagined = self._own_rollout(clean, action)
+            return context, clean.new_zeros(batch, num_frames), imagined
         level = context_levels(
             batch,
             num_frames,
@@ -116,10 +123,11 @@ class DynamicsRecipe:
             prefix_share=self._config.prefix_share,
             generator=self._generator,
         ).to(self._device)
-        return mix_noise(clean, torch.randn_like(clean), 1 - level), level
+        imagined = torch.zeros_like(level, dtype=torch.bool)
+        return mix_noise(clean, torch.randn_like(clean), 1 - level), level, imagined
 
     @torch.no_grad()
-    def _own_rollout(self, clean: Tensor, action: Tensor) -> Tensor:
+    def _own_rollout(self, clean: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """A few true frames, then the network's own, in one step each: exactly what play feeds back.
 
         The states are detached (no gradient through the rollout), as in Self Forcing; the target stays the true
@@ -142,14 +150,13 @@ class DynamicsRecipe:
             if t >= num_true:
                 latent = sample_frame(self.network, frame, torch.randn_like(latent), 1)
             frames.append(latent)
-            state = self.network.commit(frame, latent, level)
-        return torch.stack(frames, 1)
+            state = self.network.commit(frame, latent, level, imagined=t >= num_true)
+        imagined_BT = (torch.arange(num_frames, device=clean.device) >= num_true).expand(batch, -1)
+        return torch.stack(frames, 1), imagined_BT
 
-    def _flow(
-        self, clean: Tensor, context: Tensor, level: Tensor, action: Tensor, pose: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _flow(self, history: History, clean: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        """(the objective, the pose head's loss)."""
         batch, num_frames = clean.shape[:2]
-        history = self.network.read_history(context, level, action)
         tau = sample_taus(batch, num_frames, self._generator).to(self._device)
         noisy = mix_noise(clean, torch.randn_like(clean), tau)
         predicted = self.network.predict(history, noisy, tau, torch.full_like(tau, SMALLEST_STEP))
@@ -157,19 +164,17 @@ class DynamicsRecipe:
         predicted_pose = self.network.predict_pose(history)
         if predicted_pose is None or self._config.pose_weight == 0:
             return flow, flow.new_zeros(())
-        target = pose_target(pose[:batch], self._config)
-        return flow, (predicted_pose - target)[:, 1:].square().mean()
+        return flow, (predicted_pose - pose_target(pose, self._config))[:, 1:].square().mean()
 
-    def _shortcut(self, clean: Tensor, context: Tensor, level: Tensor, action: Tensor) -> Tensor:
+    def _shortcut(self, history: History, clean: Tensor) -> Tensor:
         batch, num_frames = clean.shape[:2]
-        history = self.network.read_history(context, level, action)
         tau, step = (x.to(self._device) for x in sample_shortcuts(batch, num_frames, self._generator))
 
         def network(noisy: Tensor, tau_BT: Tensor, step_BT: Tensor) -> Tensor:
             return self.network.predict(history, noisy, tau_BT, step_BT)
 
-        noise = torch.randn_like(clean)
-        return shortcut_loss(network, network, clean, noise, tau, step, self._mask(clean), floor=self._config.tau_floor)
+        noise, floor = torch.randn_like(clean), self._config.tau_floor
+        return shortcut_loss(network, network, clean, noise, tau, step, self._mask(clean), floor=floor)
 
     def _mask(self, clean: Tensor) -> Tensor:
         """Frame 0 of a clip has nothing to be predicted from."""
@@ -207,7 +212,7 @@ class DynamicsRecipe:
                 noise = torch.randn(latent.shape, generator=generator).to(latent)
                 latent = sample_frame(model, frame, noise, 1)
                 made.append(latent)
-            state = model.commit(frame, latent, level)
+            state = model.commit(frame, latent, level, imagined=t >= PROBE_CONTEXT)
         return torch.stack(made, 1)
 
 
