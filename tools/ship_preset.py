@@ -3,6 +3,9 @@
 python tools/ship_preset.py runs/maze/dynamics/last presets/maze
 worldsim eval presets/maze --json scores.json
 python tools/ship_preset.py presets/maze presets/maze --scores scores.json
+
+Parts that were trained side by side are joined with --take, for example a decoder whose encoder was frozen:
+--take autoencoder.=runs/maze/autoencoder/autoencoder.safetensors
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from worldsim.core.errors import PresetError
 from worldsim.presets.card import model_card
@@ -22,13 +26,21 @@ from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.store import Preset, load_preset, save_preset
 
 
-def ship(source: Path, target: Path, scores_path: Path | None = None, dtype: torch.dtype = torch.bfloat16) -> Preset:
+def ship(
+    source: Path,
+    target: Path,
+    scores_path: Path | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    takes: Sequence[tuple[str, Path]] = (),
+) -> Preset:
     """Returns: the preset as it was loaded back from `target`.
 
     What may be edited after training (title, play) is taken from the target's preset.toml, where there is one.
     Raises: PresetError when the scores are those of other weights.
     """
     preset = load_preset(source)
+    for prefix, path in takes:
+        _take(preset, prefix, path)
     config = _edited(preset.config, target / "preset.toml")
     save_preset(target, config, preset.autoencoder, preset.model, preset.starts, preset.metadata, dtype=dtype)
     shipped = load_preset(target)
@@ -39,6 +51,22 @@ def ship(source: Path, target: Path, scores_path: Path | None = None, dtype: tor
             raise PresetError(f"{scores_path} was measured on other weights", hint=f"worldsim eval {target} --json ...")
     (target / "README.md").write_text(model_card(config, shipped.metadata, scores), encoding="utf-8")
     return shipped
+
+
+def _take(preset: Preset, prefix: str, path: Path) -> None:
+    """Overwrites the tensors under `prefix` with those of a safetensors file, there with the prefix or without.
+
+    Raises: PresetError when one of them is missing or has another shape.
+    """
+    stored = load_file(path)
+    for part, module in (("autoencoder.", preset.autoencoder), ("model.", preset.model)):
+        for name, tensor in module.state_dict().items():
+            if not (part + name).startswith(prefix):
+                continue
+            new = stored.get(part + name, stored.get((part + name).removeprefix(prefix)))
+            if new is None or new.shape != tensor.shape:
+                raise PresetError(f"{path} holds no {part + name} of shape {tuple(tensor.shape)}", hint="check --take")
+            tensor.copy_(new)
 
 
 def _edited(config: PresetConfig, toml: Path) -> PresetConfig:
@@ -53,10 +81,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--scores", type=Path, help="what worldsim eval TARGET --json wrote")
+    parser.add_argument("--take", action="append", default=[], metavar="PREFIX=FILE", help="tensors from another file")
     parser.add_argument("--float32", action="store_true", help="store the weights at full precision")
     arguments = parser.parse_args(argv)
     dtype = torch.float32 if arguments.float32 else torch.bfloat16
-    shipped = ship(arguments.source, arguments.target, arguments.scores, dtype)
+    takes = [(prefix, Path(path)) for prefix, _, path in (take.partition("=") for take in arguments.take)]
+    shipped = ship(arguments.source, arguments.target, arguments.scores, dtype, takes)
     size_mb = (shipped.folder / "model.safetensors").stat().st_size / 1e6
     print(f"{shipped.folder}: {size_mb:.1f} MB, sha256 {shipped.sha256}")
     return 0

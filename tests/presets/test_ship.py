@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from worldsim.core.errors import PresetError
 from worldsim.presets.store import load_preset
@@ -62,3 +63,19 @@ def test_play_settings_come_from_the_preset_toml_beside_the_weights(
     shipped = ship_preset.ship(tiny_preset_folder, tmp_path)
     assert (shipped.config.title, shipped.config.play.num_steps) == ("New", 2)
     assert shipped.config.model == load_preset(tiny_preset_folder).config.model
+
+
+def test_parts_trained_side_by_side_are_joined(
+    ship_preset: ModuleType, tiny_preset_folder: Path, tmp_path: Path
+) -> None:
+    preset = load_preset(tiny_preset_folder)
+    trained = {name: tensor + 1 for name, tensor in preset.autoencoder.state_dict().items()}
+    save_file(trained, tmp_path / "autoencoder.safetensors")
+    takes = [("autoencoder.", tmp_path / "autoencoder.safetensors")]
+    shipped = ship_preset.ship(tiny_preset_folder, tmp_path / "tiny", dtype=torch.float32, takes=takes)
+    assert all(torch.equal(trained[n], t) for n, t in shipped.autoencoder.state_dict().items())
+    assert all(torch.equal(preset.model.state_dict()[n], t) for n, t in shipped.model.state_dict().items())
+    with pytest.raises(PresetError, match="holds no model"):
+        ship_preset.ship(
+            tiny_preset_folder, tmp_path / "tiny", takes=[("model.", tmp_path / "autoencoder.safetensors")]
+        )
