@@ -41,31 +41,30 @@ def test_a_map_is_learned_and_tracked_from_frames_and_actions_alone() -> None:
         assert after[name] < 0.3 * before[name], f"{name}: {before[name]:.3f} -> {after[name]:.3f}"
 
     latent, pose, action = circle_world(64, seed=2)
-    state = memory.initial_state(64)
     with torch.no_grad():
-        for t in range(3):
-            previous = latent[:, t - 1] if t else torch.zeros_like(latent[:, 0])
-            state = memory.track(
-                state, previous, torch.full((64,), t > 0), torch.zeros(64, dtype=torch.bool), action[:, t]
-            )
-    error = (state["pose"] - pose[:, 2]).square().mean().sqrt()
+        tracked = memory.track(latent, torch.zeros(64, 3, dtype=torch.bool), action)[:, 2]
+    error = (tracked - pose[:, 2]).square().mean().sqrt()
     assert error < 0.15, f"lost by {error:.2f}"
-    assert (memory.recall(state["pose"]) - latent[:, 2]).square().mean() < 0.1
+    assert (memory.recall(tracked) - latent[:, 2]).square().mean() < 0.1
 
 
 def test_the_first_frame_seen_is_trusted_wholly_and_an_imagined_one_not_at_all() -> None:
     torch.manual_seed(0)
     memory = PlaceMemory(LATENT_SHAPE, 1, 32)
-    latent, action = torch.randn(1, *LATENT_SHAPE), torch.zeros(1, 1)
-    seen = unit_heading(memory.localise(latent))
+    first, other = torch.randn(2, 1, *LATENT_SHAPE)
+    action = torch.zeros(1, 3, 1)
+    seen = unit_heading(memory.localise(first))
     state = memory.initial_state(1)
     assert not state["known"]
-    yes, no = torch.tensor([True]), torch.tensor([False])
-    tracked = memory.track(state, latent, yes, no, action)
-    assert torch.equal(tracked["previous"], seen) and bool(tracked["known"])
-    other = torch.randn(1, *LATENT_SHAPE)
-    assert not torch.allclose(memory.track(tracked, other, yes, no, action)["previous"], tracked["pose"])
-    assert torch.allclose(memory.track(tracked, other, yes, yes, action)["previous"], tracked["pose"])
+    corrected = memory.correct(state, seen)
+    assert torch.equal(corrected["pose"], seen) and bool(corrected["known"])
+
+    def third_pose(second: torch.Tensor, *, imagined: bool) -> torch.Tensor:
+        latent = torch.stack((first, second, first), 1)
+        return memory.track(latent, torch.tensor([[False, imagined, False]]), action)[:, 2]
+
+    assert torch.equal(third_pose(first, imagined=True), third_pose(other, imagined=True))
+    assert not torch.allclose(third_pose(first, imagined=False), third_pose(other, imagined=False))
 
 
 def test_features_have_the_stated_size_and_a_heading_has_length_one() -> None:

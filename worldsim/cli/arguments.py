@@ -19,6 +19,8 @@ PresetArgument: TypeAlias = tyro.conf.Positional[Annotated[str, tyro.conf.arg(me
 DeviceOption: TypeAlias = Annotated[str, tyro.conf.arg(metavar="DEVICE", help="auto, cpu, cuda or mps.")]
 _STEPS_HELP = "Denoising steps per frame; the preset's own number when left out."
 StepsOption: TypeAlias = Annotated[int | None, tyro.conf.arg(metavar="K", help=_STEPS_HELP)]
+_THREADS_HELP = "CPU threads of torch; the preset's own number when left out."
+ThreadsOption: TypeAlias = Annotated[int | None, tyro.conf.arg(metavar="N", help=_THREADS_HELP)]
 _JSON_HELP = "Write the results to FILE as JSON; - is standard output."
 JsonOption: TypeAlias = Annotated[str | None, tyro.conf.arg(metavar="FILE", help=_JSON_HELP)]
 _PROGRESS_HELP = "Write a JSON line to FILE at least twice a second."
@@ -33,10 +35,17 @@ def parse_arguments(cls: type[T], argv: Sequence[str], *, command: str, help: st
     return tyro.cli(cls, args=list(argv), prog=f"worldsim {command}", description=help)
 
 
-def at_least(value: int, least: int, option: str) -> None:
-    """Raises UsageError when an option's number is too small."""
-    if value < least:
+def at_least(value: int | None, least: int, option: str) -> None:
+    """Raises UsageError when an option's number is too small; one that was left out is not."""
+    if value is not None and value < least:
         raise UsageError(f"{option} is {value}", hint=f"at least {least}")
+
+
+def use_threads(asked: int | None, preset: int) -> None:
+    """Side effects: sets torch's number of threads to what was asked for, else to the preset's number."""
+    import torch
+
+    torch.set_num_threads(preset if asked is None else asked)
 
 
 def choose_device(name: str) -> str:

@@ -17,9 +17,11 @@ from worldsim.cli.arguments import (
     PresetArgument,
     ProgressOption,
     StepsOption,
+    ThreadsOption,
     at_least,
     choose_device,
     parse_arguments,
+    use_threads,
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
 
@@ -44,8 +46,7 @@ class BenchArguments:
     """Frames to generate; 5000 to see whether it stays flat."""
     seed: int = 0
     """Chooses the start, the noise and the walk."""
-    threads: int | None = None
-    """Threads torch may use; its own choice when left out."""
+    threads: ThreadsOption = None
     device: DeviceOption = "auto"
     json: JsonOption = None
     progress: ProgressOption = None
@@ -63,10 +64,8 @@ class FrameCost:
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(BenchArguments, argv, command="bench", help=HELP)
     at_least(arguments.frames, MIN_FRAMES, "--frames")
-    for option in ("steps", "threads"):
-        value = getattr(arguments, option)
-        if value is not None:
-            at_least(value, 1, f"--{option}")
+    at_least(arguments.steps, 1, "--steps")
+    at_least(arguments.threads, 1, "--threads")
     with Progress(arguments.frames, f"bench {arguments.preset}", arguments.progress) as progress:
         result = bench(arguments, progress)
     if arguments.json is not None:
@@ -85,9 +84,8 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     from worldsim.presets.store import load_preset
 
     device = choose_device(arguments.device)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
     preset = load_preset(arguments.preset, device=device)
+    use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
     actions = script_actions("explore", simulator.action_spec, arguments.seed, arguments.frames)
     simulator.reset(arguments.seed)

@@ -66,8 +66,7 @@ class EvalArguments:
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(EvalArguments, argv, command="eval", help=HELP)
-    if arguments.threads is not None:
-        at_least(arguments.threads, 1, "--threads")
+    at_least(arguments.threads, 1, "--threads")
     config = EvalConfig(
         seeds=parse_seeds(arguments.seeds), num_steps=arguments.steps, horizons=tuple(arguments.horizons)
     )

@@ -13,7 +13,17 @@ from typing import Annotated, Literal
 
 import tyro
 
-from worldsim.cli.arguments import at_least, choose_device, parse_arguments
+from worldsim.cli.arguments import (
+    DeviceOption,
+    JsonOption,
+    PresetArgument,
+    StepsOption,
+    ThreadsOption,
+    at_least,
+    choose_device,
+    parse_arguments,
+    use_threads,
+)
 from worldsim.cli.output import write_json
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import UsageError
@@ -25,14 +35,12 @@ HELP = "play a preset in a window"
 
 @dataclass(frozen=True, kw_only=True)
 class PlayArguments:
-    preset: tyro.conf.Positional[str]
-    """A bundled name, a preset folder, or user/repo[@revision] on the Hub."""
+    preset: PresetArgument
     seed: int = 0
     """Chooses the start and the noise."""
-    steps: int | None = None
-    """Denoising steps per frame; the preset's own number when left out."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
+    steps: StepsOption = None
+    threads: ThreadsOption = None
+    device: DeviceOption = "auto"
     world: tyro.conf.FlagCreatePairsOff[bool] = False
     """Play the true world that the preset was trained on; needs the extra `doom`."""
     rate: float | None = None
@@ -45,8 +53,7 @@ class PlayArguments:
     """auto takes OpenGL where a graphics card does it, else SDL's own drawing."""
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Quit by itself after N generated frames were shown."""
-    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write what happened to FILE as JSON on exit; - is standard output."""
+    json: JsonOption = None
 
 
 def run(argv: list[str]) -> int:
@@ -101,10 +108,9 @@ def _checked(arguments: PlayArguments) -> tuple[int, int]:
 
     at_least(arguments.seed, 0, "--seed")
     at_least(arguments.prefetch, 0, "--prefetch")
-    if arguments.steps is not None:
-        at_least(arguments.steps, 1, "--steps")
-    if arguments.frames is not None:
-        at_least(arguments.frames, 1, "--frames")
+    at_least(arguments.steps, 1, "--steps")
+    at_least(arguments.threads, 1, "--threads")
+    at_least(arguments.frames, 1, "--frames")
     if arguments.rate is not None and arguments.rate <= 0:
         raise UsageError(f"--rate is {arguments.rate:g}", hint="a positive number of ticks per second")
     size = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", arguments.window)
@@ -126,6 +132,7 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     device = choose_device(arguments.device)
     report("loading the weights")
     preset = load_preset(arguments.preset, device=device)
+    use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
     return Loaded(playable=simulator, title=preset.config.title, ticks_per_s=preset.config.play.ticks_per_s)
 

@@ -14,9 +14,11 @@ from worldsim.cli.arguments import (
     PresetArgument,
     ProgressOption,
     StepsOption,
+    ThreadsOption,
     at_least,
     choose_device,
     parse_arguments,
+    use_threads,
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
 
@@ -35,6 +37,7 @@ class RolloutArguments:
     """The walk: explore; go out and come back; look round. It is fixed beforehand: no true world is asked."""
     out: Path = Path("rollout.mp4")
     """The video."""
+    threads: ThreadsOption = None
     device: DeviceOption = "auto"
     json: JsonOption = None
     progress: ProgressOption = None
@@ -44,8 +47,8 @@ def run(argv: list[str]) -> int:
     arguments = parse_arguments(RolloutArguments, argv, command="rollout", help=HELP)
     at_least(arguments.frames, 1, "--frames")
     at_least(arguments.seed, 0, "--seed")
-    if arguments.steps is not None:
-        at_least(arguments.steps, 1, "--steps")
+    at_least(arguments.steps, 1, "--steps")
+    at_least(arguments.threads, 1, "--threads")
     with Progress(arguments.frames, f"rollout {arguments.preset}", arguments.progress) as progress:
         result = rollout(arguments, progress)
     if arguments.json is not None:
@@ -66,6 +69,7 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
 
     device = choose_device(arguments.device)
     preset = load_preset(arguments.preset, device=device)
+    use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
     actions = script_actions(arguments.script, simulator.action_spec, arguments.seed, arguments.frames)
     height_px, width_px, _ = simulator.frame_shape

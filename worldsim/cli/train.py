@@ -45,8 +45,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = parse_arguments(Arguments, argv, command="train", help=HELP)
     if arguments.minutes <= 0:
         raise UsageError(f"--minutes is {arguments.minutes:g}", hint="more than 0")
-    if arguments.updates is not None:
-        at_least(arguments.updates, 1, "--updates")
+    at_least(arguments.updates, 1, "--updates")
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 

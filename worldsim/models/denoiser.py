@@ -6,6 +6,7 @@ cells and the trunk's tokens bring what was not. Letters as in `world_model`; F 
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,13 +28,14 @@ class DenoiserBlock(nn.Module):
 
     def forward(self, x_BFHW: Tensor, condition_BD: Tensor) -> Tensor:
         conv, attention = self.modulation(condition_BD)
-        x_BFHW = x_BFHW + _channels(conv[2]) * self.conv_out(F.silu(self.conv_in(_modulate(x_BFHW, conv))))
+        convolved_BFHW = self.conv_out(F.silu(self.conv_in(_modulate(x_BFHW, conv))))
+        x_BFHW = torch.addcmul(x_BFHW, _channels(conv[2]), convolved_BFHW)
         tokens_BNF = _modulate(x_BFHW, attention).flatten(2).transpose(1, 2)
         qkv = self.project_in(tokens_BNF).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = F.rms_norm(qkv[0], qkv.shape[-1:]), F.rms_norm(qkv[1], qkv.shape[-1:]), qkv[2]
-        scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
-        mixed_BNF = self.project_out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
-        return x_BFHW + _channels(attention[2]) * mixed_BNF.transpose(1, 2).unflatten(2, x_BFHW.shape[2:])
+        (query, key), value = F.rms_norm(qkv[:2], qkv.shape[-1:]).unbind(0), qkv[2]
+        mixed_BKNE = F.scaled_dot_product_attention(query, key, value)
+        mixed_BNF = self.project_out(mixed_BKNE.transpose(1, 2).flatten(2))
+        return torch.addcmul(x_BFHW, _channels(attention[2]), mixed_BNF.transpose(1, 2).unflatten(2, x_BFHW.shape[2:]))
 
 
 class Denoiser(nn.Module):
@@ -69,4 +71,5 @@ def _channels(gate_B1F: Tensor) -> Tensor:
 
 def _modulate(x_BFHW: Tensor, parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Group norm over the whole frame without weights, then scale and shift."""
-    return F.group_norm(x_BFHW, x_BFHW.shape[1] // 16) * (1 + _channels(parts[1])) + _channels(parts[0])
+    normed_BFHW = F.group_norm(x_BFHW, x_BFHW.shape[1] // 16)
+    return torch.addcmul(_channels(parts[0]), normed_BFHW, 1 + _channels(parts[1]))

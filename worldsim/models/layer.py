@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from worldsim.models.attention import FrameLocalAttention
@@ -30,24 +31,24 @@ class Layer(nn.Module):
     def write(self, x_BTND: Tensor, condition_BTD: Tensor) -> tuple[Tensor, tuple[Any, Any]]:
         scan, attention, mlp = self.modulation(condition_BTD)
         y, scan_memo = self.scan.write(modulate(x_BTND, *scan[:2]))
-        x_BTND = x_BTND + scan[2] * y
+        x_BTND = torch.addcmul(x_BTND, scan[2], y)
         y, attention_memo = self.attention.write(modulate(x_BTND, *attention[:2]))
-        x_BTND = x_BTND + attention[2] * y
-        return x_BTND + mlp[2] * self.mlp(modulate(x_BTND, *mlp[:2])), (scan_memo, attention_memo)
+        x_BTND = torch.addcmul(x_BTND, attention[2], y)
+        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2]))), (scan_memo, attention_memo)
 
     def read(self, x_BTND: Tensor, condition_BTD: Tensor, memo: tuple[Any, Any]) -> Tensor:
         scan, attention, mlp = self.modulation(condition_BTD)
-        x_BTND = x_BTND + scan[2] * self.scan.read(modulate(x_BTND, *scan[:2]), memo[0])
-        x_BTND = x_BTND + attention[2] * self.attention.read(modulate(x_BTND, *attention[:2]), memo[1])
-        return x_BTND + mlp[2] * self.mlp(modulate(x_BTND, *mlp[:2]))
+        x_BTND = torch.addcmul(x_BTND, scan[2], self.scan.read(modulate(x_BTND, *scan[:2]), memo[0]))
+        x_BTND = torch.addcmul(x_BTND, attention[2], self.attention.read(modulate(x_BTND, *attention[:2]), memo[1]))
+        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2])))
 
     def step(self, x_BND: Tensor, condition_BD: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         scan, attention, mlp = self.modulation(condition_BD)
         y, scan_state = self.scan.step(modulate(x_BND, *scan[:2]), state)
-        x_BND = x_BND + scan[2] * y
+        x_BND = torch.addcmul(x_BND, scan[2], y)
         y, attention_state = self.attention.step(modulate(x_BND, *attention[:2]), state)
-        x_BND = x_BND + attention[2] * y
-        return x_BND + mlp[2] * self.mlp(modulate(x_BND, *mlp[:2])), {**scan_state, **attention_state}
+        x_BND = torch.addcmul(x_BND, attention[2], y)
+        return torch.addcmul(x_BND, mlp[2], self.mlp(modulate(x_BND, *mlp[:2]))), {**scan_state, **attention_state}
 
     def initial_state(self, batch: int) -> LayerState:
         return {**self.scan.initial_state(batch), **self.attention.initial_state(batch)}

@@ -55,19 +55,18 @@ class BlockScan(nn.Module):
     def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
         gate, stream = self._project(x_BTND)
         y, _ = ssd_chunked(stream, zero_state(stream))
-        return self._finish(y, gate, stream, x_BTND), stream
+        return self._finish(y, gate, stream), stream
 
     def read(self, x_BTND: Tensor, memo: ScanInput) -> Tensor:
         gate, stream = self._project(x_BTND)
         y = ssd_chunked_read(memo, stream, zero_state(stream))
-        return self._finish(y, gate, stream, x_BTND)
+        return self._finish(y, gate, stream)
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        x_BTND = x_BND[:, None]
-        gate, stream = self._project(x_BTND)
+        gate, stream = self._project(x_BND[:, None])
         y, scan_GKES = ssd_step(stream, state["ssm"].flatten(0, 1))
         new_state = {"ssm": scan_GKES.unflatten(0, state["ssm"].shape[:2])}
-        return self._finish(y, gate, stream, x_BTND)[:, 0], new_state
+        return self._finish(y, gate, stream)[:, 0], new_state
 
     def initial_state(self, batch: int) -> LayerState:
         """Shapes: ssm [B, blocks, K, E, S], float32."""
@@ -80,23 +79,23 @@ class BlockScan(nn.Module):
         }
 
     def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
-        gate, x, b, c, dt = self.project_in(x_BTND).split(self.split, dim=-1)
+        """Everything block by block. Shapes: the gate [G, T, N, D]."""
+        gate, x, b, c, dt = self._to_blocks(self.project_in(x_BTND)).split(self.split, dim=-1)
         wide = _float(self.log_rate_K)
         num_tokens = self.block[0] * self.block[1]
         dt = F.softplus(dt.to(wide) + self.dt_bias_K) / num_tokens
         stream = ScanInput(
-            x=self._to_blocks(x.to(wide)).unflatten(-1, (self.num_heads, self.head_dim)),
-            dt=self._to_blocks(dt),
-            a=self._to_blocks(-dt * self.log_rate_K.exp()),
-            b=F.normalize(self._to_blocks(b.to(wide)), dim=-1),
-            c=self._to_blocks(c.to(wide)),
+            x=x.to(wide).unflatten(-1, (self.num_heads, self.head_dim)),
+            dt=dt,
+            a=-dt * self.log_rate_K.exp(),
+            b=F.normalize(b.to(wide), dim=-1),
+            c=c.to(wide),
         )
         return gate, stream
 
-    def _finish(self, y: Tensor, gate_BTND: Tensor, stream: ScanInput, like: Tensor) -> Tensor:
-        y = y + self.skip_K[:, None] * stream.x
-        y_BTND = self._from_blocks(y.flatten(-2), like.shape[0]).to(like.dtype)
-        return self.project_out(self.norm(y_BTND * F.silu(gate_BTND)))
+    def _finish(self, y: Tensor, gate_GTND: Tensor, stream: ScanInput) -> Tensor:
+        y_GTND = torch.addcmul(y, self.skip_K[:, None], stream.x).flatten(-2).to(gate_GTND.dtype)
+        return self._from_blocks(self.project_out(self.norm(y_GTND * F.silu(gate_GTND))))
 
     def _to_blocks(self, x_BTNC: Tensor) -> Tensor:
         """[B, T, R * L, C] -> [B * blocks, T, tokens of a block, C], row by row within the block."""
@@ -105,11 +104,11 @@ class BlockScan(nn.Module):
         x = x_BTNC.reshape(batch, frames, rows // high, high, columns // wide, wide, channels)
         return x.permute(0, 2, 4, 1, 3, 5, 6).reshape(-1, frames, high * wide, channels)
 
-    def _from_blocks(self, x_GTNC: Tensor, batch: int) -> Tensor:
+    def _from_blocks(self, x_GTNC: Tensor) -> Tensor:
         (rows, columns), (high, wide) = self.grid, self.block
         frames, channels = x_GTNC.shape[1], x_GTNC.shape[-1]
-        x = x_GTNC.reshape(batch, rows // high, columns // wide, frames, high, wide, channels)
-        return x.permute(0, 3, 1, 4, 2, 5, 6).reshape(batch, frames, rows * columns, channels)
+        x = x_GTNC.reshape(-1, rows // high, columns // wide, frames, high, wide, channels)
+        return x.permute(0, 3, 1, 4, 2, 5, 6).reshape(-1, frames, rows * columns, channels)
 
 
 class NoScan(nn.Module):

@@ -11,10 +11,13 @@ A pose is (x, y, cos, sin), x and y in the training's scaled units. Letters as i
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+PlaceState: TypeAlias = dict[str, Tensor]
 
 POSE_SIZE = 4
 POSITION_OCTAVES = 6
@@ -64,7 +67,7 @@ class PlaceMemory(nn.Module):
         return recalled.unflatten(1, self.latent_shape)
 
     def localise(self, latent_BCHW: Tensor) -> Tensor:
-        """The pose from which a frame was seen. Shapes: [B, C, H, W] -> [B, P]."""
+        """The pose from which a frame was seen, heading not yet of length 1. Shapes: [B, C, H, W] -> [B, P]."""
         seen: Tensor = self.localise_net(latent_BCHW.flatten(1))
         return seen
 
@@ -80,23 +83,41 @@ class PlaceMemory(nn.Module):
         motion_BP = self.move_net(torch.cat((pose_features(pose_BP), speed_BP, action_BA), -1))
         return unit_heading(pose_BP + TICK_SCALE * motion_BP)
 
-    def track(
-        self, state: dict[str, Tensor], latent_BCHW: Tensor, has_past_B: Tensor, imagined_B: Tensor, action_BA: Tensor
-    ) -> dict[str, Tensor]:
-        """One tick: correct by the newest frame, then move. Shapes: state `pose`, `previous` [B, P]; `known` [B].
+    def predict(self, state: PlaceState, action_BA: Tensor) -> PlaceState:
+        """Where the next frame will be seen from."""
+        pose_BP = self.move(state["pose"], state["previous"], action_BA)
+        return {"pose": pose_BP, "previous": state["pose"], "known": state["known"]}
 
-        A frame that was imagined was drawn from the believed pose and holds no news of it: correcting by it would feed
-        the network's own error back (the pose is then lost within ten frames).
+    def correct(self, state: PlaceState, seen_BP: Tensor) -> PlaceState:
+        """The belief drawn to the pose that a true frame shows; the first such frame is believed wholly.
+
+        Never with a frame that was imagined: it was drawn from the believed pose and holds no news of it, and the
+        network's own error would be fed back (the pose is then lost within ten frames).
         A correction moves the pose before along, so that it is not taken for speed.
         """
-        seen_BP, known_B1 = unit_heading(self.localise(latent_BCHW)), state["known"][:, None]
-        shift_BP = self.correction(state["pose"], seen_BP).masked_fill(imagined_B[:, None], 0.0)
-        corrected_BP = torch.where(known_B1, unit_heading(state["pose"] + shift_BP), seen_BP)
-        previous_BP = torch.where(known_B1, unit_heading(state["previous"] + shift_BP), seen_BP)
-        pose_BP = self.move(corrected_BP, previous_BP, action_BA)
-        return {"pose": pose_BP, "previous": corrected_BP, "known": state["known"] | has_past_B}
+        known_B1, shift_BP = state["known"][:, None], self.correction(state["pose"], seen_BP)
+        return {
+            "pose": torch.where(known_B1, unit_heading(state["pose"] + shift_BP), seen_BP),
+            "previous": torch.where(known_B1, unit_heading(state["previous"] + shift_BP), seen_BP),
+            "known": torch.ones_like(state["known"]),
+        }
 
-    def initial_state(self, batch: int) -> dict[str, Tensor]:
+    def track(self, latent_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor) -> Tensor:
+        """What play does frame by frame, over a clip. Shapes: returns the predicted poses, [B, T, P]."""
+        seen_BTP = unit_heading(self.localise(latent_BTCHW.flatten(0, 1))).unflatten(0, latent_BTCHW.shape[:2])
+        state, poses = self.initial_state(len(action_BTA)), []
+        for t in range(action_BTA.shape[1]):
+            state = self.predict(state, action_BTA[:, t])
+            poses.append(state["pose"])
+            corrected, imagined_B = self.correct(state, seen_BTP[:, t]), imagined_BT[:, t]
+            state = {
+                name: torch.where(imagined_B.view(-1, *[1] * (old.dim() - 1)), old, corrected[name])
+                for name, old in state.items()
+            }
+        return torch.stack(poses, 1)
+
+    def initial_state(self, batch: int) -> PlaceState:
+        """Shapes: `pose` and `previous` [B, P]; `known` [B] bool, False before the first true frame."""
         pose_BP = self.recall_net.project_in.weight.new_zeros(batch, POSE_SIZE).detach()
         known_B = torch.zeros(batch, dtype=torch.bool, device=pose_BP.device)
         return {"pose": pose_BP, "previous": torch.zeros_like(pose_BP), "known": known_B}

@@ -27,8 +27,10 @@ from worldsim.models.config import WorldModelConfig
 from worldsim.models.denoiser import Denoiser
 from worldsim.models.layer import Layer, build_layers
 from worldsim.models.mixer import LayerState
-from worldsim.models.place import POSE_SIZE, PlaceMemory
+from worldsim.models.place import POSE_SIZE, PlaceMemory, PlaceState, unit_heading
 from worldsim.models.state import WorldState
+
+PLACE_PREFIX = "place."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +44,15 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameContext:
-    """What one frame at play may look back on. `state` is the one that `commit` goes on from."""
+    """What one frame at play may look back on. `state` is the one that `commit` goes on from.
+
+    Of the `trunk` form: the trunk's tokens, and the latents that the denoiser reads (the past, then what is recalled).
+    """
 
     state: WorldState
     action_BA: Tensor
     features_BND: Tensor | None = None
+    past_BPCHW: Tensor | None = None
 
 
 class WorldModel(nn.Module, ABC):
@@ -107,7 +113,7 @@ class WorldModel(nn.Module, ABC):
         """
 
         def is_memory(name: str) -> bool:
-            return name.endswith(".ssm") or name.startswith("place.")
+            return name.endswith(".ssm") or name.startswith(PLACE_PREFIX)
 
         cleared = {n: torch.zeros_like(t) if is_memory(n) else t for n, t in state.tensors.items()}
         return replace(state, tensors=cleared)
@@ -158,10 +164,8 @@ class TrunkModel(WorldModel):
         state = super().initial_state(batch, seed)
         past = self.position_ND.new_zeros(batch, self.config.num_past, *self.latent_shape).detach()
         level = self.position_ND.new_ones(batch).detach()
-        place = self.place.initial_state(batch) if self.place else {}
-        place = {f"place.{name}": tensor for name, tensor in place.items()}
-        past_state = {"past": past, "past_level": level, "past_imagined": torch.zeros_like(level, dtype=torch.bool)}
-        return replace(state, tensors={**state.tensors, **place, **past_state})
+        place = _to_place(self.place.initial_state(batch)) if self.place else {}
+        return replace(state, tensors={**state.tensors, **place, "past": past, "past_level": level})
 
     def read_history(
         self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor, imagined_BT: Tensor | None = None
@@ -177,21 +181,16 @@ class TrunkModel(WorldModel):
         if self.place:
             if imagined_BT is None:
                 imagined_BT = torch.zeros_like(level_BT, dtype=torch.bool)
-            recalled = self._recall_clip(past_BTPCHW[:, :, -1], F.pad(imagined_BT[:, :-1], (1, 0)), action_BTA)
+            recalled = self._recall_clip(context_BTCHW, imagined_BT, action_BTA)
             past_BTPCHW = torch.cat((past_BTPCHW, recalled[:, :, None]), 2)
         return History(action_BTA=action_BTA, features_BTND=self.final_norm(x_BTND), memory=past_BTPCHW)
 
     @torch.no_grad()
-    def _recall_clip(self, previous_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor) -> Tensor:
-        """What is recalled for every frame, tracked frame by frame as at play. The map learns by a loss of its own."""
+    def _recall_clip(self, context_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor) -> Tensor:
+        """What is recalled for every frame. The map learns by a loss of its own."""
         assert self.place
-        state, poses = self.place.initial_state(len(action_BTA)), []
-        for t in range(action_BTA.shape[1]):
-            has_past_B = torch.full_like(state["known"], t > 0)
-            state = self.place.track(state, previous_BTCHW[:, t], has_past_B, imagined_BT[:, t], action_BTA[:, t])
-            poses.append(state["pose"])
-        recalled = self.place.recall(torch.stack(poses, 1).flatten(0, 1))
-        return recalled.unflatten(0, action_BTA.shape[:2])
+        pose_BTP = self.place.track(context_BTCHW, imagined_BT, action_BTA)
+        return self.place.recall(pose_BTP.flatten(0, 1)).unflatten(0, pose_BTP.shape[:2])
 
     def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         predicted = self._denoise(
@@ -207,29 +206,31 @@ class TrunkModel(WorldModel):
     def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
         condition_BD = self.embed_action(action_BA) + self.embed_level(state.tensors["past_level"])
         x_BND, tensors = self._step(self._tokens(state.tensors["past"][:, -1]), condition_BD, state)
+        past_BPCHW = state.tensors["past"]
         if self.place:
-            place = {n.removeprefix("place."): t for n, t in state.tensors.items() if n.startswith("place.")}
-            has_past_B = state.tensors["past_level"] < 1
-            newest_BCHW, imagined_B = state.tensors["past"][:, -1], state.tensors["past_imagined"]
-            place = self.place.track(place, newest_BCHW, has_past_B, imagined_B, action_BA)
-            tensors |= {f"place.{name}": tensor for name, tensor in place.items()}
-        advanced = replace(state, tensors={**state.tensors, **tensors})
-        return FrameContext(state=advanced, action_BA=action_BA, features_BND=self.final_norm(x_BND))
+            place = self.place.predict(_from_place(state), action_BA)
+            tensors |= _to_place(place)
+            past_BPCHW = torch.cat((past_BPCHW, self.place.recall(place["pose"])[:, None]), 1)
+        return FrameContext(
+            state=replace(state, tensors={**state.tensors, **tensors}),
+            action_BA=action_BA,
+            features_BND=self.final_norm(x_BND),
+            past_BPCHW=past_BPCHW,
+        )
 
     def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
-        assert context.features_BND is not None
-        past = context.state.tensors["past"]
-        if self.place:
-            past = torch.cat((past, self.place.recall(context.state.tensors["place.pose"])[:, None]), 1)
-        return self._denoise(noisy_BCHW, past, context.features_BND, context.action_BA, tau_B, step_size_B)
+        assert context.features_BND is not None and context.past_BPCHW is not None
+        past_BPCHW, features_BND = context.past_BPCHW, context.features_BND
+        return self._denoise(noisy_BCHW, past_BPCHW, features_BND, context.action_BA, tau_B, step_size_B)
 
     def commit(
         self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
     ) -> WorldState:
         past = torch.cat((context.state.tensors["past"][:, 1:], latent_BCHW[:, None]), 1)
-        past_imagined = torch.full_like(level_B, imagined, dtype=torch.bool)
-        past_state = {"past": past, "past_level": level_B, "past_imagined": past_imagined}
-        tensors = {**context.state.tensors, **past_state}
+        tensors = {**context.state.tensors, "past": past, "past_level": level_B}
+        if self.place and not imagined:
+            seen_BP = unit_heading(self.place.localise(latent_BCHW))
+            tensors |= _to_place(self.place.correct(_from_place(context.state), seen_BP))
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
     def _denoise(
@@ -304,5 +305,16 @@ def _join(states: list[LayerState]) -> dict[str, Tensor]:
 
 
 def _part(state: WorldState, index: int) -> LayerState:
-    prefix = f"layers.{index}."
+    return _named(state, f"layers.{index}.")
+
+
+def _to_place(place: PlaceState) -> dict[str, Tensor]:
+    return {PLACE_PREFIX + name: tensor for name, tensor in place.items()}
+
+
+def _from_place(state: WorldState) -> PlaceState:
+    return _named(state, PLACE_PREFIX)
+
+
+def _named(state: WorldState, prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)}

@@ -35,12 +35,15 @@ class PlayConfig:
     """Frames of the start that become memory before the first generated frame."""
     context_noise: float = 0.0
     """Level of the noise with which a generated frame is committed: the model was trained to be told it, 0 is none."""
+    cpu_threads: int = 1
+    """Threads of torch on a CPU. The products of a small model are too small to share: two threads gain a twentieth
+    on an idle machine, and beside another busy program they wait for each other, a second at a time."""
 
     def __post_init__(self) -> None:
         if self.ticks_per_s <= 0:
             raise ConfigError(f"ticks_per_s is {self.ticks_per_s}", hint="a positive number")
-        if self.num_steps < 1 or self.context_frames < 1:
-            raise ConfigError("num_steps and context_frames must be at least 1", hint="see PlayConfig")
+        if min(self.num_steps, self.context_frames, self.cpu_threads) < 1:
+            raise ConfigError("num_steps, context_frames and cpu_threads must be at least 1", hint="see PlayConfig")
         if not 0.0 <= self.context_noise < 1.0:
             raise ConfigError(f"context_noise is {self.context_noise}", hint="from 0 up to, but not, 1")
 

@@ -131,6 +131,6 @@ def import_vizdoom() -> Any:
         import vizdoom
     except ImportError as error:
         raise MissingPackageError(
-            f"the Doom world needs the package vizdoom ({error})", hint="pip install 'worldsim[doom]'"
+            f"the Doom world needs the package vizdoom ({error})", hint="pip install vizdoom"
         ) from error
     return vizdoom
