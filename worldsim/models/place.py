@@ -5,7 +5,8 @@ the weights. Does not own: the frame that is shown (the denoiser makes it; what 
 In training the true pose is the target; at play there are only frames and actions. Of use where the map is fixed: a
 maze never seen before is not in the weights, there the scan has to remember.
 
-A pose is (x, y, cos, sin), x and y in the training's scaled units. Letters as in `world_model`; P pose size.
+Positions are scaled so that the map lies in [-1, 1] (see `pose`). Letters as in `world_model`; P pose size.
+Source of the tables of features: Mueller et al. 2022, "Instant Neural Graphics Primitives", without the hashing.
 """
 
 from __future__ import annotations
@@ -17,14 +18,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldsim.models.pose import (
+    FEATURE_SIZE,
+    POSE_SIZE,
+    heading_rad,
+    move_by,
+    pose_features,
+    rotate,
+    turn_between,
+    unit_heading,
+)
+
 PlaceState: TypeAlias = dict[str, Tensor]
 
-POSE_SIZE = 4
-POSITION_OCTAVES = 6
-ANGLE_HARMONICS = (1, 2, 3, 4, 6, 8, 12, 16)
-FEATURE_SIZE = 2 + 4 * POSITION_OCTAVES + 2 * len(ANGLE_HARMONICS)
 TICK_SCALE = 0.05
 """About how far a pose moves in one tick, in scaled units: brings motions to the size that networks like."""
+TURN_SCALE = 0.17
+"""About how far it turns in one tick, radians."""
+
+FLOOR_TABLES = (16, 32, 64)
+"""Cells along x and y of the tables that the motion reads: where the walls are."""
+FLOOR_FEATURES = 8
+VIEW_TABLES = ((12, 36), (24, 72))
+"""Cells along x and y, and around, of the tables that recall reads."""
+VIEW_FEATURES = 16
+TABLE_GAIN = 5.0
+"""A table learns this many times as fast as a matrix: each update touches few of its cells."""
+
+CORRECTION_STEPS = 2
+MISFIT_VARIANCE = 0.15
+"""Squared error per latent number at which recall at the right pose is taken to be."""
+BELIEF_PRECISION = (1 / 0.03**2, 1 / 0.03**2, 1 / 0.04**2)
+"""How firmly the believed (x, y, heading) resists a frame: one over its variance."""
+PROBE_STEP = 0.01
+"""Scaled units, and radians, over which the slope of recall is measured."""
 
 
 class ResidualMLP(nn.Module):
@@ -47,69 +74,135 @@ class ResidualMLP(nn.Module):
         return projected
 
 
+class FeatureTables(nn.Module):
+    """Learned features on grids over the map, read between their points by linear interpolation.
+
+    A coarse and a fine table together learn a function of place far faster than an MLP of sines does: an update changes
+    what was seen there and nothing elsewhere. `shapes` are the tables' sizes: (rows, columns), or (headings, rows,
+    columns) with the headings closed to a ring.
+    """
+
+    def __init__(self, shapes: tuple[tuple[int, ...], ...], num_features: int) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList([nn.Parameter(torch.randn(num_features, *s) * 0.01) for s in shapes])
+        self.size = num_features * len(shapes)
+
+    def forward(self, place_BK: Tensor) -> Tensor:
+        """Shapes: [B, 2] (x, y) or [B, 3] (x, y, heading / pi), each in [-1, 1] -> [B, size]."""
+        at = place_BK.view(1, -1, *[1] * (place_BK.shape[-1] - 1), place_BK.shape[-1])
+        read = []
+        for table in self.tables:
+            closed = torch.cat((table, table[:, :1]), 1) if place_BK.shape[-1] == 3 else table
+            found = F.grid_sample(closed[None].to(place_BK), at, align_corners=True, padding_mode="border")
+            read.append(found.flatten(2)[0].T)
+        return TABLE_GAIN * torch.cat(read, -1)
+
+
+class Motion(nn.Module):
+    """The pose one tick later. What it says is in the frame of who moves, so that walking is the same everywhere."""
+
+    HEADINGS = (1, 2, 4)
+
+    def __init__(self, action_size: int, width: int) -> None:
+        super().__init__()
+        self.floor = FeatureTables(tuple((n, n) for n in FLOOR_TABLES), FLOOR_FEATURES)
+        self.free = nn.Linear(3 + action_size, 3)
+        around = self.floor.size + 4 + 2 * len(self.HEADINGS)
+        self.walls = ResidualMLP(around + 3 + action_size, width, 3, 2)
+        nn.init.zeros_(self.walls.project_out.weight)
+        nn.init.zeros_(self.walls.project_out.bias)
+
+    def forward(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor) -> Tensor:
+        angle_B, moved_B2 = heading_rad(pose_BP), (pose_BP - previous_BP)[:, :2] / TICK_SCALE
+        turned_B1 = turn_between(previous_BP, pose_BP)[:, None] / TURN_SCALE
+        own = torch.cat((rotate(moved_B2, -angle_B), turned_B1, action_BA), -1)
+        waves = torch.stack([angle_B * k for k in self.HEADINGS], -1)
+        ahead_B2 = pose_BP[:, :2] + 0.5 * TICK_SCALE * moved_B2
+        around = torch.cat((self.floor(ahead_B2), pose_BP[:, :2], moved_B2, waves.sin(), waves.cos()), -1)
+        motion_B3 = self.free(own) + self.walls(torch.cat((around, own), -1))
+        step_B2 = rotate(motion_B3[:, :2], angle_B) * TICK_SCALE
+        return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * TURN_SCALE), -1))
+
+
+class Recall(nn.Module):
+    """What the world looks like from a pose, as a flat latent."""
+
+    def __init__(self, latent_size: int, width: int) -> None:
+        super().__init__()
+        self.views = FeatureTables(tuple((around, n, n) for n, around in VIEW_TABLES), VIEW_FEATURES)
+        self.net = ResidualMLP(self.views.size + FEATURE_SIZE, width, latent_size, 3)
+
+    def forward(self, pose_BP: Tensor) -> Tensor:
+        place_B3 = torch.cat((pose_BP[:, :2], heading_rad(pose_BP)[:, None] / math.pi), -1)
+        recalled: Tensor = self.net(torch.cat((self.views(place_B3), pose_features(pose_BP)), -1))
+        return recalled
+
+
 class PlaceMemory(nn.Module):
-    """Predict and correct, as a Kalman filter does, with learned parts; then recall."""
+    """Predict by the action, correct by the frame, as a Kalman filter does, with learned models; then recall."""
 
     def __init__(self, latent_shape: tuple[int, int, int], action_size: int, width: int) -> None:
         super().__init__()
         self.latent_shape = latent_shape
         latent_size = math.prod(latent_shape)
-        self.recall_net = ResidualMLP(FEATURE_SIZE, width, latent_size, 3)
+        self.recall_net = Recall(latent_size, width)
         self.localise_net = ResidualMLP(latent_size, width // 2, POSE_SIZE, 2)
-        self.move_net = ResidualMLP(FEATURE_SIZE + POSE_SIZE + action_size, width // 4, POSE_SIZE, 2)
-        self.trust_net = nn.Sequential(nn.Linear(POSE_SIZE, 32), nn.SiLU(), nn.Linear(32, 1))
-        nn.init.zeros_(self.move_net.project_out.weight)
-        nn.init.constant_(self.trust_net[-1].bias, -2.0)  # type: ignore[arg-type]  # a Linear
+        self.motion = Motion(action_size, width // 4)
 
     def recall(self, pose_BP: Tensor) -> Tensor:
         """What the world looks like from a pose. Shapes: [B, P] -> [B, C, H, W]."""
-        recalled: Tensor = self.recall_net(pose_features(pose_BP))
+        recalled: Tensor = self.recall_net(pose_BP)
         return recalled.unflatten(1, self.latent_shape)
 
     def localise(self, latent_BCHW: Tensor) -> Tensor:
-        """The pose from which a frame was seen, heading not yet of length 1. Shapes: [B, C, H, W] -> [B, P]."""
+        """A first guess of the pose from which a frame was seen, its heading not yet of length 1.
+
+        Shapes: [B, C, H, W] -> [B, P].
+        """
         seen: Tensor = self.localise_net(latent_BCHW.flatten(1))
         return seen
 
-    def correction(self, pose_BP: Tensor, seen_BP: Tensor) -> Tensor:
-        """How far to draw the believed pose towards the one that the frame shows: as far as that is trusted."""
-        surprise_BP = (seen_BP - pose_BP) / TICK_SCALE
-        trust_B1 = self.trust_net(surprise_BP.clamp(-20, 20)).sigmoid()
-        return trust_B1 * (seen_BP - pose_BP)
-
     def move(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor) -> Tensor:
         """The pose one tick later: the one before gives the speed."""
-        speed_BP = (pose_BP - previous_BP) / TICK_SCALE
-        motion_BP = self.move_net(torch.cat((pose_features(pose_BP), speed_BP, action_BA), -1))
-        return unit_heading(pose_BP + TICK_SCALE * motion_BP)
+        moved: Tensor = self.motion(pose_BP, previous_BP, action_BA)
+        return moved
 
     def predict(self, state: PlaceState, action_BA: Tensor) -> PlaceState:
         """Where the next frame will be seen from."""
         pose_BP = self.move(state["pose"], state["previous"], action_BA)
         return {"pose": pose_BP, "previous": state["pose"], "known": state["known"]}
 
-    def correct(self, state: PlaceState, seen_BP: Tensor) -> PlaceState:
-        """The belief drawn to the pose that a true frame shows; the first such frame is believed wholly.
+    @torch.no_grad()
+    def correct(self, state: PlaceState, latent_BCHW: Tensor) -> PlaceState:
+        """The belief drawn to the pose from which the map looks most like a true frame.
 
         Never with a frame that was imagined: it was drawn from the believed pose and holds no news of it, and the
         network's own error would be fed back (the pose is then lost within ten frames).
-        A correction moves the pose before along, so that it is not taken for speed.
+        A correction moves the pose before along, so that it is not taken for speed. No gradient.
         """
-        known_B1, shift_BP = state["known"][:, None], self.correction(state["pose"], seen_BP)
-        return {
-            "pose": torch.where(known_B1, unit_heading(state["pose"] + shift_BP), seen_BP),
-            "previous": torch.where(known_B1, unit_heading(state["previous"] + shift_BP), seen_BP),
-            "known": torch.ones_like(state["known"]),
-        }
+        seen_BP, known_B1 = unit_heading(self.localise(latent_BCHW)), state["known"][:, None]
+        believed_BP = torch.where(known_B1, state["pose"], seen_BP)
+        misfits_2B = self._misfit(torch.cat((believed_BP, seen_BP)), torch.cat((latent_BCHW, latent_BCHW)))
+        misfit_B, misfit_seen_B = misfits_2B.chunk(2)
+        lost_B1 = (misfit_seen_B < 0.5 * misfit_B)[:, None]
+        start_BP, misfit_B = torch.where(lost_B1, seen_BP, believed_BP), torch.minimum(misfit_B, misfit_seen_B)
+        pose_BP = self._fit(start_BP, latent_BCHW)
+        better_B1 = (self._misfit(pose_BP, latent_BCHW) < misfit_B)[:, None]
+        pose_BP = torch.where(better_B1, pose_BP, start_BP)
+        kept_B1 = known_B1 & ~lost_B1
+        previous_BP = torch.where(kept_B1, unit_heading(state["previous"] + pose_BP - state["pose"]), pose_BP)
+        return {"pose": pose_BP, "previous": previous_BP, "known": torch.ones_like(state["known"])}
 
     def track(self, latent_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor) -> Tensor:
         """What play does frame by frame, over a clip. Shapes: returns the predicted poses, [B, T, P]."""
-        seen_BTP = unit_heading(self.localise(latent_BTCHW.flatten(0, 1))).unflatten(0, latent_BTCHW.shape[:2])
         state, poses = self.initial_state(len(action_BTA)), []
         for t in range(action_BTA.shape[1]):
             state = self.predict(state, action_BTA[:, t])
             poses.append(state["pose"])
-            corrected, imagined_B = self.correct(state, seen_BTP[:, t]), imagined_BT[:, t]
+            imagined_B = imagined_BT[:, t]
+            if bool(imagined_B.all()):
+                continue
+            corrected = self.correct(state, latent_BTCHW[:, t])
             state = {
                 name: torch.where(imagined_B.view(-1, *[1] * (old.dim() - 1)), old, corrected[name])
                 for name, old in state.items()
@@ -118,48 +211,55 @@ class PlaceMemory(nn.Module):
 
     def initial_state(self, batch: int) -> PlaceState:
         """Shapes: `pose` and `previous` [B, P]; `known` [B] bool, False before the first true frame."""
-        pose_BP = self.recall_net.project_in.weight.new_zeros(batch, POSE_SIZE).detach()
+        pose_BP = self.motion.free.weight.new_zeros(batch, POSE_SIZE).detach()
+        pose_BP[:, 2] = 1.0
         known_B = torch.zeros(batch, dtype=torch.bool, device=pose_BP.device)
-        return {"pose": pose_BP, "previous": torch.zeros_like(pose_BP), "known": known_B}
+        return {"pose": pose_BP, "previous": pose_BP.clone(), "known": known_B}
+
+    def _misfit(self, pose_BP: Tensor, latent_BCHW: Tensor) -> Tensor:
+        """Mean squared error of what is recalled. Shapes: returns [B]."""
+        return (self.recall(pose_BP) - latent_BCHW).square().mean((1, 2, 3))
+
+    def _fit(self, start_BP: Tensor, latent_BCHW: Tensor) -> Tensor:
+        """Gauss-Newton steps on the misfit, held to the start by `BELIEF_PRECISION`."""
+        probe_33 = PROBE_STEP * torch.eye(3, dtype=start_BP.dtype, device=start_BP.device)
+        belief_33 = torch.diag(start_BP.new_tensor(BELIEF_PRECISION))
+        pose_BP, moved_B3 = start_BP, torch.zeros_like(start_BP[:, :3])
+        for _ in range(CORRECTION_STEPS):
+            beside_4BP = torch.cat((pose_BP, *(move_by(pose_BP, step.expand(len(pose_BP), 3)) for step in probe_33)))
+            here, *beside = self.recall_net(beside_4BP).chunk(4)
+            slope_BL3 = torch.stack([(recalled - here) / PROBE_STEP for recalled in beside], -1)
+            error_BL1 = (latent_BCHW.flatten(1) - here)[..., None]
+            normal_B33 = slope_BL3.transpose(1, 2) @ slope_BL3 / MISFIT_VARIANCE + belief_33
+            pull_B31 = slope_BL3.transpose(1, 2) @ error_BL1 / MISFIT_VARIANCE - belief_33 @ moved_B3[..., None]
+            moved_B3 = moved_B3 + torch.linalg.solve(normal_B33, pull_B31)[..., 0].clamp(-0.1, 0.1)
+            pose_BP = move_by(start_BP, moved_B3)
+        return pose_BP
 
 
-def unit_heading(pose_BP: Tensor) -> Tensor:
-    return torch.cat((pose_BP[..., :2], F.normalize(pose_BP[..., 2:], dim=-1)), -1)
-
-
-def pose_features(pose_BP: Tensor) -> Tensor:
-    """Octaves of the position and harmonics of the heading. Shapes: [B, P] -> [B, FEATURE_SIZE]."""
-    xy_B2, angle_B1 = pose_BP[..., :2], torch.atan2(pose_BP[..., 3:], pose_BP[..., 2:3])
-    octaves = [xy_B2 * (math.pi / 2 * 2.0**k) for k in range(POSITION_OCTAVES)]
-    waves = torch.cat([*octaves, *(angle_B1 * k for k in ANGLE_HARMONICS)], -1)
-    return torch.cat((xy_B2, waves.sin(), waves.cos()), -1)
-
-
-def place_loss(
-    memory: PlaceMemory,
-    latent_BTCHW: Tensor,
-    pose_BTP: Tensor,
-    action_BTA: Tensor,
-    *,
-    max_level: float,
-    pose_noise: float,
-) -> dict[str, Tensor]:
-    """The four parts against the truth, on clips of three frames.
-
-    recall:   ||recall(p2) - z2||^2                  localise: ||localise(z1 + noise) - p1||^2
-    correct:  ||p1 + noise + correction - p1||^2     move:     ||(move(p1, p0, a2) - p2) / TICK_SCALE||^2
-    """
-    latent_BCHW = latent_BTCHW[:, 1]
+def place_loss(memory: PlaceMemory, latent_BCHW: Tensor, pose_BP: Tensor, *, max_level: float) -> dict[str, Tensor]:
+    """recall: ||recall(p) - z||^2, localise: ||localise(z + noise) - p||^2."""
     level = torch.rand(len(latent_BCHW), 1, 1, 1, device=latent_BCHW.device) * max_level
-    seen_BP = memory.localise((1 - level) * latent_BCHW + level * torch.randn_like(latent_BCHW))
-    before_BP, now_BP, after_BP = pose_BTP.unbind(1)
-    wrong_BP = now_BP + pose_noise * torch.rand_like(now_BP[:, :1]) ** 2 * torch.randn_like(now_BP)
-    wrong_BP = unit_heading(wrong_BP)
-    corrected_BP = unit_heading(wrong_BP + memory.correction(wrong_BP, unit_heading(seen_BP.detach())))
-    moved_BP = memory.move(now_BP, before_BP, action_BTA[:, 2])
+    noisy_BCHW = (1 - level) * latent_BCHW + level * torch.randn_like(latent_BCHW)
     return {
-        "recall": (memory.recall(after_BP) - latent_BTCHW[:, 2]).square().mean(),
-        "localise": (seen_BP - now_BP).square().mean(),
-        "correct": (corrected_BP - now_BP).square().mean(),
-        "move": ((moved_BP - after_BP) / TICK_SCALE).square().mean(),
+        "recall": (memory.recall(pose_BP) - latent_BCHW).square().mean(),
+        "localise": (memory.localise(noisy_BCHW) - pose_BP).square().mean(),
     }
+
+
+def motion_loss(memory: PlaceMemory, pose_BTP: Tensor, action_BTA: Tensor, *, position_noise: float) -> Tensor:
+    """Poses walked by actions alone from frame 1 on, against the true ones: what play does for hours.
+
+    The start is a little off (`position_noise`, scaled units, at most), so that small errors die away. Mean smooth L1
+    over all ticks, in units of a tick's motion.
+    """
+    off_B1 = position_noise * torch.rand_like(pose_BTP[:, 0, :1]) ** 2
+    off_BP = F.pad(off_B1 * torch.randn_like(pose_BTP[:, 0, :2]), (0, 2))
+    previous_BP, now_BP = pose_BTP[:, 0] + off_BP, pose_BTP[:, 1] + off_BP
+    losses = []
+    for t in range(2, pose_BTP.shape[1]):
+        previous_BP, now_BP = now_BP, memory.move(now_BP, previous_BP, action_BTA[:, t])
+        error_BP = now_BP - pose_BTP[:, t]
+        error_BP = torch.cat((error_BP[:, :2] / TICK_SCALE, error_BP[:, 2:] / TURN_SCALE), -1)
+        losses.append(F.smooth_l1_loss(error_BP, torch.zeros_like(error_BP), beta=0.1))
+    return torch.stack(losses).mean()

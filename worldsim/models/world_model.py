@@ -27,7 +27,8 @@ from worldsim.models.config import WorldModelConfig
 from worldsim.models.denoiser import Denoiser
 from worldsim.models.layer import Layer, build_layers
 from worldsim.models.mixer import LayerState
-from worldsim.models.place import POSE_SIZE, PlaceMemory, PlaceState, unit_heading
+from worldsim.models.place import PlaceMemory, PlaceState
+from worldsim.models.pose import POSE_SIZE
 from worldsim.models.state import WorldState
 
 PLACE_PREFIX = "place."
@@ -229,8 +230,7 @@ class TrunkModel(WorldModel):
         past = torch.cat((context.state.tensors["past"][:, 1:], latent_BCHW[:, None]), 1)
         tensors = {**context.state.tensors, "past": past, "past_level": level_B}
         if self.place and not imagined:
-            seen_BP = unit_heading(self.place.localise(latent_BCHW))
-            tensors |= _to_place(self.place.correct(_from_place(context.state), seen_BP))
+            tensors |= _to_place(self.place.correct(_from_place(context.state), latent_BCHW))
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
     def _denoise(

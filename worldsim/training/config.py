@@ -74,14 +74,20 @@ class DynamicsTraining:
     """Weight of the pose head's loss."""
     pose_target: Literal["absolute", "relative"] = "absolute"
     """Absolute where the map is fixed; relative to the clip's first frame where it is not."""
+    pose_origin_units: tuple[float, float] = (0.0, 0.0)
+    """The point of the world that is (0, 0) in an absolute pose: for a place memory the middle of the map."""
     pose_scale_units: float = 384.0
-    """World units that count as 1 in a pose."""
-    place_clips: int = 384
-    """Clips of three frames per update from which the map of a fixed world is learned (model.pose = place)."""
+    """World units that count as 1 in a pose: for a place memory half of the map's longer side."""
+    place_frames: int = 384
+    """Frames per update from which the map of a fixed world is learned (model.pose = place)."""
+    walk_clips: int = 256
+    """Walks per update from which its motion is learned."""
+    walk_ticks: int = 16
+    """Longest of them, in ticks."""
+    walk_position_noise: float = 0.01
+    """Most that a walk's start is off, in scaled units."""
     place_only_updates: int = 0
     """First so many updates learn that map alone: it is cheap, and the denoiser starts from it."""
-    place_pose_noise: float = 0.3
-    """Most noise on the believed pose that the map's filter learns to correct, in scaled units."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:

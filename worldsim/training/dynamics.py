@@ -19,7 +19,7 @@ from worldsim.diffusion.objectives import SMALLEST_STEP, flow_loss, sample_short
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
-from worldsim.models.place import PlaceMemory, place_loss
+from worldsim.models.place import PlaceMemory, motion_loss, place_loss
 from worldsim.models.world_model import History, WorldModel
 from worldsim.training.autoencoder import psnr
 from worldsim.training.config import DynamicsTraining
@@ -28,6 +28,8 @@ from worldsim.training.sheets import write_sheet
 from worldsim.training.stream import Episode
 
 ENCODE_BATCH = 64
+WALK_GROWTH_UPDATES = 100
+"""Updates after which the walks that the map's motion learns from become a tick longer."""
 PROBE_CONTEXT = 16
 PROBE_HORIZONS = (1, 2, 5, 10, 20, 40, 80, 160)
 
@@ -67,7 +69,7 @@ class DynamicsRecipe:
 
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         self._pool.refresh()
-        place, place_figures = self._place()
+        place, place_figures = self._place(num_updates)
         if num_updates < self._config.place_only_updates:
             return place, place_figures
         clips = self._pool.draw(self._config.batch_clips, self._config.clip_frames)
@@ -94,19 +96,21 @@ class DynamicsRecipe:
             figures["shortcut"] = float(shortcut.detach())
         return loss, figures
 
-    def _place(self) -> tuple[Tensor, dict[str, float]]:
-        """The map's own losses; zero where the model has none."""
-        memory = getattr(self.network, "place", None)
+    def _place(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
+        """The map's own losses; zero where the model has none. The walks grow longer as training goes on."""
+        memory, config = getattr(self.network, "place", None), self._config
         if not isinstance(memory, PlaceMemory):
             return torch.zeros((), device=self._device), {}
-        clips = self._pool.draw(self._config.place_clips, 3)
-        losses = place_loss(
+        frames = self._pool.draw(config.place_frames, 1)
+        latent, pose = frames.picture[:, 0].float().to(self._device), pose_target(frames.pose, config)[:, 0]
+        losses = place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
+        num_ticks = min(config.walk_ticks, 1 + num_updates // WALK_GROWTH_UPDATES)
+        action, pose = self._pool.draw_paths(config.walk_clips, 2 + num_ticks)
+        losses["move"] = motion_loss(
             memory,
-            clips.picture.float().to(self._device),
-            pose_target(clips.pose, self._config).to(self._device),
-            clips.action.to(self._device),
-            max_level=self._config.max_context_level,
-            pose_noise=self._config.place_pose_noise,
+            pose_target(pose, config).to(self._device),
+            action.to(self._device),
+            position_noise=config.walk_position_noise,
         )
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
 
@@ -218,7 +222,8 @@ class DynamicsRecipe:
 
 def pose_target(pose_BT3: Tensor, config: DynamicsTraining) -> Tensor:
     """What the pose head is held against. Shapes: [B, T, 3] (x, y, angle) -> [B, T, 4] (x, y, cos, sin), scaled."""
-    xy, angle = pose_BT3[..., :2] / config.pose_scale_units, pose_BT3[..., 2]
+    xy = (pose_BT3[..., :2] - pose_BT3.new_tensor(config.pose_origin_units)) / config.pose_scale_units
+    angle = pose_BT3[..., 2]
     if config.pose_target == "relative":
         cos, sin = angle[:, :1].cos(), angle[:, :1].sin()
         dx, dy = (xy - xy[:, :1]).unbind(-1)

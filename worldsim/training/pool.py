@@ -52,13 +52,21 @@ class ClipPool:
     def draw(self, num_clips: int, clip_frames: int) -> Clips:
         """Random clips of random episodes."""
         self._owed_frames += num_clips * clip_frames / self._config.reuse
+        picture, action, pose = self._draw(num_clips, clip_frames, (0, 1, 2))
+        return Clips(picture=picture, action=action, pose=pose)
+
+    def draw_paths(self, num_clips: int, clip_frames: int) -> tuple[Tensor, Tensor]:
+        """As `draw`, without the pictures, and not counted: (action [B, T, A], pose [B, T, 3])."""
+        action, pose = self._draw(num_clips, clip_frames, (1, 2))
+        return action, pose
+
+    def _draw(self, num_clips: int, clip_frames: int, columns: tuple[int, ...]) -> list[Tensor]:
         parts = []
         for index in self._rng.integers(len(self._episodes), size=num_clips):
             episode = self._episodes[int(index)]
             start = int(self._rng.integers(len(episode[0]) - clip_frames + 1))
-            parts.append(tuple(tensor[start : start + clip_frames] for tensor in episode))
-        picture, action, pose = (torch.stack(column) for column in zip(*parts, strict=True))
-        return Clips(picture=picture, action=action, pose=pose)
+            parts.append([episode[column][start : start + clip_frames] for column in columns])
+        return [torch.stack(column) for column in zip(*parts, strict=True)]
 
     def _add(self, episode: Episode) -> None:
         stored = self._store(episode)

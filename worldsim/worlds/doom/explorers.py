@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from worldsim.actions.scripts import script_actions
 from worldsim.core.errors import ConfigError, nearest
 from worldsim.core.types import NO_ACTION, Action, Pose
 from worldsim.worlds.doom.config import DoomConfig
@@ -47,6 +48,7 @@ class _Walker:
     def __init__(self, legs: dict[str, float], layout: MazeLayout, config: DoomConfig, rng: random.Random) -> None:
         self._layout = layout
         self._turn_deg = config.turn_deg
+        self._action_spec = config.action_spec
         self._rng = rng
         self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
         self._visits: dict[Cell, int] = {}
@@ -58,8 +60,11 @@ class _Walker:
 
     def _string_together(self, legs: dict[str, float]) -> Actions:
         bodies: dict[str, Callable[[], Actions]] = {
-            "explore": self._explore_leg, "return": self._return_leg, "look": self._look_leg
-        }  # fmt: skip
+            "explore": self._explore_leg,
+            "return": self._return_leg,
+            "look": self._look_leg,
+            "wander": self._wander_leg,
+        }
         while True:
             (name,) = self._rng.choices(list(legs), list(legs.values()))
             yield from bodies[name]()
@@ -100,6 +105,11 @@ class _Walker:
         here = self._layout.cell_at(self._pose.x, self._pose.y)
         for point in self._plan(self._rng.choice(self._layout.neighbours(here))):
             yield from self._go_to(point)
+
+    def _wander_leg(self) -> Actions:
+        """Keys held whatever is there: a player runs into walls, and slides along them, all the time."""
+        seed, num_ticks = self._rng.randrange(2**31), self._rng.randint(40, 160)
+        yield from script_actions("explore", self._action_spec, seed, num_ticks)
 
     # -- where to
 
@@ -214,10 +224,11 @@ _LEGS: dict[str, dict[str, float]] = {
     "explore": {"explore": 1.0},
     "return": {"return": 1.0},
     "look": {"look": 1.0},
-    "mixed": {"explore": 0.5, "return": 0.2, "look": 0.3},
+    "wander": {"wander": 1.0},
+    "mixed": {"explore": 0.35, "return": 0.15, "look": 0.25, "wander": 0.25},
 }
 EXPLORER_NAMES = tuple(_LEGS)
-"""`mixed` draws a leg of the other three each time; its weights are per leg, explore legs being the longest."""
+"""`mixed` draws a leg of the others each time; its weights are per leg, explore legs being the longest."""
 
 
 def _buttons_towards(bearing_deg: float) -> frozenset[str]:
