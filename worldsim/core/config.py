@@ -1,13 +1,16 @@
 """TOML and JSON to frozen dataclasses and back, strictly.
 
-Owns: reading, type checks, unknown-key errors that name the nearest key. Does not own: any field; each package
+Owns: bounded reading, type checks, unknown-key errors that name the nearest key. Does not own: any field; each package
 keeps its config beside its code. A value a class does not accept (`__post_init__` raising ConfigError) is reported
-with its path.
+with its path. A file may come from a stranger: whatever is in it ends in a value or in one error, of one short line.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+import reprlib
 import sys
 import types
 import typing
@@ -24,15 +27,70 @@ else:  # pragma: no cover - the same reader under its older name
 
 T = TypeVar("T")
 
+MAX_CONFIG_BYTES = 2**18
+"""A config is a few kB. What is larger is not one, and is not read."""
+MAX_INTEGER = 2**63 - 1
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+
+
+def brief(value: object) -> str:
+    """`repr` for an error's one line: cut short however large or deep the value."""
+    try:
+        return _BRIEF.repr(value)
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        return "a number of thousands of digits"
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables. Raises ConfigError with line and column when it is not TOML."""
+    if not path.exists():
+        raise ConfigError(f"no file {path}", hint="give the path of a preset.toml")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no file {path}", hint="give the path of a preset.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}", hint="mend that line") from None
+        return tomllib.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {_one_line(error)}", hint="mend that line") from None
+
+
+def parse_json(text: str) -> Any:
+    """As `json.loads`, without what it lets pass: a key given twice, NaN and infinity, nesting without end.
+
+    Raises: ValueError.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_text(path: Path) -> str:
+    """Raises ConfigError for what is no file, cannot be read, is too large to be a config, or is not UTF-8."""
+    try:
+        if not path.is_file():
+            raise ConfigError(f"{path} is not a file", hint="a folder, a pipe or a device is never read")
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes", hint="a config is a few kB")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not text in UTF-8: {error}", hint="fetch or save it again") from None
+
+
+def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Every named field of `config`, and every item where it is a tuple, lies within (lowest, highest).
+
+    Raises: ConfigError.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if not low <= item <= high:
+                raise ConfigError(f"{name} is {brief(item)}", hint=f"from {low:g} to {high:g}")
 
 
 def from_mapping(cls: type[T], data: Mapping[str, Any], *, where: str = "") -> T:
@@ -44,7 +102,7 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], *, where: str = "") -> T
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # T is a dataclass by contract
     for key in data:
         if key not in fields:
-            raise ConfigError(f"unknown key {_join(where, str(key))!r}", hint=nearest(str(key), fields))
+            raise ConfigError(f"unknown key {brief(_join(where, str(key)))}", hint=nearest(str(key), fields))
     values: dict[str, Any] = {}
     for name, spec in fields.items():
         if name in data:
@@ -93,16 +151,42 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True)))
     if origin is typing.Literal:
         if value not in args:
-            raise ConfigError(f"{where} is {value!r}", hint="one of " + ", ".join(map(repr, args)))
+            raise ConfigError(f"{where} is {brief(value)}", hint="one of " + ", ".join(map(repr, args)))
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     if hint in (int, float, str, bool):
-        if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-            raise _wrong(where, hint.__name__, value)
-        return value
+        return _plain(hint, value, where)
     raise AssertionError(f"config field {where} has unsupported type {hint!r}")
 
 
+def _plain(kind: type, value: Any, where: str) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_INTEGER:
+        raise ConfigError(f"{where} is beyond 64 bits", hint="expected a smaller number")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _wrong(where, kind.__name__, value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _wrong(where, "a finite number", value)
+    if isinstance(value, str) and not value.isprintable():
+        raise _wrong(where, "one line of printable text", value)
+    return value
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {brief(next(key for key in mapping if keys.count(key) > 1))} is there twice")
+    return mapping
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _one_line(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
+
+
 def _wrong(where: str, expected: str, value: Any) -> ConfigError:
-    return ConfigError(f"{where} is {value!r} ({type(value).__name__})", hint=f"expected {expected}")
+    return ConfigError(f"{where} is {brief(value)} ({type(value).__name__})", hint=f"expected {expected}")

@@ -1,10 +1,14 @@
-"""Sizes of the autoencoder and the world model. Torch-free, so that the command line reads it quickly."""
+"""Sizes of the autoencoder and the world model, and their limits. Torch-free, so that the command line reads it quickly.
+
+A limit is far above what a computer plays in real time: it is there for configs that come from a stranger.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from worldsim.core.config import brief, check_ranges
 from worldsim.core.errors import ConfigError
 
 
@@ -22,8 +26,11 @@ class AutoencoderConfig:
     """Standard deviation of the noise added to the unit-variance latent in training, in place of a KL term."""
 
     def __post_init__(self) -> None:
-        if min(self.latent_channels, *self.widths, self.num_blocks) < 1 or not self.widths:
-            raise ConfigError("autoencoder sizes must be positive", hint="see AutoencoderConfig")
+        check_ranges(
+            self, {"latent_channels": (1, 1024), "widths": (1, 4096), "num_blocks": (1, 64), "latent_noise": (0, 10)}
+        )
+        if not 1 <= len(self.widths) <= 8:
+            raise ConfigError(f"widths has {len(self.widths)} sizes", hint="1 to 8")
 
     @property
     def downscale(self) -> int:
@@ -70,6 +77,7 @@ class WorldModelConfig:
     """Hidden width of that map."""
 
     def __post_init__(self) -> None:
+        check_ranges(self, _LIMITS)
         if self.width % self.num_heads:
             raise ConfigError(f"width {self.width} is not a multiple of num_heads {self.num_heads}", hint="make it one")
         if (self.width // self.num_heads) % 6:
@@ -77,9 +85,27 @@ class WorldModelConfig:
                 f"head size {self.width // self.num_heads} is not a multiple of 6",
                 hint="RoPE turns three axes in pairs",
             )
-        if min(self.patch, self.num_layers, self.state_dim, self.window_frames, self.num_past) < 1:
-            raise ConfigError("model sizes must be positive", hint="see WorldModelConfig")
+        if self.denoiser_width % (self.denoiser_width // 16) or self.denoiser_width % max(1, self.denoiser_width // 32):
+            raise ConfigError(
+                f"denoiser_width {self.denoiser_width} does not divide into heads and groups",
+                hint="a multiple of 32, or 16",
+            )
         if self.pose == "place" and self.form != "trunk":
             raise ConfigError("pose = 'place' needs form = 'trunk'", hint="pose = 'head', or form = 'trunk'")
-        if not self.blocks:
-            raise ConfigError("blocks is empty", hint="for example [[1, 1], [0, 0]]")
+        if not 1 <= len(self.blocks) <= 128 or min(map(min, self.blocks)) < 0:
+            raise ConfigError(f"blocks is {brief(self.blocks)}", hint="for example [[1, 1], [0, 0]]")
+
+
+_LIMITS = {
+    "patch": (1, 16),
+    "width": (6, 8192),
+    "num_layers": (1, 128),
+    "num_heads": (1, 256),
+    "state_dim": (1, 1024),
+    "window_frames": (1, 256),
+    "mlp_ratio": (0.25, 16),
+    "denoiser_width": (16, 4096),
+    "denoiser_blocks": (0, 128),
+    "num_past": (1, 64),
+    "place_width": (4, 8192),
+}

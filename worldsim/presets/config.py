@@ -8,19 +8,34 @@ weights) and the schema version. Does not own: weights and folders (`presets.sto
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worldsim.core.config import from_mapping, read_toml, to_mapping
+from worldsim.core.config import (
+    brief,
+    check_ranges,
+    from_mapping,
+    parse_json,
+    read_text,
+    read_toml,
+    to_mapping,
+)
 from worldsim.core.errors import ConfigError, PresetError
 from worldsim.core.types import ActionSpec
 from worldsim.models.config import AutoencoderConfig, WorldModelConfig
+from worldsim.presets.migrations import migrate
 from worldsim.worlds.doom.config import DoomConfig
 
 SCHEMA_VERSION = 1
-"""Version of the folder's layout and of the meaning of its keys. A change of either adds one."""
+"""Version of the folder's layout and of the meaning of its keys. A change of either adds one,
+and with it a step in `presets.migrations` and a stored preset in the tests."""
+MAX_SCAN_NUMBERS = 2**26
+"""Heads times tokens of a frame times tokens of a block: what one scan layer holds while it makes a frame (0.3 GB)."""
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +55,10 @@ class PlayConfig:
     on an idle machine, and beside another busy program they wait for each other, a second at a time."""
 
     def __post_init__(self) -> None:
-        if self.ticks_per_s <= 0:
-            raise ConfigError(f"ticks_per_s is {self.ticks_per_s}", hint="a positive number")
-        if min(self.num_steps, self.context_frames, self.cpu_threads) < 1:
-            raise ConfigError("num_steps, context_frames and cpu_threads must be at least 1", hint="see PlayConfig")
+        check_ranges(
+            self,
+            {"ticks_per_s": (0.1, 1000), "num_steps": (1, 1000), "context_frames": (1, 1024), "cpu_threads": (1, 1024)},
+        )
         if not 0.0 <= self.context_noise < 1.0:
             raise ConfigError(f"context_noise is {self.context_noise}", hint="from 0 up to, but not, 1")
 
@@ -63,6 +78,10 @@ class PresetConfig:
     play: PlayConfig = field(default_factory=PlayConfig)
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(f"name is {brief(self.name)}", hint="letters, digits, dot, dash, underline; at most 64")
+        if len(self.title) > 200:
+            raise ConfigError(f"title has {len(self.title)} characters", hint="one line, at most 200")
         height_px, width_px, _ = self.frame_shape
         cell_px = self.autoencoder.downscale * self.model.patch
         if height_px % cell_px or width_px % cell_px:
@@ -70,6 +89,20 @@ class PresetConfig:
                 f"a frame of {width_px}x{height_px} does not divide into tokens of {cell_px} pixels",
                 hint="autoencoder downscale times model.patch must divide both sides",
             )
+        self._check_blocks(height_px // cell_px, width_px // cell_px)
+
+    def _check_blocks(self, rows: int, columns: int) -> None:
+        for high, wide in self.model.blocks:
+            high, wide = high or rows, wide or columns
+            if rows % high or columns % wide:
+                raise ConfigError(
+                    f"a frame of {columns}x{rows} tokens does not divide into scan blocks of {wide}x{high}",
+                    hint="model.blocks are (rows, columns) that divide both sides, 0 for the whole side",
+                )
+            if self.model.num_heads * rows * columns * high * wide > MAX_SCAN_NUMBERS:
+                raise ConfigError(
+                    f"a scan block of {wide}x{high} tokens is too large", hint="smaller model.blocks, or a larger patch"
+                )
 
     @property
     def action_spec(self) -> ActionSpec:
@@ -103,22 +136,25 @@ def read_preset_toml(path: Path) -> tuple[PresetConfig, dict[str, Any]]:
 def preset_from_mapping(data: Mapping[str, Any], *, where: str) -> PresetConfig:
     """Raises: PresetError for a newer schema, ConfigError (it begins with `where`) for anything else that is wrong."""
     version = data.get("schema_version", SCHEMA_VERSION)
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ConfigError(f"{where}: schema_version is {brief(version)}", hint=f"expected 1 to {SCHEMA_VERSION}")
+    if version > SCHEMA_VERSION:
         raise PresetError(
-            f"{where} has schema version {version}; this worldsim reads versions up to {SCHEMA_VERSION}",
+            f"{where} has schema version {brief(version)}; this worldsim reads versions up to {SCHEMA_VERSION}",
             hint="update worldsim: pip install --upgrade worldsim",
         )
     try:
-        return from_mapping(PresetConfig, data)
+        return from_mapping(PresetConfig, migrate(data, version, SCHEMA_VERSION))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error.message}", hint=error.hint) from None
 
 
 def read_config_json(path: Path) -> tuple[PresetConfig, dict[str, Any]]:
     """The stored config, and the plain mapping it was read from (what was hashed when it was written)."""
+    text = read_text(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = parse_json(text)
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid JSON: {error}", hint="fetch or save the preset again") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds a {type(data).__name__}", hint="expected an object")

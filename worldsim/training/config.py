@@ -80,14 +80,16 @@ class DynamicsTraining:
     """World units that count as 1 in a pose: for a place memory half of the map's longer side."""
     place_frames: int = 384
     """Frames per update from which the map of a fixed world is learned (model.pose = place)."""
-    walk_clips: int = 256
-    """Walks per update from which its motion is learned."""
+    walk_poses: int = 2048
+    """Poses per update that its motion is asked for."""
     walk_ticks: int = 16
-    """Longest of them, in ticks."""
+    """Longest walk by actions alone; training begins with one tick."""
+    walk_only_updates: int = 0
+    """First so many updates learn the motion alone: a tenth of the cost of the rest, and all else needs it."""
     walk_position_noise: float = 0.01
     """Most that a walk's start is off, in scaled units."""
     place_only_updates: int = 0
-    """First so many updates learn that map alone: it is cheap, and the denoiser starts from it."""
+    """First so many updates learn that map and its motion alone: it is cheap, and the denoiser starts from it."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:

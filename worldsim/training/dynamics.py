@@ -28,7 +28,7 @@ from worldsim.training.sheets import write_sheet
 from worldsim.training.stream import Episode
 
 ENCODE_BATCH = 64
-WALK_GROWTH_UPDATES = 100
+WALK_GROWTH_UPDATES = 200
 """Updates after which the walks that the map's motion learns from become a tick longer."""
 PROBE_CONTEXT = 16
 PROBE_HORIZONS = (1, 2, 5, 10, 20, 40, 80, 160)
@@ -70,7 +70,7 @@ class DynamicsRecipe:
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         self._pool.refresh()
         place, place_figures = self._place(num_updates)
-        if num_updates < self._config.place_only_updates:
+        if num_updates < max(self._config.walk_only_updates, self._config.place_only_updates):
             return place, place_figures
         clips = self._pool.draw(self._config.batch_clips, self._config.clip_frames)
         clean = clips.picture.float().to(self._device)
@@ -101,17 +101,15 @@ class DynamicsRecipe:
         memory, config = getattr(self.network, "place", None), self._config
         if not isinstance(memory, PlaceMemory):
             return torch.zeros((), device=self._device), {}
-        frames = self._pool.draw(config.place_frames, 1)
-        latent, pose = frames.picture[:, 0].float().to(self._device), pose_target(frames.pose, config)[:, 0]
-        losses = place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
         num_ticks = min(config.walk_ticks, 1 + num_updates // WALK_GROWTH_UPDATES)
-        action, pose = self._pool.draw_paths(config.walk_clips, 2 + num_ticks)
-        losses["move"] = motion_loss(
-            memory,
-            pose_target(pose, config).to(self._device),
-            action.to(self._device),
-            position_noise=config.walk_position_noise,
-        )
+        action, pose = self._pool.draw_paths(config.walk_poses // num_ticks, 2 + num_ticks)
+        target = pose_target(pose, config).to(self._device)
+        moved = motion_loss(memory, target, action.to(self._device), position_noise=config.walk_position_noise)
+        losses = {"move": moved}
+        if num_updates >= config.walk_only_updates:
+            frames = self._pool.draw(config.place_frames, 1)
+            latent, pose = frames.picture[:, 0].float().to(self._device), pose_target(frames.pose, config)[:, 0]
+            losses |= place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
 
     def _context(self, clean: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -56,7 +56,8 @@ class ClipPool:
         return Clips(picture=picture, action=action, pose=pose)
 
     def draw_paths(self, num_clips: int, clip_frames: int) -> tuple[Tensor, Tensor]:
-        """As `draw`, without the pictures, and not counted: (action [B, T, A], pose [B, T, 3])."""
+        """As `draw`, without the pictures, each counted as one frame: (action [B, T, A], pose [B, T, 3])."""
+        self._owed_frames += num_clips / self._config.reuse
         action, pose = self._draw(num_clips, clip_frames, (1, 2))
         return action, pose
 

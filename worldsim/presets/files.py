@@ -1,0 +1,202 @@
+"""The files of a preset folder, read as if a stranger had put them there. Torch-free.
+
+Owns: what may be opened at all (regular files of the folder, of a bounded size), the strict reading of a safetensors
+header, hashes. Does not own: what should be in the files (`presets.store`). Nothing here reads a tensor, and nothing
+allocates more than the limits below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from worldsim.core.config import MAX_INTEGER, brief, parse_json
+from worldsim.core.errors import PresetError
+
+MAX_HEADER_BYTES = 2**22
+"""Of a safetensors header; 1,000 tensors need 0.1 MB."""
+MAX_WEIGHTS_BYTES = 2**31
+MAX_START_BYTES = 2**27
+MAX_STARTS = 256
+MAX_STARTS_BYTES = 2**29
+"""All starts together: they stay in memory."""
+FETCH_AGAIN = "fetch or copy the preset again"
+
+_ITEM_BYTES = {"F32": 4, "BF16": 2, "F16": 2, "U8": 1}
+"""Every type a preset may hold."""
+_MAX_DIMS = 8
+_START_NAME = re.compile(r"[\w-][\w.-]*\.safetensors")
+_BLOB_HASHES: dict[int, Callable[[int], Any]] = {
+    64: lambda _: hashlib.sha256(),
+    40: lambda size: hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False),
+}
+"""The Hub's cache names a file by its sha256 when it is large, by git's hash when it is small."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """One entry of a header. `begin` and `end` count bytes from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """Of a safetensors file. The tensors fill the file from `data_begin` to its end, without gap or overlap."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, StoredTensor]
+    data_begin: int
+
+
+def preset_file(folder: Path, name: str, max_bytes: int) -> Path:
+    """The regular file `name` of a preset folder. A link may lead to a place inside the folder, or into the store of the
+    Hub's cache when the folder is a snapshot of it, and nowhere else.
+
+    Raises: PresetError when it is missing, leads elsewhere, is no regular file, or is larger than `max_bytes`.
+    """
+    path = folder / name
+    try:
+        home, real = folder.resolve(), path.resolve(strict=True)
+        status = real.stat()
+    except FileNotFoundError:
+        raise PresetError(f"{folder} has no {name}", hint=FETCH_AGAIN) from None
+    except (OSError, RuntimeError):
+        raise PresetError(f"{path} cannot be reached", hint="a link in a circle, or no permission") from None
+    if not any(root in real.parents for root in _roots(home)):
+        raise PresetError(f"{path} is a link out of the preset", hint="copy the file itself into the folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise PresetError(f"{path} is not a regular file", hint=FETCH_AGAIN)
+    if status.st_size > max_bytes:
+        raise PresetError(f"{path} has {status.st_size} bytes", hint=f"at most {max_bytes} are read")
+    return path
+
+
+def start_files(folder: Path, subfolder: str) -> list[Path]:
+    """The starts in a preset folder, by name. Raises: PresetError when there is none, or when one may not be read."""
+    home = folder / subfolder
+    if not home.is_dir():
+        raise PresetError(f"{home} holds no start", hint=FETCH_AGAIN)
+    if folder.resolve() not in home.resolve().parents:
+        raise PresetError(f"{home} is a link out of the preset", hint="copy the starts themselves into the folder")
+    names = sorted(islice((n for n in os.listdir(home) if n.endswith(".safetensors")), MAX_STARTS + 1))
+    if not names:
+        raise PresetError(f"{home} holds no start", hint=FETCH_AGAIN)
+    if len(names) > MAX_STARTS:
+        raise PresetError(f"{home} holds more than {MAX_STARTS} starts", hint="remove some")
+    for name in names:
+        if not _START_NAME.fullmatch(name):
+            raise PresetError(f"a start is named {brief(name)}", hint="letters, digits, dot, dash, underline")
+    paths = [preset_file(folder, f"{subfolder}/{name}", MAX_START_BYTES) for name in names]
+    if sum(path.stat().st_size for path in paths) > MAX_STARTS_BYTES:
+        raise PresetError(f"the starts in {home} are too large", hint=f"{MAX_STARTS_BYTES} bytes together at most")
+    return paths
+
+
+def read_header(path: Path) -> Header:
+    """Raises: PresetError for anything that the format does not allow."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > size - 8:
+                raise ValueError("its header is longer than the file")
+            if length > MAX_HEADER_BYTES:
+                raise ValueError(f"its header has {length} bytes, at most {MAX_HEADER_BYTES} are read")
+            entries = parse_json(file.read(length).decode())
+        return _parse_header(entries, data_begin=8 + length, data_bytes=size - 8 - length)
+    except ValueError as error:
+        raise damaged(path, " ".join(str(error).split())[:200]) from None
+    except OSError as error:
+        raise PresetError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from None
+
+
+def damaged(path: Path, reason: str) -> PresetError:
+    return PresetError(f"{path} is damaged or truncated: {reason}", hint=FETCH_AGAIN)
+
+
+def sha256(path: Path, *, begin: int = 0) -> str:
+    """Of the file from byte `begin` on, read in pieces."""
+    return _digest(path, hashlib.sha256(), begin)
+
+
+def check_against_cache(folder: Path, path: Path) -> bool:
+    """Compares a file of a snapshot in the Hub's cache with the hash it is stored under there.
+
+    Returns: False where there is no such hash. Raises: PresetError when it differs.
+    """
+    real = path.resolve()
+    if _roots(folder.resolve())[-1] not in real.parents or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", real.name):
+        return False
+    if _digest(real, _BLOB_HASHES[len(real.name)](real.stat().st_size)) != real.name:
+        raise damaged(path, "it is not what the Hub has (its hash differs)")
+    return True
+
+
+def _roots(home: Path) -> tuple[Path, ...]:
+    """Where the files of a preset may truly lie."""
+    return (home, home.parent.parent / "blobs") if home.parent.name == "snapshots" else (home,)
+
+
+def _digest(path: Path, digest: Any, begin: int = 0) -> str:
+    with path.open("rb") as file:
+        file.seek(begin)
+        for piece in iter(lambda: file.read(2**20), b""):
+            digest.update(piece)
+    return str(digest.hexdigest())
+
+
+def _parse_header(entries: Any, *, data_begin: int, data_bytes: int) -> Header:
+    """Raises: ValueError."""
+    if not isinstance(entries, dict):
+        raise ValueError("its header is not an object")
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) and v.isprintable() for v in metadata.values()):
+        raise ValueError("its metadata is not printable text")
+    tensors = {name: _parse_entry(name, entry) for name, entry in entries.items()}
+    if sum(_no_gaps(tensors)) != data_bytes:
+        raise ValueError(f"its tensors do not fill its {data_bytes} bytes of data")
+    return Header(metadata=metadata, tensors=tensors, data_begin=data_begin)
+
+
+def _parse_entry(name: str, entry: Any) -> StoredTensor:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"the entry of tensor {brief(name)} is not a dtype, a shape and offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
+        raise ValueError(f"tensor {brief(name)} is of type {brief(dtype)}, expected one of {', '.join(_ITEM_BYTES)}")
+    if not _are_sizes(shape, _MAX_DIMS) or not _are_sizes(offsets, 2) or len(offsets) != 2:
+        raise ValueError(f"tensor {brief(name)} has shape {brief(shape)} and offsets {brief(offsets)}")
+    begin, end = offsets
+    if end - begin != math.prod(shape) * _ITEM_BYTES[dtype]:
+        raise ValueError(f"tensor {brief(name)} has {end - begin} bytes, which is not its shape {brief(shape)}")
+    return StoredTensor(dtype=dtype, shape=tuple(shape), begin=begin, end=end)
+
+
+def _are_sizes(value: Any, most: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= most
+        and all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= MAX_INTEGER for item in value)
+    )
+
+
+def _no_gaps(tensors: Mapping[str, StoredTensor]) -> Iterator[int]:
+    """The sizes of the tensors in the order in which they lie."""
+    at = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if tensor.begin != at:
+            raise ValueError(f"tensor {brief(name)} leaves a gap or lies over another one")
+        at = tensor.end
+        yield tensor.end - tensor.begin
