@@ -73,7 +73,7 @@ def fill_with_nan(folder: Path) -> None:
     path = folder / "model.safetensors"
     tensors = safetensors.torch.load_file(path)
     with safetensors.safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
+        metadata = {key: value for key, value in file.metadata().items() if key != "data_sha256"}
     nan = {name: t.fill_(float("nan")) if name.startswith("model.") else t for name, t in tensors.items()}
     safetensors.torch.save_file(nan, path, metadata)
 

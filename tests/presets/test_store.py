@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import resource
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +17,14 @@ import torch
 
 from worldsim.core.errors import ConfigError, PresetError, PresetShapeError, StorageError, WorldsimError
 from worldsim.presets.config import PresetConfig
-from worldsim.presets.store import load_preset, save_preset
+from worldsim.presets.store import load_preset, save_preset, verify
 
 
 def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor], dict[str, str]], None]) -> None:
     path = folder / "model.safetensors"
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = dict(file.metadata())
+    del metadata["data_sha256"]  # as in a file from before that hash
     tensors = safetensors.torch.load_file(path)
     change(tensors, metadata)
     safetensors.torch.save_file(tensors, path, metadata)
@@ -88,7 +92,7 @@ def test_the_file_says_where_its_weights_come_from(tiny_preset_folder: Path) -> 
     assert metadata["schema_version"] == "1"
     assert metadata["licence"] == "apache-2.0"
     assert metadata["trained_on"] == "nothing"
-    assert {"config_sha256", "source_commit"} <= metadata.keys()
+    assert {"config_sha256", "data_sha256", "source_commit"} <= metadata.keys()
 
 
 def test_the_same_content_gives_the_same_bytes(tiny_preset_folder: Path, tmp_path: Path) -> None:
@@ -190,7 +194,7 @@ def start_without_actions(folder: Path) -> None:
         (garble, PresetError, "model.safetensors is damaged or truncated"),
         (pickle_only, PresetError, "pytorch_model.bin is a pickle file, which can run any code"),
         (weights(drop_a_tensor), PresetError, "has no tensor model.final_norm.weight"),
-        (weights(add_a_tensor), PresetError, "has an unknown tensor model.final_norm.weights"),
+        (weights(add_a_tensor), PresetError, "has an unknown tensor 'model.final_norm.weights'"),
         (weights(reshape_a_tensor), PresetShapeError, "model.final_norm.weight is 7, the config asks for 24"),
         (weights(be_newer), PresetError, "has schema version 2; this worldsim reads versions up to 1"),
         (config(schema_version=2), PresetError, "has schema version 2; this worldsim reads versions up to 1"),
@@ -254,3 +258,121 @@ def test_a_config_and_weights_of_different_saves_do_not_load_together(
     (tiny_preset_copy / "model.safetensors").write_bytes(weights_before)
     with pytest.raises(PresetError, match="saved with another config"):
         load_preset(tiny_preset_copy)
+
+
+def flip_a_weight(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+def link_out(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        (folder / name).rename(folder.parent / "elsewhere")
+        (folder / name).symlink_to(folder.parent / "elsewhere")
+
+    return damage
+
+
+def pipe(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return damage
+
+
+def enlarge(name: str, size: int) -> Callable[[Path], None]:
+    """A sparse file: as large as it says, and nothing on the disk."""
+    return lambda folder: os.truncate(folder / name, size)
+
+
+def strange_name(folder: Path) -> None:
+    (folder / "start" / "00.safetensors").rename(folder / "start" / "a\nb.safetensors")
+
+
+def many_starts(folder: Path) -> None:
+    for index in range(300):
+        (folder / "start" / f"{index:03d}.safetensors").touch()
+
+
+def wild_actions(folder: Path) -> None:
+    frames, actions = torch.zeros(6, 48, 64, 3, dtype=torch.uint8), torch.full((6, 5), float("nan"))
+    safetensors.torch.save_file({"frames": frames, "actions": actions}, folder / "start" / "00.safetensors")
+
+
+HOSTILE = [
+    (flip_a_weight, "its content has another hash"),
+    (link_out("config.json"), "config.json is a link out of the preset"),
+    (link_out("model.safetensors"), "model.safetensors is a link out of the preset"),
+    (link_out("start"), "start is a link out of the preset"),
+    (link_out("start/01.safetensors"), "01.safetensors is a link out of the preset"),
+    (pipe("config.json"), "config.json is not a regular file"),
+    (pipe("start/00.safetensors"), "00.safetensors is not a regular file"),
+    (enlarge("config.json", 10**9), "config.json has 1000000000 bytes"),
+    (enlarge("model.safetensors", 10**12), "model.safetensors has 1000000000000 bytes"),
+    (enlarge("start/00.safetensors", 10**9), "00.safetensors has 1000000000 bytes"),
+    (strange_name, "a start is named 'a\\nb.safetensors'"),
+    (many_starts, "holds more than 256 starts"),
+    (wild_actions, "holds actions outside of [-1, 1]"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), HOSTILE)
+def test_a_hostile_folder_is_refused_by_load_and_by_verify(
+    damage: Callable[[Path], None], message: str, tiny_preset_copy: Path
+) -> None:
+    damage(tiny_preset_copy)
+    for read in (load_preset, verify):
+        with pytest.raises(PresetError) as caught:
+            read(tiny_preset_copy)
+        assert message in caught.value.message
+        assert "\n" not in caught.value.message
+
+
+def test_verify_says_what_it_compared_and_loads_nothing(tiny_preset_folder: Path) -> None:
+    verified = verify(tiny_preset_folder)
+    assert verified.hashes == ("config", "weights")
+    assert (verified.name, verified.num_starts) == ("tiny", 2)
+    assert verified.sha256 == load_preset(tiny_preset_folder).sha256
+    assert verified.num_bytes == sum(
+        path.stat().st_size for path in tiny_preset_folder.rglob("*") if path.name != "README.md" and path.is_file()
+    )
+
+
+def as_hub_snapshot(folder: Path, cache: Path) -> Path:
+    """The same preset as the Hub's cache keeps it: links into a store where large files are named by their hash."""
+    snapshot = cache / "models--some--one" / "snapshots" / "0123"
+    blobs = snapshot.parent.parent / "blobs"
+    blobs.mkdir(parents=True)
+    for path in (p for p in folder.rglob("*") if p.is_file()):
+        name = hashlib.sha256(path.read_bytes()).hexdigest()
+        shutil.copy(path, blobs / name)
+        link = snapshot / path.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blobs / name, link.parent))
+    return snapshot
+
+
+def test_a_snapshot_in_the_hubs_cache_loads_and_is_compared_with_the_hubs_hash(
+    tiny_preset_folder: Path, tmp_path: Path
+) -> None:
+    snapshot = as_hub_snapshot(tiny_preset_folder, tmp_path)
+    assert load_preset(snapshot).config.name == "tiny"
+    assert verify(snapshot).hashes == ("config", "weights", "hub")
+    blob = (snapshot / "model.safetensors").resolve()
+    blob.rename(blob.with_name("0" * 64))
+    (snapshot / "model.safetensors").unlink()
+    (snapshot / "model.safetensors").symlink_to(blob.with_name("0" * 64))
+    with pytest.raises(PresetError, match="another hash"):
+        verify(snapshot)
+
+
+def test_loading_takes_no_memory_for_weights_that_do_not_fit(tiny_preset_copy: Path) -> None:
+    mapping = json.loads((tiny_preset_copy / "config.json").read_text(encoding="utf-8"))
+    edit_config(tiny_preset_copy, model=mapping["model"] | {"width": 8184, "num_layers": 128, "num_heads": 1})
+    before_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PresetShapeError, match="the config asks for"):
+        load_preset(tiny_preset_copy)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_bytes < 100_000, "kB"

@@ -1,4 +1,4 @@
-"""Sizes of the autoencoder and the world model, and their limits. Torch-free, so that the command line reads it quickly.
+"""Sizes of the autoencoder and the world model, and their limits. Torch-free, for the command line.
 
 A limit is far above what a computer plays in real time: it is there for configs that come from a stranger.
 """

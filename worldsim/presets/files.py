@@ -12,7 +12,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,11 +34,6 @@ _ITEM_BYTES = {"F32": 4, "BF16": 2, "F16": 2, "U8": 1}
 """Every type a preset may hold."""
 _MAX_DIMS = 8
 _START_NAME = re.compile(r"[\w-][\w.-]*\.safetensors")
-_BLOB_HASHES: dict[int, Callable[[int], Any]] = {
-    64: lambda _: hashlib.sha256(),
-    40: lambda size: hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False),
-}
-"""The Hub's cache names a file by its sha256 when it is large, by git's hash when it is small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +56,8 @@ class Header:
 
 
 def preset_file(folder: Path, name: str, max_bytes: int) -> Path:
-    """The regular file `name` of a preset folder. A link may lead to a place inside the folder, or into the store of the
-    Hub's cache when the folder is a snapshot of it, and nowhere else.
+    """The regular file `name` of a preset folder. A link may lead to a place inside the folder, or, from a
+    snapshot in the Hub's cache, into the store of that cache.
 
     Raises: PresetError when it is missing, leads elsewhere, is no regular file, or is larger than `max_bytes`.
     """
@@ -74,7 +69,7 @@ def preset_file(folder: Path, name: str, max_bytes: int) -> Path:
         raise PresetError(f"{folder} has no {name}", hint=FETCH_AGAIN) from None
     except (OSError, RuntimeError):
         raise PresetError(f"{path} cannot be reached", hint="a link in a circle, or no permission") from None
-    if not any(root in real.parents for root in _roots(home)):
+    if home not in real.parents and _blobs(home) not in real.parents:
         raise PresetError(f"{path} is a link out of the preset", hint="copy the file itself into the folder")
     if not stat.S_ISREG(status.st_mode):
         raise PresetError(f"{path} is not a regular file", hint=FETCH_AGAIN)
@@ -126,35 +121,27 @@ def damaged(path: Path, reason: str) -> PresetError:
     return PresetError(f"{path} is damaged or truncated: {reason}", hint=FETCH_AGAIN)
 
 
-def sha256(path: Path, *, begin: int = 0) -> str:
-    """Of the file from byte `begin` on, read in pieces."""
-    return _digest(path, hashlib.sha256(), begin)
+def sha256(*paths: Path, begin: int = 0) -> str:
+    """Of the files one after another, each from byte `begin` on, read in pieces."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            file.seek(begin)
+            for piece in iter(lambda: file.read(2**20), b""):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
-def check_against_cache(folder: Path, path: Path) -> bool:
-    """Compares a file of a snapshot in the Hub's cache with the hash it is stored under there.
-
-    Returns: False where there is no such hash. Raises: PresetError when it differs.
-    """
+def sha256_of_hub(folder: Path, path: Path) -> str | None:
+    """What the Hub says the file's sha256 is: its cache stores a large file under that name. None: not from there."""
     real = path.resolve()
-    if _roots(folder.resolve())[-1] not in real.parents or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", real.name):
-        return False
-    if _digest(real, _BLOB_HASHES[len(real.name)](real.stat().st_size)) != real.name:
-        raise damaged(path, "it is not what the Hub has (its hash differs)")
-    return True
+    is_blob = _blobs(folder.resolve()) in real.parents and re.fullmatch(r"[0-9a-f]{64}", real.name)
+    return real.name if is_blob else None
 
 
-def _roots(home: Path) -> tuple[Path, ...]:
-    """Where the files of a preset may truly lie."""
-    return (home, home.parent.parent / "blobs") if home.parent.name == "snapshots" else (home,)
-
-
-def _digest(path: Path, digest: Any, begin: int = 0) -> str:
-    with path.open("rb") as file:
-        file.seek(begin)
-        for piece in iter(lambda: file.read(2**20), b""):
-            digest.update(piece)
-    return str(digest.hexdigest())
+def _blobs(home: Path) -> Path | None:
+    """Where the Hub's cache keeps the files of the snapshot `home`, if it is one."""
+    return home.parent.parent / "blobs" if home.parent.name == "snapshots" else None
 
 
 def _parse_header(entries: Any, *, data_begin: int, data_bytes: int) -> Header:

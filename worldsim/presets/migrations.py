@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 Migration: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 MIGRATIONS: dict[int, Migration] = {}
-"""From a version to the next one. A step returns a new mapping and leaves the one it got, which is hashed; values may be
-of any type, a stranger wrote them."""
+"""From a version to the next one. A step returns a new mapping and leaves the one it got, which is hashed; values may
+be of any type, a stranger wrote them."""
 
 
 def migrate(

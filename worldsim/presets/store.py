@@ -1,8 +1,8 @@
 """Reads and writes the preset folder: config.json, model.safetensors, README.md, start/.
 
-Owns: the folder's layout and the strictness of loading (safetensors only; every tensor's name and shape is compared
-with the config before any is read). Does not own: finding the folder (`presets.resolve`), the networks, the words of
-the card.
+Owns: the folder's layout and the strictness of loading (safetensors only; every tensor's name, type and shape is
+compared with the config before memory is taken for any). Does not own: finding the folder (`presets.resolve`), what may
+be opened and how (`presets.files`), the networks, the words of the card.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,24 +20,37 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import safetensors.numpy
 import safetensors.torch
 import torch
 from torch import Tensor
 
 import worldsim
+from worldsim.core.config import MAX_CONFIG_BYTES, brief
 from worldsim.core.errors import PresetError, PresetShapeError, StorageError, nearest
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.world_model import WorldModel, build_world_model
 from worldsim.presets.card import model_card
 from worldsim.presets.config import SCHEMA_VERSION, PresetConfig, config_json, read_config_json
+from worldsim.presets.files import (
+    FETCH_AGAIN,
+    MAX_WEIGHTS_BYTES,
+    Header,
+    damaged,
+    preset_file,
+    read_header,
+    sha256,
+    sha256_of_hub,
+    start_files,
+)
 from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, START_FOLDER, WEIGHTS_FILE, check_no_pickle
 from worldsim.presets.resolve import resolve_preset as resolve_preset
 
 LICENCE = "apache-2.0"
+DATA_SHA256 = "data_sha256"
+"""Key in the weights' metadata: hash of all bytes behind the header. Files written before it was there have none."""
+WEIGHT_TYPES = ("F32", "BF16", "F16")
 _PREFIXES = ("autoencoder.", "model.")
-_FETCH_AGAIN = "fetch or copy the preset again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,36 +79,93 @@ class Preset:
     """What was written beside the weights: schema version, config hash, source commit, licence."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What `verify` looked at and found right."""
+
+    name: str
+    sha256: str
+    """As `Preset.sha256`."""
+    hashes: tuple[str, ...]
+    """Which hashes there were to compare with: `config`, `weights` (both kept beside the weights), `hub`."""
+    num_tensors: int
+    num_starts: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    """A folder whose config and header of the weights fit each other. The networks have shapes and no memory yet."""
+
+    folder: Path
+    config: PresetConfig
+    weights_path: Path
+    header: Header
+    hashes: tuple[str, ...]
+    autoencoder: Autoencoder
+    model: WorldModel
+
+
 def load_preset(ref: str | Path, *, device: str | torch.device = "cpu") -> Preset:
     """The preset that `ref` names (see `resolve_preset`), ready to play.
 
     Raises: PresetNotFoundError, ConfigError (config.json), PresetShapeError (a tensor does not fit the config),
         PresetError (anything else in the folder is missing or damaged).
     """
-    folder = resolve_preset(ref)
-    check_no_pickle(folder)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise PresetError(f"{folder} has no {name}", hint=_FETCH_AGAIN)
-    config, mapping = read_config_json(folder / CONFIG_FILE)
-    with torch.random.fork_rng(devices=[]):
-        autoencoder = Autoencoder(config.autoencoder)
-        model = build_world_model(config.model, latent_shape=config.latent_shape, action_size=config.action_spec.size)
-    weights_path = folder / WEIGHTS_FILE
-    metadata = _check_weights(weights_path, _named_tensors(autoencoder, model), _config_sha256(mapping))
-    stored = safetensors.torch.load_file(weights_path)
-    for module, prefix in zip((autoencoder, model), _PREFIXES, strict=True):
-        module.load_state_dict({k[len(prefix) :]: v for k, v in stored.items() if k.startswith(prefix)})
+    checked = _check_folder(resolve_preset(ref))
+    starts = _read_starts(checked.folder, checked.config)
+    content, header = checked.weights_path.read_bytes(), checked.header
+    data_sha256 = _sha256(memoryview(content)[header.data_begin :])
+    _compare(checked.weights_path, header.metadata.get(DATA_SHA256), data_sha256)
+    stored = safetensors.torch.load(content)
+    for module, prefix in zip((checked.autoencoder, checked.model), _PREFIXES, strict=True):
+        weights = {name: stored.pop(prefix + name).float() for name in module.state_dict()}
+        module.load_state_dict(weights, assign=True)
         module.eval().requires_grad_(False).to(device)
     return Preset(
-        config=config,
-        folder=folder,
-        autoencoder=autoencoder,
-        model=model,
-        starts=_read_starts(folder / START_FOLDER, config),
-        sha256=_sha256((folder / CONFIG_FILE).read_bytes(), weights_path.read_bytes()),
-        metadata=metadata,
+        config=checked.config,
+        folder=checked.folder,
+        autoencoder=checked.autoencoder,
+        model=checked.model,
+        starts=starts,
+        sha256=_sha256((checked.folder / CONFIG_FILE).read_bytes(), content),
+        metadata=header.metadata,
     )
+
+
+def verify(folder: Path) -> Verified:
+    """Checks all of a preset but what its networks do: config, header of the weights, hashes, every start.
+
+    No weights are held in memory. Raises: as `load_preset`.
+    """
+    checked = _check_folder(folder)
+    path, metadata = checked.weights_path, checked.header.metadata
+    hashes, from_hub = checked.hashes, sha256_of_hub(folder, path)
+    if DATA_SHA256 in metadata:
+        _compare(path, metadata[DATA_SHA256], sha256(path, begin=checked.header.data_begin))
+        hashes += ("weights",)
+    if from_hub is not None:
+        _compare(path, from_hub, sha256(path))
+        hashes += ("hub",)
+    starts = start_files(folder, START_FOLDER)
+    for start in starts:
+        _read_start(start, checked.config)
+    return Verified(
+        name=checked.config.name,
+        sha256=sha256(folder / CONFIG_FILE, path),
+        hashes=hashes,
+        num_tensors=len(checked.header.tensors),
+        num_starts=len(starts),
+        num_bytes=sum(file.stat().st_size for file in (folder / CONFIG_FILE, path, *starts)),
+    )
+
+
+def build_networks(config: PresetConfig, device: str = "meta") -> tuple[Autoencoder, WorldModel]:
+    """With fresh weights; on the meta device with shapes only, which costs no memory."""
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        autoencoder = Autoencoder(config.autoencoder)
+        model = build_world_model(config.model, latent_shape=config.latent_shape, action_size=config.action_spec.size)
+    return autoencoder, model
 
 
 def save_preset(
@@ -124,14 +195,14 @@ def save_preset(
     }
     header = {
         "format": "pt",
-        "schema_version": str(SCHEMA_VERSION),
-        "config_sha256": _config_sha256(json.loads(config_text)),
         "source_commit": source_commit(),
         "licence": LICENCE,
         "worldsim_version": worldsim.__version__,
         **(metadata or {}),
+        "schema_version": str(SCHEMA_VERSION),
+        "config_sha256": _config_sha256(json.loads(config_text)),
     }
-    weights = _sorted_header(safetensors.torch.save({n: t.contiguous() for n, t in tensors.items()}, metadata=header))
+    weights = _with_header(safetensors.torch.save({n: t.contiguous() for n, t in tensors.items()}), header)
     try:
         _write_starts(folder / START_FOLDER, starts)
         if card is not None or not (folder / CARD_FILE).exists():
@@ -154,12 +225,16 @@ def source_commit() -> str:
         return "unknown"
 
 
-def _sorted_header(content: bytes) -> bytes:
-    """A safetensors file with its header in alphabetical order: the library writes metadata in a random one."""
+def _with_header(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with metadata, the hash of its data among it, and a header in alphabetical order: the library
+    writes metadata in a random one.
+    """
     length = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    data = content[8 + length :]
+    entries = {**json.loads(content[8 : 8 + length]), "__metadata__": {**metadata, DATA_SHA256: _sha256(data)}}
+    header = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+    return len(header).to_bytes(8, "little") + header + data
 
 
 def _named_tensors(autoencoder: Autoencoder, model: WorldModel) -> dict[str, Tensor]:
@@ -167,37 +242,63 @@ def _named_tensors(autoencoder: Autoencoder, model: WorldModel) -> dict[str, Ten
     return {prefix + name: tensor for prefix, module in modules for name, tensor in module.state_dict().items()}
 
 
-def _check_weights(path: Path, expected: Mapping[str, Tensor], config_sha256: str) -> dict[str, str]:
-    """Compares the file's header with what the config asks for, reading no tensor. Returns the metadata."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
-    except safetensors.SafetensorError as error:
-        raise PresetError(f"{path} is damaged or truncated: {error}", hint=_FETCH_AGAIN) from None
-    version = metadata.get("schema_version", "1")
-    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+def _check_folder(folder: Path) -> _Checked:
+    """Everything that can be known without reading a tensor, in the order in which it gets more expensive."""
+    check_no_pickle(folder)
+    config_path = preset_file(folder, CONFIG_FILE, MAX_CONFIG_BYTES)
+    weights_path = preset_file(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
+    config, mapping = read_config_json(config_path)
+    header = read_header(weights_path)
+    _check_version(weights_path, header.metadata)
+    autoencoder, model = build_networks(config)
+    _check_weights(weights_path, header, _named_tensors(autoencoder, model))
+    stored_sha256 = header.metadata.get("config_sha256")
+    if stored_sha256 not in (None, _config_sha256(mapping)):
         raise PresetError(
-            f"{path} has schema version {version}; this worldsim reads versions up to {SCHEMA_VERSION}",
-            hint="update worldsim: pip install --upgrade worldsim",
-        )
-    for name, tensor in expected.items():
-        if name not in shapes:
-            raise PresetError(f"{path} has no tensor {name}", hint=_FETCH_AGAIN)
-        if shapes[name] != tuple(tensor.shape):
-            raise PresetShapeError(
-                f"{path}: {name} is {_by(shapes[name])}, the config asks for {_by(tensor.shape)}",
-                hint=f"{CONFIG_FILE} and {WEIGHTS_FILE} must come from the same preset",
-            )
-    for name in shapes:
-        if name not in expected:
-            raise PresetError(f"{path} has an unknown tensor {name}", hint=nearest(name, expected))
-    if metadata.get("config_sha256", config_sha256) != config_sha256:
-        raise PresetError(
-            f"{path} was saved with another config than the {CONFIG_FILE} beside it",
+            f"{weights_path} was saved with another config than the {CONFIG_FILE} beside it",
             hint=f"{CONFIG_FILE} and {WEIGHTS_FILE} must come from the same preset",
         )
-    return metadata
+    return _Checked(
+        folder=folder,
+        config=config,
+        weights_path=weights_path,
+        header=header,
+        hashes=() if stored_sha256 is None else ("config",),
+        autoencoder=autoencoder,
+        model=model,
+    )
+
+
+def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
+    version = metadata.get("schema_version", "1")
+    if not re.fullmatch("[1-9][0-9]{0,8}", version) or int(version) > SCHEMA_VERSION:
+        raise PresetError(
+            f"{path} has schema version {version[:20]}; this worldsim reads versions up to {SCHEMA_VERSION}",
+            hint="update worldsim: pip install --upgrade worldsim",
+        )
+
+
+def _check_weights(path: Path, header: Header, expected: Mapping[str, Tensor]) -> None:
+    """Compares the file's header with what the config asks for."""
+    for name, tensor in expected.items():
+        if name not in header.tensors:
+            raise PresetError(f"{path} has no tensor {name}", hint=FETCH_AGAIN)
+        stored = header.tensors[name]
+        if stored.shape != tuple(tensor.shape):
+            raise PresetShapeError(
+                f"{path}: {name} is {_by(stored.shape)}, the config asks for {_by(tensor.shape)}",
+                hint=f"{CONFIG_FILE} and {WEIGHTS_FILE} must come from the same preset",
+            )
+        if stored.dtype not in WEIGHT_TYPES:
+            raise PresetError(f"{path}: {name} is {stored.dtype}", hint="expected " + ", ".join(WEIGHT_TYPES))
+    for name in header.tensors:
+        if name not in expected:
+            raise PresetError(f"{path} has an unknown tensor {brief(name)}", hint=nearest(name[:100], expected))
+
+
+def _compare(path: Path, expected: str | None, found: str) -> None:
+    if expected not in (None, found):
+        raise damaged(path, f"its content has another hash ({found[:12]}) than it should ({brief(expected)[1:13]})")
 
 
 def _by(shape: Iterable[int]) -> str:
@@ -210,7 +311,7 @@ def _config_sha256(mapping: Mapping[str, Any]) -> str:
     return _sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _sha256(*parts: bytes) -> str:
+def _sha256(*parts: bytes | memoryview) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -218,21 +319,18 @@ def _sha256(*parts: bytes) -> str:
 
 
 def _read_starts(folder: Path, config: PresetConfig) -> tuple[Start, ...]:
-    paths = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    if not paths:
-        raise PresetError(f"{folder} holds no start", hint=_FETCH_AGAIN)
-    return tuple(_read_start(path, config) for path in paths)
+    return tuple(_read_start(path, config) for path in start_files(folder, START_FOLDER))
 
 
 def _read_start(path: Path, config: PresetConfig) -> Start:
-    try:
-        arrays = safetensors.numpy.load_file(path)
-        frames, actions = arrays["frames"], arrays["actions"]
-    except safetensors.SafetensorError as error:
-        raise PresetError(f"{path} is damaged or truncated: {error}", hint=_FETCH_AGAIN) from None
-    except KeyError as error:
-        raise PresetError(f"{path} has no {error.args[0]!r}", hint=_FETCH_AGAIN) from None
-    num_frames = len(frames)
+    stored = read_header(path).tensors
+    for name in ("frames", "actions"):
+        if name not in stored:
+            raise PresetError(f"{path} has no {name!r}", hint=FETCH_AGAIN)
+    if len(stored) > 2:
+        raise PresetError(f"{path} holds more than frames and actions", hint=FETCH_AGAIN)
+    frames, actions = stored["frames"], stored["actions"]
+    num_frames = frames.shape[0] if frames.shape else 0
     expected = (num_frames, *config.frame_shape), (num_frames, config.action_spec.size)
     if (frames.shape, actions.shape) != expected:
         raise PresetShapeError(
@@ -240,14 +338,17 @@ def _read_start(path: Path, config: PresetConfig) -> Start:
             f"the config asks for {_by(expected[0])} and {_by(expected[1])}",
             hint="the start and the config must come from the same preset",
         )
-    if frames.dtype != np.uint8 or actions.dtype != np.float32:
-        raise PresetError(f"{path}: frames {frames.dtype}, actions {actions.dtype}", hint="expected uint8 and float32")
+    if frames.dtype != "U8" or actions.dtype != "F32":
+        raise PresetError(f"{path}: frames {frames.dtype}, actions {actions.dtype}", hint="expected U8 and F32")
     if num_frames < config.play.context_frames:
         raise PresetError(
             f"{path} has {num_frames} frames, play.context_frames asks for {config.play.context_frames}",
             hint="lower it in config.json, or give a longer start",
         )
-    return Start(frames=frames, actions=actions)
+    arrays = safetensors.numpy.load(path.read_bytes())
+    if not (np.abs(arrays["actions"]) <= 1.0).all():
+        raise PresetError(f"{path} holds actions outside of [-1, 1]", hint=FETCH_AGAIN)
+    return Start(frames=arrays["frames"], actions=arrays["actions"])
 
 
 def _write_starts(folder: Path, starts: Sequence[Start]) -> None:
