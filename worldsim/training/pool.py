@@ -32,6 +32,7 @@ class ClipPool:
         self._stream, self._store, self._config = stream, store, config
         self._episodes: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=config.pool_episodes)
         self._rng = np.random.default_rng(seed)
+        self._paths: tuple[Tensor, Tensor] | None = None
         self._owed_frames = 0.0
 
     def fill(self, tell: Callable[[int, int], None]) -> None:
@@ -52,23 +53,26 @@ class ClipPool:
     def draw(self, num_clips: int, clip_frames: int) -> Clips:
         """Random clips of random episodes."""
         self._owed_frames += num_clips * clip_frames / self._config.reuse
-        picture, action, pose = self._draw(num_clips, clip_frames, (0, 1, 2))
-        return Clips(picture=picture, action=action, pose=pose)
-
-    def draw_paths(self, num_clips: int, clip_frames: int) -> tuple[Tensor, Tensor]:
-        """As `draw`, without the pictures, each counted as one frame: (action [B, T, A], pose [B, T, 3])."""
-        self._owed_frames += num_clips / self._config.reuse
-        action, pose = self._draw(num_clips, clip_frames, (1, 2))
-        return action, pose
-
-    def _draw(self, num_clips: int, clip_frames: int, columns: tuple[int, ...]) -> list[Tensor]:
         parts = []
         for index in self._rng.integers(len(self._episodes), size=num_clips):
             episode = self._episodes[int(index)]
             start = int(self._rng.integers(len(episode[0]) - clip_frames + 1))
-            parts.append([episode[column][start : start + clip_frames] for column in columns])
-        return [torch.stack(column) for column in zip(*parts, strict=True)]
+            parts.append(tuple(tensor[start : start + clip_frames] for tensor in episode))
+        picture, action, pose = (torch.stack(column) for column in zip(*parts, strict=True))
+        return Clips(picture=picture, action=action, pose=pose)
+
+    def draw_paths(self, num_clips: int, clip_frames: int) -> tuple[Tensor, Tensor]:
+        """As `draw`, without the pictures, many at once and not counted: (action [B, T, A], pose [B, T, 3])."""
+        if self._paths is None:
+            self._paths = (torch.stack([e[1] for e in self._episodes]), torch.stack([e[2] for e in self._episodes]))
+        num_episodes, num_frames = self._paths[0].shape[:2]
+        episode_B = torch.from_numpy(self._rng.integers(num_episodes, size=num_clips))
+        start_B = torch.from_numpy(self._rng.integers(num_frames - clip_frames + 1, size=num_clips))
+        frame_BT = start_B[:, None] + torch.arange(clip_frames)
+        action, pose = (path[episode_B[:, None], frame_BT] for path in self._paths)
+        return action, pose
 
     def _add(self, episode: Episode) -> None:
         stored = self._store(episode)
+        self._paths = None
         self._episodes.append((stored, torch.from_numpy(episode.actions), torch.from_numpy(episode.pose)))
