@@ -47,7 +47,7 @@ def tiny_preset_copy(tiny_preset_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_preset_folder, tmp_path / "tiny"))
 
 
-def write_tiny_preset(folder: Path, config: PresetConfig) -> None:
+def write_tiny_preset(folder: Path, config: PresetConfig, num_starts: int = 2) -> None:
     import torch
 
     from worldsim.models.autoencoder import Autoencoder
@@ -68,6 +68,6 @@ def write_tiny_preset(folder: Path, config: PresetConfig) -> None:
             frames=rng.integers(0, 256, (num_frames, *config.frame_shape), dtype=np.uint8),
             actions=rng.integers(0, 2, (num_frames, num_inputs)).astype(np.float32),
         )
-        for _ in range(2)
+        for _ in range(num_starts)
     ]
     save_preset(folder, config, autoencoder, model, starts, {"trained_on": "nothing"}, card="# tiny\n\nUntrained.\n")

@@ -5,7 +5,7 @@ Owns: one step per schema version, on the plain mapping of config.json. Does not
 
 A key that is added with a default needs no step. One that is renamed, removed or changes its meaning does: raise
 `presets.config.SCHEMA_VERSION`, add the step here, and store a
-tiny preset of the new version (`tools/store_tiny_preset.py`).
+tiny preset of the new version (`tests/presets/stored.py`).
 """
 
 from __future__ import annotations
