@@ -7,6 +7,8 @@ import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -367,6 +369,12 @@ def test_a_snapshot_in_the_hubs_cache_loads_and_is_compared_with_the_hubs_hash(
     (snapshot / "model.safetensors").symlink_to(blob.with_name("0" * 64))
     with pytest.raises(PresetError, match="another hash"):
         verify(snapshot)
+
+
+def test_loading_imports_no_compiler(tiny_preset_folder: Path) -> None:
+    code = f"from worldsim.presets.store import load_preset; load_preset({str(tiny_preset_folder)!r})"
+    check = "; import sys; sys.exit('sympy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code + check], check=False).returncode == 0
 
 
 def test_loading_takes_no_memory_for_weights_that_do_not_fit(tiny_preset_copy: Path) -> None:

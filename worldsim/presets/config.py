@@ -57,7 +57,7 @@ class PlayConfig:
     def __post_init__(self) -> None:
         check_ranges(
             self,
-            {"ticks_per_s": (0.1, 1000), "num_steps": (1, 1000), "context_frames": (1, 1024), "cpu_threads": (1, 1024)},
+            {"ticks_per_s": (0.1, 1000), "num_steps": (1, 128), "context_frames": (1, 1024), "cpu_threads": (1, 1024)},
         )
         if not 0.0 <= self.context_noise < 1.0:
             raise ConfigError(f"context_noise is {self.context_noise}", hint="from 0 up to, but not, 1")

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 import worldsim
 from worldsim.core.config import MAX_CONFIG_BYTES, brief
@@ -160,9 +161,25 @@ def verify(folder: Path) -> Verified:
     )
 
 
-def build_networks(config: PresetConfig, device: str = "meta") -> tuple[Autoencoder, WorldModel]:
-    """With fresh weights; on the meta device with shapes only, which costs no memory."""
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+class _NoMemory(TorchFunctionMode):
+    """While it is on, modules are built with shapes and without memory. The meta device for all would do the same, and
+    import a compiler first, which takes seconds.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (torch.empty, torch.zeros, torch.ones, torch.randn):
+            return torch.empty(*args, **{**(kwargs or {}), "device": "meta"})
+        if func is Tensor.mul and args[0].is_meta:  # a scaled fresh weight; computing its shape needs the compiler too
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def build_networks(config: PresetConfig, *, has_memory: bool) -> tuple[Autoencoder, WorldModel]:
+    """With fresh weights, the same every time; or with shapes only, to be filled by `load_state_dict(assign=True)`."""
+    with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if has_memory else _NoMemory():
+        torch.manual_seed(0)
         autoencoder = Autoencoder(config.autoencoder)
         model = build_world_model(config.model, latent_shape=config.latent_shape, action_size=config.action_spec.size)
     return autoencoder, model
@@ -250,7 +267,7 @@ def _check_folder(folder: Path) -> _Checked:
     config, mapping = read_config_json(config_path)
     header = read_header(weights_path)
     _check_version(weights_path, header.metadata)
-    autoencoder, model = build_networks(config)
+    autoencoder, model = build_networks(config, has_memory=False)
     _check_weights(weights_path, header, _named_tensors(autoencoder, model))
     stored_sha256 = header.metadata.get("config_sha256")
     if stored_sha256 not in (None, _config_sha256(mapping)):
