@@ -10,12 +10,13 @@ import pytest
 
 from worldsim.cli import doctor
 from worldsim.cli.main import main
+from worldsim.engine import rehearsal
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PROBE_S", 0.01)
-    monkeypatch.setattr(doctor, "TIMED_FRAMES", 2)
+    monkeypatch.setattr(rehearsal, "REHEARSAL_S", 0.05)
 
 
 def test_it_reports_the_machine_and_the_rate_of_every_bundled_preset(
@@ -28,6 +29,8 @@ def test_it_reports_the_machine_and_the_rate_of_every_bundled_preset(
     report = json.loads(out.read_text(encoding="utf-8"))
     assert report["presets"]["tiny"]["frames_per_s"] > 0
     assert report["presets"]["tiny"]["ticks_per_s"] == 17.5
+    assert report["presets"]["tiny"]["memory_bytes"] > 10**7
+    assert len(report["presets"]["tiny"]["sha256"]) == 64
     assert report["presets"]["broken"] == {"error": f"{tmp_path} has no config.json"}
     assert {row["device"] for row in report["devices"]} >= {"cpu"}
     assert report["dtype_play"] in ("float32", "bfloat16")

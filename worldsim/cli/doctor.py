@@ -1,4 +1,7 @@
-"""`worldsim doctor`: what this machine can run. All of it is tried on the spot, nothing looked up in a table."""
+"""`worldsim doctor`: what this machine can run. All of it is tried on the spot, nothing looked up in a table.
+
+A preset is rehearsed with untrained weights (`engine.rehearsal`), the same way as one whose weights are not here yet.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +25,7 @@ import worldsim
 from worldsim.cli.arguments import DeviceOption, JsonOption, choose_device, parse_arguments
 from worldsim.cli.output import STDOUT, write_json
 from worldsim.core.errors import WorldsimError
-from worldsim.presets.resolve import bundled_presets
+from worldsim.presets.resolve import CONFIG_FILE, WEIGHTS_FILE, bundled_presets
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +36,6 @@ PLAY_ROWS, TRAIN_ROWS, PRODUCT_SIZE = 16, 2048, 384
 """Matrix products as they occur: few rows at play, many in training; the size of a layer."""
 PROBE_S = 0.2
 """Time spent on each product that is timed."""
-WARM_UP_FRAMES, TIMED_FRAMES, TIMED_S = 3, 30, 2.0
-"""A preset's rate is the median over this many frames, or over what fits in that time."""
 GRAPHICS_TIMEOUT_S = 30
 
 
@@ -76,36 +78,33 @@ def examine(device_name: str) -> dict[str, Any]:
         "display": os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"),
         "graphics": probe_graphics(),
         "vizdoom": _version("vizdoom"),
-        "presets": {name: predict(str(folder), device) for name, folder in bundled_presets().items()},
+        "presets": {name: examine_preset(folder, device) for name, folder in bundled_presets().items()},
     }
 
 
 _PRODUCTS = {"play": PLAY_ROWS, "train": TRAIN_ROWS}
 
 
-def predict(ref: str, device: str) -> dict[str, Any]:
-    """How fast a preset will play here: a few of its frames, made. A preset that does not load says why instead."""
-    from worldsim.core.types import NO_ACTION
-    from worldsim.engine.simulator import Simulator
-    from worldsim.presets.store import load_preset
+def examine_preset(folder: Path, device: str) -> dict[str, Any]:
+    """Is the preset whole, and how will it play here? One that is not says why instead."""
+    from worldsim.engine.rehearsal import predict
+    from worldsim.presets.config import read_config_json
+    from worldsim.presets.store import verify
 
     try:
-        preset = load_preset(ref, device=device)
-        simulator = Simulator(preset, device=device)
-        simulator.reset(0)
-        for _ in range(WARM_UP_FRAMES):
-            simulator.step(NO_ACTION)
-        frames_per_s = 1.0 / _median_s(lambda: simulator.step(NO_ACTION), TIMED_S, TIMED_FRAMES)
+        verified = verify(folder)
+        prediction = predict(read_config_json(folder / CONFIG_FILE)[0], device=device)
     except WorldsimError as error:
         return {"error": error.message}
-    ticks_per_s = preset.config.play.ticks_per_s
     return {
-        "frames_per_s": frames_per_s,
-        "ticks_per_s": ticks_per_s,
-        "full_speed": frames_per_s >= ticks_per_s,
-        "steps": simulator.num_steps,
-        "weights_bytes": (preset.folder / "model.safetensors").stat().st_size,
-        "sha256": preset.sha256,
+        "frames_per_s": prediction.frames_per_s,
+        "ticks_per_s": prediction.ticks_per_s,
+        "full_speed": prediction.full_speed,
+        "steps": prediction.steps,
+        "memory_bytes": prediction.memory_bytes,
+        "reason": prediction.reason,
+        "weights_bytes": (folder / WEIGHTS_FILE).stat().st_size,
+        "sha256": verified.sha256,
     }
 
 
@@ -175,9 +174,9 @@ def _product_rates(device: torch.device, rows: int) -> dict[str, float]:
     return {"float32": rate(torch.float32), "bfloat16": rate(torch.bfloat16)}
 
 
-def _median_s(work: Callable[[], object], limit_s: float, limit_calls: int | None = None) -> float:
+def _median_s(work: Callable[[], object], limit_s: float) -> float:
     spent_s: list[float] = []
-    while not spent_s or (sum(spent_s) < limit_s and (limit_calls is None or len(spent_s) < limit_calls)):
+    while not spent_s or sum(spent_s) < limit_s:
         before_s = time.perf_counter()
         work()
         spent_s.append(time.perf_counter() - before_s)
@@ -224,8 +223,10 @@ def _graphics_text(graphics: dict[str, Any]) -> str:
 
 
 def _preset_text(row: dict[str, Any]) -> str:
+    if row["frames_per_s"] is None:
+        return row["reason"]
     verdict = "plays at full speed" if row["full_speed"] else "plays slowed down"
     return (
         f"{row['frames_per_s']:.0f} frames/s at {row['steps']} step(s), asks for {row['ticks_per_s']:g}: {verdict} "
-        f"({row['weights_bytes'] / 1e6:.1f} MB)"
+        f"in {row['memory_bytes'] / 1e6:.0f} MB of memory ({row['weights_bytes'] / 1e6:.1f} MB on disk)"
     )

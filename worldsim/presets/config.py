@@ -32,8 +32,8 @@ from worldsim.worlds.doom.config import DoomConfig
 SCHEMA_VERSION = 1
 """Version of the folder's layout and of the meaning of its keys. A change of either adds one,
 and with it a step in `presets.migrations` and a stored preset in the tests."""
-MAX_SCAN_NUMBERS = 2**26
-"""Heads times tokens of a frame times tokens of a block: what one scan layer holds while it makes a frame (0.3 GB)."""
+MAX_SCAN_NUMBERS = 2**24
+"""Heads times tokens of a frame times tokens of a block: what one scan layer holds while it makes a frame."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 

@@ -1,0 +1,107 @@
+"""How fast a preset will play here, and in how much memory, before its weights are fetched.
+
+Owns: the prediction. It is made by playing a few frames with untrained weights of the same sizes: what a frame costs
+depends on the sizes, not on what was learned. (A sum of operations and their sizes was the other way: at these sizes
+most of a frame is the overhead of some 800 small operations, which differs by operation, processor and torch.)
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from statistics import median
+
+import psutil
+import torch
+
+from worldsim.core.types import NO_ACTION
+from worldsim.engine.playable import StageTimes
+from worldsim.engine.simulator import Simulator
+from worldsim.presets.config import PresetConfig
+from worldsim.presets.cost import cost_of, untrained_preset
+
+WARM_UP_FRAMES = 3
+"""Untimed, or what fits in that time."""
+REHEARSAL_S = 0.5
+"""A rate is the median over the frames that fit in that time, of one at least."""
+MAX_TRIED_BYTES, MAX_TRIED_MULTIPLY_ADDS = 2**30, 10**11
+"""A preset with more weights, or more work in a frame, is not tried: it may come from a stranger, and plays nowhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What playing a preset will take. Rates are None where it was not tried; `reason` says why."""
+
+    num_weights: int
+    file_bytes: int
+    """About what is downloaded, when the weights are stored as bundled presets store them."""
+    memory_bytes: int
+    """Resident memory of a process that plays it. On an accelerator its own memory is not in it."""
+    steps: int
+    """Denoising steps per frame."""
+    ticks_per_s: float
+    """What the preset asks for."""
+    frames_per_s: float | None = None
+    stages: StageTimes | None = None
+    state_bytes: int | None = None
+    reason: str = ""
+
+    @property
+    def full_speed(self) -> bool:
+        return self.frames_per_s is not None and self.frames_per_s >= self.ticks_per_s
+
+
+def predict(config: PresetConfig, *, device: str = "cpu", num_steps: int | None = None) -> Prediction:
+    """Takes about a second. Side effects: none that last; torch has the preset's number of threads meanwhile."""
+    cost, before_bytes = cost_of(config), psutil.Process().memory_info().rss
+    prediction = Prediction(
+        num_weights=cost.num_weights,
+        file_bytes=cost.file_bytes,
+        memory_bytes=before_bytes + cost.memory_bytes,
+        steps=num_steps or config.play.num_steps,
+        ticks_per_s=config.play.ticks_per_s,
+    )
+    if (
+        cost.memory_bytes > min(MAX_TRIED_BYTES, psutil.virtual_memory().available // 2)
+        or cost.max_multiply_adds * prediction.steps > MAX_TRIED_MULTIPLY_ADDS
+    ):
+        return replace(prediction, reason=f"{cost.num_weights / 1e6:.0f} million weights: too large to be tried")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.play.cpu_threads)
+    try:
+        simulator = Simulator(untrained_preset(config), device=device, num_steps=num_steps)
+        frame_s, stages = _typical_frame(simulator)
+    finally:
+        torch.set_num_threads(threads)
+    grown_bytes = psutil.Process().memory_info().rss - before_bytes
+    return replace(
+        prediction,
+        frames_per_s=1 / frame_s,
+        stages=stages,
+        state_bytes=simulator.snapshot().state.num_bytes,
+        memory_bytes=before_bytes + max(grown_bytes, cost.memory_bytes),
+    )
+
+
+def _typical_frame(simulator: Simulator) -> tuple[float, StageTimes]:
+    """Medians of some frames: seconds of one, and its stages."""
+    simulator.reset(0)
+    _frames(simulator, WARM_UP_FRAMES)
+    spent_s, times = _frames(simulator)
+    stages = StageTimes(
+        ms_denoise=median(t.ms_denoise for t in times),
+        ms_commit=median(t.ms_commit for t in times),
+        ms_decode=median(t.ms_decode for t in times),
+    )
+    return median(spent_s), stages
+
+
+def _frames(simulator: Simulator, most: int = 10**6) -> tuple[list[float], list[StageTimes]]:
+    spent_s: list[float] = []
+    times: list[StageTimes] = []
+    while not spent_s or (sum(spent_s) < REHEARSAL_S and len(spent_s) < most):
+        begun_s = time.perf_counter()
+        simulator.step(NO_ACTION)
+        spent_s.append(time.perf_counter() - begun_s)
+        times.append(simulator.last_times)
+    return spent_s, times
