@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,65 @@ def test_a_damaged_config_json_is_one_error(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"config\.json"):
         read_config_json(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 200_000, "it is nested too deeply"),
+        ('{"a":' * 40_000, "it is nested too deeply"),
+        ('{"name": "a", "name": "b"}', "the key 'name' is there twice"),
+        ('{"name": "a", "title": "b", "play": {"ticks_per_s": NaN}}', "NaN is not a number of JSON"),
+        ('{"name": "a", "title": "b", "play": {"ticks_per_s": 1e999}}', "expected a finite number"),
+        ('{"name": "a", "title": "b", "play": {"ticks_per_s": 1' + "0" * 400 + "}}", "beyond 64 bits"),
+        ('{"name": "a", "title": "b", "play": {"num_steps": 1' + "0" * 5000 + "}}", "is not valid JSON"),
+        ('{"name": "../../home", "title": "b"}', "name is '../../home'"),
+        ('{"name": "a", "title": "\\u001b[2J"}', "expected one line of printable text"),
+        ('{"name": "a", "title": "\\ud800"}', "expected one line of printable text"),
+        ('{"name": "a", "title": "' + "b" * 1000 + '"}', "title has 1000 characters"),
+        ('{"name": "a", "' + "b" * 100_000 + '": 1}', "unknown key"),
+        ('{"name": "a", "title": "b", "schema_version": "1"}', "schema_version is '1'"),
+        ('{"name": "a", "title": "b", "schema_version": 0}', "schema_version is 0"),
+        ('{"name": "a", "title": "b"}' + " " * 2**18, "is larger than"),
+    ],
+)
+def test_a_hostile_config_json_is_one_short_error(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_config_json(path)
+    assert message in f"{caught.value.message} {caught.value.hint}"
+    assert caught.value.message.isprintable() and len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("model", {"width": 10**9}),
+        ("model", {"num_layers": 10**6}),
+        ("model", {"window_frames": 10**6}),
+        ("model", {"mlp_ratio": 1e9}),
+        ("model", {"num_heads": 0}),
+        ("model", {"blocks": ()}),
+        ("model", {"blocks": ((-1, 1),)}),
+        ("model", {"blocks": ((7, 5),)}),
+        ("model", {"denoiser_width": 56}),
+        ("autoencoder", {"widths": (4,) * 9}),
+        ("autoencoder", {"latent_channels": 10**6}),
+        ("play", {"context_frames": 10**9}),
+        ("play", {"cpu_threads": 10**9}),
+    ],
+)
+def test_sizes_that_no_computer_plays_are_refused(part: str, values: dict[str, Any], tiny_config: PresetConfig) -> None:
+    with pytest.raises(ConfigError):
+        replace(tiny_config, **{part: replace(getattr(tiny_config, part), **values)})
+
+
+def test_a_scan_block_that_would_not_fit_in_memory_is_refused(tiny_config: PresetConfig) -> None:
+    world = replace(tiny_config.world, frame_width_px=400, frame_height_px=300)
+    model = replace(tiny_config.model, patch=1, blocks=((0, 0),))
+    with pytest.raises(ConfigError, match="200x150 tokens is too large"):
+        replace(tiny_config, world=world, autoencoder=AutoencoderConfig(widths=(4,)), model=model)
 
 
 def test_a_frame_that_does_not_divide_into_tokens_is_refused(tiny_config: PresetConfig) -> None:

@@ -140,6 +140,9 @@ def verify(folder: Path) -> Verified:
     No weights are held in memory. Raises: as `load_preset`.
     """
     checked = _check_folder(folder)
+    starts = start_files(folder, START_FOLDER)
+    for start in starts:
+        _read_start(start, checked.config)
     path, metadata = checked.weights_path, checked.header.metadata
     hashes, from_hub = checked.hashes, sha256_of_hub(folder, path)
     if DATA_SHA256 in metadata:
@@ -148,9 +151,6 @@ def verify(folder: Path) -> Verified:
     if from_hub is not None:
         _compare(path, from_hub, sha256(path))
         hashes += ("hub",)
-    starts = start_files(folder, START_FOLDER)
-    for start in starts:
-        _read_start(start, checked.config)
     return Verified(
         name=checked.config.name,
         sha256=sha256(folder / CONFIG_FILE, path),
