@@ -23,7 +23,8 @@ from worldsim.core.errors import PresetError
 
 MAX_HEADER_BYTES = 2**22
 """Of a safetensors header; 1,000 tensors need 0.1 MB."""
-MAX_WEIGHTS_BYTES = 2**31
+MAX_WEIGHTS_BYTES = 2**30
+"""`verify` reads them up to three times, and is to end within ten seconds."""
 MAX_START_BYTES = 2**27
 MAX_STARTS = 256
 MAX_STARTS_BYTES = 2**29
