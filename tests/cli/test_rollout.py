@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 
 from worldsim.cli.main import main
-from worldsim.cli.video import enlarge, scale_for, video_file
+from worldsim.episodes.video import enlarge, scale_for, video_file
 from worldsim.core.errors import UsageError
 
 

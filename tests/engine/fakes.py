@@ -59,7 +59,7 @@ class FakeSimulator:
             raise NonFiniteError(f"frame {before.index + 1} came out as NaN or infinity", hint="reset")
         told = f"{before.history} {sorted(action.buttons)} {action.axes} {self.num_steps}"
         self._now = FakeSnapshot(before.seed, before.index + 1, _digest(told))
-        return Step(index=self._now.index, action=action, frame=self._frame())
+        return Step(index=self._now.index, action=action, frame=self._frame(), num_steps=self.num_steps)
 
     def snapshot(self) -> FakeSnapshot:
         return self._now

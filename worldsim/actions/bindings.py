@@ -27,6 +27,7 @@ class Command(Enum):
     NUM_STEPS = "num steps"
     HELP = "help"
     STATUS = "status"
+    RECORD = "record"
     FILTER = "filter"
     FULL_SCREEN = "full screen"
     QUIT = "quit"
@@ -71,6 +72,7 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("f1",), what="this help", command=Command.HELP),
     Binding(keys=("f3",), what="status: line, detail, off", command=Command.STATUS),
     Binding(keys=("f4",), what="picture: sharp, smooth, nearest", command=Command.FILTER),
+    Binding(keys=("f9",), what="start and stop recording", command=Command.RECORD),
     Binding(keys=("f11",), what="full screen", command=Command.FULL_SCREEN),
     Binding(keys=("q",), ctrl=True, what="quit", command=Command.QUIT),
 )

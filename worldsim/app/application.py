@@ -18,7 +18,9 @@ from worldsim.app.rates import RateMeter
 from worldsim.app.renderer import Renderer
 from worldsim.app.window import Window, has_window_changed
 from worldsim.core.clock import Clock
+from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
+from worldsim.engine.recorder import new_folder
 from worldsim.engine.session import Session, SessionState
 
 E = TypeVar("E", bound=Enum)
@@ -74,6 +76,7 @@ class Application:
         self._made_at_first = 0
         self._last_step: Step | None = None
         self._is_stale = True
+        self._recording_error = ""
 
     def run(self) -> PlayReport:
         last_ns = self._clock.now_ns()
@@ -160,6 +163,7 @@ class Application:
             frame_index=self._last_step.index if self._last_step else 0,
             seed=session.seed,
             renderer=self._renderer.name,
+            recording=self._recording_line(),
         )
 
     def _follow_stage(self, now_ns: int) -> None:
@@ -194,9 +198,28 @@ class Application:
             Command.HELP: lambda _: self._toggle_help(),
             Command.STATUS: lambda _: self._next_status(),
             Command.FILTER: lambda _: self._next_filter(),
+            Command.RECORD: lambda _: self._toggle_recording(),
             Command.FULL_SCREEN: lambda _: self._window.toggle_full_screen(),
             Command.QUIT: lambda _: self._stop(),
         }
+
+    def _toggle_recording(self) -> None:
+        session = self._session
+        if session.recorder.is_recording:
+            session.recorder.stop()
+            return
+        self._recording_error = ""
+        if session.header is None:
+            self._recording_error = "this world cannot be recorded"
+            return
+        try:
+            session.recorder.start(new_folder(session.header.preset), session.header)
+        except WorldsimError as error:
+            self._recording_error = f"{error.message}: {error.hint}"
+
+    def _recording_line(self) -> str:
+        self._session.recorder.tell()
+        return self._recording_error or self._session.recorder.line
 
     def _toggle_help(self) -> None:
         self._is_help_shown = not self._is_help_shown

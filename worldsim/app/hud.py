@@ -78,14 +78,18 @@ class View:
     frame_index: int = 0
     seed: int = 0
     renderer: str = ""
+    recording: str = ""
+    """What is said of the recording; shown whatever the status level."""
 
 
 def panels(view: View) -> tuple[Panel, ...]:
     """What to draw, from the back to the front."""
     found: list[Panel] = []
     if view.state in (SessionState.PLAYING, SessionState.PAUSED):
-        if view.status is not StatusLevel.OFF:
-            found.append(Panel(Anchor.BOTTOM, (Row(status_line(view)),)))
+        lines = [Row(view.recording, tone=Tone.STRONG)] if view.recording else []
+        lines += [Row(status_line(view))] if view.status is not StatusLevel.OFF else []
+        if lines:
+            found.append(Panel(Anchor.BOTTOM, tuple(lines)))
         if view.status is StatusLevel.DETAIL:
             found.append(Panel(Anchor.TOP_LEFT, detail_rows(view)))
     if view.is_help_shown:

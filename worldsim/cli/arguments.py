@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
 
 import tyro
@@ -23,6 +25,10 @@ _THREADS_HELP = "CPU threads of torch; the preset's own number when left out."
 ThreadsOption: TypeAlias = Annotated[int | None, tyro.conf.arg(metavar="N", help=_THREADS_HELP)]
 _JSON_HELP = "Write the results to FILE as JSON; - is standard output."
 JsonOption: TypeAlias = Annotated[str | None, tyro.conf.arg(metavar="FILE", help=_JSON_HELP)]
+_RECORD_HELP = "Record the session to folder DIR, which must be new; see `worldsim sessions` and `worldsim replay`."
+RecordOption: TypeAlias = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help=_RECORD_HELP)]
+_OFFLINE_HELP = "Never ask the network: only what is on this machine (as HF_HUB_OFFLINE=1)."
+OfflineOption: TypeAlias = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help=_OFFLINE_HELP)]
 _PROGRESS_HELP = "Write a JSON line to FILE at least twice a second."
 ProgressOption: TypeAlias = Annotated[str | None, tyro.conf.arg(metavar="FILE", help=_PROGRESS_HELP)]
 
@@ -30,9 +36,13 @@ ProgressOption: TypeAlias = Annotated[str | None, tyro.conf.arg(metavar="FILE", 
 def parse_arguments(cls: type[T], argv: Sequence[str], *, command: str, help: str) -> T:
     """`cls` (a frozen dataclass, its docstrings the help) from the command line.
 
-    Raises: SystemExit after printing: 0 for --help, 2 for arguments that do not fit.
+    Raises: SystemExit after printing: 0 for --help, 2 for arguments that do not fit. Side effects: `offline` is told to
+    the Hub's client.
     """
-    return tyro.cli(cls, args=list(argv), prog=f"worldsim {command}", description=help)
+    arguments = tyro.cli(cls, args=list(argv), prog=f"worldsim {command}", description=help)
+    if getattr(arguments, "offline", False):
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is first imported, which is later
+    return arguments
 
 
 def at_least(value: int | None, least: int, option: str) -> None:

@@ -17,6 +17,8 @@ from worldsim.core.errors import UsageError, WorldsimError, nearest
 COMMANDS: dict[str, str] = {
     "play": "worldsim.cli.play",
     "rollout": "worldsim.cli.rollout",
+    "sessions": "worldsim.cli.sessions",
+    "replay": "worldsim.cli.replay",
     "eval": "worldsim.cli.eval",
     "bench": "worldsim.cli.bench",
     "doctor": "worldsim.cli.doctor",

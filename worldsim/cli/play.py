@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ import tyro
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
+    OfflineOption,
     PresetArgument,
+    RecordOption,
     StepsOption,
     ThreadsOption,
     at_least,
@@ -29,6 +32,7 @@ from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import UsageError
 from worldsim.engine.playable import Loaded, TrueWorld
 from worldsim.engine.worker import Report
+from worldsim.episodes.format import check_new
 
 HELP = "play a preset in a window"
 
@@ -51,19 +55,29 @@ class PlayArguments:
     """Size of the window, width x height."""
     renderer: Literal["auto", "opengl", "sdl"] = "auto"
     """auto takes OpenGL where a graphics card does it, else SDL's own drawing."""
+    record: RecordOption = None
+    lossless: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Record the pictures bit for bit, at their own size: for data meant for training."""
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Quit by itself after N generated frames were shown."""
+    offline: OfflineOption = False
     json: JsonOption = None
 
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(PlayArguments, argv, command="play", help=HELP)
     size_px = _checked(arguments)
+    return play(arguments, lambda report: _load(arguments, report), size_px)
+
+
+def play(arguments: PlayArguments, load: Callable[[Report], Loaded], size_px: tuple[int, int]) -> int:
+    """The window, on whatever `load` gives. Returns: the exit code."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
     from worldsim.app.application import Application
     from worldsim.app.renderer import GlRenderer, Renderer, SdlRenderer
     from worldsim.app.window import Window
+    from worldsim.engine.recorder import Recorder
     from worldsim.engine.session import Session
     from worldsim.engine.worker import Worker
 
@@ -76,7 +90,7 @@ def run(argv: list[str]) -> int:
             hint=f"worldsim rollout {arguments.preset} --out {Path(arguments.preset).name}.mp4 writes a video instead",
         )
         worker = Worker(
-            lambda report: _load(arguments, report),
+            load,
             seed=arguments.seed,
             prefetch_depth=arguments.prefetch,
             clock=clock,
@@ -86,7 +100,9 @@ def run(argv: list[str]) -> int:
         at_the_end.callback(window.close)  # before the worker: nobody shall look at a window that waits for a thread
         renderer: Renderer = GlRenderer(window.context) if window.context else SdlRenderer()
         _say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
-        session = Session(worker, seed=arguments.seed, ticks_per_s=arguments.rate)
+        recorder = Recorder(folder=arguments.record, is_lossless=arguments.lossless, say=_say)
+        at_the_end.callback(recorder.close)
+        session = Session(worker, seed=arguments.seed, ticks_per_s=arguments.rate, recorder=recorder)
         application = Application(
             session, window, renderer, clock=clock, title=arguments.preset, say=_say, max_frames=arguments.frames
         )
@@ -97,8 +113,9 @@ def run(argv: list[str]) -> int:
         first_ns = result.pop("first_frame_ns")
         started = {"start_to_first_frame_s": None if first_ns is None else _since_start_s(first_ns)}
         write_json(arguments.json, {"preset": arguments.preset, **started, **result, "renderer": renderer.name})
-    if session.error is not None:
-        raise session.error
+    for error in (session.error, recorder.error):
+        if error is not None:
+            raise error
     return 0
 
 
@@ -111,13 +128,23 @@ def _checked(arguments: PlayArguments) -> tuple[int, int]:
     at_least(arguments.steps, 1, "--steps")
     at_least(arguments.threads, 1, "--threads")
     at_least(arguments.frames, 1, "--frames")
+    if arguments.record is not None:
+        check_new(arguments.record)
+    if arguments.world and arguments.record is not None:
+        raise UsageError("the true world is not recorded", hint="leave out --world or --record")
     if arguments.rate is not None and arguments.rate <= 0:
         raise UsageError(f"--rate is {arguments.rate:g}", hint="a positive number of ticks per second")
-    size = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", arguments.window)
-    if size is None:
-        raise UsageError(f"--window is {arguments.window!r}", hint="width x height in pixels, for example 960x720")
+    size_px = checked_size(arguments.window)
     if "/" not in arguments.preset or Path(arguments.preset).exists():
         resolve_preset(arguments.preset)  # a name on the Hub is looked up by the worker, with the window open
+    return size_px
+
+
+def checked_size(text: str) -> tuple[int, int]:
+    """Width and height of a window, from "960x720". Raises: UsageError."""
+    size = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", text)
+    if size is None:
+        raise UsageError(f"--window is {text!r}", hint="width x height in pixels, for example 960x720")
     return int(size[1]), int(size[2])
 
 
@@ -126,6 +153,7 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     if arguments.world:
         return _load_true_world(arguments, report)
     report("loading torch")
+    from worldsim.engine.replay import session_header
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset
 
@@ -134,7 +162,12 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     preset = load_preset(arguments.preset, device=device)
     use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
-    return Loaded(playable=simulator, title=preset.config.title, ticks_per_s=preset.config.play.ticks_per_s)
+    return Loaded(
+        playable=simulator,
+        title=preset.config.title,
+        ticks_per_s=preset.config.play.ticks_per_s,
+        header=session_header(preset, simulator, ref=arguments.preset, device=device),
+    )
 
 
 def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:

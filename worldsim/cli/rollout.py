@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import tyro
+
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
+    OfflineOption,
     PresetArgument,
     ProgressOption,
+    RecordOption,
     StepsOption,
     ThreadsOption,
     at_least,
@@ -35,10 +40,14 @@ class RolloutArguments:
     steps: StepsOption = None
     script: Literal["explore", "return", "look"] = "explore"
     """The walk: explore; go out and come back; look round. It is fixed beforehand: no true world is asked."""
-    out: Path = Path("rollout.mp4")
-    """The video."""
+    out: Path | None = None
+    """The video; rollout.mp4 when neither this nor --record is given."""
+    record: RecordOption = None
+    lossless: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Record the pictures bit for bit, at their own size: for data meant for training."""
     threads: ThreadsOption = None
     device: DeviceOption = "auto"
+    offline: OfflineOption = False
     json: JsonOption = None
     progress: ProgressOption = None
 
@@ -53,18 +62,21 @@ def run(argv: list[str]) -> int:
         result = rollout(arguments, progress)
     if arguments.json is not None:
         write_json(arguments.json, result)
+    where = result["out"] or result["record"]
     print(
-        f"{result['out']}: {result['frames']} frames of {result['preset']} at {result['frames_per_s']:.1f} frames/s",
+        f"{where}: {result['frames']} frames of {result['preset']} at {result['frames_per_s']:.1f} frames/s",
         file=sys.stderr if arguments.json == STDOUT else sys.stdout,
     )
     return 0
 
 
 def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
-    """Side effects: writes the video. Returns: what was done, as the JSON has it."""
+    """Side effects: writes the video and the recording. Returns: what was done, as the JSON has it."""
     from worldsim.actions.scripts import script_actions
-    from worldsim.cli.video import video_file
+    from worldsim.engine.recorder import Recorder
+    from worldsim.engine.replay import session_header
     from worldsim.engine.simulator import Simulator
+    from worldsim.episodes.video import video_file
     from worldsim.presets.store import load_preset
 
     device = choose_device(arguments.device)
@@ -74,20 +86,34 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     actions = script_actions(arguments.script, simulator.action_spec, arguments.seed, arguments.frames)
     height_px, width_px, _ = simulator.frame_shape
     tick = preset.config.play.ticks_per_s
+    out = arguments.out or (None if arguments.record else Path("rollout.mp4"))
+    header = session_header(preset, simulator, ref=arguments.preset, device=device)
+    recorder = Recorder(folder=arguments.record, is_lossless=arguments.lossless)
     generating_s = 0.0
-    with video_file(arguments.out, height_px=height_px, width_px=width_px, frames_per_s=tick) as video:
-        simulator.reset(arguments.seed)
+    with ExitStack() as at_the_end:
+        video = None
+        if out is not None:
+            sizes = {"height_px": height_px, "width_px": width_px}
+            video = at_the_end.enter_context(video_file(out, frames_per_s=tick, **sizes))
+        at_the_end.callback(recorder.close)
+        recorder.add(simulator.reset(arguments.seed), arguments.seed, header)
         for index, action in enumerate(actions, start=1):
             before_s = time.perf_counter()
-            frame = simulator.step(action).frame
+            step = simulator.step(action)
             generating_s += time.perf_counter() - before_s
-            video.write(frame)
+            recorder.wait_for_room()
+            recorder.add(step, arguments.seed, header)
+            if video is not None:
+                video.write(step.frame)
             rate = index / generating_s
             progress.update(index, f"{rate:.1f} frames/s", frames_per_s=round(rate, 2))
+    if recorder.error is not None:
+        raise recorder.error
     return {
         "preset": preset.config.name,
         "preset_sha256": preset.sha256,
-        "out": str(arguments.out),
+        "out": None if out is None else str(out),
+        "record": None if arguments.record is None else str(arguments.record),
         "frames": arguments.frames,
         "seed": arguments.seed,
         "steps": simulator.num_steps,

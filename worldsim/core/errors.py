@@ -102,6 +102,24 @@ class StateError(WorldsimError):
     exit_code = 13
 
 
+class RecordingError(WorldsimError):
+    """A recorded session is damaged, unfinished, or not there."""
+
+    exit_code = 15
+
+
+class ReplayError(WorldsimError):
+    """A replay came out different from its recording."""
+
+    exit_code = 16
+
+
+class HubError(WorldsimError):
+    """The Hub cannot be reached, refuses, or does not keep its word."""
+
+    exit_code = 17
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names what `name` was probably meant to be, or lists what there is."""
     names = sorted(known)

@@ -110,6 +110,8 @@ class Step:
     t_input_ns: int = 0
     t_ready_ns: int = 0
     pose: Pose | None = None
+    num_steps: int = 0
+    """Denoising steps that made the frame; 0 for a true one."""
 
 
 class World(Protocol):

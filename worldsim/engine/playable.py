@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from worldsim.core.types import Action, ActionSpec, Step, World
+from worldsim.episodes.format import Header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class Loaded:
     ticks_per_s: float
     can_rewind: bool = True
     """Whether snapshots work; without them nothing is made ahead."""
+    header: Header | None = None
+    """What a recording says of its origin; None where it cannot be recorded."""
 
     @property
     def action_spec(self) -> ActionSpec:

@@ -12,7 +12,9 @@ from worldsim.actions.bindings import offered
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
 from worldsim.engine.inputs import Inputs
+from worldsim.engine.recorder import Recorder
 from worldsim.engine.worker import Phase, Status, Worker
+from worldsim.episodes.format import Header
 
 MAX_CATCH_UP_TICKS = 2
 """After a stall at most this many ticks follow at once. What is beyond is never made up for: the world slows down."""
@@ -28,8 +30,11 @@ class SessionState(Enum):
 class Session:
     """`tick` drives it; the other methods are what keys ask for."""
 
-    def __init__(self, worker: Worker, *, seed: int = 0, ticks_per_s: float | None = None) -> None:
-        """`ticks_per_s`: another pace than the world's own."""
+    def __init__(
+        self, worker: Worker, *, seed: int = 0, ticks_per_s: float | None = None, recorder: Recorder | None = None
+    ) -> None:
+        """`ticks_per_s`: another pace than the world's own. `recorder` is told every frame."""
+        self.recorder = recorder or Recorder()
         self.worker = worker
         self.seed = seed
         self.state = SessionState.LOADING
@@ -110,6 +115,12 @@ class Session:
         self.worker.set_num_steps(num_steps)
 
     @property
+    def header(self) -> Header | None:
+        """What a recording says of its origin; None while nothing is loaded, and for what cannot be recorded."""
+        loaded = self._status.loaded
+        return loaded.header if loaded is not None else None
+
+    @property
     def _can_ask(self) -> bool:
         return not self._is_waiting and self.has_started and self.state is not SessionState.FAILED
 
@@ -130,6 +141,8 @@ class Session:
         step = self.worker.take()
         if step is None:
             return
+        if self.header is not None:
+            self.recorder.add(step, self.seed, self.header)
         self._is_waiting = False
         if not self.has_started:
             self.has_started = True

@@ -108,7 +108,14 @@ class Simulator:
         self.last_times = StageTimes(
             ms_denoise=(t1_ns - t0_ns) / 1e6, ms_commit=(t2_ns - t1_ns) / 1e6, ms_decode=(t3_ns - t2_ns) / 1e6
         )
-        return Step(index=before.index + 1, action=action, frame=frame, t_input_ns=t0_ns, t_ready_ns=t3_ns)
+        return Step(
+            index=before.index + 1,
+            action=action,
+            frame=frame,
+            t_input_ns=t0_ns,
+            t_ready_ns=t3_ns,
+            num_steps=self._num_steps,
+        )
 
     def snapshot(self) -> Snapshot:
         assert self._snapshot is not None, "reset(seed) comes before step and snapshot"

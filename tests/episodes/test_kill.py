@@ -1,0 +1,86 @@
+"""kill -9 at a random moment: what was played is there, minus at most the last second of actions."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from worldsim.episodes.finish import finish
+from worldsim.episodes.format import JOURNAL
+from worldsim.episodes.journal import read_journal
+from worldsim.episodes.reader import open_session
+
+ROOT = Path(__file__).parents[2]
+
+
+def kill_one(folder: Path, after_s: float) -> tuple[int, float]:
+    """Returns: how many actions were lost, and how long before the kill the first of them was handed over (s)."""
+    folder.mkdir()
+    told = folder / "told"
+    told.write_bytes(bytes(16))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.episodes.recording_child", str(folder / "s"), str(told)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        limit_s = time.monotonic() + 60
+        while not any(told.read_bytes()):
+            assert child.poll() is None, f"the child ended by itself: {child.returncode}"
+            assert time.monotonic() < limit_s, "the child never began"
+            time.sleep(0.01)
+        time.sleep(after_s)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    num_told, last_ns = struct.unpack("<qq", told.read_bytes())
+    assert not read_journal(folder / "s").writing.is_alive
+    finished = finish(folder / "s")
+    session = open_session(folder / "s")
+    assert session.is_complete
+    assert session.num_frames == finished.frames
+    for index in {0, len(session.episodes) - 1}:
+        assert len(list(session.pictures(index))) == len(session.episodes[index].rows)
+    lost = num_told - session.num_frames
+    return lost, (last_ns - session.episodes[-1].rows[-1].t_ready_ns) / 1e9
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
+@pytest.mark.parametrize("num_kills", [2, pytest.param(50, marks=pytest.mark.slow)], ids=["two kills", "fifty kills"])
+def test_a_kill_loses_at_most_the_last_second_of_actions(tmp_path: Path, num_kills: int) -> None:
+    rng = random.Random(num_kills)
+    losses = [
+        kill_one(tmp_path / str(number), rng.uniform(0.0, 0.4 if num_kills < 10 else 3.0))
+        for number in range(num_kills)
+    ]
+    print("lost (actions, seconds):", losses)
+    assert max(seconds for _, seconds in losses) < 1.0, losses
+
+
+def test_a_journal_that_breaks_off_anywhere_gives_every_whole_row_before(tmp_path: Path) -> None:
+    from tests.episodes.recordings import HEADER, made_up_row
+    from worldsim.episodes.format import EpisodeStart
+    from worldsim.episodes.journal import JournalFile, this_process
+
+    path = tmp_path / JOURNAL
+    path.parent.mkdir()
+    journal = JournalFile(path.open("xb"))
+    journal.write_header(HEADER, this_process(is_lossless=False))
+    journal.write_episode(EpisodeStart(seed=7))
+    journal.write_rows(made_up_row(index) for index in range(8))
+    journal.close()
+    content = path.read_bytes()
+    begin = content.index(b"\n") + 1
+    for end in range(begin, len(content) + 1, 7):
+        path.write_bytes(content[:end])
+        rows = [row for episode in read_journal(tmp_path).episodes for row in episode.rows]
+        assert len(rows) == max(0, content[begin:end].count(b"\n") - 1)
+        assert rows == [made_up_row(index) for index in range(len(rows))]

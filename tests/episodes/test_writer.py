@@ -1,0 +1,148 @@
+"""Recording: complete files, a bound on what waits, a full disk that stops only the recording."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
+from worldsim.core.errors import RecordingError, StorageError, UsageError
+from worldsim.episodes.format import JOURNAL, PICTURES, EpisodeStart, data_path, part_path, video_path
+from worldsim.episodes.reader import open_session
+from worldsim.episodes.writer import SessionWriter, WriterState
+
+
+class FullDisk(io.BytesIO):
+    """Room for so many bytes."""
+
+    def __init__(self, num_bytes: int) -> None:
+        super().__init__()
+        self._left = num_bytes
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes are all that is written
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError(28, "No space left on device")
+        return super().write(data)
+
+
+def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
+    record(tmp_path / "s", 30, 5)
+    session = open_session(tmp_path / "s")
+    assert session.is_complete
+    assert session.header == HEADER
+    assert [episode.start.seed for episode in session.episodes] == [0, 1]
+    assert session.episodes[0].rows == [made_up_row(index) for index in range(30)]
+    assert len(session.episodes[1].rows) == len(list(session.pictures(1))) == 5
+    assert not list((tmp_path / "s").rglob("*.part.mp4")), "a half-written video stayed"
+
+
+def test_lossless_pictures_are_the_frames_and_the_others_are_close(tmp_path: Path) -> None:
+    for is_lossless, most in ((True, 0), (False, 40)):
+        folder = tmp_path / str(is_lossless)
+        record(folder, 12, is_lossless=is_lossless)
+        for index, picture in enumerate(open_session(folder).pictures(0)):
+            difference = np.abs(picture.astype(int) - made_up_frame(index)).max()
+            assert difference <= most, f"frame {index} differs by {difference}"
+
+
+def test_the_folder_is_laid_out_as_lerobot_v3(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    record(folder, 20, 10)
+    info = json.loads((folder / "meta/info.json").read_text(encoding="utf-8"))
+    assert (info["codebase_version"], info["total_episodes"], info["total_frames"]) == ("v3.0", 2, 30)
+    assert info["video_path"] is not None
+    assert set(pq.read_schema(data_path(folder, 0)).names) | {PICTURES} == set(info["features"])
+    assert pq.read_table(data_path(folder, 1))["index"].to_pylist() == list(range(20, 30))
+    episodes = pq.read_table(folder / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    assert [(row["dataset_from_index"], row["dataset_to_index"]) for row in episodes] == [(0, 20), (20, 30)]
+    assert episodes[1][f"videos/{PICTURES}/file_index"] == 1
+    tasks = pq.read_table(folder / "meta/tasks.parquet")
+    assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
+    stats = json.loads((folder / "meta/stats.json").read_text(encoding="utf-8"))
+    assert np.shape(stats[PICTURES]["mean"]) == (3, 1, 1)
+    assert stats["action"]["count"] == [30]
+
+
+def test_the_video_has_no_b_frames_and_the_timestamps_of_the_rows(tmp_path: Path) -> None:
+    record(tmp_path / "s", 40)
+    with av.open(str(video_path(tmp_path / "s", 0))) as container:
+        stream = container.streams.video[0]
+        assert not stream.codec_context.has_b_frames
+        assert (stream.height, stream.width) == (48 * 6, 64 * 6)
+        times_s = [float(frame.pts * frame.time_base) for frame in container.decode(stream)]
+    rows_s = pq.read_table(data_path(tmp_path / "s", 0))["timestamp"].to_pylist()
+    assert times_s == pytest.approx(rows_s, abs=1e-4)
+
+
+def test_what_waits_is_bounded_and_no_action_is_lost_by_it(tmp_path: Path) -> None:
+    writer = record(tmp_path / "s", 200, max_waiting_bytes=4 * 48 * 64 * 3)
+    assert writer.counters.pictures_dropped > 0, "the encoder kept up: nothing was tested"
+    session = open_session(tmp_path / "s")
+    assert session.num_frames == len(list(session.pictures(0))) == 200
+    assert session.num_pictures_missing == writer.counters.pictures_dropped
+
+
+def test_a_frame_is_added_without_waiting_for_a_disk_that_stands_still(tmp_path: Path) -> None:
+    class SlowDisk(io.FileIO):
+        def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes are all that is written
+            time.sleep(0.3 if b'"episode"' in data else 0.0)
+            return super().write(data)
+
+    writer = SessionWriter(tmp_path / "s", HEADER, open_journal=lambda path: SlowDisk(path, "x"))  # type: ignore[arg-type, return-value]  # a binary file
+    writer.begin_episode(EpisodeStart(seed=0))
+    begin_s = time.monotonic()
+    for index in range(20):
+        writer.add_frame(made_up_row(index), made_up_frame(0))
+    assert time.monotonic() - begin_s < 0.25
+    writer.close()
+    assert writer.counters.high_water >= 19
+    assert writer.state is WriterState.COMPLETE
+
+
+def test_a_full_disk_stops_the_recording_and_not_the_caller(tmp_path: Path) -> None:
+    writer = record(tmp_path / "s", 500, open_journal=lambda _: FullDisk(4000))
+    assert writer.state is WriterState.FAILED
+    assert isinstance(writer.error, StorageError)
+    assert "No space left" in writer.error.message
+    assert "repair" in writer.error.hint
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError):
+        record(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_crash_while_the_files_are_finished_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("worldsim.episodes.finish._write_meta", fail)
+        writer = record(tmp_path / "s", 25)
+    assert writer.state is WriterState.FAILED
+    assert not open_session(tmp_path / "s").is_complete
+    from worldsim.episodes.finish import finish
+
+    assert finish(tmp_path / "s").frames == 25
+    assert open_session(tmp_path / "s").is_complete
+    assert not (tmp_path / "s" / JOURNAL).exists()
+    assert not part_path(tmp_path / "s", 0).exists()
+
+
+def test_what_is_no_session_or_damaged_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="not a recorded session"):
+        open_session(tmp_path)
+    record(tmp_path / "s", 5)
+    data_path(tmp_path / "s", 0).write_bytes(b"PAR1")
+    with pytest.raises(RecordingError, match="is damaged"):
+        open_session(tmp_path / "s")

@@ -1,0 +1,226 @@
+"""`worldsim sessions`: what was recorded: listed, shown, opened, exported, mended, removed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from PIL import Image
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from worldsim.cli.arguments import JsonOption, at_least, parse_arguments
+from worldsim.cli.output import STDOUT, write_json
+from worldsim.core.errors import MissingPackageError, RecordingError, StorageError, UsageError, WorldsimError
+from worldsim.episodes.finish import finish
+from worldsim.episodes.format import RECORDINGS, video_path
+from worldsim.episodes.reader import RecordedSession, find_sessions, is_session, open_session
+from worldsim.episodes.video import enlarge, scale_for
+
+HELP = "list, show, open, export, repair and remove recorded sessions"
+
+Action = Literal["list", "show", "open", "export", "repair", "rm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionsArguments:
+    action: tyro.conf.Positional[Action]
+    """What to do."""
+    folder: tyro.conf.Positional[
+        Annotated[Path, tyro.conf.arg(metavar="DIR", help="A session; for list, the folder in which sessions lie.")]
+    ] = RECORDINGS
+    out: tyro.conf.Positional[
+        Annotated[Path | None, tyro.conf.arg(metavar="OUT", help="For export: a name that ends in .mp4, .gif or .npz.")]
+    ] = None
+    episode: int = 0
+    """For open and export: which episode."""
+    json: JsonOption = None
+
+
+def run(argv: list[str]) -> int:
+    arguments = parse_arguments(SessionsArguments, argv, command="sessions", help=HELP)
+    at_least(arguments.episode, 0, "--episode")
+    if (arguments.out is not None) != (arguments.action == "export"):
+        raise UsageError(
+            f"{arguments.action} with{'' if arguments.out else 'out'} a file to write",
+            hint="worldsim sessions export DIR OUT.mp4, and OUT for nothing else",
+        )
+    result = ACTIONS[arguments.action](arguments)
+    if arguments.json is not None:
+        write_json(arguments.json, result)
+    text = _table(result["sessions"]) if arguments.action == "list" else _rows(result)
+    Console(stderr=arguments.json == STDOUT, soft_wrap=True).print(text)
+    return 0
+
+
+def summary(session: RecordedSession) -> dict[str, Any]:
+    """All that `show` says."""
+    header = session.header
+    return {
+        "folder": str(session.folder),
+        "complete": session.is_complete,
+        "being_recorded": session.is_being_recorded,
+        "frames": session.num_frames,
+        "episodes": len(session.episodes),
+        "seconds": round(session.num_frames / header.frames_per_s, 2),
+        "bytes": session.num_bytes,
+        "lossless": session.is_lossless,
+        "pictures_missing": session.num_pictures_missing,
+        "queue_high_water": session.queue_high_water,
+        "seed": session.episodes[0].start.seed if session.episodes else None,
+        "seeds": [episode.start.seed for episode in session.episodes],
+        "preset": header.preset,
+        **{key: value for key, value in asdict(header).items() if key not in ("preset", "action_spec")},
+    }
+
+
+def _list(arguments: SessionsArguments) -> dict[str, Any]:
+    """A session that cannot be read is listed with its error."""
+    found: list[dict[str, Any]] = []
+    for folder in find_sessions(arguments.folder):
+        try:
+            found.append(summary(open_session(folder)))
+        except WorldsimError as error:
+            found.append({"folder": str(folder), "complete": False, "error": error.message})
+    return {"sessions": found}
+
+
+def _show(arguments: SessionsArguments) -> dict[str, Any]:
+    return summary(open_session(arguments.folder))
+
+
+def _open(arguments: SessionsArguments) -> dict[str, Any]:
+    path = _video_of(_whole(arguments), arguments.episode)
+    opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
+    if shutil.which(opener) is None:
+        raise MissingPackageError(f"there is no {opener} to open {path} with", hint="open that file with any player")
+    subprocess.Popen([opener, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return {"folder": str(arguments.folder), "opened": str(path)}
+
+
+def _export(arguments: SessionsArguments) -> dict[str, Any]:
+    assert arguments.out is not None
+    session, out = _whole(arguments), arguments.out
+    path = _video_of(session, arguments.episode)
+    writers: dict[str, Callable[[Path], None]] = {
+        ".mp4": lambda target: _copy(path, target),
+        ".gif": lambda target: _write_gif(session, arguments.episode, target),
+        ".npz": lambda target: _write_npz(session, arguments.episode, target),
+    }
+    if out.suffix.lower() not in writers:
+        raise UsageError(f"{out} ends in none of {', '.join(writers)}", hint=f"for example {out.with_suffix('.mp4')}")
+    temporary = out.with_name(f".{out.stem}.part{out.suffix.lower()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        writers[out.suffix.lower()](temporary)
+        temporary.replace(out)
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error}", hint="check the path, space and permissions") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    frames = len(session.episodes[arguments.episode].rows)
+    return {"folder": str(session.folder), "out": str(out), "episode": arguments.episode, "frames": frames}
+
+
+def _repair(arguments: SessionsArguments) -> dict[str, Any]:
+    session = open_session(arguments.folder)
+    if session.is_being_recorded:
+        raise RecordingError(f"{arguments.folder} is still being recorded", hint="stop the recording first")
+    if not session.is_complete:
+        finish(arguments.folder)
+    return {**summary(open_session(arguments.folder)), "repaired": not session.is_complete}
+
+
+def _rm(arguments: SessionsArguments) -> dict[str, Any]:
+    folder = arguments.folder
+    if not is_session(folder) or folder.is_symlink():
+        raise RecordingError(f"{folder} is not a recorded session", hint="nothing was removed")
+    try:
+        is_being_recorded = open_session(folder).is_being_recorded
+    except RecordingError:
+        is_being_recorded = False  # a damaged one may go
+    if is_being_recorded:
+        raise RecordingError(f"{folder} is still being recorded", hint="stop the recording first")
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise StorageError(f"cannot remove {folder}: {error}", hint="check its permissions") from None
+    return {"folder": str(folder), "removed": True}
+
+
+ACTIONS: dict[Action, Callable[[SessionsArguments], dict[str, Any]]] = {
+    "list": _list,
+    "show": _show,
+    "open": _open,
+    "export": _export,
+    "repair": _repair,
+    "rm": _rm,
+}
+
+
+def _whole(arguments: SessionsArguments) -> RecordedSession:
+    session = open_session(arguments.folder)
+    if not session.is_complete:
+        raise RecordingError(f"{arguments.folder} is not complete", hint=f"worldsim sessions repair {arguments.folder}")
+    return session
+
+
+def _video_of(session: RecordedSession, episode: int) -> Path:
+    if episode >= len(session.episodes):
+        raise UsageError(f"--episode is {episode}", hint=f"below {len(session.episodes)}, counted from 0")
+    return video_path(session.folder, episode)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+def _write_gif(session: RecordedSession, episode: int, target: Path) -> None:
+    scale = scale_for(*session.header.frame_shape[:2])
+    images = [Image.fromarray(enlarge(frame, scale)) for frame in session.pictures(episode)]
+    duration_ms = 1000 / session.header.frames_per_s
+    images[0].save(target, save_all=True, append_images=images[1:], duration=duration_ms, loop=0)
+
+
+def _write_npz(session: RecordedSession, episode: int, target: Path) -> None:
+    """Arrays frames [T, H, W, 3], actions [T, A] (the one that led to its frame), times, hashes."""
+    rows = session.episodes[episode].rows
+    spec = session.header.action_spec
+    np.savez_compressed(
+        target,
+        frames=np.stack(list(islice(session.pictures(episode), len(rows)))),
+        actions=np.array([row.action for row in rows], np.float32),
+        action_names=np.array([*spec.buttons, *spec.axes]),
+        num_steps=np.array([row.num_steps for row in rows], np.int64),
+        t_input_ns=np.array([row.t_input_ns for row in rows], np.int64),
+        t_ready_ns=np.array([row.t_ready_ns for row in rows], np.int64),
+        frame_hash=np.array([row.frame_hash for row in rows]),
+        seed=session.episodes[episode].start.seed,
+    )
+
+
+def _table(sessions: list[dict[str, Any]]) -> Table | str:
+    if not sessions:
+        return "no sessions; worldsim play PRESET --record DIR makes one, or its key for recording"
+    table = Table("session", "preset", "frames", "episodes", "seconds", "MB", "state", box=box.SIMPLE)
+    for row in sessions:
+        if "error" in row:
+            table.add_row(row["folder"], "", "", "", "", "", row["error"])
+            continue
+        unfinished = "being recorded" if row["being_recorded"] else "unfinished: repair"
+        values = (row["preset"], row["frames"], row["episodes"], row["seconds"], f"{row['bytes'] / 1e6:.1f}")
+        table.add_row(row["folder"], *map(str, values), "complete" if row["complete"] else unfinished)
+    return table
+
+
+def _rows(result: dict[str, Any]) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in result.items())

@@ -1,0 +1,135 @@
+"""What is recorded of play: taps every Step, starts and stops a SessionWriter. Torch-free; the caller's thread.
+
+Owns: the history since the last reset (so that a recording may begin in the middle and still be replayed from the
+reset), and the line that is said of it. Does not own: files (`episodes`), who made the frames (the header is given).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from worldsim.actions.encoding import encode_action
+from worldsim.core.errors import WorldsimError
+from worldsim.core.types import Step
+from worldsim.episodes.format import RECORDINGS, EpisodeStart, Header, Row, Run, frame_hash
+from worldsim.episodes.writer import SessionWriter, WriterState
+
+
+class Recorder:
+    """`add` is told every frame that play takes; `start` and `stop` may come at any time."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path | None = None,
+        is_lossless: bool = False,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`folder`: records there from the first frame on. `say` is told what begins, ends and fails, once each."""
+        self._first_folder = folder
+        self.writer: SessionWriter | None = None
+        self._is_lossless, self._say = is_lossless, say
+        self._old_writers: list[SessionWriter] = []
+        self._seed = 0
+        self._history: list[Run] = []
+        self._last: tuple[Row, Step] | None = None
+        self._told: WriterState | None = None
+
+    @property
+    def is_recording(self) -> bool:
+        return self.writer is not None and self.writer.state is WriterState.RECORDING
+
+    @property
+    def line(self) -> str:
+        """What is said on the screen; empty when there is nothing to say."""
+        writer = self.writer
+        if writer is None:
+            return ""
+        if writer.state is WriterState.RECORDING:
+            return f"recording {writer.folder}: {writer.counters.frames} frames"
+        if writer.state is WriterState.FAILED and writer.error is not None:
+            return writer.error.message
+        return f"{'finishing' if writer.state is WriterState.FINISHING else 'recorded'} {writer.folder}"
+
+    def add(self, step: Step, seed: int, header: Header) -> None:
+        """`seed`: of the reset that `step` follows. Raises, with the first frame only: as `start`."""
+        if self._first_folder is not None:
+            folder, self._first_folder = self._first_folder, None
+            self.start(folder, header)
+        row = Row(
+            action=tuple(map(float, encode_action(header.action_spec, step.action))),
+            num_steps=step.num_steps,
+            t_input_ns=step.t_input_ns,
+            t_ready_ns=step.t_ready_ns,
+            frame_hash=frame_hash(step.frame) if self.is_recording else "",
+        )
+        if step.index == 0:
+            self._seed, self._history = seed, []
+        elif self._history and (self._history[-1].action, self._history[-1].num_steps) == (row.action, row.num_steps):
+            self._history[-1] = replace(self._history[-1], count=self._history[-1].count + 1)
+        else:
+            self._history.append(Run(action=row.action, num_steps=row.num_steps, count=1))
+        self._last = (row, step)
+        if self.writer is not None and self.is_recording:
+            if step.index == 0:
+                self.writer.begin_episode(EpisodeStart(seed=seed))
+            self.writer.add_frame(row, step.frame)
+        self.tell()
+
+    def start(self, folder: Path, header: Header) -> None:
+        """From the frame that is there now, or the next one. Raises: UsageError, StorageError."""
+        self.stop()
+        if self.writer is not None:
+            self._old_writers.append(self.writer)
+        self.writer = SessionWriter(folder, header, is_lossless=self._is_lossless)
+        if self._last is not None:
+            row, step = self._last
+            start = EpisodeStart(seed=self._seed, first_index=step.index, prelude=_without_last(self._history))
+            self.writer.begin_episode(start)
+            self.writer.add_frame(replace(row, frame_hash=frame_hash(step.frame)), step.frame)
+        self.tell()
+
+    def stop(self) -> None:
+        if self.writer is not None:
+            self.writer.stop()
+
+    def wait_for_room(self) -> None:
+        """For callers that nobody plays with, and who would rather wait than lose a picture."""
+        if self.writer is not None:
+            self.writer.wait_for_room()
+
+    def close(self) -> None:
+        """Waits until every file is finished. Raises: nothing; `error` says what went wrong."""
+        for writer in (*self._old_writers, self.writer):
+            if writer is not None:
+                writer.close()
+        self.tell()
+
+    @property
+    def error(self) -> WorldsimError | None:
+        return self.writer.error if self.writer is not None else None
+
+    def tell(self) -> None:
+        """Says what has changed since it was last asked, once each."""
+        state = self.writer.state if self.writer is not None else None
+        if state is not self._told:
+            self._told = state
+            self._say(self.line)
+
+
+def new_folder(preset: str, parent: Path = RECORDINGS) -> Path:
+    """A name that is free: the preset and the time."""
+    stem = f"{Path(preset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (stem, *(f"{stem}-{n}" for n in range(2, 1000)))
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
+def _without_last(history: list[Run]) -> tuple[Run, ...]:
+    """All that led to the frame before the current one: the current one's own action stands in its row."""
+    if not history:
+        return ()
+    *before, last = history
+    return (*before, replace(last, count=last.count - 1)) if last.count > 1 else tuple(before)

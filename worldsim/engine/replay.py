@@ -1,0 +1,209 @@
+"""A recorded session made again: proved equal frame by frame, played in the window, or run under other weights.
+
+Owns: the header of what is recorded, the check, the scores. Does not own: files (`episodes.reader`), the window.
+Replay never reads the video, but to say by how much a frame differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import torch
+
+import worldsim
+from worldsim.actions.encoding import decode_action
+from worldsim.core.errors import RecordingError, ReplayError
+from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
+from worldsim.engine.playable import Playable, StageTimes
+from worldsim.engine.simulator import Simulator
+from worldsim.episodes.format import Header, frame_hash
+from worldsim.episodes.journal import Episode
+from worldsim.episodes.reader import RecordedSession
+from worldsim.presets.store import Preset, source_commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The first frame that came out otherwise. The two values are None where the recording has no picture of it."""
+
+    episode: int
+    frame: int
+    max_levels: int | None
+    """Largest difference of a pixel, of 255."""
+    psnr_db: float | None
+    is_measured_exactly: bool
+    """False: against the video, which is not lossless."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    frames: int
+    """Compared, the differing one included."""
+    difference: Difference | None
+    notes: tuple[str, ...] = field(default=())
+    """What is not as it was when the session was recorded."""
+
+    @property
+    def is_exact(self) -> bool:
+        return self.difference is None
+
+
+def session_header(preset: Preset, simulator: Simulator, *, ref: str, device: str) -> Header:
+    """What a recording of `simulator` says of its origin."""
+    return Header(
+        preset=preset.config.name,
+        preset_ref=ref,
+        preset_sha256=preset.sha256,
+        preset_commit=preset.metadata.get("source_commit", "unknown"),
+        worldsim=worldsim.__version__,
+        worldsim_commit=source_commit(),
+        torch=torch.__version__,
+        device=device,
+        threads=torch.get_num_threads(),
+        num_steps=simulator.num_steps,
+        frames_per_s=preset.config.play.ticks_per_s,
+        frame_shape=simulator.frame_shape,
+        action_spec=simulator.action_spec,
+    )
+
+
+def check_origin(session: RecordedSession, now: Header) -> tuple[str, ...]:
+    """What differs between then and now and may change bits. Raises: ReplayError for other weights."""
+    then = session.header
+    if then.preset_sha256 != now.preset_sha256:
+        raise ReplayError(
+            f"the session was recorded with weights {then.preset_sha256[:12]}, {now.preset_ref} has "
+            f"{now.preset_sha256[:12]}",
+            hint="--preset NAME replays it with other weights and scores them",
+        )
+    names = ("worldsim", "worldsim_commit", "torch", "device", "dtype", "threads")
+    return tuple(
+        f"{name} was {getattr(then, name)}, is {getattr(now, name)}"
+        for name in names
+        if getattr(then, name) != getattr(now, name)
+    )
+
+
+def resimulate(playable: Playable, episode: Episode, spec: ActionSpec, num_steps: int | None = None) -> Iterator[Frame]:
+    """The frames of an episode, made again. `num_steps`: another number than was recorded."""
+    frame = playable.reset(episode.start.seed).frame
+    for run in episode.start.prelude:
+        playable.num_steps = num_steps or run.num_steps
+        action = _action(spec, run.action)
+        for _ in range(run.count):
+            playable.step(action)
+    for position, row in enumerate(episode.rows):
+        if position or episode.start.first_index:
+            playable.num_steps = num_steps or row.num_steps
+            frame = playable.step(_action(spec, row.action)).frame
+        yield frame
+
+
+def check(
+    session: RecordedSession, playable: Playable, on_frame: Callable[[int], None] = lambda num_frames: None
+) -> Verdict:
+    """Makes every frame anew and compares it with the recorded hash, up to the first that differs."""
+    num_frames = 0
+    for index, episode in enumerate(session.episodes):
+        frames = resimulate(playable, episode, session.header.action_spec)
+        for position, (frame, row) in enumerate(zip(frames, episode.rows, strict=True)):
+            num_frames += 1
+            on_frame(num_frames)
+            if frame_hash(frame) != row.frame_hash:
+                return Verdict(frames=num_frames, difference=_difference(session, index, position, frame))
+    return Verdict(frames=num_frames, difference=None)
+
+
+def scores(
+    session: RecordedSession,
+    own: Playable,
+    other: Playable,
+    num_steps: int | None = None,
+    on_frame: Callable[[int], None] = lambda num_frames: None,
+) -> list[float]:
+    """PSNR of every frame that `other` makes of the same inputs, against what the recorded weights make (dB).
+
+    Raises: RecordingError when the other world has other inputs or frames.
+    """
+    spec = session.header.action_spec
+    if (other.action_spec, other.frame_shape) != (own.action_spec, own.frame_shape):
+        raise RecordingError("the other world has other inputs or frames", hint="take one of the same world and size")
+    found: list[float] = []
+    for episode in session.episodes:
+        pairs = zip(resimulate(own, episode, spec), resimulate(other, episode, spec, num_steps), strict=True)
+        for mine, others in pairs:
+            found.append(psnr_db(mine, others))
+            on_frame(len(found))
+    return found
+
+
+def psnr_db(a: Frame, b: Frame) -> float:
+    error = float(np.mean((a.astype(np.float64) - b) ** 2))
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+class ReplayWorld:
+    """A session as a Playable: `reset(n)` begins its episode n, `step` takes the recorded action, not the given one.
+
+    After the last frame of an episode it stays where it is.
+    """
+
+    def __init__(self, session: RecordedSession, playable: Playable, num_steps: int | None = None) -> None:
+        self._session, self._playable, self._asked_num_steps = session, playable, num_steps
+        self.action_spec = ActionSpec(buttons=())
+        self.frame_shape = playable.frame_shape
+        self.num_steps = 0
+        self._episode = session.episodes[0]
+        self._last: Step | None = None
+
+    @property
+    def last_times(self) -> StageTimes:
+        return self._playable.last_times
+
+    def reset(self, seed: int) -> Step:
+        self._episode = self._session.episodes[seed % len(self._session.episodes)]
+        frames = resimulate(self._playable, self._episode, self._session.header.action_spec, self._asked_num_steps)
+        self._last = Step(index=0, action=NO_ACTION, frame=next(frames))
+        return self._last
+
+    def step(self, action: Action) -> Step:
+        assert self._last is not None, "reset comes before step"
+        position = self._last.index + 1
+        if position >= len(self._episode.rows):
+            return self._last
+        row = self._episode.rows[position]
+        self._playable.num_steps = self._asked_num_steps or row.num_steps
+        made = self._playable.step(_action(self._session.header.action_spec, row.action))
+        self._last = Step(index=position, action=action, frame=made.frame)
+        return self._last
+
+    def snapshot(self) -> tuple[Episode, Step | None, object]:
+        return self._episode, self._last, self._playable.snapshot()
+
+    def restore(self, snapshot: tuple[Episode, Step | None, object]) -> None:
+        self._episode, self._last, inner = snapshot
+        self._playable.restore(inner)
+
+    def close(self) -> None:
+        self._playable.close()
+
+
+def _action(spec: ActionSpec, vector: tuple[float, ...]) -> Action:
+    return decode_action(spec, np.asarray(vector, np.float32))
+
+
+def _difference(session: RecordedSession, episode: int, position: int, frame: Frame) -> Difference:
+    recorded = next(islice(session.pictures(episode), position, None), None)
+    if not session.episodes[episode].rows[position].has_picture or recorded is None or recorded.shape != frame.shape:
+        recorded = None
+    return Difference(
+        episode=episode,
+        frame=position,
+        max_levels=None if recorded is None else int(np.abs(recorded.astype(int) - frame).max()),
+        psnr_db=None if recorded is None else psnr_db(recorded, frame),
+        is_measured_exactly=session.is_lossless,
+    )

@@ -1,0 +1,359 @@
+"""Makes a journal and its half-written videos into a LeRobotDataset v3.0. The same work after a stop and after a crash.
+
+Owns: the final files and their order: the journal and the parts go last, so that a crash in here is mended by calling
+it again. Does not own: the journal's lines (`journal`), recording (`writer`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from worldsim.core.config import to_mapping
+from worldsim.core.errors import RecordingError, StorageError
+from worldsim.episodes.format import (
+    DATA_TEMPLATE,
+    EPISODES,
+    FILES_PER_CHUNK,
+    INFO,
+    JOURNAL,
+    LEROBOT_VERSION,
+    PICTURES,
+    SCHEMA_VERSION,
+    STATS,
+    TASKS,
+    VIDEO_TEMPLATE,
+    WORLDSIM,
+    Header,
+    chunk_and_file,
+    data_path,
+    part_path,
+    video_path,
+)
+from worldsim.episodes.journal import Episode, Journal, read_journal
+from worldsim.episodes.video import (
+    LOSSLESS,
+    WATCHING,
+    Codec,
+    VideoEncoder,
+    count_pictures,
+    read_pictures,
+    remux,
+)
+
+MAX_SAMPLED_PICTURES = 32
+"""Per episode, for the statistics of pixels."""
+Columns = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    frames: int
+    episodes: int
+    pictures_missing: int
+    """Frames whose picture was not kept or is lost; the video repeats the one before."""
+
+
+def finish(folder: Path, *, high_water: int | None = None) -> Finished:
+    """Side effects: writes all final files, then removes the journal and the parts.
+
+    Raises: RecordingError for a journal that is missing or empty, StorageError when something cannot be written.
+    """
+    journal = read_journal(folder)
+    if not journal.episodes:
+        raise RecordingError(f"{folder} holds no frame", hint=f"worldsim sessions rm {folder}")
+    codec = LOSSLESS if journal.writing.is_lossless else WATCHING
+    try:
+        tables = _write_episodes(folder, journal, codec)
+        _write_meta(folder, journal, codec, tables, high_water)
+        for index in range(len(tables) + 1):  # one more: an episode that broke off before its first whole row
+            part_path(folder, index).unlink(missing_ok=True)
+        (folder / JOURNAL).unlink()
+    except OSError as error:
+        hint = f"make room, then: worldsim sessions repair {folder}"
+        raise StorageError(f"cannot finish {folder}: {error}", hint=hint) from None
+    missing = sum(int((~columns["worldsim.has_picture"]).sum()) for columns in tables)
+    return Finished(frames=_num_frames(tables), episodes=len(tables), pictures_missing=missing)
+
+
+def feature_specs(header: Header, codec: Codec) -> dict[str, dict[str, Any]]:
+    """LeRobot's features: dtype, shape and names of every column, and of the pictures."""
+    spec = header.action_spec
+    height_px, width_px, channels = header.frame_shape
+    scale = codec.scale(height_px, width_px)
+    sides = (height_px * scale, width_px * scale)
+    scalars = {
+        "worldsim.t_input_ns": "int64",
+        "worldsim.t_ready_ns": "int64",
+        "worldsim.num_steps": "int64",
+        "worldsim.frame_hash": "string",
+        "worldsim.has_picture": "bool",
+        "timestamp": "float32",
+        "frame_index": "int64",
+        "episode_index": "int64",
+        "index": "int64",
+        "task_index": "int64",
+    }
+    return {
+        PICTURES: {
+            "dtype": "video",
+            "shape": [*sides, channels],
+            "names": ["height", "width", "channels"],
+            "info": {
+                "video.height": sides[0],
+                "video.width": sides[1],
+                "video.codec": "h264",
+                "video.pix_fmt": "gbrp" if codec is LOSSLESS else codec.pixel_format,
+                "video.is_depth_map": False,
+                "video.fps": _fps(header),
+                "video.channels": channels,
+                "has_audio": False,
+            },
+        },
+        "action": {"dtype": "float32", "shape": [spec.size], "names": [*spec.buttons, *spec.axes]},
+        **{name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in scalars.items()},
+    }
+
+
+# ---- data and pictures
+
+
+def _write_episodes(folder: Path, journal: Journal, codec: Codec) -> list[Columns]:
+    tables: list[Columns] = []
+    begin = 0
+    for index, episode in enumerate(journal.episodes):
+        num_pictures = _finish_video(folder, index, len(episode.rows), journal.header, codec)
+        columns = _columns(episode, index, begin, num_pictures, journal.header)
+        _write_parquet(data_path(folder, index), _table(columns, feature_specs(journal.header, codec)))
+        tables.append(columns)
+        begin += len(episode.rows)
+    return tables
+
+
+def _finish_video(folder: Path, index: int, num_frames: int, header: Header, codec: Codec) -> int:
+    """Returns: how many of the frames have their own picture. The video has `num_frames` pictures in any case."""
+    part, final = part_path(folder, index), video_path(folder, index)
+    if not part.exists() and count_pictures(final) == num_frames:
+        return num_frames
+    temporary = final.with_suffix(".tmp.mp4")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    num_pictures = min(num_frames, count_pictures(part))
+    if num_pictures == num_frames == count_pictures(part):
+        remux(part, temporary)
+    else:
+        num_pictures = _rebuild(part, temporary, num_frames, header, codec)
+    temporary.replace(final)
+    return num_pictures
+
+
+def _rebuild(part: Path, target: Path, num_frames: int, header: Header, codec: Codec) -> int:
+    """The pictures that are there, encoded again, the last one repeated until there is one for every frame."""
+    height_px, width_px, _ = header.frame_shape
+    scale = codec.scale(height_px, width_px)
+    picture: npt.NDArray[np.uint8] = np.zeros(header.frame_shape, np.uint8)
+    num_found = 0
+    with VideoEncoder(target, height_px, width_px, header.frames_per_s, codec=codec) as video:
+        for picture in islice(read_pictures(part, scale=scale), num_frames):
+            video.write(picture)
+            num_found += 1
+        for _ in range(num_frames - num_found):
+            video.write(picture)
+    return num_found
+
+
+def _columns(episode: Episode, index: int, begin: int, num_pictures: int, header: Header) -> Columns:
+    rows, frames = episode.rows, np.arange(len(episode.rows))
+    return {
+        "action": np.array([row.action for row in rows], np.float32).reshape(len(rows), header.action_spec.size),
+        "worldsim.t_input_ns": np.array([row.t_input_ns for row in rows], np.int64),
+        "worldsim.t_ready_ns": np.array([row.t_ready_ns for row in rows], np.int64),
+        "worldsim.num_steps": np.array([row.num_steps for row in rows], np.int64),
+        "worldsim.frame_hash": np.array([row.frame_hash for row in rows]),
+        "worldsim.has_picture": np.array([row.has_picture for row in rows]) & (frames < num_pictures),
+        "timestamp": (frames / header.frames_per_s).astype(np.float32),
+        "frame_index": frames.astype(np.int64),
+        "episode_index": np.full(len(rows), index, np.int64),
+        "index": (begin + frames).astype(np.int64),
+        "task_index": np.zeros(len(rows), np.int64),
+    }
+
+
+def _table(columns: Columns, features: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    arrays = {}
+    for name, values in columns.items():
+        kind = pa.type_for_alias(features[name]["dtype"])
+        if values.ndim == 2 and values.shape[1] > 1:  # one number per row is a plain column to LeRobot
+            flat = pa.array(values.ravel(), kind)
+            arrays[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        else:
+            arrays[name] = pa.array(values.reshape(len(values)), kind)
+    return pa.table(arrays)
+
+
+# ---- meta
+
+
+def _write_meta(folder: Path, journal: Journal, codec: Codec, tables: list[Columns], high_water: int | None) -> None:
+    header = journal.header
+    task = f"play {header.preset}"
+    stats = [_stats(columns) | _picture_stats(folder, index) for index, columns in enumerate(tables)]
+    _write_parquet(folder / TASKS, _tasks_table(task))
+    _write_parquet(folder / EPISODES, _episodes_table(task, header, tables, stats))
+    _write_json(folder / STATS, _aggregated(stats))
+    _write_json(folder / INFO, _info(header, codec, tables))
+    own = {
+        "schema": SCHEMA_VERSION,
+        "complete": True,
+        "header": to_mapping(header),
+        "is_lossless": journal.writing.is_lossless,
+        "scale": codec.scale(*header.frame_shape[:2]),
+        "action": "the one that led to its frame, as the model got it",
+        "episodes": [{**to_mapping(e.start), "frames": len(e.rows)} for e in journal.episodes],
+        "queue_high_water": high_water,
+    }
+    _write_json(folder / WORLDSIM, own)
+
+
+def _info(header: Header, codec: Codec, tables: list[Columns]) -> dict[str, Any]:
+    return {
+        "codebase_version": LEROBOT_VERSION,
+        "robot_type": "worldsim",
+        "total_episodes": len(tables),
+        "total_frames": _num_frames(tables),
+        "total_tasks": 1,
+        "chunks_size": FILES_PER_CHUNK,
+        "data_files_size_in_mb": 100,
+        "video_files_size_in_mb": 500,
+        "fps": _fps(header),
+        "splits": {"train": f"0:{len(tables)}"},
+        "data_path": DATA_TEMPLATE,
+        "video_path": VIDEO_TEMPLATE,
+        "features": feature_specs(header, codec),
+    }
+
+
+def _tasks_table(task: str) -> pa.Table:
+    """As pandas writes a table whose index is the task: LeRobot looks tasks up by that index."""
+    text = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
+    number = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+    pandas = {
+        "index_columns": ["task"],
+        "column_indexes": [{"name": None, "field_name": None, **text, "metadata": {"encoding": "UTF-8"}}],
+        "columns": [
+            {"name": "task_index", "field_name": "task_index", **number},
+            {"name": "task", "field_name": "task", **text},
+        ],
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": "2.2.0",
+    }
+    table = pa.table({"task_index": pa.array([0], pa.int64()), "task": pa.array([task], pa.string())})
+    return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
+
+
+def _episodes_table(
+    task: str, header: Header, tables: list[Columns], stats: list[dict[str, dict[str, Any]]]
+) -> pa.Table:
+    rows = []
+    for index, (columns, of_episode) in enumerate(zip(tables, stats, strict=True)):
+        chunk_index, file_index = chunk_and_file(index)
+        begin, num_frames = int(columns["index"][0]), len(columns["index"])
+        row: dict[str, Any] = {
+            "episode_index": index,
+            "tasks": [task],
+            "length": num_frames,
+            "data/chunk_index": chunk_index,
+            "data/file_index": file_index,
+            "dataset_from_index": begin,
+            "dataset_to_index": begin + num_frames,
+            f"videos/{PICTURES}/chunk_index": chunk_index,
+            f"videos/{PICTURES}/file_index": file_index,
+            f"videos/{PICTURES}/from_timestamp": 0.0,
+            f"videos/{PICTURES}/to_timestamp": num_frames / header.frames_per_s,
+        }
+        for name, values in of_episode.items():
+            row |= {f"stats/{name}/{key}": value for key, value in values.items()}
+        rows.append(row | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0})
+    return pa.Table.from_pylist(rows)
+
+
+def _stats(columns: Columns) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, values in columns.items():
+        if values.dtype.kind not in "fi":
+            continue
+        numbers = values.reshape(len(values), -1).astype(np.float64)
+        found[name] = {
+            "min": numbers.min(0).tolist(),
+            "max": numbers.max(0).tolist(),
+            "mean": numbers.mean(0).tolist(),
+            "std": numbers.std(0).tolist(),
+            "count": [len(numbers)],
+        }
+    return found
+
+
+def _picture_stats(folder: Path, episode: int) -> dict[str, dict[str, Any]]:
+    """Per channel, of pixels in [0, 1], over some key frames; shape (3, 1, 1), as LeRobot has it."""
+    keys = islice(read_pictures(video_path(folder, episode), is_key_only=True), MAX_SAMPLED_PICTURES)
+    means, squares, lows, highs = zip(*(_moments(picture) for picture in keys), strict=True)
+    mean = np.mean(means, 0)
+    std = np.sqrt(np.maximum(np.mean(squares, 0) - mean**2, 0.0))
+    values = {"min": np.min(lows, 0), "max": np.max(highs, 0), "mean": mean, "std": std}
+    stats = {name: value.reshape(3, 1, 1).tolist() for name, value in values.items()}
+    return {PICTURES: {**stats, "count": [len(means)]}}
+
+
+def _moments(picture: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float64], ...]:
+    pixels = picture.reshape(-1, 3) / 255.0
+    return pixels.mean(0), (pixels**2).mean(0), pixels.min(0), pixels.max(0)
+
+
+def _aggregated(stats: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Over all episodes, each with the weight of its count."""
+    whole = {}
+    for name in stats[0]:
+        parts = [of_episode[name] for of_episode in stats]
+        counts = np.array([part["count"][0] for part in parts], np.float64)
+        means, stds = (np.array([part[key] for part in parts]) for key in ("mean", "std"))
+        weights = (counts / counts.sum()).reshape(-1, *[1] * (means.ndim - 1))
+        mean = (means * weights).sum(0)
+        variance = ((stds**2 + (means - mean) ** 2) * weights).sum(0)
+        whole[name] = {
+            "min": np.min([part["min"] for part in parts], 0).tolist(),
+            "max": np.max([part["max"] for part in parts], 0).tolist(),
+            "mean": mean.tolist(),
+            "std": np.sqrt(variance).tolist(),
+            "count": [int(counts.sum())],
+        }
+    return whole
+
+
+def _fps(header: Header) -> int | float:
+    return int(header.frames_per_s) if header.frames_per_s.is_integer() else header.frames_per_s
+
+
+def _num_frames(tables: list[Columns]) -> int:
+    return sum(len(columns["index"]) for columns in tables)
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(path)
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)

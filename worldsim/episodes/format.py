@@ -1,0 +1,121 @@
+"""What a recorded session is on disk: its header, its episodes, one row per frame, and where each of them lies.
+
+Owns: names, paths and the meaning of every value. Does not own: writing (`writer`, `finish`), reading (`reader`). The
+folder is a LeRobotDataset v3.0, one file per episode; `meta/worldsim.json` beside it holds what replay needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from worldsim.core.errors import UsageError
+from worldsim.core.types import ActionSpec, Frame
+
+SCHEMA_VERSION = 1
+LEROBOT_VERSION = "v3.0"
+PICTURES = "observation.images.main"
+FILES_PER_CHUNK = 1000
+
+RECORDINGS = Path("recordings")
+"""Where sessions go when no folder was named."""
+
+JOURNAL = Path("meta/journal.jsonl")
+"""Written ahead while a session is recorded; gone when it is complete."""
+WORLDSIM = Path("meta/worldsim.json")
+INFO = Path("meta/info.json")
+STATS = Path("meta/stats.json")
+TASKS = Path("meta/tasks.parquet")
+EPISODES = Path("meta/episodes/chunk-000/file-000.parquet")
+DATA_TEMPLATE = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_TEMPLATE = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """Who made the frames, and how: what a replay must have to make the same ones again."""
+
+    preset: str
+    preset_ref: str
+    """As it was asked for: a bundled name, a folder, or a repository."""
+    preset_sha256: str
+    """Over config and weights; empty for a true world, which has none."""
+    preset_commit: str = "unknown"
+    worldsim: str
+    worldsim_commit: str = "unknown"
+    torch: str = ""
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int = 1
+    num_steps: int
+    """Denoising steps per frame at the start; each row has its own."""
+    frames_per_s: float
+    frame_shape: tuple[int, int, int]
+    action_spec: ActionSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The same action and number of steps, `count` frames long."""
+
+    action: tuple[float, ...]
+    num_steps: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeStart:
+    """From where an episode began: a reset with `seed`, and what was played before the recording was switched on."""
+
+    seed: int
+    first_index: int = 0
+    """How many frames after the reset the first recorded one came."""
+    prelude: tuple[Run, ...] = ()
+    """What led to the frame before the first recorded one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One frame without its picture. `action` led to the frame, encoded as the model got it; all 0 after a reset."""
+
+    action: tuple[float, ...]
+    num_steps: int
+    t_input_ns: int
+    t_ready_ns: int
+    frame_hash: str
+    has_picture: bool = True
+    """Whether the video has this frame; if not, it repeats the picture before."""
+
+
+def frame_hash(frame: Frame) -> str:
+    """64 bits of BLAKE2b over the pixels, as 16 hexadecimal digits."""
+    return hashlib.blake2b(frame.tobytes(), digest_size=8).hexdigest()
+
+
+def check_new(folder: Path) -> None:
+    """Raises UsageError when something lies at the place of a recording that shall begin."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already", hint="a recording needs a new folder")
+
+
+def data_path(folder: Path, episode: int) -> Path:
+    return folder / DATA_TEMPLATE.format(**_place(episode))
+
+
+def video_path(folder: Path, episode: int) -> Path:
+    return folder / VIDEO_TEMPLATE.format(video_key=PICTURES, **_place(episode))
+
+
+def part_path(folder: Path, episode: int) -> Path:
+    """The video while it is written: in fragments, of which all but the last survive anything."""
+    return video_path(folder, episode).with_suffix(".part.mp4")
+
+
+def chunk_and_file(episode: int) -> tuple[int, int]:
+    return divmod(episode, FILES_PER_CHUNK)
+
+
+def _place(episode: int) -> dict[str, int]:
+    chunk_index, file_index = chunk_and_file(episode)
+    return {"chunk_index": chunk_index, "file_index": file_index}

@@ -1,0 +1,148 @@
+"""The write-ahead journal of a session: one JSON array per line, appended, readable however it breaks off.
+
+Owns: its lines and the rule that the first torn line ends it. Does not own: when it is written (`episodes.writer`).
+Line 1 is the header; then per episode one line and one line per frame.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+
+from worldsim.core.config import from_mapping, parse_json, to_mapping
+from worldsim.core.errors import ConfigError, RecordingError
+from worldsim.episodes.format import JOURNAL, EpisodeStart, Header, Row
+
+_HEADER, _EPISODE, _FRAME = "session", "episode", "frame"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """Which process writes a journal, and how its video is kept."""
+
+    pid: int
+    process_started_s: float
+    is_lossless: bool = False
+
+    @property
+    def is_alive(self) -> bool:
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.process_started_s) < 1.0
+        except psutil.Error:
+            return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    start: EpisodeStart
+    rows: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    header: Header
+    writing: Writing
+    episodes: list[Episode]
+    """Those with at least one frame."""
+
+
+def this_process(*, is_lossless: bool) -> Writing:
+    pid = os.getpid()
+    return Writing(pid=pid, process_started_s=psutil.Process(pid).create_time(), is_lossless=is_lossless)
+
+
+class JournalFile:
+    """Open for appending. `open_file` is a test's way to a full disk. Raises: OSError, in every method."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write_header(self, header: Header, writing: Writing) -> None:
+        self._write([[_HEADER, to_mapping(header), to_mapping(writing)]])
+
+    def write_episode(self, start: EpisodeStart) -> None:
+        self._write([[_EPISODE, to_mapping(start)]])
+
+    def write_rows(self, rows: Iterable[Row]) -> None:
+        """One line: action, steps, times, hash, whether it has a picture."""
+        self._write(
+            [_FRAME, r.action, r.num_steps, r.t_input_ns, r.t_ready_ns, r.frame_hash, int(r.has_picture)] for r in rows
+        )
+
+    def flush(self) -> None:
+        """What was written survives the end of this process."""
+        self._file.flush()
+
+    def sync(self) -> None:
+        """What was written survives the end of the power."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, lines: Iterable[Any]) -> None:
+        for line in lines:
+            self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+
+def read_journal(folder: Path) -> Journal:
+    """Raises: RecordingError when not even the header is whole. A later line that is torn ends the journal."""
+    path = folder / JOURNAL
+    lines = _whole_lines(path)
+    try:
+        nothing: list[Any] = [None, {}, {}]
+        kind, header, writing = next(lines, nothing)
+        if kind != _HEADER:
+            raise ConfigError("no header", hint="")
+        journal = Journal(
+            header=from_mapping(Header, header, where="header"),
+            writing=from_mapping(Writing, writing, where="writing"),
+            episodes=[],
+        )
+    except (ConfigError, TypeError, ValueError) as error:
+        raise RecordingError(f"{path} has no whole first line ({error})", hint="nothing was recorded: rm") from None
+    for line in lines:
+        try:
+            if line[0] == _EPISODE:
+                journal.episodes.append(Episode(start=from_mapping(EpisodeStart, line[1], where="episode")))
+            else:
+                journal.episodes[-1].rows.append(_row(line))
+        except (ConfigError, TypeError, ValueError, IndexError, KeyError):
+            break
+    journal.episodes[:] = [episode for episode in journal.episodes if episode.rows]
+    return journal
+
+
+def _row(line: list[Any]) -> Row:
+    kind, action, num_steps, t_input_ns, t_ready_ns, frame_hash, has_picture = line
+    if kind != _FRAME:
+        raise ValueError(kind)
+    return Row(
+        action=tuple(map(float, action)),
+        num_steps=int(num_steps),
+        t_input_ns=int(t_input_ns),
+        t_ready_ns=int(t_ready_ns),
+        frame_hash=str(frame_hash),
+        has_picture=bool(has_picture),
+    )
+
+
+def _whole_lines(path: Path) -> Iterator[list[Any]]:
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    if not line.endswith(b"\n"):
+                        return
+                    yield parse_json(line.decode())
+                except ValueError:
+                    return
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror}", hint="check path and permissions") from None

@@ -1,0 +1,228 @@
+"""The recording thread: journal first, pictures after, and nobody waits for either.
+
+Owns: the queue, its bound and its high-water mark, what happens when the disk is full. Does not own: what is recorded
+(`engine.recorder`), the files' final form (`episodes.finish`). The public methods belong to the caller's thread.
+
+The thread writes the actions of *all* that waits before it encodes *one* picture, so that video may lag, actions never.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from worldsim.core.errors import StorageError, WorldsimError
+from worldsim.core.types import Frame
+from worldsim.episodes.finish import Finished, finish
+from worldsim.episodes.format import JOURNAL, EpisodeStart, Header, Row, check_new, part_path
+from worldsim.episodes.journal import JournalFile, this_process
+from worldsim.episodes.video import LOSSLESS, WATCHING, VideoEncoder
+
+MAX_WAITING_BYTES = 64 * 2**20
+"""Of pictures. Beyond it the action is kept and the picture is not: the video repeats the one before."""
+MAX_WAITING_ROWS = 100_000
+"""Beyond it the disk has stood still for very long, and the recording stops."""
+SYNC_EVERY_S = 1.0
+
+
+class WriterState(Enum):
+    RECORDING = "recording"
+    FINISHING = "finishing"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterCounters:
+    frames: int = 0
+    pictures_dropped: int = 0
+    high_water: int = 0
+    """The most frames that ever waited."""
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A frame; with `start`, the first one of an episode."""
+
+    row: Row
+    frame: Frame | None
+    start: EpisodeStart | None = None
+
+
+class SessionWriter:
+    """Records from construction to `stop`. Raises, at construction only: UsageError, StorageError."""
+
+    def __init__(
+        self,
+        folder: Path,
+        header: Header,
+        *,
+        is_lossless: bool = False,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        open_journal: Callable[[Path], BinaryIO] = lambda path: path.open("xb"),
+    ) -> None:
+        self.folder, self.header = folder, header
+        self.finished: Finished | None = None
+        self.error: WorldsimError | None = None
+        self.state = WriterState.RECORDING
+        self._codec = LOSSLESS if is_lossless else WATCHING
+        self._max_waiting = max(1, max_waiting_bytes // (header.frame_shape[0] * header.frame_shape[1] * 3))
+        self._ready = threading.Condition()
+        # Below: only with the lock.
+        self._queue: deque[_Item] = deque()
+        self._counters = WriterCounters()
+        self._next_start: EpisodeStart | None = None
+        self._is_stopping = False
+        # Below: only in the writer thread.
+        self._pictures: deque[_Item] = deque()
+        self._video: VideoEncoder | None = None
+        self._last_frame: Frame | None = None
+        self._num_episodes = 0
+        self._journal = self._begin(is_lossless, open_journal)
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def begin_episode(self, start: EpisodeStart) -> None:
+        """The next frame is the first of an episode."""
+        with self._ready:
+            self._next_start = start
+
+    def add_frame(self, row: Row, frame: Frame) -> None:
+        """Never waits for the disk or the encoder. After an error it does nothing: `error` says which."""
+        with self._ready:
+            if self._is_stopping or self.error is not None:
+                return
+            counters = self._counters
+            if counters.waiting >= MAX_WAITING_ROWS:
+                self._fail(StorageError(f"{self.folder}: the disk stands still", hint="see `worldsim sessions repair`"))
+                return
+            start, self._next_start = self._next_start, None
+            assert start is not None or counters.frames, "begin_episode comes before the first frame"
+            has_room = counters.waiting < self._max_waiting
+            self._queue.append(_Item(replace(row, has_picture=has_room), frame if has_room else None, start))
+            self._counters = replace(
+                counters,
+                frames=counters.frames + 1,
+                waiting=counters.waiting + 1,
+                high_water=max(counters.high_water, counters.waiting + 1),
+                pictures_dropped=counters.pictures_dropped + (not has_room),
+            )
+            self._ready.notify_all()
+
+    def wait_for_room(self) -> None:
+        """For callers that nobody plays with, and who would rather wait than lose a picture."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._counters.waiting < self._max_waiting or self.error is not None)
+
+    @property
+    def counters(self) -> WriterCounters:
+        with self._ready:
+            return self._counters
+
+    def stop(self) -> None:
+        """No more frames; the thread writes what waits and finishes the files. Does not wait for it."""
+        with self._ready:
+            if not self._is_stopping and self.state is WriterState.RECORDING:
+                self.state = WriterState.FINISHING
+            self._is_stopping = True
+            self._ready.notify_all()
+
+    def close(self) -> None:
+        """`stop`, and wait until the files are finished, or cannot be."""
+        self.stop()
+        self._thread.join()
+
+    # ---- writer thread
+
+    def _begin(self, is_lossless: bool, open_journal: Callable[[Path], BinaryIO]) -> JournalFile:
+        path = self.folder / JOURNAL
+        try:
+            check_new(self.folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            journal = JournalFile(open_journal(path))
+            journal.write_header(self.header, this_process(is_lossless=is_lossless))
+            journal.flush()
+        except OSError as error:
+            raise StorageError(
+                f"cannot record to {self.folder}: {error}", hint="check the path, space and permissions"
+            ) from None
+        return journal
+
+    def _run(self) -> None:
+        try:
+            self._record()
+            self.finished = finish(self.folder, high_water=self.counters.high_water)
+            self.state = WriterState.COMPLETE
+        except Exception as error:  # the game goes on, whatever a disk or an encoder does
+            with suppress(OSError):
+                self._journal.close()
+            message = f"the recording {self.folder} has stopped: {error}"
+            with self._ready:
+                self._fail(StorageError(message, hint=f"make room, then: worldsim sessions repair {self.folder}"))
+
+    def _fail(self, error: WorldsimError) -> None:
+        """Locked."""
+        self.error, self.state = error, WriterState.FAILED
+        self._queue.clear()
+        self._ready.notify_all()
+
+    def _record(self) -> None:
+        synced_s = time.monotonic()
+        while True:
+            with self._ready:
+                while not self._queue and not self._pictures and not self._is_stopping and self.error is None:
+                    self._ready.wait()
+                items = list(self._queue)
+                self._queue.clear()
+                if self.error is not None or (not items and not self._pictures):
+                    break
+            self._write_ahead(items)
+            now_s = time.monotonic()
+            if now_s - synced_s >= SYNC_EVERY_S:
+                self._journal.sync()
+                synced_s = now_s
+            self._pictures.extend(items)
+            self._encode(self._pictures.popleft())
+            with self._ready:
+                self._counters = replace(self._counters, waiting=self._counters.waiting - 1)
+                self._ready.notify_all()
+        self._journal.sync()
+        self._journal.close()
+        if self._video is not None:
+            self._video.close()
+
+    def _write_ahead(self, items: list[_Item]) -> None:
+        for item in items:
+            if item.start is not None:
+                self._journal.write_episode(item.start)
+            self._journal.write_rows([item.row])
+        self._journal.flush()
+
+    def _encode(self, item: _Item) -> None:
+        if item.start is not None:
+            if self._video is not None:
+                self._video.close()
+            self._video, self._last_frame = self._open_video(self._num_episodes), None
+            self._num_episodes += 1
+        assert self._video is not None
+        if item.frame is not None:
+            self._last_frame = item.frame
+        elif self._last_frame is None:
+            self._last_frame = np.zeros(self.header.frame_shape, np.uint8)
+        self._video.write(self._last_frame)
+
+    def _open_video(self, episode: int) -> VideoEncoder:
+        path = part_path(self.folder, episode)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        height_px, width_px, _ = self.header.frame_shape
+        return VideoEncoder(path, height_px, width_px, self.header.frames_per_s, codec=self._codec, is_fragmented=True)
