@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ def test_a_header_that_lies_about_its_length_is_refused(length: int, tmp_path: P
 def test_a_huge_header_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(PresetError, match="at most"):
         read_header(write(tmp_path / "x", b" " * (MAX_HEADER_BYTES + 1)))
+
+
+def test_a_key_given_twice_among_very_many_is_found_at_once(tmp_path: Path) -> None:
+    keys = ",".join(f'"{index}":0' for index in range(300_000))
+    begun_s = time.perf_counter()
+    with pytest.raises(PresetError, match="'299999' is there twice"):
+        read_header(write(tmp_path / "x", ("{" + keys + ',"299999":0}').encode()))
+    assert time.perf_counter() - begun_s < 20, "a search for every key would take minutes"
 
 
 def test_the_hash_goes_over_files_in_order_and_from_a_byte_on(tmp_path: Path) -> None:

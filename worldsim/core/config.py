@@ -173,10 +173,11 @@ def _plain(kind: type, value: Any, where: str) -> Any:
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {brief(next(key for key in mapping if keys.count(key) > 1))} is there twice")
+    mapping: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in mapping:
+            raise ValueError(f"the key {brief(key)} is there twice")
+        mapping[key] = value
     return mapping
 
 
