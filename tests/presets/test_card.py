@@ -33,3 +33,12 @@ def test_scores_stand_beside_their_references(tiny_config: PresetConfig) -> None
     assert "16 held-out seeds from 900000, 2 step(s)" in card
     assert "| updates | 1200 |" in card
     assert "Not scored" not in card
+
+
+def test_a_card_on_the_hub_plays_from_there_and_sums_the_training_up(tiny_config: PresetConfig) -> None:
+    log = [{"update": 20, "loss": 1.5, "frames": 240}, {"update": 40, "loss": 0.5, "frames": 480}, {"psnr_probe": 14.0}]
+    card = model_card(tiny_config, None, {**SCORES, "command": "worldsim eval tiny"}, repo="someone/tiny", log=log)
+    assert "worldsim play someone/tiny\n" in card and "./tiny" not in card
+    assert "`worldsim eval tiny`: 16 held-out seeds" in card
+    assert "| first | 20 | 240 | 1.5 |" in card and "| last | 40 | 480 | 0.5 |" in card
+    assert "3 rows of log." in card

@@ -9,7 +9,7 @@ import pytest
 
 from worldsim.core.errors import PresetError, PresetNotFoundError
 from worldsim.presets import resolve
-from worldsim.presets.resolve import resolve_preset
+from worldsim.presets.resolve import HubRef, locate_preset, resolve_preset
 
 
 @pytest.fixture
@@ -79,11 +79,22 @@ def test_offline_a_hub_reference_that_is_not_cached_says_what_to_do(
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     assert constants.HF_HUB_OFFLINE, "conftest turned the Hub off"
-    with pytest.raises(PresetNotFoundError, match="not in the cache and the Hub cannot be reached") as caught:
+    with pytest.raises(PresetNotFoundError, match="not in the cache and the Hub cannot be asked") as caught:
         resolve_preset(ref)
     assert ref in caught.value.message
     assert "HF_HUB_OFFLINE is set" in caught.value.message
     assert "./folder" in caught.value.hint
+
+
+@pytest.mark.parametrize("revision", ["../../x", "a/../b", "/etc", ".git", "-x", "a//b", ""])
+def test_a_revision_that_leads_out_of_the_cache_is_no_reference(revision: str, bundle: Path) -> None:
+    with pytest.raises(PresetNotFoundError, match="no preset folder"):
+        locate_preset(f"someone/maze@{revision}")
+
+
+def test_a_hub_reference_is_a_repository_and_a_revision(bundle: Path) -> None:
+    assert locate_preset("someone/maze") == HubRef(repo="someone/maze")
+    assert locate_preset("someone/maze@refs/pr/1") == HubRef(repo="someone/maze", revision="refs/pr/1")
 
 
 def test_only_data_is_ever_fetched() -> None:

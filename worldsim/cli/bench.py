@@ -14,6 +14,7 @@ import psutil
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
+    OfflineOption,
     PresetArgument,
     ProgressOption,
     StepsOption,
@@ -48,6 +49,7 @@ class BenchArguments:
     """Chooses the start, the noise and the walk."""
     threads: ThreadsOption = None
     device: DeviceOption = "auto"
+    offline: OfflineOption = False
     json: JsonOption = None
     progress: ProgressOption = None
 

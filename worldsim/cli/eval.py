@@ -16,6 +16,7 @@ from rich.table import Table
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
+    OfflineOption,
     PresetArgument,
     ProgressOption,
     StepsOption,
@@ -60,6 +61,7 @@ class EvalArguments:
     threads: int | None = None
     """Threads torch may use; its own choice when left out."""
     device: DeviceOption = "auto"
+    offline: OfflineOption = False
     json: JsonOption = None
     progress: ProgressOption = None
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "bench": "worldsim.cli.bench",
     "doctor": "worldsim.cli.doctor",
     "train": "worldsim.cli.train",
+    "presets": "worldsim.cli.presets",
 }
 """Command to module, in the order in which help shows them. Each module has `HELP: str` and `run(argv) -> int`."""
 

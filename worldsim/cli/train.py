@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from worldsim.cli.arguments import DeviceOption, JsonOption, ProgressOption, at_least, parse_arguments
+from worldsim.cli.arguments import DeviceOption, JsonOption, OfflineOption, ProgressOption, at_least, parse_arguments
 from worldsim.cli.output import Progress, write_json
 from worldsim.core.errors import UsageError
+from worldsim.presets.resolve import resolve_preset
 
 if TYPE_CHECKING:
     from worldsim.training.loop import Trainer
@@ -32,11 +33,12 @@ class Arguments:
     """End this leg after so many updates, if that comes first."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Run folder; runs/<preset name> when left out."""
-    init: Annotated[Path | None, tyro.conf.arg(metavar="PRESET_DIR")] = None
-    """Preset folder whose weights a new dynamics run begins with, as far as they fit."""
+    init: Annotated[str | None, tyro.conf.arg(metavar="PRESET")] = None
+    """Preset (name, folder, user/repo[@revision]) whose weights a new dynamics run begins with, as far as they fit."""
     device: DeviceOption = "auto"
     threads: int = 1
     """CPU threads of torch; one beside rendering workers."""
+    offline: OfflineOption = False
     json: JsonOption = None
     progress: ProgressOption = None
 
@@ -52,7 +54,8 @@ def run(argv: Sequence[str]) -> int:
     from worldsim.training.run import TrainingRun
 
     torch.set_num_threads(arguments.threads)
-    run = TrainingRun.open(arguments.preset, folder=arguments.out, device=arguments.device, init=arguments.init)
+    init = None if arguments.init is None else resolve_preset(arguments.init)
+    run = TrainingRun.open(arguments.preset, folder=arguments.out, device=arguments.device, init=init)
     print(
         f"training {run.preset.name} ({arguments.stage}) on {run.device} for {arguments.minutes:g} min in {run.folder}"
     )

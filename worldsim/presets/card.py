@@ -34,10 +34,24 @@ _COLUMNS = {
 """Column to key in the results of `worldsim eval`."""
 
 
+def how_to_play(name: str, repo: str | None = None) -> str:
+    """The one line that plays it: from its repository, or from its folder."""
+    if repo is not None:
+        return f"To play it with worldsim:\n\n```sh\nworldsim play {repo}\n```"
+    return f"To play it with worldsim, from the folder this file is in:\n\n```sh\nworldsim play ./{name}\n```"
+
+
 def model_card(
-    config: PresetConfig, metadata: Mapping[str, str] | None = None, scores: Mapping[str, Any] | None = None
+    config: PresetConfig,
+    metadata: Mapping[str, str] | None = None,
+    scores: Mapping[str, Any] | None = None,
+    *,
+    repo: str | None = None,
+    log: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """Markdown with the Hub's header. `scores`: what `worldsim eval --json` wrote; without them the card says so."""
+    """Markdown with the Hub's header. `scores`: what `worldsim eval --json` wrote; without them the card says so.
+    `log`: the lines of a training run's log.jsonl.
+    """
     height_px, width_px, _ = config.frame_shape
     maps = ", ".join(map(str, config.world.maps))
     facts = [
@@ -47,8 +61,8 @@ def model_card(
         ("inputs", ", ".join((*config.action_spec.buttons, *config.action_spec.axes))),
         *((key.replace("_", " "), value) for key, value in sorted((metadata or {}).items()) if key != "format"),
     ]
-    play = f"To play it with worldsim, from the folder this file is in:\n\n```sh\nworldsim play ./{config.name}\n```"
-    parts = [_HEADER, f"# {config.title}", play, _table(("", ""), facts), _scores(scores) if scores else _NOT_SCORED]
+    parts = [_HEADER, f"# {config.title}", how_to_play(config.name, repo), _table(("", ""), facts)]
+    parts += [_scores(scores) if scores else _NOT_SCORED, *([_training(log)] if log else [])]
     return "\n\n".join([*parts, _ORIGIN]) + "\n"
 
 
@@ -60,11 +74,23 @@ def _scores(scores: Mapping[str, Any]) -> str:
     ]
     rows = [(name, *(_figure(row, key) for key in _COLUMNS.values())) for name, row in named if row]
     seeds = scores["seeds"]
+    command = f"`{scores['command']}`: " if "command" in scores else ""
     how = (
-        f"{len(seeds)} held-out seeds from {min(seeds)}, {scores['steps']} step(s). PSNR in dB, beside the references; "
-        "the autoencoder's is the ceiling. Sharpness is gradient energy over the truth's: 1 is right, less is fog."
+        f"{command}{len(seeds)} held-out seeds from {min(seeds)}, {scores['steps']} step(s). PSNR in dB, beside the "
+        "references; the autoencoder's is the ceiling. Sharpness is gradient energy over the truth's: 1 is right, "
+        "less is fog."
     )
     return _table(("", *_COLUMNS), rows) + "\n\n" + how
+
+
+def _training(log: Sequence[Mapping[str, Any]]) -> str:
+    """The first and the last row that has a loss, and how far training went."""
+    rows = [row for row in log if "loss" in row]
+    keys = [k for k in ("update", "frames", "minutes", "loss", "frames_per_s") if any(k in row for row in rows)]
+    ends = [("first", rows[0]), ("last", rows[-1])] if rows else []
+    lines = [(name, *(f"{row[key]:.6g}" if key in row else "" for key in keys)) for name, row in ends]
+    head = ("training log", *(key.replace("_", " ") for key in keys))
+    return _table(head, lines) + f"\n\n{len(log)} rows of log."
 
 
 def _figure(row: Mapping[str, Any], key: str) -> str:

@@ -1,13 +1,14 @@
 """From what a person typed to a preset folder: a bundled name, a folder, or a repository on the Hub. Torch-free.
 
-Owns: the order in which a reference is understood, and the only network access of `play`. Does not own: what lies in
-the folder (`presets.store`).
+Owns: the order in which a reference is understood. Does not own: what lies in the folder (`presets.store`), the network
+(`presets.hub`).
 """
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import worldsim
@@ -18,10 +19,22 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 START_FOLDER = "start"
 FETCHED_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, f"{START_FOLDER}/*.safetensors")
-"""All that is ever fetched from the Hub. Nothing among it can run code."""
+"""All that is ever fetched from the Hub, or pushed to it. Nothing among it can run code."""
 
-_HUB_REF = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
+_HUB_REF = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(\w(?!.*(?:\.\.|//))[\w./-]*))?", re.ASCII)
+"""A revision becomes a path in the cache: no `..`, no slash in front."""
 _PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubRef:
+    """A repository on the Hub, and which of its revisions: a branch, a tag or a commit."""
+
+    repo: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.revision}" if self.revision else self.repo
 
 
 def bundled_folder() -> Path:
@@ -39,9 +52,19 @@ def bundled_presets() -> dict[str, Path]:
 def resolve_preset(ref: str | Path) -> Path:
     """The folder that `ref` names: a bundled name, a folder (a checkpoint too), or `user/repo[@revision]`.
 
-    Raises: PresetNotFoundError when there is nothing there, PresetError when there is something else there.
-    Side effects: a Hub reference is downloaded into the Hub's cache when it is not there yet.
+    Raises: PresetNotFoundError when there is nothing there, PresetError when there is something else there, HubError.
+    Side effects: a Hub reference is downloaded into the Hub's cache when it is not there yet, and stderr says so.
     """
+    place = locate_preset(ref)
+    if isinstance(place, Path):
+        return place
+    from worldsim.presets import hub
+
+    return hub.cached_folder(place) or hub.fetch(hub.list_files(place))
+
+
+def locate_preset(ref: str | Path) -> Path | HubRef:
+    """As `resolve_preset`, without the network: what is not on this machine's own disk stays a HubRef."""
     text = str(ref)
     bundled = bundled_presets()
     if text in bundled:
@@ -53,7 +76,7 @@ def resolve_preset(ref: str | Path) -> Path:
         raise _not_a_folder(path)
     match = _HUB_REF.fullmatch(text)
     if match:
-        return _from_hub(match["repo"], match["revision"])
+        return HubRef(repo=match[1], revision=match[2])
     if "/" in text or os.sep in text:
         raise PresetNotFoundError(f"no preset folder {text}", hint="give a folder that holds a config.json")
     raise PresetNotFoundError(f"no preset named {text!r}", hint=nearest(text, bundled))
@@ -77,41 +100,3 @@ def _pickle_refused(path: Path) -> PresetError:
         f"{path} is a pickle file, which can run any code when it is loaded: refused",
         hint=f"only {WEIGHTS_FILE} is read; ask its author for safetensors",
     )
-
-
-def _from_hub(repo: str, revision: str | None) -> Path:
-    """Cache first, network after. `HF_HUB_OFFLINE` and `HF_ENDPOINT` are honoured by the Hub's own client."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    patterns = list(FETCHED_FILES)
-    try:
-        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=True))
-        if (folder / CONFIG_FILE).exists() and (folder / WEIGHTS_FILE).exists():
-            return folder
-    except LocalEntryNotFoundError:
-        pass
-    at = f"{repo}@{revision}" if revision else repo
-    try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
-    except GatedRepoError:
-        hint = f"accept its terms at https://huggingface.co/{repo}, then: hf auth login"
-        raise PresetNotFoundError(f"{repo} on the Hub is gated", hint=hint) from None
-    except RepositoryNotFoundError:
-        hint = "check the spelling; a private one needs: hf auth login"
-        raise PresetNotFoundError(f"no folder and no repository on the Hub named {repo}", hint=hint) from None
-    except RevisionNotFoundError:
-        raise PresetNotFoundError(f"{repo} on the Hub has no revision {revision}", hint="see its page") from None
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else type(error).__name__
-        hint = "go online once to fetch it; for a folder of your own write ./folder"
-        raise PresetNotFoundError(
-            f"{at} is not in the cache and the Hub cannot be reached ({reason})", hint=hint
-        ) from None

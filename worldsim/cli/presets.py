@@ -1,0 +1,346 @@
+"""`worldsim presets ACTION ...`: what presets there are, here and on the Hub, and moving them between the two.
+
+Each action is a dataclass of arguments and a function; no weights are loaded but by `verify` and `push`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from worldsim.cli.arguments import JsonOption, OfflineOption, PresetArgument, at_least, parse_arguments
+from worldsim.cli.output import STDOUT, write_json
+from worldsim.core.errors import PresetError, UsageError, WorldsimError, nearest
+from worldsim.presets.config import PresetConfig, read_config_json
+from worldsim.presets.resolve import (
+    CARD_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    HubRef,
+    bundled_presets,
+    locate_preset,
+    resolve_preset,
+)
+
+if TYPE_CHECKING:
+    from worldsim.presets.hub import Listing, Upload
+
+HELP = "presets here and on the Hub: list, search, pull, show, verify, rm, push"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListArguments:
+    json: JsonOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchArguments:
+    words: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="WORDS")]] = None
+    """Part of a name; every preset when left out."""
+    limit: int = 20
+    """At most so many."""
+    json: JsonOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetArguments:
+    preset: PresetArgument
+    offline: OfflineOption = False
+    json: JsonOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushArguments:
+    preset: PresetArgument
+    repo: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="USER/REPO")]]
+    """Where to; made when it is not there."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Say what would be uploaded and where, print the card, and upload nothing."""
+    create_pr: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Open a pull request instead of writing to the main branch."""
+    private: tyro.conf.FlagCreatePairsOff[bool] = False
+    """A repository that is made for it is private."""
+    scores: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """What `worldsim eval PRESET --json FILE` wrote; goes into the card."""
+    log: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The log.jsonl of the training run; a summary goes into the card."""
+    message: str = "Preset of worldsim"
+    """Of the commit."""
+    json: JsonOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What an action says, to people and to machines."""
+
+    text: str
+    data: dict[str, Any]
+
+
+def run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        raise SystemExit(0 if argv else UsageError.exit_code)
+    if argv[0] not in ACTIONS:
+        raise UsageError(f"no action {argv[0]!r} of presets", hint=nearest(argv[0], ACTIONS))
+    arguments_class, action, help = ACTIONS[argv[0]]
+    arguments = parse_arguments(arguments_class, argv[1:], command=f"presets {argv[0]}", help=help)
+    answer: Answer = action(arguments)
+    if arguments.json is not None:
+        write_json(arguments.json, answer.data)
+    print(answer.text, file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    return 0
+
+
+def list_presets(arguments: ListArguments) -> Answer:
+    from worldsim.presets import hub
+
+    rows = [_row(name, "bundled", folder) for name, folder in bundled_presets().items()]
+    for cached in hub.cached_presets():
+        row = _row(cached.repo, "hub", cached.folder) | {"bytes": cached.num_bytes, "commit": cached.commit}
+        if "error" not in row:  # the cache is shared: what cannot be read is another library's model
+            rows.append(row)
+    lines = [
+        (row["ref"] + (f"@{row['commit'][:12]}" if row["commit"] else ""), row["kind"], _size(row), _title(row))
+        for row in rows
+    ]
+    return Answer(text=_table(lines) or "no presets", data={"presets": rows})
+
+
+def search(arguments: SearchArguments) -> Answer:
+    from worldsim.presets import hub
+
+    at_least(arguments.limit, 1, "--limit")
+    found = hub.search(arguments.words, arguments.limit)
+    lines = [
+        (row["ref"], f"{row['downloads']} downloads", f"{row['likes']} likes", row["updated"] or "") for row in found
+    ]
+    return Answer(text=_table(lines) or "nothing found", data={"presets": found})
+
+
+def pull(arguments: PresetArguments) -> Answer:
+    place, commit = locate_preset(arguments.preset), None
+    if isinstance(place, Path):
+        folder, text = place, f"{arguments.preset} is on this machine: {place}"
+    else:
+        folder = _pulled(place, offline=arguments.offline)
+        commit = folder.name
+        text = f"{place.repo}@{commit} is in {folder}"
+    from worldsim.presets.store import verify  # torch, which takes a second: only once there is something to verify
+
+    verified = asdict(verify(folder))
+    hashes = f"whole, sha256 {verified['sha256']}"
+    data = {"ref": arguments.preset, "commit": commit, "folder": str(folder), **verified}
+    return Answer(text=f"{text}\n{hashes}", data=data)
+
+
+def show(arguments: PresetArguments) -> Answer:
+    """Weights are not fetched: from the Hub comes the listing and config.json."""
+    place = locate_preset(arguments.preset)
+    facts: dict[str, Any] = {"ref": arguments.preset, "commit": None}
+    if isinstance(place, HubRef):
+        config, more = _remote_facts(place)
+        facts |= more
+    else:
+        config, _ = read_config_json(place / CONFIG_FILE)
+        facts |= {"folder": str(place), "bytes": _bytes(place)}
+    from worldsim.engine.rehearsal import predict  # torch: only once there is something to predict
+
+    prediction = predict(config)
+    height_px, width_px, _ = config.frame_shape
+    facts |= {
+        "name": config.name,
+        "title": config.title,
+        "picture": f"{width_px}x{height_px}",
+        "world": config.world.kind,
+        "inputs": [*config.action_spec.buttons, *config.action_spec.axes],
+        "schema_version": config.schema_version,
+        "ticks_per_s": config.play.ticks_per_s,
+        "steps": config.play.num_steps,
+        "weights": prediction.num_weights,
+        "predicted_frames_per_s": prediction.frames_per_s,
+        "predicted_memory_bytes": prediction.memory_bytes,
+        "predicted_reason": prediction.reason,
+    }
+    return Answer(text=_table((k.replace("_", " "), _plain(v)) for k, v in facts.items() if v), data=facts)
+
+
+def verify_preset(arguments: PresetArguments) -> Answer:
+    from worldsim.presets.store import verify
+
+    verified = verify(resolve_preset(arguments.preset))
+    compared = ", ".join(verified.hashes) or "none stored"
+    text = (
+        f"{arguments.preset} is whole: {verified.num_tensors} tensors, {verified.num_starts} starts, "
+        f"{verified.num_bytes / 1e6:.1f} MB; hashes compared: {compared}\nsha256 {verified.sha256}"
+    )
+    return Answer(text=text, data={"ref": arguments.preset, **asdict(verified)})
+
+
+def remove(arguments: PresetArguments) -> Answer:
+    from worldsim.presets import hub
+
+    place = locate_preset(arguments.preset)
+    if isinstance(place, Path):
+        raise UsageError(
+            f"{arguments.preset} is {place}; rm removes from the Hub's cache only", hint="give user/repo[@revision]"
+        )
+    commits, freed_bytes = hub.remove(place)
+    removed = ", ".join(f"{place.repo}@{commit[:12]}" for commit in commits)
+    return Answer(
+        text=f"removed from the cache: {removed}; {freed_bytes / 1e6:.1f} MB freed",
+        data={"ref": arguments.preset, "commits": commits, "freed_bytes": freed_bytes},
+    )
+
+
+def push(arguments: PushArguments) -> Answer:
+    from worldsim.presets import hub
+
+    target = locate_preset(arguments.repo) if "/" in arguments.repo else None
+    if not isinstance(target, HubRef) or target.revision:
+        raise UsageError(f"{arguments.repo!r} is not a repository on the Hub", hint="user/repo, without a revision")
+    folder = resolve_preset(arguments.preset)
+    card = _card(folder, arguments)
+    plan = hub.plan_upload(folder, card, arguments.repo, as_pull_request=arguments.create_pr)
+    print(_plan_text(plan), file=sys.stderr)
+    data = {
+        "repo": plan.repo,
+        "page": plan.page,
+        "is_new": plan.is_new,
+        "pull_request": plan.as_pull_request,
+        "files": plan.sizes,
+        "deleted": list(plan.deleted),
+        "dry_run": arguments.dry_run,
+    }
+    if arguments.dry_run:
+        return Answer(text=f"{card}\nnothing was uploaded (--dry-run)", data=data | {"card": card})
+    done = hub.upload(plan, message=arguments.message, private=arguments.private)
+    where = done["pull_request_url"] or done["commit_url"]
+    return Answer(text=f"pushed: {where}\nworldsim play {plan.repo}", data=data | done)
+
+
+ACTIONS: dict[str, tuple[type[Any], Callable[[Any], Answer], str]] = {
+    "list": (ListArguments, list_presets, "presets on this machine: bundled, and fetched from the Hub"),
+    "search": (SearchArguments, search, "find presets on the Hub"),
+    "pull": (PresetArguments, pull, "fetch a preset's newest commit, or the revision given, and verify it"),
+    "show": (PresetArguments, show, "what a preset is and how it will play here, before its weights are fetched"),
+    "verify": (PresetArguments, verify_preset, "check every file of a preset: config, tensors, hashes, starts"),
+    "rm": (PresetArguments, remove, "remove a fetched preset from the Hub's cache"),
+    "push": (PushArguments, push, "upload a preset with its card to the Hub, or open a pull request"),
+}
+
+
+def _usage() -> str:
+    rows = _table((f"  {name}", help) for name, (_, _, help) in ACTIONS.items())
+    last = "Each has --help, and --json FILE to write the results as JSON; - is standard output."
+    return f"usage: worldsim presets ACTION [arguments]\n\n{HELP}\n\nactions:\n{rows}\n\n{last}"
+
+
+def _pulled(ref: HubRef, *, offline: bool) -> Path:
+    """The newest commit; offline, the one that is here."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    from worldsim.presets import hub
+
+    if HF_HUB_OFFLINE or offline:
+        return resolve_preset(str(ref))
+    listing = hub.list_files(ref)
+    rows = ((f"  {file.name}", f"{file.num_bytes / 1e6:.1f} MB") for file in listing.files)
+    print(f"{ref.repo}@{listing.commit}\n{_table(rows)}", file=sys.stderr)
+    return hub.fetch(listing)
+
+
+def _remote_facts(ref: HubRef) -> tuple[PresetConfig, dict[str, Any]]:
+    from worldsim.presets import hub
+
+    folder = hub.cached_folder(ref)
+    if folder is not None:
+        more = {"folder": str(folder), "bytes": _bytes(folder), "commit": folder.name}
+        return read_config_json(folder / CONFIG_FILE)[0], more
+    listing: Listing = hub.list_files(ref)
+    config, _ = read_config_json(hub.fetch_config(listing))
+    return config, {"page": hub.page(ref.repo), "bytes": listing.num_bytes, "commit": listing.commit}
+
+
+def _row(ref: str, kind: str, folder: Path) -> dict[str, Any]:
+    row = {"ref": ref, "kind": kind, "folder": str(folder), "commit": None, "bytes": _bytes(folder)}
+    try:
+        config, _ = read_config_json(folder / CONFIG_FILE)
+    except WorldsimError as error:
+        return row | {"error": error.message}
+    return row | {"name": config.name, "title": config.title}
+
+
+def _card(folder: Path, arguments: PushArguments) -> str:
+    """Built anew from what was measured; without new scores, the card that is there with its line to play put right.
+
+    Raises: PresetError when the preset is not whole, or when the scores are those of other weights.
+    """
+    from worldsim.presets.card import how_to_play, model_card
+    from worldsim.presets.files import read_header
+    from worldsim.presets.store import verify
+
+    verified = verify(folder)
+    config, _ = read_config_json(folder / CONFIG_FILE)
+    card = folder / CARD_FILE
+    if arguments.scores is None and arguments.log is None and card.is_file():
+        text = card.read_text(encoding="utf-8")
+        return text.replace(how_to_play(config.name), how_to_play(config.name, arguments.repo))
+    scores = _read_rows(arguments.scores, lines=False)[0] if arguments.scores else None
+    if scores is not None and scores.get("preset_sha256") != verified.sha256:
+        raise PresetError(
+            f"{arguments.scores} was measured on other weights", hint=f"worldsim eval {arguments.preset} --json FILE"
+        )
+    log = _read_rows(arguments.log, lines=True) if arguments.log else []
+    return model_card(config, read_header(folder / WEIGHTS_FILE).metadata, scores, repo=arguments.repo, log=log)
+
+
+def _read_rows(path: Path, *, lines: bool) -> list[dict[str, Any]]:
+    """Raises: UsageError for what is not there or not a JSON object (one on every line)."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = [json.loads(part) for part in (text.splitlines() if lines else [text])]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", hint="a file that worldsim wrote") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{path} does not hold JSON objects", hint="a file that worldsim wrote")
+    return rows
+
+
+def _plan_text(plan: Upload) -> str:
+    kind = "a pull request to" if plan.as_pull_request else "a new repository," if plan.is_new else "the main branch of"
+    rows = [(f"  {name}", f"{num_bytes / 1e6:.3f} MB") for name, num_bytes in plan.sizes.items()]
+    rows += [(f"  {name}", "deleted there") for name in plan.deleted]
+    total = f"{len(plan.sizes)} files, {sum(plan.sizes.values()) / 1e6:.1f} MB"
+    return f"to {kind} {plan.page}\n{_table(rows)}\n{total}"
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _size(row: dict[str, Any]) -> str:
+    return f"{row['bytes'] / 1e6:.1f} MB"
+
+
+def _title(row: dict[str, Any]) -> str:
+    return str(row["title"]) if "title" in row else f"does not load: {row['error']}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    """Columns side by side, each as wide as its widest cell."""
+    lines = list(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
