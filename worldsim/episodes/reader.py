@@ -101,16 +101,19 @@ def _complete(folder: Path) -> RecordedSession:
     own = parse_json(path.read_text(encoding="utf-8"))
     if own["schema"] != SCHEMA_VERSION:
         raise RecordingError(f"{folder} has schema {own['schema']}, this is {SCHEMA_VERSION}", hint="update worldsim")
+    header = from_mapping(Header, own["header"], where="header")
     episodes = []
     for index, entry in enumerate(own["episodes"]):
         start = {key: value for key, value in entry.items() if key != "frames"}
         rows = _rows(data_path(folder, index))
         if len(rows) != entry["frames"]:
             raise ValueError(f"episode {index} has {len(rows)} rows, not {entry['frames']}")
+        if any(len(row.action) != header.action_spec.size or max(map(abs, row.action)) > 1 for row in rows):
+            raise ValueError(f"episode {index} has an action that does not fit the action spec")
         episodes.append(Episode(start=from_mapping(EpisodeStart, start, where=f"episodes[{index}]"), rows=rows))
     return RecordedSession(
         folder=folder,
-        header=from_mapping(Header, own["header"], where="header"),
+        header=header,
         episodes=tuple(episodes),
         is_complete=bool(own["complete"]),
         is_lossless=bool(own["is_lossless"]),

@@ -1,0 +1,114 @@
+"""`worldsim replay`: recorded by rollout and by play, proved equal; what was altered is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from worldsim.cli.main import main
+from worldsim.episodes.format import data_path
+from worldsim.episodes.reader import open_session
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def recorded(tiny_preset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 frames of the tiny preset, lossless; read only."""
+    folder = tmp_path_factory.mktemp("recordings") / "s"
+    arguments = ["--frames", "19", "--seed", "1", "--record", str(folder), "--lossless", "--device", "cpu"]
+    assert main(["rollout", str(tiny_preset_folder), *arguments]) == 0
+    return folder
+
+
+def replay(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> dict[str, Any]:
+    assert main(["replay", *map(str, arguments), "--check", "--json", "-"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def changed(recorded: Path, target: Path, row: int, column: str, value: object) -> Path:
+    folder = Path(shutil.copytree(recorded, target))
+    table = pq.read_table(data_path(folder, 0))
+    values = table[column].to_pylist()
+    assert values[row] != value
+    values[row] = value
+    column_index = table.schema.get_field_index(column)
+    pq.write_table(
+        table.set_column(column_index, column, pa.array(values, table.schema.field(column).type)), data_path(folder, 0)
+    )
+    return folder
+
+
+def test_a_recorded_rollout_comes_out_exactly(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = replay(capsys, recorded)
+    assert (found["exact"], found["frames"], found["notes"]) == (True, 20, [])
+    assert found["text"].startswith("exact")
+    assert not list(Path.cwd().glob("rollout.mp4")), "with --record no other video was asked for"
+
+
+def test_an_altered_hash_is_the_first_difference_and_the_pictures_are_equal(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = changed(recorded, tmp_path / "s", 7, "worldsim.frame_hash", "0" * 16)
+    found = replay(capsys, folder, code=16)
+    assert found["exact"] is False
+    assert (found["difference"]["frame"], found["difference"]["max_levels"]) == (7, 0)
+
+
+def test_an_altered_action_is_found_with_how_much_the_frame_differs(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    action = [1.0 - abs(value) for value in open_session(recorded).episodes[0].rows[5].action]
+    found = replay(capsys, changed(recorded, tmp_path / "s", 5, "action", action), code=16)
+    assert found["difference"]["frame"] == 5
+    assert found["difference"]["max_levels"] > 0
+    assert found["difference"]["is_measured_exactly"]
+
+
+def test_an_action_that_cannot_be_is_damage(recorded: Path, tmp_path: Path) -> None:
+    size = len(open_session(recorded).episodes[0].rows[5].action)
+    assert main(["replay", str(changed(recorded, tmp_path / "s", 5, "action", [2.0] * size)), "--check"]) == 15
+
+
+def test_other_weights_are_refused_or_scored(
+    recorded: Path, tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(recorded, tmp_path / "s"))
+    own = json.loads((folder / "meta/worldsim.json").read_text(encoding="utf-8"))
+    own["header"]["preset_sha256"] = "f" * 64
+    (folder / "meta/worldsim.json").write_text(json.dumps(own), encoding="utf-8")
+    assert main(["replay", str(folder), "--check"]) == 16
+    assert "recorded with weights ffffffffffff" in capsys.readouterr().err
+    same = replay(capsys, recorded, "--preset", tiny_preset_folder)
+    assert same["frames_equal"] == 20
+    more_steps = replay(capsys, recorded, "--steps", 4)
+    assert more_steps["frames_equal"] < 20
+    assert more_steps["psnr_db_mean"] > 0
+
+
+def test_played_recorded_checked_and_shown_again(tiny_preset_folder: Path, tmp_path: Path) -> None:
+    def worldsim(*arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "worldsim", *arguments],
+            env={**os.environ, "SDL_VIDEODRIVER": "dummy", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    folder = str(tmp_path / "s")
+    worldsim("play", str(tiny_preset_folder), "--frames", "8", "--rate", "200", "--record", folder, "--device", "cpu")
+    assert open_session(Path(folder)).num_frames >= 9
+    assert main(["replay", folder, "--check"]) == 0
+    worldsim("replay", folder, "--frames", "4")

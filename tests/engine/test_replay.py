@@ -1,0 +1,99 @@
+"""Recorder and replay over the fake world: begun in the middle, several episodes, other numbers of steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.engine.fakes import SPEC, FakeSimulator
+from worldsim.core.types import NO_ACTION, Action
+from worldsim.engine.recorder import Recorder
+from worldsim.engine.replay import ReplayWorld, check, scores
+from worldsim.episodes.format import Header
+from worldsim.episodes.reader import RecordedSession, open_session
+
+HEADER = Header(
+    preset="fake",
+    preset_ref="fake",
+    preset_sha256="",
+    worldsim="0.1.0",
+    num_steps=1,
+    frames_per_s=10.0,
+    frame_shape=FakeSimulator.frame_shape,
+    action_spec=SPEC,
+)
+ACTIONS = [Action.of("forward"), Action.of("forward"), NO_ACTION, Action.of("left", turn=0.25), Action.of(turn=-1.0)]
+
+
+def recorded(folder: Path, *, begin: int = 0) -> RecordedSession:
+    """Seeds 3 and 4, five frames each after the reset; recorded from frame `begin` on; more steps from frame 3 on."""
+    recorder = Recorder()
+    simulator = FakeSimulator()
+    num_added = 0
+    for seed in (3, 4):
+        simulator.num_steps = 1
+        steps = [simulator.reset(seed)]
+        for index, action in enumerate(ACTIONS):
+            simulator.num_steps = 4 if index >= 2 else 1
+            steps.append(simulator.step(action))
+        for step in steps:
+            recorder.add(step, seed, HEADER)
+            if num_added == begin:
+                recorder.start(folder, HEADER)
+            num_added += 1
+    recorder.close()
+    assert recorder.error is None
+    return open_session(folder)
+
+
+def test_a_session_begun_anywhere_comes_out_exactly(tmp_path: Path) -> None:
+    for begin in range(9):
+        session = recorded(tmp_path / str(begin), begin=begin)
+        assert session.num_frames == 12 - begin
+        verdict = check(session, FakeSimulator())
+        assert verdict.is_exact, (begin, verdict)
+        assert verdict.frames == 12 - begin
+
+
+def test_a_world_that_differs_is_found_at_its_first_frame(tmp_path: Path) -> None:
+    class Other(FakeSimulator):
+        def _frame(self) -> np.ndarray:
+            frame = super()._frame()
+            return frame ^ np.uint8(self._now.index == 4)
+
+    verdict = check(recorded(tmp_path / "s"), Other())
+    assert verdict.difference is not None
+    assert (verdict.difference.episode, verdict.difference.frame, verdict.frames) == (0, 4, 5)
+
+
+def test_scores_are_infinite_where_the_worlds_agree(tmp_path: Path) -> None:
+    session = recorded(tmp_path / "s")
+    assert set(scores(session, FakeSimulator(), FakeSimulator())) == {float("inf")}
+    found = scores(session, FakeSimulator(), FakeSimulator(), num_steps=4)
+    assert [np.isfinite(value) for value in found[:3]] == [False, True, True]
+
+
+def test_the_replay_world_shows_the_recorded_frames_and_stays_at_the_last(tmp_path: Path) -> None:
+    session = recorded(tmp_path / "s")
+    world = ReplayWorld(session, FakeSimulator())
+    world.reset(1)
+    frames = [world.step(NO_ACTION).frame for _ in range(7)]
+    truth = FakeSimulator()
+    truth.reset(4)
+    assert (frames[0] == truth.step(ACTIONS[0]).frame).all()
+    assert (frames[4] == frames[6]).all()
+    assert (frames[3] != frames[4]).any()
+
+
+def test_going_back_in_a_replay_gives_the_same_frame_again(tmp_path: Path) -> None:
+    world = ReplayWorld(recorded(tmp_path / "s"), FakeSimulator())
+    world.reset(0)
+    world.step(NO_ACTION)
+    here = world.snapshot()
+    first = world.step(NO_ACTION)
+    world.step(NO_ACTION)
+    world.restore(here)
+    again = world.step(Action.of("back"))
+    assert (first.frame == again.frame).all()
+    assert first.index == again.index
