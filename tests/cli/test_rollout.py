@@ -13,8 +13,8 @@ import pytest
 import safetensors.torch
 
 from worldsim.cli.main import main
-from worldsim.episodes.video import enlarge, scale_for, video_file
 from worldsim.core.errors import UsageError
+from worldsim.episodes.video import enlarge, scale_for, video_file
 
 
 def rollout(preset: Path, out: Path, *more: str) -> int:
