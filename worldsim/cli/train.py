@@ -25,8 +25,8 @@ HELP = "train a stage of a preset for some minutes; the same command goes on whe
 class Arguments:
     preset: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PRESET.toml")]]
     """The preset.toml to train."""
-    stage: Literal["autoencoder", "dynamics"]
-    """The autoencoder comes first; the dynamics needs it."""
+    stage: Literal["autoencoder", "dynamics", "decoder"]
+    """autoencoder, then dynamics on its latents; then decoder, which learns to draw what the dynamics predicts."""
     minutes: float
     """Wall-clock minutes of this leg."""
     updates: int | None = None

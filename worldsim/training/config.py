@@ -100,8 +100,21 @@ class DynamicsTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecoderTraining:
+    """The decoder alone, on what the dynamics predicts one step ahead."""
+
+    clip_frames: int = 12
+    batch_clips: int = 4
+    texture_weight: float = 1.5
+    encoded_stride: int = 3
+    """Of every so many frames one is drawn from its own latent as well."""
+    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=5e-4, warmup_updates=50))
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderTraining = field(default_factory=AutoencoderTraining)
     dynamics: DynamicsTraining = field(default_factory=DynamicsTraining)
+    decoder: DecoderTraining = field(default_factory=DecoderTraining)

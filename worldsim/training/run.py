@@ -19,15 +19,16 @@ from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import WEIGHTS_FILE as WEIGHTS_FILE_OF_PRESET
-from worldsim.presets.store import Start, save_preset
+from worldsim.presets.store import Start, load_preset, save_preset
 from worldsim.training.autoencoder import WEIGHTS_FILE, AutoencoderRecipe, store_frames
 from worldsim.training.config import TrainingConfig
+from worldsim.training.decoder import DecoderRecipe
 from worldsim.training.dynamics import DynamicsRecipe, encode_frames
 from worldsim.training.loop import Recipe, Report, Trainer
 from worldsim.training.pool import ClipPool
 from worldsim.training.stream import Episode, EpisodeStream, play_episode
 
-Stage = Literal["autoencoder", "dynamics"]
+Stage = Literal["autoencoder", "dynamics", "decoder"]
 
 NUM_PROBES = 6
 PROBE_FRAMES = 180
@@ -76,8 +77,12 @@ class TrainingRun:
         run_folder.mkdir(parents=True, exist_ok=True)
         probes = self._episodes(PROBE_SEEDS, NUM_PROBES, PROBE_FRAMES)
         with EpisodeStream(self.preset.world, self.training.data, seed=self.training.seed) as stream:
-            make = self._autoencoder_recipe if stage == "autoencoder" else self._dynamics_recipe
-            recipe, pool = make(stream, probes)
+            makers = {
+                "autoencoder": self._autoencoder_recipe,
+                "dynamics": self._dynamics_recipe,
+                "decoder": self._decoder_recipe,
+            }
+            recipe, pool = makers[stage](stream, probes)
             config = getattr(self.training, stage).optimiser
             trainer = Trainer(recipe, config, run_folder, tell=tell)
             trainer.resume()
@@ -121,6 +126,25 @@ class TrainingRun:
             probes,
             device=self.device,
             seed=self.training.seed,
+            export_preset=export_preset,
+        )
+        return recipe, pool
+
+    def _decoder_recipe(self, stream: EpisodeStream, probes: list[Episode]) -> tuple[Recipe, ClipPool]:
+        trained = load_preset(self.folder / "dynamics" / "last", device=self.device)
+        pool = ClipPool(stream, store_frames, self.training.data, seed=self.training.seed)
+
+        def export_preset(run_folder: Path, average: Autoencoder, counters: dict[str, str]) -> None:
+            provenance = {**trained.metadata, **counters}
+            save_preset(run_folder / "last", trained.config, average, trained.model, trained.starts, provenance)
+
+        recipe = DecoderRecipe(
+            trained.autoencoder,
+            trained.model,
+            self.training.decoder,
+            pool,
+            probes,
+            device=self.device,
             export_preset=export_preset,
         )
         return recipe, pool
