@@ -1,6 +1,8 @@
-"""Writes the README's moving picture: a scripted walk through a preset, as `worldsim rollout` makes it.
+"""Writes the README's moving picture: the true engine on the left, on the right the model under the same actions.
 
-python tools/play_gif.py maze assets/maze_play.gif --frames 140 --seed 1
+python tools/play_gif.py maze assets/maze_play.gif --frames 170 --seed 900003
+
+The model sees the first frames of a held-out walk, which are not shown, and from then on actions alone.
 """
 
 from __future__ import annotations
@@ -10,33 +12,41 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from worldsim.actions.scripts import script_actions
-from worldsim.engine.simulator import Simulator
+from worldsim.evaluation.clips import explore_pilot, record_clips
+from worldsim.evaluation.tasks import Evaluator
 from worldsim.presets.store import load_preset
+from worldsim.worlds.doom.world import DoomWorld
 
-SCALE = 4
+SCALE = 5
+GAP_PX = 2
+COLOURS = 64
+"""Few, to keep the file small enough for a README."""
+CONTEXT_FRAMES = 32
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description="write a scripted walk through a preset as a GIF")
+    parser = argparse.ArgumentParser(description="write a walk through the true world beside the learned one as a GIF")
     parser.add_argument("preset")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--frames", type=int, default=140)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--script", default="explore")
+    parser.add_argument("--frames", type=int, default=170)
+    parser.add_argument("--seed", type=int, default=900_000)
     arguments = parser.parse_args(argv)
-    simulator = Simulator(load_preset(arguments.preset))
-    frames = [simulator.reset(arguments.seed).frame]
-    for action in script_actions(arguments.script, simulator.action_spec, arguments.seed, arguments.frames):
-        frames.append(simulator.step(action).frame)
-    pictures = [Image.fromarray(frame) for frame in frames]
-    size = (pictures[0].width * SCALE, pictures[0].height * SCALE)
-    # Few colours keep the file small enough for a README.
-    small = [p.resize(size, Image.Resampling.NEAREST).quantize(48) for p in pictures]
-    small[0].save(arguments.out, save_all=True, append_images=small[1:], duration=57, loop=0, optimize=True)
-    print(f"{arguments.out}: {len(frames)} frames, {arguments.out.stat().st_size / 1e3:.0f} kB")
+    preset = load_preset(arguments.preset)
+    with DoomWorld(preset.config.world) as world:
+        clips = record_clips(world, explore_pilot(world), [arguments.seed], CONTEXT_FRAMES + arguments.frames)
+    none = np.zeros(preset.config.frame_shape, dtype=np.uint8)
+    outcome = Evaluator(preset, mean_image=none).compare(clips, num_context=CONTEXT_FRAMES)
+    gap = np.zeros((arguments.frames, none.shape[0], GAP_PX, 3), dtype=np.uint8)
+    beside = np.concatenate([outcome.truth[0], gap, outcome.generated[0]], axis=2)
+    pictures = [Image.fromarray(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1)) for frame in beside]
+    palette = Image.fromarray(np.concatenate(list(beside[::10]))).quantize(COLOURS)
+    small = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+    duration_ms = round(1000 / preset.config.play.ticks_per_s)
+    small[0].save(arguments.out, save_all=True, append_images=small[1:], duration=duration_ms, loop=0, optimize=True)
+    print(f"{arguments.out}: {len(small)} frames, {arguments.out.stat().st_size / 1e3:.0f} kB")
     return 0
 
 

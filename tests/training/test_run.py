@@ -1,4 +1,4 @@
-"""Both stages, from a preset.toml to a preset that plays, with real workers over the real engine."""
+"""The stages, from a preset.toml to a preset that plays, with real workers over the real engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from worldsim.core.config import from_mapping
 from worldsim.core.errors import ConfigError, PresetNotFoundError
@@ -71,11 +71,10 @@ def train(preset_toml: Path, stage: str, *more: str) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_both_stages_resume_and_end_in_a_preset_that_plays(preset_toml: Path) -> None:
-    for stage in ("autoencoder", "dynamics"):
+def test_stages_resume_and_end_in_a_preset_that_plays(preset_toml: Path) -> None:
+    for stage in ("autoencoder", "dynamics", "dynamics"):
         result = train(preset_toml, stage)
         assert result.returncode == 0, result.stderr
-    assert train(preset_toml, "dynamics").returncode == 0
     folder = preset_toml.parent / "run"
     summary = json.loads((folder / "last.json").read_text())
     assert summary["updates"] == 6 and summary["ended_by"] == "updates"
@@ -83,9 +82,15 @@ def test_both_stages_resume_and_end_in_a_preset_that_plays(preset_toml: Path) ->
     rows = [json.loads(line) for line in (folder / "dynamics" / "log.jsonl").read_text().splitlines()]
     assert "psnr_1" in rows[-1]
 
-    simulator = Simulator(load_preset(folder / "dynamics" / "last"))
-    first = simulator.reset(0)
-    assert first.frame.shape == simulator.step(Action.of("forward")).frame.shape == (48, 64, 3)
+    assert train(preset_toml, "decoder").returncode == 0
+    before, after = (load_file(folder / stage / "last" / "model.safetensors") for stage in ("dynamics", "decoder"))
+    assert {name for name in after if not torch.equal(before[name], after[name])} == {
+        name for name in after if name.startswith("autoencoder.decoder.")
+    }
+    for stage in ("dynamics", "decoder"):
+        simulator = Simulator(load_preset(folder / stage / "last"))
+        first = simulator.reset(0)
+        assert first.frame.shape == simulator.step(Action.of("forward")).frame.shape == (48, 64, 3)
 
 
 def test_no_engine_outlives_a_trainer_that_is_terminated(preset_toml: Path) -> None:
@@ -108,10 +113,11 @@ def test_no_engine_outlives_a_trainer_that_is_terminated(preset_toml: Path) -> N
     assert "ended by SIGTERM" in log.read_text()
 
 
-def test_dynamics_without_an_autoencoder_says_what_to_do_first(preset_toml: Path) -> None:
-    result = train(preset_toml, "dynamics")
+@pytest.mark.parametrize(("stage", "first"), [("dynamics", "autoencoder"), ("decoder", "dynamics")])
+def test_a_stage_without_the_one_before_says_what_to_do_first(preset_toml: Path, stage: str, first: str) -> None:
+    result = train(preset_toml, stage)
     assert result.returncode == PresetNotFoundError.exit_code
-    assert "hint: run the same command with --stage autoencoder first" in result.stderr
+    assert f"hint: run the same command with --stage {first} first" in result.stderr
     assert "Traceback" not in result.stderr
 
 

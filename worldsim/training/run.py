@@ -131,7 +131,12 @@ class TrainingRun:
         return recipe, pool
 
     def _decoder_recipe(self, stream: EpisodeStream, probes: list[Episode]) -> tuple[Recipe, ClipPool]:
-        trained = load_preset(self.folder / "dynamics" / "last", device=self.device)
+        folder = self.folder / "dynamics" / "last"
+        if not folder.exists():
+            raise PresetNotFoundError(
+                f"no trained dynamics at {folder}", hint="run the same command with --stage dynamics first"
+            )
+        trained = load_preset(folder, device=self.device)
         pool = ClipPool(stream, store_frames, self.training.data, seed=self.training.seed)
 
         def export_preset(run_folder: Path, average: Autoencoder, counters: dict[str, str]) -> None:
