@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=900_000)
     arguments = parser.parse_args(argv)
     preset = load_preset(arguments.preset)
-    with DoomWorld(preset.config.world) as world:
+    with DoomWorld(preset.config.true_world) as world:
         clips = record_clips(world, explore_pilot(world), [arguments.seed], CONTEXT_FRAMES + arguments.frames)
     none = np.zeros(preset.config.frame_shape, dtype=np.uint8)
     outcome = Evaluator(preset, mean_image=none).compare(clips, num_context=CONTEXT_FRAMES)

@@ -180,7 +180,7 @@ def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
     stored = folder / CONFIG_FILE
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
     return Loaded(
-        playable=TrueWorld(DoomWorld(config.world)),
+        playable=TrueWorld(DoomWorld(config.true_world)),
         title=f"{config.title} (the true world)",
         ticks_per_s=config.play.ticks_per_s,
         can_rewind=False,

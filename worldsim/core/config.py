@@ -1,8 +1,9 @@
 """TOML and JSON to frozen dataclasses and back, strictly.
 
 Owns: bounded reading, type checks, unknown-key errors that name the nearest key. Does not own: any field; each package
-keeps its config beside its code. A value a class does not accept (`__post_init__` raising ConfigError) is reported
-with its path. A file may come from a stranger: whatever is in it ends in a value or in one error, of one short line.
+keeps its config beside its code. Of a union of dataclasses, the key `kind` chooses one. A value a class does not accept
+(`__post_init__` raising ConfigError) is reported with its path. A file may come from a stranger: whatever is in it ends
+in a value or in one error, of one short line.
 """
 
 from __future__ import annotations
@@ -135,8 +136,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        (inner,) = [a for a in args if a is not type(None)]
-        return _convert(inner, value, where)
+        choices = [a for a in args if a is not type(None)]
+        return _convert(choices[0] if len(choices) == 1 else _by_kind(choices, value, where), value, where)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise _wrong(where, "a table", value)
@@ -156,6 +157,17 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint in (int, float, str, bool):
         return _plain(hint, value, where)
     raise AssertionError(f"config field {where} has unsupported type {hint!r}")
+
+
+def _by_kind(choices: list[Any], value: Any, where: str) -> Any:
+    """Of several dataclasses, the one whose literal `kind` the table names; the first when it names none."""
+    kinds = {typing.get_args(typing.get_type_hints(choice)["kind"])[0]: choice for choice in choices}
+    if not isinstance(value, Mapping):
+        raise _wrong(where, "a table", value)
+    kind = value.get("kind", next(iter(kinds)))
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ConfigError(f"{where}.kind is {brief(kind)}", hint="one of " + ", ".join(map(repr, kinds)))
+    return kinds[kind]
 
 
 def _plain(kind: type, value: Any, where: str) -> Any:

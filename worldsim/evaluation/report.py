@@ -74,7 +74,7 @@ class _Lengths:
     @classmethod
     def of(cls, config: EvalConfig, preset: PresetConfig) -> _Lengths:
         context = max(config.context_frames, preset.play.context_frames)
-        one_turn = spin_ticks(preset.world.turn_deg)
+        one_turn = spin_ticks(preset.true_world.turn_deg)
         return cls(
             context=context,
             rollout=context + max(*config.horizons, config.one_step_frames),
@@ -100,7 +100,7 @@ def evaluate(preset: Preset, config: EvalConfig, *, device: str = "cpu", advance
     """
     lengths = _Lengths.of(config, preset.config)
     seeds = config.seeds
-    with DoomWorld(preset.config.world) as world:
+    with DoomWorld(preset.config.true_world) as world:
         training = record_clips(world, explore_pilot(world), range(config.training_seeds), MEAN_IMAGE_TICKS, advance)
         walk = record_clips(world, explore_pilot(world), seeds, lengths.rollout, advance)
         out_and_back = record_clips(world, return_pilot(world, lengths.retrieval), seeds, lengths.retrieval, advance)

@@ -9,18 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from worldsim.presets.config import PresetConfig
+from worldsim.worlds.recorded import RecordedConfig
 
 _HEADER = """---
-license: apache-2.0
+license: {licence}
 library_name: worldsim
 tags:
 - world-model
 - interactive
 ---"""
-_ORIGIN = (
-    "Weights and starts are Apache-2.0. They were made from pictures drawn by ViZDoom (MIT) with Freedoom's textures "
-    "(BSD-3-Clause)."
-)
+_LICENCE = {"doom": "apache-2.0", "recorded": "other"}
+_ORIGIN = {
+    "doom": "Weights and starts are Apache-2.0. They were made from pictures drawn by ViZDoom (MIT) with Freedoom's "
+    "textures (BSD-3-Clause).",
+    "recorded": "Weights and starts were made from recordings; whoever made those says what may be done with them.",
+}
 _NOT_SCORED = "Not scored yet; `worldsim eval` does that."
 _COLUMNS = {
     "PSNR": "psnr",
@@ -53,17 +56,28 @@ def model_card(
     `log`: the lines of a training run's log.jsonl.
     """
     height_px, width_px, _ = config.frame_shape
-    maps = ", ".join(map(str, config.world.maps))
     facts = [
         ("picture", f"{width_px}x{height_px}"),
         ("pace", f"{config.play.ticks_per_s:g} frames per second of {config.play.num_steps} denoising step(s)"),
-        ("world", f"{config.world.kind}, {f'maps {maps}' if maps else 'a new maze for every seed'}"),
+        ("world", _world(config)),
         ("inputs", ", ".join((*config.action_spec.buttons, *config.action_spec.axes))),
         *((key.replace("_", " "), value) for key, value in sorted((metadata or {}).items()) if key != "format"),
     ]
-    parts = [_HEADER, f"# {config.title}", how_to_play(config.name, repo), _table(("", ""), facts)]
+    parts = [
+        _HEADER.format(licence=_LICENCE[config.world.kind]),
+        f"# {config.title}",
+        how_to_play(config.name, repo),
+        _table(("", ""), facts),
+    ]
     parts += [_scores(scores) if scores else _NOT_SCORED, *([_training(log)] if log else [])]
-    return "\n\n".join([*parts, _ORIGIN]) + "\n"
+    return "\n\n".join([*parts, _ORIGIN[config.world.kind]]) + "\n"
+
+
+def _world(config: PresetConfig) -> str:
+    if isinstance(config.world, RecordedConfig):
+        return "recorded: learned from recordings alone"
+    maps = ", ".join(map(str, config.world.maps))
+    return f"{config.world.kind}, {f'maps {maps}' if maps else 'a new maze for every seed'}"
 
 
 def _scores(scores: Mapping[str, Any]) -> str:

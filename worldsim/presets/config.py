@@ -28,6 +28,7 @@ from worldsim.core.types import ActionSpec
 from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.migrations import migrate
 from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.recorded import RecordedConfig
 
 SCHEMA_VERSION = 1
 """Version of the folder's layout and of the meaning of its keys. A change of either adds one,
@@ -72,7 +73,7 @@ class PresetConfig:
     """Short name, lower case: what `worldsim play` is given."""
     title: str
     """One line for people."""
-    world: DoomConfig = field(default_factory=DoomConfig)
+    world: DoomConfig | RecordedConfig = field(default_factory=DoomConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
@@ -105,6 +106,16 @@ class PresetConfig:
                 )
 
     @property
+    def true_world(self) -> DoomConfig:
+        """Raises ConfigError for a preset that was learned from recordings: there is no truth to ask."""
+        if isinstance(self.world, RecordedConfig):
+            raise ConfigError(
+                f"{self.name} was learned from recordings: it has no true world",
+                hint="worldsim rollout or play shows what it learned",
+            )
+        return self.world
+
+    @property
     def action_spec(self) -> ActionSpec:
         return self.world.action_spec
 
@@ -121,15 +132,19 @@ class PresetConfig:
         return self.autoencoder.latent_channels, height_px // cell_px, width_px // cell_px
 
 
-def read_preset_toml(path: Path) -> tuple[PresetConfig, dict[str, Any]]:
+def read_preset_toml(path: Path, known: Mapping[str, Any] | None = None) -> tuple[PresetConfig, dict[str, Any]]:
     """The preset a person wrote, and its `[training]` table as it stands (empty when there is none).
 
+    `known`: tables of values for keys that the file leaves out.
     Raises: ConfigError for what is not TOML, an unknown key, a missing key, a value that does not fit.
     """
     data = read_toml(path)
     training = data.pop("training", {})
     if not isinstance(training, dict):
         raise ConfigError(f"{path}: training is {training!r}", hint="expected a table, [training]")
+    for name, values in (known or {}).items():
+        if isinstance(data.setdefault(name, {}), dict):
+            data[name] = {**values, **data[name]}
     return preset_from_mapping(data, where=str(path)), training
 
 

@@ -1,0 +1,58 @@
+"""A world known from recordings alone, in a preset's config."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worldsim.core.errors import ConfigError
+from worldsim.presets.card import model_card
+from worldsim.presets.config import PresetConfig, config_json, preset_from_mapping, read_preset_toml
+from worldsim.worlds.recorded import RecordedConfig
+
+WORLD = RecordedConfig(buttons=("forward", "jump"), axes=("turn",), frame_height_px=48, frame_width_px=64)
+
+
+def test_a_preset_of_a_recorded_world_is_stored_and_read_back(tiny_config: PresetConfig) -> None:
+    config = replace(tiny_config, world=WORLD)
+    assert preset_from_mapping(json.loads(config_json(config)), where="config.json") == config
+    assert (config.action_spec.size, config.frame_shape) == (3, (48, 64, 3))
+    with pytest.raises(ConfigError, match="no true world"):
+        config.true_world  # noqa: B018  # asking is what fails
+
+
+def test_its_card_says_where_it_comes_from_and_claims_no_licence(tiny_config: PresetConfig) -> None:
+    card = model_card(replace(tiny_config, world=WORLD))
+    assert "ViZDoom" not in card and "license: other" in card and "from recordings" in card
+    assert "ViZDoom" in model_card(tiny_config)
+
+
+def test_what_the_file_leaves_out_is_filled_in_and_what_it_says_stays(tmp_path: Path) -> None:
+    path = tmp_path / "preset.toml"
+    path.write_text('name = "own"\ntitle = "Own"\n[world]\nkind = "recorded"\nframe_width_px = 64\n', encoding="utf-8")
+    known = {"world": {"buttons": ["jump"], "frame_height_px": 48, "frame_width_px": 80}, "play": {"ticks_per_s": 9.0}}
+    preset, _ = read_preset_toml(path, known)
+    assert preset.action_spec.buttons == ("jump",)
+    assert (preset.frame_shape, preset.play.ticks_per_s) == ((48, 64, 3), 9.0)
+    with pytest.raises(ConfigError, match=r"world\.frame_height_px"):
+        read_preset_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "quake"}, r"world\.kind is 'quake'"),
+        ({"kind": "recorded", "maps": [1]}, r"unknown key 'world\.maps'"),
+        ({"kind": "recorded", "frame_height_px": 10**6, "frame_width_px": 64, "buttons": ["a"]}, "frame_height_px is"),
+        ({"kind": "recorded", "frame_height_px": 48, "frame_width_px": 64}, "0 buttons and axes"),
+        ({"kind": "recorded", "frame_height_px": 48, "frame_width_px": 64, "buttons": ["a b"]}, "named 'a b'"),
+        ({"kind": "recorded", "frame_height_px": 48, "frame_width_px": 64, "buttons": ["a", "a"]}, "twice"),
+    ],
+)
+def test_a_wrong_world_is_one_error(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        preset_from_mapping({"name": "own", "title": "Own", "world": values}, where="preset.toml")
