@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -146,3 +147,16 @@ def test_what_is_no_session_or_damaged_is_said(tmp_path: Path) -> None:
     data_path(tmp_path / "s", 0).write_bytes(b"PAR1")
     with pytest.raises(RecordingError, match="is damaged"):
         open_session(tmp_path / "s")
+
+
+def test_a_pose_is_kept_where_it_is_known(tmp_path: Path) -> None:
+    rows = [replace(made_up_row(index), pose=(0.5 * index, -1.0, 0.25)) for index in range(5)]
+    writer = SessionWriter(tmp_path / "s", HEADER)
+    writer.begin_episode(EpisodeStart(seed=0))
+    for index, row in enumerate(rows):
+        writer.add_frame(row, made_up_frame(index))
+    writer.close()
+    assert open_session(tmp_path / "s").episodes[0].rows == rows
+    info = json.loads((tmp_path / "s/meta/info.json").read_text(encoding="utf-8"))
+    assert info["features"]["worldsim.pose"]["names"] == ["x", "y", "angle_rad"]
+    assert set(pq.read_schema(data_path(tmp_path / "s", 0)).names) | {PICTURES} == set(info["features"])

@@ -28,6 +28,7 @@ from worldsim.episodes.format import (
     JOURNAL,
     LEROBOT_VERSION,
     PICTURES,
+    POSE,
     SCHEMA_VERSION,
     STATS,
     TASKS,
@@ -85,7 +86,7 @@ def finish(folder: Path, *, high_water: int | None = None) -> Finished:
     return Finished(frames=_num_frames(tables), episodes=len(tables), pictures_missing=missing)
 
 
-def feature_specs(header: Header, codec: Codec) -> dict[str, dict[str, Any]]:
+def feature_specs(header: Header, codec: Codec, *, has_pose: bool = False) -> dict[str, dict[str, Any]]:
     """LeRobot's features: dtype, shape and names of every column, and of the pictures."""
     spec = header.action_spec
     height_px, width_px, channels = header.frame_shape
@@ -120,6 +121,7 @@ def feature_specs(header: Header, codec: Codec) -> dict[str, dict[str, Any]]:
             },
         },
         "action": {"dtype": "float32", "shape": [spec.size], "names": [*spec.buttons, *spec.axes]},
+        **({POSE: {"dtype": "float32", "shape": [3], "names": ["x", "y", "angle_rad"]}} if has_pose else {}),
         **{name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in scalars.items()},
     }
 
@@ -133,7 +135,9 @@ def _write_episodes(folder: Path, journal: Journal, codec: Codec) -> list[Column
     for index, episode in enumerate(journal.episodes):
         num_pictures = _finish_video(folder, index, len(episode.rows), journal.header, codec)
         columns = _columns(episode, index, begin, num_pictures, journal.header)
-        _write_parquet(data_path(folder, index), _table(columns, feature_specs(journal.header, codec)))
+        _write_parquet(
+            data_path(folder, index), _table(columns, feature_specs(journal.header, codec, has_pose=POSE in columns))
+        )
         tables.append(columns)
         begin += len(episode.rows)
     return tables
@@ -172,7 +176,9 @@ def _rebuild(part: Path, target: Path, num_frames: int, header: Header, codec: C
 
 def _columns(episode: Episode, index: int, begin: int, num_pictures: int, header: Header) -> Columns:
     rows, frames = episode.rows, np.arange(len(episode.rows))
+    poses = [row.pose for row in rows if row.pose is not None]
     return {
+        **({POSE: np.array(poses, np.float32)} if len(poses) == len(rows) else {}),
         "action": np.array([row.action for row in rows], np.float32).reshape(len(rows), header.action_spec.size),
         "worldsim.t_input_ns": np.array([row.t_input_ns for row in rows], np.int64),
         "worldsim.t_ready_ns": np.array([row.t_ready_ns for row in rows], np.int64),
@@ -237,7 +243,7 @@ def _info(header: Header, codec: Codec, tables: list[Columns]) -> dict[str, Any]
         "splits": {"train": f"0:{len(tables)}"},
         "data_path": DATA_TEMPLATE,
         "video_path": VIDEO_TEMPLATE,
-        "features": feature_specs(header, codec),
+        "features": feature_specs(header, codec, has_pose=POSE in tables[0]),
     }
 
 

@@ -16,6 +16,7 @@ from worldsim.core.types import ActionSpec, Frame
 SCHEMA_VERSION = 1
 LEROBOT_VERSION = "v3.0"
 PICTURES = "observation.images.main"
+POSE = "worldsim.pose"
 FILES_PER_CHUNK = 1000
 
 RECORDINGS = Path("recordings")
@@ -86,6 +87,8 @@ class Row:
     frame_hash: str
     has_picture: bool = True
     """Whether the video has this frame; if not, it repeats the picture before."""
+    pose: tuple[float, float, float] | None = None
+    """Where the camera truly was (x, y, angle), if that is known; for all frames of a session or for none."""
 
 
 def frame_hash(frame: Frame) -> str:

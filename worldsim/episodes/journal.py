@@ -70,9 +70,11 @@ class JournalFile:
         self._write([[_EPISODE, to_mapping(start)]])
 
     def write_rows(self, rows: Iterable[Row]) -> None:
-        """One line: action, steps, times, hash, whether it has a picture."""
+        """One line: action, steps, times, hash, whether it has a picture; the pose, where it is known."""
         self._write(
-            [_FRAME, r.action, r.num_steps, r.t_input_ns, r.t_ready_ns, r.frame_hash, int(r.has_picture)] for r in rows
+            [_FRAME, r.action, r.num_steps, r.t_input_ns, r.t_ready_ns, r.frame_hash, int(r.has_picture)]
+            + ([] if r.pose is None else [r.pose])
+            for r in rows
         )
 
     def flush(self) -> None:
@@ -120,8 +122,13 @@ def read_journal(folder: Path) -> Journal:
     return journal
 
 
+def pose_of(values: Iterable[Any]) -> tuple[float, float, float]:
+    x, y, angle_rad = map(float, values)
+    return x, y, angle_rad
+
+
 def _row(line: list[Any]) -> Row:
-    kind, action, num_steps, t_input_ns, t_ready_ns, frame_hash, has_picture = line
+    kind, action, num_steps, t_input_ns, t_ready_ns, frame_hash, has_picture, *pose = line
     if kind != _FRAME:
         raise ValueError(kind)
     return Row(
@@ -131,6 +138,7 @@ def _row(line: list[Any]) -> Row:
         t_ready_ns=int(t_ready_ns),
         frame_hash=str(frame_hash),
         has_picture=bool(has_picture),
+        pose=pose_of(pose[0]) if pose else None,
     )
 
 

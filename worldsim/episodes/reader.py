@@ -18,6 +18,7 @@ from worldsim.core.errors import ConfigError, RecordingError
 from worldsim.core.types import Frame
 from worldsim.episodes.format import (
     JOURNAL,
+    POSE,
     SCHEMA_VERSION,
     WORLDSIM,
     EpisodeStart,
@@ -27,7 +28,7 @@ from worldsim.episodes.format import (
     part_path,
     video_path,
 )
-from worldsim.episodes.journal import Episode, read_journal
+from worldsim.episodes.journal import Episode, pose_of, read_journal
 from worldsim.episodes.video import LOSSLESS, WATCHING, read_pictures
 
 MAX_META_BYTES = 256 * 2**20
@@ -125,6 +126,7 @@ def _rows(path: Path) -> list[Row]:
     table = pq.read_table(path)
     values: dict[str, list[Any]] = table.to_pydict()
     actions = [action if isinstance(action, list) else [action] for action in values["action"]]
+    poses = [pose_of(pose) for pose in values[POSE]] if POSE in values else [None] * len(actions)
     return [
         Row(
             action=tuple(action),
@@ -133,12 +135,14 @@ def _rows(path: Path) -> list[Row]:
             t_ready_ns=t_ready_ns,
             frame_hash=frame_hash,
             has_picture=has_picture,
+            pose=pose,
         )
-        for action, num_steps, t_input_ns, t_ready_ns, frame_hash, has_picture in zip(
+        for action, num_steps, t_input_ns, t_ready_ns, frame_hash, has_picture, pose in zip(
             actions,
             *(values[f"worldsim.{name}"] for name in ("num_steps", "t_input_ns", "t_ready_ns")),
             values["worldsim.frame_hash"],
             values["worldsim.has_picture"],
+            poses,
             strict=True,
         )
     ]
