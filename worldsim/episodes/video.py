@@ -149,7 +149,7 @@ class VideoEncoder:
 
 def read_pictures(path: Path, *, scale: int = 1, is_key_only: bool = False) -> Iterator[Frame]:
     """The pictures of a video at the size they were made; a file that breaks off ends early, without an error."""
-    with suppress(OSError), av.open(str(path)) as container:  # av's own errors are OSErrors too
+    with suppress(OSError, av.FFmpegError), av.open(str(path)) as container:  # not every one of av's is an OSError
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         if is_key_only:
@@ -161,7 +161,7 @@ def read_pictures(path: Path, *, scale: int = 1, is_key_only: bool = False) -> I
 def count_pictures(path: Path) -> int:
     """How many pictures a video holds whole; 0 for a file that is missing or no video."""
     num_pictures = 0
-    with suppress(OSError), av.open(str(path)) as container:
+    with suppress(OSError, av.FFmpegError), av.open(str(path)) as container:
         for packet in container.demux(video=0):
             num_pictures += packet.size > 0
     return num_pictures

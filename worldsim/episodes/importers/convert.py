@@ -1,0 +1,162 @@
+"""A folder of foreign recordings into a folder of sessions: one per file, lossless, whole or not at all.
+
+Owns: which files are read, what is said of those that are wrong, where the sessions go. Does not own: any layout. A
+session is written beside the target and moved there when it is complete, so that a crash leaves nothing half, and the
+same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import worldsim
+from worldsim.core.errors import RecordingError, StorageError, UsageError
+from worldsim.core.types import Frame
+from worldsim.episodes.format import EpisodeStart, Header, Row, frame_hash
+from worldsim.episodes.importers import memory_maze, table, teco, vpt
+from worldsim.episodes.importers.take import Layout, Reading, Take
+from worldsim.episodes.journal import pose_of
+from worldsim.episodes.pictures import resize
+from worldsim.episodes.reader import is_session
+from worldsim.episodes.writer import SessionWriter
+
+LAYOUTS: dict[str, Layout] = {
+    "memory-maze": memory_maze.LAYOUT,
+    "teco-dmlab": teco.DMLAB,
+    "teco-minecraft": teco.MINECRAFT,
+    "vpt": vpt.LAYOUT,
+    "video-csv": table.LAYOUT,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What became of the files, by name."""
+
+    converted: dict[str, int] = field(default_factory=dict)
+    """Session to its number of frames."""
+    there_already: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """File to what is wrong with it."""
+
+
+def import_folder(
+    kind: str,
+    source: Path,
+    target: Path,
+    reading: Reading,
+    *,
+    size_px: tuple[int, int] | None = None,
+    is_lossless: bool = True,
+    tell: Callable[[int, int, str], None] = lambda done, total, name: None,
+) -> Imported:
+    """`size_px` is (height, width), to which pictures are resized; `tell(done, total, file)` before each file.
+
+    Raises: UsageError when there is nothing to read, StorageError; what is wrong with a file is in the answer.
+    """
+    layout, outcome = LAYOUTS[kind], Imported()
+    paths = find_files(source, layout.suffixes)
+    for index, path in enumerate(paths):
+        tell(index, len(paths), path.name)
+        name = session_name(path, source)
+        if is_session(target / name):
+            outcome.there_already.append(name)
+            continue
+        try:
+            take = layout.read(path, reading)
+            header = _header(kind, path, take)
+            outcome.converted[name] = _write(take, header, target / name, size_px, is_lossless=is_lossless)
+        except RecordingError as error:
+            outcome.skipped[str(path)] = error.message
+    return outcome
+
+
+def find_files(source: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Raises UsageError when there is none."""
+    found = [source] if source.is_file() else sorted(source.rglob("*"))
+    paths = [path for path in found if path.suffix.lower() in suffixes and path.is_file()]
+    if not paths:
+        raise UsageError(f"{source} holds no {' or '.join(suffixes)} file", hint="check the path and --kind")
+    return paths
+
+
+def session_name(path: Path, source: Path) -> str:
+    """The folders on the way and the name, without an ending."""
+    relative = path.relative_to(source) if path != source else Path(path.name)
+    return "-".join(relative.with_suffix("").parts).lstrip(".")
+
+
+def _header(kind: str, path: Path, take: Take) -> Header:
+    """The size of its pictures is not known yet."""
+    if not 0.1 <= take.frames_per_s <= 1000:
+        raise RecordingError(f"it has {take.frames_per_s:g} frames per second", hint="")
+    return Header(
+        preset=kind,
+        preset_ref=path.name,
+        preset_sha256="",
+        worldsim=worldsim.__version__,
+        num_steps=0,
+        frames_per_s=take.frames_per_s,
+        frame_shape=(0, 0, 3),
+        action_spec=take.action_spec,
+    )
+
+
+def _write(take: Take, header: Header, target: Path, size_px: tuple[int, int] | None, *, is_lossless: bool) -> int:
+    """Returns: the number of frames. Raises: RecordingError, with nothing at `target`; StorageError."""
+    folder = target.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.importing-", dir=folder.parent))
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error}", hint="check the path and permissions") from None
+    try:
+        num_frames = _record(take, header, temporary / "session", size_px, is_lossless=is_lossless)
+        (temporary / "session").replace(target)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error}", hint="check the path, space and permissions") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return num_frames
+
+
+def _record(take: Take, header: Header, folder: Path, size_px: tuple[int, int] | None, *, is_lossless: bool) -> int:
+    writer: SessionWriter | None = None
+    num_frames, wanted = 0, len(take.actions)
+    try:
+        for frame in islice(take.frames, wanted):
+            picture = frame if size_px is None else resize(frame, *size_px)
+            if writer is None:
+                header = replace(header, frame_shape=picture.shape)
+                writer = SessionWriter(folder, header, is_lossless=is_lossless)
+                writer.begin_episode(EpisodeStart(seed=0))
+            if picture.shape != header.frame_shape:
+                raise RecordingError(f"picture {num_frames} has another size than the first", hint="")
+            writer.wait_for_room()
+            writer.add_frame(_row(take, num_frames, picture), picture)
+            num_frames += 1
+        if num_frames < wanted:
+            raise RecordingError(f"{num_frames} of {wanted} pictures decode", hint="")
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is not None and writer.error is not None:
+        raise writer.error
+    return num_frames
+
+
+def _row(take: Take, index: int, picture: Frame) -> Row:
+    time_ns = round(index / take.frames_per_s * 1e9)
+    return Row(
+        action=tuple(map(float, take.actions[index])),
+        num_steps=0,
+        t_input_ns=time_ns,
+        t_ready_ns=time_ns,
+        frame_hash=frame_hash(picture),
+        pose=None if take.pose is None else pose_of(take.pose[index]),
+    )

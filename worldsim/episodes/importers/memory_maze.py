@@ -1,0 +1,52 @@
+"""Memory Maze, its offline data: an npz of 1001 steps with image, one-hot last action, agent_pos, agent_dir.
+
+Source: Pasukonis et al., Evaluating Long-Term Memory in 3D Mazes, 2022. Of the other arrays none is needed here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from worldsim.core.errors import RecordingError
+from worldsim.episodes.importers.take import Layout, Reading, Take, check_pictures, class_vectors, led_to, read_npz
+
+CLASSES = ("noop", "forward", "turn=1", "turn=-1", "forward+turn=1", "forward+turn=-1")
+"""Turning left is turn=1, as in the worlds of this project."""
+
+
+def read(path: Path, reading: Reading) -> Take:
+    image, action, position, direction = read_npz(path, "image", "action", "agent_pos", "agent_dir")
+    frames = check_pictures(image)
+    spec, vectors = class_vectors(reading.classes or CLASSES)
+    if action.shape != (len(frames), len(vectors)) or not (np.sort(action[1:])[:, -2:] == (0, 1)).all():
+        raise RecordingError(
+            f"{len(frames)} frames, actions {list(action.shape)}; expected one-hot rows of {len(vectors)}", hint=""
+        )
+    return Take(
+        frames_per_s=reading.frames_per_s or LAYOUT.frames_per_s or 0.0,
+        action_spec=spec,
+        actions=led_to(vectors[action.argmax(1)], len(frames), reading.action_time),
+        frames=frames,
+        pose=_pose(position, direction, len(frames)),
+    )
+
+
+def _pose(position: npt.NDArray[np.floating], direction: npt.NDArray[np.floating], num: int) -> npt.NDArray[np.float32]:
+    if position.shape != (num, 2) or direction.shape != (num, 2):
+        raise RecordingError(f"agent_pos {list(position.shape)}, agent_dir {list(direction.shape)}", hint="")
+    pose = np.column_stack([position, np.arctan2(direction[:, 1], direction[:, 0])]).astype(np.float32)
+    if not np.isfinite(pose).all():
+        raise RecordingError("agent_pos or agent_dir is not finite", hint="")
+    return pose
+
+
+LAYOUT = Layout(
+    what="Memory Maze offline data: npz with image, action (one-hot), agent_pos, agent_dir",
+    suffixes=(".npz",),
+    frames_per_s=4.0,
+    action_time="before",
+    read=read,
+)

@@ -1,0 +1,97 @@
+"""Any game: a video, and a csv of the same name with its actions.
+
+The first line names the columns; each is an input, 0 or 1 for a button, -1 to 1 for an axis (which `axes` has to name).
+One row per frame; or, with a column `time_s`, a row whenever something changed, valid from that second of the video on.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from worldsim.core.errors import RecordingError
+from worldsim.core.types import ActionSpec
+from worldsim.episodes.importers.take import (
+    Actions,
+    Layout,
+    Reading,
+    Take,
+    beside,
+    led_to,
+    video_frames,
+    video_times,
+)
+
+TIME = "time_s"
+
+
+def read(path: Path, reading: Reading) -> Take:
+    rate, times = video_times(path)
+    table = beside(path, ".csv")
+    names, rows = _read_csv(table)
+    if TIME in names:
+        rows = _at_times(rows, names.index(TIME), times)
+        names = [name for name in names if name != TIME]
+    spec, order = _spec(names, reading)
+    _check(names, rows, spec)
+    return Take(
+        frames_per_s=reading.frames_per_s or rate,
+        action_spec=spec,
+        actions=led_to(rows[:, order], len(times), reading.action_time),
+        frames=video_frames(path),
+    )
+
+
+def _read_csv(path: Path) -> tuple[list[str], Actions]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head, *lines = csv.reader(file)
+            names = [name.strip() for name in head]
+            rows = np.array([[float(cell) for cell in line] for line in lines if line], np.float64)
+    except (OSError, ValueError, csv.Error) as error:
+        raise RecordingError(f"{path.name} is not a table of numbers: {error}", hint="") from None
+    if rows.ndim != 2 or rows.shape[1] != len(names) or len(set(names)) != len(names) or not np.isfinite(rows).all():
+        raise RecordingError(f"{path.name} is not a table of numbers under {len(names)} different names", hint="")
+    return names, rows.astype(np.float32)
+
+
+def _at_times(rows: Actions, column: int, times: list[float]) -> Actions:
+    """For every frame the newest row; nothing is held before the first one."""
+    when, values = rows[:, column], np.delete(rows, column, axis=1)
+    if (np.diff(when) < 0).any():
+        raise RecordingError(f"{TIME} goes back", hint="")
+    newest = np.searchsorted(when, np.array(times, np.float32) + 1e-4, side="right") - 1
+    return np.where(newest[:, None] >= 0, values[newest.clip(0)], 0).astype(np.float32)
+
+
+def _spec(names: list[str], reading: Reading) -> tuple[ActionSpec, list[int]]:
+    """The spec, and the column of each of its inputs."""
+    units = dict(reading.axes)
+    missing = [name for name in units if name not in names]
+    if missing:
+        raise RecordingError(f"there is no column {missing[0]!r}", hint="")
+    buttons, axes = [name for name in names if name not in units], [name for name in names if name in units]
+    spec = ActionSpec(
+        buttons=tuple(buttons), axes=tuple(axes), axis_units=tuple((axis, units[axis]) for axis in axes if units[axis])
+    )
+    return spec, [names.index(name) for name in (*buttons, *axes)]
+
+
+def _check(names: list[str], rows: Actions, spec: ActionSpec) -> None:
+    for name, values in zip(names, rows.T, strict=True):
+        if name in spec.buttons and not np.isin(values, (0, 1)).all():
+            wrong = values[~np.isin(values, (0, 1))][0]
+            raise RecordingError(f"button {name!r} is {wrong:g}, not 0 or 1; if it is an axis: --axis {name}", hint="")
+        if np.abs(values).max(initial=0) > 1:
+            raise RecordingError(f"axis {name!r} goes beyond -1 to 1", hint="")
+
+
+LAYOUT = Layout(
+    what="any game: a video, and a csv with a column per input",
+    suffixes=(".mp4", ".mkv", ".webm", ".mov", ".avi"),
+    frames_per_s=None,
+    action_time="after",
+    read=read,
+)

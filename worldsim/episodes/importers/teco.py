@@ -1,0 +1,68 @@
+"""The data sets of TECO: DMLab as npz {video, actions}, Minecraft as mp4 with an npz {actions} of the same name.
+
+Source: Yan et al., Temporally Consistent Transformers for Video Generation, 2022. An action is a whole number. That of
+row t belongs to the step from frame t-1 to frame t, and the first says nothing. What the numbers stand for is written
+in neither data set: DMLab's are turn left, turn right, forward; Minecraft's four stay four buttons unless --classes
+names them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from worldsim.episodes.importers.take import (
+    Layout,
+    Reading,
+    Take,
+    beside,
+    check_pictures,
+    class_vectors,
+    led_to,
+    of_classes,
+    read_npz,
+    video_frames,
+    video_times,
+)
+
+DMLAB_CLASSES = ("turn=1", "turn=-1", "forward")
+MINECRAFT_CLASSES = ("action0", "action1", "action2", "action3")
+
+
+def read_dmlab(path: Path, reading: Reading) -> Take:
+    video, numbers = read_npz(path, "video", "actions")
+    frames = check_pictures(video)
+    spec, vectors = class_vectors(reading.classes or DMLAB_CLASSES)
+    return Take(
+        frames_per_s=reading.frames_per_s or DMLAB.frames_per_s or 0.0,
+        action_spec=spec,
+        actions=led_to(of_classes(numbers, vectors), len(frames), reading.action_time),
+        frames=frames,
+    )
+
+
+def read_minecraft(path: Path, reading: Reading) -> Take:
+    rate, times = video_times(path)
+    (numbers,) = read_npz(beside(path, ".npz"), "actions")
+    spec, vectors = class_vectors(reading.classes or MINECRAFT_CLASSES)
+    return Take(
+        frames_per_s=reading.frames_per_s or rate,
+        action_spec=spec,
+        actions=led_to(of_classes(numbers, vectors), len(times), reading.action_time),
+        frames=video_frames(path),
+    )
+
+
+DMLAB = Layout(
+    what="DMLab as TECO has it: npz with video and actions",
+    suffixes=(".npz",),
+    frames_per_s=15.0,
+    action_time="before",
+    read=read_dmlab,
+)
+MINECRAFT = Layout(
+    what="Minecraft as TECO has it: mp4, and npz with actions",
+    suffixes=(".mp4",),
+    frames_per_s=None,
+    action_time="before",
+    read=read_minecraft,
+)

@@ -1,0 +1,101 @@
+"""VPT's contractor data: an mp4 of Minecraft, and a jsonl of the same name with one line of input per frame.
+
+Source: Baker et al., Video PreTraining, 2022, and the reader that was published with it: its names of keys, degrees per
+count of the mouse, and what it knows of recordings (attack that is held from the start until it is first pressed; the
+scroll wheel, which shows only as another hotbar slot). The mouse is clipped at 10 degrees per tick, as theirs is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldsim.core.errors import RecordingError
+from worldsim.core.types import ActionSpec
+from worldsim.episodes.importers.take import (
+    Actions,
+    Layout,
+    Reading,
+    Take,
+    beside,
+    led_to,
+    read_lines,
+    video_frames,
+    video_times,
+)
+
+KEYS = {
+    "w": "forward",
+    "s": "back",
+    "a": "left",
+    "d": "right",
+    "space": "jump",
+    "left.shift": "sneak",
+    "left.control": "sprint",
+    "e": "inventory",
+    "q": "drop",
+    "f": "swap_hands",
+    "escape": "escape",
+    **{str(slot): f"hotbar_{slot}" for slot in range(1, 10)},
+}
+MOUSE = ("attack", "use", "pick_item")
+DEG_PER_COUNT = 360.0 / 2400.0
+MAX_DEG = 10.0
+MAX_LOOSE_ENDS = 5
+"""The two recorders stop a moment apart: the longer one's last rows are left out."""
+
+SPEC = ActionSpec(
+    buttons=(*KEYS.values(), *MOUSE),
+    axes=("turn", "pitch"),
+    axis_units=tuple((axis, f"{MAX_DEG:g} deg per tick") for axis in ("turn", "pitch")),
+)
+
+
+def read(path: Path, reading: Reading) -> Take:
+    rate, times = video_times(path)
+    lines = beside(path, ".jsonl")
+    rows = read_lines(lines)
+    if abs(len(rows) - len(times)) > MAX_LOOSE_ENDS:
+        raise RecordingError(f"{len(times)} frames, but {lines.name} has {len(rows)} lines", hint="")
+    num_frames = min(len(rows), len(times))
+    try:
+        actions = _actions(rows[:num_frames])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise RecordingError(f"{lines.name} is not as VPT has it: {type(error).__name__} {error}", hint="") from None
+    return Take(
+        frames_per_s=reading.frames_per_s or rate,
+        action_spec=SPEC,
+        actions=led_to(actions, num_frames, reading.action_time),
+        frames=video_frames(path),
+    )
+
+
+def _actions(rows: list[dict[str, Any]]) -> Actions:
+    actions = np.zeros((len(rows), SPEC.size), np.float32)
+    is_attack_stuck, slot = rows[0]["mouse"]["newButtons"] == [0], int(rows[0].get("hotbar", 0))
+    for index, row in enumerate(rows):
+        mouse, before = row["mouse"], slot
+        is_attack_stuck = is_attack_stuck and (index == 0 or 0 not in mouse["newButtons"])
+        pressed = [KEYS.get(str(key).removeprefix("key.keyboard.")) for key in row["keyboard"]["keys"]]
+        pressed += [MOUSE[b] for b in mouse["buttons"] if b in (0, 1, 2) and not (b == 0 and is_attack_stuck)]
+        slot = int(row.get("hotbar", slot))
+        if slot != before:
+            pressed.append(f"hotbar_{slot + 1}")
+        for name in filter(None, pressed):
+            actions[index, SPEC.buttons.index(name)] = 1.0
+        degrees = -DEG_PER_COUNT * np.array([mouse["dx"], mouse["dy"]], np.float64)  # left and up are positive
+        if not np.isfinite(degrees).all():
+            raise ValueError(f"line {index + 1} moves the mouse by {degrees}")
+        actions[index, -2:] = np.clip(degrees / MAX_DEG, -1, 1)
+    return actions
+
+
+LAYOUT = Layout(
+    what="VPT's contractor data: mp4, and jsonl with a line of input per frame",
+    suffixes=(".mp4",),
+    frames_per_s=None,
+    action_time="after",
+    read=read,
+)

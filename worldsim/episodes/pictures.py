@@ -1,0 +1,32 @@
+"""Pictures made larger or smaller on purpose, and many of them on one sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from worldsim.core.types import Frame
+
+SHEET_COLUMNS = 8
+
+
+def resize(frame: Frame, height_px: int, width_px: int) -> Frame:
+    """Area-averaged; the same frame when it has that size. The shape of things changes with that of the picture."""
+    if frame.shape[:2] == (height_px, width_px):
+        return frame
+    image = Image.fromarray(frame).resize((width_px, height_px), Image.Resampling.BOX)
+    resized: npt.NDArray[np.uint8] = np.asarray(image)
+    return resized
+
+
+def write_contact_sheet(path: Path, frames: list[Frame]) -> None:
+    """Row by row, the first at the top left, as PNG whatever the name. Frames have one size. Raises: OSError."""
+    columns = min(SHEET_COLUMNS, len(frames))
+    empty = [np.zeros_like(frames[0])] * (-len(frames) % columns)
+    tiles = [*frames, *empty]
+    lines = [np.concatenate(tiles[begin : begin + columns], axis=1) for begin in range(0, len(tiles), columns)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(lines)).save(path, format="PNG")
