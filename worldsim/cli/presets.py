@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from worldsim.cli.arguments import JsonOption, OfflineOption, PresetArgument, at_least, parse_arguments
-from worldsim.cli.output import STDOUT, write_json
-from worldsim.core.errors import PresetError, UsageError, WorldsimError, nearest
+from worldsim.cli.arguments import JsonOption, OfflineOption, PresetArgument, at_least
+from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
+from worldsim.core.errors import PresetError, UsageError, WorldsimError
 from worldsim.presets.config import PresetConfig, read_config_json
 from worldsim.presets.resolve import (
     CARD_FILE,
@@ -75,27 +74,8 @@ class PushArguments:
     json: JsonOption = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What an action says, to people and to machines."""
-
-    text: str
-    data: dict[str, Any]
-
-
 def run(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_usage())
-        raise SystemExit(0 if argv else UsageError.exit_code)
-    if argv[0] not in ACTIONS:
-        raise UsageError(f"no action {argv[0]!r} of presets", hint=nearest(argv[0], ACTIONS))
-    arguments_class, action, help = ACTIONS[argv[0]]
-    arguments = parse_arguments(arguments_class, argv[1:], command=f"presets {argv[0]}", help=help)
-    answer: Answer = action(arguments)
-    if arguments.json is not None:
-        write_json(arguments.json, answer.data)
-    print(answer.text, file=sys.stderr if arguments.json == STDOUT else sys.stdout)
-    return 0
+    return run_action("presets", HELP, ACTIONS, argv)
 
 
 def list_presets(arguments: ListArguments) -> Answer:
@@ -110,7 +90,7 @@ def list_presets(arguments: ListArguments) -> Answer:
         (row["ref"] + (f"@{row['commit'][:12]}" if row["commit"] else ""), row["kind"], _size(row), _title(row))
         for row in rows
     ]
-    return Answer(text=_table(lines) or "no presets", data={"presets": rows})
+    return Answer(text=text_table(lines) or "no presets", data={"presets": rows})
 
 
 def search(arguments: SearchArguments) -> Answer:
@@ -121,7 +101,7 @@ def search(arguments: SearchArguments) -> Answer:
     lines = [
         (row["ref"], f"{row['downloads']} downloads", f"{row['likes']} likes", row["updated"] or "") for row in found
     ]
-    return Answer(text=_table(lines) or "nothing found", data={"presets": found})
+    return Answer(text=text_table(lines) or "nothing found", data={"presets": found})
 
 
 def pull(arguments: PresetArguments) -> Answer:
@@ -168,7 +148,7 @@ def show(arguments: PresetArguments) -> Answer:
         "predicted_memory_bytes": prediction.memory_bytes,
         "predicted_reason": prediction.reason,
     }
-    return Answer(text=_table((k.replace("_", " "), _plain(v)) for k, v in facts.items() if v), data=facts)
+    return Answer(text=text_table((k.replace("_", " "), _plain(v)) for k, v in facts.items() if v), data=facts)
 
 
 def verify_preset(arguments: PresetArguments) -> Answer:
@@ -225,7 +205,7 @@ def push(arguments: PushArguments) -> Answer:
     return Answer(text=f"pushed: {where}\nworldsim play {plan.repo}", data=data | done)
 
 
-ACTIONS: dict[str, tuple[type[Any], Callable[[Any], Answer], str]] = {
+ACTIONS: Actions = {
     "list": (ListArguments, list_presets, "presets on this machine: bundled, and fetched from the Hub"),
     "search": (SearchArguments, search, "find presets on the Hub"),
     "pull": (PresetArguments, pull, "fetch a preset's newest commit, or the revision given, and verify it"),
@@ -234,12 +214,6 @@ ACTIONS: dict[str, tuple[type[Any], Callable[[Any], Answer], str]] = {
     "rm": (PresetArguments, remove, "remove a fetched preset from the Hub's cache"),
     "push": (PushArguments, push, "upload a preset with its card to the Hub, or open a pull request"),
 }
-
-
-def _usage() -> str:
-    rows = _table((f"  {name}", help) for name, (_, _, help) in ACTIONS.items())
-    last = "Each has --help, and --json FILE to write the results as JSON; - is standard output."
-    return f"usage: worldsim presets ACTION [arguments]\n\n{HELP}\n\nactions:\n{rows}\n\n{last}"
 
 
 def _pulled(ref: HubRef, *, offline: bool) -> Path:
@@ -252,7 +226,7 @@ def _pulled(ref: HubRef, *, offline: bool) -> Path:
         return resolve_preset(str(ref))
     listing = hub.list_files(ref)
     rows = ((f"  {file.name}", f"{file.num_bytes / 1e6:.1f} MB") for file in listing.files)
-    print(f"{ref.repo}@{listing.commit}\n{_table(rows)}", file=sys.stderr)
+    print(f"{ref.repo}@{listing.commit}\n{text_table(rows)}", file=sys.stderr)
     return hub.fetch(listing)
 
 
@@ -318,7 +292,7 @@ def _plan_text(plan: Upload) -> str:
     rows = [(f"  {name}", f"{num_bytes / 1e6:.3f} MB") for name, num_bytes in plan.sizes.items()]
     rows += [(f"  {name}", "deleted there") for name in plan.deleted]
     total = f"{len(plan.sizes)} files, {sum(plan.sizes.values()) / 1e6:.1f} MB"
-    return f"to {kind} {plan.page}\n{_table(rows)}\n{total}"
+    return f"to {kind} {plan.page}\n{text_table(rows)}\n{total}"
 
 
 def _bytes(folder: Path) -> int:
@@ -337,10 +311,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     return ", ".join(value) if isinstance(value, list) else str(value)
-
-
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    """Columns side by side, each as wide as its widest cell."""
-    lines = list(rows)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)

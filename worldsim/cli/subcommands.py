@@ -1,0 +1,59 @@
+"""Commands that have actions of their own (`worldsim presets pull ...`): choosing one, its help, its answer.
+
+Owns: the dispatch and how an answer is printed. Does not own: any action.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from worldsim.cli.arguments import parse_arguments
+from worldsim.cli.output import STDOUT, write_json
+from worldsim.core.errors import UsageError, WorldsimError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What an action says, to people and to machines; and what it ends in, once both have been told."""
+
+    text: str
+    data: dict[str, Any]
+    error: WorldsimError | None = None
+
+
+Actions: TypeAlias = Mapping[str, tuple[type[Any], Callable[[Any], Answer], str]]
+"""Name to the class of its arguments (which has `json`), the action, and its line of help."""
+
+
+def run_action(command: str, help: str, actions: Actions, argv: Sequence[str]) -> int:
+    """Returns: 0. Raises: UsageError for an action that is not there, and whatever the action raises or answers."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage(command, help, actions))
+        raise SystemExit(0 if argv else UsageError.exit_code)
+    if argv[0] not in actions:
+        raise UsageError(f"no action {argv[0]!r} of {command}", hint=nearest(argv[0], actions))
+    arguments_class, action, about = actions[argv[0]]
+    arguments = parse_arguments(arguments_class, argv[1:], command=f"{command} {argv[0]}", help=about)
+    answer = action(arguments)
+    if arguments.json is not None:
+        write_json(arguments.json, answer.data)
+    print(answer.text, file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    if answer.error is not None:
+        raise answer.error
+    return 0
+
+
+def text_table(rows: Iterable[Sequence[str]]) -> str:
+    """Columns side by side, each as wide as its widest cell."""
+    lines = list(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _usage(command: str, help: str, actions: Actions) -> str:
+    rows = text_table((f"  {name}", about) for name, (_, _, about) in actions.items())
+    last = "Each has --help, and --json FILE to write the results as JSON; - is standard output."
+    return f"usage: worldsim {command} ACTION [arguments]\n\n{help}\n\nactions:\n{rows}\n\n{last}"
