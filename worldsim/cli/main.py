@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "eval": "worldsim.cli.eval",
     "bench": "worldsim.cli.bench",
     "doctor": "worldsim.cli.doctor",
+    "data": "worldsim.cli.data",
     "train": "worldsim.cli.train",
     "presets": "worldsim.cli.presets",
 }

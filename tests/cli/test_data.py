@@ -1,0 +1,160 @@
+"""`worldsim data`: import and check, as a person calls them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.episodes.importers.test_convert import cut, scramble, write_dmlab, write_table
+from tests.episodes.recordings import HEADER, record
+from worldsim.cli.main import main
+from worldsim.core.errors import RecordingError, UsageError
+from worldsim.episodes.format import JOURNAL, data_path, video_path
+from worldsim.episodes.journal import JournalFile, Writing
+from worldsim.episodes.reader import open_session
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sessions of made-up frames, lossless. Shared: read it, never write to it."""
+    folder = tmp_path_factory.mktemp("recorded")
+    record(folder / "a", 20, 12, is_lossless=True)
+    record(folder / "b", 8, is_lossless=True)
+    return folder
+
+
+@pytest.fixture
+def damaged(recorded: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(recorded, tmp_path / "damaged"))
+
+
+def test_import_tells_what_became_of_every_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    write_table(source / "good.mp4", "jump,turn\n" + "1,0.5\n" * 6)
+    write_table(source / "short.mp4", "jump,turn\n1,0.5\n")
+    command = ["data", "import", "--kind", "video-csv", str(source), str(target), "--size", "32x24"]
+    command += ["--axis", "turn=10 deg per tick", "--json", str(tmp_path / "result.json")]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"left out {source / 'short.mp4'}: 6 frames, but 1 actions" in said
+    assert "1 sessions with 6 frames imported, 1 files left out" in said
+    result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert result["converted"] == {"good": 6} and list(result["skipped"]) == [str(source / "short.mp4")]
+    header = open_session(target / "good").header
+    assert header.frame_shape == (24, 32, 3) and header.action_spec.axis_units == (("turn", "10 deg per tick"),)
+    assert main(command) == 0
+    assert "0 sessions with 0 frames imported, 1 were there already, 1 files left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        ([], RecordingError.exit_code, "none of 1 files"),
+        (["--size", "64"], UsageError.exit_code, "--size is '64'"),
+        (["--classes", "forward,turn=7"], UsageError.exit_code, "--classes forward,turn=7"),
+    ],
+)
+def test_an_import_of_nothing_or_with_wrong_options_fails(
+    more: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dmlab(tmp_path / "one.npz")
+    cut(tmp_path / "one.npz") if not more else None
+    assert main(["data", "import", "--kind", "teco-dmlab", str(tmp_path), str(tmp_path / "out"), *more]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_check_shows_what_is_in_a_sound_data_set(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet, result = tmp_path / "sheet.png", tmp_path / "result.json"
+    assert main(["data", "check", str(recorded), "--sheet", str(sheet), "--json", str(result), "--pictures", "12"]) == 0
+    assert "no faults" in capsys.readouterr().out
+    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    assert (found["sessions"], found["episodes"], found["frames"]) == (2, 3, 40)
+    assert (found["shortest_episode"], found["longest_episode"], found["hashes_compared"]) == (8, 20, 40)
+    assert found["minutes"] == pytest.approx(40 / 17.5 / 60) and found["sound"]
+    assert found["actions"]["forward"] == {"kind": "button", "held_share": pytest.approx(37 / 40)}
+    assert sum(found["actions"]["turn"]["histogram"]) == 40
+    assert found["idle_share"] == pytest.approx(3 / 40)
+    pictures = [open_session(recorded / "a").pictures(0), open_session(recorded / "a").pictures(1)]
+    first, last = next(pictures[0]), list(open_session(recorded / "b").pictures(0))[-1]
+    assert found["brightness"]["max"] == pytest.approx(first.mean() / 255, abs=0.05)
+    image = np.asarray(Image.open(sheet))
+    assert image.shape == (2 * 48, 8 * 64, 3)
+    assert np.array_equal(image[:48, :64], first) and np.array_equal(image[48:, 192:256], last)
+    assert not image[48:, 256:].any(), "the last line is filled up with black"
+
+
+def rewrite(folder: Path, **changed: Any) -> None:
+    path = data_path(folder / "a", 0)
+    table = pq.read_table(path)
+    for name, values in changed.items():
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(index), pa.array(values, table.schema.field(index).type))
+    pq.write_table(table, path)
+
+
+def other_size(folder: Path) -> None:
+    path = folder / "a" / "meta" / "worldsim.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("48,\n", "24,\n", 1), encoding="utf-8")
+
+
+def info(folder: Path) -> None:
+    path = folder / "a" / "meta" / "info.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"total_frames": 32', '"total_frames": 33'), "utf-8")
+
+
+def unfinished(folder: Path) -> None:
+    """As a process that is gone has left it."""
+    shutil.rmtree(folder / "b")
+    journal = folder / "b" / JOURNAL
+    journal.parent.mkdir(parents=True)
+    with journal.open("wb") as file:
+        JournalFile(file).write_header(HEADER, Writing(pid=1, process_started_s=0.0))
+
+
+ACTIONS = [[0.0, 0.0, 0.0]] * 20
+DAMAGE: list[tuple[Callable[[Path], None], str]] = [
+    (lambda f: scramble(video_path(f / "a", 0)), "a: episode 0: "),
+    (lambda f: cut(video_path(f / "a", 1)), "a: episode 1: 0 pictures decode, for 12 rows"),
+    (lambda f: video_path(f / "b", 0).unlink(), "b: episode 0: its video: it is no whole video"),
+    (lambda f: shutil.copy(video_path(f / "a", 1), video_path(f / "a", 0)), "12 pictures decode, for 20 rows"),
+    (lambda f: rewrite(f, **{"worldsim.frame_hash": ["0" * 16] * 20}), "a: episode 0: picture 0 is not the one"),
+    (lambda f: rewrite(f, timestamp=np.arange(20) / 10), "a timestamp is"),
+    (lambda f: rewrite(f, frame_index=[0] * 20), "not numbered one after the other"),
+    (lambda f: rewrite(f, **{"worldsim.t_ready_ns": list(range(20, 0, -1))}), "in another order"),
+    (lambda f: rewrite(f, action=[[0.5, 0.0, 0.0], *ACTIONS[1:]]), "an action is not within its spec"),
+    (lambda f: rewrite(f, action=[[0.0, 0.0, float("nan")], *ACTIONS[1:]]), "an action is not within its spec"),
+    (lambda f: rewrite(f, action=[[0.0, 0.0, 7.0], *ACTIONS[1:]]), "does not fit the action spec"),
+    (other_size, "a: episode 0: pictures are (48, 64, 3), not (24, 64, 3)"),
+    (info, "a: meta/info.json says"),
+    (lambda f: data_path(f / "b", 0).write_bytes(b"PAR1"), "b is damaged"),
+    (unfinished, "b: unfinished: worldsim sessions repair"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE)
+def test_check_finds_what_is_wrong_and_fails(
+    damage: Callable[[Path], None], message: str, damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(damaged)
+    assert main(["data", "check", str(damaged)]) == RecordingError.exit_code
+    captured = capsys.readouterr()
+    assert message in captured.out
+    assert "no faults" not in captured.out and "faults in 1 sessions" in captured.err
+
+
+def test_check_of_a_folder_without_sessions_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", str(tmp_path)]) == RecordingError.exit_code
+    assert "holds no session" in capsys.readouterr().err

@@ -1,0 +1,195 @@
+"""`worldsim data ACTION ...`: foreign recordings into sessions, and whether a folder of sessions is sound."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from worldsim.cli.arguments import JsonOption, ProgressOption, at_least
+from worldsim.cli.output import Progress
+from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
+from worldsim.core.errors import RecordingError, StorageError, UsageError
+from worldsim.episodes.check import AXIS_BINS, Checked, check_folder, num_frames
+from worldsim.episodes.importers.convert import LAYOUTS, Imported, import_folder
+from worldsim.episodes.importers.take import ActionTime, Reading
+from worldsim.episodes.pictures import write_contact_sheet
+
+HELP = "import recordings of other games and data sets; check a data set and show what is in it"
+
+MAX_NAMED = 20
+"""Faults that are printed; --json has all."""
+
+Kind = Literal["memory-maze", "teco-dmlab", "teco-minecraft", "vpt", "video-csv"]
+_KINDS_HELP = "; ".join(f"{name}: {layout.what}" for name, layout in LAYOUTS.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportArguments:
+    source: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="SRC")]]
+    """A file, or a folder that is searched with all below it."""
+    target: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DST")]]
+    """Folder for the sessions, one per file. What is there already is not made again."""
+    kind: Annotated[Kind, tyro.conf.arg(help=f"How the files are laid out. {_KINDS_HELP}.")]
+    size: Annotated[str | None, tyro.conf.arg(metavar="WxH")] = None
+    """Resize pictures to this width and height; as they are when left out."""
+    fps: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    """Frames per second; what the video or the kind says when left out."""
+    action_time: ActionTime | None = None
+    """before: a row's action led to its frame; after: it was taken when that frame was seen. The kind's own way when
+    left out (after for video-csv and vpt)."""
+    axis: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME[=UNIT]")] = ()
+    """For video-csv: a column that is an axis, and what 1 means, as in turn="10 deg per tick". Repeat it for others."""
+    classes: Annotated[str | None, tyro.conf.arg(metavar="A,B,...")] = None
+    """For discrete actions: what number 0, 1, ... does, as in noop,forward,turn=1,forward+turn=-1."""
+    lossless: tyro.conf.FlagCreatePairsOff[bool] = True
+    """Keep pictures bit for bit; otherwise smaller files that players enlarge."""
+    json: JsonOption = None
+    progress: ProgressOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckArguments:
+    folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
+    """A session, or the folder in which sessions lie."""
+    sheet: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Write pictures from the whole of it, in order, on one sheet."""
+    pictures: int = 48
+    """On that sheet."""
+    json: JsonOption = None
+    progress: ProgressOption = None
+
+
+def run(argv: Sequence[str]) -> int:
+    return run_action("data", HELP, ACTIONS, argv)
+
+
+def import_data(arguments: ImportArguments) -> Answer:
+    """Ends in an error when nothing was imported and nothing was there."""
+    reading = Reading(
+        frames_per_s=arguments.fps,
+        action_time=arguments.action_time or LAYOUTS[arguments.kind].action_time,
+        axes=tuple(_axis(text) for text in arguments.axis),
+        classes=tuple(arguments.classes.split(",")) if arguments.classes else (),
+    )
+    with Progress(1, f"import {arguments.source}", arguments.progress, unit="share") as progress:
+        imported = import_folder(
+            arguments.kind,
+            arguments.source,
+            arguments.target,
+            reading,
+            size_px=_size(arguments.size),
+            is_lossless=arguments.lossless,
+            tell=lambda done, total, name: progress.update(done / total, f"{name} ({done} of {total})"),
+        )
+    error = None
+    if not imported.converted and not imported.there_already:
+        error = RecordingError(
+            f"none of {len(imported.skipped)} files of {arguments.source} could be imported",
+            hint="the reasons are above; worldsim data import --help says what each kind looks like",
+        )
+    data = {"kind": arguments.kind, "target": str(arguments.target), **asdict(imported)}
+    return Answer(text=_import_text(arguments, imported), data=data, error=error)
+
+
+def check_data(arguments: CheckArguments) -> Answer:
+    at_least(arguments.pictures, 1, "--pictures")
+    done = 0
+    with Progress(num_frames(arguments.folder), f"check {arguments.folder}", arguments.progress) as progress:
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            progress.update(done)
+
+        checked = check_folder(arguments.folder, num_samples=arguments.pictures, advance=advance)
+    if arguments.sheet is not None and checked.samples:
+        try:
+            write_contact_sheet(arguments.sheet, checked.samples)
+        except OSError as error:
+            raise StorageError(f"cannot write {arguments.sheet}: {error}", hint="check path and space") from None
+    faulty = sorted({session for session, _ in checked.faults})
+    wrong = RecordingError(
+        f"{len(checked.faults)} faults in {len(faulty)} sessions of {arguments.folder}: {', '.join(faulty[:5])}",
+        hint="repair or remove them (worldsim sessions repair | rm), then check again",
+    )
+    data = {"folder": str(arguments.folder), "sound": not faulty, **checked.statistics()}
+    return Answer(text=_check_text(checked), data=data, error=wrong if faulty else None)
+
+
+ACTIONS: Actions = {
+    "import": (ImportArguments, import_data, "make sessions of other recordings; wrong files are named and left out"),
+    "check": (CheckArguments, check_data, "decode every frame of a data set, compare all that can be, show statistics"),
+}
+
+
+def _axis(text: str) -> tuple[str, str]:
+    name, _, unit = text.partition("=")
+    return name, unit
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) in pixels. Raises: UsageError."""
+    if text is None:
+        return None
+    size = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text)
+    if size is None:
+        raise UsageError(f"--size is {text!r}", hint="width x height in pixels, for example 64x48")
+    return int(size[2]), int(size[1])
+
+
+def _import_text(arguments: ImportArguments, imported: Imported) -> str:
+    lines = [f"left out {path}: {fault}" for path, fault in imported.skipped.items()][:MAX_NAMED]
+    if len(imported.skipped) > MAX_NAMED:
+        lines.append(f"... and {len(imported.skipped) - MAX_NAMED} more; --json FILE has all")
+    there = f", {len(imported.there_already)} were there already" if imported.there_already else ""
+    frames = sum(imported.converted.values())
+    lines.append(
+        f"{arguments.target}: {len(imported.converted)} sessions with {frames} frames imported{there}, "
+        f"{len(imported.skipped)} files left out"
+    )
+    return "\n".join(lines)
+
+
+def _check_text(checked: Checked) -> str:
+    found = checked.statistics()
+    light = found["brightness"]
+    facts = [
+        ("sessions", f"{checked.sessions}, {checked.lossless_sessions} of them lossless"),
+        ("episodes", f"{checked.episodes} of {checked.shortest_episode} to {checked.longest_episode} frames"),
+        ("frames", f"{checked.frames}, {found['minutes']:.1f} minutes"),
+        ("pictures", _counts(found["sizes"])),
+        ("rate", _counts(found["frames_per_s"]) + " frames per second"),
+        ("brightness", f"{light['mean']:.2f} on average, from {light['min']:.2f} to {light['max']:.2f}"),
+        ("still", f"{checked.still_frames} pictures equal to the one before"),
+        ("not kept", f"{checked.pictures_missing} pictures"),
+        ("hashes", f"{checked.hashes_compared} compared"),
+        ("poses", f"of {checked.poses} frames"),
+        ("no input", f"{found['idle_share']:.0%} of the frames"),
+        *((name, _input_text(values)) for name, values in found["actions"].items()),
+    ]
+    faults = [f"{session}: {fault}" for session, fault in checked.faults]
+    more = [f"... and {len(faults) - MAX_NAMED} more; --json FILE has all"] if len(faults) > MAX_NAMED else []
+    return "\n".join([text_table(facts), *faults[:MAX_NAMED], *more, f"{len(faults) or 'no'} faults"])
+
+
+def _input_text(values: dict[str, Any]) -> str:
+    if values["kind"] == "button":
+        return f"{_bar(values['held_share'])} held in {values['held_share']:.1%}"
+    total = max(sum(values["histogram"]), 1)
+    bins = "  ".join(
+        f"{low:+.1f} {count / total:.0%}" for low, count in zip(AXIS_BINS, values["histogram"], strict=False)
+    )
+    return f"from {values['min']:+.2f} to {values['max']:+.2f}, from each value on: {bins}"
+
+
+def _bar(share: float) -> str:
+    return f"{'#' * round(20 * share):<20}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(counts) if len(counts) == 1 else ", ".join(f"{name} ({n} frames)" for name, n in counts.items())

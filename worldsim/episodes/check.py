@@ -1,0 +1,253 @@
+"""Is a folder of sessions what it says, and what is in it? Every picture is decoded.
+
+Owns: the comparisons (pictures, rows, times, hashes, tables among each other) and the statistics. Does not own: mending
+(`finish`), showing (`cli.data`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from worldsim.core.errors import RecordingError
+from worldsim.core.types import Frame
+from worldsim.episodes.format import INFO, data_path, frame_hash, video_path
+from worldsim.episodes.importers.take import video_times
+from worldsim.episodes.journal import Episode
+from worldsim.episodes.pictures import resize
+from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
+
+AXIS_BINS = (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0)
+
+
+@dataclass(kw_only=True)
+class Checked:
+    """What was found. Shares and brightness are from 0 to 1."""
+
+    sessions: int = 0
+    episodes: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    pictures_missing: int = 0
+    """Frames that a recording gave up because the disk was slow; they are known, not wrong."""
+    hashes_compared: int = 0
+    poses: int = 0
+    lossless_sessions: int = 0
+    sizes: Counter[str] = field(default_factory=Counter)
+    rates: Counter[float] = field(default_factory=Counter)
+    shortest_episode: int | None = None
+    longest_episode: int | None = None
+    still_frames: int = 0
+    """Pictures equal to the one before."""
+    brightness: list[float] = field(default_factory=list, repr=False)
+    inputs: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict, repr=False)
+    is_button: dict[str, bool] = field(default_factory=dict, repr=False)
+    idle_frames: int = 0
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    """(session, what is wrong)."""
+    samples: list[Frame] = field(default_factory=list, repr=False)
+    """Evenly from the whole, all of the size of the first."""
+
+    def statistics(self) -> dict[str, Any]:
+        """All of it in plain values."""
+        light = np.array(self.brightness or [0.0])
+        return {
+            "sessions": self.sessions,
+            "episodes": self.episodes,
+            "frames": self.frames,
+            "minutes": self.seconds / 60,
+            "shortest_episode": self.shortest_episode,
+            "longest_episode": self.longest_episode,
+            "sizes": dict(self.sizes),
+            "frames_per_s": {f"{rate:g}": count for rate, count in self.rates.items()},
+            "lossless_sessions": self.lossless_sessions,
+            "pictures_missing": self.pictures_missing,
+            "still_frames": self.still_frames,
+            "hashes_compared": self.hashes_compared,
+            "poses": self.poses,
+            "idle_share": self.idle_frames / max(self.frames, 1),
+            "actions": {name: self._input(name) for name in self.inputs},
+            "brightness": {
+                "mean": float(light.mean()),
+                "std": float(light.std()),
+                "min": float(light.min()),
+                "max": float(light.max()),
+            },
+            "faults": [{"session": session, "fault": fault} for session, fault in self.faults],
+        }
+
+    def _input(self, name: str) -> dict[str, Any]:
+        values = np.concatenate(self.inputs[name])
+        if self.is_button[name]:
+            return {"kind": "button", "held_share": float((values > 0.5).mean())}
+        counts, _ = np.histogram(values, AXIS_BINS)
+        return {
+            "kind": "axis",
+            "mean": float(values.mean()),
+            "std": float(values.std()),
+            "min": float(values.min()),
+            "max": float(values.max()),
+            "histogram": counts.tolist(),
+            "bins": list(AXIS_BINS),
+        }
+
+
+def check_folder(
+    folder: Path, *, num_samples: int, advance: Callable[[int], None] = lambda num_frames: None
+) -> Checked:
+    """`advance` hears of every frame. Raises: RecordingError when there is no session at all."""
+    checked, whole = Checked(), []
+    paths = find_sessions(folder)
+    if not paths:
+        raise RecordingError(f"{folder} holds no session", hint="worldsim data import makes some")
+    for path in paths:
+        try:
+            session = open_session(path)
+        except RecordingError as error:
+            checked.faults.append((path.name, error.message))
+            continue
+        if session.is_complete:
+            whole.append(session)
+        else:
+            hint = "is being recorded" if session.is_being_recorded else f"unfinished: worldsim sessions repair {path}"
+            checked.faults.append((path.name, hint))
+    total = sum(session.num_frames for session in whole)
+    wanted = iter(np.unique(np.linspace(0, total - 1, min(num_samples, total)).astype(int)).tolist())
+    sampler = _Sampler(checked.samples, wanted)
+    for session in whole:
+        _check_session(session, checked, sampler, advance)
+    return checked
+
+
+def num_frames(folder: Path) -> int:
+    """Of the sessions that can be read, for a progress bar."""
+    total = 0
+    for path in find_sessions(folder):
+        try:
+            total += open_session(path).num_frames
+        except RecordingError:
+            continue
+    return total
+
+
+class _Sampler:
+    """Keeps the wanted frames of all that pass by."""
+
+    def __init__(self, samples: list[Frame], wanted: Iterator[int]) -> None:
+        self._samples, self._wanted, self._index = samples, wanted, 0
+        self._next = next(wanted, None)
+
+    def see(self, frame: Frame) -> None:
+        if self._index == self._next:
+            shape = (self._samples or [frame])[0].shape
+            self._samples.append(resize(frame, shape[0], shape[1]))
+            self._next = next(self._wanted, None)
+        self._index += 1
+
+
+def _check_session(
+    session: RecordedSession, checked: Checked, sampler: _Sampler, advance: Callable[[int], None]
+) -> None:
+    header, begin = session.header, 0
+    height_px, width_px, _ = header.frame_shape
+    checked.sessions += 1
+    checked.seconds += session.num_frames / header.frames_per_s
+    checked.lossless_sessions += session.is_lossless
+    checked.pictures_missing += session.num_pictures_missing
+    checked.sizes[f"{width_px}x{height_px}"] += session.num_frames
+    checked.rates[header.frames_per_s] += session.num_frames
+    faults = [*_info_faults(session)]
+    for index, episode in enumerate(session.episodes):
+        faults += [f"episode {index}: {fault}" for fault in _row_faults(session, index, begin)]
+        faults += [f"episode {index}: {fault}" for fault in _picture_faults(session, index, checked, sampler, advance)]
+        _count_actions(session, episode, checked)
+        begin += len(episode.rows)
+    checked.faults += [(session.folder.name, fault) for fault in faults]
+
+
+def _info_faults(session: RecordedSession) -> Iterator[str]:
+    try:
+        info = json.loads((session.folder / INFO).read_text(encoding="utf-8"))
+        found = (info["total_episodes"], info["total_frames"], float(info["fps"]), info["features"]["action"]["shape"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"{INFO} cannot be read: {type(error).__name__} {error}"
+        return
+    header = session.header
+    expected = (len(session.episodes), session.num_frames, header.frames_per_s, [header.action_spec.size])
+    if found != expected:
+        yield f"{INFO} says (episodes, frames, rate, inputs) {found}, the session has {expected}"
+
+
+def _row_faults(session: RecordedSession, index: int, begin: int) -> Iterator[str]:
+    rows, spec = session.episodes[index].rows, session.header.action_spec
+    table = pq.read_table(data_path(session.folder, index), columns=["timestamp", "frame_index", "index"])
+    numbers = np.arange(len(rows))
+    if (table["frame_index"].to_numpy() != numbers).any() or (table["index"].to_numpy() != begin + numbers).any():
+        yield "its rows are not numbered one after the other"
+    late_s = np.abs(table["timestamp"].to_numpy() - numbers / session.header.frames_per_s).max()
+    if late_s > 0.5 / session.header.frames_per_s:
+        yield f"a timestamp is {late_s:.3f} s off"
+    times_ns = np.array([row.t_ready_ns for row in rows])
+    if (np.diff(times_ns) < 0).any():
+        yield "its frames were made in another order than they lie in"
+    actions = np.array([row.action for row in rows])
+    if not np.isfinite(actions).all() or (actions[:, : len(spec.buttons)] % 1).any() or (actions < -1).any():
+        yield "an action is not within its spec: buttons are 0 or 1, axes from -1 to 1"
+    if (actions[:, : len(spec.buttons)] < 0).any():
+        yield "a button is below 0"
+    if not np.isfinite([row.pose for row in rows if row.pose is not None]).all():
+        yield "a pose is not finite"
+
+
+def _picture_faults(
+    session: RecordedSession, index: int, checked: Checked, sampler: _Sampler, advance: Callable[[int], None]
+) -> Iterator[str]:
+    rows, header = session.episodes[index].rows, session.header
+    count, wrong_hash, before = 0, None, None
+    try:
+        _, times = video_times(video_path(session.folder, index))
+        late_s = max(abs(time_s - number / header.frames_per_s) for number, time_s in enumerate(times))
+        if late_s > 0.5 / header.frames_per_s:
+            yield f"a picture is shown {late_s:.3f} s off its row"
+        for frame in session.pictures(index):
+            if frame.shape != header.frame_shape:
+                yield f"pictures are {frame.shape}, not {header.frame_shape}"
+                return
+            if count < len(rows) and session.is_lossless and rows[count].has_picture:
+                checked.hashes_compared += 1
+                if frame_hash(frame) != rows[count].frame_hash and wrong_hash is None:
+                    wrong_hash = count
+            checked.still_frames += before is not None and bool(np.array_equal(frame, before))
+            checked.brightness.append(float(frame.mean()) / 255)
+            sampler.see(frame)
+            before = frame
+            count += 1
+            advance(1)
+    except (RecordingError, ValueError) as error:  # a size that no scale fits, a video that is none
+        yield f"its video: {getattr(error, 'message', error)}"
+    if count != len(rows):
+        yield f"{count} pictures decode, for {len(rows)} rows"
+    if wrong_hash is not None:
+        yield f"picture {wrong_hash} is not the one that was recorded (its hash differs)"
+
+
+def _count_actions(session: RecordedSession, episode: Episode, checked: Checked) -> None:
+    spec, rows = session.header.action_spec, episode.rows
+    actions = np.array([row.action for row in rows], np.float32)
+    for name, values in zip((*spec.buttons, *spec.axes), actions.T, strict=True):
+        checked.inputs.setdefault(name, []).append(values)
+        checked.is_button[name] = name in spec.buttons
+    lengths = [n for n in (checked.shortest_episode, checked.longest_episode, len(rows)) if n is not None]
+    checked.shortest_episode, checked.longest_episode = min(lengths), max(lengths)
+    checked.episodes += 1
+    checked.frames += len(rows)
+    checked.idle_frames += int((actions == 0).all(1).sum())
+    checked.poses += sum(row.pose is not None for row in rows)
