@@ -1,0 +1,107 @@
+"""A row of a batch is a Simulator: the same frames but for rounding, no sight of its neighbours, resets of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from tests.conftest import TINY_CONFIG, write_tiny_preset
+from worldsim.core.errors import NonFiniteError
+from worldsim.core.types import NO_ACTION, Action
+from worldsim.engine.batch import BatchSimulator
+from worldsim.engine.simulator import Simulator
+from worldsim.presets.store import Preset, load_preset
+
+FORWARD, TURN = Action.of("forward"), Action.of("left", turn=1.0)
+WALKS = [[FORWARD, TURN, FORWARD, NO_ACTION] * 5, [TURN, TURN, NO_ACTION, FORWARD] * 5, [NO_ACTION] * 20]
+"""One per row; ticks are along the second axis."""
+SEEDS = (7, 4, 4)
+MAX_LEVELS = 1
+"""Of 255: what another order of summation may change in a frame."""
+
+
+@pytest.fixture(scope="module")
+def preset(tiny_preset_folder: Path) -> Preset:
+    return load_preset(tiny_preset_folder)
+
+
+@pytest.fixture
+def batch(preset: Preset) -> BatchSimulator:
+    batch = BatchSimulator(preset, 3)
+    batch.reset(dict(enumerate(SEEDS)))
+    return batch
+
+
+def played(batch: BatchSimulator, walks: list[list[Action]]) -> list[npt.NDArray[np.uint8]]:
+    return [batch.step(actions) for actions in zip(*walks, strict=True)]
+
+
+def max_levels(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> int:
+    return int(np.abs(a.astype(int) - b).max())
+
+
+@pytest.mark.parametrize("form", ["trunk", "single", "place"])
+def test_a_row_shows_what_the_simulator_shows(form: str, tmp_path: Path) -> None:
+    kind = {"form": "trunk", "pose": "place", "place_width": 16} if form == "place" else {"form": form}
+    write_tiny_preset(tmp_path, replace(TINY_CONFIG, model=replace(TINY_CONFIG.model, **kind)))
+    preset = load_preset(tmp_path)
+    batch, one = BatchSimulator(preset, 3, num_steps=2), Simulator(preset, num_steps=2)
+    first = batch.reset(dict(enumerate(SEEDS)))
+    frames = played(batch, WALKS)
+    for row, (seed, walk) in enumerate(zip(SEEDS, WALKS, strict=True)):
+        assert np.array_equal(one.reset(seed).frame, first[row])
+        found = max(max_levels(one.step(a).frame, f[row]) for a, f in zip(walk, frames, strict=True))
+        assert found <= MAX_LEVELS, f"row {row} differs by {found} levels"
+
+
+def test_the_comparison_would_see_another_action_or_seed(batch: BatchSimulator) -> None:
+    frames = played(batch, WALKS)[-1]
+    assert max_levels(frames[0], frames[1]) > MAX_LEVELS
+    assert max_levels(frames[1], frames[2]) > MAX_LEVELS, "the same seed, other actions"
+
+
+def test_no_row_sees_another(batch: BatchSimulator) -> None:
+    frames = played(batch, WALKS)
+    batch.reset(dict(enumerate((SEEDS[0], 100, 101))))
+    others = played(batch, [WALKS[0], WALKS[2], WALKS[1]])
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(frames, others, strict=True))
+
+
+def test_one_row_starts_afresh_and_the_others_go_on(batch: BatchSimulator) -> None:
+    whole = played(batch, WALKS)
+    batch.reset(dict(enumerate(SEEDS)))
+    played(batch, [walk[:5] for walk in WALKS])
+    again = batch.reset({1: SEEDS[1]})
+    assert again.shape == (1, *batch.frame_shape)
+    rest = played(batch, [WALKS[0][5:10], WALKS[1][:5], WALKS[2][5:10]])
+    for tick, frames in enumerate(rest):
+        assert np.array_equal(frames[1], whole[tick][1])
+        assert np.array_equal(frames[[0, 2]], whole[5 + tick][[0, 2]])
+
+
+def test_seeds_of_one_start_share_its_replay_and_not_their_noise(preset: Preset) -> None:
+    batch = BatchSimulator(preset, 2)
+    first = batch.reset({0: 1, 1: 3})  # two starts: both seeds begin at the second
+    assert np.array_equal(first[0], first[1])
+    frames = batch.step([FORWARD, FORWARD])
+    assert not np.array_equal(frames[0], frames[1])
+
+
+def test_nan_in_one_row_is_named_and_leaves_all_where_they_were(tiny_preset_folder: Path) -> None:
+    preset = load_preset(tiny_preset_folder)
+    starts = tuple(replace(start, actions=np.zeros_like(start.actions)) for start in preset.starts)
+    with torch.no_grad():  # a turn overflows; who does not turn does not notice
+        preset.model.embed_action[0].weight[:, preset.config.action_spec.buttons.index("left")] = 3e38
+    batch = BatchSimulator(replace(preset, starts=starts), 3)
+    batch.reset(dict(enumerate(SEEDS)))
+    expected = batch.step([FORWARD] * 3)
+    batch.reset(dict(enumerate(SEEDS)))
+    with pytest.raises(NonFiniteError) as caught:
+        batch.step([FORWARD, TURN, FORWARD])
+    assert "[1]" in caught.value.message
+    assert np.array_equal(batch.step([FORWARD] * 3), expected)

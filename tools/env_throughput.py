@@ -1,0 +1,70 @@
+"""Env steps per second of one batch of environments, by the number of them, against that many single ones.
+
+    python tools/env_throughput.py maze --envs 1 8 32 --rounds 5 --threads 1
+
+Every round measures every number in turn, so that what else the machine does falls on all of them; printed are medians
+over the rounds, and medians of the ratios within a round. `single` is a plain environment stepped in a loop: N of them
+in one process make as many steps per second as one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from statistics import median
+from typing import Any
+
+import gymnasium
+import torch
+
+import worldsim.envs  # noqa: F401  # registers
+
+PRESET = "worldsim/Preset-v0"
+SECONDS = 2.0
+"""Per measurement, and one step at least."""
+
+
+def steps_per_s(env: Any, num_envs: int) -> float:
+    """Env steps in a second: those of all rows."""
+    num_steps, begin_s = 0, time.perf_counter()
+    while (spent_s := time.perf_counter() - begin_s) < SECONDS or not num_steps:
+        env.step(env.action_space.sample())
+        num_steps += num_envs
+    return num_steps / spent_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset")
+    parser.add_argument("--envs", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    of: dict[str, Any] = {"preset": arguments.preset, "device": arguments.device, "max_episode_steps": -1}
+    single = gymnasium.make(PRESET, disable_env_checker=True, **of)
+    batches = {n: gymnasium.make_vec(PRESET, num_envs=n, **of) for n in arguments.envs}
+    everything: list[Any] = [single, *batches.values()]
+    for env in everything:
+        env.reset(seed=0)
+        for _ in range(3):
+            env.step(env.action_space.sample())
+    alone: list[float] = []
+    rates: dict[int, list[float]] = {n: [] for n in batches}
+    for _ in range(arguments.rounds):
+        alone.append(steps_per_s(single, 1))
+        for n, env in batches.items():
+            rates[n].append(steps_per_s(env, n))
+    print(f"{arguments.preset}, {arguments.threads} thread(s), {arguments.device}, {arguments.rounds} rounds")
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"single    {median(alone):7.1f} env steps/s")
+    for n, found in rates.items():
+        ratio = median(a / b for a, b in zip(found, alone, strict=True))
+        step_s = n / median(found)
+        print(f"batch {n:3d} {median(found):7.1f} env steps/s, {ratio:.2f} times a single one, {step_s:.3f} s a step")
+
+
+if __name__ == "__main__":
+    main()

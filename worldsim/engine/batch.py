@@ -1,0 +1,115 @@
+"""Many sessions of one preset side by side: one call of the networks makes the next frame of all of them.
+
+Owns: the batched state, and the seed and frame index of every row. Does not own: the replay of a start (the one
+`Simulator` inside does it), episodes and when they end (`worldsim.envs`), the number of torch threads. Not thread-safe.
+
+No row sees another, and a row's noise depends on its own (seed, frame index) alone: a row is what a Simulator is. But
+a product of another shape is summed in another order, so bits change with the number of rows: a frame may differ from
+the Simulator's by a level of 255 (`tests/engine/test_batch.py`). B batch, A action, C channels, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from worldsim.actions.encoding import encode_action
+from worldsim.core.errors import NonFiniteError
+from worldsim.core.types import Action, ActionSpec
+from worldsim.diffusion.noise import frame_noise
+from worldsim.diffusion.samplers import sample_frame
+from worldsim.engine.simulator import Simulator
+from worldsim.models.frames import to_frames
+from worldsim.models.state import WorldState
+from worldsim.presets.store import Preset
+
+
+class BatchSimulator:
+    """`reset` every row once, then `step` all of them; single rows may be reset in between."""
+
+    def __init__(self, preset: Preset, num_rows: int, *, device: str = "cpu", num_steps: int | None = None) -> None:
+        assert num_rows >= 1, num_rows
+        self._preset, self._device, self.num_rows = preset, torch.device(device), num_rows
+        self._one = Simulator(preset, device=device, num_steps=num_steps)
+        self._starts: dict[int, tuple[WorldState, npt.NDArray[np.uint8]]] = {}
+        self._context_noise_B = torch.full((num_rows,), preset.config.play.context_noise, device=self._device)
+        self._state = preset.model.initial_state(num_rows, 0)  # its seed and frame index mean nothing: rows have theirs
+        self._seeds: list[int | None] = [None] * num_rows
+        self._frame_indices = [0] * num_rows
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        return self._one.action_spec
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        return self._one.frame_shape
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps per frame, of all rows."""
+        return self._one.num_steps
+
+    @num_steps.setter
+    def num_steps(self, value: int) -> None:
+        self._one.num_steps = value
+
+    @torch.inference_mode()
+    def reset(self, seeds: Mapping[int, int]) -> npt.NDArray[np.uint8]:
+        """Rows (keys) start afresh with their seeds (values); the others stay where they are.
+
+        Shapes: returns the first frame of each row named, in that order, [len(seeds), H, W, 3].
+        """
+        starts = [self._start(seed) for seed in seeds.values()]
+        rows = torch.tensor(list(seeds), dtype=torch.long, device=self._device)
+
+        def with_rows(name: str, tensor: Tensor) -> Tensor:
+            return tensor.index_copy(0, rows, torch.cat([state.tensors[name] for state, _ in starts]))
+
+        self._state = WorldState(tensors={name: with_rows(name, t) for name, t in self._state.tensors.items()})
+        for (row, seed), (state, _) in zip(seeds.items(), starts, strict=True):
+            self._seeds[row], self._frame_indices[row] = seed, state.frame_index
+        return np.stack([frame for _, frame in starts])
+
+    @torch.inference_mode()
+    def step(self, actions: Sequence[Action]) -> npt.NDArray[np.uint8]:
+        """The next frame of every row. Shapes: returns [B, H, W, 3].
+
+        Raises: NonFiniteError, with all rows where they were before the call.
+        """
+        assert len(actions) == self.num_rows, f"{len(actions)} actions for {self.num_rows} rows"
+        encoded_BA = np.stack([encode_action(self.action_spec, action) for action in actions])
+        context = self._preset.model.begin(self._state, torch.from_numpy(encoded_BA).to(self._device))
+        latent_BCHW = sample_frame(self._preset.model, context, self._noise(), self.num_steps)
+        is_finite_B = torch.isfinite(latent_BCHW).flatten(1).all(1)
+        if not bool(is_finite_B.all()):
+            rows = (~is_finite_B).nonzero().flatten().tolist()
+            hint = "reset; the weights may be damaged"
+            raise NonFiniteError(f"the next frame of row(s) {rows} came out as NaN or infinity", hint=hint)
+        self._state = self._preset.model.commit(context, latent_BCHW, self._context_noise_B, imagined=True)
+        self._frame_indices = [index + 1 for index in self._frame_indices]
+        return to_frames(self._preset.autoencoder.decode(latent_BCHW))
+
+    def close(self) -> None:
+        self._one.close()
+        self._starts.clear()
+
+    def _start(self, seed: int) -> tuple[WorldState, npt.NDArray[np.uint8]]:
+        """State and frame after the recorded start of `seed`. They are the same for all seeds with that start: kept."""
+        number = seed % len(self._preset.starts)
+        if number not in self._starts:
+            frame = self._one.reset(seed).frame
+            self._starts[number] = self._one.snapshot().state, frame
+        return self._starts[number]
+
+    def _noise(self) -> Tensor:
+        shape = (1, *self._preset.config.latent_shape)
+        noises = []
+        for row, (seed, frame_index) in enumerate(zip(self._seeds, self._frame_indices, strict=True)):
+            assert seed is not None, f"row {row} was never reset"
+            noises.append(frame_noise(seed, frame_index, shape))
+        return torch.cat(noises).to(self._device)

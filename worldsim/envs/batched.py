@@ -1,0 +1,170 @@
+"""Many environments of one preset over one batched simulator: a step is one call of the networks, not one per row.
+
+Owns: episodes of the rows, their horizon and resets. Does not own: making frames (`engine.batch`). Row i is the single
+environment with the i-th seed: the same seeds, also of later episodes, and the same frames but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from worldsim.actions.encoding import decode_action
+from worldsim.core.errors import UsageError
+from worldsim.core.types import Frame
+from worldsim.engine.batch import BatchSimulator
+from worldsim.envs.spaces import (
+    RESET_MASK,
+    SEED,
+    START,
+    STEPS,
+    action_space,
+    checked_action,
+    checked_options,
+    drawn_seed,
+    enlarged,
+    frame_space,
+    seed_of_start,
+)
+from worldsim.presets.store import load_preset
+
+Frames: TypeAlias = npt.NDArray[np.uint8]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+Seeds: TypeAlias = int | Sequence[int | None] | None
+
+
+class BatchedEnv(VectorEnv[Frames, npt.NDArray[np.float32], npt.NDArray[Any]]):
+    """What `gymnasium.make_vec("worldsim/Preset-v0", num_envs=N, preset=...)` makes.
+
+    A row that was truncated starts afresh in the next step, whose action for it is not used (AutoresetMode.NEXT_STEP).
+    Options of `reset`: `start` (one number, or one per row; for the episodes that begin now), `steps` (of all
+    rows, until the next reset of all), `reset_mask` (bool per row: only these start afresh).
+    """
+
+    def __init__(
+        self,
+        *,
+        preset: str,
+        num_envs: int = 1,
+        steps: int | None = None,
+        device: str = "cpu",
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        render_scale: int = 1,
+    ) -> None:
+        """`max_episode_steps` None, or -1 as in `gymnasium.make`: no horizon. Raises: as `load_preset`; UsageError."""
+        if num_envs < 1 or render_scale < 1:
+            raise UsageError(f"num_envs is {num_envs}, render_scale {render_scale}", hint="1 or more")
+        if render_mode not in (None, "rgb_array"):
+            hint = "None or 'rgb_array'; one environment alone has 'human'"
+            raise UsageError(f"render_mode of a batch is {render_mode!r}", hint=hint)
+        loaded = load_preset(preset, device=device)
+        self._simulator = BatchSimulator(loaded, num_envs, device=device, num_steps=steps)
+        self._num_starts, self._num_steps = len(loaded.starts), self._simulator.num_steps
+        self._horizon_steps = None if max_episode_steps in (None, -1) else max_episode_steps
+        self.num_envs, self.render_mode, self._render_scale = num_envs, render_mode, render_scale
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": loaded.config.play.ticks_per_s,
+            "autoreset_mode": AutoresetMode.NEXT_STEP,
+        }
+        self.single_observation_space = frame_space(self._simulator.frame_shape)
+        self.single_action_space = action_space(self._simulator.action_spec)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        assert isinstance(self.action_space, spaces.Box)
+        self._action_box = self.action_space
+        self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
+        self._frames: Frames | None = None
+        self._elapsed_steps = np.zeros(num_envs, np.int64)
+        self._is_ended = np.zeros(num_envs, np.bool_)
+
+    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Frames, dict[str, Any]]:
+        """`seed`: row i gets seed + i; or one per row, None where it is drawn. Raises: UsageError, ResetNeeded."""
+        found = checked_options(options, (START, STEPS, RESET_MASK))
+        mask = self._checked_mask(found)
+        seeds, starts = self._per_row(seed, SEED), self._per_row(found.get(START), START)
+        if isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
+            seeds = [int(seed) + row for row in range(self.num_envs)]
+        if mask.all():
+            self._simulator.num_steps = found.get(STEPS, self._num_steps)
+        wanted = {}
+        for row in np.flatnonzero(mask).tolist():
+            if seeds[row] is not None:
+                self._generators[row], _ = seeding.np_random(seeds[row])
+            asked = drawn_seed(self._generators[row]) if seeds[row] is None else seeds[row]
+            wanted[row] = seed_of_start(asked, starts[row], self._num_starts)
+        infos = self._begin(wanted)
+        return self._newest.copy(), infos
+
+    def step(self, actions: npt.ArrayLike) -> tuple[Frames, npt.NDArray[np.float64], Flags, Flags, dict[str, Any]]:
+        """Raises: UsageError for actions outside of the space, ResetNeeded."""
+        vectors_BA = checked_action(self._action_box, actions)
+        ended = np.flatnonzero(self._is_ended).tolist()
+        if len(ended) < len(self._newest):
+            spec = self._simulator.action_spec
+            self._frames = self._simulator.step([decode_action(spec, vector_A) for vector_A in vectors_BA])
+        self._elapsed_steps += 1
+        infos = self._begin({row: drawn_seed(self._generators[row]) for row in ended}) if ended else {}
+        if self._horizon_steps is not None:
+            self._is_ended = self._elapsed_steps >= self._horizon_steps
+        nothing = np.zeros(self.num_envs)
+        return self._newest.copy(), nothing, nothing.astype(np.bool_), self._is_ended.copy(), infos
+
+    def render(self) -> tuple[Frame, ...] | None:
+        if self.render_mode is None or self._frames is None:
+            return None
+        return tuple(enlarged(frame, self._render_scale) for frame in self._frames)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._simulator.close()
+
+    @property
+    def _newest(self) -> Frames:
+        if self._frames is None:
+            raise ResetNeeded("a reset of all rows comes first")
+        return self._frames
+
+    def _begin(self, seeds: dict[int, int]) -> dict[str, Any]:
+        """New episodes in these rows. Returns: their infos."""
+        rows = list(seeds)
+        frames = self._simulator.reset(seeds)
+        if len(rows) == self.num_envs:
+            self._frames = frames
+        else:
+            self._newest[rows] = frames
+        self._elapsed_steps[rows], self._is_ended[rows] = 0, False
+        infos: dict[str, Any] = {}
+        for row, seed in seeds.items():
+            infos = self._add_info(infos, {"seed": seed}, row)
+        return infos
+
+    def _per_row(self, value: Any, name: str) -> list[Any]:
+        """One value for each row, from one for all or a sequence. Raises: UsageError."""
+        if value is None or isinstance(value, int | np.integer):
+            return [value] * self.num_envs
+        values = list(value)
+        if len(values) != self.num_envs:
+            raise UsageError(f"{len(values)} of {name} for {self.num_envs} rows", hint="one for each row, or for all")
+        return values
+
+    def _checked_mask(self, options: dict[str, Any]) -> Flags:
+        """Which rows a reset means: all, unless the option says otherwise. Raises: UsageError."""
+        if RESET_MASK not in options:
+            return np.ones(self.num_envs, np.bool_)
+        mask = np.asarray(options[RESET_MASK])
+        if mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
+            hint = f"a bool for each of {self.num_envs} rows, at least one of them True"
+            raise UsageError(f"option {RESET_MASK} is {mask}", hint=hint)
+        if STEPS in options and not mask.all():
+            raise UsageError("option steps is for all rows", hint=f"leave out {RESET_MASK}")
+        return mask

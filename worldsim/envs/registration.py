@@ -1,0 +1,35 @@
+"""Which environments there are, told to Gymnasium by name: what makes them is imported when one is made. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worldsim.core.errors import MissingPackageError
+from worldsim.presets.config import read_config_json
+from worldsim.presets.resolve import CONFIG_FILE, bundled_presets
+from worldsim.worlds.doom.config import DoomConfig
+
+HORIZON_STEPS = 1000
+"""Where an episode is truncated when nothing else is asked for: about a minute of play."""
+_LEARNED = {"entry_point": "worldsim.envs.single:learned_env", "vector_entry_point": "worldsim.envs.batched:BatchedEnv"}
+_TRUE = {"entry_point": "worldsim.envs.single:true_env"}
+
+
+def register_all() -> None:
+    """Side effects: Gymnasium's registry. Raises: MissingPackageError without gymnasium."""
+    _register("Preset", **_LEARNED)
+    _register("World", **_TRUE)
+    for name, folder in bundled_presets().items():
+        config, _ = read_config_json(folder / CONFIG_FILE)
+        _register(name, **_LEARNED, kwargs={"preset": name})
+        if isinstance(config.world, DoomConfig):  # one learned from recordings has no true world
+            _register(f"{config.world.kind}-{name}", **_TRUE, kwargs={"preset": name})
+
+
+def _register(name: str, **spec: Any) -> None:
+    try:
+        import gymnasium
+    except ImportError as error:
+        hint = "pip install gymnasium"
+        raise MissingPackageError(f"the environments need the package gymnasium ({error})", hint=hint) from error
+    gymnasium.register(f"worldsim/{name}-v0", max_episode_steps=HORIZON_STEPS, **spec)

@@ -1,0 +1,149 @@
+"""One world as a Gymnasium environment: the learned one, or the true one with the same spaces.
+
+Owns: the environment and its two makers. Does not own: the horizon (Gymnasium's TimeLimit, `max_episode_steps`), the
+window of render_mode "human" (Gymnasium's HumanRendering).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium.wrappers import HumanRendering
+
+from worldsim.actions.encoding import decode_action
+from worldsim.core.errors import UsageError
+from worldsim.core.types import Frame, Step, World
+from worldsim.engine.simulator import Simulator
+from worldsim.envs.spaces import (
+    MIN_WINDOW_PX,
+    START,
+    STEPS,
+    action_space,
+    checked_action,
+    checked_options,
+    drawn_seed,
+    enlarged,
+    frame_space,
+    seed_of_start,
+)
+from worldsim.presets.config import read_config_json, read_preset_toml
+from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
+from worldsim.presets.store import load_preset
+from worldsim.worlds.doom.world import DoomWorld
+
+
+class WorldEnv(gymnasium.Env[Frame, npt.NDArray[np.float32]]):
+    """Any World. An observation is a frame, the reward is 0: what is worth something, a wrapper says. Nothing ends an
+    episode but a horizon.
+
+    `reset(seed=s)` is the world's own `reset(s)`; without a seed one is drawn. `info` has `seed` at a reset, and `pose`
+    ([x, y, angle in radians], world units) where the world is a true one. `render` gives the newest frame, every pixel
+    `render_scale` times as wide and high.
+    """
+
+    def __init__(self, world: World, *, ticks_per_s: float, render_mode: str | None, render_scale: int) -> None:
+        if render_scale < 1:
+            raise UsageError(f"render_scale is {render_scale}", hint="1 or more")
+        self.metadata = {"render_modes": ["human", "rgb_array"], "render_fps": ticks_per_s}
+        self.render_mode = render_mode
+        self.observation_space = frame_space(world.frame_shape)
+        self.action_space = self._action_box = action_space(world.action_spec)
+        self._world, self._render_scale = world, render_scale
+        self._frame: Frame | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Frame, dict[str, Any]]:
+        """Raises: UsageError for an unknown option."""
+        super().reset(seed=seed)
+        seed, step = self._begin(drawn_seed(self.np_random) if seed is None else seed, options)
+        frame, info = self._observed(step)
+        return frame, {"seed": seed, **info}
+
+    def step(self, action: npt.ArrayLike) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        """Raises: UsageError for an action outside of the space."""
+        vector_A = checked_action(self._action_box, action)
+        frame, info = self._observed(self._world.step(decode_action(self._world.action_spec, vector_A)))
+        return frame, 0.0, False, False, info
+
+    def render(self) -> Frame | None:
+        if self.render_mode is None or self._frame is None:
+            return None
+        return enlarged(self._frame, self._render_scale)
+
+    def close(self) -> None:
+        self._world.close()
+
+    def _begin(self, seed: int, options: Mapping[str, Any] | None) -> tuple[int, Step]:
+        """Returns: the seed that the episode has after all, and its first frame."""
+        checked_options(options, ())
+        return seed, self._world.reset(seed)
+
+    def _observed(self, step: Step) -> tuple[Frame, dict[str, Any]]:
+        self._frame = step.frame
+        pose = step.pose
+        return step.frame.copy(), {} if pose is None else {"pose": np.asarray((pose.x, pose.y, pose.angle_rad))}
+
+
+class LearnedEnv(WorldEnv):
+    """A preset. `reset(options=...)` knows `start` (number of the recorded start) and `steps` (denoising steps per
+    frame in this episode; else the number given to the maker, else the preset's own).
+    """
+
+    def __init__(self, simulator: Simulator, *, num_starts: int, **more: Any) -> None:
+        super().__init__(simulator, **more)
+        self._simulator, self._num_starts, self._num_steps = simulator, num_starts, simulator.num_steps
+
+    def _begin(self, seed: int, options: Mapping[str, Any] | None) -> tuple[int, Step]:
+        found = checked_options(options, (START, STEPS))
+        seed = seed_of_start(seed, found.get(START), self._num_starts)
+        self._simulator.num_steps = found.get(STEPS, self._num_steps)
+        return seed, self._simulator.reset(seed)
+
+
+Made: TypeAlias = gymnasium.Env[Frame, npt.NDArray[np.float32]]
+
+
+def learned_env(
+    *,
+    preset: str,
+    steps: int | None = None,
+    device: str = "cpu",
+    render_mode: str | None = None,
+    render_scale: int | None = None,
+) -> Made:
+    """What `gymnasium.make("worldsim/Preset-v0", preset=...)` calls. Raises: as `load_preset`; UsageError."""
+    loaded = load_preset(preset, device=device)
+    simulator = Simulator(loaded, device=device, num_steps=steps)
+    drawing = _drawing(render_mode, render_scale, simulator)
+    ticks_per_s = loaded.config.play.ticks_per_s
+    env = LearnedEnv(simulator, num_starts=len(loaded.starts), ticks_per_s=ticks_per_s, **drawing)
+    return _shown(env, render_mode)
+
+
+def true_env(*, preset: str, render_mode: str | None = None, render_scale: int | None = None) -> Made:
+    """The world that a preset was learned from, with the preset's pace. Needs no weights: a folder with a `preset.toml`
+    will do. Raises: as `resolve_preset` and `DoomWorld.reset`; ConfigError, UsageError.
+    """
+    folder = resolve_preset(preset)
+    stored = folder / CONFIG_FILE
+    config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
+    world = DoomWorld(config.true_world)
+    drawing = _drawing(render_mode, render_scale, world)
+    return _shown(WorldEnv(world, ticks_per_s=config.play.ticks_per_s, **drawing), render_mode)
+
+
+def _drawing(mode: str | None, scale: int | None, world: World) -> dict[str, Any]:
+    """How the environment itself renders. A window shows what it renders as an array."""
+    if mode not in (None, "human", "rgb_array"):
+        raise UsageError(f"render_mode is {mode!r}", hint="None, 'human' or 'rgb_array'")
+    height_px = world.frame_shape[0]
+    window_scale = -(-MIN_WINDOW_PX // height_px)
+    default = window_scale if mode == "human" else 1
+    return {"render_mode": "rgb_array" if mode else None, "render_scale": default if scale is None else scale}
+
+
+def _shown(env: WorldEnv, mode: str | None) -> Made:
+    return HumanRendering(env) if mode == "human" else env

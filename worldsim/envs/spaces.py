@@ -1,0 +1,74 @@
+"""What one environment and a batch of them say alike: spaces, actions, options of a reset, seeds. Torch-free.
+
+An action is the vector that a recorded session has in its column `action`: buttons first (held above one half), then
+axes. Letters: B batch, A action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from worldsim.core.errors import UsageError, nearest
+from worldsim.core.types import ActionSpec, Frame
+from worldsim.worlds.doom.config import EVALUATION_SEED_START
+
+SEED, START, STEPS, RESET_MASK = "seed", "start", "steps", "reset_mask"
+"""What `reset` is told: the seed; options: the number of the recorded start, denoising steps per frame, which rows of a
+batch are meant."""
+MIN_WINDOW_PX = 480
+"""Least height of the window of render_mode "human", in whole multiples of the frame's."""
+
+
+def frame_space(frame_shape: tuple[int, int, int]) -> spaces.Box[np.uint8]:
+    return spaces.Box(0, 255, frame_shape, np.uint8)
+
+
+def action_space(spec: ActionSpec) -> spaces.Box[np.float32]:
+    """Buttons in [0, 1], axes in [-1, 1]. Shapes: [A]."""
+    low = np.asarray([0.0] * len(spec.buttons) + [-1.0] * len(spec.axes), np.float32)
+    return spaces.Box(low, np.ones_like(low), dtype=np.float32)
+
+
+def checked_action(space: spaces.Box[np.float32], action: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Shapes: those of `space`. Raises: UsageError for another shape, a value out of bounds, NaN."""
+    vector = np.asarray(action, np.float32)
+    if vector.shape != space.shape:
+        raise UsageError(f"an action has shape {vector.shape}", hint=f"expected {space.shape}")
+    if not ((space.low <= vector) & (vector <= space.high)).all():
+        raise UsageError(f"an action is out of bounds: {vector}", hint="gymnasium.wrappers.ClipAction clips it")
+    return vector
+
+
+def checked_options(options: Mapping[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
+    """Raises: UsageError for an option that is not known."""
+    found, names = dict(options or {}), set(known)
+    for name in found:
+        if name not in names:
+            raise UsageError(f"unknown option {name!r} of reset", hint=nearest(str(name), names))
+    return found
+
+
+def seed_of_start(seed: int, start: int | None, num_starts: int) -> int:
+    """The seed next to `seed` that begins at this recorded start, `seed` itself when none is asked for: one number
+    says all of an episode. Raises: UsageError.
+    """
+    if start is None:
+        return seed
+    if not 0 <= start < num_starts:
+        raise UsageError(f"option start is {start}", hint=f"the preset has starts 0 to {num_starts - 1}")
+    return seed - seed % num_starts + int(start)
+
+
+def drawn_seed(generator: np.random.Generator) -> int:
+    """A seed for an episode that was given none: never one that is kept for evaluation."""
+    return int(generator.integers(EVALUATION_SEED_START))
+
+
+def enlarged(frame: Frame, scale: int) -> Frame:
+    """Every pixel `scale` by `scale` times; a copy."""
+    return np.asarray(frame).repeat(scale, 0).repeat(scale, 1)
