@@ -61,6 +61,8 @@ from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, FETCHED_FILES, STAR
 LIBRARY = "worldsim"
 """`library_name` in a card: how the Hub knows a preset."""
 MAX_CARD_BYTES = 2**20
+DATA_FILES = ("*.json", "*.parquet", "*.mp4")
+"""All that is ever fetched of a data set: no code, no loading script."""
 
 _TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
 """The base class of whatever HTTP library this version of the client was built with."""
@@ -198,6 +200,18 @@ def fetch(listing: Listing, *, say: Callable[[str], None] | None = None) -> Path
             name.parent.mkdir(parents=True, exist_ok=True)
             name.write_text(listing.commit, encoding="utf-8")
     return Path(folder)
+
+
+def fetch_data(ref: HubRef) -> Path:
+    """The newest commit of a data set of recorded sessions, in the Hub's cache; offline, the one that is there.
+
+    Raises: PresetNotFoundError, HubError, StorageError.
+    """
+    _say(f"data set {ref} from {constants.ENDPOINT}: fetching what is not here yet")
+    with _told(ref):
+        return Path(
+            snapshot_download(ref.repo, repo_type="dataset", revision=ref.revision, allow_patterns=list(DATA_FILES))
+        )
 
 
 def fetch_config(listing: Listing) -> Path:

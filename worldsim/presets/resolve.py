@@ -74,12 +74,18 @@ def locate_preset(ref: str | Path) -> Path | HubRef:
         return path
     if path.is_file():
         raise _not_a_folder(path)
-    match = _HUB_REF.fullmatch(text)
-    if match:
-        return HubRef(repo=match[1], revision=match[2])
+    on_hub = hub_ref(text)
+    if on_hub is not None:
+        return on_hub
     if "/" in text or os.sep in text:
         raise PresetNotFoundError(f"no preset folder {text}", hint="give a folder that holds a config.json")
     raise PresetNotFoundError(f"no preset named {text!r}", hint=nearest(text, bundled))
+
+
+def hub_ref(text: str) -> HubRef | None:
+    """`user/repo[@revision]`, if that is what it is."""
+    match = _HUB_REF.fullmatch(text)
+    return HubRef(repo=match[1], revision=match[2]) if match else None
 
 
 def check_no_pickle(folder: Path) -> None:

@@ -24,6 +24,8 @@ class DataConfig:
     """Frames drawn for each freshly rendered one, once training has begun: rendering and encoding cost time too."""
     script: str = "mixed"
     """Explorer that plays (see worlds.doom.explorers)."""
+    resize: bool = False
+    """Make recorded pictures the size of the preset; otherwise another size is an error."""
 
 
 @dataclass(frozen=True, kw_only=True)

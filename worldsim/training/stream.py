@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,16 +32,48 @@ QUEUE_EPISODES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """Shapes: frames uint8 [T, H, W, 3], actions float32 [T, A] (action[t] led to frame t), pose float32 [T, 3]."""
+    """Shapes: frames uint8 [T, H, W, 3], actions float32 [T, A] (action[t] led to frame t), pose float32 [T, 3].
+
+    A pose that nobody knows is NaN.
+    """
 
     seed: int
     frames: npt.NDArray[np.uint8]
     actions: npt.NDArray[np.float32]
     pose: npt.NDArray[np.float32]
 
+    def first(self, num_frames: int) -> Episode:
+        arrays = {name: getattr(self, name)[:num_frames] for name in ("frames", "actions", "pose")}
+        return Episode(seed=self.seed, **arrays)
+
+
+class EpisodeSource(Protocol):
+    """Where episodes come from. `get` waits for the next one."""
+
+    num_episodes: int | None
+    """How many different ones there are; None for a world, which never ends."""
+    has_pose: bool
+
+    def get(self) -> Episode: ...
+
+    def get_nowait(self) -> Episode | None:
+        """The next episode if one is ready."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A stream, and the share of all frames that is drawn from it."""
+
+    stream: EpisodeSource
+    share: float = 1.0
+
 
 class EpisodeStream:
-    """Use as a context manager. `get` waits for the next episode."""
+    """The true world as a source. Use as a context manager."""
+
+    num_episodes: int | None = None
+    has_pose = True
 
     def __init__(self, world: DoomConfig, data: DataConfig, *, seed: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -79,7 +112,6 @@ class EpisodeStream:
         return item
 
     def get_nowait(self) -> Episode | None:
-        """The next episode if one is ready."""
         return None if self._queue.empty() else self.get()
 
 

@@ -1,0 +1,148 @@
+"""What a run learns from: the true world, recordings, or both in given shares; and what it is looked at with.
+
+Owns: the shares, probes and starts. Does not own: how either kind of source works (`stream`, `recordings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worldsim.core.errors import ConfigError, UsageError
+from worldsim.episodes.reader import RecordedSession
+from worldsim.presets.config import PresetConfig
+from worldsim.presets.store import Start
+from worldsim.training.config import TrainingConfig
+from worldsim.training.recordings import DataSource, RecordedStream, Recordings, evenly
+from worldsim.training.stream import Episode, EpisodeStream, Source, play_episode
+
+NUM_PROBES = 6
+PROBE_FRAMES = 180
+PROBE_SEEDS = 800_000
+"""Probes show progress on paths that training is unlikely to draw; evaluation has its own seeds, from 900,000 up."""
+NUM_STARTS = 8
+START_FRAMES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedSource:
+    """A `--data` and its sessions."""
+
+    source: DataSource
+    sessions: Sequence[RecordedSession] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Without the way to it on this machine."""
+        return Path(self.source.ref).name if Path(self.source.ref).expanduser().exists() else self.source.ref
+
+
+class TrainingData:
+    """Of one stage. `least_frames` must follow one another for a piece of a recording to be of use."""
+
+    def __init__(
+        self,
+        preset: PresetConfig,
+        training: TrainingConfig,
+        opened: Sequence[OpenedSource],
+        *,
+        world_share: float,
+        least_frames: int,
+    ) -> None:
+        """Raises: ConfigError, RecordingError: see `Recordings`."""
+        self._preset, self._training, self._world_share = preset, training, world_share
+        self._names = [source.name for source in opened]
+        self._recordings = [
+            Recordings(
+                source.sessions,
+                preset,
+                piece_frames=training.data.episode_frames,
+                least_frames=least_frames,
+                is_resized=training.data.resize,
+            )
+            for source in opened
+        ]
+        total = sum(source.source.weight for source in opened)
+        self._shares = [(1 - world_share) * source.source.weight / total for source in opened]
+
+    def check_pose(self) -> None:
+        """Raises ConfigError when the model has to learn where it is, and nothing says so."""
+        known = self._world_share > 0 or any(recordings.has_pose for recordings in self._recordings)
+        if self._preset.model.pose == "place" and not known:
+            raise ConfigError(
+                "model.pose is 'place', which is learned from true poses, and these recordings have none",
+                hint="model.pose = 'none' in preset.toml, or mix in the true world: --world-share 0.5",
+            )
+
+    @contextmanager
+    def sources(self) -> Iterator[list[Source]]:
+        """Running, until the block ends."""
+        seed = self._training.seed
+        with ExitStack() as at_the_end:
+            sources = []
+            if self._world_share > 0:
+                world = EpisodeStream(self._preset.true_world, self._training.data, seed=seed)
+                sources.append(Source(stream=at_the_end.enter_context(world), share=self._world_share))
+            for recordings, share in zip(self._recordings, self._shares, strict=True):
+                stream = RecordedStream(recordings, seed=seed)
+                sources.append(Source(stream=at_the_end.enter_context(stream), share=share))
+            yield sources
+
+    def probes(self) -> list[Episode]:
+        """All of one length."""
+        found = [e for count, part in self._parts(NUM_PROBES) for e in self._probes_of(part, count)]
+        num_frames = min(len(episode.frames) for episode in found)
+        return [episode.first(min(num_frames, PROBE_FRAMES)) for episode in found]
+
+    def starts(self) -> list[Start]:
+        """From where the preset will be played."""
+        found: list[Episode] = []
+        for count, recordings in self._parts(NUM_STARTS):
+            if recordings is None:
+                found += self._play(PROBE_SEEDS + 1000, count, 3 * START_FRAMES)
+            else:
+                found += recordings.read(evenly([*recordings.held_out, *recordings.pieces], count))
+        return [Start(frames=e.frames[-START_FRAMES:], actions=e.actions[-START_FRAMES:]) for e in found]
+
+    def describe(self) -> list[str]:
+        """One line per source, for people and for the preset's card."""
+        lines = [f"the true world, share {self._world_share:.2f}"] if self._world_share > 0 else []
+        for name, recordings, share in zip(self._names, self._recordings, self._shares, strict=True):
+            held = sum(piece.num_frames for piece in recordings.held_out)
+            short = f", {recordings.num_short} runs too short" if recordings.num_short else ""
+            lines.append(f"{name}, share {share:.2f}, {recordings.num_frames} frames, {held} held out{short}")
+        return lines
+
+    def provenance(self) -> dict[str, str]:
+        """For the weights' metadata; nothing where only the true world was learned from."""
+        if not self._recordings:
+            return {}
+        return {"data": "; ".join(self.describe()), "licence": "other"}
+
+    def _parts(self, count: int) -> list[tuple[int, Recordings | None]]:
+        """`count` shared out among the sources, at least one to each; None is the true world."""
+        parts = [*([None] if self._world_share > 0 else []), *self._recordings]
+        return [(max(1, count // len(parts)), part) for part in parts]
+
+    def _probes_of(self, recordings: Recordings | None, count: int) -> list[Episode]:
+        if recordings is None:
+            return self._play(PROBE_SEEDS, count, PROBE_FRAMES)
+        return recordings.read(evenly(recordings.shown, count))
+
+    def _play(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
+        world, script = self._preset.true_world, self._training.data.script
+        return [play_episode(world, first_seed + i, num_frames, script) for i in range(count)]
+
+
+def checked_world_share(share: float | None, *, has_data: bool) -> float:
+    """What was asked for; all from the world without data, nothing with it. Raises: UsageError."""
+    if share is None:
+        return 0.0 if has_data else 1.0
+    if not 0 <= share <= 1 or (has_data and share == 1) or (not has_data and share < 1):
+        raise UsageError(
+            f"--world-share is {share:g} {'with' if has_data else 'without'} --data",
+            hint="from 0 up to, but not, 1 with --data; leave it out otherwise",
+        )
+    return share

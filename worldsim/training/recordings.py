@@ -1,0 +1,290 @@
+"""Recorded sessions as training data: found, compared with the preset, cut into pieces, read by a thread.
+
+Owns: what `--data` may name, which piece is trained on and which is held out, the reading thread. Does not own: the
+format (`episodes`), what is drawn from the pieces (`pool`). Nothing of a session is changed.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+
+from worldsim.core.errors import ConfigError, PresetNotFoundError, RecordingError, UsageError, WorldsimError, nearest
+from worldsim.core.types import ActionSpec
+from worldsim.episodes.pictures import resize
+from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
+from worldsim.presets.config import PresetConfig
+from worldsim.presets.resolve import hub_ref
+from worldsim.training.stream import Episode
+
+MAX_RATE_OFF = 0.01
+"""A video of 29.97 frames per second is one of 30."""
+QUEUE_PIECES = 4
+HELD_OUT_OF = 8
+"""One piece of so many is held out, to look at while training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """One `--data`: a session, a folder of sessions, or `user/dataset[@revision]` on the Hub."""
+
+    ref: str
+    weight: float = 1.0
+    """Against the weights of the others."""
+
+    @classmethod
+    def parse(cls, text: str) -> DataSource:
+        """`REF` or `REF=WEIGHT`. Raises: UsageError for a weight that is not above 0."""
+        ref, sign, weight = text.rpartition("=")
+        try:
+            source = cls(ref=ref, weight=float(weight)) if sign else cls(ref=text)
+        except ValueError:
+            source = cls(ref=text)
+        if not 0 < source.weight < float("inf"):
+            raise UsageError(f"--data {text} has the weight {source.weight:g}", hint="more than 0")
+        return source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Frames `begin` to `end` of one episode; none of their pictures is missing."""
+
+    session: RecordedSession = field(repr=False, compare=False)
+    folder: Path
+    episode: int
+    begin: int
+    end: int
+
+    @property
+    def num_frames(self) -> int:
+        return self.end - self.begin
+
+
+def by_episode(pieces: Iterable[Piece]) -> list[list[Piece]]:
+    groups: dict[tuple[Path, int], list[Piece]] = {}
+    for piece in pieces:
+        groups.setdefault((piece.folder, piece.episode), []).append(piece)
+    return list(groups.values())
+
+
+def evenly(pieces: Sequence[Piece], count: int) -> list[Piece]:
+    """At most `count`, over the whole."""
+    return [pieces[i] for i in np.unique(np.linspace(0, len(pieces) - 1, min(count, len(pieces))).astype(int))]
+
+
+def open_source(source: DataSource) -> list[RecordedSession]:
+    """Raises: RecordingError when nothing is there or a session is not whole; HubError."""
+    folder = _folder_of(source.ref)
+    sessions = [open_session(path) for path in find_sessions(folder)]
+    if not sessions:
+        raise RecordingError(f"{folder} holds no session", hint="worldsim data import, or play --record, makes some")
+    for session in sessions:
+        if not session.is_complete:
+            raise RecordingError(f"{session.folder} is unfinished", hint=f"worldsim sessions repair {session.folder}")
+    return sessions
+
+
+def known_of(session: RecordedSession) -> dict[str, dict[str, object]]:
+    """The values of preset.toml that a world of kind "recorded" takes from its data."""
+    header = session.header
+    spec, (height_px, width_px, _) = header.action_spec, header.frame_shape
+    world = {
+        "buttons": spec.buttons,
+        "axes": spec.axes,
+        "axis_units": spec.axis_units,
+        "frame_height_px": height_px,
+        "frame_width_px": width_px,
+    }
+    return {"world": world, "play": {"ticks_per_s": header.frames_per_s}}
+
+
+class Recordings:
+    """The sessions of one source, fit to a preset, in pieces of at most `piece_frames` frames."""
+
+    def __init__(
+        self,
+        sessions: Sequence[RecordedSession],
+        preset: PresetConfig,
+        *,
+        piece_frames: int,
+        least_frames: int,
+        is_resized: bool,
+    ) -> None:
+        """Raises: ConfigError for a session that does not fit, RecordingError when no piece is long enough."""
+        self._frame_shape = preset.frame_shape
+        self._places = {str(s.folder): _places(s, preset, is_resized=is_resized) for s in sessions}
+        pieces = [piece for session in sessions for piece in _cut(session, piece_frames)]
+        long_enough = [piece for piece in pieces if piece.num_frames >= least_frames]
+        self.num_short = len(pieces) - len(long_enough)
+        if not long_enough:
+            raise RecordingError(
+                f"no {least_frames} frames follow one another in {', '.join(s.folder.name for s in sessions[:3])}",
+                hint="record longer, or train on shorter clips (training.<stage>.clip_frames)",
+            )
+        self._action_size = preset.action_spec.size
+        num_held = len(long_enough) // HELD_OUT_OF
+        held = np.linspace(0, len(long_enough) - 1, num_held + 2).astype(int)[1:-1].tolist()
+        self.held_out = [long_enough[index] for index in held]
+        """Evenly over the whole; none where there are few pieces."""
+        self.pieces = [piece for index, piece in enumerate(long_enough) if index not in held]
+        self.has_pose = all(e.rows[0].pose is not None for s in sessions for e in s.episodes)
+
+    @property
+    def num_frames(self) -> int:
+        return sum(piece.num_frames for piece in self.pieces)
+
+    @property
+    def shown(self) -> list[Piece]:
+        """Those to show progress with: held out, where there are enough for that."""
+        return self.held_out or self.pieces
+
+    def read(self, pieces: Iterable[Piece]) -> list[Episode]:
+        """In that order; each recorded episode is read once."""
+        found: dict[Piece, Episode] = {}
+        for group in by_episode(sorted(pieces, key=lambda piece: piece.begin)):
+            found |= zip(group, self.read_all(group), strict=True)
+        return [found[piece] for piece in pieces]
+
+    def read_all(self, pieces: Sequence[Piece]) -> Iterator[Episode]:
+        """Those of one recorded episode, in order, in one go. Raises: RecordingError when a picture is missing."""
+        session, index = pieces[0].session, pieces[0].episode
+        rows, places = session.episodes[index].rows, self._places[str(session.folder)]
+        actions = np.zeros((len(rows), self._action_size), np.float32)
+        actions[:, places] = [row.action for row in rows]
+        unknown = (np.nan,) * 3
+        pose = np.array([unknown if row.pose is None else row.pose for row in rows], np.float32)
+        pictures, now = session.pictures(index), 0
+        for piece in pieces:
+            frames = [resize(f, *self._frame_shape[:2]) for f in islice(pictures, piece.begin - now, piece.end - now)]
+            if len(frames) != piece.num_frames:
+                raise RecordingError(
+                    f"{session.folder}: pictures of episode {index} are missing", hint="worldsim data check says which"
+                )
+            now, span = piece.end, slice(piece.begin, piece.end)
+            yield Episode(seed=0, frames=np.stack(frames), actions=actions[span], pose=pose[span])
+
+
+class RecordedStream:
+    """The pieces of `recordings` in a random order of episodes, again and again. Use as a context manager."""
+
+    def __init__(self, recordings: Recordings, *, seed: int) -> None:
+        self.num_episodes: int | None = len(recordings.pieces)
+        self.has_pose = recordings.has_pose
+        self._recordings, self._rng = recordings, random.Random(seed)
+        self._queue: queue.Queue[Episode | WorldsimError] = queue.Queue(QUEUE_PIECES)
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="recordings", daemon=True)
+
+    def __enter__(self) -> RecordedStream:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_stopping.set()
+        while self._thread.is_alive():  # it may wait for room
+            with suppress(queue.Empty):
+                self._queue.get_nowait()
+            self._thread.join(timeout=0.05)
+
+    def get(self) -> Episode:
+        """Waits for the next piece. Raises: RecordingError for one that cannot be read."""
+        item = self._queue.get()
+        if isinstance(item, WorldsimError):
+            raise item
+        return item
+
+    def get_nowait(self) -> Episode | None:
+        return None if self._queue.empty() else self.get()
+
+    def _work(self) -> None:
+        order = by_episode(self._recordings.pieces)
+        try:
+            while not self._is_stopping.is_set():
+                self._rng.shuffle(order)
+                for pieces in order:
+                    for episode in self._recordings.read_all(pieces):
+                        if self._is_stopping.is_set():
+                            return
+                        self._queue.put(episode)
+        except WorldsimError as error:
+            self._queue.put(error)
+
+
+def _folder_of(ref: str) -> Path:
+    """Raises: RecordingError, HubError. Side effects: a data set on the Hub is fetched into the Hub's cache."""
+    path = Path(ref).expanduser()
+    if path.exists():
+        return path
+    on_hub = hub_ref(ref)
+    if on_hub is None:
+        raise RecordingError(f"no folder {ref}", hint="a session, a folder of sessions, or user/dataset on the Hub")
+    from worldsim.presets.hub import fetch_data
+
+    try:
+        return fetch_data(on_hub)
+    except PresetNotFoundError as error:
+        raise RecordingError(error.message, hint=error.hint) from None
+
+
+def _places(session: RecordedSession, preset: PresetConfig, *, is_resized: bool) -> list[int]:
+    """Where in the preset's action each of the session's inputs goes; inputs that it has not are never held.
+
+    Raises: ConfigError for what does not fit.
+    """
+    header, name = session.header, session.folder
+    if header.frame_shape != preset.frame_shape and not is_resized:
+        raise ConfigError(
+            f"{name} has pictures of {_by(header.frame_shape)}, the preset {preset.name} {_by(preset.frame_shape)}",
+            hint="training.data.resize = true in preset.toml, or worldsim data import --size",
+        )
+    rate, wanted = header.frames_per_s, preset.play.ticks_per_s
+    if abs(rate / wanted - 1) > MAX_RATE_OFF:
+        raise ConfigError(
+            f"{name} has {rate:g} frames per second, the preset {preset.name} plays {wanted:g}",
+            hint="play.ticks_per_s in preset.toml, or recordings made at that pace",
+        )
+    _check_units(session, header.action_spec, preset.action_spec)
+    names = (*preset.action_spec.buttons, *preset.action_spec.axes)
+    return [names.index(input_name) for input_name in (*header.action_spec.buttons, *header.action_spec.axes)]
+
+
+def _check_units(session: RecordedSession, has: ActionSpec, wants: ActionSpec) -> None:
+    kinds = {**dict.fromkeys(wants.buttons, "a button"), **dict.fromkeys(wants.axes, "an axis")}
+    for name, kind in [*((b, "a button") for b in has.buttons), *((a, "an axis") for a in has.axes)]:
+        if name not in kinds:
+            raise ConfigError(f"{session.folder} has an input {name!r}, the preset has none", hint=nearest(name, kinds))
+        if kinds[name] != kind:
+            raise ConfigError(f"{name!r} is {kind} in {session.folder}, not in the preset", hint="rename one of them")
+    ours, theirs = dict(wants.axis_units), dict(has.axis_units)
+    for axis in has.axes:
+        if ours.get(axis) and theirs.get(axis) and ours[axis] != theirs[axis]:
+            raise ConfigError(
+                f"{axis} at 1 is {theirs[axis]} in {session.folder}, {ours[axis]} in the preset",
+                hint="data and preset have to mean the same by an axis",
+            )
+
+
+def _cut(session: RecordedSession, piece_frames: int) -> list[Piece]:
+    """Each run of frames that have their pictures, in equal pieces."""
+    pieces = []
+    for index, episode in enumerate(session.episodes):
+        has_picture = np.array([False, *(row.has_picture for row in episode.rows), False])
+        edges = np.flatnonzero(np.diff(has_picture.astype(int)))
+        for begin, end in edges.reshape(-1, 2).tolist():
+            cuts = np.linspace(begin, end, -(-(end - begin) // piece_frames) + 1).astype(int).tolist()
+            pieces += [
+                Piece(session=session, folder=session.folder, episode=index, begin=a, end=b) for a, b in pairwise(cuts)
+            ]
+    return pieces
+
+
+def _by(shape: tuple[int, int, int]) -> str:
+    return f"{shape[1]}x{shape[0]}"
