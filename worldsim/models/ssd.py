@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worldsim.models.precision import full_precision
+
 CHUNK_TOKENS = 48
 """About how many tokens are handled as one matrix product; measured flat between 32 and 96 on a CPU."""
 
@@ -64,6 +66,7 @@ def _token(stream: ScanInput, t: int, n: int, state_GKES: Tensor) -> tuple[Tenso
     return (state_GKES @ stream.c[:, t, n, None, :, None])[..., 0], state_GKES
 
 
+@full_precision
 def ssd_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
     """One frame from a given state: what play does, to read (drop the new state) and to commit (keep it).
 
@@ -76,6 +79,7 @@ def ssd_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
     return y_GKE[:, None, None], state_GKES
 
 
+@full_precision
 def ssd_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
     """All frames, a chunk at a time; equal to `ssd_reference`.
 
@@ -88,6 +92,7 @@ def ssd_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(outputs, 1), state_GKES
 
 
+@full_precision
 def ssd_chunked_read(clean: ScanInput, noisy: ScanInput, state_GKES: Tensor) -> Tensor:
     """What the noisy stream reads: at frame t the state left by the clean frames before t, then its own frame.
 

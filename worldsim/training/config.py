@@ -86,6 +86,8 @@ class DynamicsTraining:
     """Poses per update that its motion is asked for."""
     walk_ticks: int = 16
     """Longest walk by actions alone; training begins with one tick."""
+    walk_growth_updates: int = 200
+    """Updates after which walks become a tick longer."""
     walk_only_updates: int = 0
     """First so many updates learn the motion alone: a tenth of the cost of the rest, and all else needs it."""
     walk_position_noise: float = 0.01

@@ -28,8 +28,6 @@ from worldsim.training.sheets import write_sheet
 from worldsim.training.stream import Episode
 
 ENCODE_BATCH = 64
-WALK_GROWTH_UPDATES = 200
-"""Updates after which the walks that the map's motion learns from become a tick longer."""
 PROBE_CONTEXT = 16
 PROBE_HORIZONS = (1, 2, 5, 10, 20, 40, 80, 160)
 
@@ -54,7 +52,6 @@ class DynamicsRecipe:
         probes: list[Episode],
         *,
         device: str,
-        seed: int,
         export_preset: Callable[[Path, WorldModel, dict[str, str]], None],
     ) -> None:
         self.network = network
@@ -62,7 +59,8 @@ class DynamicsRecipe:
         self.frames_per_update = config.batch_clips * config.clip_frames
         self._autoencoder, self._config, self._pool = autoencoder, config, pool
         self._device, self._export_preset = device, export_preset
-        self._generator = torch.Generator().manual_seed(seed)
+        # The loop seeds torch's global random numbers anew for every batch.
+        self._generator = torch.default_generator
         self._probe_frames = torch.stack([to_tensor(p.frames) for p in probes])
         self._probe_latents = torch.stack([encode_frames(autoencoder, p, device).float() for p in probes]).to(device)
         self._probe_actions = torch.stack([torch.from_numpy(p.actions) for p in probes]).to(device)
@@ -101,13 +99,13 @@ class DynamicsRecipe:
         memory, config = getattr(self.network, "place", None), self._config
         if not isinstance(memory, PlaceMemory):
             return torch.zeros((), device=self._device), {}
-        num_ticks = min(config.walk_ticks, 1 + num_updates // WALK_GROWTH_UPDATES)
+        num_ticks = min(config.walk_ticks, 1 + num_updates // config.walk_growth_updates)
         action, pose = self._pool.draw_paths(config.walk_poses // num_ticks, 2 + num_ticks)
         target = pose_target(pose, config).to(self._device)
         moved = motion_loss(memory, target, action.to(self._device), position_noise=config.walk_position_noise)
         losses = {"move": moved}
         if num_updates >= config.walk_only_updates:
-            frames = self._pool.draw(config.place_frames, 1)
+            frames = self._pool.draw(config.place_frames, 1, has_pose=True)
             latent, pose = frames.picture[:, 0].float().to(self._device), pose_target(frames.pose, config)[:, 0]
             losses |= place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
@@ -166,7 +164,7 @@ class DynamicsRecipe:
         predicted_pose = self.network.predict_pose(history)
         if predicted_pose is None or self._config.pose_weight == 0:
             return flow, flow.new_zeros(())
-        return flow, (predicted_pose - pose_target(pose, self._config))[:, 1:].square().mean()
+        return flow, _pose_loss(predicted_pose[:, 1:], pose_target(pose, self._config)[:, 1:])
 
     def _shortcut(self, history: History, clean: Tensor) -> Tensor:
         batch, num_frames = clean.shape[:2]
@@ -216,6 +214,13 @@ class DynamicsRecipe:
                 made.append(latent)
             state = model.commit(frame, latent, level, imagined=t >= PROBE_CONTEXT)
         return torch.stack(made, 1)
+
+
+def _pose_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean square over the poses that are known: recordings may have none, which is NaN."""
+    is_known = target.isfinite()
+    error = torch.where(is_known, predicted - target, 0.0).square()
+    return error.sum() / is_known.sum().clamp_min(1)
 
 
 def pose_target(pose_BT3: Tensor, config: DynamicsTraining) -> Tensor:

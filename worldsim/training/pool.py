@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from worldsim.training.config import DataConfig
-from worldsim.training.stream import Episode, EpisodeStream
+from worldsim.training.stream import Episode, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,58 +20,112 @@ class Clips:
     picture: Tensor
     action: Tensor
     pose: Tensor
+    """NaN where nobody knows it."""
 
 
 class ClipPool:
-    """The newest episodes of a stream, stored as `store(episode)` makes them (frames, or latents made once)."""
+    """The newest episodes of each source, stored as `store(episode)` makes them (frames, or latents made once).
 
-    def __init__(
-        self, stream: EpisodeStream, store: Callable[[Episode], Tensor], config: DataConfig, *, seed: int
-    ) -> None:
-        self._stream, self._store, self._config = stream, store, config
-        self._episodes: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=config.pool_episodes)
-        self._rng = np.random.default_rng(seed)
-        self._paths: tuple[Tensor, Tensor] | None = None
-        self._owed_frames = 0.0
+    Of clips, each source has its share; within a source every place where a clip may begin is equally likely. Draws
+    come from torch's global random numbers, which the loop seeds anew for every batch.
+    """
+
+    def __init__(self, sources: Sequence[Source], store: Callable[[Episode], Tensor], config: DataConfig) -> None:
+        self._shelves = [_Shelf(source, config) for source in sources]
+        self._store = store
 
     def fill(self, tell: Callable[[int, int], None]) -> None:
         """Waits for the first episodes; `tell(have, want)` after each."""
-        while len(self._episodes) < self._config.start_episodes:
-            self._add(self._stream.get())
-            tell(len(self._episodes), self._config.start_episodes)
+        want = sum(shelf.num_at_start for shelf in self._shelves)
+        for shelf in self._shelves:
+            while len(shelf.episodes) < shelf.num_at_start:
+                shelf.add(shelf.source.stream.get(), self._store)
+                tell(sum(len(s.episodes) for s in self._shelves), want)
 
     def refresh(self) -> None:
-        """Takes one episode if one is ready and enough was drawn from the old ones; never waits."""
-        if self._owed_frames < self._config.episode_frames:
-            return
-        episode = self._stream.get_nowait()
-        if episode is not None:
-            self._add(episode)
-            self._owed_frames -= self._config.episode_frames
+        """Takes what is ready, if enough was drawn from the old ones; never waits."""
+        for shelf in self._shelves:
+            episode = shelf.source.stream.get_nowait() if shelf.is_hungry else None
+            if episode is not None:
+                shelf.add(episode, self._store)
 
-    def draw(self, num_clips: int, clip_frames: int) -> Clips:
-        """Random clips of random episodes."""
-        self._owed_frames += num_clips * clip_frames / self._config.reuse
+    def draw(self, num_clips: int, clip_frames: int, *, has_pose: bool = False) -> Clips:
+        """Random clips; with `has_pose`, of sources that know where the camera was."""
         parts = []
-        for index in self._rng.integers(len(self._episodes), size=num_clips):
-            episode = self._episodes[int(index)]
-            start = int(self._rng.integers(len(episode[0]) - clip_frames + 1))
-            parts.append(tuple(tensor[start : start + clip_frames] for tensor in episode))
+        for shelf, count in self._split(num_clips, has_pose=has_pose):
+            shelf.owe(count * clip_frames)
+            for index, start in zip(*(x.tolist() for x in shelf.places(count, clip_frames)), strict=True):
+                parts.append([tensor[start : start + clip_frames] for tensor in shelf.episodes[index]])
         picture, action, pose = (torch.stack(column) for column in zip(*parts, strict=True))
         return Clips(picture=picture, action=action, pose=pose)
 
     def draw_paths(self, num_clips: int, clip_frames: int) -> tuple[Tensor, Tensor]:
-        """As `draw`, without the pictures, many at once and not counted: (action [B, T, A], pose [B, T, 3])."""
-        if self._paths is None:
-            self._paths = (torch.stack([e[1] for e in self._episodes]), torch.stack([e[2] for e in self._episodes]))
-        num_episodes, num_frames = self._paths[0].shape[:2]
-        episode_B = torch.from_numpy(self._rng.integers(num_episodes, size=num_clips))
-        start_B = torch.from_numpy(self._rng.integers(num_frames - clip_frames + 1, size=num_clips))
-        frame_BT = start_B[:, None] + torch.arange(clip_frames)
-        action, pose = (path[episode_B[:, None], frame_BT] for path in self._paths)
-        return action, pose
+        """As `draw` with poses, without pictures, many at once and not counted: (action [B, T, A], pose [B, T, 3])."""
+        drawn = [shelf.paths(count, clip_frames) for shelf, count in self._split(num_clips, has_pose=True)]
+        actions, poses = zip(*drawn, strict=True)
+        return torch.cat(actions), torch.cat(poses)
 
-    def _add(self, episode: Episode) -> None:
-        stored = self._store(episode)
+    def _split(self, num_clips: int, *, has_pose: bool) -> list[tuple[_Shelf, int]]:
+        shelves = [shelf for shelf in self._shelves if shelf.source.stream.has_pose or not has_pose]
+        assert shelves, "no source knows a pose"
+        if len(shelves) == 1:
+            return [(shelves[0], num_clips)]
+        shares = torch.tensor([shelf.source.share for shelf in shelves])
+        picked = torch.multinomial(shares, num_clips, replacement=True)
+        counts = torch.bincount(picked, minlength=len(shelves)).tolist()
+        return [(shelf, count) for shelf, count in zip(shelves, counts, strict=True) if count]
+
+
+class _Shelf:
+    """Of one source."""
+
+    def __init__(self, source: Source, config: DataConfig) -> None:
+        capacity = max(1, round(config.pool_episodes * source.share))
+        self.source, self._reuse = source, config.reuse
+        self.episodes: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=capacity)
+        self.num_at_start = max(1, round(config.start_episodes * source.share))
+        num_there = source.stream.num_episodes
+        if num_there is not None:
+            self.num_at_start = min(self.num_at_start, num_there)
+        self._num_needed = num_there if num_there is not None and num_there <= capacity else None
+        """All of them, when they fit: then none is read twice."""
+        self._owed_frames = 0.0
+        self._paths: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def is_hungry(self) -> bool:
+        if self._num_needed is not None:
+            return len(self.episodes) < self._num_needed
+        return self._owed_frames >= len(self.episodes[-1][1])
+
+    def add(self, episode: Episode, store: Callable[[Episode], Tensor]) -> None:
+        self.episodes.append((store(episode), torch.from_numpy(episode.actions), torch.from_numpy(episode.pose)))
+        self._owed_frames = max(0.0, self._owed_frames - len(episode.actions))
         self._paths = None
-        self._episodes.append((stored, torch.from_numpy(episode.actions), torch.from_numpy(episode.pose)))
+
+    def owe(self, num_frames: int) -> None:
+        self._owed_frames += num_frames / self._reuse
+
+    def places(self, count: int, clip_frames: int) -> tuple[Tensor, Tensor]:
+        """(episode [B], first frame [B]) of random clips."""
+        lengths = self._concatenated()[2]
+        last_B = (lengths - clip_frames + 1).clamp_min(0).cumsum(0)
+        assert int(last_B[-1]) > 0, f"no episode has {clip_frames} frames"
+        place_B = torch.randint(int(last_B[-1]), (count,))
+        episode_B = torch.searchsorted(last_B, place_B, right=True)
+        return episode_B, place_B - (last_B - (lengths - clip_frames + 1).clamp_min(0))[episode_B]
+
+    def paths(self, count: int, clip_frames: int) -> tuple[Tensor, Tensor]:
+        """(action [B, T, A], pose [B, T, 3]) of random clips."""
+        action, pose, lengths = self._concatenated()
+        episode_B, start_B = self.places(count, clip_frames)
+        begin_B = (lengths.cumsum(0) - lengths)[episode_B] + start_B
+        frame_BT = begin_B[:, None] + torch.arange(clip_frames)
+        return action[frame_BT], pose[frame_BT]
+
+    def _concatenated(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(actions, poses, length of each episode), made anew when an episode came or went."""
+        if self._paths is None:
+            _, actions, poses = zip(*self.episodes, strict=True)
+            self._paths = torch.cat(actions), torch.cat(poses), torch.tensor([len(action) for action in actions])
+        return self._paths

@@ -5,7 +5,7 @@ Owns: which folder, which recipe, what is reported. Does not own: the loop (`loo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,29 +13,24 @@ from typing import Literal
 import torch
 from safetensors.torch import load_file
 
-from worldsim.core.config import from_mapping
-from worldsim.core.errors import DeviceError, PresetNotFoundError
+from worldsim.core.config import from_mapping, read_toml
+from worldsim.core.errors import ConfigError, DeviceError, PresetNotFoundError
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import WEIGHTS_FILE as WEIGHTS_FILE_OF_PRESET
-from worldsim.presets.store import Start, load_preset, save_preset
+from worldsim.presets.store import load_preset, save_preset
 from worldsim.training.autoencoder import WEIGHTS_FILE, AutoencoderRecipe, store_frames
 from worldsim.training.config import TrainingConfig
+from worldsim.training.data import OpenedSource, TrainingData, checked_world_share
 from worldsim.training.decoder import DecoderRecipe
-from worldsim.training.dynamics import DynamicsRecipe, encode_frames
+from worldsim.training.dynamics import PROBE_CONTEXT, DynamicsRecipe, encode_frames
 from worldsim.training.loop import Recipe, Report, Trainer
 from worldsim.training.pool import ClipPool
-from worldsim.training.stream import Episode, EpisodeStream, play_episode
+from worldsim.training.recordings import DataSource, known_of, open_source
+from worldsim.training.stream import Episode, Source
 
 Stage = Literal["autoencoder", "dynamics", "decoder"]
-
-NUM_PROBES = 6
-PROBE_FRAMES = 180
-PROBE_SEEDS = 800_000
-"""Probes show progress on paths that training is unlikely to draw; evaluation has its own seeds, from 900,000 up."""
-NUM_STARTS = 8
-START_FRAMES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +42,36 @@ class TrainingRun:
     folder: Path
     device: str
     init: Path | None = None
-    """A preset whose dynamics weights a new run begins with."""
+    """A preset whose weights a new run begins with."""
+    data: tuple[OpenedSource, ...] = ()
+    """Recordings to learn from."""
+    world_share: float = 1.0
+    """Share of the frames that come from the true world."""
 
     @classmethod
-    def open(cls, preset_toml: Path, *, folder: Path | None, device: str, init: Path | None = None) -> TrainingRun:
-        """Raises: ConfigError for what is wrong in the file, DeviceError for a device that is not there."""
-        preset, table = read_preset_toml(preset_toml)
+    def open(
+        cls,
+        preset_toml: Path,
+        *,
+        folder: Path | None,
+        device: str,
+        init: Path | None = None,
+        data: Sequence[DataSource] = (),
+        world_share: float | None = None,
+    ) -> TrainingRun:
+        """`world_share` of None: all from the world without data, nothing with it.
+
+        Raises: ConfigError for what is wrong in the file, DeviceError for a device that is not there, RecordingError
+        for data that is not there or not whole, UsageError for a share that makes no sense.
+        """
+        share = checked_world_share(world_share, has_data=bool(data))
+        is_recorded = _is_recorded(preset_toml)
+        if is_recorded and not data:
+            raise ConfigError(
+                f"the world of {preset_toml} is known from recordings alone", hint="give them: --data recordings/mine"
+            )
+        opened = tuple(OpenedSource(source=source, sessions=open_source(source)) for source in data)
+        preset, table = read_preset_toml(preset_toml, known_of(opened[0].sessions[0]) if is_recorded else None)
         training = from_mapping(TrainingConfig, table, where="training")
         return cls(
             preset=preset,
@@ -60,6 +79,8 @@ class TrainingRun:
             folder=folder or Path("runs") / preset.name,
             device=pick_device(device),
             init=init,
+            data=opened,
+            world_share=share,
         )
 
     def train(
@@ -75,14 +96,17 @@ class TrainingRun:
         torch.manual_seed(self.training.seed)
         run_folder = self.folder / stage
         run_folder.mkdir(parents=True, exist_ok=True)
-        probes = self._episodes(PROBE_SEEDS, NUM_PROBES, PROBE_FRAMES)
-        with EpisodeStream(self.preset.world, self.training.data, seed=self.training.seed) as stream:
+        data = self.training_data(stage)
+        if stage == "dynamics":
+            data.check_pose()
+        probes = data.probes()
+        with data.sources() as sources:
             makers = {
                 "autoencoder": self._autoencoder_recipe,
                 "dynamics": self._dynamics_recipe,
                 "decoder": self._decoder_recipe,
             }
-            recipe, pool = makers[stage](stream, probes)
+            recipe, pool = makers[stage](sources, probes)
             config = getattr(self.training, stage).optimiser
             trainer = Trainer(recipe, config, run_folder, tell=tell)
             trainer.resume()
@@ -91,32 +115,42 @@ class TrainingRun:
             pool.fill(waiting)
             return trainer.run(minutes, updates=updates), trainer
 
-    def _autoencoder_recipe(self, stream: EpisodeStream, probes: list[Episode]) -> tuple[Recipe, ClipPool]:
+    def training_data(self, stage: Stage) -> TrainingData:
+        """Raises: ConfigError, RecordingError for data that does not fit."""
+        least_frames = {
+            "autoencoder": 1,
+            "dynamics": max(self.training.dynamics.clip_frames, PROBE_CONTEXT + 1, self.preset.play.context_frames),
+            "decoder": self.training.decoder.clip_frames,
+        }
+        return TrainingData(
+            self.preset, self.training, self.data, world_share=self.world_share, least_frames=least_frames[stage]
+        )
+
+    def _autoencoder_recipe(self, sources: list[Source], probes: list[Episode]) -> tuple[Recipe, ClipPool]:
         data, config = self.training.data, self.training.autoencoder
-        pool = ClipPool(stream, store_frames, data, seed=self.training.seed)
+        pool = ClipPool(sources, store_frames, data)
         network = Autoencoder(self.preset.autoencoder).to(self.device)
+        if self.init:
+            network.load_state_dict(self._autoencoder_of(self.init).state_dict())
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
         return AutoencoderRecipe(network, config, pool, probes[0], device=self.device), pool
 
-    def _dynamics_recipe(self, stream: EpisodeStream, probes: list[Episode]) -> tuple[Recipe, ClipPool]:
+    def _dynamics_recipe(self, sources: list[Source], probes: list[Episode]) -> tuple[Recipe, ClipPool]:
         data, config = self.training.data, self.training.dynamics
         autoencoder = self._trained_autoencoder().to(self.device)
         pool = ClipPool(
-            stream,
+            sources,
             lambda episode: encode_frames(autoencoder, episode, self.device),
             data,
-            seed=self.training.seed,
         )
         network = build_world_model(self.preset.model, self.preset.latent_shape, self.preset.action_spec.size)
         if self.init:
             begin_with(network, self.init)
-        starts = [
-            Start(frames=e.frames[-START_FRAMES:], actions=e.actions[-START_FRAMES:])
-            for e in self._episodes(PROBE_SEEDS + 1000, NUM_STARTS, 3 * START_FRAMES)
-        ]
+        training_data = self.training_data("dynamics")
+        starts, provenance = training_data.starts(), training_data.provenance()
 
         def export_preset(run_folder: Path, average: WorldModel, counters: dict[str, str]) -> None:
-            save_preset(run_folder / "last", self.preset, autoencoder, average, starts, counters)
+            save_preset(run_folder / "last", self.preset, autoencoder, average, starts, {**provenance, **counters})
 
         recipe = DynamicsRecipe(
             network.to(self.device),
@@ -125,19 +159,18 @@ class TrainingRun:
             pool,
             probes,
             device=self.device,
-            seed=self.training.seed,
             export_preset=export_preset,
         )
         return recipe, pool
 
-    def _decoder_recipe(self, stream: EpisodeStream, probes: list[Episode]) -> tuple[Recipe, ClipPool]:
+    def _decoder_recipe(self, sources: list[Source], probes: list[Episode]) -> tuple[Recipe, ClipPool]:
         folder = self.folder / "dynamics" / "last"
         if not folder.exists():
             raise PresetNotFoundError(
                 f"no trained dynamics at {folder}", hint="run the same command with --stage dynamics first"
             )
         trained = load_preset(folder, device=self.device)
-        pool = ClipPool(stream, store_frames, self.training.data, seed=self.training.seed)
+        pool = ClipPool(sources, store_frames, self.training.data)
 
         def export_preset(run_folder: Path, average: Autoencoder, counters: dict[str, str]) -> None:
             provenance = {**trained.metadata, **counters}
@@ -155,18 +188,33 @@ class TrainingRun:
         return recipe, pool
 
     def _trained_autoencoder(self) -> Autoencoder:
+        """This run's, else that of the preset it begins with."""
         path = self.folder / "autoencoder" / WEIGHTS_FILE
+        if not path.exists() and self.init is not None:
+            return self._autoencoder_of(self.init)
         if not path.exists():
             raise PresetNotFoundError(
-                f"no trained autoencoder at {path}", hint="run the same command with --stage autoencoder first"
+                f"no trained autoencoder at {path}",
+                hint="run the same command with --stage autoencoder first, or begin with a preset: --init",
             )
         autoencoder = Autoencoder(self.preset.autoencoder)
         autoencoder.load_state_dict(load_file(path))
         return autoencoder.eval().requires_grad_(False)
 
-    def _episodes(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
-        script = self.training.data.script
-        return [play_episode(self.preset.world, first_seed + i, num_frames, script) for i in range(count)]
+    def _autoencoder_of(self, init: Path) -> Autoencoder:
+        """Raises: ConfigError when it has other sizes."""
+        stored = load_preset(init)
+        if stored.config.autoencoder != self.preset.autoencoder:
+            raise ConfigError(
+                f"the autoencoder of {init} is not that of {self.preset.name}",
+                hint="the same [autoencoder] table in both, or train one: --stage autoencoder without --init",
+            )
+        return stored.autoencoder
+
+
+def _is_recorded(preset_toml: Path) -> bool:
+    world = read_toml(preset_toml).get("world")
+    return isinstance(world, dict) and world.get("kind") == "recorded"
 
 
 def begin_with(network: WorldModel, folder: Path) -> None:
