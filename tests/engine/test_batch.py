@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from tests.conftest import TINY_CONFIG, write_tiny_preset
+from worldsim.actions.scripts import script_actions
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.batch import BatchSimulator
 from worldsim.engine.simulator import Simulator
+from worldsim.presets.resolve import bundled_presets
 from worldsim.presets.store import Preset, load_preset
 
 FORWARD, TURN = Action.of("forward"), Action.of("left", turn=1.0)
@@ -57,6 +59,19 @@ def test_a_row_shows_what_the_simulator_shows(form: str, tmp_path: Path) -> None
         assert np.array_equal(one.reset(seed).frame, first[row])
         found = max(max_levels(one.step(a).frame, f[row]) for a, f in zip(walk, frames, strict=True))
         assert found <= MAX_LEVELS, f"row {row} differs by {found} levels"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(bundled_presets()))
+def test_a_row_of_a_shipped_preset_shows_what_the_simulator_shows(name: str) -> None:
+    preset = load_preset(name)
+    batch, one = BatchSimulator(preset, 4), Simulator(preset)
+    walks = [script_actions("explore", batch.action_spec, row, 40) for row in range(4)]
+    batch.reset({row: 100 + row for row in range(4)})
+    frames = played(batch, walks)
+    one.reset(102)
+    found = max(max_levels(one.step(a).frame, f[2]) for a, f in zip(walks[2], frames, strict=True))
+    assert found <= MAX_LEVELS, f"differs by {found} levels"
 
 
 def test_the_comparison_would_see_another_action_or_seed(batch: BatchSimulator) -> None:

@@ -95,6 +95,9 @@ def test_one_seed_gives_every_row_its_own(make: Make) -> None:
     assert len(set(later)) == 3
     envs.reset(seed=5)
     assert envs.reset()[1]["seed"].tolist() == later
+    drawn = np.random.default_rng(0).integers(100, size=3)
+    assert envs.reset(seed=drawn)[1]["seed"].tolist() == drawn.tolist()
+    assert envs.reset(seed=[1, None, 2])[1]["seed"][[0, 2]].tolist() == [1, 2]
 
 
 def test_without_a_horizon_nothing_ends(make: Make) -> None:

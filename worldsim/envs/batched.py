@@ -101,7 +101,8 @@ class BatchedEnv(VectorEnv[Frames, npt.NDArray[np.float32], npt.NDArray[Any]]):
         for row in np.flatnonzero(mask).tolist():
             if seeds[row] is not None:
                 self._generators[row], _ = seeding.np_random(seeds[row])
-            asked = drawn_seed(self._generators[row]) if seeds[row] is None else seeds[row]
+            asked = seeds[row]
+            asked = drawn_seed(self._generators[row]) if asked is None else asked
             wanted[row] = seed_of_start(asked, starts[row], self._num_starts)
         infos = self._begin(wanted)
         return self._newest.copy(), infos
@@ -148,11 +149,11 @@ class BatchedEnv(VectorEnv[Frames, npt.NDArray[np.float32], npt.NDArray[Any]]):
             infos = self._add_info(infos, {"seed": seed}, row)
         return infos
 
-    def _per_row(self, value: Any, name: str) -> list[Any]:
+    def _per_row(self, value: Any, name: str) -> list[int | None]:
         """One value for each row, from one for all or a sequence. Raises: UsageError."""
         if value is None or isinstance(value, int | np.integer):
-            return [value] * self.num_envs
-        values = list(value)
+            return [None if value is None else int(value)] * self.num_envs
+        values = [None if one is None else int(one) for one in value]
         if len(values) != self.num_envs:
             raise UsageError(f"{len(values)} of {name} for {self.num_envs} rows", hint="one for each row, or for all")
         return values
