@@ -34,7 +34,12 @@ class Arguments:
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Run folder; runs/<preset name> when left out."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PRESET")] = None
-    """Preset (name, folder, user/repo[@revision]) whose weights a new dynamics run begins with, as far as they fit."""
+    """Preset (name, folder, user/repo[@revision]) whose weights a new run begins with, as far as they fit."""
+    data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="DATA[=WEIGHT]")] = ()
+    """Learn from recordings: a session, a folder of sessions, or user/dataset[@revision] on the Hub. Repeat it for
+    more; each gets its weight's share of the frames (1 when left out). Without --data, the true world alone."""
+    world_share: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """With --data: the share of the frames that come from the true world, from 0 (also when left out) to below 1."""
     device: DeviceOption = "auto"
     threads: int = 1
     """CPU threads of torch; one beside rendering workers."""
@@ -51,18 +56,28 @@ def run(argv: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 
+    from worldsim.training.recordings import DataSource
     from worldsim.training.run import TrainingRun
 
     torch.set_num_threads(arguments.threads)
     init = None if arguments.init is None else resolve_preset(arguments.init)
-    run = TrainingRun.open(arguments.preset, folder=arguments.out, device=arguments.device, init=init)
+    run = TrainingRun.open(
+        arguments.preset,
+        folder=arguments.out,
+        device=arguments.device,
+        init=init,
+        data=[DataSource.parse(text) for text in arguments.data],
+        world_share=arguments.world_share,
+    )
     print(
         f"training {run.preset.name} ({arguments.stage}) on {run.device} for {arguments.minutes:g} min in {run.folder}"
     )
+    for line in run.training_data(arguments.stage).describe() if arguments.data else ():
+        print(f"data: {line}")
     with Progress(arguments.minutes * 60, arguments.stage, arguments.progress, unit="second") as progress:
 
         def waiting(have: int, want: int) -> None:
-            progress.update(0, note=f"rendering episode {have} of {want}")
+            progress.update(0, note=f"episode {have} of {want}")
 
         def tell(row: dict[str, float | int | str]) -> None:
             spent_s = arguments.minutes * 60 - float(row.get("left_s", 0))

@@ -1,0 +1,195 @@
+"""Training on recordings, alone and with the true world, and where the clips come from."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
+from tests.training.test_run import TINY
+from worldsim.core.errors import ConfigError, RecordingError, UsageError
+from worldsim.core.types import Action
+from worldsim.engine.simulator import Simulator
+from worldsim.episodes.format import EpisodeStart
+from worldsim.episodes.writer import SessionWriter
+from worldsim.presets.store import load_preset
+from worldsim.training.autoencoder import store_frames
+from worldsim.training.config import DataConfig
+from worldsim.training.pool import ClipPool
+from worldsim.training.recordings import DataSource
+from worldsim.training.run import Stage, TrainingRun
+from worldsim.training.stream import Episode, Source
+
+OWN = TINY.replace("maps = [1]\ngrid = [2, 2]\nlandmarks = 0\n", 'kind = "recorded"\n')
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two lossless sessions of 80 and 40 frames. Shared: read it, never write to it."""
+    folder = tmp_path_factory.mktemp("data")
+    record(folder / "a", 80, is_lossless=True)
+    record(folder / "b", 40, is_lossless=True)
+    return folder
+
+
+def open_run(toml: str, tmp_path: Path, *data: str, **options: Any) -> TrainingRun:
+    path = tmp_path / "preset.toml"
+    path.write_text(toml, encoding="utf-8")
+    sources = [DataSource.parse(text) for text in data]
+    return TrainingRun.open(path, folder=tmp_path / "run", device="cpu", data=sources, **options)
+
+
+def train(run: TrainingRun, stage: Stage) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    reason, trainer = run.train(stage, 2.0, 2, tell=rows.append, waiting=lambda have, want: None)
+    assert (reason, trainer.num_updates) == ("updates", 2)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder: an own game learned from the recordings alone, all stages."""
+    tmp_path = tmp_path_factory.mktemp("own")
+    run = open_run(OWN, tmp_path, str(folder))
+    assert run.preset.action_spec == HEADER.action_spec
+    assert (run.preset.frame_shape, run.preset.play.ticks_per_s) == ((48, 64, 3), 17.5)
+    for stage in ("autoencoder", "dynamics", "decoder"):
+        rows = train(run, stage)
+        assert all(math.isfinite(value) for row in rows for value in row.values() if isinstance(value, float))
+    return tmp_path / "run"
+
+
+def test_an_own_game_is_learned_from_recordings_alone_and_plays(folder: Path, own: Path) -> None:
+    preset = load_preset(own / "decoder" / "last")
+    assert "data" in preset.metadata and str(folder.parent) not in preset.metadata["data"]
+    assert preset.metadata["licence"] == "other"
+    simulator = Simulator(preset)
+    first = simulator.reset(0).frame
+    made_up = [made_up_frame(index) for index in range(80)]
+    assert any(np.array_equal(first, frame) for frame in made_up), "it starts from a frame of the recordings"
+    assert simulator.step(Action.of("forward", turn=0.5)).frame.shape == (48, 64, 3)
+
+
+def test_the_true_world_is_mixed_in_and_a_preset_is_the_beginning(folder: Path, own: Path, tmp_path: Path) -> None:
+    begin = own / "dynamics" / "last"
+    run = open_run(TINY, tmp_path, f"{folder}=3", init=begin, world_share=0.5)
+    shares = [line.split(",")[1] for line in run.training_data("dynamics").describe()]
+    assert shares == [" share 0.50", " share 0.50"]
+    assert math.isfinite(train(run, "dynamics")[-1]["psnr_1"])
+    before, after = (load_file(path / "model.safetensors") for path in (begin, tmp_path / "run" / "dynamics" / "last"))
+    kept = [name for name in before if name.startswith("autoencoder.")]
+    assert kept
+    assert all(torch.equal(before[name], after[name]) for name in kept), "its autoencoder is the one it began with"
+    made_up = {made_up_frame(index).tobytes() for index in range(80)}
+    starts = load_preset(tmp_path / "run" / "dynamics" / "last").starts
+    assert [start.frames[-1].tobytes() in made_up for start in starts] == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("toml", "data", "options", "kind", "message"),
+    [
+        (OWN, False, {}, ConfigError, "known from recordings alone"),
+        (OWN, True, {"world_share": 0.5}, ConfigError, "has no true world"),
+        (TINY, True, {"world_share": 1.0}, UsageError, "--world-share is 1 with --data"),
+        (TINY, False, {"world_share": 0.5}, UsageError, "--world-share is 0.5 without --data"),
+        (TINY.replace("[play]", 'pose = "place"\n[play]'), True, {}, ConfigError, "learned from true poses"),
+        (OWN.replace("clip_frames = 6", "clip_frames = 90"), True, {}, RecordingError, "no 90 frames follow"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_anything_is(
+    toml: str, data: bool, options: dict[str, Any], kind: type[Exception], message: str, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=message):
+        train(open_run(toml, tmp_path, *([str(folder)] if data else []), **options), "dynamics")
+
+
+def test_a_place_memory_learns_from_recordings_that_know_their_pose(tmp_path: Path) -> None:
+    writer = SessionWriter(tmp_path / "s", HEADER, is_lossless=True)
+    writer.begin_episode(EpisodeStart(seed=0))
+    for index in range(60):
+        row = made_up_row(index)
+        writer.add_frame(type(row)(**{**vars(row), "pose": (10.0 * index, 5.0, 0.1)}), made_up_frame(index))
+    writer.close()
+    toml = OWN.replace("[play]", 'pose = "place"\nplace_width = 16\n[play]')
+    toml = toml.replace("[training.dynamics]", "[training.dynamics]\nplace_frames = 4\nwalk_poses = 8")
+    run = open_run(toml, tmp_path, str(tmp_path / "s"))
+    train(run, "autoencoder")
+    assert math.isfinite(train(run, "dynamics")[-1]["psnr_1"])
+
+
+class FixedSource:
+    """Episodes whose pictures and first input say which they are: episode n is full of n."""
+
+    def __init__(self, *lengths: int, first: int = 0, has_pose: bool = False, is_endless: bool = False) -> None:
+        self.num_episodes = None if is_endless else len(lengths)
+        self.has_pose = has_pose
+        self._waiting = [self._episode(first + index, length) for index, length in enumerate(lengths)]
+
+    def _episode(self, name: int, num_frames: int) -> Episode:
+        return Episode(
+            seed=0,
+            frames=np.full((num_frames, 2, 2, 3), name, np.uint8),
+            actions=np.column_stack([np.full(num_frames, name), np.arange(num_frames)]).astype(np.float32),
+            pose=np.full((num_frames, 3), name if self.has_pose else np.nan, np.float32),
+        )
+
+    def get(self) -> Episode:
+        return self._waiting.pop(0)
+
+    def get_nowait(self) -> Episode | None:
+        return self._waiting.pop(0) if self._waiting else None
+
+
+def filled(*sources: Source, **config: Any) -> ClipPool:
+    torch.manual_seed(0)
+    pool = ClipPool(sources, store_frames, DataConfig(**{"start_episodes": 8, "pool_episodes": 8, **config}))
+    pool.fill(lambda have, want: None)
+    return pool
+
+
+def test_clips_are_whole_and_every_place_is_as_likely() -> None:
+    pool = filled(Source(stream=FixedSource(4, 19, 3)))
+    clips = pool.draw(4000, 4)
+    assert torch.equal(clips.picture[..., 0, 0, 0].float(), clips.action[..., 0]), (
+        "pictures and actions belong together"
+    )
+    assert torch.equal(clips.action[:, 1:, 1], clips.action[:, :-1, 1] + 1), "frames follow one another"
+    counts = torch.bincount(clips.picture[:, 0, 0, 0, 0].int(), minlength=3)
+    assert int(counts[2]) == 0, "too short for a clip"
+    assert int(counts[0]) / 4000 == pytest.approx(1 / 17, abs=0.02), counts.tolist()
+    assert set(clips.action[:, 0, 1].int().tolist()) == set(range(16))
+    action, pose = pool_paths(FixedSource(4, 19, 3, has_pose=True))
+    assert torch.equal(action[..., 0], pose[..., 0]) and torch.equal(action[:, 1:, 1], action[:, :-1, 1] + 1)
+
+
+def pool_paths(stream: FixedSource) -> tuple[torch.Tensor, torch.Tensor]:
+    return filled(Source(stream=stream)).draw_paths(500, 4)
+
+
+def test_each_source_has_its_share_and_poses_come_from_where_they_are_known() -> None:
+    unknown, known = FixedSource(30, 30), FixedSource(9, 9, first=10, has_pose=True)
+    pool = filled(Source(stream=unknown, share=0.75), Source(stream=known, share=0.25))
+    clips = pool.draw(2000, 3)
+    assert float((clips.picture[:, 0, 0, 0, 0] < 10).float().mean()) == pytest.approx(0.75, abs=0.05)
+    assert torch.equal(clips.pose.isnan().any((1, 2)), clips.picture[:, 0, 0, 0, 0] < 10)
+    posed = pool.draw(100, 3, has_pose=True)
+    assert not posed.pose.isnan().any() and not pool.draw_paths(100, 3)[1].isnan().any()
+
+
+def test_recordings_that_fit_are_read_once_and_a_world_only_when_enough_was_drawn() -> None:
+    few, world = FixedSource(9, 9, 9, 9), FixedSource(*[9] * 50, first=10, is_endless=True)
+    pool = filled(
+        Source(stream=few, share=0.5), Source(stream=world, share=0.5), start_episodes=2, pool_episodes=8, reuse=1.0
+    )
+    for _ in range(6):
+        pool.refresh()
+    assert set(pool.draw(400, 1).picture.flatten().tolist()) == {0, 1, 2, 3, 10}, "nothing was owed to the world yet"
+    assert few.get_nowait() is None
+    pool.refresh()
+    assert 11 in pool.draw(400, 1).picture
