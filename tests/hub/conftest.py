@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias
@@ -39,8 +38,21 @@ def hub(server: ModuleType, tiny_preset_folder: Path) -> Iterator[object]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[subprocess.Popen[str]]:
+    """tests/hub/forked.py."""
+    command = [sys.executable, str(Path(__file__).parent / "forked.py")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
 @pytest.fixture
-def run(hub: object, tmp_path: Path) -> Run:
+def run(hub: object, forked: subprocess.Popen[str], tmp_path: Path) -> Run:
     """run("presets", "list", ..., HF_TOKEN="x", max_file_bytes=...) in a process of its own, cache in tmp_path."""
 
     def start(
@@ -55,17 +67,21 @@ def run(hub: object, tmp_path: Path) -> Run:
             "NO_PROXY": "127.0.0.1,localhost",
         }
         inherited = {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_HUB_CACHE")}
-        limit = None
-        if max_file_bytes is not None:
-            limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
-        return subprocess.run(
-            [sys.executable, "-m", "worldsim", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=inherited | settings | environment,
-            preexec_fn=limit,
-            timeout=120,
+        out, err = tmp_path / "stdout", tmp_path / "stderr"
+        for path in (out, err):
+            path.write_text("", encoding="utf-8")
+        wanted = {
+            "arguments": arguments,
+            "environment": inherited | settings | environment,
+            "stdout": str(out),
+            "stderr": str(err),
+            "max_file_bytes": max_file_bytes,
+        }
+        assert forked.stdin is not None and forked.stdout is not None
+        print(json.dumps(wanted), file=forked.stdin, flush=True)
+        code = int(forked.stdout.readline())
+        return subprocess.CompletedProcess(
+            arguments, code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
         )
 
     return start
