@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from worldsim.actions.bindings import BINDINGS, Command, help_rows, key_of, offered
+from worldsim.actions.bindings import BINDINGS, SPARE_KEYS, Command, help_rows, key_of, offered
 from worldsim.core.types import ActionSpec
 
 SPEC = ActionSpec(buttons=("forward", "back", "left", "right"), axes=("turn",))
@@ -32,6 +32,23 @@ def test_a_world_without_an_input_is_not_offered_its_keys() -> None:
     rows = offered(ActionSpec(buttons=("forward",)))
     assert {row.button for row in rows if row.button} == {"forward"}
     assert not any(row.axis for row in rows)
+
+
+def test_inputs_that_the_table_does_not_know_get_keys_of_their_own() -> None:
+    spec = ActionSpec(buttons=("forward", "jump", "fire"), axes=("pitch",))
+    rows = [row for row in offered(spec) if row not in BINDINGS]
+    assert [(row.button, row.axis, row.amount) for row in rows] == [
+        ("jump", "", 1.0),
+        ("fire", "", 1.0),
+        ("", "pitch", 1.0),
+        ("", "pitch", -1.0),
+    ]
+    assert [row.keys for row in rows] == [(key,) for key in SPARE_KEYS[:4]]
+    assert dict(help_rows(tuple(rows)))["Space"] == "jump"
+    bound = {key for row in BINDINGS for key in row.keys}
+    assert not bound & set(SPARE_KEYS) and len(set(SPARE_KEYS)) == len(SPARE_KEYS)
+    many = ActionSpec(buttons=tuple(f"button{index}" for index in range(40)))
+    assert len([row for row in offered(many) if row.button]) == len(SPARE_KEYS)
 
 
 def test_a_world_without_denoising_steps_is_not_offered_their_keys() -> None:

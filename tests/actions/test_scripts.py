@@ -6,7 +6,7 @@ import pytest
 
 from worldsim.actions.scripts import SCRIPT_NAMES, script_actions, turn_unit_deg
 from worldsim.core.errors import ConfigError
-from worldsim.core.types import ActionSpec
+from worldsim.core.types import NO_ACTION, ActionSpec
 
 
 def spec(turn_deg: float = 10.0) -> ActionSpec:
@@ -65,3 +65,12 @@ def test_unknown_script_and_unusable_worlds_are_refused() -> None:
         turn_unit_deg(ActionSpec(buttons=("forward",), axes=("turn",)))
     with pytest.raises(ConfigError, match="forward"):
         script_actions("look", ActionSpec(buttons=("jump",), axes=("turn",), axis_units=(("turn", "5 deg"),)), 0, 10)
+
+
+def test_explore_presses_everything_in_a_world_in_which_nobody_walks() -> None:
+    spec = ActionSpec(buttons=("jump", "left"), axes=("lean",))
+    actions = script_actions("explore", spec, 3, 2000)
+    assert len(actions) == 2000 and actions == script_actions("explore", spec, 3, 2000)
+    assert {button for action in actions for button in action.buttons} == {"jump", "left"}
+    assert {action.axis("lean") for action in actions} == {-1.0, 0.0, 1.0}
+    assert any(len(action.buttons) == 2 for action in actions) and NO_ACTION in actions

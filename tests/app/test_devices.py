@@ -5,9 +5,9 @@ from __future__ import annotations
 import pygame
 import pytest
 
-from worldsim.actions.bindings import BINDINGS, MOUSE_X, Command
+from worldsim.actions.bindings import BINDINGS, MOUSE_X, SPARE_KEYS, Command, offered
 from worldsim.app.devices import Devices, scancode
-from worldsim.core.types import NO_ACTION, Action
+from worldsim.core.types import NO_ACTION, Action, ActionSpec
 from worldsim.engine.inputs import Inputs
 
 
@@ -33,8 +33,14 @@ def desk() -> Desk:
 
 
 def test_every_key_of_the_table_has_a_scancode_of_its_own() -> None:
-    keys = {key for row in BINDINGS for key in row.keys} - {MOUSE_X}
+    keys = {*SPARE_KEYS, *(key for row in BINDINGS for key in row.keys)} - {MOUSE_X}
     assert len({scancode(key) for key in keys}) == len(keys)
+
+
+def test_a_spare_key_is_heard(desk: Desk) -> None:
+    desk.inputs.bindings = offered(ActionSpec(buttons=("jump",)))
+    desk.key(SPARE_KEYS[0])
+    assert desk.inputs.sample() == Action.of("jump")
 
 
 def test_a_held_key_is_held_until_it_is_up(desk: Desk) -> None:

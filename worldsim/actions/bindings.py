@@ -7,6 +7,7 @@ every layout.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -77,6 +78,9 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("q",), ctrl=True, what="quit", command=Command.QUIT),
 )
 
+SPARE_KEYS = ("space", *"fgcvxzhjklbuiom")
+"""For the inputs of worlds that the table does not know (a game of one's own): each gets the next ones."""
+
 _LABELS = {
     MOUSE_X: "Mouse",
     "up": "Up",
@@ -85,13 +89,15 @@ _LABELS = {
     "right": "Right",
     "escape": "Esc",
     "period": ".",
+    "space": "Space",
 }
 
 
 def offered(spec: ActionSpec, *, has_num_steps: bool = True) -> tuple[Binding, ...]:
     """The rows that do something in a world with this action spec.
 
-    A true world has no denoising steps (`has_num_steps=False`).
+    A true world has no denoising steps (`has_num_steps=False`). An input that no row knows gets a row of its own, as
+    long as there are spare keys.
     """
     return tuple(
         row
@@ -99,7 +105,16 @@ def offered(spec: ActionSpec, *, has_num_steps: bool = True) -> tuple[Binding, .
         if (not row.button or row.button in spec.buttons)
         and (not row.axis or row.axis in spec.axes)
         and (row.command is not Command.NUM_STEPS or has_num_steps)
-    )
+    ) + tuple(_spare_rows(spec))
+
+
+def _spare_rows(spec: ActionSpec) -> Iterator[Binding]:
+    known = {row.button or row.axis for row in BINDINGS}
+    wanted = [(name, "", 1.0) for name in spec.buttons] + [("", n, sign) for n in spec.axes for sign in (1.0, -1.0)]
+    new = [(button, axis, amount) for button, axis, amount in wanted if (button or axis) not in known]
+    for (button, axis, amount), key in zip(new, SPARE_KEYS, strict=False):
+        what = button or f"{axis} {'+' if amount > 0 else '-'}"
+        yield Binding(keys=(key,), what=what, button=button, axis=axis, amount=amount)
 
 
 def help_rows(bindings: tuple[Binding, ...] = BINDINGS) -> list[tuple[str, str]]:

@@ -17,13 +17,18 @@ from worldsim.core.types import NO_ACTION, Action, ActionSpec
 def script_actions(name: str, spec: ActionSpec, seed: int, num_frames: int) -> list[Action]:
     """`num_frames` actions of script `name`; the same seed, the same actions.
 
-    Raises: ConfigError for an unknown script, or a spec that cannot walk forward and turn.
+    `explore` presses whatever there is in a world in which nobody can walk forward and turn by known degrees.
+    Raises: ConfigError for an unknown script, or another one in such a world.
     """
     if name not in _SCRIPTS:
         raise ConfigError(f"no script {name!r}", hint=nearest(name, SCRIPT_NAMES))
+    if name == "explore" and not _can_walk(spec):
+        return list(_press_anything(spec, random.Random(f"{name}:{seed}"), num_frames))
     turn_deg = turn_unit_deg(spec)
     if "forward" not in spec.buttons:
-        raise ConfigError(f"script {name!r} walks forward; this world has {spec.buttons}", hint="another world")
+        raise ConfigError(
+            f"script {name!r} walks forward; this world has {spec.buttons}", hint="explore works in every one"
+        )
     actions = list(_SCRIPTS[name](spec, turn_deg, random.Random(f"{name}:{seed}"), num_frames))
     assert len(actions) == num_frames, (len(actions), num_frames)
     return actions
@@ -31,11 +36,34 @@ def script_actions(name: str, spec: ActionSpec, seed: int, num_frames: int) -> l
 
 def turn_unit_deg(spec: ActionSpec) -> float:
     """Degrees that the turn axis at 1 turns in one model tick, from a unit such as '10 deg per tick'."""
-    unit = dict(spec.axis_units).get("turn", "")
-    match = re.match(r"\s*([0-9.]+)\s*deg", unit)
-    if "turn" not in spec.axes or match is None:
+    turn_deg = _turn_unit(spec)
+    if turn_deg is None:
+        unit = dict(spec.axis_units).get("turn", "")
         raise ConfigError(f"the axis turn has the unit {unit!r}", hint="scripts need an axis turn in 'N deg per tick'")
-    return float(match.group(1))
+    return turn_deg
+
+
+def _turn_unit(spec: ActionSpec) -> float | None:
+    match = re.match(r"\s*([0-9.]+)\s*deg", dict(spec.axis_units).get("turn", ""))
+    return float(match.group(1)) if "turn" in spec.axes and match else None
+
+
+def _can_walk(spec: ActionSpec) -> bool:
+    return "forward" in spec.buttons and _turn_unit(spec) is not None
+
+
+def _press_anything(spec: ActionSpec, rng: random.Random, num_frames: int) -> Iterator[Action]:
+    """One or two inputs at a time, held for a while, and nothing now and then."""
+    choices = [Action.of(name) for name in spec.buttons]
+    choices += [Action.of(**{name: sign}) for name in spec.axes for sign in (-1.0, 1.0)]
+    left = num_frames
+    while left > 0:
+        parts = rng.sample(choices, min(len(choices), rng.choice((0, 1, 1, 2))))
+        axes = {name: value for part in parts for name, value in part.axes}
+        action = Action(buttons=frozenset().union(*(part.buttons for part in parts)), axes=tuple(axes.items()))
+        ticks = min(left, rng.randint(3, 15))
+        yield from [action] * ticks
+        left -= ticks
 
 
 def _explore(spec: ActionSpec, turn_deg: float, rng: random.Random, num_frames: int) -> Iterator[Action]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import pygame
 
-from worldsim.actions.bindings import BINDINGS, MOUSE_X, Binding, Command
+from worldsim.actions.bindings import BINDINGS, MOUSE_X, SPARE_KEYS, Binding, Command
 from worldsim.engine.inputs import Inputs
 
 Request = tuple[Command, int]
@@ -30,7 +30,8 @@ class Devices:
         self._inputs = inputs
         self._capture_mouse = capture_mouse
         self._is_mouse_captured = False
-        self._keys = {scancode(key): key for row in BINDINGS for key in row.keys if key != MOUSE_X}
+        table = {key for row in BINDINGS for key in row.keys} - {MOUSE_X}
+        self._keys = {scancode(key): key for key in (*table, *SPARE_KEYS)}
         self._commands = {(key, row.ctrl): row for row in BINDINGS if row.command for key in row.keys}
 
     def handle(self, events: Iterable[pygame.event.Event]) -> list[Request]:
