@@ -11,12 +11,16 @@ from PIL import Image
 
 from tests.evaluation.stubs import StillModel, scroll_clips, stub_preset
 from worldsim.core.errors import MissingPackageError, StorageError
+from worldsim.episodes.video import video_file
 from worldsim.evaluation.sheets import (
+    CLIP_COLUMNS,
+    CLIP_ROWS,
     LABEL_WIDTH_PX,
     TEXT_HEIGHT_PX,
     Row,
     Section,
     check_can_draw,
+    clip_sections,
     draw_sheet,
     evaluation_sections,
     write_sheet,
@@ -70,3 +74,17 @@ def test_without_pillow_the_error_says_what_to_install(monkeypatch: pytest.Monke
     with pytest.raises(MissingPackageError) as caught:
         check_can_draw()
     assert "pip install" in caught.value.hint
+
+
+@pytest.mark.parametrize(("num_frames", "shown"), [(200, CLIP_ROWS * CLIP_COLUMNS), (5, 5), (1, 1)])
+def test_a_clip_is_shown_from_its_first_frame_to_its_last(num_frames: int, shown: int, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    with video_file(clip, height_px=48, width_px=64, frames_per_s=17.5) as video:
+        for number in range(1, num_frames + 1):
+            video.write(np.full((48, 64, 3), number, np.uint8))
+    sections = clip_sections(clip, (48, 64, 3))
+    numbers = [int(label) for section in sections for label in section.columns]
+    frames = np.concatenate([section.rows[0].frames for section in sections])
+    assert len(numbers) == shown and numbers[0] == 1 and numbers[-1] == num_frames
+    assert np.abs(frames.mean(axis=(1, 2, 3)) - numbers).max() < 4, "each frame stands under its own number"
+    draw_sheet(sections)

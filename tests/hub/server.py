@@ -56,6 +56,8 @@ class Fault:
     delay_s: float = 0.0
     cut_after_bytes: int | None = None
     """Sends so many bytes of the body that was announced, then closes."""
+    hangs_up: bool = False
+    """Closes without an answer, and without reading what was sent."""
     change_content: bool = False
     """The body arrives with its first byte changed."""
     times: int | None = None
@@ -281,22 +283,25 @@ def serve(hub: Hub) -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             url = urlsplit(self.path)
             wanted = self.headers.get("Range")
             hub.log.append(f"{self.command} {url.path}" + (f" {wanted}" if wanted else ""))
             fault = next((f for f in hub.faults if f.takes(f"{self.command} {url.path}")), None)
+            if fault and fault.hangs_up:
+                return
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if fault:
                 time.sleep(fault.delay_s)
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Request(method=self.command, path=url.path, query=parse_qs(url.query), headers=headers, body=body)
-            self._send(hub.answer(request), fault)
+            if fault and fault.status:
+                self._send(Answer(status=fault.status, headers=fault.headers, body=b"{}"), fault)
+            else:
+                self._send(hub.answer(request), fault)
 
         do_HEAD = do_POST = do_PUT = do_GET
 
         def _send(self, answer: Answer, fault: Fault | None) -> None:
-            if fault and fault.status:
-                answer = Answer(status=fault.status, headers=fault.headers, body=b"{}")
             body, num_bytes = answer.body, len(answer.body)
             if fault and fault.change_content:
                 body = bytes([body[0] ^ 255]) + body[1:]
@@ -334,7 +339,7 @@ def files_of(folder: Path) -> Files:
 
 
 def _is_large(name: str) -> bool:
-    return name.endswith(".safetensors")
+    return name.endswith((".safetensors", ".mp4", ".png"))
 
 
 def _git_sha1(content: bytes) -> str:

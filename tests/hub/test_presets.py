@@ -79,45 +79,6 @@ def test_a_private_one_needs_a_token_which_the_store_never_sees(hub: Any, run: A
     assert hub.tokens_at_store == []
 
 
-def test_push_says_what_and_where_and_a_dry_run_changes_nothing(
-    hub: Any, run: Any, server: Any, tiny_preset_copy: Path
-) -> None:
-    dry = run("presets", "push", str(tiny_preset_copy), "someone/new", "--dry-run", HF_TOKEN=server.TOKEN)
-    assert dry.returncode == 0, dry.stderr
-    assert f"to a new repository, {hub.url}/someone/new" in dry.stderr
-    assert all(name in dry.stderr for name in FETCHED)
-    assert "someone/new" not in hub.repos
-    (tiny_preset_copy / "README.md").unlink()
-    (tiny_preset_copy / "secret.txt").write_text("mine", encoding="utf-8")
-    pushed = run("presets", "push", str(tiny_preset_copy), "someone/new", "--private", HF_TOKEN=server.TOKEN)
-    assert pushed.returncode == 0, pushed.stderr
-    repo = hub.repos["someone/new"]
-    files = repo.commits[repo.refs["main"]]
-    assert set(files) == FETCHED and repo.is_private
-    assert files["model.safetensors"] == (tiny_preset_copy / "model.safetensors").read_bytes()
-    assert b"library_name: worldsim" in files["README.md"] and b"worldsim play someone/new" in files["README.md"]
-
-
-def test_a_pull_request_leaves_main_and_takes_old_starts_away(
-    hub: Any, run: Any, server: Any, tiny_preset_copy: Path
-) -> None:
-    repo = hub.repos["someone/tiny"]
-    main = repo.refs["main"]
-    (tiny_preset_copy / "start" / "01.safetensors").unlink()
-    done = run("presets", "push", str(tiny_preset_copy), "someone/tiny", "--create-pr", HF_TOKEN=server.TOKEN)
-    assert done.returncode == 0, done.stderr
-    assert f"{hub.url}/someone/tiny/discussions/1" in done.stdout
-    assert "deleted there" in done.stderr
-    assert repo.refs["main"] == main
-    assert "start/01.safetensors" not in repo.commits[repo.refs["refs/pr/1"]]
-    assert "modeling.py" in repo.commits[repo.refs["refs/pr/1"]], "what is not a preset's is left alone"
-
-
-def test_pushing_without_a_token_says_how_to_get_one(hub: Any, run: Any, tiny_preset_folder: Path) -> None:
-    done = run("presets", "push", str(tiny_preset_folder), "someone/tiny")
-    assert done.returncode == 17 and "hf auth login" in done.stderr, done.stderr
-
-
 INFO, STORE = "/api/models/someone/tiny", "GET /store/"
 FAULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, str]] = {
     # what it is: reference, fault, how worldsim is run, exit code, words on stderr

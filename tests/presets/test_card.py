@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worldsim.presets.card import model_card
+from worldsim.presets.card import model_card, on_hub
 from worldsim.presets.config import PresetConfig
 
 ROW = {"psnr": 20.04, "ssim": 0.61, "psnr_repeat": 15.0, "psnr_autoencoder": 29.0, "sharpness": 0.93}
@@ -35,10 +35,26 @@ def test_scores_stand_beside_their_references(tiny_config: PresetConfig) -> None
     assert "Not scored" not in card
 
 
-def test_a_card_on_the_hub_plays_from_there_and_sums_the_training_up(tiny_config: PresetConfig) -> None:
+def test_the_card_names_the_command_that_scored_it_and_sums_the_training_up(tiny_config: PresetConfig) -> None:
     log = [{"update": 20, "loss": 1.5, "frames": 240}, {"update": 40, "loss": 0.5, "frames": 480}, {"psnr_probe": 14.0}]
-    card = model_card(tiny_config, None, {**SCORES, "command": "worldsim eval tiny"}, repo="someone/tiny", log=log)
-    assert "worldsim play someone/tiny\n" in card and "./tiny" not in card
+    card = model_card(tiny_config, None, {**SCORES, "command": "worldsim eval tiny"}, log=log)
     assert "`worldsim eval tiny`: 16 held-out seeds" in card
     assert "| first | 20 | 240 | 1.5 |" in card and "| last | 40 | 480 | 0.5 |" in card
     assert "3 rows of log." in card
+
+
+def test_a_card_on_the_hub_plays_from_there_and_shows_its_sample(tiny_config: PresetConfig) -> None:
+    card = on_hub(model_card(tiny_config), tiny_config, "someone/tiny", sample_frames=150)
+    assert card.count("worldsim play") == 1 and "worldsim play someone/tiny\n" in card
+    assert "![Frames of the sample, in order](sheet.png)" in card
+    assert "`worldsim rollout someone/tiny --frames 150`" in card
+    again = on_hub(card, tiny_config, "other/tiny", sample_frames=30)
+    assert again == card.replace("someone/tiny", "other/tiny").replace("--frames 150", "--frames 30")
+    assert "sheet.png" not in on_hub(card, tiny_config, "someone/tiny", sample_frames=0)
+
+
+def test_a_card_of_ones_own_keeps_its_words_and_gains_what_the_hub_needs(tiny_config: PresetConfig) -> None:
+    card = on_hub("# Mine\n\nMy words.\n", tiny_config, "someone/tiny", sample_frames=0)
+    assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: worldsim\n")
+    assert "# Mine\n\nMy words." in card
+    assert card.endswith("worldsim play someone/tiny\n```\n")

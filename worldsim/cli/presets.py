@@ -1,11 +1,11 @@
 """`worldsim presets ACTION ...`: what presets there are, here and on the Hub, and moving them between the two.
 
-Each action is a dataclass of arguments and a function; no weights are loaded but by `verify` and `push`.
+Each action is a dataclass of arguments and a function; no weights are loaded but by `verify` and `push`, which is in
+`cli.push`.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from worldsim.cli.arguments import JsonOption, OfflineOption, PresetArgument, at_least
+from worldsim.cli.push import PushArguments, push
 from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
-from worldsim.core.errors import PresetError, UsageError, WorldsimError
+from worldsim.core.errors import UsageError, WorldsimError
 from worldsim.presets.config import PresetConfig, read_config_json
 from worldsim.presets.resolve import (
-    CARD_FILE,
     CONFIG_FILE,
-    WEIGHTS_FILE,
     HubRef,
     bundled_presets,
     locate_preset,
@@ -28,7 +27,7 @@ from worldsim.presets.resolve import (
 )
 
 if TYPE_CHECKING:
-    from worldsim.presets.hub import Listing, Upload
+    from worldsim.presets.hub import Listing
 
 HELP = "presets here and on the Hub: list, search, pull, show, verify, rm, push"
 
@@ -51,26 +50,6 @@ class SearchArguments:
 class PresetArguments:
     preset: PresetArgument
     offline: OfflineOption = False
-    json: JsonOption = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PushArguments:
-    preset: PresetArgument
-    repo: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="USER/REPO")]]
-    """Where to; made when it is not there."""
-    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Say what would be uploaded and where, print the card, and upload nothing."""
-    create_pr: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Open a pull request instead of writing to the main branch."""
-    private: tyro.conf.FlagCreatePairsOff[bool] = False
-    """A repository that is made for it is private."""
-    scores: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """What `worldsim eval PRESET --json FILE` wrote; goes into the card."""
-    log: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """The log.jsonl of the training run; a summary goes into the card."""
-    message: str = "Preset of worldsim"
-    """Of the commit."""
     json: JsonOption = None
 
 
@@ -179,32 +158,6 @@ def remove(arguments: PresetArguments) -> Answer:
     )
 
 
-def push(arguments: PushArguments) -> Answer:
-    from worldsim.presets import hub
-
-    target = locate_preset(arguments.repo) if "/" in arguments.repo else None
-    if not isinstance(target, HubRef) or target.revision:
-        raise UsageError(f"{arguments.repo!r} is not a repository on the Hub", hint="user/repo, without a revision")
-    folder = resolve_preset(arguments.preset)
-    card = _card(folder, arguments)
-    plan = hub.plan_upload(folder, card, arguments.repo, as_pull_request=arguments.create_pr)
-    print(_plan_text(plan), file=sys.stderr)
-    data = {
-        "repo": plan.repo,
-        "page": plan.page,
-        "is_new": plan.is_new,
-        "pull_request": plan.as_pull_request,
-        "files": plan.sizes,
-        "deleted": list(plan.deleted),
-        "dry_run": arguments.dry_run,
-    }
-    if arguments.dry_run:
-        return Answer(text=f"{card}\nnothing was uploaded (--dry-run)", data=data | {"card": card})
-    done = hub.upload(plan, message=arguments.message, private=arguments.private)
-    where = done["pull_request_url"] or done["commit_url"]
-    return Answer(text=f"pushed: {where}\nworldsim play {plan.repo}", data=data | done)
-
-
 ACTIONS: Actions = {
     "list": (ListArguments, list_presets, "presets on this machine: bundled, and fetched from the Hub"),
     "search": (SearchArguments, search, "find presets on the Hub"),
@@ -249,50 +202,6 @@ def _row(ref: str, kind: str, folder: Path) -> dict[str, Any]:
     except WorldsimError as error:
         return row | {"error": error.message}
     return row | {"name": config.name, "title": config.title}
-
-
-def _card(folder: Path, arguments: PushArguments) -> str:
-    """Built anew from what was measured; without new scores, the card that is there with its line to play put right.
-
-    Raises: PresetError when the preset is not whole, or when the scores are those of other weights.
-    """
-    from worldsim.presets.card import how_to_play, model_card
-    from worldsim.presets.files import read_header
-    from worldsim.presets.store import verify
-
-    verified = verify(folder)
-    config, _ = read_config_json(folder / CONFIG_FILE)
-    card = folder / CARD_FILE
-    if arguments.scores is None and arguments.log is None and card.is_file():
-        text = card.read_text(encoding="utf-8")
-        return text.replace(how_to_play(config.name), how_to_play(config.name, arguments.repo))
-    scores = _read_rows(arguments.scores, lines=False)[0] if arguments.scores else None
-    if scores is not None and scores.get("preset_sha256") != verified.sha256:
-        raise PresetError(
-            f"{arguments.scores} was measured on other weights", hint=f"worldsim eval {arguments.preset} --json FILE"
-        )
-    log = _read_rows(arguments.log, lines=True) if arguments.log else []
-    return model_card(config, read_header(folder / WEIGHTS_FILE).metadata, scores, repo=arguments.repo, log=log)
-
-
-def _read_rows(path: Path, *, lines: bool) -> list[dict[str, Any]]:
-    """Raises: UsageError for what is not there or not a JSON object (one on every line)."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        rows = [json.loads(part) for part in (text.splitlines() if lines else [text])]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="a file that worldsim wrote") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{path} does not hold JSON objects", hint="a file that worldsim wrote")
-    return rows
-
-
-def _plan_text(plan: Upload) -> str:
-    kind = "a pull request to" if plan.as_pull_request else "a new repository," if plan.is_new else "the main branch of"
-    rows = [(f"  {name}", f"{num_bytes / 1e6:.3f} MB") for name, num_bytes in plan.sizes.items()]
-    rows += [(f"  {name}", "deleted there") for name in plan.deleted]
-    total = f"{len(plan.sizes)} files, {sum(plan.sizes.values()) / 1e6:.1f} MB"
-    return f"to {kind} {plan.page}\n{text_table(rows)}\n{total}"
 
 
 def _bytes(folder: Path) -> int:

@@ -14,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from worldsim.core.errors import MissingPackageError, StorageError
+from worldsim.core.types import Frame
+from worldsim.episodes.video import read_pictures, scale_for
 from worldsim.evaluation.tasks import Outcome
 
 ROLLOUT_COLUMNS = (1, 2, 5, 10, 20, 30, 45, 60, 100, 150, 200, 300, 500)
 """Generated frames that a roll-out's rows show, beside the horizons that are scored."""
 MEMORY_COLUMNS = 12
+CLIP_ROWS, CLIP_COLUMNS = 4, 6
 SEEDS_SHOWN = {"rollout": 4, "retrieval": 3, "spin": 3}
 FRAME_WIDTH_PX = 128
 """Frames are enlarged by the largest whole factor that keeps them within this."""
@@ -61,6 +64,22 @@ def evaluation_sections(outcomes: Mapping[str, Outcome], horizons: Sequence[int]
                 rows.append(Row(label=f"{seed} {label}", frames=pictures))
         sections.append(Section(title=task, columns=("seen", *map(str, shown)), rows=tuple(rows)))
     return sections
+
+
+def clip_sections(clip: Path, frame_shape: tuple[int, int, int]) -> list[Section]:
+    """Frames of a video at equal distances, in reading order, numbered from 1; all of them when there are few."""
+    height_px, width_px, _ = frame_shape
+    frames = list(read_pictures(clip, scale=scale_for(height_px, width_px)))
+    shown = sorted({round(n) for n in np.linspace(1, len(frames), CLIP_ROWS * CLIP_COLUMNS)})
+    rows = [shown[i : i + CLIP_COLUMNS] for i in range(0, len(shown), CLIP_COLUMNS)]
+    return [
+        Section(title="frame", columns=tuple(map(str, row)), rows=(Row(label="", frames=_picked(frames, row)),))
+        for row in rows
+    ]
+
+
+def _picked(frames: Sequence[Frame], numbers: Sequence[int]) -> npt.NDArray[np.uint8]:
+    return np.stack([frames[n - 1] for n in numbers])
 
 
 def draw_sheet(sections: Sequence[Section]) -> npt.NDArray[np.uint8]:

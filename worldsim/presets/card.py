@@ -5,11 +5,15 @@ Owns: the words. Does not own: the figures, which come from the config, the weig
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from worldsim.presets.config import PresetConfig
 from worldsim.worlds.recorded import RecordedConfig
+
+SAMPLE_CLIP, SAMPLE_SHEET = "sample.mp4", "sheet.png"
+"""Beside the card on the Hub; `play` needs neither and fetches neither."""
 
 _HEADER = """---
 license: {licence}
@@ -35,6 +39,8 @@ _COLUMNS = {
     "sharpness": "sharpness",
 }
 """Column to key in the results of `worldsim eval`."""
+_PLAY_LINE = re.compile(r"To play it with worldsim[^\n]*\n\n```sh\nworldsim play \S+\n```")
+_SAMPLE = re.compile(r"\n*<!-- sample -->.*?<!-- end: sample -->", re.DOTALL)
 
 
 def how_to_play(name: str, repo: str | None = None) -> str:
@@ -49,7 +55,6 @@ def model_card(
     metadata: Mapping[str, str] | None = None,
     scores: Mapping[str, Any] | None = None,
     *,
-    repo: str | None = None,
     log: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Markdown with the Hub's header. `scores`: what `worldsim eval --json` wrote; without them the card says so.
@@ -64,13 +69,34 @@ def model_card(
         *((key.replace("_", " "), value) for key, value in sorted((metadata or {}).items()) if key != "format"),
     ]
     parts = [
-        _HEADER.format(licence=_LICENCE[config.world.kind]),
+        _header(config),
         f"# {config.title}",
-        how_to_play(config.name, repo),
+        how_to_play(config.name),
         _table(("", ""), facts),
     ]
     parts += [_scores(scores) if scores else _NOT_SCORED, *([_training(log)] if log else [])]
     return "\n\n".join([*parts, _ORIGIN[config.world.kind]]) + "\n"
+
+
+def on_hub(card: str, config: PresetConfig, repo: str, *, sample_frames: int) -> str:
+    """`card` as it lies in `repo`: with the Hub's header, the line that plays it from there, and its sample, if any."""
+    play = how_to_play(config.name, repo)
+    card = card if card.startswith("---\n") else f"{_header(config)}\n\n{card}"
+    card = _SAMPLE.sub("", card).rstrip("\n")
+    card = _PLAY_LINE.sub(lambda _: play, card, count=1) if _PLAY_LINE.search(card) else f"{card}\n\n{play}"
+    return f"{card}\n\n{_sample(repo, sample_frames)}\n" if sample_frames else f"{card}\n"
+
+
+def _sample(repo: str, num_frames: int) -> str:
+    return (
+        f"<!-- sample -->\n![Frames of the sample, in order]({SAMPLE_SHEET})\n\n"
+        f"[{SAMPLE_CLIP}]({SAMPLE_CLIP}) is what `worldsim rollout {repo} --frames {num_frames}` makes of these "
+        "weights; above are frames of it. The walk is a script; every frame is generated.\n<!-- end: sample -->"
+    )
+
+
+def _header(config: PresetConfig) -> str:
+    return _HEADER.format(licence=_LICENCE[config.world.kind])
 
 
 def _world(config: PresetConfig) -> str:

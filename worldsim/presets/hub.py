@@ -48,6 +48,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from worldsim.core.config import MAX_CONFIG_BYTES, brief
 from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError, WorldsimError
+from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET
 from worldsim.presets.files import (
     MAX_START_BYTES,
     MAX_STARTS,
@@ -116,7 +117,7 @@ class Upload:
     contents: Mapping[str, Path | bytes]
     """Name in the repository to a file on this disk, or to what is written there."""
     deleted: tuple[str, ...]
-    """Starts of an earlier push that this preset no longer has."""
+    """Starts and samples of an earlier push that this one no longer has."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -281,8 +282,19 @@ def search(words: str | None, limit: int) -> list[dict[str, Any]]:
         ]
 
 
-def plan_upload(folder: Path, card: str, repo: str, *, as_pull_request: bool) -> Upload:
-    """Looks at the repository, if there is one, and changes nothing.
+def check_can_push(*, needs_token: bool) -> None:
+    """Raises: HubError when the network is forbidden, or when a token is needed and there is none."""
+    if constants.HF_HUB_OFFLINE:
+        raise HubError(
+            "pushing asks the Hub, which is forbidden (--offline, or HF_HUB_OFFLINE is set)",
+            hint="worldsim presets verify checks a preset without the network",
+        )
+    if needs_token and get_token() is None:
+        raise HubError("pushing needs a token, and there is none", hint=_LOGIN)
+
+
+def plan_upload(folder: Path, card: str, sample: Mapping[str, Path], repo: str, *, as_pull_request: bool) -> Upload:
+    """Looks at the repository, if there is one, and changes nothing. `sample`: name there to file here.
 
     Raises: HubError; PresetNotFoundError for a pull request to a repository that is not there.
     """
@@ -290,16 +302,19 @@ def plan_upload(folder: Path, card: str, repo: str, *, as_pull_request: bool) ->
     contents: dict[str, Path | bytes] = {CARD_FILE: card.encode()}
     for path in (folder / CONFIG_FILE, folder / WEIGHTS_FILE, *starts):
         contents[path.relative_to(folder).as_posix()] = path
+    contents |= sample
     ref, is_new = HubRef(repo=repo), False
     there: Sequence[str] = ()
     try:
         with _told(ref):
-            there = HfApi().list_repo_files(repo)
+            info = HfApi().model_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+            there = [sibling.rfilename for sibling in info.siblings or ()]
     except PresetNotFoundError:
-        if as_pull_request or constants.HF_HUB_OFFLINE:
+        if as_pull_request:
             raise
         is_new = True
-    deleted = tuple(sorted(name for name in there if _START.fullmatch(name) and name not in contents))
+    ours = {name for name in there if _START.fullmatch(name) or name in (SAMPLE_CLIP, SAMPLE_SHEET)}
+    deleted = tuple(sorted(ours - contents.keys()))
     return Upload(repo=repo, is_new=is_new, as_pull_request=as_pull_request, contents=contents, deleted=deleted)
 
 
@@ -308,8 +323,6 @@ def upload(plan: Upload, *, message: str, private: bool = False) -> dict[str, st
 
     Raises: HubError, PresetNotFoundError. Side effects: a repository that is new is made first.
     """
-    if get_token() is None:
-        raise HubError("pushing needs a token, and there is none", hint=_LOGIN)
     operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
         *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in plan.contents.items()),
         *(CommitOperationDelete(path_in_repo=name) for name in plan.deleted),
