@@ -129,10 +129,13 @@ def test_another_pace_or_another_unit_is_an_error(tmp_path: Path, tiny_config: P
 
 
 def test_what_is_not_there_not_whole_or_too_short_is_said(
-    tmp_path: Path, folder: Path, tiny_config: PresetConfig
+    tmp_path: Path, folder: Path, tiny_config: PresetConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RecordingError, match="no folder"):
         open_source(DataSource(ref=str(tmp_path / "nowhere")))
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(RecordingError, match="no folder"):
+        open_source(DataSource(ref=f"{tmp_path.name}/nowhere"))
     with pytest.raises(RecordingError, match="someone/walks is not in the cache"):
         open_source(DataSource(ref="someone/walks"))
     with pytest.raises(RecordingError, match="holds no session"):

@@ -46,8 +46,8 @@ class ImportArguments:
     """For video-csv: a column that is an axis, and what 1 means, as in turn="10 deg per tick". Repeat it for others."""
     classes: Annotated[str | None, tyro.conf.arg(metavar="A,B,...")] = None
     """For discrete actions: what number 0, 1, ... does, as in noop,forward,turn=1,forward+turn=-1."""
-    lossless: tyro.conf.FlagCreatePairsOff[bool] = True
-    """Keep pictures bit for bit; otherwise smaller files that players enlarge."""
+    lossy: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Near lossless videos that any player shows, instead of pictures kept bit for bit."""
     json: JsonOption = None
     progress: ProgressOption = None
 
@@ -83,7 +83,7 @@ def import_data(arguments: ImportArguments) -> Answer:
             arguments.target,
             reading,
             size_px=_size(arguments.size),
-            is_lossless=arguments.lossless,
+            is_lossless=not arguments.lossy,
             tell=lambda done, total, name: progress.update(done / total, f"{name} ({done} of {total})"),
         )
     error = None
@@ -166,9 +166,9 @@ def _check_text(checked: Checked) -> str:
         ("rate", _counts(found["frames_per_s"]) + " frames per second"),
         ("brightness", f"{light['mean']:.2f} on average, from {light['min']:.2f} to {light['max']:.2f}"),
         ("still", f"{checked.still_frames} pictures equal to the one before"),
-        ("not kept", f"{checked.pictures_missing} pictures"),
-        ("hashes", f"{checked.hashes_compared} compared"),
-        ("poses", f"of {checked.poses} frames"),
+        *(("not kept", f"{n} pictures, given up when the disk was slow") for n in [checked.pictures_missing] if n),
+        *(("hashes", f"{n} compared") for n in [checked.hashes_compared] if n),
+        *(("poses", f"of {n} frames") for n in [checked.poses] if n),
         ("no input", f"{found['idle_share']:.0%} of the frames"),
         *((name, _input_text(values)) for name, values in found["actions"].items()),
     ]

@@ -97,6 +97,10 @@ class Progress:
             if self._file is not sys.stdout:
                 self._file.close()
 
+    @property
+    def done(self) -> float:
+        return self._done
+
     def update(self, done: float, note: str = "", **values: Any) -> None:
         """`done` of the total is behind us; `note` goes beside the bar, `values` into the lines from now on."""
         with self._lock:

@@ -17,6 +17,12 @@ from worldsim.presets.resolve import resolve_preset
 
 if TYPE_CHECKING:
     from worldsim.training.loop import Trainer
+    from worldsim.training.run import TrainingRun
+
+Stage = Literal["autoencoder", "dynamics", "decoder"]
+
+SHARES: dict[Stage, float] = {"autoencoder": 0.3, "dynamics": 0.6, "decoder": 0.1}
+"""Of the minutes, when all stages are trained in one go."""
 
 HELP = "train a stage of a preset for some minutes; the same command goes on where the last one ended"
 
@@ -25,12 +31,13 @@ HELP = "train a stage of a preset for some minutes; the same command goes on whe
 class Arguments:
     preset: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PRESET.toml")]]
     """The preset.toml to train."""
-    stage: Literal["autoencoder", "dynamics", "decoder"]
-    """autoencoder, then dynamics on its latents; then decoder, which learns to draw what the dynamics predicts."""
+    stage: Literal["autoencoder", "dynamics", "decoder", "all"]
+    """autoencoder, then dynamics on its latents; then decoder, which learns to draw what the dynamics predicts. all: one
+    by one, sharing the minutes; the autoencoder stays as it is once a dynamics was built on it, and with --init."""
     minutes: float
     """Wall-clock minutes of this leg."""
     updates: int | None = None
-    """End this leg after so many updates, if that comes first."""
+    """End a stage after so many updates, if that comes first."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Run folder; runs/<preset name> when left out."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PRESET")] = None
@@ -69,26 +76,46 @@ def run(argv: Sequence[str]) -> int:
         data=[DataSource.parse(text) for text in arguments.data],
         world_share=arguments.world_share,
     )
-    print(
-        f"training {run.preset.name} ({arguments.stage}) on {run.device} for {arguments.minutes:g} min in {run.folder}"
-    )
-    for line in run.training_data(arguments.stage).describe() if arguments.data else ():
-        print(f"data: {line}")
+    summaries: dict[str, dict[str, float | int | str]] = {}
     with Progress(arguments.minutes * 60, arguments.stage, arguments.progress, unit="second") as progress:
-
-        def waiting(have: int, want: int) -> None:
-            progress.update(0, note=f"episode {have} of {want}")
-
-        def tell(row: dict[str, float | int | str]) -> None:
-            spent_s = arguments.minutes * 60 - float(row.get("left_s", 0))
-            progress.update(spent_s, note=_note(row), **row)
-            print(_line(row), flush=True)
-
-        reason, trainer = run.train(arguments.stage, arguments.minutes, arguments.updates, tell=tell, waiting=waiting)
-    print(f"ended by {reason} after {trainer.num_updates} updates; {run.folder / arguments.stage}")
+        for stage, minutes in _legs(arguments, run):
+            reason, trainer = _leg(run, stage, minutes, arguments, progress)
+            summaries[stage] = _summary(trainer, reason)
+            print(f"ended by {reason} after {trainer.num_updates} updates; {run.folder / stage}")
+            if reason.startswith("SIG"):
+                break
     if arguments.json:
-        write_json(arguments.json, _summary(trainer, reason))
+        last = list(summaries.values())[-1]
+        write_json(arguments.json, {**last, "stages": summaries} if arguments.stage == "all" else last)
     return 0
+
+
+def _legs(arguments: Arguments, run: TrainingRun) -> list[tuple[Stage, float]]:
+    """Stages and their minutes, in order."""
+    if arguments.stage != "all":
+        return [(arguments.stage, arguments.minutes)]
+    is_settled = arguments.init is not None or (run.folder / "dynamics" / "last").exists()
+    shares = {stage: share for stage, share in SHARES.items() if stage != "autoencoder" or not is_settled}
+    return [(stage, arguments.minutes * share / sum(shares.values())) for stage, share in shares.items()]
+
+
+def _leg(
+    run: TrainingRun, stage: Stage, minutes: float, arguments: Arguments, progress: Progress
+) -> tuple[str, Trainer]:
+    print(f"training {run.preset.name} ({stage}) on {run.device} for {minutes:g} min in {run.folder}")
+    for line in run.training_data(stage).describe() if arguments.data else ():
+        print(f"data: {line}")
+    before_s = progress.done
+
+    def waiting(have: int, want: int) -> None:
+        progress.update(before_s, note=f"episode {have} of {want}")
+
+    def tell(row: dict[str, float | int | str]) -> None:
+        spent_s = minutes * 60 - float(row.get("left_s", 0))
+        progress.update(before_s + spent_s, note=_note(row), **row)
+        print(_line(row), flush=True)
+
+    return run.train(stage, minutes, arguments.updates, tell=tell, waiting=waiting)
 
 
 def _note(row: dict[str, float | int | str]) -> str:

@@ -223,7 +223,7 @@ def _folder_of(ref: str) -> Path:
     path = Path(ref).expanduser()
     if path.exists():
         return path
-    on_hub = hub_ref(ref)
+    on_hub = None if path.parent.is_dir() and path.parent != Path() else hub_ref(ref)
     if on_hub is None:
         raise RecordingError(f"no folder {ref}", hint="a session, a folder of sessions, or user/dataset on the Hub")
     from worldsim.presets.hub import fetch_data
