@@ -32,8 +32,8 @@ class Arguments:
     preset: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PRESET.toml")]]
     """The preset.toml to train."""
     stage: Literal["autoencoder", "dynamics", "decoder", "all"]
-    """autoencoder, then dynamics on its latents; then decoder, which learns to draw what the dynamics predicts. all: one
-    by one, sharing the minutes; the autoencoder stays as it is once a dynamics was built on it, and with --init."""
+    """autoencoder, then dynamics on its latents; then decoder, which learns to draw what the dynamics predicts. all:
+    one by one, sharing the minutes; the autoencoder stays as it is once a dynamics stands on it, and with --init."""
     minutes: float
     """Wall-clock minutes of this leg."""
     updates: int | None = None
