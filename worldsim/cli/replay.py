@@ -13,6 +13,7 @@ import tyro
 
 from worldsim.cli.arguments import (
     JsonOption,
+    OfflineOption,
     ProgressOption,
     StepsOption,
     at_least,
@@ -48,6 +49,7 @@ class ReplayArguments:
     """Size of the window, width x height."""
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Without --check: quit by itself after N frames were shown."""
+    offline: OfflineOption = False
     json: JsonOption = None
     progress: ProgressOption = None
 
