@@ -94,7 +94,6 @@ FAULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, str]] = {
     "no answer": ("someone/tiny", {"where": INFO, "delay_s": 5.0}, {"HF_HUB_ETAG_TIMEOUT": "1"}, 17, "not answer in"),
     "nobody there": ("someone/tiny", {}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, 17, "cannot be reached"),
     "offline": ("someone/tiny", {}, {"HF_HUB_OFFLINE": "1"}, 4, "is not in the cache"),
-    "cut, for good": ("someone/tiny", {"where": STORE, "cut_after_bytes": 0}, {}, 17, "was lost"),
     "other content": ("someone/tiny", {"where": STORE, "change_content": True}, {}, 5, "the Hub promised"),
     "disk full": ("someone/tiny", {}, {"max_file_bytes": 50_000}, 12, "no room left"),
 }
@@ -130,6 +129,23 @@ def test_a_cut_connection_is_resumed_where_it_broke(hub: Any, run: Any, server: 
     done = run("presets", "pull", "someone/tiny")
     assert done.returncode == 0, done.stderr
     assert f"GET /store/{digest} bytes={piece_bytes}-" in hub.log
+
+
+def test_after_a_cut_for_good_whole_files_are_kept_and_a_part_begins_anew(
+    hub: Any, run: Any, server: Any, tmp_path: Path
+) -> None:
+    content = hub.repos["someone/tiny"].commits[hub.repos["someone/tiny"].refs["main"]]["model.safetensors"]
+    path = f"/store/{hashlib.sha256(content).hexdigest()}"
+    hub.faults += [server.Fault(where=f"GET {path}", cut_after_bytes=1000)]
+    done = run("presets", "pull", "someone/tiny")
+    assert done.returncode == 17, done.stderr
+    error, hint = done.stderr.splitlines()[-2:]
+    assert "was lost" in error and "files that arrived in full are kept" in hint
+    assert not list((tmp_path / "hf").rglob("*.incomplete"))
+    hub.faults.clear()
+    hub.log.clear()
+    assert run("presets", "pull", "someone/tiny").returncode == 0
+    assert [line for line in hub.log if "/store/" in line] == [f"GET {path}"]
 
 
 def test_after_damage_or_a_failure_the_same_command_mends_it(hub: Any, run: Any, server: Any) -> None:
