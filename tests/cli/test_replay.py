@@ -55,6 +55,29 @@ def test_a_recorded_rollout_comes_out_exactly(recorded: Path, capsys: pytest.Cap
     assert not list(Path.cwd().glob("rollout.mp4")), "with --record no other video was asked for"
 
 
+def test_a_preset_named_from_here_is_found_from_elsewhere(
+    tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_preset_folder.parent)
+    arguments = ["--frames", "3", "--record", str(tmp_path / "s"), "--device", "cpu"]
+    assert main(["rollout", f"./{tiny_preset_folder.name}", *arguments]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["replay", "s", "--check"]) == 0
+
+
+@pytest.mark.parametrize("command", ["play", "rollout"])
+def test_a_place_where_nothing_can_be_recorded_is_refused_before_anything_is_loaded(
+    command: str, tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_preset(*_: object, **__: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("worldsim.presets.store.load_preset", load_preset)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "nowhere")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    assert main([command, str(tiny_preset_folder), "--record", str(tmp_path / "file" / "s")]) == 12
+
+
 def test_an_altered_hash_is_the_first_difference_and_the_pictures_are_equal(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
 from worldsim.core.errors import RecordingError, StorageError, UsageError
-from worldsim.episodes.format import JOURNAL, PICTURES, EpisodeStart, data_path, part_path, video_path
+from worldsim.episodes.format import JOURNAL, PICTURES, EpisodeStart, check_new, data_path, part_path, video_path
 from worldsim.episodes.reader import open_session
 from worldsim.episodes.writer import SessionWriter, WriterState
 
@@ -114,6 +114,52 @@ def test_a_full_disk_stops_the_recording_and_not_the_caller(tmp_path: Path) -> N
     assert isinstance(writer.error, StorageError)
     assert "No space left" in writer.error.message
     assert "repair" in writer.error.hint
+
+
+def test_a_disk_that_is_full_of_video_stops_the_recording_and_repair_has_every_action(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, HEADER.frame_shape, dtype=np.uint8) for _ in range(8)]
+    writer = SessionWriter(tmp_path / "s", HEADER, is_lossless=True)
+    writer.begin_episode(EpisodeStart(seed=0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # noise of 9 kB per frame, 100 B per action
+    try:
+        for index in range(60):
+            writer.add_frame(made_up_row(index), frames[index % 8])
+        writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert writer.state is WriterState.FAILED
+    assert isinstance(writer.error, StorageError)
+    assert "File too large" in writer.error.message, writer.error.message
+    writer.add_frame(made_up_row(60), frames[0])  # does nothing, and says nothing
+    num_rows = len(open_session(tmp_path / "s").episodes[0].rows)
+    from worldsim.episodes.finish import finish
+
+    finished = finish(tmp_path / "s")
+    assert finished.frames == num_rows > 10
+    session = open_session(tmp_path / "s")
+    assert session.episodes[0].rows[5] == made_up_row(5)
+    assert (next(session.pictures(0)) == frames[0]).all()
+
+
+@pytest.mark.parametrize("below", ["file/s", "file/deeper/s"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_begins(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(StorageError, match="cannot record to"):
+        check_new(tmp_path / below)
+
+
+def test_a_place_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    check_new(tmp_path / "new" / "s")
+    assert list(tmp_path.iterdir()) == [], "looking left something behind"
+    monkeypatch.setattr("worldsim.episodes.format.TemporaryFile", refuse)
+    with pytest.raises(StorageError, match="Permission denied"):
+        check_new(tmp_path / "new" / "s")
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from worldsim.cli.arguments import (
     use_threads,
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
+from worldsim.episodes.format import check_new
 
 HELP = "walk through a preset by script and write a video of it; needs no display"
 
@@ -58,6 +59,8 @@ def run(argv: list[str]) -> int:
     at_least(arguments.seed, 0, "--seed")
     at_least(arguments.steps, 1, "--steps")
     at_least(arguments.threads, 1, "--threads")
+    if arguments.record is not None:
+        check_new(arguments.record)
     with Progress(arguments.frames, f"rollout {arguments.preset}", arguments.progress) as progress:
         result = rollout(arguments, progress)
     if arguments.json is not None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from worldsim.engine.simulator import Simulator
 from worldsim.episodes.format import Header, frame_hash
 from worldsim.episodes.journal import Episode
 from worldsim.episodes.reader import RecordedSession
+from worldsim.presets.resolve import HubRef, bundled_presets, locate_preset
 from worldsim.presets.store import Preset, source_commit
 
 
@@ -56,7 +58,7 @@ def session_header(preset: Preset, simulator: Simulator, *, ref: str, device: st
     """What a recording of `simulator` says of its origin."""
     return Header(
         preset=preset.config.name,
-        preset_ref=ref,
+        preset_ref=_lasting_ref(ref, preset.folder),
         preset_sha256=preset.sha256,
         preset_commit=preset.metadata.get("source_commit", "unknown"),
         worldsim=worldsim.__version__,
@@ -190,6 +192,16 @@ class ReplayWorld:
 
     def close(self) -> None:
         self._playable.close()
+
+
+def _lasting_ref(ref: str, folder: Path) -> str:
+    """`ref` as it names the same preset from any directory and later: a folder in full, a repository at its commit."""
+    if ref in bundled_presets():
+        return ref
+    place = locate_preset(ref)
+    if isinstance(place, HubRef):
+        return str(HubRef(repo=place.repo, revision=folder.name))  # folders of the Hub's cache are named by commits
+    return str(folder.absolute())
 
 
 def _action(spec: ActionSpec, vector: tuple[float, ...]) -> Action:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from worldsim.core.errors import UsageError
+from worldsim.core.errors import StorageError, UsageError
 from worldsim.core.types import ActionSpec, Frame
 
 SCHEMA_VERSION = 1
@@ -97,9 +98,20 @@ def frame_hash(frame: Frame) -> str:
 
 
 def check_new(folder: Path) -> None:
-    """Raises UsageError when something lies at the place of a recording that shall begin."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already", hint="a recording needs a new folder")
+    """Whether a recording may begin there. Leaves nothing behind.
+
+    Raises: UsageError when something lies there, StorageError when nothing can be written there.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} is there already", hint="a recording needs a new folder")
+        parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with TemporaryFile(dir=parent) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise StorageError(
+            f"cannot record to {folder}: {error.strerror}", hint="check the path, space and permissions"
+        ) from None
 
 
 def data_path(folder: Path, episode: int) -> Path:

@@ -58,7 +58,7 @@ def this_process(*, is_lossless: bool) -> Writing:
 
 
 class JournalFile:
-    """Open for appending. `open_file` is a test's way to a full disk. Raises: OSError, in every method."""
+    """Writes lines to `file`, which is open for writing bytes. Raises: OSError, in every method."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

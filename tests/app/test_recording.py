@@ -1,0 +1,79 @@
+"""The key for recording: on, off, on again; and what is said when it cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.app.test_application import NOTHING, Play, down
+from tests.engine.fakes import SPEC, FakeSimulator
+from worldsim.engine.playable import Loaded
+from worldsim.engine.replay import check
+from worldsim.engine.worker import Report, Worker
+from worldsim.episodes.format import RECORDINGS, Header
+from worldsim.episodes.reader import find_sessions, open_session
+
+HEADER = Header(
+    preset="fake",
+    preset_ref="fake",
+    preset_sha256="",
+    worldsim="0.1.0",
+    num_steps=1,
+    frames_per_s=10.0,
+    frame_shape=FakeSimulator.frame_shape,
+    action_spec=SPEC,
+)
+
+
+def recorded_play(header: Header | None) -> Play:
+    """Play of the fake world that can be recorded; run it once."""
+
+    def load(report: Report) -> Loaded:
+        return Loaded(playable=FakeSimulator(), title="fake", ticks_per_s=10.0, header=header)
+
+    play = Play()
+    play.worker = Worker(load, clock=play.clock)
+    play.session.worker = play.worker
+    return play
+
+
+def said(play: Play) -> str:
+    """All that the last drawing says anywhere."""
+    return "\n".join(f"{row.left} {row.right}" for panel in play.renderer.panels[-1] for row in panel.rows)
+
+
+def test_the_key_begins_a_session_ends_it_and_begins_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    play = recorded_play(HEADER)
+    playing = [NOTHING] * 40
+    play.run(*playing, [down("F9")], *playing, [down("F9")], *playing, [down("F9")], *playing)
+    play.session.recorder.close()
+    first, second = map(open_session, find_sessions(RECORDINGS))
+    for session in (first, second):
+        assert session.is_complete
+        assert session.num_frames > 1
+        assert check(session, FakeSimulator()).is_exact
+    assert 0 < first.episodes[0].start.first_index < second.episodes[0].start.first_index
+
+
+def test_the_screen_says_where_it_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    play = recorded_play(HEADER)
+    play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 20)
+    play.session.recorder.close()
+    (folder,) = find_sessions(RECORDINGS)
+    assert f"recording {folder}" in said(play)
+
+
+def test_what_cannot_be_recorded_is_said_and_play_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    play = recorded_play(None)
+    play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 20)
+    assert "cannot be recorded" in said(play)
+    (tmp_path / RECORDINGS).write_text("in the way", encoding="utf-8")
+    play = recorded_play(replace(HEADER, preset="other"))
+    report = play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 40)
+    assert "cannot record to" in said(play)
+    assert report.frames_shown > 5
