@@ -114,8 +114,9 @@ class Hub:
         return repo.commit(files)
 
     def answer(self, request: Request) -> Answer:
+        path = request.path.replace("/api/datasets/", "/api/models/datasets/")
         for pattern, route in _ROUTES:
-            match = re.fullmatch(pattern, f"{request.method} {request.path}")
+            match = re.fullmatch(pattern, f"{request.method} {path}")
             if match:
                 return route(self, request, **{name: unquote(value) for name, value in match.groupdict().items()})
         return Answer.error(404, "NoSuchRoute")
@@ -194,9 +195,27 @@ class Hub:
 
     def create(self, request: Request) -> Answer:
         data = json.loads(request.body)
-        name = f"{data['organization']}/{data['name']}"
+        kind = "datasets/" if data.get("type") == "dataset" else ""
+        name = f"{kind}{data['organization']}/{data['name']}"
         self.put(name, {}, is_private=data.get("visibility") == "private")
         return Answer.json({"url": f"{self.url}/{name}", "name": name})
+
+    def make_tag(self, request: Request, repo: str, revision: str) -> Answer:
+        commit = self.repos[repo].find(revision) if repo in self.repos else None
+        refused = self.refusal(request, repo)
+        if refused or commit is None:
+            return refused or Answer.error(404, "RevisionNotFound")
+        tag = json.loads(request.body)["tag"]
+        if tag in self.repos[repo].refs:
+            return Answer.error(409, "", "The tag is there already")
+        self.repos[repo].refs[tag] = commit
+        return Answer.json({})
+
+    def remove_tag(self, request: Request, repo: str, revision: str) -> Answer:
+        refused = self.refusal(request, repo)
+        if refused or self.repos[repo].refs.pop(revision, None) is None:
+            return refused or Answer.error(404, "RevisionNotFound")
+        return Answer.json({})
 
     def check_card(self, request: Request) -> Answer:
         return Answer.json({"errors": [], "warnings": []})
@@ -258,7 +277,8 @@ class Hub:
         )
 
 
-_REPO, _REVISION = "(?P<repo>[^/]+/[^/]+)", "(?P<revision>[^/]+)"
+_REPO, _REVISION = "(?P<repo>(?:datasets/)?[^/]+/[^/]+)", "(?P<revision>[^/]+)"
+"""Data sets are repositories whose names begin with `datasets/`."""
 _ROUTES: list[tuple[str, Callable[..., Answer]]] = [
     ("GET /api/whoami-v2", Hub.who),
     ("GET /api/models", Hub.search),
@@ -269,6 +289,8 @@ _ROUTES: list[tuple[str, Callable[..., Answer]]] = [
     (f"GET /api/models/{_REPO}/tree/{_REVISION}", Hub.tree),
     (f"POST /api/models/{_REPO}/preupload/{_REVISION}", Hub.preupload),
     (f"POST /api/models/{_REPO}/commit/{_REVISION}", Hub.make_commit),
+    (f"POST /api/models/{_REPO}/tag/{_REVISION}", Hub.make_tag),
+    (f"DELETE /api/models/{_REPO}/tag/{_REVISION}", Hub.remove_tag),
     (rf"POST /{_REPO}\.git/info/lfs/objects/batch", Hub.lfs_batch),
     (f"(GET|HEAD) /{_REPO}/resolve/{_REVISION}/(?P<name>.+)", Hub.resolve),
     ("(GET|HEAD) /store/(?P<digest>[0-9a-f]+)", Hub.from_store),
@@ -299,7 +321,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
             else:
                 self._send(hub.answer(request), fault)
 
-        do_HEAD = do_POST = do_PUT = do_GET
+        do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
         def _send(self, answer: Answer, fault: Fault | None) -> None:
             body, num_bytes = answer.body, len(answer.body)

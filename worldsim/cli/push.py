@@ -11,21 +11,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
 from worldsim.cli.arguments import JsonOption, OfflineOption, PresetArgument, at_least
 from worldsim.cli.output import Progress
-from worldsim.cli.subcommands import Answer, text_table
+from worldsim.cli.subcommands import Answer
 from worldsim.core.errors import PresetError, UsageError
 from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET, model_card, on_hub
 from worldsim.presets.config import read_config_json
 from worldsim.presets.files import read_header
 from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, HubRef, locate_preset, resolve_preset
-
-if TYPE_CHECKING:
-    from worldsim.presets.hub import Upload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +61,7 @@ def push(arguments: PushArguments) -> Answer:
     with TemporaryDirectory(prefix="worldsim-") as temporary:
         sample = _sample(folder, arguments, Path(temporary)) if arguments.sample else {}
         plan = hub.plan_upload(folder, card, sample, arguments.repo, as_pull_request=arguments.create_pr)
-        print(_plan_text(plan), file=sys.stderr)
+        print(plan.text, file=sys.stderr)
         data = {
             "repo": plan.repo,
             "page": plan.page,
@@ -129,11 +126,3 @@ def _read_rows(path: Path, *, lines: bool) -> list[dict[str, Any]]:
     if not all(isinstance(row, dict) for row in rows):
         raise UsageError(f"{path} does not hold JSON objects", hint="a file that worldsim wrote")
     return rows
-
-
-def _plan_text(plan: Upload) -> str:
-    kind = "a pull request to" if plan.as_pull_request else "a new repository," if plan.is_new else "the main branch of"
-    rows = [(f"  {name}", f"{num_bytes / 1e6:.3f} MB") for name, num_bytes in plan.sizes.items()]
-    rows += [(f"  {name}", "deleted there") for name in plan.deleted]
-    total = f"{len(plan.sizes)} files, {sum(plan.sizes.values()) / 1e6:.1f} MB"
-    return f"to {kind} {plan.page}\n{text_table(rows)}\n{total}"

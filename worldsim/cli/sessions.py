@@ -1,4 +1,4 @@
-"""`worldsim sessions`: what was recorded: listed, shown, opened, exported, mended, removed."""
+"""`worldsim sessions`: what was recorded: listed, shown, opened, exported, mended, removed, pushed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from worldsim.cli.arguments import JsonOption, at_least, parse_arguments
+from worldsim.cli.arguments import JsonOption, OfflineOption, at_least, parse_arguments
 from worldsim.cli.output import STDOUT, write_json
 from worldsim.core.errors import MissingPackageError, RecordingError, StorageError, UsageError, WorldsimError
+from worldsim.episodes.card import pushed_files
 from worldsim.episodes.finish import finish
-from worldsim.episodes.format import RECORDINGS, video_path
+from worldsim.episodes.format import LEROBOT_VERSION, RECORDINGS, video_path
 from worldsim.episodes.reader import RecordedSession, find_sessions, is_session, open_session
 from worldsim.episodes.video import enlarge, scale_for
 
-HELP = "list, show, open, export, repair and remove recorded sessions"
+HELP = "list, show, open, export, repair, remove and push recorded sessions"
 
-Action = Literal["list", "show", "open", "export", "repair", "rm"]
+Action = Literal["list", "show", "open", "export", "repair", "rm", "push"]
+TARGETS = {"export": "OUT.mp4 (or .gif, .npz)", "push": "USER/DATASET"}
+"""What the last argument is, of the actions that have one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +42,40 @@ class SessionsArguments:
         Annotated[Path, tyro.conf.arg(metavar="DIR", help="A session; for list, the folder in which sessions lie.")]
     ] = RECORDINGS
     out: tyro.conf.Positional[
-        Annotated[Path | None, tyro.conf.arg(metavar="OUT", help="For export: a name that ends in .mp4, .gif or .npz.")]
+        Annotated[
+            str | None,
+            tyro.conf.arg(
+                metavar="OUT",
+                help="For export: a name that ends in .mp4, .gif or .npz. For push: USER/DATASET on the Hub; made when "
+                "it is not there, else its recordings are replaced.",
+            ),
+        ]
     ] = None
     episode: int = 0
     """For open and export: which episode."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """For push: say what would be uploaded and where, and upload nothing."""
+    private: tyro.conf.FlagCreatePairsOff[bool] = False
+    """For push: a data set that is made for it is private."""
+    offline: OfflineOption = False
     json: JsonOption = None
 
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(SessionsArguments, argv, command="sessions", help=HELP)
     at_least(arguments.episode, 0, "--episode")
-    if (arguments.out is not None) != (arguments.action == "export"):
+    target = TARGETS.get(arguments.action)
+    if (arguments.out is not None) != (target is not None):
         raise UsageError(
-            f"{arguments.action} with{'' if arguments.out else 'out'} a file to write",
-            hint="worldsim sessions export DIR OUT.mp4, and OUT for nothing else",
+            f"{arguments.action} with{'' if arguments.out else 'out'} {target or arguments.out}",
+            hint=f"worldsim sessions {arguments.action} DIR {target or ''}".rstrip(),
         )
+    if (arguments.dry_run or arguments.private) and arguments.action != "push":
+        raise UsageError(f"{arguments.action} with --dry-run or --private", hint="only push has them")
     result = ACTIONS[arguments.action](arguments)
     if arguments.json is not None:
         write_json(arguments.json, result)
-    text = _table(result["sessions"]) if arguments.action == "list" else _rows(result)
+    text = SAID.get(arguments.action, _rows)(result)
     Console(stderr=arguments.json == STDOUT, soft_wrap=True).print(text)
     return 0
 
@@ -109,7 +127,7 @@ def _open(arguments: SessionsArguments) -> dict[str, Any]:
 
 def _export(arguments: SessionsArguments) -> dict[str, Any]:
     assert arguments.out is not None
-    session, out = _whole(arguments), arguments.out
+    session, out = _whole(arguments), Path(arguments.out)
     path = _video_of(session, arguments.episode)
     writers: dict[str, Callable[[Path], None]] = {
         ".mp4": lambda target: _copy(path, target),
@@ -157,6 +175,36 @@ def _rm(arguments: SessionsArguments) -> dict[str, Any]:
     return {"folder": str(folder), "removed": True}
 
 
+def _push(arguments: SessionsArguments) -> dict[str, Any]:
+    """The plan goes to stderr before anything goes up."""
+    from worldsim.presets import hub
+    from worldsim.presets.resolve import hub_ref
+
+    target = hub_ref(arguments.out or "")
+    if target is None or target.revision is not None:
+        raise UsageError(f"{arguments.out!r} is not a data set on the Hub", hint="USER/DATASET, without a revision")
+    session = _whole(arguments)
+    hub.check_can_push(needs_token=not arguments.dry_run)
+    plan = hub.plan_data_upload(pushed_files(session, target.repo), target.repo, tag=LEROBOT_VERSION)
+    print(plan.text, file=sys.stderr)
+    data = {
+        "folder": str(session.folder),
+        "repo": plan.repo,
+        "page": plan.page,
+        "is_new": plan.is_new,
+        "tag": plan.tag,
+        "files": plan.sizes,
+        "deleted": list(plan.deleted),
+        "dry_run": arguments.dry_run,
+    }
+    if arguments.dry_run:
+        return data
+    done = hub.upload(
+        plan, message=f"{session.num_frames} frames of {session.header.preset}", private=arguments.private
+    )
+    return data | {"commit": done["commit"], "commit_url": done["commit_url"]}
+
+
 ACTIONS: dict[Action, Callable[[SessionsArguments], dict[str, Any]]] = {
     "list": _list,
     "show": _show,
@@ -164,6 +212,7 @@ ACTIONS: dict[Action, Callable[[SessionsArguments], dict[str, Any]]] = {
     "export": _export,
     "repair": _repair,
     "rm": _rm,
+    "push": _push,
 }
 
 
@@ -224,3 +273,16 @@ def _table(sessions: list[dict[str, Any]]) -> Table | str:
 
 def _rows(result: dict[str, Any]) -> str:
     return "\n".join(f"{key}: {value}" for key, value in result.items())
+
+
+def _pushed(result: dict[str, Any]) -> str:
+    if result["dry_run"]:
+        return "nothing was uploaded (--dry-run)"
+    return f"pushed: {result['commit_url']}\nworldsim train PRESET --data {result['repo']}"
+
+
+SAID: dict[Action, Callable[[dict[str, Any]], Table | str]] = {
+    "list": lambda result: _table(result["sessions"]),
+    "push": _pushed,
+}
+"""What an action says to people, where that is not a line for every value."""

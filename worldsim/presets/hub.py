@@ -14,10 +14,10 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -64,6 +64,7 @@ LIBRARY = "worldsim"
 MAX_CARD_BYTES = 2**20
 DATA_FILES = ("*.json", "*.parquet", "*.mp4")
 """All that is ever fetched of a data set: no code, no loading script."""
+_DATA_FOLDERS = ("data/", "meta/", "videos/")
 
 _TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
 """The base class of whatever HTTP library this version of the client was built with."""
@@ -117,7 +118,10 @@ class Upload:
     contents: Mapping[str, Path | bytes]
     """Name in the repository to a file on this disk, or to what is written there."""
     deleted: tuple[str, ...]
-    """Starts and samples of an earlier push that this one no longer has."""
+    """What an earlier push brought and this one no longer has."""
+    repo_type: Literal["model", "dataset"] = "model"
+    tag: str | None = None
+    """Of the new commit; the tag moves when it is there already."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -125,7 +129,19 @@ class Upload:
 
     @property
     def page(self) -> str:
-        return page(self.repo)
+        return page(self.repo if self.repo_type == "model" else f"datasets/{self.repo}")
+
+    @property
+    def text(self) -> str:
+        """All of it, for the person who pushes."""
+        kind = "the main branch of"
+        if self.as_pull_request or self.is_new:
+            kind = "a pull request to" if self.as_pull_request else "a new repository,"
+        width = max(map(len, (*self.contents, *self.deleted)))
+        rows = [f"  {name:<{width}}  {num_bytes / 1e6:.3f} MB" for name, num_bytes in self.sizes.items()]
+        rows += [f"  {name:<{width}}  deleted there" for name in self.deleted]
+        total = f"{len(self.sizes)} files, {sum(self.sizes.values()) / 1e6:.1f} MB"
+        return "\n".join([f"to {kind} {self.page}", *rows, total + (f", tag {self.tag}" if self.tag else "")])
 
 
 def page(repo: str) -> str:
@@ -287,7 +303,7 @@ def check_can_push(*, needs_token: bool) -> None:
     if constants.HF_HUB_OFFLINE:
         raise HubError(
             "pushing asks the Hub, which is forbidden (--offline, or HF_HUB_OFFLINE is set)",
-            hint="worldsim presets verify checks a preset without the network",
+            hint="leave it out; what is on this machine can be checked without the network",
         )
     if needs_token and get_token() is None:
         raise HubError("pushing needs a token, and there is none", hint=_LOGIN)
@@ -318,6 +334,29 @@ def plan_upload(folder: Path, card: str, sample: Mapping[str, Path], repo: str, 
     return Upload(repo=repo, is_new=is_new, as_pull_request=as_pull_request, contents=contents, deleted=deleted)
 
 
+def plan_data_upload(contents: Mapping[str, Path | bytes], repo: str, *, tag: str) -> Upload:
+    """As `plan_upload`, of a data set: `contents` take the place of all recordings that are there.
+
+    A card that is there stays as it is. Raises: HubError.
+    """
+    is_new, there = False, []
+    try:
+        with _told(HubRef(repo=repo)):
+            info = HfApi().dataset_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+            there = [sibling.rfilename for sibling in info.siblings or ()]
+    except PresetNotFoundError:
+        is_new = True
+    return Upload(
+        repo=repo,
+        is_new=is_new,
+        as_pull_request=False,
+        contents={name: content for name, content in contents.items() if name != CARD_FILE or name not in there},
+        deleted=tuple(sorted(name for name in there if name.startswith(_DATA_FOLDERS) and name not in contents)),
+        repo_type="dataset",
+        tag=tag,
+    )
+
+
 def upload(plan: Upload, *, message: str, private: bool = False) -> dict[str, str | None]:
     """One commit, or one pull request, with everything in `plan`. Returns: commit, its page, the pull request's page.
 
@@ -330,8 +369,18 @@ def upload(plan: Upload, *, message: str, private: bool = False) -> dict[str, st
     with _told(HubRef(repo=plan.repo)):
         api = HfApi()
         if plan.is_new:
-            api.create_repo(plan.repo, private=private, exist_ok=True)
-        info = api.create_commit(plan.repo, operations, commit_message=message, create_pr=plan.as_pull_request)
+            api.create_repo(plan.repo, private=private, exist_ok=True, repo_type=plan.repo_type)
+        info = api.create_commit(
+            plan.repo,
+            operations,
+            commit_message=message,
+            create_pr=plan.as_pull_request,
+            repo_type=plan.repo_type,
+        )
+        if plan.tag is not None:
+            with suppress(RevisionNotFoundError):  # the first push has none to take away
+                api.delete_tag(plan.repo, tag=plan.tag, repo_type=plan.repo_type)
+            api.create_tag(plan.repo, tag=plan.tag, revision=info.oid, repo_type=plan.repo_type)
     return {"commit": info.oid, "commit_url": info.commit_url, "pull_request_url": info.pr_url}
 
 
