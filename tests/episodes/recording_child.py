@@ -25,9 +25,9 @@ def main() -> None:
             if number % 100 == 0:
                 writer.begin_episode(EpisodeStart(seed=number // 100))
             now_ns = time.monotonic_ns()
+            told[:] = struct.pack("<qq", number + 1, now_ns)  # before: what is lost is never counted too low
             writer.add_frame(made_up_row(number % 100, now_ns), frames[number % 64])
             time.sleep(0.002)
-            told[:] = struct.pack("<qq", number + 1, now_ns)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import statistics
 import struct
 import subprocess
 import sys
@@ -54,15 +55,18 @@ def kill_one(folder: Path, after_s: float) -> tuple[int, float]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
-@pytest.mark.parametrize("num_kills", [2, pytest.param(50, marks=pytest.mark.slow)], ids=["two kills", "fifty kills"])
+@pytest.mark.parametrize("num_kills", [1, pytest.param(50, marks=pytest.mark.slow)], ids=["one kill", "fifty kills"])
 def test_a_kill_loses_at_most_the_last_second_of_actions(tmp_path: Path, num_kills: int) -> None:
     rng = random.Random(num_kills)
     losses = [
         kill_one(tmp_path / str(number), rng.uniform(0.0, 0.4 if num_kills < 10 else 3.0))
         for number in range(num_kills)
     ]
+    actions, seconds = zip(*losses, strict=True)
+    print("lost actions, least, median, most:", min(actions), statistics.median(actions), max(actions))
     print("lost (actions, seconds):", losses)
-    assert max(seconds for _, seconds in losses) < 1.0, losses
+    assert min(actions) >= 0, losses
+    assert max(seconds) < 1.0, losses
 
 
 def test_a_journal_that_breaks_off_anywhere_gives_every_whole_row_before(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_frame_is_added_without_waiting_for_a_disk_that_stands_still(tmp_path:
             time.sleep(0.3 if b'"episode"' in data else 0.0)
             return super().write(data)
 
-    writer = SessionWriter(tmp_path / "s", HEADER, open_journal=lambda path: SlowDisk(path, "x"))  # type: ignore[arg-type, return-value]  # a binary file
+    writer = SessionWriter(tmp_path / "s", HEADER, open_journal=lambda path: SlowDisk(path, "x"))  # type: ignore[arg-type,return-value,unused-ignore]  # a binary file
     writer.begin_episode(EpisodeStart(seed=0))
     begin_s = time.monotonic()
     for index in range(20):

@@ -12,6 +12,8 @@ from worldsim.episodes.format import LEROBOT_VERSION, WORLDSIM
 from worldsim.episodes.reader import RecordedSession
 
 CARD = "README.md"
+PUSHED = (".json", ".mp4", ".parquet")
+"""Nothing else that lies in the folder goes up."""
 
 _CARD = """---
 license: other
@@ -46,9 +48,7 @@ worldsim train PRESET --data {repo}
 def pushed_files(session: RecordedSession, repo: str) -> dict[str, Path | bytes]:
     """Name in the repository to a file or to what is written there. Where presets lie on this disk stays private."""
     folder = session.folder
-    paths = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".mp4", ".parquet")
-    )
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in PUSHED)
     files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in paths}
     own = json.loads((folder / WORLDSIM).read_text(encoding="utf-8"))
     if Path(own["header"]["preset_ref"]).is_absolute():
