@@ -153,6 +153,6 @@ def test_a_picture_that_is_gone_is_an_error_in_the_reader(tmp_path: Path, tiny_c
 
 
 def test_a_world_of_its_own_takes_inputs_size_and_pace_from_the_data(folder: Path) -> None:
-    known = known_of(open_session(folder / "s"))
+    known = known_of(open_source(DataSource(ref=str(folder)))[0])
     assert known["world"]["buttons"] == ("forward", "back") and known["world"]["frame_width_px"] == 64
     assert known["play"] == {"ticks_per_s": 17.5}

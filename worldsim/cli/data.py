@@ -14,7 +14,7 @@ from worldsim.cli.arguments import JsonOption, ProgressOption, at_least
 from worldsim.cli.output import Progress
 from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
 from worldsim.core.errors import RecordingError, StorageError, UsageError
-from worldsim.episodes.check import AXIS_BINS, Checked, check_folder, num_frames
+from worldsim.episodes.check import AXIS_BINS, Checked, check_sessions, survey
 from worldsim.episodes.importers.convert import LAYOUTS, Imported, import_folder
 from worldsim.episodes.importers.take import ActionTime, Reading
 from worldsim.episodes.pictures import write_contact_sheet
@@ -98,15 +98,15 @@ def import_data(arguments: ImportArguments) -> Answer:
 
 def check_data(arguments: CheckArguments) -> Answer:
     at_least(arguments.pictures, 1, "--pictures")
-    done = 0
-    with Progress(num_frames(arguments.folder), f"check {arguments.folder}", arguments.progress) as progress:
+    done, surveyed = 0, survey(arguments.folder)
+    with Progress(surveyed.num_frames, f"check {arguments.folder}", arguments.progress) as progress:
 
         def advance(count: int) -> None:
             nonlocal done
             done += count
             progress.update(done)
 
-        checked = check_folder(arguments.folder, num_samples=arguments.pictures, advance=advance)
+        checked = check_sessions(surveyed, num_samples=arguments.pictures, advance=advance)
     if arguments.sheet is not None and checked.samples:
         try:
             write_contact_sheet(arguments.sheet, checked.samples)

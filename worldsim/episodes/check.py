@@ -47,7 +47,8 @@ class Checked:
     longest_episode: int | None = None
     still_frames: int = 0
     """Pictures equal to the one before."""
-    brightness: list[float] = field(default_factory=list, repr=False)
+    brightness: list[npt.NDArray[np.float32]] = field(default_factory=list, repr=False)
+    """Of the pictures of each episode."""
     inputs: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict, repr=False)
     is_button: dict[str, bool] = field(default_factory=dict, repr=False)
     idle_frames: int = 0
@@ -58,7 +59,7 @@ class Checked:
 
     def statistics(self) -> dict[str, Any]:
         """All of it in plain values."""
-        light = np.array(self.brightness or [0.0])
+        light = np.concatenate([*self.brightness, np.zeros(0 if self.brightness else 1, np.float32)])
         return {
             "sessions": self.sessions,
             "episodes": self.episodes,
@@ -100,42 +101,47 @@ class Checked:
         }
 
 
-def check_folder(
-    folder: Path, *, num_samples: int, advance: Callable[[int], None] = lambda num_frames: None
-) -> Checked:
-    """`advance` hears of every frame. Raises: RecordingError when there is no session at all."""
-    checked, whole = Checked(), []
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What there is to check. No rows are kept: a data set may have more of them than there is memory for."""
+
+    folders: tuple[Path, ...]
+    num_frames: int
+    faults: tuple[tuple[str, str], ...]
+    """(session, why it cannot even be opened)."""
+
+
+def survey(folder: Path) -> Survey:
+    """Raises: RecordingError when there is no session at all."""
     paths = find_sessions(folder)
     if not paths:
         raise RecordingError(f"{folder} holds no session", hint="worldsim data import makes some")
+    whole, total, faults = [], 0, []
     for path in paths:
         try:
             session = open_session(path)
         except RecordingError as error:
-            checked.faults.append((path.name, error.message))
+            faults.append((path.name, error.message))
             continue
         if session.is_complete:
-            whole.append(session)
+            whole.append(path)
+            total += session.num_frames
         else:
-            hint = "is being recorded" if session.is_being_recorded else f"unfinished: worldsim sessions repair {path}"
-            checked.faults.append((path.name, hint))
-    total = sum(session.num_frames for session in whole)
-    wanted = iter(np.unique(np.linspace(0, total - 1, min(num_samples, total)).astype(int)).tolist())
-    sampler = _Sampler(checked.samples, wanted)
-    for session in whole:
-        _check_session(session, checked, sampler, advance)
+            fault = "is being recorded" if session.is_being_recorded else f"unfinished: worldsim sessions repair {path}"
+            faults.append((path.name, fault))
+    return Survey(folders=tuple(whole), num_frames=total, faults=tuple(faults))
+
+
+def check_sessions(
+    survey: Survey, *, num_samples: int, advance: Callable[[int], None] = lambda num_frames: None
+) -> Checked:
+    """`advance` hears of every frame."""
+    checked = Checked(faults=list(survey.faults))
+    last, count = survey.num_frames - 1, min(num_samples, survey.num_frames)
+    sampler = _Sampler(checked.samples, iter(np.unique(np.linspace(0, last, count).astype(int)).tolist()))
+    for folder in survey.folders:
+        _check_session(open_session(folder), checked, sampler, advance)
     return checked
-
-
-def num_frames(folder: Path) -> int:
-    """Of the sessions that can be read, for a progress bar."""
-    total = 0
-    for path in find_sessions(folder):
-        try:
-            total += open_session(path).num_frames
-        except RecordingError:
-            continue
-    return total
 
 
 class _Sampler:
@@ -211,7 +217,7 @@ def _picture_faults(
     session: RecordedSession, index: int, checked: Checked, sampler: _Sampler, advance: Callable[[int], None]
 ) -> Iterator[str]:
     rows, header = session.episodes[index].rows, session.header
-    count, wrong_hash, before = 0, None, None
+    count, wrong_hash, before, light = 0, None, None, []
     try:
         _, times = video_times(video_path(session.folder, index))
         late_s = max(abs(time_s - number / header.frames_per_s) for number, time_s in enumerate(times))
@@ -226,13 +232,14 @@ def _picture_faults(
                 if frame_hash(frame) != rows[count].frame_hash and wrong_hash is None:
                     wrong_hash = count
             checked.still_frames += before is not None and bool(np.array_equal(frame, before))
-            checked.brightness.append(float(frame.mean()) / 255)
+            light.append(float(frame.mean()) / 255)
             sampler.see(frame)
             before = frame
             count += 1
             advance(1)
     except (RecordingError, ValueError) as error:  # a size that no scale fits, a video that is none
         yield f"its video: {getattr(error, 'message', error)}"
+    checked.brightness.append(np.array(light, np.float32))
     if count != len(rows):
         yield f"{count} pictures decode, for {len(rows)} rows"
     if wrong_hash is not None:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worldsim.core.errors import ConfigError, UsageError
-from worldsim.episodes.reader import RecordedSession
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Start
 from worldsim.training.config import TrainingConfig
-from worldsim.training.recordings import DataSource, RecordedStream, Recordings, evenly
+from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
 from worldsim.training.stream import Episode, EpisodeStream, Source, play_episode
 
 NUM_PROBES = 6
@@ -31,7 +30,7 @@ class OpenedSource:
     """A `--data` and its sessions."""
 
     source: DataSource
-    sessions: Sequence[RecordedSession] = field(repr=False)
+    sessions: Sequence[Outline] = field(repr=False)
 
     @property
     def name(self) -> str:

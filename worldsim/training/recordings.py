@@ -11,7 +11,7 @@ import random
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from worldsim.core.errors import ConfigError, PresetNotFoundError, RecordingError, UsageError, WorldsimError, nearest
 from worldsim.core.types import ActionSpec
+from worldsim.episodes.format import Header
 from worldsim.episodes.pictures import resize
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.presets.config import PresetConfig
@@ -54,10 +55,20 @@ class DataSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What of a session is kept in mind: a data set may have more rows than there is memory for."""
+
+    folder: Path
+    header: Header
+    runs: tuple[tuple[int, int, int], ...]
+    """(episode, first frame, frame after the last) wherever no picture is missing."""
+    has_pose: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Piece:
     """Frames `begin` to `end` of one episode; none of their pictures is missing."""
 
-    session: RecordedSession = field(repr=False, compare=False)
     folder: Path
     episode: int
     begin: int
@@ -80,21 +91,18 @@ def evenly(pieces: Sequence[Piece], count: int) -> list[Piece]:
     return [pieces[i] for i in np.unique(np.linspace(0, len(pieces) - 1, min(count, len(pieces))).astype(int))]
 
 
-def open_source(source: DataSource) -> list[RecordedSession]:
+def open_source(source: DataSource) -> list[Outline]:
     """Raises: RecordingError when nothing is there or a session is not whole; HubError."""
     folder = _folder_of(source.ref)
-    sessions = [open_session(path) for path in find_sessions(folder)]
-    if not sessions:
+    outlines = [_outline(open_session(path)) for path in find_sessions(folder)]
+    if not outlines:
         raise RecordingError(f"{folder} holds no session", hint="worldsim data import, or play --record, makes some")
-    for session in sessions:
-        if not session.is_complete:
-            raise RecordingError(f"{session.folder} is unfinished", hint=f"worldsim sessions repair {session.folder}")
-    return sessions
+    return outlines
 
 
-def known_of(session: RecordedSession) -> dict[str, dict[str, object]]:
+def known_of(outline: Outline) -> dict[str, dict[str, object]]:
     """The values of preset.toml that a world of kind "recorded" takes from its data."""
-    header = session.header
+    header = outline.header
     spec, (height_px, width_px, _) = header.action_spec, header.frame_shape
     world = {
         "buttons": spec.buttons,
@@ -111,7 +119,7 @@ class Recordings:
 
     def __init__(
         self,
-        sessions: Sequence[RecordedSession],
+        sessions: Sequence[Outline],
         preset: PresetConfig,
         *,
         piece_frames: int,
@@ -120,7 +128,7 @@ class Recordings:
     ) -> None:
         """Raises: ConfigError for a session that does not fit, RecordingError when no piece is long enough."""
         self._frame_shape = preset.frame_shape
-        self._places = {str(s.folder): _places(s, preset, is_resized=is_resized) for s in sessions}
+        self._places = {s.folder: _places(s, preset, is_resized=is_resized) for s in sessions}
         pieces = [piece for session in sessions for piece in _cut(session, piece_frames)]
         long_enough = [piece for piece in pieces if piece.num_frames >= least_frames]
         self.num_short = len(pieces) - len(long_enough)
@@ -135,7 +143,7 @@ class Recordings:
         self.held_out = [long_enough[index] for index in held]
         """Evenly over the whole; none where there are few pieces."""
         self.pieces = [piece for index, piece in enumerate(long_enough) if index not in held]
-        self.has_pose = all(e.rows[0].pose is not None for s in sessions for e in s.episodes)
+        self.has_pose = all(session.has_pose for session in sessions)
 
     @property
     def num_frames(self) -> int:
@@ -155,8 +163,8 @@ class Recordings:
 
     def read_all(self, pieces: Sequence[Piece]) -> Iterator[Episode]:
         """Those of one recorded episode, in order, in one go. Raises: RecordingError when a picture is missing."""
-        session, index = pieces[0].session, pieces[0].episode
-        rows, places = session.episodes[index].rows, self._places[str(session.folder)]
+        session, index = open_session(pieces[0].folder), pieces[0].episode
+        rows, places = session.episodes[index].rows, self._places[session.folder]
         actions = np.zeros((len(rows), self._action_size), np.float32)
         actions[:, places] = [row.action for row in rows]
         unknown = (np.nan,) * 3
@@ -234,7 +242,19 @@ def _folder_of(ref: str) -> Path:
         raise RecordingError(error.message, hint=error.hint) from None
 
 
-def _places(session: RecordedSession, preset: PresetConfig, *, is_resized: bool) -> list[int]:
+def _outline(session: RecordedSession) -> Outline:
+    if not session.is_complete:
+        raise RecordingError(f"{session.folder} is unfinished", hint=f"worldsim sessions repair {session.folder}")
+    runs = []
+    for index, episode in enumerate(session.episodes):
+        has_picture = np.array([False, *(row.has_picture for row in episode.rows), False])
+        edges = np.flatnonzero(np.diff(has_picture.astype(int))).tolist()
+        runs += [(index, begin, end) for begin, end in zip(edges[::2], edges[1::2], strict=True)]
+    has_pose = all(row.pose is not None for episode in session.episodes for row in episode.rows)
+    return Outline(folder=session.folder, header=session.header, runs=tuple(runs), has_pose=has_pose)
+
+
+def _places(session: Outline, preset: PresetConfig, *, is_resized: bool) -> list[int]:
     """Where in the preset's action each of the session's inputs goes; inputs that it has not are never held.
 
     Raises: ConfigError for what does not fit.
@@ -256,7 +276,7 @@ def _places(session: RecordedSession, preset: PresetConfig, *, is_resized: bool)
     return [names.index(input_name) for input_name in (*header.action_spec.buttons, *header.action_spec.axes)]
 
 
-def _check_units(session: RecordedSession, has: ActionSpec, wants: ActionSpec) -> None:
+def _check_units(session: Outline, has: ActionSpec, wants: ActionSpec) -> None:
     kinds = {**dict.fromkeys(wants.buttons, "a button"), **dict.fromkeys(wants.axes, "an axis")}
     for name, kind in [*((b, "a button") for b in has.buttons), *((a, "an axis") for a in has.axes)]:
         if name not in kinds:
@@ -272,17 +292,12 @@ def _check_units(session: RecordedSession, has: ActionSpec, wants: ActionSpec) -
             )
 
 
-def _cut(session: RecordedSession, piece_frames: int) -> list[Piece]:
-    """Each run of frames that have their pictures, in equal pieces."""
+def _cut(session: Outline, piece_frames: int) -> list[Piece]:
+    """Each run in equal pieces."""
     pieces = []
-    for index, episode in enumerate(session.episodes):
-        has_picture = np.array([False, *(row.has_picture for row in episode.rows), False])
-        edges = np.flatnonzero(np.diff(has_picture.astype(int)))
-        for begin, end in edges.reshape(-1, 2).tolist():
-            cuts = np.linspace(begin, end, -(-(end - begin) // piece_frames) + 1).astype(int).tolist()
-            pieces += [
-                Piece(session=session, folder=session.folder, episode=index, begin=a, end=b) for a, b in pairwise(cuts)
-            ]
+    for episode, begin, end in session.runs:
+        cuts = np.linspace(begin, end, -(-(end - begin) // piece_frames) + 1).astype(int).tolist()
+        pieces += [Piece(folder=session.folder, episode=episode, begin=a, end=b) for a, b in pairwise(cuts)]
     return pieces
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,15 @@ def test_what_is_right_is_converted_beside_what_is_wrong_and_a_second_time_nothi
     first, second = imported("teco-dmlab", folder), imported("teco-dmlab", folder)
     assert first.converted == {"a": 6, "c": 6} and list(first.skipped) == [str(folder / "in" / "b.npz")]
     assert not second.converted and second.there_already == ["a", "c"] and second.skipped == first.skipped
+
+
+def test_what_a_killed_import_left_is_removed_by_the_next(folder: Path) -> None:
+    write_dmlab(folder / "in" / "one.npz")
+    gone, alive = folder / ".out.importing-4194305-x", folder / f".out.importing-{os.getpid()}-y"
+    for leftover in (gone, alive):
+        (leftover / "session").mkdir(parents=True)
+    imported("teco-dmlab", folder)
+    assert not gone.exists() and alive.exists()
 
 
 def test_a_disk_that_cannot_be_written_ends_the_import(folder: Path) -> None:

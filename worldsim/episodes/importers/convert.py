@@ -7,12 +7,15 @@ same command goes on where it was stopped.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+
+import psutil
 
 import worldsim
 from worldsim.core.errors import RecordingError, StorageError, UsageError
@@ -60,6 +63,7 @@ def import_folder(
     Raises: UsageError when there is nothing to read, StorageError; what is wrong with a file is in the answer.
     """
     layout, outcome = LAYOUTS[kind], Imported()
+    _remove_leftovers(target)
     paths = find_files(source, layout.suffixes)
     for index, path in enumerate(paths):
         tell(index, len(paths), path.name)
@@ -112,7 +116,7 @@ def _write(take: Take, header: Header, target: Path, size_px: tuple[int, int] | 
     folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.importing-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_leftover(folder)}{os.getpid()}-", dir=folder.parent))
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error}", hint="check the path and permissions") from None
     try:
@@ -123,6 +127,18 @@ def _write(take: Take, header: Header, target: Path, size_px: tuple[int, int] | 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return num_frames
+
+
+def _remove_leftovers(target: Path) -> None:
+    """What a process that is gone was writing."""
+    for folder in target.parent.glob(f"{_leftover(target)}*-*"):
+        pid = folder.name.removeprefix(_leftover(target)).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _leftover(target: Path) -> str:
+    return f".{target.name}.importing-"
 
 
 def _record(take: Take, header: Header, folder: Path, size_px: tuple[int, int] | None, *, is_lossless: bool) -> int:
