@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.config import PlayConfig, PresetConfig
 from worldsim.worlds.doom.config import DoomConfig
+
+if TYPE_CHECKING:  # loads torch
+    from worldsim.presets.store import Start
 
 TINY_CONFIG = PresetConfig(
     name="tiny",
@@ -47,7 +52,10 @@ def tiny_preset_copy(tiny_preset_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_preset_folder, tmp_path / "tiny"))
 
 
-def write_tiny_preset(folder: Path, config: PresetConfig, num_starts: int = 2) -> None:
+def write_tiny_preset(
+    folder: Path, config: PresetConfig, num_starts: int = 2, starts: Sequence[Start] | None = None
+) -> None:
+    """`starts`: in place of `num_starts` of noise."""
     import torch
 
     from worldsim.models.autoencoder import Autoencoder
@@ -63,7 +71,7 @@ def write_tiny_preset(folder: Path, config: PresetConfig, num_starts: int = 2) -
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
     rng = np.random.default_rng(0)
     num_frames, num_inputs = config.play.context_frames + 2, config.action_spec.size
-    starts = [
+    starts = starts or [
         Start(
             frames=rng.integers(0, 256, (num_frames, *config.frame_shape), dtype=np.uint8),
             actions=rng.integers(0, 2, (num_frames, num_inputs)).astype(np.float32),

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.conftest import write_tiny_preset
 from worldsim.cli.main import main
 from worldsim.episodes.format import data_path
 from worldsim.episodes.reader import open_session
+from worldsim.presets.config import PresetConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,27 +113,65 @@ def test_other_weights_are_refused_or_scored(
     (folder / "meta/worldsim.json").write_text(json.dumps(own), encoding="utf-8")
     assert main(["replay", str(folder), "--check"]) == 16
     assert "recorded with weights ffffffffffff" in capsys.readouterr().err
-    same = replay(capsys, recorded, "--preset", tiny_preset_folder)
-    assert same["frames_equal"] == 20
     more_steps = replay(capsys, recorded, "--steps", 4)
-    assert more_steps["frames_equal"] < 20
-    assert more_steps["psnr_db_mean"] > 0
+    assert (more_steps["frames_as_recorded"], len(more_steps["psnr_db"]), len(more_steps["ssim"])) == (20, 20, 20)
+    assert 0 < more_steps["frames_equal"] < 20
+    assert 0 < more_steps["psnr_db_mean"] < 100
+    assert more_steps["ssim_mean"] < 1
+    as_before = replay(capsys, recorded, "--steps", open_session(recorded).header.num_steps)
+    assert (as_before["frames_equal"], as_before["ssim_mean"]) == (20, pytest.approx(1.0))
+    assert main(["replay", str(recorded), "--check", "--world", "--steps", "2"]) == 2
+
+
+def test_the_recorded_weights_are_found_where_they_lie_now(
+    recorded: Path, tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(recorded, tmp_path / "s"))
+    own = json.loads((folder / "meta/worldsim.json").read_text(encoding="utf-8"))
+    own["header"]["preset_ref"] = str(tmp_path / "gone")
+    (folder / "meta/worldsim.json").write_text(json.dumps(own), encoding="utf-8")
+    assert main(["replay", str(folder), "--check"]) == 4
+    capsys.readouterr()
+    assert replay(capsys, folder, "--preset", tiny_preset_folder)["exact"] is True
+
+
+def test_the_true_world_is_scored_from_where_the_preset_begins(
+    tiny_config: PresetConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("vizdoom")
+    from worldsim.presets.store import Start
+    from worldsim.training.data import FIRST_START_SEED, START_WALK_FRAMES
+    from worldsim.training.stream import play_episode
+
+    walk = play_episode(tiny_config.true_world, FIRST_START_SEED, START_WALK_FRAMES, "mixed")
+    preset, folder = tmp_path / "tiny", tmp_path / "s"
+    write_tiny_preset(preset, tiny_config, starts=[Start(frames=walk.frames[-6:], actions=walk.actions[-6:])])
+    assert main(["rollout", str(preset), "--frames", "12", "--record", str(folder), "--device", "cpu"]) == 0
+    capsys.readouterr()
+    found = replay(capsys, folder, "--world")
+    assert (found["frames"], found["frames_as_recorded"]) == (13, 13)
+    assert found["psnr_db"][0] == 100.0, "the true engine does not stand where the preset begins"
+    assert 5 < found["psnr_db_mean"] < 40
+
+
+def test_a_true_world_that_does_not_come_to_the_start_is_refused(recorded: Path) -> None:
+    pytest.importorskip("vizdoom")
+    assert main(["replay", str(recorded), "--check", "--world"]) == 10
 
 
 def test_played_recorded_checked_and_shown_again(tiny_preset_folder: Path, tmp_path: Path) -> None:
-    def worldsim(*arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "worldsim", *arguments],
-            env={**os.environ, "SDL_VIDEODRIVER": "dummy", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
     folder = str(tmp_path / "s")
-    worldsim("play", str(tiny_preset_folder), "--frames", "8", "--rate", "200", "--record", folder, "--device", "cpu")
+    play = ["play", str(tiny_preset_folder), "--frames", "8", "--rate", "200", "--record", folder, "--device", "cpu"]
+    commands = [play, ["replay", folder, "--frames", "4"], ["replay", folder, "--frames", "4", "--steps", "2"]]
+    code = "import sys; from worldsim.cli.main import main; " + f"sys.exit(any(map(main, {commands!r})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SDL_VIDEODRIVER": "dummy", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     assert open_session(Path(folder)).num_frames >= 9
     assert main(["replay", folder, "--check"]) == 0
-    worldsim("replay", folder, "--frames", "4")

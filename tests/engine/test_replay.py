@@ -9,7 +9,7 @@ import numpy as np
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.replay import ReplayWorld, check, scores
+from worldsim.engine.replay import ReplayWorld, check
 from worldsim.episodes.format import Header
 from worldsim.episodes.reader import RecordedSession, open_session
 
@@ -65,13 +65,6 @@ def test_a_world_that_differs_is_found_at_its_first_frame(tmp_path: Path) -> Non
     verdict = check(recorded(tmp_path / "s"), Other())
     assert verdict.difference is not None
     assert (verdict.difference.episode, verdict.difference.frame, verdict.frames) == (0, 4, 5)
-
-
-def test_scores_are_infinite_where_the_worlds_agree(tmp_path: Path) -> None:
-    session = recorded(tmp_path / "s")
-    assert set(scores(session, FakeSimulator(), FakeSimulator())) == {float("inf")}
-    found = scores(session, FakeSimulator(), FakeSimulator(), num_steps=4)
-    assert [np.isfinite(value) for value in found[:3]] == [False, True, True]
 
 
 def test_the_replay_world_shows_the_recorded_frames_and_stays_at_the_last(tmp_path: Path) -> None:

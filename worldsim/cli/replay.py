@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,14 +14,13 @@ from worldsim.cli.arguments import (
     JsonOption,
     OfflineOption,
     ProgressOption,
-    StepsOption,
     at_least,
     choose_device,
     parse_arguments,
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
-from worldsim.engine.playable import Loaded
+from worldsim.engine.playable import Loaded, Playable
 from worldsim.engine.worker import Report
 from worldsim.episodes.reader import RecordedSession, open_session
 
@@ -39,8 +37,12 @@ class ReplayArguments:
     check: tyro.conf.FlagCreatePairsOff[bool] = False
     """Without a window: exit with 0 only when every frame comes out as it was recorded."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="PRESET")] = None
-    """Other weights for the same inputs. With --check: scores against what the recorded weights make."""
-    steps: StepsOption = None
+    """Other weights under the same inputs, beside the recorded ones; with --check their scores, without a window. The
+    recorded weights themselves: where they lie now."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
+    """Another number of denoising steps under the same inputs, beside the recorded one; as --preset."""
+    world: tyro.conf.FlagCreatePairsOff[bool] = False
+    """The true world under the same inputs, from the same place, beside the recorded one; as --preset. Needs `doom`."""
     device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
     """auto, cpu, cuda or mps; the recorded one when left out."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -53,20 +55,29 @@ class ReplayArguments:
     json: JsonOption = None
     progress: ProgressOption = None
 
+    @property
+    def is_beside(self) -> bool:
+        """Whether there is something to compare with."""
+        return self.world or self.preset is not None or self.steps is not None
+
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(ReplayArguments, argv, command="replay", help=HELP)
     at_least(arguments.steps, 1, "--steps")
     at_least(arguments.threads, 1, "--threads")
+    if arguments.world and (arguments.preset is not None or arguments.steps is not None):
+        raise UsageError("--world with --preset or --steps", hint="one after the other")
     session = open_session(arguments.folder)
     if session.is_being_recorded:
         raise RecordingError(f"{arguments.folder} is still being recorded", hint="stop the recording first")
     if not session.num_frames:
         raise RecordingError(f"{arguments.folder} holds no frame", hint=f"worldsim sessions rm {arguments.folder}")
+    if arguments.preset is not None and _is_recorded(arguments.preset, session):
+        moved = replace(session.header, preset_ref=arguments.preset)
+        session, arguments = replace(session, header=moved), replace(arguments, preset=None)
     if not arguments.check:
         return _in_window(arguments, session)
-    is_other = arguments.preset is not None or arguments.steps is not None
-    result = _compare(arguments, session) if is_other else _check(arguments, session)
+    result = _compare(arguments, session) if arguments.is_beside else _check(arguments, session)
     if arguments.json is not None:
         write_json(arguments.json, result)
     print(result["text"], file=sys.stderr if arguments.json == STDOUT else sys.stdout)
@@ -76,6 +87,14 @@ def run(argv: list[str]) -> int:
             hint="; ".join(result["notes"]) or "same weights, versions, device and threads: this is worth a report",
         )
     return 0
+
+
+def _is_recorded(ref: str, session: RecordedSession) -> bool:
+    """Whether `ref` names the recorded weights themselves, wherever they lie now."""
+    from worldsim.presets.resolve import resolve_preset
+    from worldsim.presets.store import verify
+
+    return verify(resolve_preset(ref)).sha256 == session.header.preset_sha256
 
 
 def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
@@ -99,27 +118,50 @@ def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, An
 
 
 def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
-    """Scores of other weights or steps against the recorded ones."""
-    from worldsim.engine.replay import check_origin, scores, session_header
+    """Scores of other weights, other steps or the true world against what the recorded weights make."""
+    from worldsim.evaluation.beside import score
 
-    own, preset, device = _simulator(arguments, session, session.header.preset_ref)
-    check_origin(session, session_header(preset, own, ref=session.header.preset_ref, device=device))
-    ref = arguments.preset or session.header.preset_ref
-    other, _, _ = _simulator(arguments, session, ref)
-    with Progress(session.num_frames, f"replay {arguments.folder}", arguments.progress) as progress:
-        psnr = scores(session, own, other, arguments.steps, progress.update)
-    differing = [value for value in psnr if math.isfinite(value)]
-    mean = sum(differing) / len(differing) if differing else math.inf
+    own, other = _both(arguments, session)
+    try:
+        with Progress(session.num_frames, f"replay {arguments.folder}", arguments.progress) as progress:
+            found = score(session, own, other, arguments.steps, progress.update)
+    finally:
+        other.close()
+    num_frames = len(found.psnr_db)
+    if found.num_as_recorded < num_frames:
+        again = f"{found.num_as_recorded} of {num_frames} frames came out as recorded"
+        print(f"note: {again}: the scores are against what the recorded weights make here", file=sys.stderr)
+    psnr = sum(found.psnr_db) / num_frames
+    ssim = sum(found.ssim) / num_frames if found.ssim else None
     return {
         "folder": str(arguments.folder),
-        "preset": ref,
+        "preset": arguments.preset or session.header.preset_ref,
         "steps": arguments.steps,
-        "frames": len(psnr),
-        "frames_equal": len(psnr) - len(differing),
-        "psnr_db_mean": mean,
-        "psnr_db": psnr,
-        "text": f"{len(psnr)} frames, {len(psnr) - len(differing)} equal, the others {mean:.2f} dB PSNR on average",
+        "world": arguments.world,
+        "frames": num_frames,
+        "frames_equal": found.num_equal,
+        "frames_as_recorded": found.num_as_recorded,
+        "psnr_db_mean": psnr,
+        "ssim_mean": ssim,
+        "psnr_db": found.psnr_db,
+        "ssim": found.ssim,
+        "text": f"{num_frames} frames, {found.num_equal} equal; PSNR {psnr:.2f} dB"
+        + ("" if ssim is None else f", SSIM {ssim:.3f}"),
     }
+
+
+def _both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulator, Playable]:
+    """The recorded weights, and what they are compared with."""
+    from worldsim.engine.replay import check_origin, session_header
+
+    own_ref = session.header.preset_ref
+    own, preset, device = _simulator(arguments, session, own_ref)
+    check_origin(session, session_header(preset, own, ref=own_ref, device=device))
+    if not arguments.world:
+        return own, _simulator(arguments, session, arguments.preset or own_ref)[0]
+    from worldsim.evaluation.beside import WorldAtStarts
+
+    return own, WorldAtStarts(preset)
 
 
 def _simulator(arguments: ReplayArguments, session: RecordedSession, ref: str) -> tuple[Simulator, Any, str]:
@@ -138,26 +180,44 @@ def _simulator(arguments: ReplayArguments, session: RecordedSession, ref: str) -
 def _in_window(arguments: ReplayArguments, session: RecordedSession) -> int:
     from worldsim.cli.play import PlayArguments, checked_size, play
 
-    ref = arguments.preset or session.header.preset_ref
+    ref = session.header.preset_ref
     shown = PlayArguments(preset=ref, window=arguments.window, frames=arguments.frames, json=arguments.json)
-    return play(shown, _loader(arguments, session, ref), checked_size(arguments.window))
+    return play(shown, _loader(arguments, session), checked_size(arguments.window))
 
 
-def _loader(arguments: ReplayArguments, session: RecordedSession, ref: str) -> Callable[[Report], Loaded]:
+def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[Report], Loaded]:
     def load(report: Report) -> Loaded:
         report("loading the weights")
-        from worldsim.engine.replay import ReplayWorld
+        title = f"replay of {session.folder.name}"
+        if not arguments.is_beside:
+            from worldsim.engine.replay import ReplayWorld
 
-        simulator, preset, _ = _simulator(arguments, session, ref)
-        if (simulator.action_spec, simulator.frame_shape) != (session.header.action_spec, session.header.frame_shape):
-            raise UsageError(f"{ref} has other inputs or frames than the session", hint="take one of the same world")
+            simulator, preset, _ = _simulator(arguments, session, session.header.preset_ref)
+            playable: Playable = ReplayWorld(session, simulator)
+            title += f" ({preset.config.title})"
+        else:
+            playable = _beside(arguments, session)
+            names = (arguments.preset or "", f"{arguments.steps} step(s)" * (arguments.steps is not None))
+            title += f", beside {', '.join(filter(None, names)) or 'the true world'}"
         return Loaded(
-            playable=ReplayWorld(session, simulator, arguments.steps),
-            title=f"replay of {session.folder.name} ({preset.config.title})",
+            playable=playable,
+            title=title,
             ticks_per_s=session.header.frames_per_s,
+            can_rewind=not arguments.world,
         )
 
     return load
+
+
+def _beside(arguments: ReplayArguments, session: RecordedSession) -> Playable:
+    """As recorded on the left; on the right the same inputs in the other world."""
+    from worldsim.engine.replay import ReplayWorld
+    from worldsim.evaluation.beside import Beside
+
+    own, other = _both(arguments, session)
+    if (other.action_spec, other.frame_shape) != (own.action_spec, own.frame_shape):
+        raise UsageError(f"{arguments.preset} has other inputs or frames", hint="take a preset of the same world")
+    return Beside(ReplayWorld(session, own), ReplayWorld(session, other, arguments.steps))
 
 
 def _words(difference: Difference) -> str:

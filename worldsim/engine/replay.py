@@ -1,6 +1,7 @@
 """A recorded session made again: proved equal frame by frame, played in the window, or run under other weights.
 
-Owns: the header of what is recorded, the check, the scores. Does not own: files (`episodes.reader`), the window.
+Owns: the header of what is recorded, the check. Does not own: files (`episodes.reader`), the window, scores against
+another world (`evaluation.beside`).
 Replay never reads the video, but to say by how much a frame differs.
 """
 
@@ -17,7 +18,7 @@ import torch
 
 import worldsim
 from worldsim.actions.encoding import decode_action
-from worldsim.core.errors import RecordingError, ReplayError
+from worldsim.core.errors import ReplayError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
 from worldsim.engine.playable import Playable, StageTimes
 from worldsim.engine.simulator import Simulator
@@ -118,29 +119,6 @@ def check(
             if frame_hash(frame) != row.frame_hash:
                 return Verdict(frames=num_frames, difference=_difference(session, index, position, frame))
     return Verdict(frames=num_frames, difference=None)
-
-
-def scores(
-    session: RecordedSession,
-    own: Playable,
-    other: Playable,
-    num_steps: int | None = None,
-    on_frame: Callable[[int], None] = lambda num_frames: None,
-) -> list[float]:
-    """PSNR of every frame that `other` makes of the same inputs, against what the recorded weights make (dB).
-
-    Raises: RecordingError when the other world has other inputs or frames.
-    """
-    spec = session.header.action_spec
-    if (other.action_spec, other.frame_shape) != (own.action_spec, own.frame_shape):
-        raise RecordingError("the other world has other inputs or frames", hint="take one of the same world and size")
-    found: list[float] = []
-    for episode in session.episodes:
-        pairs = zip(resimulate(own, episode, spec), resimulate(other, episode, spec, num_steps), strict=True)
-        for mine, others in pairs:
-            found.append(psnr_db(mine, others))
-            on_frame(len(found))
-    return found
 
 
 def psnr_db(a: Frame, b: Frame) -> float:

@@ -23,6 +23,10 @@ PROBE_SEEDS = 800_000
 """Probes show progress on paths that training is unlikely to draw; evaluation has its own seeds, from 900,000 up."""
 NUM_STARTS = 8
 START_FRAMES = 32
+START_WALK_FRAMES = 3 * START_FRAMES
+"""A start is the end of a walk through the true world of so many frames..."""
+FIRST_START_SEED = PROBE_SEEDS + 1000
+"""...from this seed, the next start from the next one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ class TrainingData:
         found: list[Episode] = []
         for count, recordings in self._parts(NUM_STARTS):
             if recordings is None:
-                found += self._play(PROBE_SEEDS + 1000, count, 3 * START_FRAMES)
+                found += self._play(FIRST_START_SEED, count, START_WALK_FRAMES)
             else:
                 found += recordings.read(evenly([*recordings.held_out, *recordings.pieces], count))
         return [Start(frames=e.frames[-START_FRAMES:], actions=e.actions[-START_FRAMES:]) for e in found]

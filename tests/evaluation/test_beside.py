@@ -1,0 +1,62 @@
+"""A session beside another world: scores over the fake world, and two frames as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.engine.fakes import FakeSimulator
+from tests.engine.test_replay import recorded
+from worldsim.core.errors import RecordingError
+from worldsim.core.types import Action
+from worldsim.engine.replay import ReplayWorld
+from worldsim.evaluation.beside import GAP_PX, Beside, score
+from worldsim.evaluation.metrics import MAX_PSNR_DB
+
+
+def test_worlds_that_agree_score_as_equal_and_others_differ_from_their_first_other_frame(tmp_path: Path) -> None:
+    session = recorded(tmp_path / "s")
+    same = score(session, FakeSimulator(), FakeSimulator())
+    assert (same.num_equal, same.num_as_recorded, set(same.psnr_db)) == (12, 12, {MAX_PSNR_DB})
+    assert min(same.ssim) == pytest.approx(1.0)
+    other = score(session, FakeSimulator(), FakeSimulator(), num_steps=4)
+    assert [value < MAX_PSNR_DB for value in other.psnr_db[:3]] == [False, True, True]
+    assert other.num_as_recorded == 12
+    assert other.ssim[1] < 0.9
+
+
+def test_weights_that_do_not_make_the_recording_again_are_noticed(tmp_path: Path) -> None:
+    class Other(FakeSimulator):
+        def _frame(self) -> np.ndarray:
+            return super()._frame() ^ np.uint8(self._now.index == 4)
+
+    found = score(recorded(tmp_path / "s"), Other(), FakeSimulator())
+    assert (found.num_as_recorded, found.num_equal) == (10, 10)
+
+
+def test_worlds_of_another_size_are_refused(tmp_path: Path) -> None:
+    class Smaller(FakeSimulator):
+        frame_shape = (24, 32, 3)
+
+    with pytest.raises(RecordingError):
+        score(recorded(tmp_path / "s"), FakeSimulator(), Smaller())
+
+
+def test_two_worlds_are_one_picture_and_go_back_together(tmp_path: Path) -> None:
+    session = recorded(tmp_path / "s")
+    world = Beside(ReplayWorld(session, FakeSimulator()), ReplayWorld(session, FakeSimulator(), num_steps=4))
+    height_px, width_px, _ = FakeSimulator.frame_shape
+    first = world.reset(0).frame
+    assert first.shape == world.frame_shape == (height_px, 2 * width_px + GAP_PX, 3)
+    assert (first[:, :width_px] == first[:, -width_px:]).all()
+    here = world.snapshot()
+    second = world.step(Action.of("forward")).frame
+    assert (second[:, :width_px] != second[:, -width_px:]).any()
+    truth = ReplayWorld(session, FakeSimulator())
+    truth.reset(0)
+    assert (second[:, :width_px] == truth.step(Action.of("back")).frame).all()
+    world.step(Action.of("forward"))
+    world.restore(here)
+    assert (world.step(Action.of("left")).frame == second).all()

@@ -1,0 +1,145 @@
+"""A recorded session beside another world under the same inputs: other weights, other steps, or the true engine.
+
+Owns: the true engine brought to where a preset begins, the scores, two worlds as one picture. Does not own: making a
+session again (`engine.replay`), the measures (`evaluation.metrics`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from worldsim.actions.encoding import decode_action
+from worldsim.core.errors import RecordingError, WorldError
+from worldsim.core.types import Action, ActionSpec, Frame, Step
+from worldsim.engine.playable import Playable, StageTimes, TrueWorld
+from worldsim.engine.replay import resimulate
+from worldsim.episodes.format import frame_hash
+from worldsim.episodes.reader import RecordedSession
+from worldsim.evaluation.metrics import CHUNK_FRAMES, SSIM_WINDOW, psnr, ssim
+from worldsim.presets.store import Preset
+from worldsim.training.data import FIRST_START_SEED, START_WALK_FRAMES
+from worldsim.training.stream import play_episode
+from worldsim.worlds.doom.world import DoomWorld
+
+GAP_PX = 2
+
+
+class WorldAtStarts(TrueWorld):
+    """The true engine as a preset's own start left it: `reset(seed)` walks there, as the walk was once recorded."""
+
+    def __init__(self, preset: Preset, *, script: str = "mixed") -> None:
+        """Raises: ConfigError for a preset that was learned from recordings."""
+        self._config, self._starts, self._script = preset.config.true_world, preset.starts, script
+        super().__init__(DoomWorld(self._config))
+
+    def reset(self, seed: int) -> Step:
+        """The last frame of the walk, its index that of the walk.
+
+        Raises: WorldError when the engine does not come to the preset's start; MissingPackageError.
+        """
+        number = seed % len(self._starts)
+        walk = play_episode(self._config, FIRST_START_SEED + number, START_WALK_FRAMES, self._script)
+        step = super().reset(FIRST_START_SEED + number)
+        for vector in walk.actions[1:]:
+            step = super().step(decode_action(self.action_spec, vector))
+        start = self._starts[number]
+        if not np.array_equal(step.frame, start.frames[-1]):
+            raise WorldError(
+                f"the true world does not come to start {number} of the preset",
+                hint="its starts were not made by `worldsim train` in this world; compare with other weights instead",
+            )
+        return step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Of every frame of a session in order. PSNR in dB, at its upper bound where two frames are equal."""
+
+    psnr_db: tuple[float, ...]
+    ssim: tuple[float, ...]
+    """Empty for frames smaller than its window."""
+    num_equal: int
+    num_as_recorded: int
+    """How many frames the recorded weights made again exactly: if all, it is the recording that was scored against."""
+
+
+def score(
+    session: RecordedSession,
+    own: Playable,
+    other: Playable,
+    num_steps: int | None = None,
+    on_frame: Callable[[int], None] = lambda num_frames: None,
+) -> Scores:
+    """What `other` makes of the session's inputs, against what `own`, the recorded weights, make again.
+
+    `num_steps`: of `other`. Raises: RecordingError when the worlds have other inputs or frames.
+    """
+    if (other.action_spec, other.frame_shape) != (own.action_spec, own.frame_shape):
+        raise RecordingError("the other world has other inputs or frames", hint="take one of the same world and size")
+    psnr_db: list[float] = []
+    similarity: list[float] = []
+    num_equal = num_as_recorded = 0
+    triples = _frames(session, own, other, num_steps)
+    while chunk := list(islice(triples, CHUNK_FRAMES)):
+        hashes, mine, others = zip(*chunk, strict=True)
+        num_as_recorded += sum(frame_hash(frame) == recorded for recorded, frame in zip(hashes, mine, strict=True))
+        num_equal += sum(np.array_equal(a, b) for a, b in zip(mine, others, strict=True))
+        pair = np.stack(others), np.stack(mine)
+        psnr_db += psnr(*pair).tolist()
+        if min(own.frame_shape[:2]) >= SSIM_WINDOW:
+            similarity += ssim(*pair).tolist()
+        on_frame(len(psnr_db))
+    return Scores(psnr_db=tuple(psnr_db), ssim=tuple(similarity), num_equal=num_equal, num_as_recorded=num_as_recorded)
+
+
+def _frames(
+    session: RecordedSession, own: Playable, other: Playable, num_steps: int | None
+) -> Iterator[tuple[str, Frame, Frame]]:
+    """(recorded hash, own frame, other frame)."""
+    spec = session.header.action_spec
+    for episode in session.episodes:
+        hashes = (row.frame_hash for row in episode.rows)
+        both = resimulate(own, episode, spec), resimulate(other, episode, spec, num_steps)
+        yield from zip(hashes, *both, strict=True)
+
+
+class Beside:
+    """Two worlds as one Playable that is given the same actions: their frames side by side, `left` first."""
+
+    def __init__(self, left: Playable, right: Playable) -> None:
+        assert left.frame_shape == right.frame_shape, f"{left.frame_shape} is not {right.frame_shape}"
+        self._left, self._right = left, right
+        self.action_spec: ActionSpec = left.action_spec
+        height_px, width_px, channels = left.frame_shape
+        self.frame_shape = (height_px, 2 * width_px + GAP_PX, channels)
+        self.num_steps = 0
+
+    @property
+    def last_times(self) -> StageTimes:
+        return self._right.last_times
+
+    def reset(self, seed: int) -> Step:
+        return self._both(self._left.reset(seed), self._right.reset(seed))
+
+    def step(self, action: Action) -> Step:
+        return self._both(self._left.step(action), self._right.step(action))
+
+    def snapshot(self) -> tuple[Any, Any]:
+        return self._left.snapshot(), self._right.snapshot()
+
+    def restore(self, snapshot: tuple[Any, Any]) -> None:
+        self._left.restore(snapshot[0])
+        self._right.restore(snapshot[1])
+
+    def close(self) -> None:
+        self._left.close()
+        self._right.close()
+
+    def _both(self, left: Step, right: Step) -> Step:
+        gap = np.zeros((self.frame_shape[0], GAP_PX, 3), np.uint8)
+        return replace(left, frame=np.concatenate([left.frame, gap, right.frame], axis=1))
