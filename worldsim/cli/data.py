@@ -39,11 +39,14 @@ class ImportArguments:
     """Resize pictures to this width and height; as they are when left out."""
     fps: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
     """Frames per second; what the video or the kind says when left out."""
+    every: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Keep each N-th frame alone: 3 makes 20 per second of 60. What was pressed in between counts as pressed."""
     action_time: ActionTime | None = None
     """before: a row's action led to its frame; after: it was taken when that frame was seen. The kind's own way when
     left out (after for video-csv and vpt)."""
     axis: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME[=UNIT]")] = ()
-    """For video-csv: a column that is an axis, and what 1 means, as in turn="10 deg per tick". Repeat it for others."""
+    """For video-csv: a column that is an axis, and what 1 does from one frame of the video to the next, as in
+    turn="10 deg per tick". Repeat it for others."""
     classes: Annotated[str | None, tyro.conf.arg(metavar="A,B,...")] = None
     """For discrete actions: what number 0, 1, ... does, as in noop,forward,turn=1,forward+turn=-1."""
     lossy: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -70,6 +73,7 @@ def run(argv: Sequence[str]) -> int:
 
 def import_data(arguments: ImportArguments) -> Answer:
     """Ends in an error when nothing was imported and nothing was there."""
+    at_least(arguments.every, 1, "--every")
     reading = Reading(
         frames_per_s=arguments.fps,
         action_time=arguments.action_time or LAYOUTS[arguments.kind].action_time,
@@ -83,6 +87,7 @@ def import_data(arguments: ImportArguments) -> Answer:
             arguments.target,
             reading,
             size_px=_size(arguments.size),
+            stride=arguments.every,
             is_lossless=not arguments.lossy,
             tell=lambda done, total, name: progress.update(done / total, f"{name} ({done} of {total})"),
         )

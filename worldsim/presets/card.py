@@ -28,7 +28,10 @@ _ORIGIN = {
     "textures (BSD-3-Clause).",
     "recorded": "Weights and starts were made from recordings; whoever made those says what may be done with them.",
 }
-_NOT_SCORED = "Not scored yet; `worldsim eval` does that."
+_NOT_SCORED = {
+    "doom": "Not scored yet; `worldsim eval` does that.",
+    "recorded": "Not scored: there is no true world to compare it with.",
+}
 _COLUMNS = {
     "PSNR": "psnr",
     "SSIM": "ssim",
@@ -74,7 +77,7 @@ def model_card(
         how_to_play(config.name),
         _table(("", ""), facts),
     ]
-    parts += [_scores(scores) if scores else _NOT_SCORED, *([_training(log)] if log else [])]
+    parts += [_scores(scores) if scores else _NOT_SCORED[config.world.kind], *([_training(log)] if log else [])]
     return "\n\n".join([*parts, _ORIGIN[config.world.kind]]) + "\n"
 
 

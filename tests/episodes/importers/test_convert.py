@@ -184,6 +184,27 @@ def test_a_table_of_changes_holds_until_the_next_one(folder: Path) -> None:
     assert actions(only(folder)) == [(0,), (0,), (1,), (1,), (0,), (0,)]
 
 
+def test_each_third_frame_has_what_was_done_since_the_last_kept_one(folder: Path) -> None:
+    write_table(folder / "in" / "one.mp4", "jump,turn\n" + "1,0\n0,0.3\n0,0.6\n0,0\n1,1\n0,0\n")
+    reading = Reading(action_time="before", axes=(("turn", "5 deg per tick"),))
+    import_folder("video-csv", folder / "in", folder / "out", reading, stride=3)
+    session = only(folder)
+    assert (session.header.frames_per_s, session.header.action_spec.axis_units) == (
+        pytest.approx(20 / 3),
+        (("turn", "15 deg per tick"),),
+    )
+    assert actions(session) == [(0, 0), (0, pytest.approx(0.3))]
+    reading = Reading(action_time="after", axes=(("turn", "a bit"),))
+    import_folder("video-csv", folder / "in", folder / "two", reading, stride=2)
+    session = open_session(folder / "two" / "one")
+    assert session.header.action_spec.axis_units == (("turn", "2 times a bit"),)
+    assert actions(session) == [(0, 0), (1, pytest.approx(0.15)), (0, pytest.approx(0.3))]
+    pictures = list(session.pictures(0))
+    import_folder("video-csv", folder / "in", folder / "all", reading)
+    whole = list(open_session(folder / "all" / "one").pictures(0))
+    assert np.array_equal(pictures, whole[::2])
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

@@ -22,7 +22,7 @@ from worldsim.core.errors import RecordingError, StorageError, UsageError
 from worldsim.core.types import Frame
 from worldsim.episodes.format import EpisodeStart, Header, Row, frame_hash
 from worldsim.episodes.importers import memory_maze, table, teco, vpt
-from worldsim.episodes.importers.take import Layout, Reading, Take
+from worldsim.episodes.importers.take import Layout, Reading, Take, every
 from worldsim.episodes.journal import pose_of
 from worldsim.episodes.pictures import resize
 from worldsim.episodes.reader import is_session
@@ -55,10 +55,13 @@ def import_folder(
     reading: Reading,
     *,
     size_px: tuple[int, int] | None = None,
+    stride: int = 1,
     is_lossless: bool = True,
     tell: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Imported:
-    """`size_px` is (height, width), to which pictures are resized; `tell(done, total, file)` before each file.
+    """`size_px` is (height, width), to which pictures are resized; of `stride` frames one is kept, see `every`.
+
+    `tell(done, total, file)` is called before each file.
 
     Raises: UsageError when there is nothing to read, StorageError; what is wrong with a file is in the answer.
     """
@@ -72,7 +75,7 @@ def import_folder(
             outcome.there_already.append(name)
             continue
         try:
-            take = layout.read(path, reading)
+            take = every(layout.read(path, reading), stride)
             header = _header(kind, path, take)
             outcome.converted[name] = _write(take, header, target / name, size_px, is_lossless=is_lossless)
         except RecordingError as error:

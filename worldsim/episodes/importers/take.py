@@ -7,9 +7,11 @@ Every reader raises RecordingError, which says what is wrong with the file: it i
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -62,6 +64,32 @@ class Reading:
     """Of a table of actions: the columns that are axes, and their units."""
     classes: tuple[str, ...] = ()
     """What the numbers of a discrete action mean; see `class_vectors`."""
+
+
+def every(take: Take, stride: int) -> Take:
+    """Each `stride`-th frame alone. A button that was held on the way counts as held; an axis has its mean, and what it
+    does in a tick is that many times more.
+    """
+    if stride == 1:
+        return take
+    num_buttons = len(take.action_spec.buttons)
+    ends = np.arange(0, len(take.actions), stride)
+    spans = [take.actions[max(0, end - stride + 1) : end + 1] for end in ends]
+    actions = np.stack([np.append(s[:, :num_buttons].max(0), s[:, num_buttons:].mean(0)) for s in spans])
+    units = tuple((axis, _times(unit, stride)) for axis, unit in take.action_spec.axis_units)
+    return Take(
+        frames_per_s=take.frames_per_s / stride,
+        action_spec=replace(take.action_spec, axis_units=units),
+        actions=actions.astype(np.float32),
+        frames=islice(take.frames, None, None, stride),
+        pose=None if take.pose is None else take.pose[ends],
+    )
+
+
+def _times(unit: str, stride: int) -> str:
+    """ "10 deg per tick" twice is "20 deg per tick"; a unit that begins with no number is only named."""
+    match = re.match(r"[0-9.]+", unit)
+    return f"{float(match[0]) * stride:g}{unit[match.end() :]}" if match else f"{stride} times {unit}"
 
 
 def led_to(rows: Actions, num_frames: int, time: ActionTime) -> Actions:
