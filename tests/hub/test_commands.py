@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import write_tiny_preset
+from tests.episodes.recordings import record
 from worldsim.worlds.recorded import RecordedConfig
 
 pytestmark = pytest.mark.hub
@@ -20,9 +21,7 @@ PRESET_TOML = """
 name = "mine"
 title = "Begun with what another learned"
 [world]
-maps = [1]
-grid = [2, 2]
-landmarks = 0
+kind = "recorded"
 [autoencoder]
 latent_channels = 4
 widths = [4, 4, 8]
@@ -88,7 +87,19 @@ def test_training_begins_with_the_weights_of_the_revision(
     pinned = hub.repos["someone/tiny"].refs["main"]
     hub.put("someone/tiny", {"README.md": b"# no longer a preset"})
     (tmp_path / "preset.toml").write_text(PRESET_TOML, encoding="utf-8")
-    options = ["--minutes", "1", "--updates", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
+    record(tmp_path / "walks", 40, is_lossless=True)
+    options = [
+        "--data",
+        str(tmp_path / "walks"),
+        "--minutes",
+        "1",
+        "--updates",
+        "1",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     command = ["train", str(tmp_path / "preset.toml"), "--stage", "autoencoder", *options]
     done = run(*command, "--init", f"someone/tiny@{pinned}")
     assert done.returncode == 0, done.stderr
