@@ -88,24 +88,13 @@ def test_training_begins_with_the_weights_of_the_revision(
     hub.put("someone/tiny", {"README.md": b"# no longer a preset"})
     (tmp_path / "preset.toml").write_text(PRESET_TOML, encoding="utf-8")
     record(tmp_path / "walks", 40, is_lossless=True)
-    options = [
-        "--data",
-        str(tmp_path / "walks"),
-        "--minutes",
-        "1",
-        "--updates",
-        "1",
-        "--device",
-        "cpu",
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    command = ["train", str(tmp_path / "preset.toml"), "--stage", "autoencoder", *options]
-    done = run(*command, "--init", f"someone/tiny@{pinned}")
+    options = ["--data", str(tmp_path / "walks"), "--minutes", "1", "--updates", "1", "--device", "cpu"]
+    command = ["train", str(tmp_path / "preset.toml"), "--stage", "autoencoder", "--out", str(tmp_path / "run")]
+    done = run(*command, *options, "--init", f"someone/tiny@{pinned}")
     assert done.returncode == 0, done.stderr
     assert f"fetching someone/tiny@{pinned}" in done.stderr
     theirs = load_file(tiny_preset_folder / "model.safetensors")
     mine = load_file(tmp_path / "run" / "autoencoder" / "autoencoder.safetensors")
     distance = {name: (mine[name] - theirs[f"autoencoder.{name}"].float()).abs().max().item() for name in mine}
     assert max(distance.values()) < 0.02, distance
-    assert run(*command, "--init", "someone/tiny@v9").returncode == 4
+    assert run(*command, *options, "--init", "someone/tiny@v9").returncode == 4
