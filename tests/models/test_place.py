@@ -7,26 +7,18 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.place import FeatureTables, PlaceMemory, motion_loss, place_loss
-from worldsim.models.pose import (
-    FEATURE_SIZE,
-    POSE_SIZE,
-    heading_rad,
-    move_by,
-    pose_features,
-    rotate,
-    turn_between,
-    unit_heading,
-)
+from worldsim.models.place import PlaceMemory, motion_loss, place_loss
+from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
 
 LATENT_SHAPE = (4, 2, 3)
 WALL = 0.8
+"""How far from the middle of the room one can walk; its walls stand at 1."""
 
 
 def walled_world(num_walks: int, num_frames: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Walks in a square room: latents [B, T, C, H, W], poses [B, T, P], actions (forward, turn) [B, T, 2].
 
-    The picture is a smooth function of the pose; whoever walks against a wall stays where he is along it.
+    Every column of the picture shows where its ray meets a wall; whoever walks against one stays where he is along it.
     """
     generator = torch.Generator().manual_seed(seed)
     xy = (torch.rand(num_walks, 2, generator=generator) * 2 - 1) * WALL
@@ -40,16 +32,28 @@ def walled_world(num_walks: int, num_frames: int, seed: int) -> tuple[Tensor, Te
         poses.append(torch.cat((xy, heading), -1))
         actions.append(action)
     pose = torch.stack(poses, 1)
-    x, y, angles = pose[..., 0], pose[..., 1], heading_rad(pose)
-    phases = [2 * x, 2 * y, angles, x + angles, y - angles, 2 * angles]
-    waves = torch.stack([(phase + shift).sin() for phase in phases for shift in (0.0, 0.5, 1.0, 1.5)], -1)
-    return waves.unflatten(-1, LATENT_SHAPE), pose, torch.stack(actions, 1)
+    return picture(pose), pose, torch.stack(actions, 1)
+
+
+def picture(pose: Tensor) -> Tensor:
+    """A room with painted walls, through a lens of 90 degrees. Shapes: [..., P] -> [..., C, H, W]."""
+    channels, rows, columns = LATENT_SHAPE
+    across = (torch.arange(columns) + 0.5) / columns * 2 - 1
+    angle = heading_rad(pose)[..., None] - torch.atan(across)
+    ray = torch.stack((angle.cos(), angle.sin()), -1)
+    start = pose[..., None, :2]
+    length = ((ray.sign() - start) / ray).amin(-1)
+    hit = start + ray * length[..., None]
+    depth = length * torch.atan(across).cos()
+    phases = [3 * hit[..., 0], 3 * hit[..., 1], 2 * depth, 2 * (hit[..., 0] + hit[..., 1])]
+    waves = torch.stack([(phase + shift).sin() for phase in phases for shift in (0.0, 1.5)], -2)
+    return waves.unflatten(-2, (channels, rows))
 
 
 def losses(memory: PlaceMemory, seed: int) -> dict[str, Tensor]:
     latent, pose, action = walled_world(256, 5, seed)
     return {
-        **place_loss(memory, latent[:, 2], pose[:, 2], max_level=0.1),
+        **place_loss(memory, latent[:64, 2], pose[:64, 2], max_level=0.1),
         "move": motion_loss(memory, pose, action, position_noise=0.01),
     }
 
@@ -74,13 +78,13 @@ def test_a_map_is_learned_and_walked_by_actions_alone() -> None:
     error_T = (tracked - pose)[..., :2].norm(dim=-1).median(0).values
     assert error_T[7] < 0.05, f"with true frames the pose is off by {error_T[7]:.3f}"
     assert error_T[39] < 0.15, f"after 32 ticks without any it is off by {error_T[39]:.3f}"
-    assert tracked[:, 8:, :2].abs().quantile(0.99) < WALL + 0.15, "walked through a wall"
+    assert tracked[:, 8:, :2].abs().quantile(0.99) < WALL + 0.2, "walked through a wall"
 
     believed = move_by(pose[:, 0], 0.06 * torch.randn(64, 3))
     state = {"pose": believed, "previous": believed, "known": torch.ones(64, dtype=torch.bool)}
     corrected = memory.correct(state, latent[:, 0])["pose"]
     before_off, after_off = ((p - pose[:, 0])[:, :2].norm(dim=-1).median() for p in (believed, corrected))
-    assert after_off < 0.5 * before_off, f"one frame brings the belief from {before_off:.3f} to {after_off:.3f} only"
+    assert after_off < 0.8 * before_off, f"one frame brings the belief from {before_off:.3f} to {after_off:.3f} only"
 
 
 def test_true_frames_move_the_belief_and_imagined_ones_do_not() -> None:
@@ -101,21 +105,21 @@ def test_true_frames_move_the_belief_and_imagined_ones_do_not() -> None:
     assert not torch.allclose(third_pose(first, imagined=False), third_pose(other, imagined=False))
 
 
-def test_tables_are_read_linearly_and_the_headings_close_to_a_ring() -> None:
-    tables = FeatureTables(((4, 3, 3),), 2)
-    at = torch.tensor([[0.3, -0.2, -1.0], [0.3, -0.2, 1.0], [5.0, -0.2, 0.1], [1.0, -0.2, 0.1]])
-    read = tables(at)
-    assert read.shape == (4, tables.size)
-    assert torch.allclose(read[0], read[1]), "-pi and pi are the same heading"
-    assert torch.allclose(read[2], read[3]), "beyond the map its edge is read"
-    middle, ends = tables(torch.tensor([[0.25, 0.0, 0.0]])), tables(torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]))
-    assert torch.allclose(middle[0], ends.mean(0), atol=1e-6)
+def test_where_the_true_pose_is_known_it_stands_in_for_what_frames_say() -> None:
+    torch.manual_seed(0)
+    memory = PlaceMemory(LATENT_SHAPE, 2, 32)
+    latent, pose, action = walled_world(16, 12, seed=0)
+    imagined = torch.arange(12).expand(16, -1) >= 6
+    with torch.no_grad():
+        believed = memory.track(torch.full_like(latent, float("nan")), imagined, action, pose)
+    off_BT = (believed - pose)[..., :2].norm(dim=-1)
+    assert off_BT[:, 1:7].max() < 0.3, "one tick after a known pose the belief is about a step off"
+    assert off_BT[:, 11].mean() > off_BT[:, 6].mean(), "an untrained motion walks away from the truth"
 
 
 def test_poses_turn_and_move_as_vectors_do() -> None:
     pose = unit_heading(torch.randn(5, POSE_SIZE))
     assert torch.allclose(pose[:, 2:].norm(dim=-1), torch.ones(5))
-    assert pose_features(pose).shape == (5, FEATURE_SIZE)
     step = torch.tensor([0.1, -0.2, 0.5]).expand(5, 3)
     moved = move_by(pose, step)
     assert torch.allclose(moved[:, :2] - pose[:, :2], step[:, :2], atol=1e-6)

@@ -22,11 +22,17 @@ from worldsim.presets.store import load_preset
 from worldsim.training.autoencoder import store_frames
 from worldsim.training.config import DataConfig
 from worldsim.training.pool import ClipPool
+from worldsim.training.ranks import Ranks
 from worldsim.training.recordings import DataSource
 from worldsim.training.run import Stage, TrainingRun
 from worldsim.training.stream import Episode, Source
 
-OWN = TINY.replace("maps = [1]\ngrid = [2, 2]\nlandmarks = 0\n", 'kind = "recorded"\n')
+WORLD, OWN_WORLD = "maps = [1]\ngrid = [2, 2]\nlandmarks = 0\n", 'kind = "recorded"\n'
+OWN = TINY.replace(WORLD, OWN_WORLD)
+
+
+PLACE = TINY.replace("[play]", 'pose = "place"\nplace_width = 16\n[play]')
+PLACE = PLACE.replace("[training.dynamics]", "[training.dynamics]\nplace_frames = 4\nwalk_poses = 8")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,7 @@ def open_run(toml: str, tmp_path: Path, *data: str, **options: Any) -> TrainingR
     path = tmp_path / "preset.toml"
     path.write_text(toml, encoding="utf-8")
     sources = [DataSource.parse(text) for text in data]
-    return TrainingRun.open(path, folder=tmp_path / "run", device="cpu", data=sources, **options)
+    return TrainingRun.open(path, folder=tmp_path / "run", ranks=Ranks(device="cpu"), data=sources, **options)
 
 
 def train(run: TrainingRun, stage: Stage) -> list[dict[str, Any]]:
@@ -77,8 +83,9 @@ def test_an_own_game_is_learned_from_recordings_alone_and_plays(folder: Path, ow
 
 
 def test_the_true_world_is_mixed_in_and_a_preset_is_the_beginning(folder: Path, own: Path, tmp_path: Path) -> None:
+    """The place memory learns its map from the world, whose poses are known; the rest learns from both."""
     begin = own / "dynamics" / "last"
-    run = open_run(TINY, tmp_path, f"{folder}=3", init=begin, world_share=0.5)
+    run = open_run(PLACE, tmp_path, f"{folder}=3", init=begin, world_share=0.5)
     shares = [line.split(",")[1] for line in run.training_data("dynamics").describe()]
     assert shares == [" share 0.50", " share 0.50"]
     assert math.isfinite(train(run, "dynamics")[-1]["psnr_1"])
@@ -98,7 +105,7 @@ def test_the_true_world_is_mixed_in_and_a_preset_is_the_beginning(folder: Path, 
         (OWN, True, {"world_share": 0.5}, ConfigError, "has no true world"),
         (TINY, True, {"world_share": 1.0}, UsageError, "--world-share is 1 with --data"),
         (TINY, False, {"world_share": 0.5}, UsageError, "--world-share is 0.5 without --data"),
-        (TINY.replace("[play]", 'pose = "place"\n[play]'), True, {}, ConfigError, "learned from true poses"),
+        (PLACE, True, {}, ConfigError, "learned from true poses"),
         (OWN.replace("clip_frames = 6", "clip_frames = 90"), True, {}, RecordingError, "no 90 frames follow"),
     ],
 )
@@ -116,9 +123,7 @@ def test_a_place_memory_learns_from_recordings_that_know_their_pose(tmp_path: Pa
         row = made_up_row(index)
         writer.add_frame(type(row)(**{**vars(row), "pose": (10.0 * index, 5.0, 0.1)}), made_up_frame(index))
     writer.close()
-    toml = OWN.replace("[play]", 'pose = "place"\nplace_width = 16\n[play]')
-    toml = toml.replace("[training.dynamics]", "[training.dynamics]\nplace_frames = 4\nwalk_poses = 8")
-    run = open_run(toml, tmp_path, str(tmp_path / "s"))
+    run = open_run(PLACE.replace(WORLD, OWN_WORLD), tmp_path, str(tmp_path / "s"))
     train(run, "autoencoder")
     assert math.isfinite(train(run, "dynamics")[-1]["psnr_1"])
 

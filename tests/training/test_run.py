@@ -22,6 +22,7 @@ from worldsim.models.config import WorldModelConfig
 from worldsim.models.world_model import build_world_model
 from worldsim.presets.store import load_preset
 from worldsim.training.config import DynamicsTraining, TrainingConfig
+from worldsim.training.ranks import Ranks
 from worldsim.training.run import TrainingRun, begin_with
 
 TINY = """
@@ -137,7 +138,7 @@ def test_a_relative_pose_starts_at_the_origin_looking_along_x(preset_toml: Path)
     target = pose_target(pose, config)
     expected = torch.tensor([[[0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]])
     assert torch.allclose(target, expected, atol=1e-6), target
-    run = TrainingRun.open(preset_toml, folder=None, device="cpu")
+    run = TrainingRun.open(preset_toml, folder=None, ranks=Ranks(device="cpu"))
     assert run.training.dynamics.pose_target == "absolute"
 
 

@@ -17,6 +17,7 @@ from worldsim.presets.resolve import resolve_preset
 
 if TYPE_CHECKING:
     from worldsim.training.loop import Trainer
+    from worldsim.training.ranks import Ranks
     from worldsim.training.run import TrainingRun
 
 Stage = Literal["autoencoder", "dynamics", "decoder"]
@@ -38,6 +39,8 @@ class Arguments:
     """Wall-clock minutes of this leg."""
     updates: int | None = None
     """End a stage after so many updates, if that comes first."""
+    cooldown_updates: int | None = None
+    """With --updates: over so many the learning rate falls; the preset's share of them when left out."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Run folder; runs/<preset name> when left out."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PRESET")] = None
@@ -63,31 +66,41 @@ def run(argv: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 
+    from worldsim.training.ranks import join_ranks
+    from worldsim.training.run import pick_device
+
+    torch.set_num_threads(arguments.threads)
+    with join_ranks(pick_device(arguments.device)) as ranks:
+        _train(arguments, ranks)
+    return 0
+
+
+def _train(arguments: Arguments, ranks: Ranks) -> None:
+    """All stages that are asked for. Of several ranks the first speaks."""
     from worldsim.training.recordings import DataSource
     from worldsim.training.run import TrainingRun
 
-    torch.set_num_threads(arguments.threads)
     init = None if arguments.init is None else resolve_preset(arguments.init)
     run = TrainingRun.open(
         arguments.preset,
         folder=arguments.out,
-        device=arguments.device,
+        ranks=ranks,
         init=init,
         data=[DataSource.parse(text) for text in arguments.data],
         world_share=arguments.world_share,
     )
     summaries: dict[str, dict[str, float | int | str]] = {}
-    with Progress(arguments.minutes * 60, arguments.stage, arguments.progress, unit="second") as progress:
+    progress_file = arguments.progress if ranks.is_first else None
+    with Progress(arguments.minutes * 60, arguments.stage, progress_file, unit="second") as progress:
         for stage, minutes in _legs(arguments, run):
             reason, trainer = _leg(run, stage, minutes, arguments, progress)
             summaries[stage] = _summary(trainer, reason)
-            print(f"ended by {reason} after {trainer.num_updates} updates; {run.folder / stage}")
+            _say(ranks, f"ended by {reason} after {trainer.num_updates} updates; {run.folder / stage}")
             if reason.startswith("SIG"):
                 break
-    if arguments.json:
+    if arguments.json and ranks.is_first:
         last = list(summaries.values())[-1]
         write_json(arguments.json, {**last, "stages": summaries} if arguments.stage == "all" else last)
-    return 0
 
 
 def _legs(arguments: Arguments, run: TrainingRun) -> list[tuple[Stage, float]]:
@@ -102,9 +115,10 @@ def _legs(arguments: Arguments, run: TrainingRun) -> list[tuple[Stage, float]]:
 def _leg(
     run: TrainingRun, stage: Stage, minutes: float, arguments: Arguments, progress: Progress
 ) -> tuple[str, Trainer]:
-    print(f"training {run.preset.name} ({stage}) on {run.device} for {minutes:g} min in {run.folder}")
+    on = run.device if run.ranks.size == 1 else f"{run.ranks.size} times {run.device}"
+    _say(run.ranks, f"training {run.preset.name} ({stage}) on {on} for {minutes:g} min in {run.folder}")
     for line in run.training_data(stage).describe() if arguments.data else ():
-        print(f"data: {line}")
+        _say(run.ranks, f"data: {line}")
     before_s = progress.done
 
     def waiting(have: int, want: int) -> None:
@@ -115,7 +129,13 @@ def _leg(
         progress.update(before_s + spent_s, note=_note(row), **row)
         print(_line(row), flush=True)
 
-    return run.train(stage, minutes, arguments.updates, tell=tell, waiting=waiting)
+    cooldown = arguments.cooldown_updates
+    return run.train(stage, minutes, arguments.updates, cooldown_updates=cooldown, tell=tell, waiting=waiting)
+
+
+def _say(ranks: Ranks, line: str) -> None:
+    if ranks.is_first:
+        print(line, flush=True)
 
 
 def _note(row: dict[str, float | int | str]) -> str:
@@ -127,8 +147,10 @@ def _line(row: dict[str, float | int | str]) -> str:
 
 
 def _summary(trainer: Trainer, reason: str) -> dict[str, float | int | str]:
+    """`again`: the options that make the same leg again, on any machine."""
     frames_per_s = trainer.num_frames / max(trainer.trained_s, 1e-9)
     return {
+        "again": trainer.leg.again if trainer.leg else "",
         "ended_by": reason,
         "updates": trainer.num_updates,
         "frames": trainer.num_frames,

@@ -120,6 +120,12 @@ class HubError(WorldsimError):
     exit_code = 17
 
 
+class RankError(WorldsimError):
+    """One of the processes that train together is gone."""
+
+    exit_code = 18
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names what `name` was probably meant to be, or lists what there is."""
     names = sorted(known)

@@ -75,6 +75,8 @@ class WorldModelConfig:
     `place` (`trunk` only): the state carries an estimate of the pose, the weights a map; for fixed worlds."""
     place_width: int = 1024
     """Hidden width of that map."""
+    place_view_deg: float = 90.0
+    """The camera's horizontal field of view, from which that map is seen."""
 
     def __post_init__(self) -> None:
         check_ranges(self, _LIMITS)
@@ -108,4 +110,5 @@ _LIMITS = {
     "denoiser_blocks": (0, 128),
     "num_past": (1, 64),
     "place_width": (4, 8192),
+    "place_view_deg": (1, 170),
 }

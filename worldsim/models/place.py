@@ -5,8 +5,8 @@ the weights. Does not own: the frame that is shown (the denoiser makes it; what 
 In training the true pose is the target; at play there are only frames and actions. Of use where the map is fixed: a
 maze never seen before is not in the weights, there the scan has to remember.
 
-Positions are scaled so that the map lies in [-1, 1] (see `pose`). Letters as in `world_model`; P pose size.
-Source of the tables of features: Mueller et al. 2022, "Instant Neural Graphics Primitives", without the hashing.
+Positions are scaled so that the map lies in [-1, 1] (see `pose`). What is seen from a pose is the business of `field`.
+Letters as in `world_model`; P pose size.
 """
 
 from __future__ import annotations
@@ -18,16 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.pose import (
-    FEATURE_SIZE,
-    POSE_SIZE,
-    heading_rad,
-    move_by,
-    pose_features,
-    rotate,
-    turn_between,
-    unit_heading,
-)
+from worldsim.models.field import Field
+from worldsim.models.mlp import ResidualMLP
+from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
+from worldsim.models.precision import full_precision
+from worldsim.models.tables import FeatureTables
 
 PlaceState: TypeAlias = dict[str, Tensor]
 
@@ -39,63 +34,16 @@ TURN_SCALE = 0.17
 FLOOR_TABLES = (16, 32, 64)
 """Cells along x and y of the tables that the motion reads: where the walls are."""
 FLOOR_FEATURES = 8
-VIEW_TABLES = ((12, 36), (24, 72))
-"""Cells along x and y, and around, of the tables that recall reads."""
-VIEW_FEATURES = 16
-TABLE_GAIN = 5.0
-"""A table learns this many times as fast as a matrix: each update touches few of its cells."""
 
 CORRECTION_STEPS = 2
-MISFIT_VARIANCE = 0.15
+MISFIT_VARIANCE = 0.1
 """Squared error per latent number at which recall at the right pose is taken to be."""
 BELIEF_PRECISION = (1 / 0.03**2, 1 / 0.03**2, 1 / 0.04**2)
 """How firmly the believed (x, y, heading) resists a frame: one over its variance."""
+INFORMED_NOISE = (0.006, 0.006, 0.01)
+"""How far a correction is off, about: (x, y, heading)."""
 PROBE_STEP = 0.01
 """Scaled units, and radians, over which the slope of recall is measured."""
-
-
-class ResidualMLP(nn.Module):
-    def __init__(self, size_in: int, width: int, size_out: int, num_blocks: int) -> None:
-        super().__init__()
-        self.project_in = nn.Linear(size_in, width)
-        self.blocks = nn.ModuleList(
-            [
-                nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-                for _ in range(num_blocks)
-            ]
-        )
-        self.project_out = nn.Linear(width, size_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.project_in(x)
-        for block in self.blocks:
-            x = x + block(x)
-        projected: Tensor = self.project_out(F.silu(x))
-        return projected
-
-
-class FeatureTables(nn.Module):
-    """Learned features on grids over the map, read between their points by linear interpolation.
-
-    A coarse and a fine table together learn a function of place far faster than an MLP of sines does: an update changes
-    what was seen there and nothing elsewhere. `shapes` are the tables' sizes: (rows, columns), or (headings, rows,
-    columns) with the headings closed to a ring.
-    """
-
-    def __init__(self, shapes: tuple[tuple[int, ...], ...], num_features: int) -> None:
-        super().__init__()
-        self.tables = nn.ParameterList([nn.Parameter(torch.randn(num_features, *s) * 0.01) for s in shapes])
-        self.size = num_features * len(shapes)
-
-    def forward(self, place_BK: Tensor) -> Tensor:
-        """Shapes: [B, 2] (x, y) or [B, 3] (x, y, heading / pi), each in [-1, 1] -> [B, size]."""
-        at = place_BK.view(1, -1, *[1] * (place_BK.shape[-1] - 1), place_BK.shape[-1])
-        read = []
-        for table in self.tables:
-            closed = torch.cat((table, table[:, :1]), 1) if place_BK.shape[-1] == 3 else table
-            found = F.grid_sample(closed[None].to(place_BK), at, align_corners=True, padding_mode="border")
-            read.append(found.flatten(2)[0].T)
-        return TABLE_GAIN * torch.cat(read, -1)
 
 
 class Motion(nn.Module):
@@ -105,7 +53,7 @@ class Motion(nn.Module):
 
     def __init__(self, action_size: int, width: int) -> None:
         super().__init__()
-        self.floor = FeatureTables(tuple((n, n) for n in FLOOR_TABLES), FLOOR_FEATURES)
+        self.floor = FeatureTables(FLOOR_TABLES, FLOOR_FEATURES)
         self.free = nn.Linear(3 + action_size, 3)
         around = self.floor.size + 4 + 2 * len(self.HEADINGS)
         self.walls = ResidualMLP(around + 3 + action_size, width, 3, 2)
@@ -124,36 +72,24 @@ class Motion(nn.Module):
         return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * TURN_SCALE), -1))
 
 
-class Recall(nn.Module):
-    """What the world looks like from a pose, as a flat latent."""
-
-    def __init__(self, latent_size: int, width: int) -> None:
-        super().__init__()
-        self.views = FeatureTables(tuple((around, n, n) for n, around in VIEW_TABLES), VIEW_FEATURES)
-        self.net = ResidualMLP(self.views.size + FEATURE_SIZE, width, latent_size, 3)
-
-    def forward(self, pose_BP: Tensor) -> Tensor:
-        place_B3 = torch.cat((pose_BP[:, :2], heading_rad(pose_BP)[:, None] / math.pi), -1)
-        recalled: Tensor = self.net(torch.cat((self.views(place_B3), pose_features(pose_BP)), -1))
-        return recalled
-
-
 class PlaceMemory(nn.Module):
     """Predict by the action, correct by the frame, as a Kalman filter does, with learned models; then recall."""
 
-    def __init__(self, latent_shape: tuple[int, int, int], action_size: int, width: int) -> None:
+    def __init__(
+        self, latent_shape: tuple[int, int, int], action_size: int, width: int, *, view_rad: float = math.pi / 2
+    ) -> None:
         super().__init__()
-        self.latent_shape = latent_shape
-        latent_size = math.prod(latent_shape)
-        self.recall_net = Recall(latent_size, width)
-        self.localise_net = ResidualMLP(latent_size, width // 2, POSE_SIZE, 2)
+        self.field = Field(latent_shape, width // 2, view_rad)
+        self.localise_net = ResidualMLP(math.prod(latent_shape), width // 2, POSE_SIZE, 2)
         self.motion = Motion(action_size, width // 4)
 
+    @full_precision
     def recall(self, pose_BP: Tensor) -> Tensor:
         """What the world looks like from a pose. Shapes: [B, P] -> [B, C, H, W]."""
-        recalled: Tensor = self.recall_net(pose_BP)
-        return recalled.unflatten(1, self.latent_shape)
+        recalled: Tensor = self.field(pose_BP)
+        return recalled
 
+    @full_precision
     def localise(self, latent_BCHW: Tensor) -> Tensor:
         """A first guess of the pose from which a frame was seen, its heading not yet of length 1.
 
@@ -162,6 +98,7 @@ class PlaceMemory(nn.Module):
         seen: Tensor = self.localise_net(latent_BCHW.flatten(1))
         return seen
 
+    @full_precision
     def move(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor) -> Tensor:
         """The pose one tick later: the one before gives the speed."""
         moved: Tensor = self.motion(pose_BP, previous_BP, action_BA)
@@ -173,12 +110,13 @@ class PlaceMemory(nn.Module):
         return {"pose": pose_BP, "previous": state["pose"], "known": state["known"]}
 
     @torch.no_grad()
+    @full_precision
     def correct(self, state: PlaceState, latent_BCHW: Tensor) -> PlaceState:
         """The belief drawn to the pose from which the map looks most like a true frame.
 
         Never with a frame that was imagined: it was drawn from the believed pose and holds no news of it, and the
         network's own error would be fed back (the pose is then lost within ten frames).
-        A correction moves the pose before along, so that it is not taken for speed. No gradient.
+        No gradient.
         """
         seen_BP, known_B1 = unit_heading(self.localise(latent_BCHW)), state["known"][:, None]
         believed_BP = torch.where(known_B1, state["pose"], seen_BP)
@@ -189,12 +127,20 @@ class PlaceMemory(nn.Module):
         pose_BP = self._fit(start_BP, latent_BCHW)
         better_B1 = (self._misfit(pose_BP, latent_BCHW) < misfit_B)[:, None]
         pose_BP = torch.where(better_B1, pose_BP, start_BP)
-        kept_B1 = known_B1 & ~lost_B1
-        previous_BP = torch.where(kept_B1, unit_heading(state["previous"] + pose_BP - state["pose"]), pose_BP)
-        return {"pose": pose_BP, "previous": previous_BP, "known": torch.ones_like(state["known"])}
+        return _moved_to(state, pose_BP, known_B1 & ~lost_B1)
 
-    def track(self, latent_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor) -> Tensor:
-        """What play does frame by frame, over a clip. Shapes: returns the predicted poses, [B, T, P]."""
+    def inform(self, state: PlaceState, pose_BP: Tensor) -> PlaceState:
+        """`correct` for training, where the true pose is known: a good correction, at a hundredth of the cost."""
+        noise_B3 = pose_BP.new_tensor(INFORMED_NOISE) * torch.randn_like(pose_BP[:, :3])
+        return _moved_to(state, move_by(pose_BP, noise_B3), state["known"][:, None])
+
+    def track(
+        self, latent_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor, pose_BTP: Tensor | None = None
+    ) -> Tensor:
+        """What play does frame by frame, over a clip. Shapes: returns the predicted poses, [B, T, P].
+
+        With the true poses `pose_BTP` (training) they stand in for what frames say.
+        """
         state, poses = self.initial_state(len(action_BTA)), []
         for t in range(action_BTA.shape[1]):
             state = self.predict(state, action_BTA[:, t])
@@ -202,7 +148,10 @@ class PlaceMemory(nn.Module):
             imagined_B = imagined_BT[:, t]
             if bool(imagined_B.all()):
                 continue
-            corrected = self.correct(state, latent_BTCHW[:, t])
+            if pose_BTP is None:
+                corrected = self.correct(state, latent_BTCHW[:, t])
+            else:
+                corrected = self.inform(state, pose_BTP[:, t])
             state = {
                 name: torch.where(imagined_B.view(-1, *[1] * (old.dim() - 1)), old, corrected[name])
                 for name, old in state.items()
@@ -227,7 +176,7 @@ class PlaceMemory(nn.Module):
         pose_BP, moved_B3 = start_BP, torch.zeros_like(start_BP[:, :3])
         for _ in range(CORRECTION_STEPS):
             beside_4BP = torch.cat((pose_BP, *(move_by(pose_BP, step.expand(len(pose_BP), 3)) for step in probe_33)))
-            here, *beside = self.recall_net(beside_4BP).chunk(4)
+            here, *beside = self.recall(beside_4BP).flatten(1).chunk(4)
             slope_BL3 = torch.stack([(recalled - here) / PROBE_STEP for recalled in beside], -1)
             error_BL1 = (latent_BCHW.flatten(1) - here)[..., None]
             normal_B33 = slope_BL3.transpose(1, 2) @ slope_BL3 / MISFIT_VARIANCE + belief_33
@@ -235,6 +184,12 @@ class PlaceMemory(nn.Module):
             moved_B3 = moved_B3 + torch.linalg.solve(normal_B33, pull_B31)[..., 0].clamp(-0.1, 0.1)
             pose_BP = move_by(start_BP, moved_B3)
         return pose_BP
+
+
+def _moved_to(state: PlaceState, pose_BP: Tensor, kept_B1: Tensor) -> PlaceState:
+    """The belief at another pose. Where it is `kept`, the pose before moves along: the jump is no speed."""
+    previous_BP = torch.where(kept_B1, unit_heading(state["previous"] + pose_BP - state["pose"]), pose_BP)
+    return {"pose": pose_BP, "previous": previous_BP, "known": torch.ones_like(state["known"])}
 
 
 def place_loss(memory: PlaceMemory, latent_BCHW: Tensor, pose_BP: Tensor, *, max_level: float) -> dict[str, Tensor]:

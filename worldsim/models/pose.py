@@ -5,16 +5,11 @@ Letters: B batch, P pose size (4).
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 POSE_SIZE = 4
-POSITION_OCTAVES = 6
-ANGLE_HARMONICS = (1, 2, 3, 4, 6, 8, 12, 16)
-FEATURE_SIZE = 2 + 4 * POSITION_OCTAVES + 2 * len(ANGLE_HARMONICS)
 
 
 def unit_heading(pose_BP: Tensor) -> Tensor:
@@ -25,14 +20,6 @@ def unit_heading(pose_BP: Tensor) -> Tensor:
 def heading_rad(pose_BP: Tensor) -> Tensor:
     """Shapes: [..., P] -> [...]; from -pi to pi."""
     return torch.atan2(pose_BP[..., 3], pose_BP[..., 2])
-
-
-def pose_features(pose_BP: Tensor) -> Tensor:
-    """Octaves of the position and harmonics of the heading. Shapes: [B, P] -> [B, FEATURE_SIZE]."""
-    xy_B2, angle_B1 = pose_BP[..., :2], heading_rad(pose_BP)[..., None]
-    octaves = [xy_B2 * (math.pi / 2 * 2.0**k) for k in range(POSITION_OCTAVES)]
-    waves = torch.cat([*octaves, *(angle_B1 * k for k in ANGLE_HARMONICS)], -1)
-    return torch.cat((xy_B2, waves.sin(), waves.cos()), -1)
 
 
 def move_by(pose_BP: Tensor, step_B3: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ clean), `tau` how clean a noisy frame is (1 clean).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,11 +78,17 @@ class WorldModel(nn.Module, ABC):
 
     @abstractmethod
     def read_history(
-        self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor, imagined_BT: Tensor | None = None
+        self,
+        context_BTCHW: Tensor,
+        level_BT: Tensor,
+        action_BTA: Tensor,
+        imagined_BT: Tensor | None = None,
+        pose_BTP: Tensor | None = None,
     ) -> History:
         """Runs the clean stream over a clip. Frame t of `predict` will see context frames before t only.
 
-        `imagined_BT` marks frames that are the model's own (bool; None: none is).
+        `imagined_BT` marks frames that are the model's own (bool; None: none is). `pose_BTP` are the true poses where
+        they are known: a place memory then need not read them off the frames, which is most of the work.
         """
 
     @abstractmethod
@@ -98,9 +105,18 @@ class WorldModel(nn.Module, ABC):
 
     @abstractmethod
     def commit(
-        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+        self,
+        context: FrameContext,
+        latent_BCHW: Tensor,
+        level_B: Tensor,
+        *,
+        imagined: bool = False,
+        pose_BP: Tensor | None = None,
     ) -> WorldState:
-        """The finished frame becomes memory, labelled as `level` noisy, and as the model's own where it is."""
+        """The finished frame becomes memory, labelled as `level` noisy, and as the model's own where it is.
+
+        `pose_BP` as in `read_history`, of a frame that is true.
+        """
 
     def initial_state(self, batch: int, seed: int) -> WorldState:
         """A state that has seen nothing."""
@@ -157,7 +173,10 @@ class TrunkModel(WorldModel):
     def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> None:
         super().__init__(config, latent_shape, action_size)
         self.denoiser = Denoiser(config, latent_shape)
-        self.place = PlaceMemory(latent_shape, action_size, config.place_width) if config.pose == "place" else None
+        self.place: PlaceMemory | None = None
+        if config.pose == "place":
+            view_rad = math.radians(config.place_view_deg)
+            self.place = PlaceMemory(latent_shape, action_size, config.place_width, view_rad=view_rad)
         self.embed_tau = ScalarEmbedding(config.width)
         self.embed_step = ScalarEmbedding(config.width)
 
@@ -169,7 +188,12 @@ class TrunkModel(WorldModel):
         return replace(state, tensors={**state.tensors, **place, "past": past, "past_level": level})
 
     def read_history(
-        self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor, imagined_BT: Tensor | None = None
+        self,
+        context_BTCHW: Tensor,
+        level_BT: Tensor,
+        action_BTA: Tensor,
+        imagined_BT: Tensor | None = None,
+        pose_BTP: Tensor | None = None,
     ) -> History:
         num_past, num_frames = self.config.num_past, context_BTCHW.shape[1]
         padded = torch.cat(
@@ -182,16 +206,18 @@ class TrunkModel(WorldModel):
         if self.place:
             if imagined_BT is None:
                 imagined_BT = torch.zeros_like(level_BT, dtype=torch.bool)
-            recalled = self._recall_clip(context_BTCHW, imagined_BT, action_BTA)
+            recalled = self._recall_clip(context_BTCHW, imagined_BT, action_BTA, pose_BTP)
             past_BTPCHW = torch.cat((past_BTPCHW, recalled[:, :, None]), 2)
         return History(action_BTA=action_BTA, features_BTND=self.final_norm(x_BTND), memory=past_BTPCHW)
 
     @torch.no_grad()
-    def _recall_clip(self, context_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor) -> Tensor:
+    def _recall_clip(
+        self, context_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor, pose_BTP: Tensor | None
+    ) -> Tensor:
         """What is recalled for every frame. The map learns by a loss of its own."""
         assert self.place
-        pose_BTP = self.place.track(context_BTCHW, imagined_BT, action_BTA)
-        return self.place.recall(pose_BTP.flatten(0, 1)).unflatten(0, pose_BTP.shape[:2])
+        believed_BTP = self.place.track(context_BTCHW, imagined_BT, action_BTA, pose_BTP)
+        return self.place.recall(believed_BTP.flatten(0, 1)).unflatten(0, believed_BTP.shape[:2])
 
     def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         predicted = self._denoise(
@@ -225,12 +251,20 @@ class TrunkModel(WorldModel):
         return self._denoise(noisy_BCHW, past_BPCHW, features_BND, context.action_BA, tau_B, step_size_B)
 
     def commit(
-        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+        self,
+        context: FrameContext,
+        latent_BCHW: Tensor,
+        level_B: Tensor,
+        *,
+        imagined: bool = False,
+        pose_BP: Tensor | None = None,
     ) -> WorldState:
         past = torch.cat((context.state.tensors["past"][:, 1:], latent_BCHW[:, None]), 1)
         tensors = {**context.state.tensors, "past": past, "past_level": level_B}
         if self.place and not imagined:
-            tensors |= _to_place(self.place.correct(_from_place(context.state), latent_BCHW))
+            place = _from_place(context.state)
+            place = self.place.correct(place, latent_BCHW) if pose_BP is None else self.place.inform(place, pose_BP)
+            tensors |= _to_place(place)
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
     def _denoise(
@@ -253,7 +287,12 @@ class SingleModel(WorldModel):
         self.to_latent = nn.Linear(config.width, latent_shape[0] * config.patch**2)
 
     def read_history(
-        self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor, imagined_BT: Tensor | None = None
+        self,
+        context_BTCHW: Tensor,
+        level_BT: Tensor,
+        action_BTA: Tensor,
+        imagined_BT: Tensor | None = None,
+        pose_BTP: Tensor | None = None,
     ) -> History:
         condition_BTD = self._condition(1 - level_BT, torch.zeros_like(level_BT), action_BTA)
         x_BTND, memos = self._write(self._tokens(context_BTCHW), condition_BTD)
@@ -275,7 +314,13 @@ class SingleModel(WorldModel):
         return self._latent(x_BND)
 
     def commit(
-        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+        self,
+        context: FrameContext,
+        latent_BCHW: Tensor,
+        level_B: Tensor,
+        *,
+        imagined: bool = False,
+        pose_BP: Tensor | None = None,
     ) -> WorldState:
         condition_BD = self._condition(1 - level_B, torch.zeros_like(level_B), context.action_BA)
         _, tensors = self._step(self._tokens(latent_BCHW), condition_BD, context.state)

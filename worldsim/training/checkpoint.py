@@ -1,58 +1,203 @@
-"""Training state on disk: safetensors shards small enough to travel, swapped in whole.
+"""Training state on disk: all of it in safetensors shards small enough to travel, or, for what is spread over
+processes, what each holds, in torch's own distributed format. Swapped in whole: a kill in between loses nothing.
 
-Owns: the folder's layout. Does not own: what a playable preset is (`presets.store`). A shard stays under 15 MiB.
+Owns: the folder's layout. Does not own: what a playable preset is (`presets.store`); this is local and never travels as
+one. A safetensors shard stays under 15 MiB. The distributed format can be read by another number of processes.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from worldsim.core.errors import PresetError
+from worldsim.training.ranks import Ranks
 
 SHARD_BYTES = 15 * 2**20
+COUNTERS_FILE = "counters.json"
+
+Counters = Mapping[str, float]
+
+
+class Checkpoint(Protocol):
+    """Where a run's state lies."""
+
+    def load(self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> Counters | None:
+        """Side effects: all three. Returns: the counters, or None when nothing was saved."""
+        ...
+
+    def save(
+        self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, counters: Counters
+    ) -> None: ...
+
+    def finish(self) -> None:
+        """Waits for what is still being written."""
+        ...
+
+
+def checkpoint_of(folder: Path, ranks: Ranks, *, sharded: bool) -> Checkpoint:
+    return SpreadCheckpoint(folder, ranks) if sharded else WholeCheckpoint(folder, ranks)
+
+
+class WholeCheckpoint:
+    """Every rank holds everything; the first one writes."""
+
+    def __init__(self, folder: Path, ranks: Ranks) -> None:
+        self._folder, self._ranks = folder, ranks
+
+    def load(self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> Counters | None:
+        stored = load_training_state(self._folder)
+        if stored is None:
+            return None
+        tensors, counters = stored
+        for module, prefix in ((network, "network."), (average, "average.")):
+            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        restore_optimiser(optimiser, network, tensors)
+        return counters
+
+    def save(
+        self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, counters: Counters
+    ) -> None:
+        if not self._ranks.is_first:
+            return
+        tensors = {f"network.{n}": t for n, t in network.state_dict().items()}
+        tensors |= {f"average.{n}": t for n, t in average.state_dict().items()}
+        tensors |= optimiser_tensors(optimiser, network)
+        save_training_state(self._folder, tensors, dict(counters))
+
+    def finish(self) -> None:
+        """Nothing is written in the background."""
+
+
+class SpreadCheckpoint:
+    """Every rank writes its part, in the background; the first one swaps the folders when all are done."""
+
+    def __init__(self, folder: Path, ranks: Ranks) -> None:
+        self._folder, self._ranks = folder, ranks
+        # A group of its own: writing goes on while the others are in use.
+        self._group = dist.new_group(backend="gloo")
+        self._writing: Future[Any] | None = None
+        self._counters: Counters = {}
+
+    def load(self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> Counters | None:
+        folder = _newest(self._folder)
+        if folder is None:
+            return None
+        state = _spread_state(network, average, optimiser)
+        # Parameters that were never trained have no state of the optimiser.
+        load(state, checkpoint_id=folder, planner=DefaultLoadPlanner(allow_partial_load=True))
+        set_model_state_dict(network, state["network"])
+        set_model_state_dict(average, state["average"])
+        set_optimizer_state_dict(network, optimiser, state["optimiser"])
+        return _read_counters(folder)
+
+    def save(
+        self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, counters: Counters
+    ) -> None:
+        self.finish()
+        if self._ranks.is_first:
+            shutil.rmtree(_fresh(self._folder), ignore_errors=True)
+        self._ranks.wait()
+        self._counters = counters
+        self._writing = async_save(  # type: ignore[assignment]  # another kind of answer only where it is asked for
+            _spread_state(network, average, optimiser), checkpoint_id=_fresh(self._folder), process_group=self._group
+        )
+
+    def finish(self) -> None:
+        if self._writing is None:
+            return
+        self._writing.result()
+        self._writing = None
+        self._ranks.wait()
+        if self._ranks.is_first:
+            (_fresh(self._folder) / COUNTERS_FILE).write_text(json.dumps(dict(self._counters)), encoding="utf-8")
+            _swap_in(self._folder)
+
+
+def _spread_state(network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    return {
+        "network": get_model_state_dict(network),
+        "average": get_model_state_dict(average),
+        "optimiser": get_optimizer_state_dict(network, optimiser),
+    }
 
 
 def save_training_state(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
-    """Writes shards and counters beside the old ones, then swaps: a kill in between loses nothing."""
-    fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    """Writes shards and counters beside the old ones, then swaps."""
+    fresh = _fresh(folder)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     for number, shard in enumerate(_shards(tensors)):
         save_file(shard, fresh / f"shard-{number:05d}.safetensors")
-    (fresh / "counters.json").write_text(json.dumps(counters), encoding="utf-8")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    (fresh / COUNTERS_FILE).write_text(json.dumps(counters), encoding="utf-8")
+    _swap_in(folder)
 
 
 def load_training_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What `save_training_state` wrote, or None when nothing was. Raises PresetError when it is damaged."""
-    old = folder.with_name(folder.name + ".old")
-    if not folder.exists() and old.exists():
-        folder = old
-    if not folder.exists():
+    found = _newest(folder)
+    if found is None:
         return None
     tensors: dict[str, Tensor] = {}
     try:
-        for shard in sorted(folder.glob("shard-*.safetensors")):
+        for shard in sorted(found.glob("shard-*.safetensors")):
             tensors |= load_file(shard)
-        counters = json.loads((folder / "counters.json").read_text(encoding="utf-8"))
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise PresetError(
-            f"the training state in {folder} is damaged: {error}", hint="delete it to start anew"
-        ) from None
-    return tensors, counters
+    except (SafetensorError, OSError) as error:
+        raise _damaged(found, error) from None
+    return tensors, _read_counters(found)
+
+
+def _read_counters(folder: Path) -> dict[str, Any]:
+    try:
+        counters: dict[str, Any] = json.loads((folder / COUNTERS_FILE).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise _damaged(folder, error) from None
+    return counters
+
+
+def _damaged(folder: Path, error: Exception) -> PresetError:
+    return PresetError(f"the training state in {folder} is damaged: {error}", hint="delete it to start anew")
+
+
+def _fresh(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".new")
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".old")
+
+
+def _swap_in(folder: Path) -> None:
+    """The fresh folder takes the place of the old one."""
+    shutil.rmtree(_old(folder), ignore_errors=True)
+    if folder.exists():
+        folder.rename(_old(folder))
+    _fresh(folder).rename(folder)
+    shutil.rmtree(_old(folder), ignore_errors=True)
+
+
+def _newest(folder: Path) -> Path | None:
+    """The folder, or the one before where a swap was cut short, or None."""
+    return next((path for path in (folder, _old(folder)) if path.exists()), None)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

@@ -30,7 +30,9 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
-    """AdamW, linear warm-up, constant, and a linear fall to a twentieth over the last part of every leg."""
+    """AdamW, linear warm-up, constant, and a linear fall to a twentieth over the last part of every leg.
+
+    The updates of a leg of minutes are known when its fall begins (`training.schedule`)."""
 
     learning_rate: float = 1e-3
     warmup_updates: int = 200
@@ -40,6 +42,26 @@ class OptimiserConfig:
     gradient_clip: float = 1.0
     ema_decay: float = 0.998
     """Per update; early on (1 + updates) / (10 + updates) where that is smaller."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How a batch is computed; what is learned does not depend on it, beyond rounding."""
+
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Of matrix products. `auto`: bfloat16 on CUDA; on a CPU it pays where `worldsim doctor` says so (AMX)."""
+    accumulate: int = 1
+    """Batches whose gradients make one update; as many processes with one batch each do the same."""
+    shard: bool = False
+    """Split parameters, gradients and optimiser state among the processes, for what does not fit into one."""
+    forget_activations: bool = False
+    """Compute layers again in the backward pass: a third more work, memory for one layer in place of all."""
+    compile_layers: bool = False
+    """Compile each layer: a minute or two at the start."""
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ConfigError(f"accumulate is {self.accumulate}", hint="1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +141,7 @@ class DecoderTraining:
 class TrainingConfig:
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
     autoencoder: AutoencoderTraining = field(default_factory=AutoencoderTraining)
     dynamics: DynamicsTraining = field(default_factory=DynamicsTraining)
     decoder: DecoderTraining = field(default_factory=DecoderTraining)

@@ -21,6 +21,8 @@ NUM_PROBES = 6
 PROBE_FRAMES = 180
 PROBE_SEEDS = 800_000
 """Probes show progress on paths that training is unlikely to draw; evaluation has its own seeds, from 900,000 up."""
+SEEDS_OF_A_RANK = 15_485_863
+"""How far apart the random numbers of two ranks begin: no multiple of how far apart those of workers do."""
 NUM_STARTS = 8
 START_FRAMES = 32
 START_WALK_FRAMES = 3 * START_FRAMES
@@ -80,9 +82,9 @@ class TrainingData:
             )
 
     @contextmanager
-    def sources(self) -> Iterator[list[Source]]:
-        """Running, until the block ends."""
-        seed = self._training.seed
+    def sources(self, *, rank: int = 0) -> Iterator[list[Source]]:
+        """Running, until the block ends. Every rank of those that train together has its own episodes."""
+        seed = self._training.seed + rank * SEEDS_OF_A_RANK
         with ExitStack() as at_the_end:
             sources = []
             if self._world_share > 0:

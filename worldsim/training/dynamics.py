@@ -73,23 +73,27 @@ class DynamicsRecipe:
         clips = self._pool.draw(self._config.batch_clips, self._config.clip_frames)
         clean = clips.picture.float().to(self._device)
         action, pose = clips.action.to(self._device), clips.pose.to(self._device)
-        context, level, imagined = self._context(clean, action)
+        target = pose_target(pose, self._config)
+        # Frames of nobody knows where: the model reads off them where they were seen from.
+        known = target if bool(target.isfinite().all()) else None
+        context, level, imagined = self._context(clean, action, known)
 
         num_shortcut = round(self._config.batch_clips * self._config.shortcut_share)
         if num_updates < self._config.shortcut_after:
             num_shortcut = 0
         num_flow = self._config.batch_clips - num_shortcut
-        history = self.network.read_history(
-            context[:num_flow], level[:num_flow], action[:num_flow], imagined[:num_flow]
-        )
-        flow, pose_loss = self._flow(history, clean[:num_flow], pose[:num_flow])
+        parts = [
+            self.network.read_history(
+                context[part], level[part], action[part], imagined[part], None if known is None else known[part]
+            )
+            for part in (slice(num_flow), slice(num_flow, None))
+            if num_shortcut or part.start is None
+        ]
+        flow, pose_loss = self._flow(parts[0], clean[:num_flow], target[:num_flow])
         loss = place + flow * (num_flow / self._config.batch_clips) + self._config.pose_weight * pose_loss
         figures = {"flow": float(flow.detach()), "pose": float(pose_loss.detach()), **place_figures}
         if num_shortcut:
-            history = self.network.read_history(
-                context[num_flow:], level[num_flow:], action[num_flow:], imagined[num_flow:]
-            )
-            shortcut = self._shortcut(history, clean[num_flow:])
+            shortcut = self._shortcut(parts[1], clean[num_flow:])
             loss = loss + shortcut * (num_shortcut / self._config.batch_clips)
             figures["shortcut"] = float(shortcut.detach())
         return loss, figures
@@ -110,11 +114,11 @@ class DynamicsRecipe:
             losses |= place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
 
-    def _context(self, clean: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _context(self, clean: Tensor, action: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """What the model may look back on, how noisy it is said to be, and which of it is the model's own."""
         batch, num_frames = clean.shape[:2]
         if float(torch.rand((), generator=self._generator)) < self._config.rollout_share:
-            context, imagined = self._own_rollout(clean, action)
+            context, imagined = self._own_rollout(clean, action, known)
             return context, clean.new_zeros(batch, num_frames), imagined
         level = context_levels(
             batch,
@@ -127,7 +131,7 @@ class DynamicsRecipe:
         return mix_noise(clean, torch.randn_like(clean), 1 - level), level, imagined
 
     @torch.no_grad()
-    def _own_rollout(self, clean: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    def _own_rollout(self, clean: Tensor, action: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
         """A few true frames, then the network's own, in one step each: exactly what play feeds back.
 
         The states are detached (no gradient through the rollout), as in Self Forcing; the target stays the true
@@ -150,11 +154,12 @@ class DynamicsRecipe:
             if t >= num_true:
                 latent = sample_frame(self.network, frame, torch.randn_like(latent), 1)
             frames.append(latent)
-            state = self.network.commit(frame, latent, level, imagined=t >= num_true)
+            pose = None if known is None else known[:, t]
+            state = self.network.commit(frame, latent, level, imagined=t >= num_true, pose_BP=pose)
         imagined_BT = (torch.arange(num_frames, device=clean.device) >= num_true).expand(batch, -1)
         return torch.stack(frames, 1), imagined_BT
 
-    def _flow(self, history: History, clean: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+    def _flow(self, history: History, clean: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(the objective, the pose head's loss)."""
         batch, num_frames = clean.shape[:2]
         tau = sample_taus(batch, num_frames, self._generator).to(self._device)
@@ -164,7 +169,7 @@ class DynamicsRecipe:
         predicted_pose = self.network.predict_pose(history)
         if predicted_pose is None or self._config.pose_weight == 0:
             return flow, flow.new_zeros(())
-        return flow, _pose_loss(predicted_pose[:, 1:], pose_target(pose, self._config)[:, 1:])
+        return flow, _pose_loss(predicted_pose[:, 1:], target[:, 1:])
 
     def _shortcut(self, history: History, clean: Tensor) -> Tensor:
         batch, num_frames = clean.shape[:2]

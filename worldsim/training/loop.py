@@ -1,11 +1,13 @@
 """The training loop: budget, optimiser, EMA, log, checkpoints, stopping. A recipe says what is learned.
 
-Owns: wall-clock legs that resume, learning rate, the JSONL log, the last checkpoint. Does not own: losses and data (the
-recipes). Side effects: everything is written under the run's folder.
+Owns: legs that resume, what happens in an update, the JSONL log, when a checkpoint is due. Does not own: losses and
+data (the recipes), the learning rate (`schedule`), how processes share the work (`ranks`), files of a checkpoint
+(`checkpoint`). Side effects: everything is written under the run's folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import signal
@@ -18,18 +20,15 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from worldsim.core.errors import NonFiniteError
-from worldsim.training.checkpoint import (
-    load_training_state,
-    optimiser_tensors,
-    restore_optimiser,
-    save_training_state,
-)
-from worldsim.training.config import OptimiserConfig
+from worldsim.core.errors import NonFiniteError, RankError, WorldError
+from worldsim.training.checkpoint import checkpoint_of
+from worldsim.training.compute import precision, prepare_layers
+from worldsim.training.config import ComputeConfig, OptimiserConfig
+from worldsim.training.ranks import Ranks, lost_rank, whole_tensors, without_sync
+from worldsim.training.schedule import Leg, Schedule
 
 CHECKPOINT_EVERY_S = 240.0
 LOG_EVERY_UPDATES = 20
-FINAL_RATE = 0.05
 
 
 class Recipe(Protocol):
@@ -56,9 +55,42 @@ class Recipe(Protocol):
 Report = Callable[[dict[str, float | int | str]], None]
 
 
+class Objective(nn.Module):
+    """A recipe's loss as a module's forward pass, which is what spreads over processes."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = recipe.network
+        self._loss = recipe.loss
+
+    def forward(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
+        return self._loss(num_updates)
+
+
 class Trainer:
-    def __init__(self, recipe: Recipe, config: OptimiserConfig, folder: Path, *, tell: Report) -> None:
-        self._recipe, self._config, self._folder, self._tell = recipe, config, folder, tell
+    """One run, leg by leg. Every rank makes one; the first writes and speaks.
+
+    All randomness of a batch comes from (seed, update, number of the batch within it): going on after a stop, or with
+    the batches spread over more processes, changes none of it.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: OptimiserConfig,
+        folder: Path,
+        *,
+        tell: Report,
+        seed: int = 0,
+        compute: ComputeConfig | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self._recipe, self._config, self._folder, self._tell, self._seed = recipe, config, folder, tell, seed
+        self._compute, self._ranks = compute or ComputeConfig(), ranks or Ranks(device="cpu")
+        prepare_layers(recipe.network, self._compute)
+        shard = self._compute.shard
+        self._average = self._ranks.sharded_copy(recipe.average) if shard else recipe.average
+        self._objective = self._ranks.spread(Objective(recipe), recipe.network, shard=shard)
         self._optimiser = torch.optim.AdamW(
             recipe.network.parameters(),
             lr=config.learning_rate,
@@ -66,110 +98,131 @@ class Trainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
+        self._checkpoint = checkpoint_of(folder / "state", self._ranks, sharded=shard)
         self.num_updates = 0
         self.num_frames = 0
         self.trained_s = 0.0
-        self._stop_reason = ""
+        self.leg: Leg | None = None
+        self._stop_reason, self._is_over = "", False
 
     def resume(self) -> bool:
         """Goes on from the run's folder if there is something to go on from."""
-        stored = load_training_state(self._folder / "state")
-        if stored is None:
+        counters = self._checkpoint.load(self._recipe.network, self._average, self._optimiser)
+        if counters is None:
             return False
-        tensors, counters = stored
-        for module, prefix in ((self._recipe.network, "network."), (self._recipe.average, "average.")):
-            part = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-            module.load_state_dict(part)
-        restore_optimiser(self._optimiser, self._recipe.network, tensors)
         self.num_updates, self.num_frames = int(counters["num_updates"]), int(counters["num_frames"])
         self.trained_s = float(counters["trained_s"])
         return True
 
-    def run(self, minutes: float = math.inf, *, updates: int | None = None) -> str:
+    def run(self, minutes: float = math.inf, *, updates: int | None = None, cooldown_updates: int | None = None) -> str:
         """Trains a leg: `minutes` of wall-clock time or `updates`, whichever ends first, or until a signal.
 
         Returns: why it ended.
 
-        Raises: NonFiniteError before a broken update is applied; the last checkpoint stays.
+        Raises: NonFiniteError before a broken update is applied, the last checkpoint stays; WorldError from the data
+        and RankError when another process is gone, both after a checkpoint.
         """
-        budget_s, started_s = minutes * 60, time.monotonic()
-        first_update = self.num_updates
-        saved_s = logged_s = started_s
-        logged_frames = self.num_frames
+        schedule = Schedule(self._config, first=self.num_updates, updates=updates, cooldown_updates=cooldown_updates)
         with self._stop_on_signal():
-            while not self._stop_reason:
-                now_s = time.monotonic()
-                done_share = (now_s - started_s) / budget_s
-                if updates is not None:
-                    done_share = max(done_share, (self.num_updates - first_update) / updates)
-                if done_share >= 1:
-                    self._stop_reason = "time" if now_s - started_s >= budget_s else "updates"
-                    break
-                rate = self._learning_rate(done_share)
-                figures = self._update(rate)
-                self.trained_s += time.monotonic() - now_s
-                if self.num_updates % LOG_EVERY_UPDATES == 0:
-                    now_s = time.monotonic()
-                    rate_hz = (self.num_frames - logged_frames) / max(now_s - logged_s, 1e-9)
-                    left_s = budget_s - (now_s - started_s)
-                    self._log({**figures, "frames_per_s": rate_hz, "learning_rate": rate, "left_s": left_s})
-                    logged_s, logged_frames = now_s, self.num_frames
-                if time.monotonic() - saved_s > CHECKPOINT_EVERY_S:
-                    self.save()
-                    saved_s = time.monotonic()
+            try:
+                self._run(schedule, minutes * 60)
+            except (WorldError, RankError):
+                if self._ranks.is_first and not self._compute.shard:
+                    self._save()
+                raise
+        self._stop_reason = self._stop_reason or ("time" if updates is None or not self._is_over else "updates")
         self.save()
+        self._checkpoint.finish()
         return self._stop_reason
 
     def save(self) -> None:
-        """Writes the training state and what the recipe exports."""
-        tensors = {f"network.{n}": t for n, t in self._recipe.network.state_dict().items()}
-        tensors |= {f"average.{n}": t for n, t in self._recipe.average.state_dict().items()}
-        tensors |= optimiser_tensors(self._optimiser, self._recipe.network)
+        """Writes the training state and what the recipe exports, with all ranks."""
+        self._save()
+        self._ranks.wait()
+
+    def _run(self, schedule: Schedule, budget_s: float) -> None:
+        started_s = saved_s = logged_s = time.monotonic()
+        logged_frames = self.num_frames
+        while True:
+            now_s = time.monotonic()
+            # Clocks and signals differ between ranks; what follows from them must not.
+            spent_s, unsaved_s, stop = self._ranks.agree(now_s - started_s, now_s - saved_s, bool(self._stop_reason))
+            schedule.observe(self.num_updates, spent_s, budget_s)
+            self.leg, self._is_over = schedule.leg, schedule.is_over(self.num_updates)
+            if stop or self._is_over or spent_s >= budget_s:
+                return
+            if unsaved_s > CHECKPOINT_EVERY_S:
+                self.save()
+                saved_s = time.monotonic()
+            rate = schedule.rate(self.num_updates)
+            figures = self._update(rate)
+            self.trained_s += time.monotonic() - now_s
+            if self.num_updates % LOG_EVERY_UPDATES == 0:
+                now_s = time.monotonic()
+                rate_hz = (self.num_frames - logged_frames) / max(now_s - logged_s, 1e-9)
+                self._log({**figures, "frames_per_s": rate_hz, "learning_rate": rate, "left_s": budget_s - spent_s})
+                logged_s, logged_frames = now_s, self.num_frames
+
+    def _save(self) -> None:
         counters = {"num_updates": self.num_updates, "num_frames": self.num_frames, "trained_s": self.trained_s}
-        save_training_state(self._folder / "state", tensors, counters)
-        self._log(self._recipe.export(self._folder, self.num_updates, self.num_frames))
+        self._checkpoint.save(self._recipe.network, self._average, self._optimiser, counters)
+        if self._average is not self._recipe.average:
+            self._recipe.average.load_state_dict(whole_tensors(self._average))
+        if self._ranks.is_first:
+            self._log(self._recipe.export(self._folder, self.num_updates, self.num_frames))
 
     def _update(self, rate: float) -> dict[str, float]:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        loss, figures = self._recipe.loss(self.num_updates)
-        loss_value = float(loss.detach())
-        if not math.isfinite(loss_value):
-            raise NonFiniteError(
-                f"the loss became {loss_value} at update {self.num_updates}",
-                hint="lower optimiser.learning_rate; the last checkpoint is untouched",
-            )
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self._recipe.network.parameters(), self._config.gradient_clip))
-        if not math.isfinite(norm):
+        loss_value, figures = self._backward()
+        norm_value = self._clip()
+        self._require_finite(loss_value, norm_value)
+        self._optimiser.step()
+        self._follow()
+        self.num_updates += 1
+        self.num_frames += self._recipe.frames_per_update * self._compute.accumulate * self._ranks.size
+        return {**figures, "loss": loss_value, "gradient_norm": norm_value}
+
+    def _backward(self) -> tuple[float, dict[str, float]]:
+        """Mean gradients of this rank's batches, and of all ranks'. Returns the mean loss and the last figures."""
+        count, loss_value, figures = self._compute.accumulate, 0.0, dict[str, float]()
+        for part in range(count):
+            torch.manual_seed(batch_seed(self._seed, self.num_updates, self._ranks.rank * count + part))
+            with lost_rank(), without_sync(self._objective, is_last=part == count - 1):
+                with precision(self._compute, self._ranks.device):
+                    loss, figures = self._objective(self.num_updates)
+                (loss / count).backward()
+            loss_value += float(loss.detach()) / count
+        return loss_value, figures
+
+    def _clip(self) -> float:
+        norm = nn.utils.clip_grad_norm_(self._recipe.network.parameters(), self._config.gradient_clip)
+        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+
+    def _require_finite(self, loss_value: float, norm_value: float) -> None:
+        loss_broken, norm_broken = self._ranks.agree(not math.isfinite(loss_value), not math.isfinite(norm_value))
+        if loss_broken or norm_broken:
+            name, value = ("loss", loss_value) if loss_broken else ("gradient", norm_value)
             raise NonFiniteError(
-                f"a gradient became {norm} at update {self.num_updates}",
+                f"the {name} became {value} at update {self.num_updates}",
                 hint="lower optimiser.learning_rate; the last checkpoint is untouched",
             )
-        self._optimiser.step()
-        self._average()
-        self.num_updates += 1
-        self.num_frames += self._recipe.frames_per_update
-        return {**figures, "loss": loss_value, "gradient_norm": norm}
 
     @torch.no_grad()
-    def _average(self) -> None:
+    def _follow(self) -> None:
+        """The average takes a step towards the network."""
         decay = min(self._config.ema_decay, (1 + self.num_updates) / (10 + self.num_updates))
-        averages, networks = self._recipe.average.state_dict(), self._recipe.network.state_dict()
+        averages, networks = self._average.state_dict(), self._recipe.network.state_dict()
         for name, value in networks.items():
             if value.is_floating_point():
                 averages[name].lerp_(value, 1 - decay)
             else:
                 averages[name].copy_(value)
 
-    def _learning_rate(self, done_share: float) -> float:
-        warm = min(1.0, (self.num_updates + 1) / max(self._config.warmup_updates, 1))
-        cooldown = max(self._config.cooldown_share, 1e-9)
-        cool = min(1.0, (1 - done_share) / cooldown)
-        return self._config.learning_rate * warm * max(FINAL_RATE, cool)
-
     def _log(self, figures: dict[str, float]) -> None:
+        if not self._ranks.is_first:
+            return
         row: dict[str, float | int | str] = {"update": self.num_updates, "frames": self.num_frames}
         row |= {"minutes": round(self.trained_s / 60, 3)} | {k: round(float(v), 6) for k, v in figures.items()}
         with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -189,3 +242,8 @@ class Trainer:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def batch_seed(seed: int, update: int, batch: int) -> int:
+    """A seed of its own for every batch of every update of every run."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{update}:{batch}".encode(), digest_size=7).digest(), "big")

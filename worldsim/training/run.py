@@ -27,6 +27,7 @@ from worldsim.training.decoder import DecoderRecipe
 from worldsim.training.dynamics import PROBE_CONTEXT, DynamicsRecipe, encode_frames
 from worldsim.training.loop import Recipe, Report, Trainer
 from worldsim.training.pool import ClipPool
+from worldsim.training.ranks import Ranks
 from worldsim.training.recordings import DataSource, known_of, open_source
 from worldsim.training.stream import Episode, Source
 
@@ -40,7 +41,8 @@ class TrainingRun:
     preset: PresetConfig
     training: TrainingConfig
     folder: Path
-    device: str
+    ranks: Ranks
+    """Who trains together; each rank has a run of its own, on its own device."""
     init: Path | None = None
     """A preset whose weights a new run begins with."""
     data: tuple[OpenedSource, ...] = ()
@@ -54,15 +56,15 @@ class TrainingRun:
         preset_toml: Path,
         *,
         folder: Path | None,
-        device: str,
+        ranks: Ranks,
         init: Path | None = None,
         data: Sequence[DataSource] = (),
         world_share: float | None = None,
     ) -> TrainingRun:
         """`world_share` of None: all from the world without data, nothing with it.
 
-        Raises: ConfigError for what is wrong in the file, DeviceError for a device that is not there, RecordingError
-        for data that is not there or not whole, UsageError for a share that makes no sense.
+        Raises: ConfigError for what is wrong in the file, RecordingError for data that is not there or not whole,
+        UsageError for a share that makes no sense.
         """
         share = checked_world_share(world_share, has_data=bool(data))
         is_recorded = _is_recorded(preset_toml)
@@ -77,11 +79,15 @@ class TrainingRun:
             preset=preset,
             training=training,
             folder=folder or Path("runs") / preset.name,
-            device=pick_device(device),
+            ranks=ranks,
             init=init,
             data=opened,
             world_share=share,
         )
+
+    @property
+    def device(self) -> str:
+        return self.ranks.device
 
     def train(
         self,
@@ -89,6 +95,7 @@ class TrainingRun:
         minutes: float,
         updates: int | None = None,
         *,
+        cooldown_updates: int | None = None,
         tell: Report,
         waiting: Callable[[int, int], None],
     ) -> tuple[str, Trainer]:
@@ -100,7 +107,7 @@ class TrainingRun:
         if stage == "dynamics":
             data.check_pose()
         probes = data.probes()
-        with data.sources() as sources:
+        with data.sources(rank=self.ranks.rank) as sources:
             makers = {
                 "autoencoder": self._autoencoder_recipe,
                 "dynamics": self._dynamics_recipe,
@@ -108,12 +115,18 @@ class TrainingRun:
             }
             recipe, pool = makers[stage](sources, probes)
             config = getattr(self.training, stage).optimiser
-            trainer = Trainer(recipe, config, run_folder, tell=tell)
+            trainer = Trainer(
+                recipe,
+                config,
+                run_folder,
+                tell=tell,
+                seed=self.training.seed,
+                compute=self.training.compute,
+                ranks=self.ranks,
+            )
             trainer.resume()
-            # A resumed leg must not see again what the last one began with.
-            torch.manual_seed(self.training.seed + trainer.num_updates)
             pool.fill(waiting)
-            return trainer.run(minutes, updates=updates), trainer
+            return trainer.run(minutes, updates=updates, cooldown_updates=cooldown_updates), trainer
 
     def training_data(self, stage: Stage) -> TrainingData:
         """Raises: ConfigError, RecordingError for data that does not fit."""

@@ -1,0 +1,17 @@
+"""Tables are functions of a place: linear between their points, going on beyond the edge."""
+
+from __future__ import annotations
+
+import torch
+
+from worldsim.models.tables import FeatureTables
+
+
+def test_tables_are_read_linearly_between_their_points_and_by_the_edge_beyond_it() -> None:
+    tables = FeatureTables((3, 5), 2)
+    read = tables(torch.tensor([[5.0, -0.2], [1.0, -0.2]]))
+    assert read.shape == (2, tables.size)
+    assert torch.allclose(read[0], read[1]), "beyond the plane its edge is read"
+    middle, ends = tables(torch.tensor([[0.25, 0.5]])), tables(torch.tensor([[0.0, 0.5], [0.5, 0.5]]))
+    assert torch.allclose(middle[0], ends.mean(0), atol=1e-6)
+    assert [f.shape for f in tables.read(torch.zeros(7, 6, 2))] == [(2, 7, 6), (2, 7, 6)]

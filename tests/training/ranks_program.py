@@ -1,0 +1,108 @@
+"""What torchrun starts in `test_ranks`: a small recipe with layers, trained by one process or by several.
+
+python ranks_program.py FOLDER:UPDATES[:shard] ... [--rank-1-dies-at UPDATE]
+
+Every job is a leg of a run of its own in FOLDER, which goes on where the last job there ended.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from worldsim.core.errors import WorldsimError
+from worldsim.training.config import ComputeConfig, OptimiserConfig
+from worldsim.training.loop import Trainer
+from worldsim.training.ranks import Ranks, join_ranks
+
+SIZE = 8
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(SIZE, SIZE)
+        self.scale = nn.Parameter(torch.ones(()).expand(SIZE).clone())
+
+    def write(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.linear(x).tanh()
+
+    def read(self, x: Tensor) -> Tensor:
+        return self.write(x)
+
+    def step(self, x: Tensor) -> Tensor:
+        return self.write(x)
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([Block() for _ in range(2)])
+        self.out = nn.Linear(SIZE, 1)
+        self.unused = nn.Linear(SIZE, SIZE)
+
+    def predict(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            assert isinstance(layer, Block)
+            x = layer.write(x)
+        predicted: Tensor = self.out(x)
+        return predicted
+
+
+class Recipe:
+    """Learns the sum of its inputs, from random inputs; never calls `forward`, as the real recipes do not."""
+
+    frames_per_update = 16
+
+    def __init__(self, rank: int, dies_at: int) -> None:
+        torch.manual_seed(0)
+        self.network = Network()
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.rank, self.dies_at = rank, dies_at
+
+    def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
+        if num_updates == self.dies_at and self.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        x = torch.randn(16, SIZE)
+        return (self.network.predict(x) - x.sum(1, keepdim=True)).square().mean(), {}
+
+    def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
+        save_file({name: t.contiguous() for name, t in self.average.state_dict().items()}, folder / "last.safetensors")
+        return {}
+
+
+def train(folder: Path, updates: int, ranks: Ranks, *, shard: bool, dies_at: int) -> None:
+    """Two batches per update, whatever the number of processes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = OptimiserConfig(learning_rate=0.01, warmup_updates=1, cooldown_share=0.0)
+    compute = ComputeConfig(accumulate=2 // ranks.size, shard=shard, forget_activations=True)
+    recipe = Recipe(ranks.rank, dies_at)
+    trainer = Trainer(recipe, config, folder, tell=lambda row: None, seed=3, compute=compute, ranks=ranks)
+    trainer.resume()
+    trainer.run(updates=updates)
+    print(f"rank {ranks.rank} of {ranks.size}: {trainer.num_updates} updates, {trainer.num_frames} frames", flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    dies_at = int(arguments.pop()) if "--rank-1-dies-at" in arguments else -1
+    with join_ranks("cpu") as ranks:
+        for job in arguments:
+            if not job.startswith("--"):
+                folder, updates, *shard = job.split(":")
+                train(Path(folder), int(updates), ranks, shard=bool(shard), dies_at=dies_at)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except WorldsimError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

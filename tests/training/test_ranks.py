@@ -1,0 +1,63 @@
+"""Two processes over gloo learn what one learns; sharded or not; stopped, resumed, spread anew, or killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+PROGRAM = Path(__file__).parent / "ranks_program.py"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+TOLERANCE = 1e-6
+"""Largest difference of a weight: two processes add gradients in another order than one."""
+
+
+def torchrun(ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    command = [sys.executable, *launcher, str(PROGRAM), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT)
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "last.safetensors")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs of twelve updates each, alike but for how they were computed; by name."""
+    folder = tmp_path_factory.mktemp("runs")
+    two = ["two:5", "two:7", "shards:5:shard", "shards:7:shard", "anew:5:shard"]
+    one = ["one:12", "stopped:5", "stopped:7", "anew:7:shard"]
+    for ranks, jobs in ((2, two), (1, one)):
+        done = torchrun(ranks, *(str(folder / job) for job in jobs))
+        assert done.returncode == 0, done.stderr
+        assert f"rank {ranks - 1} of {ranks}: 12 updates, 384 frames" in done.stdout
+    return folder
+
+
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(runs: Path) -> None:
+    stopped = weights(runs / "stopped")
+    assert all(torch.equal(tensor, stopped[name]) for name, tensor in weights(runs / "one").items())
+
+
+@pytest.mark.parametrize("name", ["two", "shards", "anew"])
+def test_however_it_is_spread_the_same_is_learned(runs: Path, name: str) -> None:
+    """By two processes, whole or in shards; in shards by two and then, from what they saved, by one."""
+    one, other = weights(runs / "one"), weights(runs / name)
+    assert max(float((other[n] - tensor).abs().max()) for n, tensor in one.items()) < TOLERANCE
+
+
+def test_a_killed_rank_ends_the_run_with_a_message_and_a_checkpoint(tmp_path: Path) -> None:
+    done = torchrun(2, str(tmp_path / "run:500"), "--rank-1-dies-at", "6")
+    assert done.returncode != 0
+    assert "RankError: another training process is gone" in done.stderr
+    counters = json.loads((tmp_path / "run" / "state" / "counters.json").read_text())
+    assert counters["num_updates"] == 6
+    assert weights(tmp_path / "run")

@@ -1,0 +1,118 @@
+"""What a fixed world looks like from a pose: a plane of walls, seen along rays, as a latent.
+
+Owns: the map in the weights and the way from a pose to the latent seen there. Does not own: where the pose comes from
+(`place`). A maze seen at eye level is a plan: what a column of the picture shows depends on what its rays meet there.
+So density and features lie in tables over the plan and are added up along the rays as in a radiance field, with two
+differences: the plane has two dimensions, and what comes out is a column of the autoencoder's latent, not a colour.
+A wall learned from one place is known from every other, which an MLP from pose to picture has to learn anew.
+
+Letters: B batch, P pose size, C H W channels, rows and columns of the latent, R rays of all columns, S samples along a
+ray, F features, K slices of depth.
+Source: Mildenhall et al. 2020, "NeRF", equation 3; tables: see `tables`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldsim.models.mlp import ResidualMLP
+from worldsim.models.pose import heading_rad
+from worldsim.models.tables import FeatureTables
+
+RAYS_PER_COLUMN = 2
+NUM_SAMPLES = 40
+NEAREST, FARTHEST = 0.02, 2.9
+"""Depths between which a ray is sampled, evenly in their logarithm; scaled units, the map is 2 wide."""
+REACH = 1.08
+"""Half the width of the plane: the outer walls stand beyond the walkable map."""
+
+WALL_CELLS, WALL_FEATURES = (64, 128), 12
+FLOOR_CELLS, FLOOR_FEATURES = (32,), 6
+"""The floor in front of a wall is seen too, in a few slices of depth."""
+NUM_SLICES = 8
+COLUMN_FEATURES = 16
+DENSITY_GAIN, DENSITY_START, DENSITY_SCALE = 4.0, -2.0, 20.0
+"""Density is scale * softplus(gain * table + start): thin fog at first, which rays of light learn through."""
+TABLE_START = 2.0
+"""Tables begin this much larger than others do: the field begins uneven, or nothing breaks the symmetry of its fog."""
+
+
+class Field(nn.Module):
+    """`view_rad` is the camera's horizontal field of view."""
+
+    off_R: Tensor
+    depth_S: Tensor
+    spacing_S: Tensor
+    slice_SK: Tensor
+
+    def __init__(self, latent_shape: tuple[int, int, int], width: int, view_rad: float) -> None:
+        super().__init__()
+        self.latent_shape = channels, rows, columns = latent_shape
+        self.walls = FeatureTables(WALL_CELLS, 1 + WALL_FEATURES)
+        self.floor = FeatureTables(FLOOR_CELLS, FLOOR_FEATURES)
+        for parameter in (*self.walls.parameters(), *self.floor.parameters()):
+            parameter.data.mul_(TABLE_START)
+        size = RAYS_PER_COLUMN * (2 * WALL_FEATURES + 2 + NUM_SLICES * (FLOOR_FEATURES + 1))
+        self.column_WF = nn.Parameter(torch.randn(columns, COLUMN_FEATURES) * 0.1)
+        self.net = ResidualMLP(size + COLUMN_FEATURES, width, channels * rows, 2)
+
+        num_rays = columns * RAYS_PER_COLUMN
+        across_R = (torch.arange(num_rays) + 0.5) / num_rays * 2 - 1
+        edges = torch.logspace(math.log10(NEAREST), math.log10(FARTHEST), NUM_SAMPLES + 1)
+        slices_S = torch.arange(NUM_SAMPLES) * NUM_SLICES // NUM_SAMPLES
+        share = NUM_SLICES / NUM_SAMPLES
+        for name, fixed in {
+            "off_R": -torch.atan(across_R * math.tan(view_rad / 2)),
+            "depth_S": (edges[1:] * edges[:-1]).sqrt(),
+            "spacing_S": edges.diff(),
+            "slice_SK": F.one_hot(slices_S, NUM_SLICES) * share,
+        }.items():
+            self.register_buffer(name, fixed, persistent=False)
+
+    def forward(self, pose_BP: Tensor) -> Tensor:
+        """Shapes: [B, P] -> [B, C, H, W]."""
+        (channels, rows, columns), batch = self.latent_shape, len(pose_BP)
+        seen_BRF = self._look(self._points(pose_BP))
+        seen_BWF = seen_BRF.reshape(batch, columns, -1)
+        columns_BWF = torch.cat((seen_BWF, self.column_WF.expand(batch, -1, -1)), -1)
+        latent_BWCH: Tensor = self.net(columns_BWF).unflatten(2, (channels, rows))
+        return latent_BWCH.permute(0, 2, 3, 1)
+
+    def _points(self, pose_BP: Tensor) -> Tensor:
+        """Where the rays are sampled, the plane scaled to [-1, 1]. Shapes: [B, P] -> [B, R, S, 2].
+
+        Depth is measured along the camera's axis, not along the ray: what is equally deep is equally high.
+        """
+        angle_BR = heading_rad(pose_BP)[:, None] + self.off_R
+        along_BR2 = torch.stack((angle_BR.cos(), angle_BR.sin()), -1) / self.off_R.cos()[:, None]
+        points: Tensor = pose_BP[:, None, None, :2] + along_BR2[:, :, None] * self.depth_S[:, None]
+        return points / REACH
+
+    def _look(self, points_BRS2: Tensor) -> Tensor:
+        """What each ray meets: features and depth of walls, and the floor before them. Shapes: [B, R, features]."""
+        walls_FBRS = torch.stack(self.walls.read(points_BRS2)).sum(0)
+        density_BRS = DENSITY_SCALE * F.softplus(DENSITY_GAIN * walls_FBRS[0] + DENSITY_START)
+        passed_BRS = torch.exp(-density_BRS * self.spacing_S)
+        reached_BRS = torch.cumprod(F.pad(passed_BRS[..., :-1] + 1e-6, (1, 0), value=1.0), -1)
+        weight_BRS = reached_BRS * (1 - passed_BRS)
+        left_BR = reached_BRS[..., -1] * passed_BRS[..., -1]
+
+        wall_FBR = (walls_FBRS[1:] * weight_BRS).sum(-1)
+        log_depth_BR = (weight_BRS * self.depth_S.log()).sum(-1) + left_BR
+        nearness_BR = 0.1 * (weight_BRS / self.depth_S).sum(-1)
+        floor_FBRS = torch.stack(self.floor.read(points_BRS2)).sum(0)
+        slices_FBRK = (floor_FBRS * reached_BRS) @ self.slice_SK
+        reached_BRK = reached_BRS @ self.slice_SK
+        features = (
+            wall_FBR.movedim(0, -1),
+            (wall_FBR * nearness_BR).movedim(0, -1),
+            log_depth_BR[..., None],
+            nearness_BR[..., None],
+            slices_FBRK.movedim(0, -2).flatten(-2),
+            reached_BRK,
+        )
+        return torch.cat(features, -1)
