@@ -1,9 +1,9 @@
 """The data sets of TECO: DMLab as npz {video, actions}, Minecraft as mp4 with an npz {actions} of the same name.
 
-Source: Yan et al., Temporally Consistent Transformers for Video Generation, 2022. An action is a whole number. That of
-row t belongs to the step from frame t-1 to frame t, and the first says nothing. What the numbers stand for is written
-in neither data set: DMLab's are turn left, turn right, forward; Minecraft's four stay four buttons unless --classes
-names them.
+Source: Yan et al., Temporally Consistent Transformers for Video Generation, 2022. An action is a whole number; the
+first is left out, as readers of these data do, and that of row t led from frame t-1 to t. The files say neither what
+the numbers stand for nor, in DMLab, the pace: turn left, turn right, forward, and 15 frames per second are what is
+assumed there; Minecraft's four stay four buttons. `--classes` and `--fps` say it otherwise.
 """
 
 from __future__ import annotations
