@@ -12,8 +12,10 @@ import tyro
 
 from worldsim.cli.arguments import DeviceOption, JsonOption, OfflineOption, ProgressOption, at_least, parse_arguments
 from worldsim.cli.output import Progress, write_json
+from worldsim.core.config import to_mapping
 from worldsim.core.errors import UsageError
 from worldsim.presets.resolve import resolve_preset
+from worldsim.training.trackers import TrackerName, open_trackers
 
 if TYPE_CHECKING:
     from worldsim.training.loop import Trainer
@@ -50,6 +52,8 @@ class Arguments:
     more; each gets its weight's share of the frames (1 when left out). Without --data, the true world alone."""
     world_share: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """With --data: the share of the frames that come from the true world, from 0 (also when left out) to below 1."""
+    track: Annotated[tyro.conf.UseAppendAction[tuple[TrackerName, ...]], tyro.conf.arg(metavar="NAME")] = ()
+    """Figures go there too, beside log.jsonl: tensorboard, trackio or wandb (an extra each)."""
     device: DeviceOption = "auto"
     threads: int = 1
     """CPU threads of torch; one beside rendering workers."""
@@ -130,7 +134,14 @@ def _leg(
         print(_line(row), flush=True)
 
     cooldown = arguments.cooldown_updates
-    return run.train(stage, minutes, arguments.updates, cooldown_updates=cooldown, tell=tell, waiting=waiting)
+    names = arguments.track if run.ranks.is_first else ()
+    with open_trackers(names, run.folder / stage, project="worldsim", config=to_mapping(run.training)) as track:
+
+        def tell_all(row: dict[str, float | int | str]) -> None:
+            tell(row)
+            track(row)
+
+        return run.train(stage, minutes, arguments.updates, cooldown_updates=cooldown, tell=tell_all, waiting=waiting)
 
 
 def _say(ranks: Ranks, line: str) -> None:

@@ -1,0 +1,75 @@
+"""Where else the figures of a run go: TensorBoard's files, or a service with wandb's interface (trackio is one).
+
+Owns: nothing of its own; each is an optional package. The log of a run is its JSONL (`loop`), with or without these.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from worldsim.core.errors import MissingPackageError
+
+TrackerName = Literal["tensorboard", "trackio", "wandb"]
+Row = Mapping[str, float | int | str]
+Track = Callable[[Row], None]
+
+
+@contextmanager
+def open_trackers(
+    names: Sequence[TrackerName], folder: Path, *, project: str, config: Mapping[str, Any]
+) -> Iterator[Track]:
+    """A function that takes a row of the log. TensorBoard's files go to `folder`.
+
+    Raises: MissingPackageError, before anything is trained.
+    """
+    with ExitStack() as at_the_end:
+        tracks = []
+        for name in names:
+            opened = _tensorboard(folder) if name == "tensorboard" else _service(name, folder, project, config)
+            tracks.append(at_the_end.enter_context(opened))
+
+        def track(row: Row) -> None:
+            for each in tracks:
+                each(row)
+
+        yield track
+
+
+@contextmanager
+def _tensorboard(folder: Path) -> Iterator[Track]:
+    _require("tensorboard")
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+
+        def track(row: Row) -> None:
+            for key, value in _figures(row).items():
+                writer.add_scalar(key, value, int(row["update"]))
+
+        yield track
+
+
+@contextmanager
+def _service(name: str, folder: Path, project: str, config: Mapping[str, Any]) -> Iterator[Track]:
+    module = _require(name)
+    module.init(project=project, name="-".join(folder.parts[-2:]), config=dict(config))
+    try:
+        yield lambda row: module.log(_figures(row), step=int(row["update"]))
+    finally:
+        module.finish()
+
+
+def _figures(row: Row) -> dict[str, float]:
+    return {key: float(value) for key, value in row.items() if key != "update" and not isinstance(value, str)}
+
+
+def _require(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        hint = f"pip install 'worldsim[{name}]'"
+        raise MissingPackageError(f"--track {name} needs the package {name} ({error})", hint=hint) from error
