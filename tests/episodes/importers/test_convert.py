@@ -102,6 +102,7 @@ def test_memory_maze_keeps_pictures_poses_and_the_action_that_led_to_each(folder
     assert (session.header.action_spec.buttons, session.header.action_spec.axes) == (("forward",), ("turn",))
     assert actions(session) == [(0, 0), (1, 0), (0, 1), (0, -1), (1, 1), (1, -1)]
     poses = [row.pose for row in session.episodes[0].rows]
+    assert (session.header.preset, session.header.preset_ref) == ("memory-maze", "imported:one.npz")
     assert poses[2] == pytest.approx((4.0, 5.0, 0.4)) and session.header.frames_per_s == 4.0
 
 

@@ -104,7 +104,7 @@ def _header(kind: str, path: Path, take: Take) -> Header:
         raise RecordingError(f"it has {take.frames_per_s:g} frames per second", hint="")
     return Header(
         preset=kind,
-        preset_ref=path.name,
+        preset_ref=f"imported:{path.name}",  # no preset made it, and none is named so
         preset_sha256="",
         worldsim=worldsim.__version__,
         num_steps=0,
