@@ -1,0 +1,110 @@
+"""Opens a recorded session with what other people read such data with, and prints what each of them saw.
+
+python tools/check_readers.py recordings/first
+
+`datasets`, `lerobot` and `rerun-sdk` are heavy and want versions of their own: install them in an environment that is
+thrown away afterwards, not in worldsim's. A reader that is not installed is named and left out. Needs nothing of
+worldsim. The exit code is 0 when every reader that is there saw every frame, and there was one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+PICTURES = "observation.images.main"
+
+_CHUNK = r"^Chunk\(.*?\) with (\d+) rows .*? - (/\S*) .*?data columns: \[(\S+)\]"
+"""As rerun's command line prints one: how many rows, of what, in which column."""
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="open a recorded session with datasets, lerobot and rerun")
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(argv).folder
+    info = json.loads((folder / "meta/info.json").read_text(encoding="utf-8"))
+    print(f"the session: {info['total_frames']} frames, {info['total_episodes']} episodes, {info['fps']} per second")
+    outcomes = [_ask(name, folder, info) for name in READERS]
+    return 0 if True in outcomes and False not in outcomes else 1
+
+
+def _ask(name: str, folder: Path, info: dict[str, Any]) -> bool | None:
+    """Whether the reader saw all of it; None when it is not there."""
+    module, package, read = READERS[name]
+    if find_spec(module) is None:
+        print(f"{name}: not installed")
+        return None
+    try:
+        num_frames, seen = read(folder, info)
+    except Exception as error:  # whatever a reader does not like is what this is to find out
+        print(f"{name} {version(package)}: failed: {type(error).__name__}: {error}")
+        return False
+    is_whole = num_frames == info["total_frames"]
+    print(f"{name} {version(package)}: {num_frames} frames{'' if is_whole else ', NOT ALL OF THEM'}; {seen}")
+    return is_whole
+
+
+def with_datasets(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
+    """The rows, as the Hub's viewer and `load_dataset` of a pushed session see them."""
+    from datasets import load_dataset
+
+    with TemporaryDirectory() as cache:
+        rows = load_dataset(
+            "parquet", data_files=str(folder / "data/*/*.parquet"), split="train", cache_dir=cache
+        ).with_format("numpy")
+        last = rows[len(rows) - 1]
+        seen = f"last row: action {last['action'].tolist()}, timestamp {last['timestamp']:.4f}, columns {len(last)}"
+        return len(rows), seen
+
+
+def with_lerobot(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
+    """Every item: the row, and the picture that its timestamp finds in the video."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    dataset = LeRobotDataset("worldsim/session", root=folder)
+    items = [dataset[index] for index in range(len(dataset))]
+    assert [int(item["index"]) for item in items] == list(range(len(items)))
+    picture = items[-1][PICTURES]
+    low, high = (float(picture.min()), float(picture.max()))
+    episodes = {int(item["episode_index"]) for item in items}
+    return len(items), f"{len(episodes)} episodes, picture {tuple(picture.shape)} from {low:.2f} to {high:.2f}"
+
+
+def with_rerun(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
+    """Its own importer of data sets, into a file; what is in it is asked of its command line."""
+    import rerun
+
+    with TemporaryDirectory() as temporary:
+        path = Path(temporary) / "session.rrd"
+        rerun.init("worldsim_check_readers")
+        rerun.save(str(path))
+        rerun.log_file_from_path(str(folder))
+        rerun.disconnect()
+        command = [sys.executable, "-m", "rerun_cli", "rrd", "print", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows: Counter[str] = Counter()
+    for count, entity, column in re.findall(_CHUNK, done.stdout, re.MULTILINE):
+        rows[f"{entity} {column}"] += int(count)
+    num_frames = min(rows["/action Scalars:scalars"], rows[f"/{PICTURES} VideoStream:sample"])
+    return num_frames, ", ".join(f"{count} {name}" for name, count in sorted(rows.items()))
+
+
+READERS: dict[str, tuple[str, str, Callable[[Path, dict[str, Any]], tuple[int, str]]]] = {
+    "datasets": ("datasets", "datasets", with_datasets),
+    "lerobot": ("lerobot", "lerobot", with_lerobot),
+    "rerun": ("rerun", "rerun-sdk", with_rerun),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
