@@ -96,3 +96,15 @@ def test_losing_the_focus_lets_keys_and_mouse_go(desk: Desk) -> None:
 
 def test_a_key_of_no_row_does_nothing(desk: Desk) -> None:
     assert desk.event(pygame.KEYDOWN, scancode=pygame.KSCAN_Z, mod=0) == []
+
+
+def test_a_key_that_is_held_for_a_command_gives_it_down_and_up(desk: Desk) -> None:
+    assert desk.key("backspace") == [(Command.REWIND, 1)]
+    assert desk.key("backspace", down=False) == [(Command.REWIND, 0)]
+    assert desk.key("backspace", down=False) == []
+
+
+def test_losing_the_focus_lets_a_held_command_go_once(desk: Desk) -> None:
+    desk.key("backspace")
+    assert desk.event(pygame.WINDOWFOCUSLOST) == [(Command.REWIND, 0)]
+    assert desk.key("backspace", down=False) == []

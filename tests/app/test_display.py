@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.app.lamp_play import IDLE, TURN, WALK
+from worldsim.episodes.reader import open_session
 
 pytestmark = [
     pytest.mark.display,
@@ -36,14 +37,14 @@ class Screen:
         self._display, self._memory = display, memory
         self._programs: list[subprocess.Popen[str]] = []
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
         hidden = ("WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
         environment = {k: v for k, v in os.environ.items() if k not in hidden}
         environment |= {"DISPLAY": self._display, "SDL_AUDIODRIVER": "dummy", "PYTHONPATH": str(ROOT)}
         program = subprocess.Popen(
             [sys.executable, "-m", *command],
             env=environment,
-            cwd=ROOT,
+            cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -162,3 +163,32 @@ def test_play_shows_a_preset_and_ctrl_q_ends_it(screen: Screen, tiny_preset_fold
     said = finish(program)
     assert "loading the weights" in said
     assert json.loads(report.read_text())["frames_shown"] > 0
+
+
+def test_play_is_rewound_saved_left_and_gone_on_with(screen: Screen, tiny_preset_folder: Path, tmp_path: Path) -> None:
+    def play(*more: str) -> subprocess.Popen[str]:
+        program = screen.start("worldsim", "play", str(tiny_preset_folder), "--window", "400x300", *more, cwd=tmp_path)
+        screen.wait_until(lambda: screen.look()[40:200].std() > 5 and len(np.unique(screen.look())) > 60, "a picture")
+        return program
+
+    saved = tmp_path / "saves" / "tiny" / "slot-1.safetensors"
+    program = play("--record", str(tmp_path / "recorded"))
+    screen.hand("keydown", "w")
+    time.sleep(2.0)
+    screen.hand("keyup", "w")
+    screen.hand("keydown", "BackSpace")
+    time.sleep(0.7)
+    screen.hand("keyup", "BackSpace")
+    time.sleep(1.0)
+    screen.hand("key", "F5")
+    screen.wait_until(saved.exists, "quick-save")
+    screen.hand("key", "ctrl+q")
+    assert "rewinding" in finish(program)
+    session = open_session(tmp_path / "recorded")
+    assert len(session.episodes) == 2
+    assert session.episodes[1].start.first_index < len(session.episodes[0].rows) - 1
+    program = play("--load", str(saved))
+    screen.hand("key", "F7")
+    time.sleep(0.5)
+    screen.hand("key", "ctrl+q")
+    assert f"loaded {saved}" in finish(program)

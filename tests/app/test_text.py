@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from worldsim.app.hud import Anchor, Panel, Row, Tone
+from worldsim.app.hud import Anchor, Panel, Picture, Row, Tone
 from worldsim.app.text import BACKGROUND, TextPainter
 
 TABLE = Panel(Anchor.CENTRE, (Row("title", tone=Tone.STRONG), Row("W", "walk forward"), Row("Ctrl+Q", "quit")))
@@ -36,3 +36,14 @@ def test_the_right_column_begins_at_one_place() -> None:
     lit = pixels[..., 0] > 200
     upper, lower = lit[: len(lit) // 2], lit[len(lit) // 2 :]
     assert np.flatnonzero(upper.any(axis=0))[-1] == np.flatnonzero(lower.any(axis=0))[-1]
+
+
+def test_a_picture_stands_before_its_line_and_makes_it_higher() -> None:
+    rows = (Row("slot", picture=Picture(2, 1, bytes([255, 0, 0, 0, 0, 255]))), Row("empty"))
+    (pixels,) = TextPainter().paint((Panel(Anchor.TOP_RIGHT, rows),), (960, 720))
+    (plain,) = TextPainter().paint((Panel(Anchor.TOP_RIGHT, (Row("slot"), Row("empty"))),), (960, 720))
+    assert pixels.shape[0] > plain.shape[0] + 20 and pixels.shape[1] > plain.shape[1]
+    pixels = pixels.astype(np.int16)
+    red, blue = pixels[..., 0] > pixels[..., 2] + 150, pixels[..., 2] > pixels[..., 0] + 150
+    assert red.any() and blue.any()
+    assert np.flatnonzero(red.any(axis=0)).max() < np.flatnonzero(blue.any(axis=0)).min()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from worldsim.cli.play import run
-from worldsim.core.errors import UsageError
+from worldsim.core.errors import StateError, UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,3 +76,14 @@ def test_without_a_display_the_hint_names_rollout(tiny_preset_folder: Path) -> N
         f"hint: worldsim rollout {tiny_preset_folder} --out {name}.mp4 writes a video instead",
     ]
     assert done.stderr.splitlines() == expected
+
+
+def test_a_save_that_is_not_there_and_one_for_the_true_world_are_said_before_a_window_opens(
+    tiny_preset_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(StateError) as caught:
+        run([str(tiny_preset_folder), "--load", str(tmp_path / "none")])
+    assert "there is no saved state" in caught.value.message
+    with pytest.raises(UsageError) as usage:
+        run([str(tiny_preset_folder), "--world", "--load", str(tmp_path / "none")])
+    assert "no saved states" in usage.value.message

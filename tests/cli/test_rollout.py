@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import pytest
 import safetensors.torch
 
 from worldsim.cli.main import main
-from worldsim.core.errors import UsageError
+from worldsim.core.errors import StateError, UsageError
+from worldsim.core.types import Action
 from worldsim.episodes.video import enlarge, scale_for, video_file
 
 
@@ -196,3 +199,49 @@ def test_a_name_that_is_no_mp4_is_refused_before_anything_is_written(tmp_path: P
     ):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("is_fresh_process", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
+    tiny_preset_folder: Path, tmp_path: Path, is_fresh_process: bool
+) -> None:
+    from worldsim.actions.scripts import script_actions
+    from worldsim.engine.replay import check, session_header
+    from worldsim.engine.savestate import SaveFiles
+    from worldsim.engine.simulator import Simulator
+    from worldsim.engine.slots import SavedPlay
+    from worldsim.episodes.format import Run, frame_hash
+    from worldsim.episodes.reader import open_session
+    from worldsim.presets.store import load_preset
+
+    preset = load_preset(str(tiny_preset_folder))
+    simulator = Simulator(preset)
+    header = session_header(preset, simulator, ref=str(tiny_preset_folder), device="cpu")
+    simulator.reset(1)
+    step = [simulator.step(Action.of("forward")) for _ in range(3)][-1]
+    run = Run(action=(1.0, 0.0, 0.0, 0.0, 0.0), num_steps=step.num_steps, count=3)
+    saved = SavedPlay(header=header, seed=1, step=step, runs=(run,))
+    SaveFiles(preset, header).write(tmp_path / "save", saved, simulator.snapshot())
+    more = ("--load", str(tmp_path / "save"), "--record", str(tmp_path / "recorded"))
+    if is_fresh_process:
+        command = [sys.executable, "-m", "worldsim", "rollout", str(tiny_preset_folder), "--frames", "6", *more]
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[2], timeout=120)
+    else:
+        assert rollout(tiny_preset_folder, tmp_path / "a.mp4", *more) == 0
+    session = open_session(tmp_path / "recorded")
+    actions = script_actions("explore", simulator.action_spec, 0, 6)
+    expected = [frame_hash(frame) for frame in (step.frame, *(simulator.step(action).frame for action in actions))]
+    assert [row.frame_hash for row in session.episodes[0].rows] == expected
+    assert session.episodes[0].start.first_index == 3
+    assert check(session, simulator).is_exact
+
+
+def test_a_damaged_save_is_refused_before_anything_is_loaded(
+    tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "save").write_bytes(b"nonsense")
+    assert rollout(tiny_preset_folder, tmp_path / "a.mp4", "--load", str(tmp_path / "save")) == StateError.exit_code
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith(f"error: the saved state {tmp_path / 'save'} is damaged")
+    assert told[1] == "hint: use another save"
+    assert not (tmp_path / "a.mp4").exists()

@@ -25,6 +25,13 @@ class Command(Enum):
     PAUSE = "pause"
     ESCAPE = "escape"
     SINGLE_STEP = "single step"
+    SPEED = "speed"
+    REWIND = "rewind"
+    BRANCH = "branch"
+    BRANCHES = "branches"
+    SAVE = "save"
+    SLOT = "slot"
+    LOAD = "load"
     NUM_STEPS = "num steps"
     HELP = "help"
     STATUS = "status"
@@ -49,9 +56,13 @@ class Binding:
     argument: int = 0
     ctrl: bool = False
     """Only together with Ctrl."""
+    is_hold: bool = False
+    """The command is given with argument 1 when the key goes down, and with 0 when it comes up."""
 
 
 _STEPS = "1, 2, 4 or 8 denoising steps per frame"
+_SPEED = "slower, faster: 0.25 to 4 times"
+_BRANCH = "the branch of play before, after this one"
 
 BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("w", "up"), what="walk forward", button="forward"),
@@ -66,6 +77,15 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("p",), what="pause, go on", command=Command.PAUSE),
     Binding(keys=("escape",), what="free the mouse; if it is free: pause, go on", command=Command.ESCAPE),
     Binding(keys=("n", "period"), what="one single step (pauses)", command=Command.SINGLE_STEP),
+    Binding(keys=("minus",), what=_SPEED, command=Command.SPEED, argument=-1),
+    Binding(keys=("equals",), what=_SPEED, command=Command.SPEED, argument=1),
+    Binding(keys=("backspace",), what="hold: rewind; play goes on from there", command=Command.REWIND, is_hold=True),
+    Binding(keys=("leftbracket",), what=_BRANCH, command=Command.BRANCH, argument=-1),
+    Binding(keys=("rightbracket",), what=_BRANCH, command=Command.BRANCH, argument=1),
+    Binding(keys=("tab",), what="the branches that rewinding has left", command=Command.BRANCHES),
+    Binding(keys=("f5",), what="quick-save", command=Command.SAVE),
+    Binding(keys=("f6",), what="the slots for it, the next slot", command=Command.SLOT),
+    Binding(keys=("f7",), what="quick-load", command=Command.LOAD),
     Binding(keys=("1",), what=_STEPS, command=Command.NUM_STEPS, argument=1),
     Binding(keys=("2",), what=_STEPS, command=Command.NUM_STEPS, argument=2),
     Binding(keys=("3",), what=_STEPS, command=Command.NUM_STEPS, argument=4),
@@ -90,6 +110,12 @@ _LABELS = {
     "escape": "Esc",
     "period": ".",
     "space": "Space",
+    "minus": "-",
+    "equals": "=",
+    "backspace": "Backspace",
+    "tab": "Tab",
+    "leftbracket": "[",
+    "rightbracket": "]",
 }
 
 
@@ -125,9 +151,9 @@ def help_rows(bindings: tuple[Binding, ...] = BINDINGS) -> list[tuple[str, str]]
     return [(" / ".join(keys), what) for what, keys in keys_of.items()]
 
 
-def key_of(command: Command) -> str:
-    """What is printed on the first key that gives `command`, for texts that name it."""
-    row = next(row for row in BINDINGS if row.command is command)
+def key_of(command: Command, argument: int | None = None) -> str:
+    """What is printed on the first key that gives `command` (with `argument`), for texts that name it."""
+    row = next(row for row in BINDINGS if row.command is command and argument in (None, row.argument))
     return _label(row.keys[0], row.ctrl)
 
 

@@ -9,24 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TypeVar
 
 from worldsim.actions.bindings import Command, help_rows, offered
 from worldsim.app.devices import Devices, Request
-from worldsim.app.hud import Panel, StatusLevel, View, panels
+from worldsim.app.hud import Panel, Row, StatusLevel, View, panels
 from worldsim.app.rates import RateMeter
 from worldsim.app.renderer import Renderer
+from worldsim.app.timeline import branch_rows, slot_rows, time_lines
 from worldsim.app.window import Window, has_window_changed
 from worldsim.core.clock import Clock
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
 from worldsim.engine.recorder import new_folder
 from worldsim.engine.session import Session, SessionState
+from worldsim.engine.slots import NUM_SLOTS, Slot, list_slots, slot_path
 
 E = TypeVar("E", bound=Enum)
 
 HUD_EVERY_S = 0.25
 """How often the figures of the HUD change: more often cannot be read."""
+REWINDING_HUD_EVERY_S = 0.1
+NEWS_S = 4.0
+"""How long a message stays."""
+
+
+class Side(Enum):
+    """The list beside the picture."""
+
+    NONE = "none"
+    BRANCHES = "branches"
+    SLOTS = "slots"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +88,12 @@ class Application:
         self._num_shown = self._num_generated_shown = 0
         self._first_frame_ns: int | None = None
         self._made_at_first = 0
-        self._last_step: Step | None = None
+        self._picture: Step | None = None
+        self._side = Side.NONE
+        self._side_until_ns: int | None = None
+        self._slot = 1
+        self._slots: tuple[Slot, ...] = ()
+        self._num_news, self._news_until_ns = 0, 0
         self._is_stale = True
         self._recording_error = ""
 
@@ -119,16 +138,20 @@ class Application:
         self._follow_stage(now_ns)
         for step in steps:
             self._meter.add_latency(step.t_input_ns, step.t_ready_ns)
-        if steps:
-            self._last_step = steps[-1]
-            self._renderer.show(steps[-1].frame)
+        picture = self._session.picture
+        is_picture_new = picture is not None and picture is not self._picture
+        if picture is not None and is_picture_new:
+            self._picture = picture
+            self._renderer.show(picture.frame)
+        self._follow_news(now_ns)
         if now_ns >= self._hud_due_ns:
-            self._hud_due_ns = now_ns + round(HUD_EVERY_S * 1e9)
+            is_rewinding = self._session.state is SessionState.REWINDING
+            self._hud_due_ns = now_ns + round((REWINDING_HUD_EVERY_S if is_rewinding else HUD_EVERY_S) * 1e9)
             self._meter.sample(now_ns, self._session.worker.counters, self._num_generated_shown)
             new_panels = panels(self._view(now_ns))
             is_stale = is_stale or new_panels != self._panels
             self._panels = new_panels
-        if not steps and not is_stale:
+        if not is_picture_new and not is_stale:
             return
         self._renderer.draw(self._panels, self._window.size_px)
         self._window.flip()
@@ -160,11 +183,30 @@ class Application:
             help_rows=tuple(help_rows(rows) if rows else help_rows()),
             rates=self._meter.rates,
             counters=session.worker.counters,
-            frame_index=self._last_step.index if self._last_step else 0,
+            frame_index=self._picture.index if self._picture else 0,
             seed=session.seed,
             renderer=self._renderer.name,
             recording=self._recording_line(),
+            time_lines=time_lines(session, session.news if now_ns < self._news_until_ns else ""),
+            side=self._side_rows(now_ns),
         )
+
+    def _follow_news(self, now_ns: int) -> None:
+        """What the session tells is seen for a while, and said once."""
+        if self._session.num_news == self._num_news:
+            return
+        self._num_news, self._news_until_ns = self._session.num_news, now_ns + round(NEWS_S * 1e9)
+        self._hud_due_ns = now_ns
+        self._say(self._session.news)
+        if self._side is Side.SLOTS:
+            self._slots = self._list_slots()
+
+    def _side_rows(self, now_ns: int) -> tuple[Row, ...]:
+        if self._side_until_ns is not None and now_ns >= self._side_until_ns:
+            self._side, self._side_until_ns = Side.NONE, None
+        if self._side is Side.BRANCHES:
+            return branch_rows(self._session.history, self._session.world_tick_s)
+        return slot_rows(self._slots, self._slot, self._session.world_tick_s) if self._side is Side.SLOTS else ()
 
     def _follow_stage(self, now_ns: int) -> None:
         """A new stage or state is said once, and is in the HUD at once."""
@@ -194,6 +236,13 @@ class Application:
             Command.PAUSE: lambda _: session.toggle_pause(),
             Command.ESCAPE: lambda _: None if self._devices.free_mouse() else session.toggle_pause(),
             Command.SINGLE_STEP: lambda _: session.single_step(),
+            Command.SPEED: session.change_speed,
+            Command.REWIND: lambda argument: session.rewind(argument > 0),
+            Command.BRANCH: self._change_branch,
+            Command.BRANCHES: lambda _: self._toggle_branches(),
+            Command.SAVE: lambda _: self._with_slot(session.save),
+            Command.SLOT: lambda _: self._next_slot(),
+            Command.LOAD: lambda _: self._with_slot(session.load),
             Command.NUM_STEPS: session.set_num_steps,
             Command.HELP: lambda _: self._toggle_help(),
             Command.STATUS: lambda _: self._next_status(),
@@ -202,6 +251,35 @@ class Application:
             Command.FULL_SCREEN: lambda _: self._window.toggle_full_screen(),
             Command.QUIT: lambda _: self._stop(),
         }
+
+    def _change_branch(self, offset: int) -> None:
+        self._session.change_branch(offset)
+        if self._side is not Side.BRANCHES:
+            self._show_side(Side.BRANCHES)
+
+    def _toggle_branches(self) -> None:
+        is_shown = self._side is Side.BRANCHES and self._side_until_ns is None
+        self._side, self._side_until_ns = Side.NONE if is_shown else Side.BRANCHES, None
+
+    def _next_slot(self) -> None:
+        """The first press only shows them."""
+        if self._side is Side.SLOTS:
+            self._slot = self._slot % NUM_SLOTS + 1
+        self._slots = self._list_slots()
+        self._show_side(Side.SLOTS)
+
+    def _show_side(self, side: Side) -> None:
+        """For a while."""
+        self._side, self._side_until_ns = side, self._clock.now_ns() + round(NEWS_S * 1e9)
+
+    def _with_slot(self, do: Callable[[Path], None]) -> None:
+        header = self._session.header
+        if header is not None:
+            do(slot_path(header.preset, self._slot))
+
+    def _list_slots(self) -> tuple[Slot, ...]:
+        header = self._session.header
+        return list_slots(header.preset) if header is not None else ()
 
     def _toggle_recording(self) -> None:
         session = self._session

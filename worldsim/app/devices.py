@@ -33,6 +33,7 @@ class Devices:
         table = {key for row in BINDINGS for key in row.keys} - {MOUSE_X}
         self._keys = {scancode(key): key for key in (*table, *SPARE_KEYS)}
         self._commands = {(key, row.ctrl): row for row in BINDINGS if row.command for key in row.keys}
+        self._held: dict[str, Command] = {}
 
     def handle(self, events: Iterable[pygame.event.Event]) -> list[Request]:
         """Returns: the commands, in the order in which they were given."""
@@ -43,7 +44,7 @@ class Devices:
             elif event.type == pygame.KEYDOWN:
                 self._press(event, requests)
             elif event.type == pygame.KEYUP and event.scancode in self._keys:
-                self._inputs.release(self._keys[event.scancode])
+                self._release(self._keys[event.scancode], requests)
             elif event.type == pygame.MOUSEMOTION and self._is_mouse_captured:
                 self._inputs.move_mouse(event.rel[0])
             elif event.type == pygame.MOUSEBUTTONDOWN and event.button == pygame.BUTTON_LEFT:
@@ -51,6 +52,8 @@ class Devices:
                 self._capture_mouse(True)
             elif event.type == pygame.WINDOWFOCUSLOST:
                 self._inputs.release_all()
+                for key in tuple(self._held):
+                    self._release(key, requests)
                 self.free_mouse()
         return requests
 
@@ -68,6 +71,14 @@ class Devices:
         has_ctrl = bool(event.mod & pygame.KMOD_CTRL)
         row: Binding | None = self._commands.get((key, has_ctrl))
         if row is not None and row.command is not None:
-            requests.append((row.command, row.argument))
+            requests.append((row.command, 1 if row.is_hold else row.argument))
+            if row.is_hold:
+                self._held[key] = row.command
         elif not has_ctrl:
             self._inputs.press(key)
+
+    def _release(self, key: str, requests: list[Request]) -> None:
+        self._inputs.release(key)
+        command = self._held.pop(key, None)
+        if command is not None:
+            requests.append((command, 0))

@@ -24,6 +24,7 @@ class Anchor(Enum):
 
     CENTRE = "centre"
     TOP_LEFT = "top left"
+    TOP_RIGHT = "top right"
     BOTTOM = "bottom"
 
 
@@ -43,12 +44,22 @@ class StatusLevel(Enum):
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A small picture beside a line: RGB bytes, row by row."""
+
+    width_px: int
+    height_px: int
+    pixels: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Row:
-    """One line. With `right`, a table row of two columns."""
+    """One line. With `right`, a table row of two columns. With `picture`, higher, and the picture stands before it."""
 
     left: str
     right: str = ""
     tone: Tone = Tone.PLAIN
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -80,18 +91,24 @@ class View:
     renderer: str = ""
     recording: str = ""
     """What is said of the recording; shown whatever the status level."""
+    time_lines: tuple[str, ...] = ()
+    """What is said of time control; shown whatever the status level."""
+    side: tuple[Row, ...] = ()
+    """The list that was asked for: branches or slots."""
 
 
 def panels(view: View) -> tuple[Panel, ...]:
     """What to draw, from the back to the front."""
     found: list[Panel] = []
-    if view.state in (SessionState.PLAYING, SessionState.PAUSED):
-        lines = [Row(view.recording, tone=Tone.STRONG)] if view.recording else []
+    if view.state in (SessionState.PLAYING, SessionState.PAUSED, SessionState.REWINDING):
+        lines = [Row(line, tone=Tone.STRONG) for line in (*view.time_lines, view.recording) if line]
         lines += [Row(status_line(view))] if view.status is not StatusLevel.OFF else []
         if lines:
             found.append(Panel(Anchor.BOTTOM, tuple(lines)))
         if view.status is StatusLevel.DETAIL:
             found.append(Panel(Anchor.TOP_LEFT, detail_rows(view)))
+        if view.side:
+            found.append(Panel(Anchor.TOP_RIGHT, view.side))
     if view.is_help_shown:
         found.append(Panel(Anchor.CENTRE, help_panel_rows(view)))
     else:

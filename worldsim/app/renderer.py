@@ -58,6 +58,7 @@ def panel_rect(anchor: Anchor, panel_px: tuple[int, int], window_px: tuple[int, 
     left_px, top_px = {
         Anchor.CENTRE: (middle_x, middle_y),
         Anchor.TOP_LEFT: (MARGIN_PX, MARGIN_PX),
+        Anchor.TOP_RIGHT: (window_px[0] - width_px - MARGIN_PX, MARGIN_PX),
         Anchor.BOTTOM: (middle_x, window_px[1] - height_px - MARGIN_PX),
     }[anchor]
     return left_px, top_px, width_px, height_px

@@ -20,6 +20,9 @@ OVERSAMPLING = 2
 LINES_PER_WINDOW = 34
 """A window is this many lines of text high; it sets the size of the font."""
 
+LINES_PER_PICTURE = 3
+"""Height of a small picture beside a line."""
+
 
 class TextPainter:
     """Remembers its font and the panels of the last call, since most panels stay the same from draw to draw."""
@@ -49,19 +52,36 @@ def _paint(panel: Panel, font: pygame.font.Font) -> npt.NDArray[np.uint8]:
     line_px = font.get_linesize() + 3 * OVERSAMPLING
     pad_px, gap_px = line_px // 2, line_px
     left_px = max(font.size(row.left)[0] for row in panel.rows if row.right) if any(r.right for r in panel.rows) else 0
+    pictures = [_picture(row, line_px) for row in panel.rows]
+    indents_px = [p.get_width() + gap_px // 2 if p else 0 for p in pictures]
+    heights_px = [p.get_height() + line_px // 4 if p else line_px for p in pictures]
 
     def width_px(row: Row) -> int:
         return left_px + gap_px + font.size(row.right)[0] if row.right else font.size(row.left)[0]
 
-    size_px = (max(map(width_px, panel.rows)) + 2 * pad_px, len(panel.rows) * line_px + 2 * (pad_px // 2))
+    widths_px = [indent_px + width_px(row) for row, indent_px in zip(panel.rows, indents_px, strict=True)]
+    size_px = (max(widths_px) + 2 * pad_px, sum(heights_px) + 2 * (pad_px // 2))
     surface = pygame.Surface(size_px, pygame.SRCALPHA)
     surface.fill(BACKGROUND)
-    for index, row in enumerate(panel.rows):
-        y_px = pad_px // 2 + index * line_px
+    y_px = pad_px // 2
+    for row, picture, indent_px, height_px in zip(panel.rows, pictures, indents_px, heights_px, strict=True):
+        if picture is not None:
+            surface.blit(picture, (pad_px, y_px))
+        x_px, text_y_px = pad_px + indent_px, y_px + (height_px - line_px) // 2
         left_tone = Tone.STRONG if row.right else row.tone
-        surface.blit(font.render(row.left, True, COLOURS[left_tone]), (pad_px, y_px))
+        surface.blit(font.render(row.left, True, COLOURS[left_tone]), (x_px, text_y_px))
         if row.right:
-            surface.blit(font.render(row.right, True, COLOURS[row.tone]), (pad_px + left_px + gap_px, y_px))
+            surface.blit(font.render(row.right, True, COLOURS[row.tone]), (x_px + left_px + gap_px, text_y_px))
+        y_px += height_px
     width, height = size_px[0] // OVERSAMPLING, size_px[1] // OVERSAMPLING
     reduced = pygame.transform.smoothscale(surface, (width, height))
     return np.frombuffer(pygame.image.tobytes(reduced, "RGBA"), dtype=np.uint8).reshape(height, width, 4)
+
+
+def _picture(row: Row, line_px: int) -> pygame.Surface | None:
+    if row.picture is None:
+        return None
+    size_px = (row.picture.width_px, row.picture.height_px)
+    height_px = LINES_PER_PICTURE * line_px
+    drawn = pygame.image.frombytes(row.picture.pixels, size_px, "RGB")
+    return pygame.transform.scale(drawn, (max(1, height_px * size_px[0] // size_px[1]), height_px))

@@ -27,6 +27,8 @@ _JSON_HELP = "Write the results to FILE as JSON; - is standard output."
 JsonOption: TypeAlias = Annotated[str | None, tyro.conf.arg(metavar="FILE", help=_JSON_HELP)]
 _RECORD_HELP = "Record the session to folder DIR, which must be new; see `worldsim sessions` and `worldsim replay`."
 RecordOption: TypeAlias = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help=_RECORD_HELP)]
+_LOAD_HELP = "Go on from a saved state (F5 in play) instead of a start."
+LoadOption: TypeAlias = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help=_LOAD_HELP)]
 _OFFLINE_HELP = "Never ask the network: only what is on this machine (as HF_HUB_OFFLINE=1)."
 OfflineOption: TypeAlias = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help=_OFFLINE_HELP)]
 _PROGRESS_HELP = "Write a JSON line to FILE at least twice a second."

@@ -17,6 +17,7 @@ import tyro
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
+    LoadOption,
     OfflineOption,
     PresetArgument,
     RecordOption,
@@ -31,6 +32,7 @@ from worldsim.cli.output import write_json
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import UsageError
 from worldsim.engine.playable import Loaded, TrueWorld
+from worldsim.engine.slots import read_saved
 from worldsim.engine.worker import Report
 from worldsim.episodes.format import check_new
 
@@ -55,6 +57,7 @@ class PlayArguments:
     """Size of the window, width x height."""
     renderer: Literal["auto", "opengl", "sdl"] = "auto"
     """auto takes OpenGL where a graphics card does it, else SDL's own drawing."""
+    load: LoadOption = None
     record: RecordOption = None
     lossless: tyro.conf.FlagCreatePairsOff[bool] = False
     """Record the pictures bit for bit, at their own size: for data meant for training."""
@@ -102,7 +105,9 @@ def play(arguments: PlayArguments, load: Callable[[Report], Loaded], size_px: tu
         _say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
         recorder = Recorder(folder=arguments.record, is_lossless=arguments.lossless, say=_say)
         at_the_end.callback(recorder.close)
-        session = Session(worker, seed=arguments.seed, ticks_per_s=arguments.rate, recorder=recorder)
+        session = Session(
+            worker, seed=arguments.seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load
+        )
         application = Application(
             session, window, renderer, clock=clock, title=arguments.preset, say=_say, max_frames=arguments.frames
         )
@@ -132,6 +137,10 @@ def _checked(arguments: PlayArguments) -> tuple[int, int]:
         check_new(arguments.record)
     if arguments.world and arguments.record is not None:
         raise UsageError("the true world is not recorded", hint="leave out --world or --record")
+    if arguments.world and arguments.load is not None:
+        raise UsageError("the true world has no saved states", hint="leave out --world or --load")
+    if arguments.load is not None:
+        read_saved(arguments.load)
     if arguments.rate is not None and arguments.rate <= 0:
         raise UsageError(f"--rate is {arguments.rate:g}", hint="a positive number of ticks per second")
     size_px = checked_size(arguments.window)
@@ -154,6 +163,7 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
         return _load_true_world(arguments, report)
     report("loading torch")
     from worldsim.engine.replay import session_header
+    from worldsim.engine.savestate import SaveFiles
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset
 
@@ -162,11 +172,15 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     preset = load_preset(arguments.preset, device=device)
     use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
+    header = session_header(preset, simulator, ref=arguments.preset, device=device)
+    saves = SaveFiles(preset, header)
     return Loaded(
         playable=simulator,
         title=preset.config.title,
         ticks_per_s=preset.config.play.ticks_per_s,
-        header=session_header(preset, simulator, ref=arguments.preset, device=device),
+        header=header,
+        snapshot_bytes=saves.state_bytes,
+        saves=saves,
     )
 
 

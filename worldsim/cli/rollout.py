@@ -14,6 +14,7 @@ import tyro
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
+    LoadOption,
     OfflineOption,
     PresetArgument,
     ProgressOption,
@@ -26,6 +27,7 @@ from worldsim.cli.arguments import (
     use_threads,
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
+from worldsim.engine.slots import read_saved
 from worldsim.episodes.format import check_new
 
 HELP = "walk through a preset by script and write a video of it; needs no display"
@@ -41,6 +43,7 @@ class RolloutArguments:
     steps: StepsOption = None
     script: Literal["explore", "return", "look"] = "explore"
     """The walk: explore; go out and come back; look round. It is fixed beforehand: no true world is asked."""
+    load: LoadOption = None
     out: Path | None = None
     """The video; rollout.mp4 when neither this nor --record is given."""
     record: RecordOption = None
@@ -61,6 +64,8 @@ def run(argv: list[str]) -> int:
     at_least(arguments.threads, 1, "--threads")
     if arguments.record is not None:
         check_new(arguments.record)
+    if arguments.load is not None:
+        read_saved(arguments.load)
     with Progress(arguments.frames, f"rollout {arguments.preset}", arguments.progress) as progress:
         result = rollout(arguments, progress)
     if arguments.json is not None:
@@ -78,6 +83,7 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.recorder import Recorder
     from worldsim.engine.replay import session_header
+    from worldsim.engine.savestate import SaveFiles
     from worldsim.engine.simulator import Simulator
     from worldsim.episodes.video import video_file
     from worldsim.presets.store import load_preset
@@ -99,13 +105,20 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
             sizes = {"height_px": height_px, "width_px": width_px}
             video = at_the_end.enter_context(video_file(out, frames_per_s=tick, **sizes))
         at_the_end.callback(recorder.close)
-        recorder.add(simulator.reset(arguments.seed), arguments.seed, header)
+        seed = arguments.seed
+        if arguments.load is None:
+            recorder.add(simulator.reset(seed), seed, header)
+        else:
+            saved, arrival = SaveFiles(preset, header).read(arguments.load)
+            simulator.restore(arrival.snapshot)
+            seed = saved.seed
+            recorder.jump(saved.step, seed, saved.runs, header)
         for index, action in enumerate(actions, start=1):
             before_s = time.perf_counter()
             step = simulator.step(action)
             generating_s += time.perf_counter() - before_s
             recorder.wait_for_room()
-            recorder.add(step, arguments.seed, header)
+            recorder.add(step, seed, header)
             if video is not None:
                 video.write(step.frame)
             rate = index / generating_s
@@ -119,6 +132,7 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
         "record": None if arguments.record is None else str(arguments.record),
         "frames": arguments.frames,
         "seed": arguments.seed,
+        "load": None if arguments.load is None else str(arguments.load),
         "steps": simulator.num_steps,
         "script": arguments.script,
         "frames_per_s": arguments.frames / generating_s,

@@ -7,9 +7,11 @@ code. Does not own: the learned simulator (`engine.simulator`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from worldsim.core.types import Action, ActionSpec, Step, World
+from worldsim.engine.slots import SavedPlay
 from worldsim.episodes.format import Header
 
 
@@ -44,6 +46,26 @@ class Playable(World, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """Where the world stands after it was put somewhere else: `snapshot` is the one after `step`."""
+
+    step: Step
+    snapshot: Any
+
+
+class Saves(Protocol):
+    """Saved states as files. Its methods run in the model thread."""
+
+    def write(self, path: Path, saved: SavedPlay, snapshot: Any) -> None:
+        """Raises: StorageError."""
+        ...
+
+    def read(self, path: Path) -> tuple[SavedPlay, Arrival]:
+        """Raises: StateError when the file is damaged, or of another preset."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
     """What loading hands to the worker: the world, and what the window needs to know about it."""
 
@@ -54,6 +76,10 @@ class Loaded:
     """Whether snapshots work; without them nothing is made ahead."""
     header: Header | None = None
     """What a recording says of its origin; None where it cannot be recorded."""
+    snapshot_bytes: int = 2**20
+    """What one snapshot costs: the history counts with it."""
+    saves: Saves | None = None
+    """Writes and reads saved states; None where there are none."""
 
     @property
     def action_spec(self) -> ActionSpec:

@@ -7,7 +7,7 @@ reset), and the line that is said of it. Does not own: files (`episodes`), who m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,13 +59,7 @@ class Recorder:
         if self._first_folder is not None:
             folder, self._first_folder = self._first_folder, None
             self.start(folder, header)
-        row = Row(
-            action=tuple(map(float, encode_action(header.action_spec, step.action))),
-            num_steps=step.num_steps,
-            t_input_ns=step.t_input_ns,
-            t_ready_ns=step.t_ready_ns,
-            frame_hash=frame_hash(step.frame) if self.is_recording else "",
-        )
+        row = self._row(step, header)
         if step.index == 0:
             self._seed, self._history = seed, []
         elif self._history and (self._history[-1].action, self._history[-1].num_steps) == (row.action, row.num_steps):
@@ -86,10 +80,20 @@ class Recorder:
             self._old_writers.append(self.writer)
         self.writer = SessionWriter(folder, header, is_lossless=self._is_lossless)
         if self._last is not None:
-            row, step = self._last
-            start = EpisodeStart(seed=self._seed, first_index=step.index, prelude=_without_last(self._history))
-            self.writer.begin_episode(start)
-            self.writer.add_frame(replace(row, frame_hash=frame_hash(step.frame)), step.frame)
+            self._begin_episode(*self._last)
+        self.tell()
+
+    def jump(self, step: Step, seed: int, runs: Sequence[Run], header: Header) -> None:
+        """Play goes on from `step`, to which `runs` led from a reset with `seed`: after a rewind, a load, a change of
+        branch. What was recorded stays, for it was played; a new episode begins, with `runs` as its start, so that a
+        replay makes it again from the reset. Raises: as `start`, where recording was to begin with the first frame.
+        """
+        self._seed, self._history, self._last = seed, list(runs), (self._row(step, header), step)
+        if self._first_folder is not None:
+            folder, self._first_folder = self._first_folder, None
+            self.start(folder, header)
+        elif self.is_recording:
+            self._begin_episode(*self._last)
         self.tell()
 
     def stop(self) -> None:
@@ -107,6 +111,22 @@ class Recorder:
             if writer is not None:
                 writer.close()
         self.tell()
+
+    def _row(self, step: Step, header: Header) -> Row:
+        return Row(
+            action=tuple(map(float, encode_action(header.action_spec, step.action))),
+            num_steps=step.num_steps,
+            t_input_ns=step.t_input_ns,
+            t_ready_ns=step.t_ready_ns,
+            frame_hash=frame_hash(step.frame) if self.is_recording else "",
+        )
+
+    def _begin_episode(self, row: Row, step: Step) -> None:
+        """In the middle of play, with the frame that is there."""
+        assert self.writer is not None
+        start = EpisodeStart(seed=self._seed, first_index=step.index, prelude=_without_last(self._history))
+        self.writer.begin_episode(start)
+        self.writer.add_frame(replace(row, frame_hash=frame_hash(step.frame)), step.frame)
 
     @property
     def error(self) -> WorldsimError | None:

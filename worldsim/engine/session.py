@@ -1,29 +1,45 @@
 """Play as a state machine with a schedule: when a tick is due, which action it takes, what the worker's news mean.
 
-Owns: state, pace, the inputs between ticks. Does not own: frames in the making (`engine.worker`), windows, time: the
-caller says how much of it went by. UI thread; no call waits.
+Owns: state, pace, the inputs between ticks, going back in time. Does not own: frames in the making (`engine.worker`),
+what was played (`engine.history`), windows, time: the caller says how much of it went by. UI thread; no call waits.
+
+While rewinding, only stored pictures are shown. When the key is let go, the worker makes the state of the picture shown
+from the nearest snapshot before it; play goes on from there as it would have the first time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from worldsim.actions.bindings import offered
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
+from worldsim.engine.history import Branch, History, Moment, retrace
 from worldsim.engine.inputs import Inputs
+from worldsim.engine.playable import Arrival, Playable, Saves
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.worker import Phase, Status, Worker
-from worldsim.episodes.format import Header
+from worldsim.engine.slots import SavedPlay
+from worldsim.engine.worker import Done, Errand, Phase, Status, Worker
+from worldsim.episodes.format import Header, Run
 
 MAX_CATCH_UP_TICKS = 2
 """After a stall at most this many ticks follow at once. What is beyond is never made up for: the world slows down."""
+
+
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
+MAX_REWIND_PACE = 8
+"""Rewinding begins at the world's own pace and doubles every second, up to this: a minute takes ten seconds."""
 
 
 class SessionState(Enum):
     LOADING = "loading"
     PLAYING = "playing"
     PAUSED = "paused"
+    REWINDING = "rewinding"
     FAILED = "failed"
 
 
@@ -31,9 +47,15 @@ class Session:
     """`tick` drives it; the other methods are what keys ask for."""
 
     def __init__(
-        self, worker: Worker, *, seed: int = 0, ticks_per_s: float | None = None, recorder: Recorder | None = None
+        self,
+        worker: Worker,
+        *,
+        seed: int = 0,
+        ticks_per_s: float | None = None,
+        recorder: Recorder | None = None,
+        load: Path | None = None,
     ) -> None:
-        """`ticks_per_s`: another pace than the world's own. `recorder` is told every frame."""
+        """`ticks_per_s`: another pace than the world's own. `recorder` is told every frame. Begins with `load`."""
         self.recorder = recorder or Recorder()
         self.worker = worker
         self.seed = seed
@@ -41,6 +63,22 @@ class Session:
         self.inputs = Inputs()
         self.has_started = False
         """Whether there has been a frame since the last reset."""
+        self.history: History | None = None
+        self.picture: Step | None = None
+        """What is to be seen: the newest frame, or an old one while rewinding."""
+        self.news = ""
+        """How the last save or load ended, and the like; `num_news` counts them."""
+        self.num_news = 0
+        self.speed = 1.0
+        self._first_load = load
+        self._load_error: WorldsimError | None = None
+        self._playhead: Moment | None = None
+        self._snapshot: Any = None
+        self._rewound_s = 0.0
+        self._is_paused_beneath = False
+        self._late_rewind: bool | None = None
+        """The rewind key while an errand is on its way: True is held, False was a tap."""
+        self._when_done: Callable[[Done], None] | None = None
         self._pace_per_s = ticks_per_s
         self._status = Status()
         self._due_s = 0.0
@@ -55,26 +93,40 @@ class Session:
 
     @property
     def error(self) -> WorldsimError | None:
-        return self._status.error if self.state is SessionState.FAILED else None
+        return (self._load_error or self._status.error) if self.state is SessionState.FAILED else None
 
     @property
     def tick_s(self) -> float:
-        """Length of one tick of the world."""
+        """Length of one tick, at the speed that was asked for."""
+        return self.world_tick_s / self.speed
+
+    @property
+    def world_tick_s(self) -> float:
+        """Length of one tick at speed 1."""
         loaded = self._status.loaded
         return 1.0 / (self._pace_per_s or (loaded.ticks_per_s if loaded else 1.0))
 
     @property
     def next_due_s(self) -> float | None:
         """How long until `tick` has something to do by itself; None while only keys or the worker can change that."""
-        if self.state is not SessionState.PLAYING or self._is_waiting:
+        if self.state is SessionState.REWINDING:
+            return max(0.0, self.world_tick_s - self._due_s) / self._rewind_pace
+        if self.state is not SessionState.PLAYING or self._is_waiting or self._when_done is not None:
             return None
         return max(0.0, self.tick_s - self._due_s)
 
     def tick(self, elapsed_s: float) -> list[Step]:
-        """Lets `elapsed_s` go by. Returns the frames that came, oldest first; usually none or one."""
+        """Lets `elapsed_s` go by. Returns the new frames that came, oldest first; usually none or one."""
         steps: list[Step] = []
         self._follow_worker(steps)
-        if self.state is SessionState.PLAYING:
+        if self._late_rewind is not None and self._when_done is None:
+            is_held, self._late_rewind = self._late_rewind, None
+            self.rewind(True)
+            if not is_held:
+                self.rewind(False)
+        if self.state is SessionState.REWINDING:
+            self._go_back_for(elapsed_s)
+        elif self.state is SessionState.PLAYING:
             self._due_s = min(self._due_s + elapsed_s, MAX_CATCH_UP_TICKS * self.tick_s)
             while self._due_s >= self.tick_s and self._can_ask:
                 self._due_s -= self.tick_s
@@ -83,7 +135,7 @@ class Session:
             self._is_step_asked = False
             self._ask(steps)
         if self.state in (SessionState.PLAYING, SessionState.PAUSED):
-            self.worker.hold(self.inputs.expected())
+            self.worker.hold(None if self._when_done else self.inputs.expected())
         return steps
 
     def toggle_pause(self) -> None:
@@ -108,11 +160,94 @@ class Session:
         self.seed = self.seed if seed is None else seed
         self.state = SessionState.LOADING
         self.has_started = self._is_waiting = self._is_step_asked = False
+        self._playhead = self._when_done = self._load_error = self._late_rewind = None
         self.inputs.settle()
         self.worker.reset(self.seed)
 
     def set_num_steps(self, num_steps: int) -> None:
         self.worker.set_num_steps(num_steps)
+
+    def change_speed(self, offset: int) -> None:
+        """To the next faster (1) or slower (-1) speed; the fastest and the slowest stay."""
+        place = SPEEDS.index(self.speed) + offset
+        self.speed = SPEEDS[min(max(place, 0), len(SPEEDS) - 1)]
+
+    def rewind(self, is_held: bool) -> None:
+        """Goes back in time while it is held, at least one frame; then play goes on from there, or stays paused."""
+        if self._when_done is not None:
+            self._late_rewind = is_held
+            return
+        if not is_held:
+            if self.state is SessionState.REWINDING and self._playhead is not None:
+                self.state = SessionState.PAUSED if self._is_paused_beneath else SessionState.PLAYING
+                self._travel(self._playhead)
+            return
+        if not self._can_travel("go back"):
+            return
+        assert self.history is not None
+        self._is_paused_beneath = self.state is SessionState.PAUSED
+        self._withdraw()
+        self.state = SessionState.REWINDING
+        self._playhead, self._rewound_s, self._due_s = self.history.head, 0.0, self.world_tick_s
+        self._go_back_for(0.0)
+
+    @property
+    def rewound_s(self) -> float:
+        """How far back what is seen lies, in seconds of the world; 0 while nothing is rewound."""
+        head = self.history.head if self.history else None
+        if self.state is not SessionState.REWINDING or self._playhead is None or head is None:
+            return 0.0
+        return (head.step.index - self._playhead.step.index) * self.world_tick_s
+
+    def change_branch(self, offset: int) -> Branch | None:
+        """To the end of the branch `offset` further in the list. Returns: that branch; None when there is no other."""
+        if not self._can_travel("change branches"):
+            return None
+        assert self.history is not None
+        self._withdraw()
+        branch = self.history.neighbour(offset)
+        if branch is None:
+            self._tell("there is only one branch: rewinding and playing on begins another")
+            return None
+        self._travel(branch.tip)
+        return branch
+
+    def save(self, path: Path) -> None:
+        """Writes where play stands now; play goes on. How it ended is told in `news`."""
+        loaded = self._status.loaded
+        if not self._can_travel("save"):
+            return
+        head = self.history.head if self.history else None
+        if loaded is None or loaded.saves is None or loaded.header is None or head is None:
+            self._tell("this world cannot be saved")
+            return
+        saved = SavedPlay(header=loaded.header, seed=head.seed, step=head.step, runs=head.runs())
+        errand = partial(_write, loaded.saves, path, saved, self._snapshot)
+        self._send(errand, lambda done: self._tell(done.error.message if done.error else f"saved {path}"))
+
+    def load(self, path: Path) -> None:
+        """Goes on from a saved state. How it ended is told in `news`; play stays where it is if it cannot be had."""
+        if not self._can_travel("load"):
+            return
+        if self._status.loaded is None or self._status.loaded.saves is None:
+            self._tell("this world cannot be saved")
+            return
+        self._withdraw()
+        found: list[SavedPlay] = []
+        errand = partial(_read, self._status.loaded.saves, path, found)
+        self._send(errand, lambda done: self._loaded(path, found, done))
+
+    def _loaded(self, path: Path, found: Sequence[SavedPlay], done: Done) -> None:
+        if done.error is not None:
+            self._tell(done.error.message)
+            if not self.has_started:
+                self.state, self._load_error = SessionState.FAILED, done.error
+            return
+        assert self.history is not None and done.arrival is not None
+        (saved,) = found
+        self.history.begin(saved.step, done.arrival.snapshot, saved.seed, saved.runs, label=path.stem)
+        self._arrive(done.arrival, saved.seed, saved.runs)
+        self._tell(f"loaded {path}")
 
     @property
     def header(self) -> Header | None:
@@ -121,8 +256,13 @@ class Session:
         return loaded.header if loaded is not None else None
 
     @property
+    def _rewind_pace(self) -> float:
+        return float(min(2 ** int(self._rewound_s), MAX_REWIND_PACE))
+
+    @property
     def _can_ask(self) -> bool:
-        return not self._is_waiting and self.has_started and self.state is not SessionState.FAILED
+        is_free = not self._is_waiting and self._when_done is None
+        return is_free and self.has_started and self.state is not SessionState.FAILED
 
     def _ask(self, steps: list[Step]) -> None:
         self.worker.submit(self.inputs.sample())
@@ -132,20 +272,115 @@ class Session:
     def _follow_worker(self, steps: list[Step]) -> None:
         news = self.worker.status
         if news.loaded is not None and news.loaded is not self._status.loaded:
-            playable = news.loaded.playable
+            loaded, playable = news.loaded, news.loaded.playable
             self.inputs.bindings = offered(playable.action_spec, has_num_steps=playable.num_steps > 0)
+            if loaded.can_rewind:
+                self.history = History(spec=playable.action_spec, snapshot_bytes=loaded.snapshot_bytes)
         self._status = news
         if news.phase is Phase.FAILED:
             self.state = SessionState.FAILED
             self._is_waiting = False
+        done = self.worker.take_done()
+        if done is not None and self._when_done is not None:
+            when_done, self._when_done = self._when_done, None
+            when_done(done)
         step = self.worker.take()
         if step is None:
             return
+        if self._first_load is not None:
+            self._begin_with_load()
+            return
+        self._take(step)
+        steps.append(step)
+
+    def _take(self, step: Step) -> None:
+        """A new frame is there."""
+        self._snapshot, self.picture, self._is_waiting = self.worker.snapshot, step, False
         if self.header is not None:
             self.recorder.add(step, self.seed, self.header)
-        self._is_waiting = False
+        if self.history is not None and (self.history.head is None or not self.has_started):
+            self.history.begin(step, self._snapshot, self.seed)
+        elif self.history is not None:
+            self.history.add(step, self._snapshot)
         if not self.has_started:
-            self.has_started = True
-            self.state = SessionState.PLAYING
-            self._due_s = 0.0
-        steps.append(step)
+            self._start()
+
+    def _start(self) -> None:
+        self.has_started = True
+        self.state = SessionState.PLAYING
+        self._due_s = 0.0
+
+    # ---- time control
+
+    def _begin_with_load(self) -> None:
+        """The world is there: the save takes the place of its first frame."""
+        path, self._first_load = self._first_load, None
+        loaded = self._status.loaded
+        assert path is not None and loaded is not None and loaded.saves is not None, "--load needs a world with saves"
+        found: list[SavedPlay] = []
+        self._send(partial(_read, loaded.saves, path, found), lambda done: self._loaded(path, found, done))
+
+    def _can_travel(self, what: str) -> bool:
+        """Whether time can be left now; says why, where it never can."""
+        if self.state not in (SessionState.PLAYING, SessionState.PAUSED) or self._when_done is not None:
+            return False
+        if self.history is None or self.history.head is None:
+            self._tell(f"this world cannot {what}")
+            return False
+        return True
+
+    def _withdraw(self) -> None:
+        """No frame is asked for any more; one that has already come still counts."""
+        late = self.worker.cancel()
+        self._is_waiting = self._is_step_asked = False
+        if late is not None:
+            self._take(late)
+
+    def _go_back_for(self, elapsed_s: float) -> None:
+        assert self.history is not None and self._playhead is not None
+        self._rewound_s += elapsed_s
+        self._due_s += elapsed_s * self._rewind_pace
+        while self._due_s >= self.world_tick_s:
+            self._due_s -= self.world_tick_s
+            self._playhead = self.history.before(self._playhead) or self._playhead
+        self.picture = self._playhead.step
+
+    def _travel(self, moment: Moment) -> None:
+        """Play shall go on from `moment`."""
+        assert self.history is not None
+        self._send(partial(retrace, self.history.route(moment)), lambda done: self._travelled(moment, done))
+
+    def _travelled(self, moment: Moment, done: Done) -> None:
+        assert self.history is not None and self.history.head is not None
+        if done.arrival is None:
+            self._tell(done.error.message if done.error else "")
+            self.picture = self.history.head.step
+            return
+        self.history.go(moment, done.arrival.snapshot)
+        self._arrive(done.arrival, moment.seed, moment.runs())
+
+    def _arrive(self, arrival: Arrival, seed: int, runs: Sequence[Run]) -> None:
+        self.seed, self.picture, self._snapshot = seed, arrival.step, arrival.snapshot
+        if self.header is not None:
+            self.recorder.jump(arrival.step, seed, runs, self.header)
+        self.inputs.settle()
+        self._due_s = 0.0
+        if not self.has_started:
+            self._start()
+
+    def _send(self, errand: Errand, when_done: Callable[[Done], None]) -> None:
+        self._when_done = when_done
+        self.worker.send(errand)
+
+    def _tell(self, text: str) -> None:
+        self.news, self.num_news = text, self.num_news + 1
+
+
+def _write(saves: Saves, path: Path, saved: SavedPlay, snapshot: Any, playable: Playable) -> None:
+    saves.write(path, saved, snapshot)
+
+
+def _read(saves: Saves, path: Path, found: list[SavedPlay], playable: Playable) -> Arrival:
+    saved, arrival = saves.read(path)
+    found.append(saved)
+    return arrival

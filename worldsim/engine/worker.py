@@ -24,7 +24,10 @@ from typing import Any
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
-from worldsim.engine.playable import Loaded, Playable, StageTimes
+from worldsim.engine.playable import Arrival, Loaded, Playable, StageTimes
+
+Errand = Callable[[Playable], Arrival | None]
+"""What else the model thread shall do between two frames. Where it puts the world elsewhere, it returns where."""
 
 Report = Callable[[str], None]
 """Called by a loader with the name of the stage that begins."""
@@ -72,6 +75,14 @@ class _Made:
     ready_ns: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """How an errand ended."""
+
+    arrival: Arrival | None = None
+    error: WorldsimError | None = None
+
+
 class Worker:
     """`start` runs it as a thread; tests leave that out and call `run_once` between the other calls."""
 
@@ -106,6 +117,8 @@ class Worker:
         self._base: Any = None
         self._ahead: deque[_Made] = deque(maxlen=max(1, prefetch_depth))
         self._in_flight: Action | None = None
+        self._errand: Errand | None = None
+        self._done: Done | None = None
         self._epoch = 0
         # Below: only in the model thread.
         self._playable: Playable | None = None
@@ -171,10 +184,36 @@ class Worker:
         """Starts afresh, also after a failure. The first frame then comes through `take`, with index 0."""
         with self._work:
             self._wanted_seed = seed
-            self._demand = self._slot = None
+            self._demand = self._slot = self._errand = self._done = None
             self._drop_ahead()
             self._status = replace(self._status, phase=Phase.LOADING, stage="starting afresh", error=None)
             self._work.notify_all()
+
+    @property
+    def snapshot(self) -> Any:
+        """The one after the frame that `take` gave last, until the next `submit`."""
+        with self._work:
+            return self._base
+
+    def cancel(self) -> Step | None:
+        """Takes the demand back. Returns the frame, if it has already come: then it was too late for that."""
+        with self._work:
+            step, self._slot = self._slot, None
+            self._demand = None
+            self._drop_ahead()
+            return step
+
+    def send(self, errand: Errand) -> None:
+        """Runs `errand` before the next frame; `take_done` then tells. One at a time; a reset forgets it."""
+        with self._work:
+            assert self._errand is None and self._done is None, "one errand at a time"
+            self._errand = errand
+            self._work.notify_all()
+
+    def take_done(self) -> Done | None:
+        with self._work:
+            done, self._done = self._done, None
+            return done
 
     def set_num_steps(self, num_steps: int) -> None:
         """From the next frame on; what was made ahead with another number is made anew."""
@@ -219,6 +258,8 @@ class Worker:
             return partial(self._reset_world, seed, self._epoch)
         if self._status.phase is not Phase.READY:
             return None
+        if self._errand is not None:
+            return partial(self._run_errand, self._errand)
         if self._demand is not None:
             return self._begin_frame(self._demand[0], self._base)
         if self._held is None or len(self._ahead) >= self._effective_depth:
@@ -266,6 +307,21 @@ class Worker:
             if epoch == self._epoch:
                 self._base, self._slot = self._at, step
                 self._status = replace(self._status, phase=Phase.READY, stage="", error=None)
+
+    def _run_errand(self, errand: Errand) -> None:
+        assert self._playable is not None
+        try:
+            done = Done(arrival=errand(self._playable))
+        except Exception as error:
+            done = Done(error=_as_worldsim_error(error))
+        with self._work:
+            if self._errand is not errand:  # a reset came in between
+                return
+            self._errand, self._done = None, done
+            self._at = None
+            if done.arrival is not None:
+                self._drop_ahead()
+                self._base = done.arrival.snapshot
 
     def _begin_frame(self, action: Action, source: Any) -> Callable[[], None]:
         """Locked. A frame is now in the making, from snapshot `source`."""

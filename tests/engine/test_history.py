@@ -1,0 +1,160 @@
+"""The tree of what was played: the way back, branches, and the budget in bytes. Pure, with a world of numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.engine.fakes import SPEC, FakeSimulator
+from worldsim.core.types import Action, Step
+from worldsim.engine.history import MOMENT_BYTES, SNAPSHOT_EVERY, History, retrace
+
+SNAPSHOT_BYTES = 1000
+FRAME_BYTES = 48 * 64 * 3
+ACTIONS = [Action.of("forward"), Action.of(turn=0.5), Action(), Action.of("left", turn=-1.0)]
+
+
+class Play:
+    """Plays the fake world into a history."""
+
+    def __init__(self, budget_bytes: int = 2**40) -> None:
+        self.world = FakeSimulator()
+        self.history = History(spec=SPEC, snapshot_bytes=SNAPSHOT_BYTES, budget_bytes=budget_bytes)
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        step = self.world.reset(seed)
+        self.history.begin(step, self.world.snapshot(), seed)
+
+    def go(self, num_frames: int, first: int = 0) -> list[Step]:
+        steps = []
+        for n in range(num_frames):
+            step = self.world.step(ACTIONS[(first + n) % len(ACTIONS)])
+            self.history.add(step, self.world.snapshot())
+            steps.append(step)
+        return steps
+
+    def back(self, num_frames: int) -> None:
+        moment = self.history.head
+        for _ in range(num_frames):
+            assert moment is not None
+            moment = self.history.before(moment)
+        assert moment is not None
+        arrival = retrace(self.history.route(moment), self.world)
+        self.history.go(moment, arrival.snapshot)
+
+
+@pytest.mark.parametrize("num_frames", [0, 1, SNAPSHOT_EVERY - 1, SNAPSHOT_EVERY, 3 * SNAPSHOT_EVERY + 4])
+def test_the_same_actions_from_any_moment_give_the_same_frames(num_frames: int) -> None:
+    play = Play()
+    steps = play.go(4 * SNAPSHOT_EVERY)
+    play.back(num_frames)
+    begin = len(steps) - num_frames
+    again = play.go(num_frames, first=begin)
+    assert [s.index for s in again] == [s.index for s in steps[begin:]]
+    assert all(np.array_equal(a.frame, b.frame) for a, b in zip(again, steps[begin:], strict=True))
+
+
+def test_the_frame_at_the_end_of_a_route_is_made_again_as_it_was() -> None:
+    play = Play()
+    steps = play.go(SNAPSHOT_EVERY + 5)
+    assert play.history.head is not None
+    route = play.history.route(play.history.head)
+    assert 0 < len(route.path) < SNAPSHOT_EVERY
+    play.world.restore(route.snapshot)
+    made = [play.world.step(step.action) for step in route.path]
+    assert np.array_equal(made[-1].frame, steps[-1].frame)
+
+
+def test_the_number_of_denoising_steps_is_the_one_of_then_on_the_way_and_the_present_one_after_it() -> None:
+    play = Play()
+    play.go(2)
+    play.world.num_steps = 4
+    steps = play.go(3)
+    play.world.num_steps = 2
+    assert play.history.head is not None
+    arrival = retrace(play.history.route(play.history.head), play.world)
+    assert play.world.num_steps == 2
+    assert arrival.snapshot == play.world.snapshot()
+    reference = FakeSimulator()
+    reference.reset(0)
+    for number, num_steps in enumerate([1, 1, 4, 4, 4]):
+        reference.num_steps = num_steps
+        last = reference.step(ACTIONS[number if number < 2 else number - 2])
+    assert np.array_equal(last.frame, steps[-1].frame)
+    assert arrival.snapshot == reference.snapshot()
+
+
+def test_playing_on_after_going_back_begins_a_branch_and_the_other_one_stays() -> None:
+    play = Play()
+    first = play.go(20)
+    play.back(5)
+    assert list(play.history.branches) == [1], "nothing was played yet"
+    second = play.go(3, first=1)
+    one, two = play.history.branches.values()
+    assert (one.number, one.parent, one.tip.step) == (1, None, first[-1])
+    assert (two.number, two.parent, two.first_index, two.tip.step) == (2, 1, 16, second[-1])
+    assert [play.history.depth(branch) for branch in (one, two)] == [0, 1]
+
+
+def test_back_on_a_branch_its_frames_go_on_as_they_would_have() -> None:
+    play = Play()
+    play.go(20)
+    play.back(5)
+    play.go(7, first=2)
+    branch = play.history.neighbour(1)
+    assert branch is not None and branch.number == 1
+    play.history.go(branch.tip, retrace(play.history.route(branch.tip), play.world).snapshot)
+    again = play.go(4, first=20)
+    reference = Play().go(24)
+    assert all(np.array_equal(a.frame, b.frame) for a, b in zip(again, reference[20:], strict=True))
+    assert list(play.history.branches) == [1, 2], "the end of a branch grows on"
+
+
+def test_one_branch_alone_has_no_neighbour() -> None:
+    assert Play().history.neighbour(1) is None
+
+
+def test_a_reset_begins_a_branch_and_nobody_rewinds_past_it() -> None:
+    play = Play()
+    play.go(3)
+    play.reset(7)
+    assert play.history.head is not None
+    assert play.history.before(play.history.head) is None
+    assert [(b.parent, b.tip.seed) for b in play.history.branches.values()] == [(None, 0), (None, 7)]
+
+
+def test_the_runs_of_a_moment_are_what_led_to_it_also_on_a_branch() -> None:
+    play = Play()
+    for _ in range(5):
+        play.history.add(play.world.step(ACTIONS[0]), play.world.snapshot())
+    play.back(2)
+    play.history.add(play.world.step(ACTIONS[2]), play.world.snapshot())
+    assert play.history.head is not None
+    assert [(run.action[0], run.count) for run in play.history.head.runs()] == [(1.0, 3), (0.0, 1)]
+    assert [run.count for run in play.history.branches[1].tip.runs()] == [5]
+
+
+def test_over_the_budget_the_oldest_moments_go_and_what_is_left_can_still_be_reached() -> None:
+    budget_bytes = 40 * (FRAME_BYTES + MOMENT_BYTES + SNAPSHOT_BYTES)
+    play = Play(budget_bytes)
+    steps = play.go(300)
+    history = play.history
+    assert history.num_bytes <= budget_bytes
+    moment, num_back = history.head, 0
+    while moment is not None and (before := history.before(moment)) is not None:
+        moment, num_back = before, num_back + 1
+    assert 30 <= num_back < 60
+    play.back(num_back)
+    again = play.go(2, first=300 - num_back)
+    assert np.array_equal(again[0].frame, steps[300 - num_back].frame)
+    assert list(history.branches) == [1, 2]
+
+
+def test_a_branch_that_was_dropped_is_not_listed_any_more() -> None:
+    play = Play(40 * (FRAME_BYTES + MOMENT_BYTES + SNAPSHOT_BYTES))
+    play.go(5)
+    play.reset(1)
+    play.go(200)
+    assert list(play.history.branches) == [2]
+    assert play.history.neighbour(1) is None

@@ -1,0 +1,74 @@
+"""What is said of time control: rewinding, speed, branches, slots. Pure: from a session's state to rows of text.
+
+Owns: the words. Does not own: what they look like (`app.text`), when they are shown (`app.application`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from worldsim.actions.bindings import Command, key_of
+from worldsim.app.hud import Picture, Row, Tone
+from worldsim.engine.history import Branch, History
+from worldsim.engine.session import Session, SessionState
+from worldsim.engine.slots import NUM_SLOTS, Slot
+
+MAX_BRANCHES = 12
+"""Rows of the list; the ones nearest to the present branch are shown."""
+
+
+def time_lines(session: Session, news: str) -> tuple[str, ...]:
+    """Lines above the status line; none while time goes on as usual. `news`: a message that is still worth showing."""
+    lines = [news] if news else []
+    parts = []
+    if session.state is SessionState.REWINDING:
+        parts.append(f"<< rewinding   {session.rewound_s:.1f} s back")
+    if session.speed != 1.0:
+        parts.append(f"speed {session.speed:g}x")
+    history = session.history
+    if history is not None and history.head is not None and len(history.branches) > 1:
+        parts.append(f"branch {history.head.branch}")
+    return (*lines, "   ".join(parts)) if parts else tuple(lines)
+
+
+def branch_rows(history: History | None, tick_s: float) -> tuple[Row, ...]:
+    """The tree of what was played, one row per branch, the present one marked."""
+    title = Row("Branches", tone=Tone.STRONG)
+    if history is None or history.head is None:
+        return (title, Row("this world cannot go back"))
+    branches = list(history.branches.values())
+    here = next((place for place, b in enumerate(branches) if b.number == history.head.branch), 0)
+    begin = min(max(0, here - MAX_BRANCHES // 2), max(0, len(branches) - MAX_BRANCHES))
+    rows = [_branch_row(history, branch, tick_s) for branch in branches[begin : begin + MAX_BRANCHES]]
+    before, after = key_of(Command.BRANCH, -1), key_of(Command.BRANCH, 1)
+    return (title, *rows, Row(f"{before} and {after} go from one to the other", tone=Tone.QUIET))
+
+
+def slot_rows(slots: Iterable[Slot], chosen: int, tick_s: float) -> tuple[Row, ...]:
+    rows = [Row(f"Slot {chosen} of {NUM_SLOTS}", tone=Tone.STRONG)]
+    for slot in slots:
+        mark = "> " if slot.number == chosen else "   "
+        picture = None
+        if slot.saved is not None:
+            frame = slot.saved.step.frame
+            picture = Picture(frame.shape[1], frame.shape[0], frame.tobytes())
+            text = f"{_time(slot.saved.step.index * tick_s)}, seed {slot.saved.seed}"
+        else:
+            text = "damaged" if slot.trouble else "empty"
+        tone = Tone.BAD if slot.trouble else Tone.PLAIN if slot.number == chosen else Tone.QUIET
+        rows.append(Row(f"{mark}{slot.number}  {text}", tone=tone, picture=picture))
+    return (*rows, Row(f"{key_of(Command.SAVE)} saves, {key_of(Command.LOAD)} loads", tone=Tone.QUIET))
+
+
+def _branch_row(history: History, branch: Branch, tick_s: float) -> Row:
+    is_here = history.head is not None and history.head.branch == branch.number
+    origin = branch.label or f"seed {branch.tip.seed}" if branch.parent is None else f"left {branch.parent}"
+    begin_s, end_s = branch.first_index * tick_s, branch.tip.step.index * tick_s
+    mark = "> " if is_here else "   "
+    text = f"{mark}{'   ' * history.depth(branch)}{branch.number}: {origin} at {_time(begin_s)}, up to {_time(end_s)}"
+    return Row(text, tone=Tone.PLAIN if is_here else Tone.QUIET)
+
+
+def _time(duration_s: float) -> str:
+    minutes, seconds = divmod(int(duration_s), 60)
+    return f"{minutes}:{seconds:02d}"

@@ -1,0 +1,210 @@
+"""All that was played, as a tree: every frame, a snapshot now and then, and the branches that rewinding left behind.
+
+Owns: moments, branches, the budget in bytes, the route to any moment that is still held. Does not own: the making of
+frames (`engine.worker` runs `retrace`), what is said of it (`app.timeline`). Torch-free; a snapshot is opaque here and
+never touched. UI thread, but `retrace`, which runs in the model thread.
+
+A snapshot every `SNAPSHOT_EVERY` frames is enough: the frames between are exact functions of it and the actions. Over
+the budget the oldest moments go. Actions are kept for ever (about 200 bytes a change): recordings and saves need them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from worldsim.actions.encoding import encode_action
+from worldsim.core.types import ActionSpec, Step
+from worldsim.engine.playable import Arrival, Playable
+from worldsim.episodes.format import Run
+
+BUDGET_BYTES = 512 * 2**20
+SNAPSHOT_EVERY = 10
+"""Frames. At 25 ms a frame the way to any moment then takes a quarter of a second at most."""
+MOMENT_BYTES = 1000
+"""What a moment costs beside its picture and its snapshot: the objects, measured and rounded up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The actions since the reset, newest first; branches share what they have in common."""
+
+    before: Trail | None
+    run: Run
+
+
+@dataclass(eq=False, slots=True)
+class Moment:
+    """One frame of play, and how it came about."""
+
+    step: Step
+    seed: int
+    branch: int
+    parent: Moment | None
+    trail: Trail | None
+    snapshot: Any = None
+    is_gone: bool = False
+
+    def runs(self) -> tuple[Run, ...]:
+        """What led here from the reset with `seed`, oldest first."""
+        found: list[Run] = []
+        trail = self.trail
+        while trail is not None:
+            found.append(trail.run)
+            trail = trail.before
+        return tuple(reversed(found))
+
+
+@dataclass(eq=False)
+class Branch:
+    """`number` counts from 1; a branch without `parent` began with a reset or a saved state."""
+
+    number: int
+    parent: int | None
+    first_index: int
+    tip: Moment
+    label: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """How to stand at a moment again: `path` from `snapshot` ends in `step`."""
+
+    snapshot: Any
+    path: tuple[Step, ...]
+    step: Step
+
+
+def retrace(route: Route, playable: Playable) -> Arrival:
+    """Puts `playable` at the route's end. Its number of denoising steps is afterwards what it was."""
+    num_steps = playable.num_steps
+    try:
+        playable.restore(route.snapshot)
+        for step in route.path:
+            if step.num_steps:
+                playable.num_steps = step.num_steps
+            playable.step(step.action)
+        return Arrival(step=route.step, snapshot=playable.snapshot())
+    finally:
+        if num_steps:
+            playable.num_steps = num_steps
+
+
+@dataclass(eq=False, kw_only=True)
+class History:
+    """`begin` at every reset, `add` every frame after it; `go` says that play goes on from another moment."""
+
+    spec: ActionSpec
+    snapshot_bytes: int
+    budget_bytes: int = BUDGET_BYTES
+    head: Moment | None = None
+    """The moment that play has reached."""
+    branches: dict[int, Branch] = field(default_factory=dict)
+    """Those of which the end is still held, by number, oldest first."""
+    num_bytes: int = 0
+    _order: deque[Moment] = field(default_factory=deque)
+    _num_branches: int = 0
+
+    def begin(self, step: Step, snapshot: Any, seed: int, runs: Iterable[Run] = (), label: str = "") -> None:
+        """Play begins anew at `step`, to which `runs` led from a reset with `seed`."""
+        trail: Trail | None = None
+        for run in runs:
+            trail = Trail(trail, run)
+        moment = Moment(step, seed, self._num_branches + 1, None, trail, snapshot)
+        self._open_branch(None, moment, label)
+        self._keep(moment)
+
+    def add(self, step: Step, snapshot: Any) -> None:
+        """The frame after the head. Where the head is not the end of its branch, another branch begins."""
+        head = self.head
+        assert head is not None, "begin comes before add"
+        moment = Moment(step, head.seed, head.branch, head, self._trail_after(head, step))
+        anchor, distance = self._anchor(head)
+        if anchor is None or distance + 1 >= SNAPSHOT_EVERY:
+            moment.snapshot = snapshot
+        branch = self.branches.get(head.branch)
+        if branch is not None and branch.tip is head:
+            branch.tip = moment
+        else:
+            moment.branch = self._num_branches + 1
+            self._open_branch(head.branch, moment)
+        self._keep(moment)
+
+    def go(self, moment: Moment, snapshot: Any) -> None:
+        """Play goes on from `moment`, where `snapshot` was just made."""
+        if moment.snapshot is None:
+            moment.snapshot = snapshot
+            self.num_bytes += self.snapshot_bytes
+        self.head = moment
+
+    def before(self, moment: Moment) -> Moment | None:
+        """The moment one frame earlier; None where play began, or where what came before is not held any more."""
+        parent = moment.parent
+        return parent if parent is not None and self._anchor(parent)[0] is not None else None
+
+    def route(self, moment: Moment) -> Route:
+        anchor, distance = self._anchor(moment)
+        assert anchor is not None, "nobody can go there: before() and branches say where one can"
+        path: list[Step] = []
+        now = moment
+        for _ in range(distance):
+            path.append(now.step)
+            assert now.parent is not None
+            now = now.parent
+        return Route(snapshot=anchor.snapshot, path=tuple(reversed(path)), step=moment.step)
+
+    def depth(self, branch: Branch) -> int:
+        """How many branches it grew out of, as far as they are still held."""
+        depth = 0
+        while branch.parent is not None and branch.parent in self.branches:
+            branch, depth = self.branches[branch.parent], depth + 1
+        return depth
+
+    def neighbour(self, offset: int) -> Branch | None:
+        """The branch `offset` further in the list than the head's, going round; None when there is no other."""
+        numbers = list(self.branches)
+        if self.head is None or len(numbers) < 2:
+            return None
+        here = numbers.index(self.head.branch) if self.head.branch in self.branches else 0
+        return self.branches[numbers[(here + offset) % len(numbers)]]
+
+    def _anchor(self, moment: Moment) -> tuple[Moment | None, int]:
+        """The nearest moment with a snapshot, at `moment` or before it, and how many frames before."""
+        distance, now = 0, moment
+        while not now.is_gone:
+            if now.snapshot is not None:
+                return now, distance
+            if now.parent is None:
+                break
+            now, distance = now.parent, distance + 1
+        return None, distance
+
+    def _trail_after(self, head: Moment, step: Step) -> Trail:
+        action = tuple(map(float, encode_action(self.spec, step.action)))
+        last = head.trail
+        if last is not None and (last.run.action, last.run.num_steps) == (action, step.num_steps):
+            return Trail(last.before, Run(action=action, num_steps=step.num_steps, count=last.run.count + 1))
+        return Trail(last, Run(action=action, num_steps=step.num_steps, count=1))
+
+    def _open_branch(self, parent: int | None, moment: Moment, label: str = "") -> None:
+        self._num_branches = moment.branch
+        self.branches[moment.branch] = Branch(moment.branch, parent, moment.step.index, moment, label)
+
+    def _keep(self, moment: Moment) -> None:
+        self.head = moment
+        self._order.append(moment)
+        self.num_bytes += self._cost(moment)
+        while self.num_bytes > self.budget_bytes and self._order[0] is not self.head:
+            self._drop(self._order.popleft())
+
+    def _drop(self, moment: Moment) -> None:
+        self.num_bytes -= self._cost(moment)
+        was_anchor = moment.snapshot is not None
+        moment.is_gone, moment.parent, moment.snapshot, moment.trail = True, None, None, None
+        if was_anchor:  # with it goes the way to the moments after it, up to the next snapshot
+            self.branches = {n: b for n, b in self.branches.items() if self._anchor(b.tip)[0] is not None}
+
+    def _cost(self, moment: Moment) -> int:
+        return MOMENT_BYTES + moment.step.frame.nbytes + (self.snapshot_bytes if moment.snapshot is not None else 0)

@@ -1,0 +1,61 @@
+"""A place in play as one safetensors file: the whole state, its picture, and the session it comes from.
+
+Owns: the file. Does not own: which slots there are (`engine.slots`), when one is written (`engine.session`). Model
+thread. Its tensors are `state.NAME` (the WorldState), and those of `engine.slots`, which are read without torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, load_file, save, save_file
+from torch import Tensor, from_numpy
+
+from worldsim.core.errors import StateError
+from worldsim.engine.playable import Arrival
+from worldsim.engine.simulator import Snapshot
+from worldsim.engine.slots import SavedPlay, read_saved, saved_arrays, saved_metadata, written_whole
+from worldsim.episodes.format import Header
+from worldsim.models.state import WorldState
+from worldsim.presets.store import Preset
+
+STATE = "state."
+
+
+class SaveFiles:
+    """Writes and reads the saves of one preset."""
+
+    def __init__(self, preset: Preset, header: Header) -> None:
+        self._header = header
+        self._like = preset.model.initial_state(1, 0)
+
+    @property
+    def state_bytes(self) -> int:
+        return self._like.num_bytes
+
+    def write(self, path: Path, saved: SavedPlay, snapshot: Any) -> None:
+        """Raises: StorageError; what lay there before is then still whole."""
+        assert isinstance(snapshot, Snapshot), snapshot
+        tensors: dict[str, Tensor] = {STATE + name: t for name, t in load(snapshot.state.to_bytes()).items()}
+        tensors |= {name: from_numpy(array) for name, array in saved_arrays(saved).items()}
+        with written_whole(path) as part:
+            save_file(tensors, part, metadata=saved_metadata(saved))
+
+    def read(self, path: Path) -> tuple[SavedPlay, Arrival]:
+        """Raises: StateError when the file is damaged, or of other weights; NonFiniteError."""
+        saved = read_saved(path)
+        then, now = saved.header, self._header
+        if then.preset_sha256 != now.preset_sha256:
+            raise StateError(
+                f"{path} was saved in {then.preset} (weights {then.preset_sha256[:12]}), this is {now.preset} "
+                f"(weights {now.preset_sha256[:12]})",
+                hint=f"worldsim play {then.preset_ref} --load {path}",
+            )
+        tensors = {name.removeprefix(STATE): t for name, t in load_file(path).items() if name.startswith(STATE)}
+        try:
+            state = WorldState.from_bytes(save(tensors), self._like)
+        except StateError as error:
+            raise StateError(f"{path}: {error.message}", hint=error.hint) from None
+        state.check_finite()
+        return saved, Arrival(step=saved.step, snapshot=Snapshot(state=state, index=saved.step.index))

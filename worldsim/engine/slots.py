@@ -1,0 +1,147 @@
+"""Where a session is saved, and what a save says of itself. Torch-free: the window lists slots with it.
+
+Owns: the slots' places, the header and the picture of a save, and their checks. Does not own: the state inside
+(`engine.savestate`). In the file: `frame` uint8 [H, W, 3], `run_actions` float32 [R, A] and `run_counts` int64 [R, 2]
+(denoising steps, frames) for the actions since the reset, and one JSON text in the metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from worldsim.actions.encoding import decode_action
+from worldsim.core.config import from_mapping, parse_json, to_mapping
+from worldsim.core.errors import ConfigError, StateError, StorageError
+from worldsim.core.types import NO_ACTION, Step
+from worldsim.episodes.format import Header, Run
+
+SAVES = Path("saves")
+"""The folder of the slots, as `recordings` is the one of recordings."""
+NUM_SLOTS = 5
+SCHEMA_VERSION = 1
+MAX_FILE_BYTES = 2**30
+_KEY = "worldsim"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedPlay:
+    """All of a save but the state itself. `runs` led from a reset with `seed` to `step`."""
+
+    header: Header
+    seed: int
+    step: Step = field(repr=False)
+    runs: tuple[Run, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """The JSON text in the file's metadata."""
+
+    schema: int
+    header: Header
+    seed: int
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """One slot as the window shows it. At most one of `saved` and `trouble` is there; without both it is empty."""
+
+    number: int
+    path: Path
+    saved: SavedPlay | None = None
+    trouble: str = ""
+
+
+def slot_path(preset: str, number: int, folder: Path = SAVES) -> Path:
+    return folder / Path(preset).name / f"slot-{number}.safetensors"
+
+
+def list_slots(preset: str, folder: Path = SAVES) -> tuple[Slot, ...]:
+    """Every slot of a preset. Raises: nothing; a damaged file is a slot with trouble."""
+    return tuple(_slot(number, slot_path(preset, number, folder)) for number in range(1, NUM_SLOTS + 1))
+
+
+def read_saved(path: Path) -> SavedPlay:
+    """The header and the picture of a save. Raises: StateError in one line, whatever is wrong with the file."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError(f"larger than {MAX_FILE_BYTES // 2**20} MB")
+        with safe_open(path, framework="numpy") as file:
+            told = from_mapping(_Told, parse_json((file.metadata() or {})[_KEY]))
+            arrays = {name: file.get_tensor(name) for name in ("frame", "run_actions", "run_counts")}
+        return _checked(told, arrays)
+    except FileNotFoundError:
+        raise StateError(f"there is no saved state {path}", hint="F5 in play saves one") from None
+    except (OSError, SafetensorError, ConfigError, KeyError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise StateError(f"the saved state {path} is damaged: {text}", hint="use another save") from None
+
+
+def saved_arrays(saved: SavedPlay) -> dict[str, npt.NDArray[Any]]:
+    size = saved.header.action_spec.size
+    return {
+        "frame": np.array(saved.step.frame),
+        "run_actions": np.array([run.action for run in saved.runs], np.float32).reshape(-1, size),
+        "run_counts": np.array([(run.num_steps, run.count) for run in saved.runs], np.int64).reshape(-1, 2),
+    }
+
+
+def saved_metadata(saved: SavedPlay) -> dict[str, str]:
+    told = _Told(schema=SCHEMA_VERSION, header=saved.header, seed=saved.seed, index=saved.step.index)
+    return {_KEY: json.dumps(to_mapping(told))}
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path to write to; what was written is at `path` afterwards, all of it or nothing. Raises: StorageError."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            part.unlink()
+        raise StorageError(f"cannot save to {path}: {error}", hint="check the path, space and permissions") from None
+
+
+def _slot(number: int, path: Path) -> Slot:
+    if not path.exists():
+        return Slot(number=number, path=path)
+    try:
+        return Slot(number=number, path=path, saved=read_saved(path))
+    except StateError as error:
+        return Slot(number=number, path=path, trouble=error.message)
+
+
+def _checked(told: _Told, arrays: Mapping[str, npt.NDArray[Any]]) -> SavedPlay:
+    """Raises: ValueError."""
+    frame, actions, counts = (arrays[name] for name in ("frame", "run_actions", "run_counts"))
+    spec = told.header.action_spec
+    if told.schema != SCHEMA_VERSION:
+        raise ValueError(f"its schema is {told.schema}, this worldsim reads {SCHEMA_VERSION}")
+    if frame.dtype != np.uint8 or frame.shape != tuple(told.header.frame_shape):
+        raise ValueError(f"its picture is {frame.dtype} {frame.shape}")
+    if actions.shape != (len(counts), spec.size) or counts.shape != (len(counts), 2):
+        raise ValueError("its actions do not fit its inputs")
+    if not np.isfinite(actions).all() or (counts < 1).any() or counts[:, 1].sum() != told.index:
+        raise ValueError("its actions are not those of its frames")
+    if actions.size and float(np.abs(actions).max()) > 1:
+        raise ValueError("an action is outside [-1, 1]")
+    runs = tuple(
+        Run(action=tuple(map(float, action)), num_steps=int(num_steps), count=int(count))
+        for action, (num_steps, count) in zip(actions, counts, strict=True)
+    )
+    action = decode_action(spec, np.asarray(actions[-1], np.float32)) if runs else NO_ACTION
+    step = Step(index=told.index, action=action, frame=frame, num_steps=runs[-1].num_steps if runs else 0)
+    return SavedPlay(header=told.header, seed=told.seed, step=step, runs=runs)
