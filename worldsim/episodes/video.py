@@ -171,7 +171,7 @@ def remux(source: Path, target: Path) -> None:
     """The same pictures in a file with one index at its beginning. Raises: OSError."""
     with av.open(str(source)) as reading, av.open(str(target), "w", options={"movflags": "faststart"}) as writing:
         from_stream = reading.streams.video[0]
-        to_stream = writing.add_stream_from_template(from_stream)
+        to_stream = writing.add_stream_from_template(from_stream, opaque=True)  # as it is, without an encoder
         for packet in reading.demux(from_stream):
             if packet.dts is not None:
                 packet.stream = to_stream
