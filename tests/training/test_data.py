@@ -144,11 +144,11 @@ class FixedSource:
             pose=np.full((num_frames, 3), name if self.has_pose else np.nan, np.float32),
         )
 
+    def skip(self, num_episodes: int) -> None:
+        del self._waiting[:num_episodes]
+
     def get(self) -> Episode:
         return self._waiting.pop(0)
-
-    def get_nowait(self) -> Episode | None:
-        return self._waiting.pop(0) if self._waiting else None
 
 
 def filled(*sources: Source, **config: Any) -> ClipPool:
@@ -195,6 +195,32 @@ def test_recordings_that_fit_are_read_once_and_a_world_only_when_enough_was_draw
     for _ in range(6):
         pool.refresh()
     assert set(pool.draw(400, 1).picture.flatten().tolist()) == {0, 1, 2, 3, 10}, "nothing was owed to the world yet"
-    assert few.get_nowait() is None
     pool.refresh()
     assert 11 in pool.draw(400, 1).picture
+
+
+def test_a_pool_that_is_restored_holds_and_draws_what_it_would_have() -> None:
+    def begin() -> ClipPool:
+        world = FixedSource(*[9] * 60, is_endless=True)
+        few = FixedSource(9, 9, 9, first=100)
+        sources = [Source(stream=world, share=0.7), Source(stream=few, share=0.3)]
+        return ClipPool(sources, store_frames, DataConfig(start_episodes=4, pool_episodes=10, reuse=1.0))
+
+    def play(pool: ClipPool, updates: range) -> list[torch.Tensor]:
+        drawn = []
+        for update in updates:
+            torch.manual_seed(update)
+            pool.refresh()
+            drawn.append(pool.draw(5, 3).action)
+        return drawn
+
+    whole = begin()
+    whole.fill(lambda have, want: None)
+    expected = play(whole, range(40))
+    before = begin()
+    before.fill(lambda have, want: None)
+    play(before, range(25))
+    after = begin()
+    after.restore(before.counters())
+    after.fill(lambda have, want: None)
+    assert all(torch.equal(a, b) for a, b in zip(play(after, range(25, 40)), expected[25:], strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -48,6 +49,8 @@ context_frames = 4
 episode_frames = 24
 start_episodes = 2
 pool_episodes = 4
+num_workers = 2
+reuse = 2.0
 [training.autoencoder]
 batch_frames = 4
 [training.dynamics]
@@ -65,18 +68,29 @@ def preset_toml(tmp_path: Path) -> Path:
     return path
 
 
-def train(preset_toml: Path, stage: str, *more: str) -> subprocess.CompletedProcess[str]:
+def train(preset_toml: Path, stage: str, *, updates: int = 3, run: str = "run") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "worldsim", "train", str(preset_toml), "--stage", stage, "--minutes", "2"]
-    folder = preset_toml.parent / "run"
-    command += ["--updates", "3", "--device", "cpu", "--out", str(folder), "--json", str(folder / "last.json"), *more]
+    folder = preset_toml.parent / run
+    command += ["--updates", str(updates), "--cooldown-updates", "0", "--device", "cpu", "--out", str(folder)]
+    command += ["--json", str(folder / "last.json")]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_stages_resume_and_end_in_a_preset_that_plays(preset_toml: Path) -> None:
-    for stage in ("autoencoder", "dynamics", "dynamics"):
+def test_stages_resume_as_if_never_stopped_and_end_in_a_preset_that_plays(preset_toml: Path) -> None:
+    folder = preset_toml.parent / "run"
+    for stage in ("autoencoder", "dynamics"):
         result = train(preset_toml, stage)
         assert result.returncode == 0, result.stderr
-    folder = preset_toml.parent / "run"
+    shutil.copytree(folder / "autoencoder", preset_toml.parent / "whole" / "autoencoder")
+    assert train(preset_toml, "dynamics").returncode == 0
+    assert train(preset_toml, "dynamics", updates=6, run="whole").returncode == 0
+    stopped, whole = (
+        load_file(preset_toml.parent / run / "dynamics/last/model.safetensors") for run in ("run", "whole")
+    )
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in stopped.items()), (
+        "bit for bit, two workers rendering"
+    )
+
     summary = json.loads((folder / "last.json").read_text())
     assert summary["updates"] == 6 and summary["ended_by"] == "updates"
     assert list((folder / "dynamics" / "samples").glob("*.png"))

@@ -12,7 +12,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +52,16 @@ class Recipe(Protocol):
         ...
 
 
+class Data(Protocol):
+    """What else goes on where it was when a run is resumed."""
+
+    waited_s: float
+
+    def counters(self) -> dict[str, float]: ...
+
+    def restore(self, counters: Mapping[str, float]) -> None: ...
+
+
 Report = Callable[[dict[str, float | int | str]], None]
 
 
@@ -81,11 +91,13 @@ class Trainer:
         folder: Path,
         *,
         tell: Report,
+        data: Data | None = None,
         seed: int = 0,
         compute: ComputeConfig | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self._recipe, self._config, self._folder, self._tell, self._seed = recipe, config, folder, tell, seed
+        self._data = data
         self._compute, self._ranks = compute or ComputeConfig(), ranks or Ranks(device="cpu")
         prepare_layers(recipe.network, self._compute)
         shard = self._compute.shard
@@ -112,6 +124,8 @@ class Trainer:
             return False
         self.num_updates, self.num_frames = int(counters["num_updates"]), int(counters["num_frames"])
         self.trained_s = float(counters["trained_s"])
+        if self._data:
+            self._data.restore(counters)
         return True
 
     def run(self, minutes: float = math.inf, *, updates: int | None = None, cooldown_updates: int | None = None) -> str:
@@ -142,7 +156,7 @@ class Trainer:
 
     def _run(self, schedule: Schedule, budget_s: float) -> None:
         started_s = saved_s = logged_s = time.monotonic()
-        logged_frames = self.num_frames
+        logged_frames, logged_wait_s = self.num_frames, self._waited_s
         while True:
             now_s = time.monotonic()
             # Clocks and signals differ between ranks; what follows from them must not.
@@ -160,11 +174,18 @@ class Trainer:
             if self.num_updates % LOG_EVERY_UPDATES == 0:
                 now_s = time.monotonic()
                 rate_hz = (self.num_frames - logged_frames) / max(now_s - logged_s, 1e-9)
-                self._log({**figures, "frames_per_s": rate_hz, "learning_rate": rate, "left_s": budget_s - spent_s})
-                logged_s, logged_frames = now_s, self.num_frames
+                figures |= {"frames_per_s": rate_hz, "learning_rate": rate, "left_s": budget_s - spent_s}
+                figures["wait_share"] = (self._waited_s - logged_wait_s) / max(now_s - logged_s, 1e-9)
+                self._log(figures)
+                logged_s, logged_frames, logged_wait_s = now_s, self.num_frames, self._waited_s
+
+    @property
+    def _waited_s(self) -> float:
+        return self._data.waited_s if self._data else 0.0
 
     def _save(self) -> None:
         counters = {"num_updates": self.num_updates, "num_frames": self.num_frames, "trained_s": self.trained_s}
+        counters |= self._data.counters() if self._data else {}
         self._checkpoint.save(self._recipe.network, self._average, self._optimiser, counters)
         if self._average is not self._recipe.average:
             self._recipe.average.load_state_dict(whole_tensors(self._average))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,8 @@ class ClipPool:
     def __init__(self, sources: Sequence[Source], store: Callable[[Episode], Tensor], config: DataConfig) -> None:
         self._shelves = [_Shelf(source, config) for source in sources]
         self._store = store
+        self.waited_s = 0.0
+        """How long the trainer waited for data since the pool was filled."""
 
     def fill(self, tell: Callable[[int, int], None]) -> None:
         """Waits for the first episodes; `tell(have, want)` after each."""
@@ -43,11 +46,29 @@ class ClipPool:
                 tell(sum(len(s.episodes) for s in self._shelves), want)
 
     def refresh(self) -> None:
-        """Takes what is ready, if enough was drawn from the old ones; never waits."""
+        """Takes an episode where enough was drawn from the old ones, and waits for it: what is learned from must not
+        depend on how fast it comes.
+        """
         for shelf in self._shelves:
-            episode = shelf.source.stream.get_nowait() if shelf.is_hungry else None
-            if episode is not None:
+            if shelf.is_hungry:
+                began_s = time.monotonic()
+                episode = shelf.source.stream.get()
+                self.waited_s += time.monotonic() - began_s
                 shelf.add(episode, self._store)
+
+    def counters(self) -> dict[str, float]:
+        """What `restore` needs."""
+        return {
+            f"{name}_{index}": value
+            for index, shelf in enumerate(self._shelves)
+            for name, value in (("taken", shelf.num_taken), ("owed", shelf.owed_frames))
+        }
+
+    def restore(self, counters: Mapping[str, float]) -> None:
+        """Before `fill`: it will then hold the episodes that were held when the counters were taken."""
+        for index, shelf in enumerate(self._shelves):
+            if f"taken_{index}" in counters:
+                shelf.restore(int(counters[f"taken_{index}"]), counters[f"owed_{index}"])
 
     def draw(self, num_clips: int, clip_frames: int, *, has_pose: bool = False) -> Clips:
         """Random clips; with `has_pose`, of sources that know where the camera was."""
@@ -89,22 +110,35 @@ class _Shelf:
             self.num_at_start = min(self.num_at_start, num_there)
         self._num_needed = num_there if num_there is not None and num_there <= capacity else None
         """All of them, when they fit: then none is read twice."""
-        self._owed_frames = 0.0
+        self.owed_frames = 0.0
+        self.num_taken = 0
+        self._owed_after_fill: float | None = None
         self._paths: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
     def is_hungry(self) -> bool:
         if self._num_needed is not None:
             return len(self.episodes) < self._num_needed
-        return self._owed_frames >= len(self.episodes[-1][1])
+        return self.owed_frames >= len(self.episodes[-1][1])
+
+    def restore(self, num_taken: int, owed_frames: float) -> None:
+        """Begins with the episodes that were the newest of so many."""
+        assert self.episodes.maxlen
+        self.num_at_start = min(num_taken, self.episodes.maxlen)
+        self.num_taken = num_taken - self.num_at_start
+        self.source.stream.skip(self.num_taken)
+        self._owed_after_fill = owed_frames
 
     def add(self, episode: Episode, store: Callable[[Episode], Tensor]) -> None:
         self.episodes.append((store(episode), torch.from_numpy(episode.actions), torch.from_numpy(episode.pose)))
-        self._owed_frames = max(0.0, self._owed_frames - len(episode.actions))
+        self.num_taken += 1
+        self.owed_frames = max(0.0, self.owed_frames - len(episode.actions))
+        if self._owed_after_fill is not None and len(self.episodes) == self.num_at_start:
+            self.owed_frames, self._owed_after_fill = self._owed_after_fill, None
         self._paths = None
 
     def owe(self, num_frames: int) -> None:
-        self._owed_frames += num_frames / self._reuse
+        self.owed_frames += num_frames / self._reuse
 
     def places(self, count: int, clip_frames: int) -> tuple[Tensor, Tensor]:
         """(episode [B], first frame [B]) of random clips."""

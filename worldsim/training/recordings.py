@@ -190,9 +190,9 @@ class RecordedStream:
         self._queue: queue.Queue[Episode | WorldsimError] = queue.Queue(QUEUE_PIECES)
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="recordings", daemon=True)
+        self._num_skipped = 0
 
     def __enter__(self) -> RecordedStream:
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -202,23 +202,27 @@ class RecordedStream:
                 self._queue.get_nowait()
             self._thread.join(timeout=0.05)
 
+    def skip(self, num_episodes: int) -> None:
+        self._num_skipped = num_episodes
+
     def get(self) -> Episode:
         """Waits for the next piece. Raises: RecordingError for one that cannot be read."""
+        if not self._is_stopping.is_set() and self._thread.ident is None:
+            self._thread.start()
         item = self._queue.get()
         if isinstance(item, WorldsimError):
             raise item
         return item
 
-    def get_nowait(self) -> Episode | None:
-        return None if self._queue.empty() else self.get()
-
     def _work(self) -> None:
-        order = by_episode(self._recordings.pieces)
+        order, num_skipped = by_episode(self._recordings.pieces), self._num_skipped
         try:
             while not self._is_stopping.is_set():
                 self._rng.shuffle(order)
                 for pieces in order:
-                    for episode in self._recordings.read_all(pieces):
+                    left = pieces[num_skipped:]
+                    num_skipped = max(0, num_skipped - len(pieces))
+                    for episode in self._recordings.read_all(left) if left else ():
                         if self._is_stopping.is_set():
                             return
                         self._queue.put(episode)

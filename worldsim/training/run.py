@@ -120,6 +120,7 @@ class TrainingRun:
                 config,
                 run_folder,
                 tell=tell,
+                data=pool,
                 seed=self.training.seed,
                 compute=self.training.compute,
                 ranks=self.ranks,

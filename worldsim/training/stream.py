@@ -1,8 +1,9 @@
 """Worker processes that play the true world and hand over episodes.
 
-Owns: the processes, their seeds, their end. Does not own: what is kept (`pool`). Nothing is written to disk. A bounded
-queue makes workers wait for the trainer, never the other way round once the pool is filled. Workers end with the
-trainer, however it ends: they are daemons, and each looks whether its parent is still there.
+Owns: the processes, their seeds, their end, the order of episodes. Does not own: what is kept (`pool`). Nothing is
+written to disk. Workers run ahead of the trainer by a bounded queue each and are asked in turn, so the order does not
+depend on who is faster. They end with the trainer, however it ends: they are daemons, and each looks whether its parent
+is still there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import random
 import signal
 import sys
 from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
 from types import TracebackType
 from typing import Protocol
@@ -48,16 +51,18 @@ class Episode:
 
 
 class EpisodeSource(Protocol):
-    """Where episodes come from. `get` waits for the next one."""
+    """Where episodes come from, in an order that its seed settles."""
 
     num_episodes: int | None
     """How many different ones there are; None for a world, which never ends."""
     has_pose: bool
 
-    def get(self) -> Episode: ...
+    def skip(self, num_episodes: int) -> None:
+        """Leaves out so many from the beginning. Before the first `get`."""
+        ...
 
-    def get_nowait(self) -> Episode | None:
-        """The next episode if one is ready."""
+    def get(self) -> Episode:
+        """Waits for the next one."""
         ...
 
 
@@ -76,16 +81,12 @@ class EpisodeStream:
     has_pose = True
 
     def __init__(self, world: DoomConfig, data: DataConfig, *, seed: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._queue: Queue[Episode | WorldsimError] = context.Queue(QUEUE_EPISODES * data.num_workers)
-        self._workers = [
-            context.Process(target=_work, args=(world, data, seed + 7919 * i, self._queue, os.getpid()), daemon=True)
-            for i in range(data.num_workers)
-        ]
+        self._world, self._data, self._seed = world, data, seed
+        self._queues: list[Queue[Episode | WorldsimError]] = []
+        self._workers: list[SpawnProcess] = []
+        self._next = 0
 
     def __enter__(self) -> EpisodeStream:
-        for worker in self._workers:
-            worker.start()
         return self
 
     def __exit__(
@@ -95,12 +96,19 @@ class EpisodeStream:
             worker.terminate()
         for worker in self._workers:
             worker.join(timeout=5)
-        self._queue.close()
+        for waiting in self._queues:
+            waiting.close()
+
+    def skip(self, num_episodes: int) -> None:
+        assert not self._workers, "workers have begun"
+        self._next = num_episodes
 
     def get(self, timeout_s: float = 60.0) -> Episode:
         """Raises: WorldError when a worker failed, died, or gave nothing for `timeout_s`."""
+        if not self._workers:
+            self._start()
         try:
-            item = self._queue.get(timeout=timeout_s)
+            item = self._queues[self._next % len(self._workers)].get(timeout=timeout_s)
         except queue.Empty:
             dead = [w.exitcode for w in self._workers if not w.is_alive()]
             found = f"workers ended with codes {dead}" if dead else f"no episode for {timeout_s:.0f} s"
@@ -109,10 +117,19 @@ class EpisodeStream:
             ) from None
         if isinstance(item, WorldsimError):
             raise item
+        self._next += 1
         return item
 
-    def get_nowait(self) -> Episode | None:
-        return None if self._queue.empty() else self.get()
+    def _start(self) -> None:
+        """Worker i renders episodes i, i + W, ... of W workers, from the first that is wanted."""
+        context, num_workers = multiprocessing.get_context("spawn"), self._data.num_workers
+        for i in range(num_workers):
+            num_skipped = len(range(i, self._next, num_workers))
+            waiting = context.Queue(QUEUE_EPISODES)
+            arguments = (self._world, self._data, self._seed + 7919 * i, num_skipped, waiting, os.getpid())
+            self._queues.append(waiting)
+            self._workers.append(context.Process(target=_work, args=arguments, daemon=True))
+            self._workers[-1].start()
 
 
 def play_episode(world_config: DoomConfig, seed: int, num_frames: int, script: str) -> Episode:
@@ -148,7 +165,12 @@ def _play(world: object, seed: int, num_frames: int, script: str) -> Episode:
 
 
 def _work(
-    world_config: DoomConfig, data: DataConfig, seed: int, out: Queue[Episode | WorldsimError], parent_pid: int
+    world_config: DoomConfig,
+    data: DataConfig,
+    seed: int,
+    num_skipped: int,
+    out: Queue[Episode | WorldsimError],
+    parent_pid: int,
 ) -> None:
     from worldsim.worlds.doom.seeds import training_seeds
     from worldsim.worlds.doom.world import DoomWorld
@@ -158,7 +180,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     world = DoomWorld(world_config)
     try:
-        for episode_seed in training_seeds(random.Random(seed)):
+        for episode_seed in islice(training_seeds(random.Random(seed)), num_skipped, None):
             episode = _play(world, episode_seed, data.episode_frames, data.script)
             while True:
                 if os.getppid() != parent_pid:
