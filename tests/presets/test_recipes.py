@@ -1,0 +1,32 @@
+"""Every preset.toml in the repository is one that can be trained: read whole, and of the size it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldsim.core.config import from_mapping
+from worldsim.models.world_model import build_world_model
+from worldsim.presets.config import read_preset_toml
+from worldsim.training.config import TrainingConfig
+
+PRESETS = Path(__file__).parents[2] / "presets"
+WORLDS = sorted(
+    p.parent.name for p in PRESETS.glob("*/preset.toml") if 'kind = "doom"' in p.read_text(encoding="utf-8")
+)
+MILLIONS = {"maze": (2, 10), "maze-random": (3, 20), "maze-large-50m": (45, 55), "maze-large-200m": (185, 215)}
+"""Parameters of the world model, from and to."""
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_recipe_is_read_and_its_model_has_the_size_it_says(name: str) -> None:
+    preset, table = read_preset_toml(PRESETS / name / "preset.toml")
+    from_mapping(TrainingConfig, table, where="training")
+    assert preset.name == name
+    with torch.device("meta"):
+        model = build_world_model(preset.model, preset.latent_shape, preset.action_spec.size)
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    low, high = MILLIONS[name]
+    assert low < millions < high, f"{millions:.1f} million parameters"
