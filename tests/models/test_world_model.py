@@ -168,3 +168,14 @@ def test_without_memory_clears_scans_and_pose_and_nothing_else(form: str, pose: 
             assert not tensor.any() and state.tensors[name].any()
         else:
             assert torch.equal(tensor, state.tensors[name])
+
+
+def test_a_place_that_is_recalled_is_shown_before_anything_is_learned() -> None:
+    torch.manual_seed(0)
+    config = WorldModelConfig(width=24, num_heads=2, num_layers=1, pose="place", place_width=32, denoiser_width=32)
+    model = build_world_model(config, LATENT_SHAPE, ACTION_SIZE)
+    context = model.begin(model.initial_state(2, seed=0), torch.randn(2, ACTION_SIZE))
+    tau, step_size = torch.rand(2), torch.rand(2)
+    shown = model.denoise(context, torch.randn(2, *LATENT_SHAPE), tau, step_size)
+    assert isinstance(model, TrunkModel) and model.place
+    assert torch.equal(shown, model.place.recall(context.state.tensors["place.pose"]))

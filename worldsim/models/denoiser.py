@@ -44,17 +44,23 @@ class Denoiser(nn.Module):
         channels, height, width = latent_shape
         inner = config.denoiser_width
         self.patch, self.grid = config.patch, (height // config.patch, width // config.patch)
-        num_latents = 1 + config.num_past + (config.pose == "place")
+        self.has_recalled = config.pose == "place"
+        num_latents = 1 + config.num_past + self.has_recalled
         self.from_latents = nn.Conv2d(channels * num_latents, inner, 3, padding=1)
         self.from_trunk = nn.Linear(config.width, inner * config.patch**2)
         heads = max(1, inner // 32)
         self.blocks = nn.ModuleList([DenoiserBlock(inner, config.width, heads) for _ in range(config.denoiser_blocks)])
         self.modulation = Modulation(config.width, inner, 1)
         self.to_latent = nn.Conv2d(inner, channels, 3, padding=1)
+        if self.has_recalled:
+            nn.init.zeros_(self.to_latent.weight)
+            nn.init.zeros_(self.to_latent.bias)
 
     def forward(self, latents_BCHW: Tensor, trunk_BND: Tensor, condition_BD: Tensor) -> Tensor:
         """Shapes: latents [B, C * n, H, W], the noisy one first, then the past, then what is recalled of the place if
         anything is; trunk [B, N, D]; returns [B, C, H, W].
+
+        What is recalled is what is shown, but for what the network adds to it, which is nothing at first.
         """
         folded = self.from_trunk(trunk_BND).transpose(1, 2).unflatten(2, self.grid)
         x_BFHW = self.from_latents(latents_BCHW) + F.pixel_shuffle(folded, self.patch)
@@ -62,7 +68,7 @@ class Denoiser(nn.Module):
             x_BFHW = block(x_BFHW, condition_BD)
         (final,) = self.modulation(condition_BD)
         predicted: Tensor = self.to_latent(F.silu(_modulate(x_BFHW, final)))
-        return predicted
+        return latents_BCHW[:, -predicted.shape[1] :] + predicted if self.has_recalled else predicted
 
 
 def _channels(gate_B1F: Tensor) -> Tensor:
