@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
-from worldsim.actions.bindings import BINDINGS, SPARE_KEYS, Command, help_rows, key_of, offered
+from worldsim.actions.bindings import (
+    BINDINGS,
+    SPARE_KEYS,
+    Command,
+    OwnKeys,
+    conflicts,
+    help_rows,
+    key_of,
+    offered,
+    rebound,
+)
 from worldsim.core.types import ActionSpec
 
 SPEC = ActionSpec(buttons=("forward", "back", "left", "right"), axes=("turn",))
@@ -71,3 +81,38 @@ def test_help_reads_as_on_the_keyboard() -> None:
 
 def test_texts_name_the_first_key_of_a_command() -> None:
     assert (key_of(Command.PAUSE), key_of(Command.QUIT), key_of(Command.ESCAPE)) == ("P", "Ctrl+Q", "Esc")
+
+
+def test_every_row_has_a_name_of_its_own() -> None:
+    assert len({row.name for row in BINDINGS}) == len(BINDINGS)
+
+
+def test_own_keys_take_the_place_of_the_tables_and_nothing_else_changes() -> None:
+    rows = rebound((OwnKeys(name="speed -1", keys=("z", "x")), OwnKeys(name="of a later worldsim", keys=("y",))))
+    changed = [(old, new) for old, new in zip(BINDINGS, rows, strict=True) if old != new]
+    assert [(old.name, new.keys) for old, new in changed] == [("speed -1", ("z", "x"))]
+    assert key_of(Command.SPEED, -1, rows) == "Z"
+    assert key_of(Command.SPEED, bindings=rebound((OwnKeys(name="speed -1", keys=()),))) == "no key"
+    assert rebound(()) == BINDINGS
+
+
+def test_the_mouse_and_the_way_to_the_menu_keep_their_keys() -> None:
+    rows = rebound((OwnKeys(name="escape", keys=("x",)), OwnKeys(name="turn mouse", keys=("x",))))
+    assert rows == BINDINGS
+
+
+def test_the_mouse_sensitivity_is_that_of_the_mouse_alone() -> None:
+    rows = rebound((), mouse_sensitivity=2.0)
+    assert [new.amount / old.amount for old, new in zip(BINDINGS, rows, strict=True) if old != new] == [2.0]
+
+
+def test_rows_that_share_a_key_are_in_conflict() -> None:
+    assert conflicts(BINDINGS) == {}
+    rows = rebound((OwnKeys(name="reset", keys=("t",)),))
+    assert conflicts(rows) == {"reset": ("another start",), "other start": ("reset: the same start again",)}
+
+
+def test_a_spare_key_that_is_taken_is_not_given_to_a_worlds_own_input() -> None:
+    rows = rebound((OwnKeys(name="reset", keys=SPARE_KEYS[:1]),))
+    (jump,) = [row for row in offered(ActionSpec(buttons=("jump",)), bindings=rows) if row.button]
+    assert jump.keys == SPARE_KEYS[1:2]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pygame
 import pytest
 
 from tests.engine.fakes import FakeSimulator, fake_load
-from worldsim.actions.bindings import Command
-from worldsim.app.application import Application, PlayReport
+from worldsim.actions.bindings import Command, OwnKeys
+from worldsim.app.application import Application, Ending, PlayReport
 from worldsim.app.devices import scancode
 from worldsim.app.hud import Anchor, Panel
 from worldsim.app.renderer import PictureFilter
+from worldsim.app.settings import SettingsFile
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
 from worldsim.engine.session import Session, SessionState
@@ -69,6 +71,10 @@ class PaperRenderer:
     def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> None:
         self.panels.append(panels)
 
+    def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
+        """Row n lies at y = n."""
+        return point_px[1] if point_px[1] < len(panel.rows) else None
+
     @property
     def text(self) -> str:
         """All that the last drawing said in the middle of the window."""
@@ -76,7 +82,14 @@ class PaperRenderer:
 
 
 class Play:
-    def __init__(self, simulator: FakeSimulator | None = None, *, max_frames: int | None = None) -> None:
+    def __init__(
+        self,
+        simulator: FakeSimulator | None = None,
+        *,
+        max_frames: int | None = None,
+        settings: SettingsFile | None = None,
+        num_steps: int | None = None,
+    ) -> None:
         self.clock = ManualClock()
         self.said: list[str] = []
         self.worker = Worker(fake_load(simulator or FakeSimulator(), ticks_per_s=1 / TICK_S), clock=self.clock)
@@ -91,6 +104,9 @@ class Play:
             title="fake",
             say=self.said.append,
             max_frames=max_frames,
+            settings=settings,
+            has_title=settings is not None,
+            num_steps=num_steps,
         )
 
     def _model(self) -> None:
@@ -202,6 +218,96 @@ def test_escape_frees_the_mouse_first_and_then_pauses() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, [click], [down("escape")], [down("escape")])
     assert play.session.state is SessionState.PAUSED
+
+
+def keys(text: str) -> list[list[pygame.event.Event]]:
+    """One look at the events for each key."""
+    return [[down(key)] for key in text.split()]
+
+
+def test_esc_opens_the_menu_and_esc_goes_on() -> None:
+    play = Play()
+    play.run(*[NOTHING] * 10, *keys("escape"), *[NOTHING] * 10)
+    assert "> Go on" in play.renderer.text and play.session.state is SessionState.PAUSED
+    play = Play()
+    play.run(*[NOTHING] * 10, *keys("escape"), *[NOTHING] * 10, *keys("escape"), *[NOTHING] * 3)
+    assert play.renderer.text == "" and play.session.state is SessionState.PLAYING
+
+
+def test_an_open_menu_takes_the_keys_of_play_and_holds_a_world_that_has_just_come() -> None:
+    play = Play()
+    play.run(*keys("escape"), *[NOTHING] * 10, *keys("w p r"), *[NOTHING] * 10)
+    assert play.session.state is SessionState.PAUSED
+    assert "> Go on" in play.renderer.text
+    assert len(play.renderer.frames) == 1
+
+
+def test_keys_that_were_held_when_the_menu_opened_do_not_act_after_it() -> None:
+    play = Play()
+    play.run(*[NOTHING] * 10, *keys("w escape"), NOTHING, *keys("escape"))
+    assert not play.session.inputs.sample().buttons
+
+
+def test_the_menu_resets_and_ends_by_keyboard_and_mouse(tmp_path: Path) -> None:
+    play = Play()
+    play.run(*[NOTHING] * 90, *keys("escape down return"), *[NOTHING] * 3)
+    assert play.session.state is SessionState.PLAYING
+    assert play.session.picture is not None and play.session.picture.index < 15
+    play = Play(settings=SettingsFile(tmp_path / "settings.json"))
+    click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=pygame.BUTTON_LEFT, pos=(0, 4))
+    play.run(*[NOTHING] * 10, *keys("escape"), [click], *[NOTHING] * 50)
+    assert play.application.ending is Ending.TITLE
+    assert len(play.window.script) == 50, "it did not end at the click"
+
+
+def test_closing_the_window_and_ctrl_q_end_it_from_within_the_menu() -> None:
+    ctrl_q = pygame.event.Event(pygame.KEYDOWN, scancode=scancode("q"), mod=pygame.KMOD_LCTRL)
+    for event in (ctrl_q, pygame.event.Event(pygame.QUIT)):
+        play = Play()
+        play.run(*[NOTHING] * 10, *keys("escape"), [event], *[NOTHING] * 50)
+        assert len(play.window.script) == 50
+        assert play.application.ending is Ending.QUIT
+
+
+def test_settings_apply_at_once(tmp_path: Path) -> None:
+    file = SettingsFile(tmp_path / "settings.json")
+    play = Play(settings=file)
+    to_settings = "escape down down return"
+    play.run(*[NOTHING] * 10, *keys(f"{to_settings} right down right down right down left"), *[NOTHING] * 3)
+    assert play.renderer.picture_filter is PictureFilter.SMOOTH
+    assert play.window.is_full_screen
+    assert play.worker.counters.num_steps == 8
+    assert file.current.mouse_sensitivity == 1.5
+    (mouse,) = [row for row in play.session.inputs.bindings if "mouse_x" in row.keys]
+    assert mouse.amount == pytest.approx(-1.5 / 60)
+
+
+def test_the_worlds_own_number_of_steps_comes_back_and_another_may_come_first(tmp_path: Path) -> None:
+    file = SettingsFile(tmp_path / "settings.json")
+    file.change(num_steps=8)
+    play = Play(settings=file, num_steps=8)
+    own = FakeSimulator().num_steps
+    play.run(*[NOTHING] * 10)
+    assert play.worker.counters.num_steps == 8 != own
+    play = Play(settings=file, num_steps=8)
+    play.run(*[NOTHING] * 10, *keys("escape down down return down down down right"), *[NOTHING] * 3)
+    assert file.current.num_steps is None
+    assert play.worker.counters.num_steps == own
+
+
+def test_a_rebound_key_works_and_is_named_and_the_old_one_does_not(tmp_path: Path) -> None:
+    file = SettingsFile(tmp_path / "settings.json")
+    file.change(own_keys=(OwnKeys(name="forward", keys=("f8",)), OwnKeys(name="pause", keys=("kp5",))))
+    play = Play(settings=file)
+    play.run(*[NOTHING] * 10, [down("w")], [down("f8")])
+    assert play.session.inputs.sample().buttons == {"forward"}
+    play = Play(settings=file)
+    play.run(*[NOTHING] * 10, *keys("w p"), *[NOTHING] * 3)
+    assert not play.session.inputs.sample().buttons
+    assert play.session.state is SessionState.PLAYING
+    play = Play(settings=file)
+    play.run(*[NOTHING] * 10, *keys("kp5"), *[NOTHING] * 3)
+    assert "KP5 goes on" in play.renderer.text
 
 
 def test_help_comes_and_goes_with_f1() -> None:

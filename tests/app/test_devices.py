@@ -5,8 +5,8 @@ from __future__ import annotations
 import pygame
 import pytest
 
-from worldsim.actions.bindings import BINDINGS, MOUSE_X, SPARE_KEYS, Command, offered
-from worldsim.app.devices import Devices, scancode
+from worldsim.actions.bindings import BINDINGS, MOUSE_X, SPARE_KEYS, Command, OwnKeys, offered, rebound
+from worldsim.app.devices import Devices, key_name, scancode
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
 from worldsim.engine.inputs import Inputs
 
@@ -35,6 +35,21 @@ def desk() -> Desk:
 def test_every_key_of_the_table_has_a_scancode_of_its_own() -> None:
     keys = {*SPARE_KEYS, *(key for row in BINDINGS for key in row.keys)} - {MOUSE_X}
     assert len({scancode(key) for key in keys}) == len(keys)
+
+
+def test_every_key_of_the_table_is_heard_under_its_own_name() -> None:
+    keys = {*SPARE_KEYS, *(key for row in BINDINGS for key in row.keys)} - {MOUSE_X}
+    assert {key_name(scancode(key)) for key in keys} == keys
+    assert key_name(0) is None
+
+
+def test_commands_follow_a_persons_own_keys(desk: Desk) -> None:
+    desk.devices.bind(rebound((OwnKeys(name="reset", keys=("f8",)), OwnKeys(name="quit", keys=("w",)))))
+    assert desk.key("f8") == [(Command.RESET, 0)]
+    assert desk.key("r") == []
+    ctrl_w = pygame.event.Event(pygame.KEYDOWN, scancode=scancode("w"), mod=pygame.KMOD_LCTRL)
+    assert desk.devices.asks_to_quit(ctrl_w)
+    assert not desk.devices.asks_to_quit(pygame.event.Event(pygame.KEYDOWN, scancode=scancode("q"), mod=0))
 
 
 def test_a_spare_key_is_heard(desk: Desk) -> None:

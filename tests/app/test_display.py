@@ -35,12 +35,14 @@ class Screen:
 
     def __init__(self, display: str, memory: Path) -> None:
         self._display, self._memory = display, memory
+        self.home = memory.parent / "home"
         self._programs: list[subprocess.Popen[str]] = []
 
     def start(self, *command: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
         hidden = ("WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
         environment = {k: v for k, v in os.environ.items() if k not in hidden}
         environment |= {"DISPLAY": self._display, "SDL_AUDIODRIVER": "dummy", "PYTHONPATH": str(ROOT)}
+        environment |= {"XDG_CONFIG_HOME": str(self.home), "HF_HUB_CACHE": str(self.home / "hub")}
         program = subprocess.Popen(
             [sys.executable, "-m", *command],
             env=environment,
@@ -194,3 +196,35 @@ def test_play_is_rewound_saved_left_and_gone_on_with(screen: Screen, tiny_preset
     assert f"loaded {saved}" in finish(program)
     (again,) = open_session(tmp_path / "again").episodes
     assert session.episodes[1].start.first_index < again.start.first_index
+
+
+def test_from_the_title_through_play_and_settings_to_the_end(screen: Screen, tiny_preset_folder: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(tiny_preset_folder, screen.home / "hub" / "models--me--tiny" / "snapshots" / commit)
+    program = screen.start("worldsim", "play", "--window", "400x300", "--device", "cpu", cwd=screen.home)
+
+    def press(key: str) -> None:
+        """And waits until it is seen."""
+        before = screen.look()
+        screen.hand("key", key)
+        screen.wait_until(lambda: not np.array_equal(screen.look(), before), key)
+
+    screen.wait_until(lambda: len(np.unique(screen.look().reshape(-1, 3), axis=0)) > 50, "the title screen")
+    press("Down")  # from maze to the one in the cache
+    press("Return")
+    screen.wait_until(lambda: screen.look()[40:200].std() > 30, "play")
+    screen.hand("keydown", "w")
+    time.sleep(1.0)
+    screen.hand("keyup", "w")
+    press("Escape")
+    for key in ("Down", "Down", "Return", "Right"):  # settings, the picture's filter
+        press(key)
+    settings = screen.home / "worldsim" / "settings.json"
+    screen.wait_until(settings.exists, "the settings are kept")
+    for key in ("Escape", "Down", "Return"):  # the title screen
+        press(key)
+    for key in ("Up", "Return"):  # quit is the last row
+        screen.hand("key", key)
+    said = finish(program)
+    assert "loading the weights" in said and "playing" in said
+    assert json.loads(settings.read_text())["picture_filter"] == "smooth"

@@ -87,3 +87,10 @@ def test_a_save_that_is_not_there_and_one_for_the_true_world_are_said_before_a_w
     with pytest.raises(UsageError) as usage:
         run([str(tiny_preset_folder), "--world", "--load", str(tmp_path / "none")])
     assert "no saved states" in usage.value.message
+
+
+@pytest.mark.parametrize("option", ["--record", "--load"])
+def test_the_title_screen_takes_no_option_of_one_session(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        run([option, str(tmp_path / "new")])
+    assert caught.value.message == f"{option} without a preset"

@@ -1,14 +1,14 @@
 """THE key table: which physical key does what. Help overlay, README table and input handling all come from it.
 
-Owns: the rows and their rendering as help. Does not own: how a window reports keys (`app.devices` maps these names to
-scancodes). Keys are physical positions named by what a US keyboard prints there, so that WASD is in the same place on
-every layout.
+Owns: the rows, a person's own keys in their place, and their rendering as help. Does not own: how a window reports keys
+(`app.devices` maps these names to scancodes), where a person's keys are kept (`app.settings`). Keys are physical
+positions named by what a US keyboard prints there, so that WASD is in the same place on every layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from worldsim.core.types import ActionSpec
@@ -59,6 +59,27 @@ class Binding:
     is_hold: bool = False
     """The command is given with argument 1 when the key goes down, and with 0 when it comes up."""
 
+    @property
+    def name(self) -> str:
+        """What the row does, for files: "forward", "turn +", "speed -1". No two rows of the table have the same."""
+        if self.command is not None:
+            return f"{self.command.value} {self.argument:+d}" if self.argument else self.command.value
+        sideways = "mouse" if MOUSE_X in self.keys else "+" if self.amount > 0 else "-"
+        return self.button or f"{self.axis} {sideways}"
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it keeps its keys: the mouse, and the way to the menu, out of which nobody shall lock himself."""
+        return MOUSE_X in self.keys or self.command is Command.ESCAPE
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnKeys:
+    """The keys that a person wants for the row `name`, in place of the table's."""
+
+    name: str
+    keys: tuple[str, ...]
+
 
 _STEPS = "1, 2, 4 or 8 denoising steps per frame"
 _SPEED = "slower, faster: 0.25 to 4 times"
@@ -75,7 +96,7 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("r",), what="reset: the same start again", command=Command.RESET),
     Binding(keys=("t",), what="another start", command=Command.OTHER_START),
     Binding(keys=("p",), what="pause, go on", command=Command.PAUSE),
-    Binding(keys=("escape",), what="free the mouse; if it is free: pause, go on", command=Command.ESCAPE),
+    Binding(keys=("escape",), what="free the mouse; if it is free: the menu", command=Command.ESCAPE),
     Binding(keys=("n", "period"), what="one single step (pauses)", command=Command.SINGLE_STEP),
     Binding(keys=("minus",), what=_SPEED, command=Command.SPEED, argument=-1),
     Binding(keys=("equals",), what=_SPEED, command=Command.SPEED, argument=1),
@@ -119,26 +140,53 @@ _LABELS = {
 }
 
 
-def offered(spec: ActionSpec, *, has_num_steps: bool = True) -> tuple[Binding, ...]:
-    """The rows that do something in a world with this action spec.
+def rebound(own_keys: Iterable[OwnKeys], *, mouse_sensitivity: float = 1.0) -> tuple[Binding, ...]:
+    """The table with a person's own keys. Names that no row has are passed over: they may be a later worldsim's."""
+    keys_of = {own.name: own.keys for own in own_keys}
+    return tuple(_rebound(row, keys_of.get(row.name, row.keys), mouse_sensitivity) for row in BINDINGS)
+
+
+def _rebound(row: Binding, keys: tuple[str, ...], mouse_sensitivity: float) -> Binding:
+    if MOUSE_X in row.keys:
+        return replace(row, amount=row.amount * mouse_sensitivity)
+    return row if row.is_fixed else replace(row, keys=keys)
+
+
+def conflicts(bindings: Iterable[Binding]) -> dict[str, tuple[str, ...]]:
+    """Row name to what else its keys do; only rows that share a key with another."""
+    rows = tuple(bindings)
+    found: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        others = [r for r in rows if r is not row and r.ctrl == row.ctrl and not set(r.keys).isdisjoint(row.keys)]
+        if others:
+            found[row.name] = tuple(other.what for other in others)
+    return found
+
+
+def offered(
+    spec: ActionSpec, *, has_num_steps: bool = True, bindings: tuple[Binding, ...] = BINDINGS
+) -> tuple[Binding, ...]:
+    """The rows of `bindings` that do something in a world with this action spec.
 
     A true world has no denoising steps (`has_num_steps=False`). An input that no row knows gets a row of its own, as
     long as there are spare keys.
     """
     return tuple(
         row
-        for row in BINDINGS
+        for row in bindings
         if (not row.button or row.button in spec.buttons)
         and (not row.axis or row.axis in spec.axes)
         and (row.command is not Command.NUM_STEPS or has_num_steps)
-    ) + tuple(_spare_rows(spec))
+    ) + tuple(_spare_rows(spec, bindings))
 
 
-def _spare_rows(spec: ActionSpec) -> Iterator[Binding]:
-    known = {row.button or row.axis for row in BINDINGS}
+def _spare_rows(spec: ActionSpec, bindings: tuple[Binding, ...]) -> Iterator[Binding]:
+    known = {row.button or row.axis for row in bindings}
+    taken = {key for row in bindings for key in row.keys}
+    spare = [key for key in SPARE_KEYS if key not in taken]
     wanted = [(name, "", 1.0) for name in spec.buttons] + [("", n, sign) for n in spec.axes for sign in (1.0, -1.0)]
     new = [(button, axis, amount) for button, axis, amount in wanted if (button or axis) not in known]
-    for (button, axis, amount), key in zip(new, SPARE_KEYS, strict=False):
+    for (button, axis, amount), key in zip(new, spare, strict=False):
         what = button or f"{axis} {'+' if amount > 0 else '-'}"
         yield Binding(keys=(key,), what=what, button=button, axis=axis, amount=amount)
 
@@ -147,15 +195,16 @@ def help_rows(bindings: tuple[Binding, ...] = BINDINGS) -> list[tuple[str, str]]
     """(keys, what they do), in the table's order; rows with the same text become one."""
     keys_of: dict[str, list[str]] = {}
     for row in bindings:
-        keys_of.setdefault(row.what, []).extend(_label(key, row.ctrl) for key in row.keys)
+        keys_of.setdefault(row.what, []).extend(key_label(key, row.ctrl) for key in row.keys)
     return [(" / ".join(keys), what) for what, keys in keys_of.items()]
 
 
-def key_of(command: Command, argument: int | None = None) -> str:
+def key_of(command: Command, argument: int | None = None, bindings: tuple[Binding, ...] = BINDINGS) -> str:
     """What is printed on the first key that gives `command` (with `argument`), for texts that name it."""
-    row = next(row for row in BINDINGS if row.command is command and argument in (None, row.argument))
-    return _label(row.keys[0], row.ctrl)
+    row = next(row for row in bindings if row.command is command and argument in (None, row.argument))
+    return key_label(row.keys[0], row.ctrl) if row.keys else "no key"
 
 
-def _label(key: str, ctrl: bool) -> str:
+def key_label(key: str, ctrl: bool = False) -> str:
+    """What is printed on a key."""
     return ("Ctrl+" if ctrl else "") + _LABELS.get(key, key.upper())

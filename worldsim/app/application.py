@@ -1,7 +1,8 @@
 """The loop: events, one look at the session, a drawing when there is something new, and sleep until the next of them.
 
-Owns: what commands do, when to draw, the report at the end. Does not own: pace and state (`engine.session`), the model
-thread (`engine.worker`). UI thread; never calls torch, never waits for the model.
+Owns: what commands do, when to draw, the pause menu, the report at the end. Does not own: pace and state
+(`engine.session`), the model thread (`engine.worker`), menus (`app.menu`, `app.pages`), the title screen (`app.title`).
+UI thread; never calls torch, never waits for the model.
 """
 
 from __future__ import annotations
@@ -9,22 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+from functools import partial
 from typing import TypeVar
 
-from worldsim.actions.bindings import Command, help_rows, offered
+import pygame
+
+from worldsim.actions.bindings import Binding, Command, help_rows, offered, rebound
 from worldsim.app.devices import Devices, Request
-from worldsim.app.hud import Panel, Row, StatusLevel, View, panels
+from worldsim.app.hud import Panel, StatusLevel, View, panels
+from worldsim.app.menu import Menus, Page
+from worldsim.app.menu_devices import work_menu
+from worldsim.app.pages import SettingsPages, pause_page
 from worldsim.app.rates import RateMeter
-from worldsim.app.renderer import Renderer
-from worldsim.app.timeline import branch_rows, slot_rows, time_lines
+from worldsim.app.renderer import PictureFilter, Renderer
+from worldsim.app.settings import Settings, SettingsFile
+from worldsim.app.side import SideList
+from worldsim.app.timeline import time_lines
 from worldsim.app.window import Window, has_window_changed
 from worldsim.core.clock import Clock
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
+from worldsim.engine.playable import Loaded
 from worldsim.engine.recorder import new_folder
 from worldsim.engine.session import Session, SessionState
-from worldsim.engine.slots import NUM_SLOTS, Slot, list_slots, slot_path
 
 E = TypeVar("E", bound=Enum)
 
@@ -35,12 +43,11 @@ NEWS_S = 4.0
 """How long a message stays."""
 
 
-class Side(Enum):
-    """The list beside the picture."""
+class Ending(Enum):
+    """What comes after `run`."""
 
-    NONE = "none"
-    BRANCHES = "branches"
-    SLOTS = "slots"
+    QUIT = "quit"
+    TITLE = "title"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +79,26 @@ class Application:
         title: str,
         say: Callable[[str], None] = lambda text: None,
         max_frames: int | None = None,
+        settings: SettingsFile | None = None,
+        has_title: bool = False,
+        num_steps: int | None = None,
     ) -> None:
-        """`say` is told the stages of loading, once each."""
+        """`say` is told the stages of loading, once each. Without `settings` there are the defaults, and no menu for
+        them; `has_title`: the menu leads back to the title screen. `num_steps`: in place of the world's own number."""
         self._session, self._window, self._renderer = session, window, renderer
         self._clock, self._title, self._say = clock, title, say
         self._max_frames = max_frames
         self._devices = Devices(session.inputs, window.capture_mouse)
+        self._side = SideList(session, clock)
         self._deeds = self._deeds_of_commands()
         self._meter = RateMeter()
-        self._is_running = True
+        self._is_running, self.ending = True, Ending.QUIT
+        self._menus, self._has_title = Menus(), has_title
+        self._settings_pages = SettingsPages(self._menus, settings, self._apply) if settings else None
+        self._settings = settings.current if settings else Settings()
+        self._bindings = rebound(())
+        self._loaded: Loaded | None = None
+        self._own_num_steps, self._first_num_steps = 0, num_steps
         self._status, self._is_help_shown = StatusLevel.LINE, False
         self._panels: tuple[Panel, ...] = ()
         self._hud_due_ns = self._stage_ns = clock.now_ns()
@@ -89,26 +107,47 @@ class Application:
         self._first_frame_ns: int | None = None
         self._made_at_first = 0
         self._picture: Step | None = None
-        self._side = Side.NONE
-        self._side_until_ns: int | None = None
-        self._slot = 1
-        self._slots: tuple[Slot, ...] = ()
         self._num_news, self._news_until_ns = 0, 0
         self._is_stale = True
         self._recording_error = ""
+        self._bind(self._settings)
 
     def run(self) -> PlayReport:
         last_ns = self._clock.now_ns()
         while self._is_running:
             events = self._window.wait(self._sleep_s())
-            for request in self._devices.handle(events):
-                self._do(request)
+            for event in events:
+                for request in self._requests(event):
+                    self._do(request)
+            if self._menus.is_open and self._session.state is SessionState.PLAYING:
+                self._session.toggle_pause()
             now_ns = self._clock.now_ns()
             steps = self._session.tick((now_ns - last_ns) / 1e9)
             last_ns = now_ns
+            self._follow_loaded()
             self._draw_if_new(steps, is_stale=self._is_stale or has_window_changed(events))
             self._stop_if_done()
         return self.report()
+
+    def _requests(self, event: pygame.event.Event) -> list[Request]:
+        """An open menu takes every event but those that end the program."""
+        if not self._menus.is_open or self._devices.asks_to_quit(event):
+            return self._devices.handle([event])
+        before = self._menus.panel()
+        work_menu(self._menus, event, partial(self._renderer.row_at, before, self._window.size_px))
+        if not self._menus.is_open or self._menus.panel() != before:
+            self._hud_due_ns, self._is_stale = self._clock.now_ns(), True
+        return []
+
+    def _follow_loaded(self) -> None:
+        """The world is there: its own number of denoising steps, the keys that it knows."""
+        loaded = self._session.status.loaded
+        if loaded is None or loaded is self._loaded:
+            return
+        self._loaded, self._own_num_steps = loaded, loaded.playable.num_steps
+        self._bind(self._settings)
+        if self._first_num_steps is not None and self._own_num_steps:
+            self._session.set_num_steps(self._first_num_steps)
 
     def report(self) -> PlayReport:
         counters = self._session.worker.counters
@@ -169,8 +208,7 @@ class Application:
     def _view(self, now_ns: int) -> View:
         session = self._session
         loaded = session.status.loaded
-        playable = loaded.playable if loaded else None
-        rows = offered(playable.action_spec, has_num_steps=playable.num_steps > 0) if playable else None
+        rows = self._offered(loaded) if loaded else self._bindings
         return View(
             state=session.state,
             title=loaded.title if loaded else self._title,
@@ -180,7 +218,7 @@ class Application:
             error=session.error,
             status=self._status,
             is_help_shown=self._is_help_shown,
-            help_rows=tuple(help_rows(rows) if rows else help_rows()),
+            help_rows=tuple(help_rows(rows)),
             rates=self._meter.rates,
             counters=session.worker.counters,
             frame_index=self._picture.index if self._picture else 0,
@@ -188,7 +226,9 @@ class Application:
             renderer=self._renderer.name,
             recording=self._recording_line(),
             time_lines=time_lines(session, session.news if now_ns < self._news_until_ns else ""),
-            side=self._side_rows(now_ns),
+            side=self._side.rows(now_ns, self._bindings),
+            menu=self._menus.panel() if self._menus.is_open else None,
+            bindings=self._bindings,
         )
 
     def _follow_news(self, now_ns: int) -> None:
@@ -198,15 +238,7 @@ class Application:
         self._num_news, self._news_until_ns = self._session.num_news, now_ns + round(NEWS_S * 1e9)
         self._hud_due_ns = now_ns
         self._say(self._session.news)
-        if self._side is Side.SLOTS:
-            self._slots = self._list_slots()
-
-    def _side_rows(self, now_ns: int) -> tuple[Row, ...]:
-        if self._side_until_ns is not None and now_ns >= self._side_until_ns:
-            self._side, self._side_until_ns = Side.NONE, None
-        if self._side is Side.BRANCHES:
-            return branch_rows(self._session.history, self._session.world_tick_s)
-        return slot_rows(self._slots, self._slot, self._session.world_tick_s) if self._side is Side.SLOTS else ()
+        self._side.refresh()
 
     def _follow_stage(self, now_ns: int) -> None:
         """A new stage or state is said once, and is in the HUD at once."""
@@ -234,15 +266,15 @@ class Application:
             Command.RESET: lambda _: session.reset(),
             Command.OTHER_START: lambda _: session.reset(session.seed + 1),
             Command.PAUSE: lambda _: session.toggle_pause(),
-            Command.ESCAPE: lambda _: None if self._devices.free_mouse() else session.toggle_pause(),
+            Command.ESCAPE: lambda _: None if self._devices.free_mouse() else self._open_menu(),
             Command.SINGLE_STEP: lambda _: session.single_step(),
             Command.SPEED: session.change_speed,
             Command.REWIND: lambda argument: session.rewind(argument > 0),
-            Command.BRANCH: self._change_branch,
-            Command.BRANCHES: lambda _: self._toggle_branches(),
-            Command.SAVE: lambda _: self._with_slot(session.save),
-            Command.SLOT: lambda _: self._next_slot(),
-            Command.LOAD: lambda _: self._with_slot(session.load),
+            Command.BRANCH: self._side.change_branch,
+            Command.BRANCHES: lambda _: self._side.toggle_branches(),
+            Command.SAVE: lambda _: self._side.with_slot(session.save),
+            Command.SLOT: lambda _: self._side.next_slot(),
+            Command.LOAD: lambda _: self._side.with_slot(session.load),
             Command.NUM_STEPS: session.set_num_steps,
             Command.HELP: lambda _: self._toggle_help(),
             Command.STATUS: lambda _: self._next_status(),
@@ -252,34 +284,53 @@ class Application:
             Command.QUIT: lambda _: self._stop(),
         }
 
-    def _change_branch(self, offset: int) -> None:
-        self._session.change_branch(offset)
-        if self._side is not Side.BRANCHES:
-            self._show_side(Side.BRANCHES)
+    def _open_menu(self) -> None:
+        for request in self._devices.let_go():
+            self._do(request)
+        self._menus.open(self._pause_page, on_back=self._go_on)
 
-    def _toggle_branches(self) -> None:
-        is_shown = self._side is Side.BRANCHES and self._side_until_ns is None
-        self._side, self._side_until_ns = Side.NONE if is_shown else Side.BRANCHES, None
+    def _pause_page(self) -> Page:
+        deeds: list[tuple[str, Callable[[], None]]] = [("Go on", self._go_on), ("Reset", self._reset)]
+        if self._settings_pages is not None:
+            deeds.append(("Settings", self._settings_pages.open))
+        if self._has_title:
+            deeds.append(("Title screen", self._leave_for_title))
+        return pause_page((*deeds, ("Quit", self._stop)))
 
-    def _next_slot(self) -> None:
-        """The first press only shows them."""
-        if self._side is Side.SLOTS:
-            self._slot = self._slot % NUM_SLOTS + 1
-        self._slots = self._list_slots()
-        self._show_side(Side.SLOTS)
+    def _go_on(self) -> None:
+        self._menus.close()
+        if self._session.state is SessionState.PAUSED:
+            self._session.toggle_pause()
 
-    def _show_side(self, side: Side) -> None:
-        """For a while."""
-        self._side, self._side_until_ns = side, self._clock.now_ns() + round(NEWS_S * 1e9)
+    def _reset(self) -> None:
+        self._menus.close()
+        self._session.reset()
 
-    def _with_slot(self, do: Callable[[Path], None]) -> None:
-        header = self._session.header
-        if header is not None:
-            do(slot_path(header.preset, self._slot))
+    def _leave_for_title(self) -> None:
+        self.ending = Ending.TITLE
+        self._stop()
 
-    def _list_slots(self) -> tuple[Slot, ...]:
-        header = self._session.header
-        return list_slots(header.preset) if header is not None else ()
+    def _apply(self, before: Settings, after: Settings) -> None:
+        """A change of the settings, as far as it can be seen or heard at once."""
+        self._settings = after
+        self._bind(after)
+        apply_to_screen(before, after, self._window, self._renderer)
+        if after.num_steps != before.num_steps and (after.num_steps or self._own_num_steps):
+            self._session.set_num_steps(after.num_steps or self._own_num_steps)
+        self._session.recorder.is_lossless = after.is_lossless
+        is_recording = self._session.recorder.is_recording
+        if before.is_always_recorded is not after.is_always_recorded is not is_recording:
+            self._toggle_recording()
+
+    def _bind(self, settings: Settings) -> None:
+        self._bindings = rebound(settings.own_keys, mouse_sensitivity=settings.mouse_sensitivity)
+        self._devices.bind(self._bindings)
+        if self._loaded is not None:
+            self._session.inputs.bindings = self._offered(self._loaded)
+
+    def _offered(self, loaded: Loaded) -> tuple[Binding, ...]:
+        has_num_steps = loaded.playable.num_steps > 0
+        return offered(loaded.action_spec, has_num_steps=has_num_steps, bindings=self._bindings)
 
     def _toggle_recording(self) -> None:
         session = self._session
@@ -310,6 +361,14 @@ class Application:
 
     def _stop(self) -> None:
         self._is_running = False
+
+
+def apply_to_screen(before: Settings, after: Settings, window: Window, renderer: Renderer) -> None:
+    """What was changed, and nothing else: keys may have changed the rest since."""
+    if after.picture_filter != before.picture_filter:
+        renderer.picture_filter = PictureFilter[after.picture_filter.upper()]
+    if after.is_full_screen != before.is_full_screen and after.is_full_screen is not window.is_full_screen:
+        window.toggle_full_screen()
 
 
 def _next(value: E) -> E:

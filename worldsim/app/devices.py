@@ -7,10 +7,11 @@ key means (`actions.bindings`) or what is done about it (`app.application`). UI 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import pygame
 
-from worldsim.actions.bindings import BINDINGS, MOUSE_X, SPARE_KEYS, Binding, Command
+from worldsim.actions.bindings import BINDINGS, Binding, Command
 from worldsim.engine.inputs import Inputs
 
 Request = tuple[Command, int]
@@ -19,7 +20,23 @@ Request = tuple[Command, int]
 
 def scancode(key: str) -> int:
     """The scancode of a key of the table: "w", "left", "f1", "period"."""
-    return int(getattr(pygame, f"KSCAN_{key.upper()}"))
+    return _scancodes()[key.lower()]
+
+
+def key_name(code: int) -> str | None:
+    """The inverse of `scancode`, for every key that there is; None for a code without a name."""
+    return _key_names().get(code)
+
+
+@cache
+def _scancodes() -> dict[str, int]:
+    names = (name for name in dir(pygame) if name.startswith("KSCAN_") and name != "KSCAN_UNKNOWN")
+    return {name.removeprefix("KSCAN_").lower(): int(getattr(pygame, name)) for name in names}
+
+
+@cache
+def _key_names() -> dict[int, str]:
+    return {code: name for name, code in reversed(_scancodes().items())}
 
 
 class Devices:
@@ -30,10 +47,12 @@ class Devices:
         self._inputs = inputs
         self._capture_mouse = capture_mouse
         self._is_mouse_captured = False
-        table = {key for row in BINDINGS for key in row.keys} - {MOUSE_X}
-        self._keys = {scancode(key): key for key in (*table, *SPARE_KEYS)}
-        self._commands = {(key, row.ctrl): row for row in BINDINGS if row.command for key in row.keys}
         self._held: dict[str, Command] = {}
+        self.bind(BINDINGS)
+
+    def bind(self, bindings: Iterable[Binding]) -> None:
+        """The commands' keys are those of `bindings` from now on; what is held is held on."""
+        self._commands = {(key, row.ctrl): row for row in bindings if row.command for key in row.keys}
 
     def handle(self, events: Iterable[pygame.event.Event]) -> list[Request]:
         """Returns: the commands, in the order in which they were given."""
@@ -43,19 +62,32 @@ class Devices:
                 requests.append((Command.QUIT, 0))
             elif event.type == pygame.KEYDOWN:
                 self._press(event, requests)
-            elif event.type == pygame.KEYUP and event.scancode in self._keys:
-                self._release(self._keys[event.scancode], requests)
+            elif event.type == pygame.KEYUP:
+                self._release(key_name(event.scancode), requests)
             elif event.type == pygame.MOUSEMOTION and self._is_mouse_captured:
                 self._inputs.move_mouse(event.rel[0])
             elif event.type == pygame.MOUSEBUTTONDOWN and event.button == pygame.BUTTON_LEFT:
                 self._is_mouse_captured = True
                 self._capture_mouse(True)
             elif event.type == pygame.WINDOWFOCUSLOST:
-                self._inputs.release_all()
-                for key in tuple(self._held):
-                    self._release(key, requests)
-                self.free_mouse()
+                requests += self.let_go()
         return requests
+
+    def let_go(self) -> list[Request]:
+        """Nothing is held any more, and the mouse is free. Returns: the ends of held commands."""
+        requests: list[Request] = []
+        self._inputs.release_all()
+        for key in tuple(self._held):
+            self._release(key, requests)
+        self.free_mouse()
+        return requests
+
+    def asks_to_quit(self, event: pygame.event.Event) -> bool:
+        """Whatever else is open."""
+        if event.type != pygame.KEYDOWN:
+            return bool(event.type == pygame.QUIT)
+        row = self._commands.get((key_name(event.scancode) or "", bool(event.mod & pygame.KMOD_CTRL)))
+        return row is not None and row.command is Command.QUIT
 
     def free_mouse(self) -> bool:
         """Lets the mouse go. Returns whether it was captured."""
@@ -65,7 +97,7 @@ class Devices:
         return was_captured
 
     def _press(self, event: pygame.event.Event, requests: list[Request]) -> None:
-        key = self._keys.get(event.scancode)
+        key = key_name(event.scancode)
         if key is None:
             return
         has_ctrl = bool(event.mod & pygame.KMOD_CTRL)
@@ -77,7 +109,9 @@ class Devices:
         elif not has_ctrl:
             self._inputs.press(key)
 
-    def _release(self, key: str, requests: list[Request]) -> None:
+    def _release(self, key: str | None, requests: list[Request]) -> None:
+        if key is None:
+            return
         self._inputs.release(key)
         command = self._held.pop(key, None)
         if command is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from textwrap import wrap
 
-from worldsim.actions.bindings import Command, key_of
+from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
 from worldsim.app.rates import Rates
 from worldsim.core.errors import WorldsimError
 from worldsim.engine.session import SessionState
@@ -17,6 +17,7 @@ from worldsim.engine.worker import Counters
 
 MESSAGE_COLUMNS = 64
 """Letters in a line of an error message."""
+_NAMED = (Command.RESET, Command.PAUSE, Command.SINGLE_STEP)
 
 
 class Anchor(Enum):
@@ -95,6 +96,10 @@ class View:
     """What is said of time control; shown whatever the status level."""
     side: tuple[Row, ...] = ()
     """The list that was asked for: branches or slots."""
+    menu: Panel | None = None
+    """The open menu; the middle of the window is its own."""
+    bindings: tuple[Binding, ...] = BINDINGS
+    """For texts that name keys."""
 
 
 def panels(view: View) -> tuple[Panel, ...]:
@@ -109,7 +114,9 @@ def panels(view: View) -> tuple[Panel, ...]:
             found.append(Panel(Anchor.TOP_LEFT, detail_rows(view)))
         if view.side:
             found.append(Panel(Anchor.TOP_RIGHT, view.side))
-    if view.is_help_shown:
+    if view.menu is not None:
+        found.append(view.menu)
+    elif view.is_help_shown:
         found.append(Panel(Anchor.CENTRE, help_panel_rows(view)))
     else:
         message = message_rows(view)
@@ -132,7 +139,7 @@ def status_line(view: View) -> str:
         parts.append(f"prefetch {counters.hits / asked:.0%}" if asked else "prefetch -")
     else:
         parts.append("the true world")
-    return "   ".join([*parts, f"{key_of(Command.HELP)} help"])
+    return "   ".join([*parts, f"{key_of(Command.HELP, bindings=view.bindings)} help"])
 
 
 def detail_rows(view: View) -> tuple[Row, ...]:
@@ -160,17 +167,18 @@ def help_panel_rows(view: View) -> tuple[Row, ...]:
 
 def message_rows(view: View) -> tuple[Row, ...]:
     """What is said in the middle of the window; nothing while the world is played."""
+    keys = {command: key_of(command, bindings=view.bindings) for command in _NAMED}
     if view.state is SessionState.FAILED and view.error is not None:
         message = [Row(line) for line in wrap(view.error.message, MESSAGE_COLUMNS)]
         hint = [Row(line, tone=Tone.QUIET) for line in wrap(view.error.hint, MESSAGE_COLUMNS)]
         what = "The world has stopped" if view.is_loaded else "The world could not be loaded"
-        return (Row(what, tone=Tone.BAD), *message, *hint, Row(f"{key_of(Command.RESET)} starts afresh"))
+        return (Row(what, tone=Tone.BAD), *message, *hint, Row(f"{keys[Command.RESET]} starts afresh"))
     if view.state is SessionState.LOADING:
         elapsed = f" ({view.stage_s:.0f} s)" if view.stage_s >= 1 else ""
         return (Row(view.title or "worldsim", tone=Tone.STRONG), Row(f"{view.stage} ...{elapsed}"))
     if view.state is SessionState.PAUSED:
         return (
             Row("Paused", tone=Tone.STRONG),
-            Row(f"{key_of(Command.PAUSE)} goes on, {key_of(Command.SINGLE_STEP)} makes one frame", tone=Tone.QUIET),
+            Row(f"{keys[Command.PAUSE]} goes on, {keys[Command.SINGLE_STEP]} makes one frame", tone=Tone.QUIET),
         )
     return ()

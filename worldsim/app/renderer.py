@@ -41,6 +41,10 @@ class Renderer(Protocol):
 
     def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> None: ...
 
+    def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
+        """Which row of `panel` was drawn at a point of the window; None where it was not."""
+        ...
+
 
 def picture_rect(frame_px: tuple[int, int], window_px: tuple[int, int]) -> tuple[int, int, int, int]:
     """(left, top, width, height) of the largest picture of that shape in the middle of the window. Sizes are (W, H)."""
@@ -64,15 +68,29 @@ def panel_rect(anchor: Anchor, panel_px: tuple[int, int], window_px: tuple[int, 
     return left_px, top_px, width_px, height_px
 
 
-class GlRenderer:
+class _Painting:
+    """What both have in common: the text."""
+
+    def __init__(self) -> None:
+        self._painter = TextPainter()
+
+    def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
+        (pixels,) = self._painter.paint((panel,), window_px)
+        left, top, width, height = panel_rect(panel.anchor, (pixels.shape[1], pixels.shape[0]), window_px)
+        if not (left <= point_px[0] < left + width and top <= point_px[1] < top + height):
+            return None
+        return self._painter.row_at(panel, (point_px[1] - top) / height)
+
+
+class GlRenderer(_Painting):
     """moderngl. `target` is the window's own framebuffer, or one of a test."""
 
     def __init__(self, context: moderngl.Context, target: moderngl.Framebuffer | None = None) -> None:
+        super().__init__()
         self.name = f"OpenGL ({context.info['GL_RENDERER']})"
         self.picture_filter = PictureFilter.SHARP
         self._context = context
         self._target = target
-        self._painter = TextPainter()
         self._frame: moderngl.Texture | None = None
         self._panels: list[tuple[npt.NDArray[np.uint8], moderngl.Texture]] = []
         quad = asset_path("shaders/quad.vert").read_text()
@@ -128,13 +146,13 @@ class GlRenderer:
         self._panels = uploaded
 
 
-class SdlRenderer:
+class SdlRenderer(_Painting):
     """Blits onto the window's surface. Sharp is nearest here, which at these sizes looks the same."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.name = "SDL"
         self.picture_filter = PictureFilter.SHARP
-        self._painter = TextPainter()
         self._frame: pygame.Surface | None = None
 
     def show(self, frame: Frame) -> None:

@@ -47,14 +47,35 @@ class TextPainter:
         self._painted = {p: self._painted[p] if p in self._painted else _paint(p, font) for p in panels}
         return [self._painted[panel] for panel in panels]
 
+    def row_at(self, panel: Panel, share: float) -> int | None:
+        """The row of a painted panel at this share of its height, from the top; None beside the rows."""
+        if self._font is None:
+            return None
+        line_px, pad_px = _line_px(self._font), _line_px(self._font) // 2 // 2
+        heights_px = [_row_px(row, line_px) for row in panel.rows]
+        y_px = share * (sum(heights_px) + 2 * pad_px) - pad_px
+        for place, height_px in enumerate(heights_px):
+            if 0 <= y_px < height_px:
+                return place
+            y_px -= height_px
+        return None
+
+
+def _line_px(font: pygame.font.Font) -> int:
+    return font.get_linesize() + 3 * OVERSAMPLING
+
+
+def _row_px(row: Row, line_px: int) -> int:
+    return LINES_PER_PICTURE * line_px + line_px // 4 if row.picture else line_px
+
 
 def _paint(panel: Panel, font: pygame.font.Font) -> npt.NDArray[np.uint8]:
-    line_px = font.get_linesize() + 3 * OVERSAMPLING
+    line_px = _line_px(font)
     pad_px, gap_px = line_px // 2, line_px
     left_px = max(font.size(row.left)[0] for row in panel.rows if row.right) if any(r.right for r in panel.rows) else 0
     pictures = [_picture(row, line_px) for row in panel.rows]
     indents_px = [p.get_width() + gap_px // 2 if p else 0 for p in pictures]
-    heights_px = [p.get_height() + line_px // 4 if p else line_px for p in pictures]
+    heights_px = [_row_px(row, line_px) for row in panel.rows]
 
     def width_px(row: Row) -> int:
         return left_px + gap_px + font.size(row.right)[0] if row.right else font.size(row.left)[0]

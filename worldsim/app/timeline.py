@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from worldsim.actions.bindings import Command, key_of
+from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
 from worldsim.app.hud import Picture, Row, Tone
 from worldsim.engine.history import Branch, History
 from worldsim.engine.session import Session, SessionState
@@ -31,7 +31,7 @@ def time_lines(session: Session, news: str) -> tuple[str, ...]:
     return (*lines, "   ".join(parts)) if parts else tuple(lines)
 
 
-def branch_rows(history: History | None, tick_s: float) -> tuple[Row, ...]:
+def branch_rows(history: History | None, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS) -> tuple[Row, ...]:
     """The tree of what was played, one row per branch, the present one marked."""
     title = Row("Branches", tone=Tone.STRONG)
     if history is None or history.head is None:
@@ -40,11 +40,13 @@ def branch_rows(history: History | None, tick_s: float) -> tuple[Row, ...]:
     here = next((place for place, b in enumerate(branches) if b.number == history.head.branch), 0)
     begin = min(max(0, here - MAX_BRANCHES // 2), max(0, len(branches) - MAX_BRANCHES))
     rows = [_branch_row(history, branch, tick_s) for branch in branches[begin : begin + MAX_BRANCHES]]
-    before, after = key_of(Command.BRANCH, -1), key_of(Command.BRANCH, 1)
+    before, after = key_of(Command.BRANCH, -1, bindings), key_of(Command.BRANCH, 1, bindings)
     return (title, *rows, Row(f"{before} and {after} go from one to the other", tone=Tone.QUIET))
 
 
-def slot_rows(slots: Iterable[Slot], chosen: int, tick_s: float) -> tuple[Row, ...]:
+def slot_rows(
+    slots: Iterable[Slot], chosen: int, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
+) -> tuple[Row, ...]:
     rows = [Row(f"Slot {chosen} of {NUM_SLOTS}", tone=Tone.STRONG)]
     for slot in slots:
         mark = "> " if slot.number == chosen else "   "
@@ -57,7 +59,8 @@ def slot_rows(slots: Iterable[Slot], chosen: int, tick_s: float) -> tuple[Row, .
             text = "damaged" if slot.trouble else "empty"
         tone = Tone.BAD if slot.trouble else Tone.PLAIN if slot.number == chosen else Tone.QUIET
         rows.append(Row(f"{mark}{slot.number}  {text}", tone=tone, picture=picture))
-    return (*rows, Row(f"{key_of(Command.SAVE)} saves, {key_of(Command.LOAD)} loads", tone=Tone.QUIET))
+    save, load = key_of(Command.SAVE, bindings=bindings), key_of(Command.LOAD, bindings=bindings)
+    return (*rows, Row(f"{save} saves, {load} loads", tone=Tone.QUIET))
 
 
 def _branch_row(history: History, branch: Branch, tick_s: float) -> Row:

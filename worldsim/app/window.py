@@ -73,6 +73,13 @@ class Window:
         """Shows what was drawn; waits for the screen where there is vsync."""
         pygame.display.flip()
 
+    @property
+    def is_full_screen(self) -> bool:
+        return bool(pygame.display.is_fullscreen())
+
+    def set_title(self, title: str) -> None:
+        pygame.display.set_caption(title)
+
     def toggle_full_screen(self) -> None:
         pygame.display.toggle_fullscreen()
 
@@ -83,8 +90,10 @@ class Window:
         pygame.mouse.set_relative_mode(is_captured)
 
     def close(self) -> None:
+        """May be called again."""
         if self.context is not None:
             self.context.release()
+            self.context = None
         pygame.quit()
 
 

@@ -18,6 +18,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 _PRESET_HELP = "A bundled name, a preset folder, or user/repo[@revision] on the Hub."
 PresetArgument: TypeAlias = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PRESET", help=_PRESET_HELP)]]
+_OPTIONAL_PRESET = tyro.conf.arg(metavar="PRESET", help=f"{_PRESET_HELP} The title screen when left out.")
+OptionalPresetArgument: TypeAlias = tyro.conf.Positional[Annotated[str | None, _OPTIONAL_PRESET]]
 DeviceOption: TypeAlias = Annotated[str, tyro.conf.arg(metavar="DEVICE", help="auto, cpu, cuda or mps.")]
 _STEPS_HELP = "Denoising steps per frame; the preset's own number when left out."
 StepsOption: TypeAlias = Annotated[int | None, tyro.conf.arg(metavar="K", help=_STEPS_HELP)]

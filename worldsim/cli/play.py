@@ -1,4 +1,7 @@
-"""`worldsim play`: the window. Opens it before torch is loaded, so that it is there at once."""
+"""`worldsim play`: the window, on a preset, or on the title screen when none is named.
+
+Opens it before torch is loaded, so that it is there at once.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -19,7 +23,7 @@ from worldsim.cli.arguments import (
     JsonOption,
     LoadOption,
     OfflineOption,
-    PresetArgument,
+    OptionalPresetArgument,
     RecordOption,
     StepsOption,
     ThreadsOption,
@@ -29,19 +33,25 @@ from worldsim.cli.arguments import (
     use_threads,
 )
 from worldsim.cli.output import write_json
-from worldsim.core.clock import MonotonicClock
-from worldsim.core.errors import UsageError
+from worldsim.core.clock import Clock, MonotonicClock
+from worldsim.core.errors import UsageError, WorldsimError
 from worldsim.engine.playable import Loaded, TrueWorld
 from worldsim.engine.slots import read_saved
 from worldsim.engine.worker import Report
 from worldsim.episodes.format import check_new
+
+if TYPE_CHECKING:
+    from worldsim.app.application import Ending, PlayReport
+    from worldsim.app.renderer import Renderer
+    from worldsim.app.settings import SettingsFile
+    from worldsim.app.window import Window
 
 HELP = "play a preset in a window"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlayArguments:
-    preset: PresetArgument
+    preset: OptionalPresetArgument = None
     seed: int = 0
     """Chooses the start and the noise."""
     steps: StepsOption = None
@@ -67,60 +77,143 @@ class PlayArguments:
     json: JsonOption = None
 
 
+Load = Callable[["PlayArguments", Report], Loaded]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """What stays open from one session to the next."""
+
+    window: Window
+    renderer: Renderer
+    settings: SettingsFile
+    clock: Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Played:
+    """How one session ended."""
+
+    arguments: PlayArguments
+    report: PlayReport
+    ending: Ending
+    error: WorldsimError | None
+
+
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(PlayArguments, argv, command="play", help=HELP)
     size_px = _checked(arguments)
-    return play(arguments, lambda report: _load(arguments, report), size_px)
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    with _opened(arguments, size_px) as stage:
+        played = _between_titles(stage, arguments)
+    return _ended(played, stage) if played is not None else 0
 
 
 def play(arguments: PlayArguments, load: Callable[[Report], Loaded], size_px: tuple[int, int]) -> int:
-    """The window, on whatever `load` gives. Returns: the exit code."""
+    """The window, on whatever `load` gives, without a title screen. Returns: the exit code."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    with _opened(arguments, size_px) as stage:
+        played = _play_one(stage, arguments, lambda _, report: load(report), has_title=False)
+    return _ended(played, stage)
 
-    from worldsim.app.application import Application
-    from worldsim.app.renderer import GlRenderer, Renderer, SdlRenderer
+
+def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
+    """Sessions, one after the other, until the program shall end. Returns: the last one."""
+    from worldsim.app.application import Ending
+    from worldsim.app.shelf import offers
+    from worldsim.app.title import TitleScreen
+
+    played = None
+    while True:
+        if arguments.preset is None:
+            error = played.error if played else None
+            trouble = error.message if error else ""
+            title = TitleScreen(offers(), stage.window, stage.renderer, stage.settings, trouble=trouble)
+            chosen = title.run()
+            if chosen is None:
+                return None
+            arguments = replace(arguments, preset=chosen.ref)
+        played = _play_one(stage, arguments, _load, has_title=True)
+        if played.ending is not Ending.TITLE:
+            return played
+        arguments = replace(arguments, preset=None, load=None, record=None)
+
+
+@contextmanager
+def _opened(arguments: PlayArguments, size_px: tuple[int, int]) -> Iterator[_Stage]:
+    from worldsim.app.application import apply_to_screen
+    from worldsim.app.renderer import GlRenderer, SdlRenderer
+    from worldsim.app.settings import Settings, SettingsFile
     from worldsim.app.window import Window
-    from worldsim.engine.recorder import Recorder
+
+    named = arguments.preset or "PRESET"
+    hint = f"worldsim rollout {named} --out {Path(named).name}.mp4 writes a video instead"
+    window = Window(title="worldsim", size_px=size_px, drawing=arguments.renderer, hint=hint)
+    with closing(window):
+        renderer = GlRenderer(window.context) if window.context else SdlRenderer()
+        _say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
+        settings = SettingsFile(say=_say)
+        apply_to_screen(Settings(), settings.current, window, renderer)
+        yield _Stage(window=window, renderer=renderer, settings=settings, clock=MonotonicClock())
+
+
+def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title: bool) -> _Played:
+    """One session, from loading to the player's leaving it. Closes the window unless the title screen follows."""
+    from worldsim.app.application import Application, Ending
+    from worldsim.engine.recorder import Recorder, new_folder
     from worldsim.engine.session import Session
     from worldsim.engine.worker import Worker
 
-    clock = MonotonicClock()
+    assert arguments.preset is not None
+    settings, ending = stage.settings.current, Ending.QUIT
+    stage.window.set_title(f"worldsim: {arguments.preset}")
     with ExitStack() as at_the_end:
-        window = Window(
-            title=f"worldsim: {arguments.preset}",
-            size_px=size_px,
-            drawing=arguments.renderer,
-            hint=f"worldsim rollout {arguments.preset} --out {Path(arguments.preset).name}.mp4 writes a video instead",
-        )
         worker = Worker(
-            load,
+            partial(load, arguments),
             seed=arguments.seed,
             prefetch_depth=arguments.prefetch,
-            clock=clock,
-            on_change=window.wake,
+            clock=stage.clock,
+            on_change=stage.window.wake,
         )
         at_the_end.callback(worker.close)
-        at_the_end.callback(window.close)  # before the worker: nobody shall look at a window that waits for a thread
-        renderer: Renderer = GlRenderer(window.context) if window.context else SdlRenderer()
-        _say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
-        recorder = Recorder(folder=arguments.record, is_lossless=arguments.lossless, say=_say)
+        # Before the worker: nobody shall look at a window that waits for a thread.
+        at_the_end.callback(lambda: None if ending is Ending.TITLE else stage.window.close())
+        is_recorded = settings.is_always_recorded and has_title and not arguments.world
+        folder = arguments.record or (new_folder(arguments.preset) if is_recorded else None)
+        recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.is_lossless, say=_say)
         at_the_end.callback(recorder.close)
         session = Session(
             worker, seed=arguments.seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load
         )
         application = Application(
-            session, window, renderer, clock=clock, title=arguments.preset, say=_say, max_frames=arguments.frames
+            session,
+            stage.window,
+            stage.renderer,
+            clock=stage.clock,
+            title=arguments.preset,
+            say=_say,
+            max_frames=arguments.frames,
+            settings=stage.settings,
+            has_title=has_title,
+            num_steps=settings.num_steps if has_title and arguments.steps is None else None,
         )
         worker.start()
         report = application.run()
+        ending = application.ending
+    return _Played(arguments=arguments, report=report, ending=ending, error=session.error or recorder.error)
+
+
+def _ended(played: _Played, stage: _Stage) -> int:
+    """Returns: the exit code. Raises: what ended the session."""
+    arguments = played.arguments
     if arguments.json is not None:
-        result = asdict(report)
+        result = asdict(played.report)
         first_ns = result.pop("first_frame_ns")
         started = {"start_to_first_frame_s": None if first_ns is None else _since_start_s(first_ns)}
-        write_json(arguments.json, {"preset": arguments.preset, **started, **result, "renderer": renderer.name})
-    for error in (session.error, recorder.error):
-        if error is not None:
-            raise error
+        result = {"preset": arguments.preset, **started, **result, "renderer": stage.renderer.name}
+        write_json(arguments.json, result)
+    if played.error is not None:
+        raise played.error
     return 0
 
 
@@ -139,11 +232,16 @@ def _checked(arguments: PlayArguments) -> tuple[int, int]:
         raise UsageError("the true world is not recorded", hint="leave out --world or --record")
     if arguments.world and arguments.load is not None:
         raise UsageError("the true world has no saved states", hint="leave out --world or --load")
+    if arguments.preset is None and (arguments.record is not None or arguments.load is not None):
+        option = "--load" if arguments.record is None else "--record"
+        raise UsageError(f"{option} without a preset", hint=f"worldsim play PRESET {option} ...")
     if arguments.load is not None:
         read_saved(arguments.load)
     if arguments.rate is not None and arguments.rate <= 0:
         raise UsageError(f"--rate is {arguments.rate:g}", hint="a positive number of ticks per second")
     size_px = checked_size(arguments.window)
+    if arguments.preset is None:
+        return size_px
     if "/" not in arguments.preset or Path(arguments.preset).exists():
         resolve_preset(arguments.preset)  # a name on the Hub is looked up by the worker, with the window open
     return size_px
@@ -159,6 +257,7 @@ def checked_size(text: str) -> tuple[int, int]:
 
 def _load(arguments: PlayArguments, report: Report) -> Loaded:
     """Runs in the model thread; the only part of `play` that loads torch."""
+    assert arguments.preset is not None
     if arguments.world:
         return _load_true_world(arguments, report)
     report("loading torch")
@@ -189,6 +288,7 @@ def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
     from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
     from worldsim.worlds.doom.world import DoomWorld
 
+    assert arguments.preset is not None
     report("starting the engine")
     folder = resolve_preset(arguments.preset)
     stored = folder / CONFIG_FILE

@@ -31,7 +31,9 @@ class Recorder:
         """`folder`: records there from the first frame on. `say` is told what begins, ends and fails, once each."""
         self._first_folder = folder
         self.writer: SessionWriter | None = None
-        self._is_lossless, self._say = is_lossless, say
+        self.is_lossless = is_lossless
+        """Of the next `start`."""
+        self._say = say
         self._old_writers: list[SessionWriter] = []
         self._seed = 0
         self._history: list[Run] = []
@@ -78,7 +80,7 @@ class Recorder:
         self.stop()
         if self.writer is not None:
             self._old_writers.append(self.writer)
-        self.writer = SessionWriter(folder, header, is_lossless=self._is_lossless)
+        self.writer = SessionWriter(folder, header, is_lossless=self.is_lossless)
         if self._last is not None:
             self._begin_episode(*self._last)
         self.tell()

@@ -1,0 +1,98 @@
+"""Menus without a window: focus, scrolling, changing, waiting for a key."""
+
+from __future__ import annotations
+
+import pytest
+
+from worldsim.app.hud import Picture, Tone
+from worldsim.app.menu import MAX_ITEMS, MAX_PICTURES, Item, MenuKey, Menus, Page
+
+
+def menus_of(*items: Item) -> Menus:
+    menus = Menus()
+    menus.open(lambda: Page(title="A page", items=items, notes=("a note",)))
+    return menus
+
+
+def focused(menus: Menus) -> str:
+    (row,) = [row for row in menus.panel().rows if row.left.startswith("> ")]
+    return row.left.removeprefix("> ")
+
+
+def test_focus_goes_round_and_enter_chooses() -> None:
+    chosen: list[str] = []
+    menus = menus_of(*(Item(label=name, choose=lambda name=name: chosen.append(name)) for name in "abc"))
+    menus.press(MenuKey.UP)
+    menus.press(MenuKey.ENTER)
+    menus.press(MenuKey.DOWN)
+    menus.press(MenuKey.DOWN)
+    menus.press(MenuKey.ENTER)
+    assert chosen == ["c", "b"]
+    assert focused(menus) == "b"
+
+
+def test_left_and_right_change_a_value_and_enter_goes_on_to_the_next() -> None:
+    changes: list[int] = []
+    menus = menus_of(Item(label="size", value="3", change=changes.append))
+    for key in (MenuKey.LEFT, MenuKey.RIGHT, MenuKey.ENTER):
+        menus.press(key)
+    assert changes == [-1, 1, 1]
+    assert menus.panel().rows[1].right == "< 3 >"
+
+
+def test_back_closes_one_page_and_tells_who_opened_it() -> None:
+    told: list[str] = []
+    menus = menus_of(Item(label="below"))
+    menus.open(lambda: Page(title="above", items=()), on_back=lambda: told.append("back"))
+    menus.press(MenuKey.ENTER)  # on a page without items
+    menus.press(MenuKey.BACK)
+    assert told == ["back"] and focused(menus) == "below"
+    menus.press(MenuKey.BACK)
+    assert not menus.is_open
+
+
+@pytest.mark.parametrize(("picture", "room"), [(None, MAX_ITEMS), (Picture(1, 1, b"abc"), MAX_PICTURES)])
+def test_a_long_page_is_scrolled_and_says_where_it_is(picture: Picture | None, room: int) -> None:
+    menus = menus_of(*(Item(label=str(n), picture=picture) for n in range(40)))
+    for expected in (*range(1, 40), 0):
+        menus.press(MenuKey.DOWN)
+        assert focused(menus) == str(expected)
+        assert len(menus.panel().rows) == 1 + room + 1 + 1  # title, items, place, note
+    assert f"1 to {room} of 40" in menus.panel().rows[-2].left
+
+
+def test_pointing_at_a_row_of_a_scrolled_page_puts_the_focus_there() -> None:
+    menus = menus_of(*(Item(label=str(n)) for n in range(40)))
+    for _ in range(20):
+        menus.press(MenuKey.DOWN)
+    shown = menus.panel().rows[3].left.strip()
+    assert menus.point(3)
+    assert focused(menus) == shown
+    assert not menus.point(0) and not menus.point(99)
+
+
+def test_the_key_that_was_waited_for_is_given_once() -> None:
+    keys: list[str] = []
+    menus = menus_of(Item(label="walk"))
+    menus.wait_for_key(keys.append)
+    assert "press a key" in menus.panel().rows[-1].left
+    menus.take_key("z")
+    menus.take_key("x")
+    assert keys == ["z"] and not menus.is_waiting_for_key
+    menus.wait_for_key(keys.append)
+    menus.take_key(None)
+    assert keys == ["z"] and menus.panel().rows[-1].left == "a note"
+
+
+def test_a_bad_item_is_seen_as_one() -> None:
+    menus = menus_of(Item(label="good"), Item(label="bad", is_bad=True))
+    assert menus.panel().rows[2].tone is Tone.BAD
+
+
+def test_a_page_that_became_shorter_keeps_a_focus() -> None:
+    items = [Item(label=str(n)) for n in range(5)]
+    menus = Menus()
+    menus.open(lambda: Page(title="", items=tuple(items)))
+    menus.press(MenuKey.UP)
+    del items[2:]
+    assert focused(menus) == "1"

@@ -1,0 +1,122 @@
+"""The pages: what they say and what their items change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worldsim.actions.bindings import BINDINGS
+from worldsim.app.menu import Item, MenuKey, Menus
+from worldsim.app.pages import SettingsPages, title_page
+from worldsim.app.settings import Settings, SettingsFile
+from worldsim.app.shelf import Offer
+
+
+class Desk:
+    def __init__(self, path: Path) -> None:
+        self.menus, self.file = Menus(), SettingsFile(path)
+        self.applied: list[tuple[Settings, Settings]] = []
+        self.pages = SettingsPages(self.menus, self.file, lambda before, after: self.applied.append((before, after)))
+        self.pages.open()
+
+    def item(self, label: str) -> Item:
+        return next(item for item in self.menus.page.items if item.label == label)
+
+    def change(self, label: str, offset: int = 1) -> str:
+        change = self.item(label).change
+        assert change is not None
+        change(offset)
+        return self.item(label).value
+
+    def bind(self, label: str, key: str) -> Item:
+        self.item(label).choose()
+        self.menus.take_key(key)
+        return self.item(label)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path / "settings.json")
+
+
+def test_every_setting_changes_is_shown_kept_and_applied(desk: Desk) -> None:
+    assert desk.change("Picture") == "smooth"
+    assert desk.change("Picture", -1) == "sharp"
+    assert desk.change("Full screen") == "on"
+    assert desk.change("Mouse sensitivity", -1) == "0.75"
+    assert desk.change("Denoising steps") == "1"
+    assert desk.change("Denoising steps", -1) == "the preset's own"
+    assert desk.change("Denoising steps", -1) == "8"
+    assert desk.change("Always record") == "on"
+    assert desk.change("Record without loss") == "on"
+    assert SettingsFile(desk.file.path).current == desk.file.current == desk.applied[-1][1]
+    assert len(desk.applied) == 9
+    assert all(after == before for (_, after), (before, _) in zip(desk.applied, desk.applied[1:], strict=False))
+
+
+def test_a_sensitivity_from_the_file_that_is_no_choice_leads_to_one(desk: Desk) -> None:
+    desk.file.change(mouse_sensitivity=1.234)
+    assert desk.change("Mouse sensitivity") == "0.25"
+
+
+def test_a_new_key_takes_the_place_of_the_old_ones(desk: Desk) -> None:
+    desk.item("Keys ...").choose()
+    assert desk.item("walk forward").value == "W / Up"
+    assert desk.bind("walk forward", "i").value == "I"
+    assert desk.bind("walk forward", "k").value == "K"
+    assert len(desk.file.current.own_keys) == 1
+    desk.item("Reset all to the defaults").choose()
+    assert desk.item("walk forward").value == "W / Up"
+
+
+def test_a_key_that_does_two_things_is_shown_at_both(desk: Desk) -> None:
+    desk.item("Keys ...").choose()
+    assert not any(item.is_bad for item in desk.menus.page.items)
+    assert desk.bind("walk forward", "s").is_bad
+    assert "also: walk back" in desk.item("walk forward").value
+    assert desk.item("walk back").is_bad and "also: walk forward" in desk.item("walk back").value
+    assert desk.bind("walk back", "x").is_bad is False
+    assert not desk.item("walk forward").is_bad
+
+
+def test_a_key_with_and_one_without_ctrl_are_not_the_same(desk: Desk) -> None:
+    desk.item("Keys ...").choose()
+    assert desk.item("quit").value == "Ctrl+Q" and not desk.item("quit").is_bad
+    assert desk.bind("quit", "w").value == "Ctrl+W"
+    assert not desk.item("quit").is_bad
+
+
+def test_the_way_to_the_menu_and_the_mouse_cannot_be_rebound(desk: Desk) -> None:
+    desk.item("Keys ...").choose()
+    listed = {item.label for item in desk.menus.page.items}
+    fixed = {row.what for row in BINDINGS if row.is_fixed}
+    assert len(fixed) == 2 and not fixed & listed
+    assert {row.what for row in BINDINGS} - fixed <= listed
+
+
+def test_esc_leads_back_from_the_keys_to_the_settings(desk: Desk) -> None:
+    desk.item("Keys ...").choose()
+    desk.menus.press(MenuKey.BACK)
+    assert desk.menus.page.title == "Settings"
+
+
+def test_the_title_lists_presets_with_size_and_place_and_says_what_is_wrong() -> None:
+    chosen: list[str] = []
+    offers = (
+        Offer(ref="maze", name="maze", title="A maze", num_bytes=13_800_000),
+        Offer(ref="bad", name="bad", trouble="its config is damaged"),
+    )
+    page = title_page(
+        offers,
+        play=lambda offer: chosen.append(offer.ref),
+        settings=lambda: chosen.append("settings"),
+        quit_=lambda: chosen.append("quit"),
+        trouble="the world has stopped",
+    )
+    assert page.items[0].value == "A maze   13.8 MB, bundled"
+    assert page.items[1].is_bad and page.items[1].value == "its config is damaged"
+    for item in page.items:
+        item.choose()
+    assert chosen == ["maze", "bad", "settings", "quit"]
+    assert page.notes[0] == "the world has stopped"

@@ -1,0 +1,85 @@
+"""The title screen: which preset to play. A loop of its own, before and between sessions.
+
+Owns: the loop, what follows from a choice. Does not own: the rows (`app.pages`), the presets (`app.shelf`), play
+(`app.application`). UI thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from worldsim.app.application import apply_to_screen
+from worldsim.app.devices import Devices
+from worldsim.app.menu import Menus, Page
+from worldsim.app.menu_devices import work_menu
+from worldsim.app.pages import SettingsPages, title_page
+from worldsim.app.renderer import Renderer
+from worldsim.app.settings import Settings, SettingsFile
+from worldsim.app.shelf import Offer
+from worldsim.app.window import Window, has_window_changed
+from worldsim.engine.inputs import Inputs
+
+WAIT_S = 1.0
+"""Nothing happens by itself here; this only bounds a wait that was woken by nobody."""
+
+
+class TitleScreen:
+    """`run` returns when a preset is chosen, or the program shall end."""
+
+    def __init__(
+        self,
+        offers: Sequence[Offer],
+        window: Window,
+        renderer: Renderer,
+        settings: SettingsFile,
+        *,
+        trouble: str = "",
+    ) -> None:
+        """`trouble`: is said below the list."""
+        self._offers, self._window, self._renderer, self._trouble = offers, window, renderer, trouble
+        self._menus = Menus()
+        self._settings_pages = SettingsPages(self._menus, settings, self._apply)
+        self._devices = Devices(Inputs(), window.capture_mouse)
+        self._chosen: Offer | None = None
+
+    def run(self) -> Offer | None:
+        """Returns: what to play; None to quit."""
+        self._renderer.show(np.zeros((1, 1, 3), np.uint8))
+        self._menus.open(self._page)
+        drawn = None
+        is_stale = False
+        while self._menus.is_open:
+            panel = self._menus.panel()
+            if panel != drawn or is_stale:
+                self._renderer.draw((panel,), self._window.size_px)
+                self._window.flip()
+                drawn = panel
+            events = self._window.wait(WAIT_S)
+            is_stale = has_window_changed(events)
+            for event in events:
+                if self._devices.asks_to_quit(event):
+                    return None
+                if self._menus.is_open:
+                    shown = self._menus.panel()
+                    work_menu(self._menus, event, partial(self._renderer.row_at, shown, self._window.size_px))
+        return self._chosen
+
+    def _page(self) -> Page:
+        return title_page(
+            self._offers,
+            play=self._play,
+            settings=self._settings_pages.open,
+            quit_=self._menus.close,
+            trouble=self._trouble,
+        )
+
+    def _play(self, offer: Offer) -> None:
+        if not offer.trouble:
+            self._chosen = offer
+            self._menus.close()
+
+    def _apply(self, before: Settings, after: Settings) -> None:
+        apply_to_screen(before, after, self._window, self._renderer)
