@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worldsim.diffusion.objectives import flow_loss, sample_shortcuts, sample_taus, shortcut_loss
+from worldsim.diffusion.objectives import flow_loss, sample_flows, sample_shortcuts, shortcut_loss
 from worldsim.diffusion.samplers import sample_frame
 
 
@@ -58,9 +58,17 @@ def test_sampled_shortcuts_stay_on_their_grid() -> None:
     assert set(tau[step == 0.25].unique().tolist()) == {0.0, 0.25, 0.5, 0.75}
 
 
-def test_sampled_taus_cover_the_grid_of_the_smallest_step() -> None:
-    tau = sample_taus(50, 40, torch.Generator().manual_seed(0))
+def test_flows_cover_the_grid_of_the_smallest_step() -> None:
+    tau, step = sample_flows(50, 40, torch.Generator().manual_seed(0))
     assert tau.unique().tolist() == [i / 8 for i in range(8)]
+    assert step.unique().tolist() == [1 / 8]
+
+
+def test_a_share_of_flows_is_one_step_from_noise() -> None:
+    tau, step = sample_flows(50, 40, torch.Generator().manual_seed(0), one_step_share=0.4)
+    in_one = step == 1
+    assert float(in_one.float().mean()) == pytest.approx(0.4, abs=0.05)
+    assert not tau[in_one].any() and step[~in_one].unique().tolist() == [1 / 8]
 
 
 class StraightPath:

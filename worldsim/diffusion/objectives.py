@@ -61,10 +61,18 @@ def shortcut_loss(
     return _masked_mean(ramp_weight(tau_BT, floor) * error_BT, mask_BT)
 
 
-def sample_taus(batch: int, num_frames: int, generator: torch.Generator) -> Tensor:
-    """Noise levels for `flow_loss`: on the grid of the smallest step, uniform in [0, 1). Shapes: [B, T]."""
+def sample_flows(
+    batch: int, num_frames: int, generator: torch.Generator, *, one_step_share: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """(tau, step size) for `flow_loss`: tau on the grid of the smallest step, uniform in [0, 1), and that step.
+
+    A share of frames is learned in one step from pure noise instead, (0, 1): the prediction is then the mean of what
+    may come, which is what one-step play wants to show where little else may. Shapes: [B, T] each.
+    """
     num_steps = round(1 / SMALLEST_STEP)
-    return torch.randint(0, num_steps, (batch, num_frames), generator=generator) * SMALLEST_STEP
+    tau_BT = torch.randint(0, num_steps, (batch, num_frames), generator=generator) * SMALLEST_STEP
+    in_one_BT = torch.rand(batch, num_frames, generator=generator) < one_step_share
+    return tau_BT.masked_fill(in_one_BT, 0.0), torch.full_like(tau_BT, SMALLEST_STEP).masked_fill(in_one_BT, 1.0)
 
 
 def sample_shortcuts(batch: int, num_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

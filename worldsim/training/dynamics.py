@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from worldsim.diffusion.noise import context_levels, mix_noise
-from worldsim.diffusion.objectives import SMALLEST_STEP, flow_loss, sample_shortcuts, sample_taus, shortcut_loss
+from worldsim.diffusion.objectives import flow_loss, sample_flows, sample_shortcuts, shortcut_loss
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
@@ -162,9 +162,10 @@ class DynamicsRecipe:
     def _flow(self, history: History, clean: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(the objective, the pose head's loss)."""
         batch, num_frames = clean.shape[:2]
-        tau = sample_taus(batch, num_frames, self._generator).to(self._device)
+        share = self._config.one_step_share
+        tau, step = (x.to(self._device) for x in sample_flows(batch, num_frames, self._generator, one_step_share=share))
         noisy = mix_noise(clean, torch.randn_like(clean), tau)
-        predicted = self.network.predict(history, noisy, tau, torch.full_like(tau, SMALLEST_STEP))
+        predicted = self.network.predict(history, noisy, tau, step)
         flow = flow_loss(predicted, clean, tau, self._mask(clean), floor=self._config.tau_floor)
         predicted_pose = self.network.predict_pose(history)
         if predicted_pose is None or self._config.pose_weight == 0:
