@@ -53,8 +53,8 @@ class Denoiser(nn.Module):
         self.modulation = Modulation(config.width, inner, 1)
         self.to_latent = nn.Conv2d(inner, channels, 3, padding=1)
         if self.has_recalled:
-            nn.init.zeros_(self.to_latent.weight)
-            nn.init.zeros_(self.to_latent.bias)
+            for parameter in self.to_latent.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, latents_BCHW: Tensor, trunk_BND: Tensor, condition_BD: Tensor) -> Tensor:
         """Shapes: latents [B, C * n, H, W], the noisy one first, then the past, then what is recalled of the place if
