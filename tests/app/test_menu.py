@@ -87,6 +87,7 @@ def test_the_key_that_was_waited_for_is_given_once() -> None:
 def test_a_bad_item_is_seen_as_one() -> None:
     menus = menus_of(Item(label="good"), Item(label="bad", is_bad=True))
     assert menus.panel().rows[2].tone is Tone.BAD
+    assert menus.panel().rows[1].left_tone is Tone.STRONG, "the one in focus"
 
 
 def test_a_page_that_became_shorter_keeps_a_focus() -> None:

@@ -47,3 +47,17 @@ def test_a_picture_stands_before_its_line_and_makes_it_higher() -> None:
     red, blue = pixels[..., 0] > pixels[..., 2] + 150, pixels[..., 2] > pixels[..., 0] + 150
     assert red.any() and blue.any()
     assert np.flatnonzero(red.any(axis=0)).max() < np.flatnonzero(blue.any(axis=0)).min()
+
+
+def test_a_row_is_found_again_where_it_was_painted() -> None:
+    picture = Picture(4, 3, bytes(36))
+    rows = (Row("title"), Row("with a picture", picture=picture), Row("below", "it"))
+    painter = TextPainter()
+    panel = Panel(Anchor.CENTRE, rows)
+    assert painter.row_at(panel, 0.5) is None, "nothing was painted yet"
+    painter.paint((panel,), (640, 480))
+    found = [painter.row_at(panel, share / 100) for share in range(101)]
+    assert found[0] is None and found[-1] is None
+    inside = [row for row in found if row is not None]
+    assert inside == sorted(inside) and set(inside) == {0, 1, 2}
+    assert inside.count(1) > 2 * inside.count(0) and abs(inside.count(0) - inside.count(2)) <= 2

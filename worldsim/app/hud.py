@@ -61,6 +61,8 @@ class Row:
     right: str = ""
     tone: Tone = Tone.PLAIN
     picture: Picture | None = None
+    left_tone: Tone | None = None
+    """Of the left column; without it, that of a table's keys, or `tone` where there is no right one."""
 
 
 @dataclass(frozen=True)

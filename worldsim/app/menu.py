@@ -153,4 +153,4 @@ class Menus:
 def _row(item: Item, *, is_focus: bool) -> Row:
     value = f"< {item.value} >" if is_focus and item.change is not None else item.value
     tone = Tone.BAD if item.is_bad else Tone.STRONG if is_focus else Tone.PLAIN
-    return Row(f"{'>' if is_focus else '  '} {item.label}", value, tone=tone, picture=item.picture)
+    return Row(f"{'>' if is_focus else '  '} {item.label}", value, tone=tone, left_tone=tone, picture=item.picture)

@@ -89,7 +89,7 @@ def _paint(panel: Panel, font: pygame.font.Font) -> npt.NDArray[np.uint8]:
         if picture is not None:
             surface.blit(picture, (pad_px, y_px))
         x_px, text_y_px = pad_px + indent_px, y_px + (height_px - line_px) // 2
-        left_tone = Tone.STRONG if row.right else row.tone
+        left_tone = row.left_tone or (Tone.STRONG if row.right else row.tone)
         surface.blit(font.render(row.left, True, COLOURS[left_tone]), (x_px, text_y_px))
         if row.right:
             surface.blit(font.render(row.right, True, COLOURS[row.tone]), (x_px + left_px + gap_px, text_y_px))
