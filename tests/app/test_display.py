@@ -201,6 +201,7 @@ def test_play_is_rewound_saved_left_and_gone_on_with(screen: Screen, tiny_preset
 def test_from_the_title_through_play_and_settings_to_the_end(screen: Screen, tiny_preset_folder: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     shutil.copytree(tiny_preset_folder, screen.home / "hub" / "models--me--tiny" / "snapshots" / commit)
+    screen.hand("mousemove", "0", "0")  # in the middle it would point at a row
     program = screen.start("worldsim", "play", "--window", "400x300", "--device", "cpu", cwd=screen.home)
 
     def press(key: str) -> None:
