@@ -20,9 +20,9 @@ from worldsim.evaluation.tasks import Evaluator
 from worldsim.presets.store import load_preset
 from worldsim.worlds.doom.world import DoomWorld
 
-SCALE = 5
+SCALE = 4
 GAP_PX = 2
-COLOURS = 64
+COLOURS = 48
 """Few, to keep the file small enough for a README."""
 CONTEXT_FRAMES = 32
 
