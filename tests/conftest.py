@@ -33,6 +33,12 @@ TINY_CONFIG = PresetConfig(
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Here and in programs that tests start."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
 @pytest.fixture(scope="session")
 def tiny_config() -> PresetConfig:
     return TINY_CONFIG

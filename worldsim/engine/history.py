@@ -20,9 +20,9 @@ from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.playable import Arrival, Playable
 from worldsim.episodes.format import Run
 
-BUDGET_BYTES = 384 * 2**20
-"""Of pictures and snapshots. The process holds about a quarter more: what the allocator does not give back at once. So
-it stays within 512 MB. For the preset `maze` that is four minutes."""
+BUDGET_BYTES = 320 * 2**20
+"""Of pictures and snapshots. The process holds up to a half more after an hour: what the allocator does not give
+back at once, and every action since the reset. So it stays within 512 MB. For the preset `maze` that is three minutes."""
 SNAPSHOT_EVERY = 10
 """Frames. At 25 ms a frame the way to any moment then takes a quarter of a second at most."""
 MOMENT_BYTES = 1000
