@@ -22,7 +22,7 @@ from worldsim.episodes.format import Run
 
 BUDGET_BYTES = 320 * 2**20
 """Of pictures and snapshots. The process holds up to a half more after an hour: what the allocator does not give
-back at once, and every action since the reset. So it stays within 512 MB. For the preset `maze` that is three minutes."""
+back at once, and every action since the reset. So it stays within 512 MB, for `maze` three minutes of play."""
 SNAPSHOT_EVERY = 10
 """Frames. At 25 ms a frame the way to any moment then takes a quarter of a second at most."""
 MOMENT_BYTES = 1000
