@@ -156,7 +156,7 @@ def test_a_relative_pose_starts_at_the_origin_looking_along_x(preset_toml: Path)
     assert run.training.dynamics.pose_target == "absolute"
 
 
-def test_a_model_with_a_further_input_begins_as_what_it_was_without_it(tmp_path: Path) -> None:
+def test_a_model_that_is_given_a_place_memory_keeps_its_trunk_and_shows_what_is_recalled(tmp_path: Path) -> None:
     options: dict[str, Any] = {"width": 24, "num_heads": 2, "num_layers": 1, "denoiser_width": 16, "denoiser_blocks": 1}
     old = build_world_model(WorldModelConfig(pose="none", **options), (4, 2, 2), 3)
     new = build_world_model(WorldModelConfig(pose="place", place_width=16, **options), (4, 2, 2), 3)
@@ -164,7 +164,9 @@ def test_a_model_with_a_further_input_begins_as_what_it_was_without_it(tmp_path:
     begin_with(new, tmp_path)
     clip = torch.randn(1, 5, 4, 2, 2)
     level, action = torch.zeros(1, 5), torch.randn(1, 5, 3)
-    predicted = [m.predict(m.read_history(clip, level, action), clip, level, level) for m in (old, new)]
-    assert torch.allclose(predicted[0], predicted[1], atol=1e-5)
+    histories = [m.read_history(clip, level, action) for m in (old, new)]
+    assert torch.equal(histories[0].features_BTND, histories[1].features_BTND)
+    shown = new.predict(histories[1], clip, level, level)
+    assert torch.equal(shown, histories[1].memory[:, :, -1]), "nothing is added to what is recalled"
     with pytest.raises(PresetNotFoundError, match="no weights"):
         begin_with(new, tmp_path / "nowhere")

@@ -234,14 +234,18 @@ def _is_recorded(preset_toml: Path) -> bool:
 def begin_with(network: WorldModel, folder: Path) -> None:
     """Copies the weights of another preset's model that fit, and those that fit after adding inputs of weight zero.
 
-    So a model that was given a further input begins as what it was without it. Side effects: `network`'s parameters.
+    So a model that was given a further input begins as what it was without it. One that was given a place memory begins
+    by showing what that recalls: what the old one drew is not something to be added to it. Side effects: `network`'s parameters.
     Raises: PresetNotFoundError when there is no such preset.
     """
     path = folder / WEIGHTS_FILE_OF_PRESET
     if not path.exists():
         raise PresetNotFoundError(f"no weights at {path}", hint="--init takes a preset folder")
     stored = load_file(path)
+    has_place = getattr(network, "place", None) is None or any(name.startswith("model.place.") for name in stored)
     for name, parameter in network.state_dict().items():
+        if name.startswith("denoiser.to_latent.") and not has_place:
+            continue
         old = stored.get(f"model.{name}")
         if old is None or old.dim() != parameter.dim():
             continue
