@@ -235,7 +235,10 @@ def begin_with(network: WorldModel, folder: Path) -> None:
     """Copies the weights of another preset's model that fit, and those that fit after adding inputs of weight zero.
 
     So a model that was given a further input begins as what it was without it. One that was given a place memory begins
-    by showing what that recalls: what the old one drew is not something to be added to it. Side effects: `network`'s parameters.
+    by showing what that recalls: what the old one drew is not something to be added to it.
+
+    Side effects: `network`'s parameters.
+
     Raises: PresetNotFoundError when there is no such preset.
     """
     path = folder / WEIGHTS_FILE_OF_PRESET
