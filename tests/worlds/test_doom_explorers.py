@@ -52,6 +52,13 @@ def test_every_action_is_one_the_world_knows(name: str) -> None:
         CONFIG.action_spec.check(explorer.act(pose))
 
 
+def test_spin_stays_where_it_is_and_looks_everywhere(world: DoomWorld) -> None:
+    actions, poses = walk(world, "spin", 160)
+    assert {(round(pose.x, 3), round(pose.y, 3)) for pose in poses} == {(round(poses[0].x, 3), round(poses[0].y, 3))}
+    assert len({round(math.degrees(pose.angle_rad)) % 360 // 10 for pose in poses}) == 36
+    assert {action.axis("turn") for action in actions} == {-1.0, 1.0}
+
+
 def test_explore_visits_most_cells_and_holds_keys_in_every_combination(world: DoomWorld) -> None:
     actions, poses = walk(world, "explore", 1600)
     visited = {world.layout.cell_at(pose.x, pose.y) for pose in poses}

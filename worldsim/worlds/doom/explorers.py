@@ -64,6 +64,7 @@ class _Walker:
             "return": self._return_leg,
             "look": self._look_leg,
             "wander": self._wander_leg,
+            "spin": self._spin_leg,
         }
         while True:
             (name,) = self._rng.choices(list(legs), list(legs.values()))
@@ -110,6 +111,13 @@ class _Walker:
         """Keys held whatever is there: a player runs into walls, and slides along them, all the time."""
         seed, num_ticks = self._rng.randrange(2**31), self._rng.randint(40, 160)
         yield from script_actions("explore", self._action_spec, seed, num_ticks)
+
+    def _spin_leg(self) -> Actions:
+        """Full circles on the spot and nothing else, now and then the other way round: all but the first of them show
+        what was seen, which is the plainest lesson in memory."""
+        turn = self._rng.choice((-1.0, 1.0))
+        for _ in range(self._rng.randint(10, 60)):
+            yield Action.of(turn=turn)
 
     # -- where to
 
@@ -225,6 +233,7 @@ _LEGS: dict[str, dict[str, float]] = {
     "return": {"return": 1.0},
     "look": {"look": 1.0},
     "wander": {"wander": 1.0},
+    "spin": {"spin": 1.0},
     "mixed": {"explore": 0.35, "return": 0.15, "look": 0.25, "wander": 0.25},
 }
 EXPLORER_NAMES = tuple(_LEGS)
