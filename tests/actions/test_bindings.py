@@ -7,6 +7,8 @@ from collections import Counter
 from worldsim.actions.bindings import (
     BINDINGS,
     SPARE_KEYS,
+    SPARE_PAD_AXES,
+    SPARE_PAD_BUTTONS,
     Command,
     OwnKeys,
     conflicts,
@@ -53,10 +55,16 @@ def test_inputs_that_the_table_does_not_know_get_keys_of_their_own() -> None:
         ("", "pitch", 1.0),
         ("", "pitch", -1.0),
     ]
-    assert [row.keys for row in rows] == [(key,) for key in SPARE_KEYS[:4]]
-    assert dict(help_rows(tuple(rows)))["Space"] == "jump"
+    assert [row.keys for row in rows] == [
+        (SPARE_KEYS[0], "pad_a"),
+        (SPARE_KEYS[1], "pad_b"),
+        (SPARE_KEYS[2], "pad_righty-"),
+        (SPARE_KEYS[3], "pad_righty+"),
+    ]
+    assert dict(help_rows(tuple(rows)))["Space / Pad A"] == "jump"
     bound = {key for row in BINDINGS for key in row.keys}
-    assert not bound & set(SPARE_KEYS) and len(set(SPARE_KEYS)) == len(SPARE_KEYS)
+    spare = (*SPARE_KEYS, *SPARE_PAD_BUTTONS, *SPARE_PAD_AXES)
+    assert not bound & set(spare) and len(set(spare)) == len(spare)
     many = ActionSpec(buttons=tuple(f"button{index}" for index in range(40)))
     assert len([row for row in offered(many) if row.button]) == len(SPARE_KEYS)
 
@@ -74,9 +82,18 @@ def test_help_has_every_key_once_and_no_row_twice() -> None:
 
 def test_help_reads_as_on_the_keyboard() -> None:
     rows = dict(help_rows())
-    assert rows["W / Up"] == "walk forward"
+    assert rows["W / Up / Left stick up"] == "walk forward"
+    assert rows["P / Pad X"] == "pause, go on"
     assert rows["1 / 2 / 3 / 4"].startswith("1, 2, 4 or 8")
     assert rows["Ctrl+Q"] == "quit"
+
+
+def test_help_without_a_gamepad_says_nothing_of_one() -> None:
+    rows = help_rows(has_pad=False)
+    assert dict(rows)["W / Up"] == "walk forward"
+    assert not any(word in keys for keys, _ in rows for word in ("Pad", "stick", "trigger", "shoulder"))
+    only_pad = rebound((OwnKeys(name="reset", keys=("pad_y",)),))
+    assert len(help_rows(only_pad, has_pad=False)) == len(rows) - 1
 
 
 def test_texts_name_the_first_key_of_a_command() -> None:
@@ -115,4 +132,4 @@ def test_rows_that_share_a_key_are_in_conflict() -> None:
 def test_a_spare_key_that_is_taken_is_not_given_to_a_worlds_own_input() -> None:
     rows = rebound((OwnKeys(name="reset", keys=SPARE_KEYS[:1]),))
     (jump,) = [row for row in offered(ActionSpec(buttons=("jump",)), bindings=rows) if row.button]
-    assert jump.keys == SPARE_KEYS[1:2]
+    assert jump.keys[0] == SPARE_KEYS[1]

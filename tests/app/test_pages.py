@@ -62,12 +62,12 @@ def test_a_sensitivity_from_the_file_that_is_no_choice_leads_to_one(desk: Desk) 
 
 def test_a_new_key_takes_the_place_of_the_old_ones(desk: Desk) -> None:
     desk.item("Keys ...").choose()
-    assert desk.item("walk forward").value == "W / Up"
+    assert desk.item("walk forward").value == "W / Up / Left stick up"
     assert desk.bind("walk forward", "i").value == "I"
     assert desk.bind("walk forward", "k").value == "K"
     assert len(desk.file.current.own_keys) == 1
     desk.item("Reset all to the defaults").choose()
-    assert desk.item("walk forward").value == "W / Up"
+    assert desk.item("walk forward").value == "W / Up / Left stick up"
 
 
 def test_a_key_that_does_two_things_is_shown_at_both(desk: Desk) -> None:

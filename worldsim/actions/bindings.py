@@ -1,8 +1,10 @@
 """THE key table: which physical key does what. Help overlay, README table and input handling all come from it.
 
 Owns: the rows, a person's own keys in their place, and their rendering as help. Does not own: how a window reports keys
-(`app.devices` maps these names to scancodes), where a person's keys are kept (`app.settings`). Keys are physical
-positions named by what a US keyboard prints there, so that WASD is in the same place on every layout.
+(`app.devices` maps these names to scancodes, `app.pads` to a gamepad's buttons and sticks), where a person's keys are
+kept (`app.settings`). Keys are physical positions named by what a US keyboard prints there, so that WASD is in the same
+place on every layout. A gamepad's are "pad_" and SDL's name of the button, or of the axis with the direction: "pad_a",
+"pad_leftx-"; they are keys like any other, and on an axis they count as far as they are moved.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import islice
 
 from worldsim.core.types import ActionSpec
 
 MOUSE_X = "mouse_x"
 """The pseudo-key of sideways mouse motion."""
+PAD = "pad_"
+"""How the names of a gamepad's keys begin."""
 
 
 class Command(Enum):
@@ -86,27 +91,32 @@ _SPEED = "slower, faster: 0.25 to 4 times"
 _BRANCH = "the branch of play before, after this one"
 
 BINDINGS: tuple[Binding, ...] = (
-    Binding(keys=("w", "up"), what="walk forward", button="forward"),
-    Binding(keys=("s", "down"), what="walk back", button="back"),
-    Binding(keys=("a",), what="step left", button="left"),
-    Binding(keys=("d",), what="step right", button="right"),
-    Binding(keys=("left", "q"), what="turn left", axis="turn", amount=1.0),
-    Binding(keys=("right", "e"), what="turn right", axis="turn", amount=-1.0),
+    Binding(keys=("w", "up", "pad_lefty-"), what="walk forward", button="forward"),
+    Binding(keys=("s", "down", "pad_lefty+"), what="walk back", button="back"),
+    Binding(keys=("a", "pad_leftx-"), what="step left", button="left"),
+    Binding(keys=("d", "pad_leftx+"), what="step right", button="right"),
+    Binding(keys=("left", "q", "pad_rightx-"), what="turn left", axis="turn", amount=1.0),
+    Binding(keys=("right", "e", "pad_rightx+"), what="turn right", axis="turn", amount=-1.0),
     Binding(keys=(MOUSE_X,), what="look round (click to capture the mouse, Esc frees it)", axis="turn", amount=-1 / 60),
-    Binding(keys=("r",), what="reset: the same start again", command=Command.RESET),
+    Binding(keys=("r", "pad_y"), what="reset: the same start again", command=Command.RESET),
     Binding(keys=("t",), what="another start", command=Command.OTHER_START),
-    Binding(keys=("p",), what="pause, go on", command=Command.PAUSE),
-    Binding(keys=("escape",), what="free the mouse; if it is free: the menu", command=Command.ESCAPE),
+    Binding(keys=("p", "pad_x"), what="pause, go on", command=Command.PAUSE),
+    Binding(keys=("escape", "pad_start"), what="free the mouse; if it is free: the menu", command=Command.ESCAPE),
     Binding(keys=("n", "period"), what="one single step (pauses)", command=Command.SINGLE_STEP),
-    Binding(keys=("minus",), what=_SPEED, command=Command.SPEED, argument=-1),
-    Binding(keys=("equals",), what=_SPEED, command=Command.SPEED, argument=1),
-    Binding(keys=("backspace",), what="hold: rewind; play goes on from there", command=Command.REWIND, is_hold=True),
-    Binding(keys=("leftbracket",), what=_BRANCH, command=Command.BRANCH, argument=-1),
-    Binding(keys=("rightbracket",), what=_BRANCH, command=Command.BRANCH, argument=1),
+    Binding(keys=("minus", "pad_dpad_down"), what=_SPEED, command=Command.SPEED, argument=-1),
+    Binding(keys=("equals", "pad_dpad_up"), what=_SPEED, command=Command.SPEED, argument=1),
+    Binding(
+        keys=("backspace", "pad_triggerleft+"),
+        what="hold: rewind; play goes on from there",
+        command=Command.REWIND,
+        is_hold=True,
+    ),
+    Binding(keys=("leftbracket", "pad_dpad_left"), what=_BRANCH, command=Command.BRANCH, argument=-1),
+    Binding(keys=("rightbracket", "pad_dpad_right"), what=_BRANCH, command=Command.BRANCH, argument=1),
     Binding(keys=("tab",), what="the branches that rewinding has left", command=Command.BRANCHES),
-    Binding(keys=("f5",), what="quick-save", command=Command.SAVE),
+    Binding(keys=("f5", "pad_leftshoulder"), what="quick-save", command=Command.SAVE),
     Binding(keys=("f6",), what="the slots for it, the next slot", command=Command.SLOT),
-    Binding(keys=("f7",), what="quick-load", command=Command.LOAD),
+    Binding(keys=("f7", "pad_back"), what="quick-load", command=Command.LOAD),
     Binding(keys=("1",), what=_STEPS, command=Command.NUM_STEPS, argument=1),
     Binding(keys=("2",), what=_STEPS, command=Command.NUM_STEPS, argument=2),
     Binding(keys=("3",), what=_STEPS, command=Command.NUM_STEPS, argument=4),
@@ -121,6 +131,8 @@ BINDINGS: tuple[Binding, ...] = (
 
 SPARE_KEYS = ("space", *"fgcvxzhjklbuiom")
 """For the inputs of worlds that the table does not know (a game of one's own): each gets the next ones."""
+SPARE_PAD_BUTTONS = ("pad_a", "pad_b", "pad_rightshoulder", "pad_triggerright+", "pad_rightstick", "pad_leftstick")
+SPARE_PAD_AXES = ("pad_righty-", "pad_righty+")
 
 _LABELS = {
     MOUSE_X: "Mouse",
@@ -137,6 +149,21 @@ _LABELS = {
     "tab": "Tab",
     "leftbracket": "[",
     "rightbracket": "]",
+    "pad_back": "Pad Back",
+    "pad_guide": "Pad Guide",
+    "pad_start": "Pad Start",
+    "pad_leftshoulder": "Left shoulder",
+    "pad_rightshoulder": "Right shoulder",
+    "pad_leftstick": "Left stick pressed",
+    "pad_rightstick": "Right stick pressed",
+    "pad_triggerleft+": "Left trigger",
+    "pad_triggerright+": "Right trigger",
+    **{f"pad_dpad_{way}": f"D-pad {way}" for way in ("up", "down", "left", "right")},
+    **{
+        f"pad_{side}{direction}": f"{side.capitalize()} stick {way}"
+        for side in ("left", "right")
+        for direction, way in (("x-", "left"), ("x+", "right"), ("y-", "up"), ("y+", "down"))
+    },
 }
 
 
@@ -183,20 +210,26 @@ def offered(
 def _spare_rows(spec: ActionSpec, bindings: tuple[Binding, ...]) -> Iterator[Binding]:
     known = {row.button or row.axis for row in bindings}
     taken = {key for row in bindings for key in row.keys}
-    spare = [key for key in SPARE_KEYS if key not in taken]
+    spare, pad_buttons, pad_axes = (
+        iter([key for key in keys if key not in taken]) for keys in (SPARE_KEYS, SPARE_PAD_BUTTONS, SPARE_PAD_AXES)
+    )
     wanted = [(name, "", 1.0) for name in spec.buttons] + [("", n, sign) for n in spec.axes for sign in (1.0, -1.0)]
     new = [(button, axis, amount) for button, axis, amount in wanted if (button or axis) not in known]
     for (button, axis, amount), key in zip(new, spare, strict=False):
         what = button or f"{axis} {'+' if amount > 0 else '-'}"
-        yield Binding(keys=(key,), what=what, button=button, axis=axis, amount=amount)
+        keys = (key, *islice(pad_buttons if button else pad_axes, 1))
+        yield Binding(keys=keys, what=what, button=button, axis=axis, amount=amount)
 
 
-def help_rows(bindings: tuple[Binding, ...] = BINDINGS) -> list[tuple[str, str]]:
-    """(keys, what they do), in the table's order; rows with the same text become one."""
-    keys_of: dict[str, list[str]] = {}
-    for row in bindings:
-        keys_of.setdefault(row.what, []).extend(key_label(key, row.ctrl) for key in row.keys)
-    return [(" / ".join(keys), what) for what, keys in keys_of.items()]
+def help_rows(bindings: tuple[Binding, ...] = BINDINGS, *, has_pad: bool = True) -> list[tuple[str, str]]:
+    """(keys, what they do), in the table's order; rows with the same text become one. `has_pad`: a gamepad's too,
+    after those of the keyboard."""
+    keys_of: dict[str, list[str]] = {row.what: [] for row in bindings}
+    for is_pad in (False, True)[: 1 + has_pad]:
+        for row in bindings:
+            keys = [key for key in row.keys if key.startswith(PAD) is is_pad]
+            keys_of[row.what] += [key_label(key, row.ctrl) for key in keys]
+    return [(" / ".join(keys), what) for what, keys in keys_of.items() if keys]
 
 
 def key_of(command: Command, argument: int | None = None, bindings: tuple[Binding, ...] = BINDINGS) -> str:
@@ -207,4 +240,4 @@ def key_of(command: Command, argument: int | None = None, bindings: tuple[Bindin
 
 def key_label(key: str, ctrl: bool = False) -> str:
     """What is printed on a key."""
-    return ("Ctrl+" if ctrl else "") + _LABELS.get(key, key.upper())
+    return ("Ctrl+" if ctrl else "") + _LABELS.get(key, key.upper().replace(PAD.upper(), "Pad "))

@@ -218,7 +218,7 @@ class Application:
             error=session.error,
             status=self._status,
             is_help_shown=self._is_help_shown,
-            help_rows=tuple(help_rows(rows)),
+            help_rows=tuple(help_rows(rows, has_pad=False)),
             rates=self._meter.rates,
             counters=session.worker.counters,
             frame_index=self._picture.index if self._picture else 0,
