@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,10 +53,11 @@ def assert_same(got: list[Frame], expected: list[Frame]) -> None:
         assert np.array_equal(a, b), f"frame {index + 1} differs"
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, 6])
 def test_frames_are_the_same_with_and_without_prefetch(depth: int) -> None:
     rng = random.Random(depth)
-    actions = [rng.choice([FORWARD, TURN, Action.of("left", turn=-0.25)]) for _ in range(60)]
+    held = [rng.choice([FORWARD, TURN, Action.of("left", turn=-0.25)]) for _ in range(12)]
+    actions = [action for action in held for _ in range(rng.choice([1, 2, 25]))]
     worker = ready_worker(FakeSimulator(), depth=depth)
     frames = []
     for action in actions:
@@ -145,12 +149,47 @@ def test_a_guess_being_made_when_it_is_asked_for_is_not_made_twice() -> None:
     assert worker.counters.hits == 1
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
-def test_no_more_is_made_ahead_than_the_depth(depth: int) -> None:
+@pytest.mark.parametrize("depth", [0, 1, 2, 4])
+def test_held_long_more_is_made_ahead_up_to_the_depth_and_a_changed_guess_ends_that(depth: int) -> None:
     worker = ready_worker(FakeSimulator(), depth=depth)
     worker.hold(FORWARD)
     run_all(worker)
-    assert worker.counters.ahead == depth
+    assert worker.counters.ahead == worker.counters.depth == min(1, depth)
+    for _ in range(30):
+        ask(worker, FORWARD)
+    assert worker.counters.ahead == worker.counters.depth == depth
+    worker.hold(TURN)
+    assert (worker.counters.ahead, worker.counters.depth) == (0, min(1, depth))
+
+
+def test_frames_made_ahead_are_made_aside_and_those_asked_for_are_not() -> None:
+    made_aside = []
+
+    @contextmanager
+    def aside() -> Iterator[None]:
+        before = simulator.num_calls
+        yield
+        made_aside.append(simulator.num_calls - before)
+
+    simulator = FakeSimulator()
+    load = fake_load(simulator)
+    worker = Worker(lambda report: replace(load(report), aside=aside), num_warmup=0)
+    run_all(worker)
+    worker.take()
+    ask(worker, TURN)
+    assert made_aside == []
+    worker.hold(FORWARD)
+    run_all(worker)
+    assert (made_aside, simulator.num_calls) == ([1], 2)
+
+
+def test_an_accelerators_memory_is_told() -> None:
+    load = fake_load(FakeSimulator())
+    worker = Worker(lambda report: replace(load(report), device_bytes=lambda: 123))
+    run_all(worker)
+    worker.take()
+    ask(worker, FORWARD)
+    assert worker.counters.device_bytes == 123
 
 
 def test_nothing_is_made_ahead_while_the_next_action_cannot_be_foreseen() -> None:

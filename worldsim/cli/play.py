@@ -61,8 +61,8 @@ class PlayArguments:
     """Play the true world that the preset was trained on; needs the extra `doom`."""
     rate: float | None = None
     """Model ticks per second; the preset's own pace when left out. A large number: as fast as it can."""
-    prefetch: int = 1
-    """How many frames are made ahead under the held keys; 0 is none."""
+    prefetch: int = 3
+    """How many frames are made ahead under the held keys, at most; 0 is none."""
     window: str = "960x720"
     """Size of the window, width x height."""
     renderer: Literal["auto", "opengl", "sdl"] = "auto"
@@ -261,6 +261,7 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     if arguments.world:
         return _load_true_world(arguments, report)
     report("loading torch")
+    from worldsim.engine.accelerator import aside, device_bytes
     from worldsim.engine.replay import session_header
     from worldsim.engine.savestate import SaveFiles
     from worldsim.engine.simulator import Simulator
@@ -280,6 +281,8 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
         header=header,
         snapshot_bytes=saves.state_bytes,
         saves=saves,
+        aside=aside(device),
+        device_bytes=partial(device_bytes, device),
     )
 
 

@@ -6,13 +6,17 @@ code. Does not own: the learned simulator (`engine.simulator`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from worldsim.core.types import Action, ActionSpec, Step, World
 from worldsim.engine.slots import SavedPlay
 from worldsim.episodes.format import Header
+
+Where: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,10 @@ class Loaded:
     """What one snapshot costs: the history counts with it."""
     saves: Saves | None = None
     """Writes and reads saved states; None where there are none."""
+    aside: Where = nullcontext
+    """What surrounds a frame that is made ahead: on CUDA, a stream of its own."""
+    device_bytes: Callable[[], int | None] = lambda: None
+    """Memory that torch has taken on an accelerator; None on the CPU. Asked in the model thread."""
 
     @property
     def action_spec(self) -> ActionSpec:

@@ -3,7 +3,7 @@
 Owns: the playable, its snapshots, prefetch and rollback, errors of the model. Does not own: pace and input
 (`engine.session`). Every public method but `run_once` belongs to the UI thread, and none waits for the model: the lock
 is held for bookkeeping only, never while a frame is made. Everything that crosses is bounded: one demand, one frame
-slot, one slot per command, at most `prefetch_depth` frames made ahead.
+slot, one slot per command, as many frames made ahead as `engine.prefetch` finds worth it.
 
 How a wrong guess is undone: every made frame carries the snapshot after it; `_base` is the snapshot after the frame
 the player has. An action that differs from the guess is made anew from `_base`. `_epoch` tells a frame that was still
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
@@ -24,7 +24,8 @@ from typing import Any
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
-from worldsim.engine.playable import Arrival, Loaded, Playable, StageTimes
+from worldsim.engine.playable import Arrival, Loaded, Playable, StageTimes, Where
+from worldsim.engine.prefetch import Made, Prefetch
 
 Errand = Callable[[Playable], Arrival | None]
 """What else the model thread shall do between two frames. Where it puts the world elsewhere, it returns where."""
@@ -60,19 +61,12 @@ class Counters:
     busy_ns: int = 0
     ahead: int = 0
     """Frames made ahead and waiting now."""
+    depth: int = 0
+    """How many may wait now."""
     num_steps: int = 0
     times: StageTimes = StageTimes()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Made:
-    """One frame, or the error that came instead. An error made ahead only counts if its action is asked for."""
-
-    action: Action
-    step: Step | None = None
-    snapshot: Any = None
-    error: WorldsimError | None = None
-    ready_ns: int = 0
+    device_bytes: int | None = None
+    """Memory that torch has taken on an accelerator; None on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +90,9 @@ class Worker:
         clock: Clock | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`load` runs in the thread, as does all that it imports. `on_change` is called from the thread, unlocked."""
-        assert prefetch_depth >= 0, prefetch_depth
+        """`load` runs in the thread, as does all that it imports. `on_change` is called from the thread, unlocked.
+        At most `prefetch_depth` frames are made ahead."""
         self._load = load
-        self._depth = prefetch_depth
         self._num_warmup = num_warmup
         self._clock = clock or MonotonicClock()
         self._on_change = on_change
@@ -115,13 +108,14 @@ class Worker:
         self._demand: tuple[Action, int] | None = None
         self._slot: Step | None = None
         self._base: Any = None
-        self._ahead: deque[_Made] = deque(maxlen=max(1, prefetch_depth))
+        self._ahead = Prefetch(prefetch_depth)
         self._in_flight: Action | None = None
         self._errand: Errand | None = None
         self._done: Done | None = None
         self._epoch = 0
         # Below: only in the model thread.
         self._playable: Playable | None = None
+        self._device_bytes: Callable[[], int | None] = lambda: None
         self._at: Any = None
 
     # ---- UI thread
@@ -145,22 +139,23 @@ class Worker:
     @property
     def counters(self) -> Counters:
         with self._work:
-            return replace(self._counters, ahead=len(self._ahead))
+            return replace(self._counters, ahead=len(self._ahead), depth=self._ahead.depth)
 
     def submit(self, action: Action) -> None:
         """Asks for the next frame, under `action`. One demand at a time: `take` it before the next."""
         now_ns = self._clock.now_ns()
         with self._work:
             assert self._demand is None and self._slot is None, "the frame asked for before has not been taken"
-            guess = self._ahead[0].action if self._ahead else self._in_flight
+            guess = (*self._ahead.guesses, self._in_flight)[0]
             if guess == action:
                 self._count(hits=1)
             else:
                 self._count(misses=1)
                 self._drop_ahead()
             self._demand = (action, now_ns)
-            if self._ahead:
-                self._deliver(self._ahead.popleft())
+            made = self._ahead.take()
+            if made is not None:
+                self._deliver(made)
             self._work.notify_all()
 
     def take(self) -> Step | None:
@@ -175,7 +170,7 @@ class Worker:
             if action == self._held:
                 return
             self._held = action
-            guesses = {made.action for made in self._ahead} | ({self._in_flight} if self._in_flight else set())
+            guesses = {*self._ahead.guesses, *([self._in_flight] if self._in_flight else [])}
             if self._demand is None and action is not None and guesses - {action}:
                 self._drop_ahead()
             self._work.notify_all()
@@ -262,17 +257,12 @@ class Worker:
             return partial(self._run_errand, self._errand)
         if self._demand is not None:
             return self._begin_frame(self._demand[0], self._base)
-        if self._held is None or len(self._ahead) >= self._effective_depth:
+        loaded, tip = self._status.loaded, self._ahead.tip
+        if self._held is None or not self._ahead.has_room or loaded is None or not loaded.can_rewind:
             return None
-        tip = self._ahead[-1] if self._ahead else None
         if tip is None:
-            return self._begin_frame(self._held, self._base)
-        return None if tip.error else self._begin_frame(self._held, tip.snapshot)
-
-    @property
-    def _effective_depth(self) -> int:
-        loaded = self._status.loaded
-        return self._depth if loaded is not None and loaded.can_rewind else 0
+            return self._begin_frame(self._held, self._base, loaded.aside)
+        return None if tip.error else self._begin_frame(self._held, tip.snapshot, loaded.aside)
 
     def _load_world(self) -> None:
         loaded: Loaded | None = None
@@ -290,7 +280,7 @@ class Worker:
                 self._wanted_seed = None
             self._fail(error)
             return
-        self._playable = loaded.playable
+        self._playable, self._device_bytes = loaded.playable, loaded.device_bytes
         with self._work:
             self._status = replace(self._status, loaded=loaded)
             self._count(num_steps=loaded.playable.num_steps)
@@ -323,7 +313,7 @@ class Worker:
                 self._drop_ahead()
                 self._base = done.arrival.snapshot
 
-    def _begin_frame(self, action: Action, source: Any) -> Callable[[], None]:
+    def _begin_frame(self, action: Action, source: Any, where: Where = nullcontext) -> Callable[[], None]:
         """Locked. A frame is now in the making, from snapshot `source`."""
         assert self._playable is not None
         if self._wanted_num_steps is not None and self._playable.num_steps:
@@ -331,40 +321,43 @@ class Worker:
             self._count(num_steps=self._wanted_num_steps)
         self._wanted_num_steps = None
         self._in_flight = action
-        return partial(self._make_frame, action, source, self._epoch)
+        return partial(self._make_frame, action, source, self._epoch, where)
 
-    def _make_frame(self, action: Action, source: Any, epoch: int) -> None:
-        made = self._make(action, source)
+    def _make_frame(self, action: Action, source: Any, epoch: int, where: Where) -> None:
+        made = self._make(action, source, where)
         with self._work:
             if epoch != self._epoch:
                 self._count(dropped=1)
                 return
             self._in_flight = None
             if self._demand is None:
-                self._ahead.append(made)
+                self._ahead.add(made)
                 return
-            assert self._demand[0] == action and not self._ahead, "a wrong guess was not dropped"
+            assert self._demand[0] == action and not len(self._ahead), "a wrong guess was not dropped"
             self._deliver(made)
 
-    def _make(self, action: Action, source: Any) -> _Made:
+    def _make(self, action: Action, source: Any, where: Where) -> Made:
         assert self._playable is not None
         begin_ns = self._clock.now_ns()
         try:
             if self._at is not source:
                 self._playable.restore(source)
             self._at = None
-            step = self._playable.step(action)
+            with where():
+                step = self._playable.step(action)
             self._at = self._playable.snapshot()
             end_ns = self._clock.now_ns()
-            made = _Made(action=action, step=step, snapshot=self._at, ready_ns=end_ns)
+            made = Made(action=action, step=step, snapshot=self._at, ready_ns=end_ns)
         except Exception as error:
             end_ns = self._clock.now_ns()
-            made = _Made(action=action, error=_as_worldsim_error(error))
+            made = Made(action=action, error=_as_worldsim_error(error))
+        device_bytes = self._device_bytes()
         with self._work:
             self._count(made=1, busy_ns=end_ns - begin_ns, times=self._playable.last_times)
+            self._counters = replace(self._counters, device_bytes=device_bytes)
         return made
 
-    def _deliver(self, made: _Made) -> None:
+    def _deliver(self, made: Made) -> None:
         """Locked. The demand is met by `made`."""
         assert self._demand is not None
         asked_ns, self._demand = self._demand[1], None
@@ -376,8 +369,7 @@ class Worker:
 
     def _drop_ahead(self) -> None:
         """Locked. The guess was wrong: forget what was made under it, and what is being made."""
-        self._count(dropped=len(self._ahead))
-        self._ahead.clear()
+        self._count(dropped=self._ahead.drop())
         self._epoch += 1
         self._in_flight = None
 

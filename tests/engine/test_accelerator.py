@@ -1,0 +1,63 @@
+"""A stream of its own changes no frame; the CPU needs none of it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from worldsim.core.types import Action, Frame
+from worldsim.engine.accelerator import aside, device_bytes
+from worldsim.engine.playable import Loaded
+from worldsim.engine.simulator import Simulator
+from worldsim.engine.worker import Worker
+from worldsim.presets.store import load_preset
+
+ACTIONS = [a for a in random.Random(0).choices([Action.of("forward"), Action.of(turn=1.0)], k=8) for _ in range(6)]
+
+
+def played(folder: Path, device: str, depth: int) -> list[Frame]:
+    """The frames of `ACTIONS`, each asked for after the model has made ahead what it will."""
+    simulator = Simulator(load_preset(folder, device=device), device=device)
+    loaded = Loaded(playable=simulator, title="", ticks_per_s=10, aside=aside(device))
+    worker = Worker(lambda report: loaded, prefetch_depth=depth)
+    frames = []
+    for action in [None, *ACTIONS]:
+        if action is not None:
+            worker.submit(action)
+        while worker.run_once():
+            pass
+        step = worker.take()
+        assert step is not None, worker.status
+        frames.append(step.frame)
+        worker.hold(action)
+    assert (worker.counters.hits > 0) == (depth > 0)
+    return frames
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_frames_are_the_same_bit_for_bit_with_and_without_prefetch(tiny_preset_folder: Path, device: str) -> None:
+    without, deep = played(tiny_preset_folder, device, 0), played(tiny_preset_folder, device, 3)
+    assert np.array_equal(without, deep)
+
+
+@pytest.mark.gpu
+def test_what_is_done_aside_is_done_in_another_stream_in_the_order_of_asking() -> None:
+    usual, where = torch.cuda.current_stream(), aside("cuda")
+    numbers = torch.ones(2**24, device="cuda")
+    for _ in range(50):
+        numbers *= 2
+        with where():
+            assert torch.cuda.current_stream() != usual
+            numbers /= 2
+    assert bool((numbers == 1).all())
+    taken = device_bytes("cuda")
+    assert taken is not None and taken >= numbers.nbytes
+
+
+def test_on_the_cpu_there_is_nothing_to_keep_apart_and_nothing_to_tell() -> None:
+    with aside("cpu")():
+        assert device_bytes("cpu") is None

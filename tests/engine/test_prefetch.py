@@ -1,0 +1,51 @@
+"""How many frames are made ahead: more while one action is held and there is time, few after a wrong guess."""
+
+from __future__ import annotations
+
+import pytest
+
+from worldsim.core.types import Action
+from worldsim.engine.prefetch import DEEPER_AFTER, Made, Prefetch
+
+FORWARD = Made(action=Action.of("forward"))
+
+
+def play(prefetch: Prefetch, num_frames: int, *, most_in_time: int = 99) -> None:
+    """So many frames that were foreseen; before each, the model fills the queue up to `most_in_time`."""
+    for _ in range(num_frames):
+        while prefetch.has_room and len(prefetch) < most_in_time:
+            prefetch.add(FORWARD)
+        prefetch.take()
+
+
+def test_it_deepens_by_one_at_a_time_while_there_is_time_up_to_the_most() -> None:
+    prefetch = Prefetch(3)
+    depths = []
+    for _ in range(4 * DEEPER_AFTER):
+        play(prefetch, 1)
+        depths.append(prefetch.depth)
+    assert depths == [1] * (DEEPER_AFTER - 1) + [2] * DEEPER_AFTER + [3] * (2 * DEEPER_AFTER + 1)
+
+
+def test_a_wrong_guess_makes_it_as_shallow_as_it_began_and_tells_what_was_in_vain() -> None:
+    prefetch = Prefetch(3)
+    play(prefetch, 20)
+    play(prefetch, 1)
+    assert (prefetch.depth, prefetch.drop()) == (3, 2)
+    assert (prefetch.depth, len(prefetch)) == (1, 0)
+    play(prefetch, DEEPER_AFTER - 1)
+    assert prefetch.depth == 1, "frames before the wrong guess count no more"
+
+
+@pytest.mark.parametrize("most_in_time", [0, 1])
+def test_a_model_without_time_to_spare_goes_no_deeper(most_in_time: int) -> None:
+    prefetch = Prefetch(4)
+    play(prefetch, 50, most_in_time=most_in_time)
+    assert prefetch.depth == 1 + most_in_time
+
+
+def test_at_a_depth_of_none_there_is_never_room() -> None:
+    prefetch = Prefetch(0)
+    play(prefetch, 20)
+    prefetch.drop()
+    assert not prefetch.has_room
