@@ -14,6 +14,7 @@ from worldsim.cli.arguments import DeviceOption, JsonOption, OfflineOption, Prog
 from worldsim.cli.output import Progress, write_json
 from worldsim.core.config import to_mapping
 from worldsim.core.errors import UsageError
+from worldsim.models.architectures import ARCHITECTURES
 from worldsim.presets.resolve import resolve_preset
 from worldsim.training.trackers import TrackerName, open_trackers
 
@@ -27,6 +28,10 @@ Stage = Literal["autoencoder", "dynamics", "decoder"]
 SHARES: dict[Stage, float] = {"autoencoder": 0.3, "dynamics": 0.6, "decoder": 0.1}
 """Of the minutes, when all stages are trained in one go."""
 
+ARCHITECTURE_HELP = (
+    "Train this model of the paper's tables in place of the preset's own, with as many parameters as `full` has at the "
+    f"preset's width; preset and run folder are named after both. One of {', '.join(ARCHITECTURES)}."
+)
 HELP = "train a stage of a preset for some minutes; the same command goes on where the last one ended"
 
 
@@ -47,6 +52,7 @@ class Arguments:
     """Run folder; runs/<preset name> when left out."""
     init: Annotated[str | None, tyro.conf.arg(metavar="PRESET")] = None
     """Preset (name, folder, user/repo[@revision]) whose weights a new run begins with, as far as they fit."""
+    architecture: Annotated[str | None, tyro.conf.arg(metavar="NAME", help=ARCHITECTURE_HELP)] = None
     data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="DATA[=WEIGHT]")] = ()
     """Learn from recordings: a session, a folder of sessions, or user/dataset[@revision] on the Hub. Repeat it for
     more; each gets its weight's share of the frames (1 when left out). Without --data, the true world alone."""
@@ -92,6 +98,7 @@ def _train(arguments: Arguments, ranks: Ranks) -> None:
         init=init,
         data=[DataSource.parse(text) for text in arguments.data],
         world_share=arguments.world_share,
+        architecture=arguments.architecture,
     )
     summaries: dict[str, dict[str, float | int | str]] = {}
     progress_file = arguments.progress if ranks.is_first else None

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.mixer import LayerState
+from worldsim.models.mixer import LayerState, TimeMixer
 from worldsim.models.ssd import log_mask
 
 
@@ -31,7 +31,7 @@ class AttentionMemo:
     value: Tensor
 
 
-class FrameLocalAttention(nn.Module):
+class FrameLocalAttention(TimeMixer):
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int], window_frames: int) -> None:
         super().__init__()
         self.num_heads, self.head_dim, self.grid, self.window = num_heads, width // num_heads, grid, window_frames

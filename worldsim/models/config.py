@@ -60,6 +60,8 @@ class WorldModelConfig:
     """S: size of the scan's state per channel."""
     window_frames: int = 4
     """Frames that local attention sees, its own among them."""
+    attention: Literal["window", "none"] = "window"
+    """`window`: a frame and those before it, `window_frames` in all."""
     mixer: Literal["mamba2", "none"] = "mamba2"
     """`none` leaves the scan out: the control for memory."""
     mlp_ratio: float = 3.0
@@ -96,6 +98,33 @@ class WorldModelConfig:
             raise ConfigError("pose = 'place' needs form = 'trunk'", hint="pose = 'head', or form = 'trunk'")
         if not 1 <= len(self.blocks) <= 128 or min(map(min, self.blocks)) < 0:
             raise ConfigError(f"blocks is {brief(self.blocks)}", hint="for example [[1, 1], [0, 0]]")
+
+    @property
+    def mlp_hidden(self) -> int:
+        """Hidden width of the MLP."""
+        return int(self.width * self.mlp_ratio + 1e-6)
+
+    @property
+    def num_sublayers(self) -> int:
+        """Of a layer: scan and attention where there are any, and the MLP."""
+        return 1 + (self.mixer != "none") + (self.attention != "none")
+
+
+def layer_size(config: WorldModelConfig) -> int:
+    """Parameters of one of the scanned layers."""
+    width, heads = config.width, config.num_heads
+    scan = {
+        "mamba2": width * (3 * width + 2 * config.state_dim + heads) + width + 3 * heads,
+        "none": 0,
+    }[config.mixer]
+    attention = {"window": 4 * width**2 + 2 * (width // heads), "none": 0}[config.attention]
+    modulation = 3 * config.num_sublayers * width * (width + 1)
+    return modulation + scan + attention + mlp_size(config, config.mlp_hidden)
+
+
+def mlp_size(config: WorldModelConfig, hidden: int) -> int:
+    """Parameters of a layer's MLP of that hidden width."""
+    return (2 * config.width + 1) * hidden + config.width
 
 
 _LIMITS = {

@@ -14,44 +14,65 @@ from torch import Tensor, nn
 from worldsim.models.attention import FrameLocalAttention
 from worldsim.models.conditioning import Modulation, modulate
 from worldsim.models.config import WorldModelConfig
-from worldsim.models.mixer import BlockScan, LayerState, NoScan
+from worldsim.models.mixer import BlockScan, LayerState, TimeMixer
 
 
 class Layer(nn.Module):
+    """What `config` leaves out, be it the scan or the attention, costs nothing, parameters neither."""
+
     def __init__(self, config: WorldModelConfig, grid: tuple[int, int], block: tuple[int, int]) -> None:
         super().__init__()
-        width, hidden = config.width, int(config.width * config.mlp_ratio)
-        self.modulation = Modulation(width, width, 3)
-        self.scan: BlockScan | NoScan = (
-            BlockScan(width, config.num_heads, config.state_dim, grid, block) if config.mixer == "mamba2" else NoScan()
-        )
-        self.attention = FrameLocalAttention(width, config.num_heads, grid, config.window_frames)
+        width, hidden = config.width, config.mlp_hidden
+        self.modulation = Modulation(width, width, config.num_sublayers)
+        self.scan = build_mixer(config, grid, block)
+        self.attention = build_attention(config, grid)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
 
-    def write(self, x_BTND: Tensor, condition_BTD: Tensor) -> tuple[Tensor, tuple[Any, Any]]:
-        scan, attention, mlp = self.modulation(condition_BTD)
-        y, scan_memo = self.scan.write(modulate(x_BTND, *scan[:2]))
-        x_BTND = torch.addcmul(x_BTND, scan[2], y)
-        y, attention_memo = self.attention.write(modulate(x_BTND, *attention[:2]))
-        x_BTND = torch.addcmul(x_BTND, attention[2], y)
-        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2]))), (scan_memo, attention_memo)
+    @property
+    def _mixers(self) -> list[TimeMixer]:
+        """In order."""
+        return [mixer for mixer in (self.scan, self.attention) if mixer is not None]
 
-    def read(self, x_BTND: Tensor, condition_BTD: Tensor, memo: tuple[Any, Any]) -> Tensor:
-        scan, attention, mlp = self.modulation(condition_BTD)
-        x_BTND = torch.addcmul(x_BTND, scan[2], self.scan.read(modulate(x_BTND, *scan[:2]), memo[0]))
-        x_BTND = torch.addcmul(x_BTND, attention[2], self.attention.read(modulate(x_BTND, *attention[:2]), memo[1]))
+    def write(self, x_BTND: Tensor, condition_BTD: Tensor) -> tuple[Tensor, list[Any]]:
+        *parts, mlp = self.modulation(condition_BTD)
+        memos = []
+        for mixer, (shift, scale, gate) in zip(self._mixers, parts, strict=True):
+            y_BTND, memo = mixer.write(modulate(x_BTND, shift, scale))
+            x_BTND = torch.addcmul(x_BTND, gate, y_BTND)
+            memos.append(memo)
+        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2]))), memos
+
+    def read(self, x_BTND: Tensor, condition_BTD: Tensor, memos: list[Any]) -> Tensor:
+        *parts, mlp = self.modulation(condition_BTD)
+        for mixer, (shift, scale, gate), memo in zip(self._mixers, parts, memos, strict=True):
+            x_BTND = torch.addcmul(x_BTND, gate, mixer.read(modulate(x_BTND, shift, scale), memo))
         return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2])))
 
     def step(self, x_BND: Tensor, condition_BD: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        scan, attention, mlp = self.modulation(condition_BD)
-        y, scan_state = self.scan.step(modulate(x_BND, *scan[:2]), state)
-        x_BND = torch.addcmul(x_BND, scan[2], y)
-        y, attention_state = self.attention.step(modulate(x_BND, *attention[:2]), state)
-        x_BND = torch.addcmul(x_BND, attention[2], y)
-        return torch.addcmul(x_BND, mlp[2], self.mlp(modulate(x_BND, *mlp[:2]))), {**scan_state, **attention_state}
+        *parts, mlp = self.modulation(condition_BD)
+        new_state: LayerState = {}
+        for mixer, (shift, scale, gate) in zip(self._mixers, parts, strict=True):
+            y_BND, part = mixer.step(modulate(x_BND, shift, scale), state)
+            x_BND = torch.addcmul(x_BND, gate, y_BND)
+            new_state |= part
+        return torch.addcmul(x_BND, mlp[2], self.mlp(modulate(x_BND, *mlp[:2]))), new_state
 
     def initial_state(self, batch: int) -> LayerState:
-        return {**self.scan.initial_state(batch), **self.attention.initial_state(batch)}
+        return {name: tensor for mixer in self._mixers for name, tensor in mixer.initial_state(batch).items()}
+
+
+def build_mixer(config: WorldModelConfig, grid: tuple[int, int], block: tuple[int, int]) -> TimeMixer | None:
+    """The scan that `config.mixer` names."""
+    if config.mixer == "none":
+        return None
+    return BlockScan(config.width, config.num_heads, config.state_dim, grid, block)
+
+
+def build_attention(config: WorldModelConfig, grid: tuple[int, int]) -> TimeMixer | None:
+    """The attention that `config.attention` names."""
+    if config.attention == "none":
+        return None
+    return FrameLocalAttention(config.width, config.num_heads, grid, config.window_frames)
 
 
 def build_layers(config: WorldModelConfig, grid: tuple[int, int]) -> list[Layer]:

@@ -14,7 +14,8 @@ dim, G blocks of all samples.
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from abc import ABC, abstractmethod
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,27 @@ SLOWEST_FRAMES = 1000.0
 """Time constants start log-uniform between one frame and this many."""
 
 
-class BlockScan(nn.Module):
+class TimeMixer(nn.Module, ABC):
+    """What passes between frames in a layer: a scan, or attention."""
+
+    @abstractmethod
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, Any]:
+        """All frames of the clean stream. The memo is what `read` asks for."""
+
+    @abstractmethod
+    def read(self, x_BTND: Tensor, memo: Any) -> Tensor:
+        """All frames of the noisy stream: frame t sees itself and the clean frames before it."""
+
+    @abstractmethod
+    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """One frame. The state may hold other mixers' tensors too; those returned are this one's."""
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> LayerState:
+        """What has seen nothing."""
+
+
+class BlockScan(TimeMixer):
     """Mamba-2 mixer scanned block by block; `block` is (rows, columns) in tokens, (0, 0) the whole frame.
 
     No short convolution: the local attention after every scan does that work, and its cache is needed anyway.
@@ -109,22 +130,6 @@ class BlockScan(nn.Module):
         frames, channels = x_GTNC.shape[1], x_GTNC.shape[-1]
         x = x_GTNC.reshape(-1, rows // high, columns // wide, frames, high, wide, channels)
         return x.permute(0, 3, 1, 4, 2, 5, 6).reshape(-1, frames, rows * columns, channels)
-
-
-class NoScan(nn.Module):
-    """No memory beyond local attention: the control that shows what the scan is worth. Same three verbs."""
-
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, None]:
-        return torch.zeros_like(x_BTND), None
-
-    def read(self, x_BTND: Tensor, memo: None) -> Tensor:
-        return torch.zeros_like(x_BTND)
-
-    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        return torch.zeros_like(x_BND), {}
-
-    def initial_state(self, batch: int) -> LayerState:
-        return {}
 
 
 def _float(parameter: Tensor) -> torch.dtype:

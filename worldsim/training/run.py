@@ -6,7 +6,7 @@ Owns: which folder, which recipe, what is reported. Does not own: the loop (`loo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from worldsim.core.config import from_mapping, read_toml
 from worldsim.core.errors import ConfigError, DeviceError, PresetNotFoundError
+from worldsim.models.architectures import find_architecture, matched
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
@@ -60,8 +61,10 @@ class TrainingRun:
         init: Path | None = None,
         data: Sequence[DataSource] = (),
         world_share: float | None = None,
+        architecture: str | None = None,
     ) -> TrainingRun:
-        """`world_share` of None: all from the world without data, nothing with it.
+        """`world_share` of None: all from the world without data, nothing with it. `architecture`: another model than
+        the file's, see `models.architectures`.
 
         Raises: ConfigError for what is wrong in the file, RecordingError for data that is not there or not whole,
         UsageError for a share that makes no sense.
@@ -75,6 +78,8 @@ class TrainingRun:
         opened = tuple(OpenedSource(source=source, sessions=open_source(source)) for source in data)
         preset, table = read_preset_toml(preset_toml, known_of(opened[0].sessions[0]) if is_recorded else None)
         training = from_mapping(TrainingConfig, table, where="training")
+        if architecture is not None:
+            preset, training = _with_architecture(preset, training, architecture)
         return cls(
             preset=preset,
             training=training,
@@ -224,6 +229,15 @@ class TrainingRun:
                 hint="the same [autoencoder] table in both, or train one: --stage autoencoder without --init",
             )
         return stored.autoencoder
+
+
+def _with_architecture(
+    preset: PresetConfig, training: TrainingConfig, name: str
+) -> tuple[PresetConfig, TrainingConfig]:
+    model = matched(preset.model, name)
+    dynamics = replace(training.dynamics, **find_architecture(name).training)
+    title = f"{preset.title} ({name})"
+    return replace(preset, name=f"{preset.name}-{name}", title=title, model=model), replace(training, dynamics=dynamics)
 
 
 def _is_recorded(preset_toml: Path) -> bool:
