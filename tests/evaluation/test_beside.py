@@ -11,8 +11,9 @@ from tests.engine.fakes import FakeSimulator
 from tests.engine.test_replay import recorded
 from worldsim.core.errors import RecordingError
 from worldsim.core.types import Action
+from worldsim.engine.pictures import GAP_PX
 from worldsim.engine.replay import ReplayWorld
-from worldsim.evaluation.beside import GAP_PX, Beside, score
+from worldsim.evaluation.beside import Beside, score
 from worldsim.evaluation.metrics import MAX_PSNR_DB
 
 

@@ -159,9 +159,9 @@ def _both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulat
     check_origin(session, session_header(preset, own, ref=own_ref, device=device))
     if not arguments.world:
         return own, _simulator(arguments, session, arguments.preset or own_ref)[0]
-    from worldsim.evaluation.beside import WorldAtStarts
+    from worldsim.engine.true_start import WorldAtStarts
 
-    return own, WorldAtStarts(preset)
+    return own, WorldAtStarts(preset.config.true_world, preset.starts)
 
 
 def _simulator(arguments: ReplayArguments, session: RecordedSession, ref: str) -> tuple[Simulator, Any, str]:

@@ -7,7 +7,6 @@ Replay never reads the video, but to say by how much a frame differs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +19,7 @@ import worldsim
 from worldsim.actions.encoding import decode_action
 from worldsim.core.errors import ReplayError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
+from worldsim.engine.pictures import psnr_db
 from worldsim.engine.playable import Playable, StageTimes
 from worldsim.engine.simulator import Simulator
 from worldsim.episodes.format import Header, frame_hash
@@ -119,11 +119,6 @@ def check(
             if frame_hash(frame) != row.frame_hash:
                 return Verdict(frames=num_frames, difference=_difference(session, index, position, frame))
     return Verdict(frames=num_frames, difference=None)
-
-
-def psnr_db(a: Frame, b: Frame) -> float:
-    error = float(np.mean((a.astype(np.float64) - b) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 class ReplayWorld:

@@ -1,7 +1,7 @@
 """A recorded session beside another world under the same inputs: other weights, other steps, or the true engine.
 
-Owns: the true engine brought to where a preset begins, the scores, two worlds as one picture. Does not own: making a
-session again (`engine.replay`), the measures (`evaluation.metrics`).
+Owns: the scores, two worlds as one. Does not own: making a session again (`engine.replay`), the true engine where a
+preset begins (`engine.true_start`), the measures (`evaluation.metrics`).
 """
 
 from __future__ import annotations
@@ -13,47 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from worldsim.actions.encoding import decode_action
-from worldsim.core.errors import RecordingError, WorldError
+from worldsim.core.errors import RecordingError
 from worldsim.core.types import Action, ActionSpec, Frame, Step
-from worldsim.engine.playable import Playable, StageTimes, TrueWorld
+from worldsim.engine.pictures import GAP_PX, side_by_side
+from worldsim.engine.playable import Playable, StageTimes
 from worldsim.engine.replay import resimulate
 from worldsim.episodes.format import frame_hash
 from worldsim.episodes.reader import RecordedSession
 from worldsim.evaluation.metrics import CHUNK_FRAMES, SSIM_WINDOW, psnr, ssim
-from worldsim.presets.store import Preset
-from worldsim.training.data import FIRST_START_SEED, START_WALK_FRAMES
-from worldsim.training.stream import play_episode
-from worldsim.worlds.doom.world import DoomWorld
-
-GAP_PX = 2
-
-
-class WorldAtStarts(TrueWorld):
-    """The true engine as a preset's own start left it: `reset(seed)` walks there, as the walk was once recorded."""
-
-    def __init__(self, preset: Preset, *, script: str = "mixed") -> None:
-        """Raises: ConfigError for a preset that was learned from recordings."""
-        self._config, self._starts, self._script = preset.config.true_world, preset.starts, script
-        super().__init__(DoomWorld(self._config))
-
-    def reset(self, seed: int) -> Step:
-        """The last frame of the walk, its index that of the walk.
-
-        Raises: WorldError when the engine does not come to the preset's start; MissingPackageError.
-        """
-        number = seed % len(self._starts)
-        walk = play_episode(self._config, FIRST_START_SEED + number, START_WALK_FRAMES, self._script)
-        step = super().reset(FIRST_START_SEED + number)
-        for vector in walk.actions[1:]:
-            step = super().step(decode_action(self.action_spec, vector))
-        start = self._starts[number]
-        if not np.array_equal(step.frame, start.frames[-1]):
-            raise WorldError(
-                f"the true world does not come to start {number} of the preset",
-                hint="its starts were not made by `worldsim train` in this world; compare with other weights instead",
-            )
-        return step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,5 +108,4 @@ class Beside:
         self._right.close()
 
     def _both(self, left: Step, right: Step) -> Step:
-        gap = np.zeros((self.frame_shape[0], GAP_PX, 3), np.uint8)
-        return replace(left, frame=np.concatenate([left.frame, gap, right.frame], axis=1))
+        return replace(left, frame=side_by_side(left.frame, right.frame))

@@ -16,6 +16,7 @@ from worldsim.presets.store import Start
 from worldsim.training.config import TrainingConfig
 from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
 from worldsim.training.stream import Episode, EpisodeStream, Source, play_episode
+from worldsim.worlds.doom.walks import FIRST_START_SEED, START_FRAMES, START_WALK_FRAMES
 
 NUM_PROBES = 6
 PROBE_FRAMES = 180
@@ -24,11 +25,6 @@ PROBE_SEEDS = 800_000
 SEEDS_OF_A_RANK = 15_485_863
 """How far apart the random numbers of two ranks begin: no multiple of how far apart those of workers do."""
 NUM_STARTS = 8
-START_FRAMES = 32
-START_WALK_FRAMES = 3 * START_FRAMES
-"""A start is the end of a walk through the true world of so many frames..."""
-FIRST_START_SEED = PROBE_SEEDS + 1000
-"""...from this seed, the next start from the next one."""
 
 
 @dataclass(frozen=True, kw_only=True)

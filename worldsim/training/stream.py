@@ -144,17 +144,11 @@ def play_episode(world_config: DoomConfig, seed: int, num_frames: int, script: s
 
 
 def _play(world: object, seed: int, num_frames: int, script: str) -> Episode:
-    from worldsim.worlds.doom.explorers import make_explorer
+    from worldsim.worlds.doom.walks import walk
     from worldsim.worlds.doom.world import DoomWorld
 
     assert isinstance(world, DoomWorld)
-    step = world.reset(seed)
-    explorer = make_explorer(script, world.layout, world.config, random.Random(seed))
-    steps = [step]
-    for _ in range(num_frames - 1):
-        assert step.pose is not None
-        step = world.step(explorer.act(step.pose))
-        steps.append(step)
+    steps = walk(world, seed, num_frames, script)
     poses = [(s.pose.x, s.pose.y, s.pose.angle_rad) for s in steps if s.pose is not None]
     return Episode(
         seed=seed,

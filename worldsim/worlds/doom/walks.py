@@ -1,0 +1,31 @@
+"""A walk through a maze by an explorer, and the walks that end where presets begin.
+
+Owns: the seeds and the length of the walks to a start. Does not own: how an explorer walks (`explorers`).
+"""
+
+from __future__ import annotations
+
+import random
+
+from worldsim.core.types import Step
+from worldsim.worlds.doom.explorers import make_explorer
+from worldsim.worlds.doom.world import DoomWorld
+
+START_FRAMES = 32
+START_WALK_FRAMES = 3 * START_FRAMES
+"""A start is the end of a walk through the true world of so many frames..."""
+FIRST_START_SEED = 801_000
+"""...from this seed, the next start from the next one."""
+START_SCRIPT = "mixed"
+
+
+def walk(world: DoomWorld, seed: int, num_frames: int, script: str) -> list[Step]:
+    """`num_frames` steps from a reset with `seed` on, the reset's among them. Leaves `world` at the last one."""
+    step = world.reset(seed)
+    explorer = make_explorer(script, world.layout, world.config, random.Random(seed))
+    steps = [step]
+    for _ in range(num_frames - 1):
+        assert step.pose is not None
+        step = world.step(explorer.act(step.pose))
+        steps.append(step)
+    return steps
