@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from worldsim.cli.bench import FrameCost, summary, windows
+from worldsim.cli.bench_play import summary as summary_of_play
+from worldsim.cli.bench_play import text
 from worldsim.cli.main import main
 from worldsim.engine.simulator import StageTimes
 
@@ -73,3 +75,30 @@ def test_growing_time_and_memory_show_in_the_ratios() -> None:
     assert result["ms_per_frame_p50"] == 2.5
     assert result["ms_per_frame_p95"] == 3.0
     assert result["ms_denoise"] == pytest.approx(1.25)
+
+
+def test_play_is_measured_with_and_without_prefetch(
+    tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "play.json"
+    assert main(["bench", str(tiny_preset_folder), "--play", "1.5", "--device", "cpu", "--json", str(out)]) == 0
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert result["frames_that_differ"] == 0 < result["frames_compared"]
+    assert result["without_prefetch"]["hit_rate"] == 0 < result["with_prefetch"]["hit_rate"]
+    assert result["ratios"]["ms_asked_p50"] < 1
+    shown = capsys.readouterr().out
+    assert "up to 3 ahead" in shown and "all the same, bit for bit" in shown
+
+
+def test_frames_that_differ_are_not_hidden() -> None:
+    way = summary_of_play([])
+    result = {"play_s": 1.0, "touches": 2, "tick_ms": 50.0, "prefetch_depth": 3, "preset": "tiny", "ratios": {}}
+    result |= {"without_prefetch": way, "with_prefetch": way, "frames_compared": 9, "frames_that_differ": 2}
+    result["ratios"] = dict.fromkeys(way, None)
+    assert "2 DIFFER" in text(result)
+
+
+@pytest.mark.parametrize("play", ["0", "9999"])
+def test_a_play_that_is_too_short_or_too_long_is_refused(play: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "maze", "--play", play]) == 2
+    assert "--play is" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`worldsim bench`: how fast a preset plays here, and whether time and memory stay flat."""
+"""`worldsim bench`: how fast a preset plays here, whether time and memory stay flat; with `--play`, how it feels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, quantiles
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import psutil
+import tyro
 
+from worldsim.cli import bench_play
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
@@ -25,18 +27,20 @@ from worldsim.cli.arguments import (
     use_threads,
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
+from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
     from worldsim.core.types import Action
     from worldsim.engine.simulator import Simulator, StageTimes
 
-HELP = "measure frames/s, ms per stage, and time and memory early and late in a long session"
+HELP = "measure frames/s, ms per stage, time and memory early and late in a long session, latency in play"
 
 MIN_FRAMES = 20
 """Fewer frames have no early and late to compare."""
 EARLY_FRAME = 100
 """The middle of the early window, in a run that is long enough."""
 MAX_WINDOW_FRAMES = 100
+MIN_PLAY_S, MAX_PLAY_S = 1.0, 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,10 @@ class BenchArguments:
     steps: StepsOption = None
     frames: int = 1000
     """Frames to generate; 5000 to see whether it stays flat."""
+    play: Annotated[float | None, tyro.conf.arg(metavar="S")] = None
+    """Instead: play for S seconds, with input like a person's, without frames made ahead, and as long with them."""
+    prefetch: int = 3
+    """With --play: how many frames are made ahead, at most."""
     seed: int = 0
     """Chooses the start, the noise and the walk."""
     threads: ThreadsOption = None
@@ -68,11 +76,16 @@ def run(argv: list[str]) -> int:
     at_least(arguments.frames, MIN_FRAMES, "--frames")
     at_least(arguments.steps, 1, "--steps")
     at_least(arguments.threads, 1, "--threads")
-    with Progress(arguments.frames, f"bench {arguments.preset}", arguments.progress) as progress:
-        result = bench(arguments, progress)
+    at_least(arguments.prefetch, 1, "--prefetch")
+    if arguments.play is not None and not MIN_PLAY_S <= arguments.play <= MAX_PLAY_S:
+        raise UsageError(f"--play is {arguments.play:g}", hint=f"{MIN_PLAY_S:g} to {MAX_PLAY_S:g} seconds")
+    total = arguments.frames if arguments.play is None else round(2 * arguments.play)
+    with Progress(total, f"bench {arguments.preset}", arguments.progress) as progress:
+        result = bench(arguments, progress) if arguments.play is None else bench_of_play(arguments, progress)
     if arguments.json is not None:
         write_json(arguments.json, result)
-    print(_text(result), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    shown = _text(result) if arguments.play is None else bench_play.text(result)
+    print(shown, file=sys.stderr if arguments.json == STDOUT else sys.stdout)
     return 0
 
 
@@ -105,6 +118,39 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
         "frames": arguments.frames,
         "device": device,
         "dtype": str(next(preset.model.parameters()).dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def bench_of_play(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
+    """Returns, side effects: as `bench`."""
+    import torch
+
+    from worldsim.engine.accelerator import aside
+    from worldsim.engine.playable import Loaded
+    from worldsim.engine.simulator import Simulator
+    from worldsim.presets.store import load_preset
+
+    assert arguments.play is not None
+    device = choose_device(arguments.device)
+    preset = load_preset(arguments.preset, device=device)
+    play = preset.config.play
+    use_threads(arguments.threads, play.cpu_threads)
+    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
+    loaded = Loaded(playable=simulator, title="", ticks_per_s=play.ticks_per_s, aside=aside(device))
+    measured = bench_play.bench_play(
+        loaded,
+        duration_s=arguments.play,
+        prefetch_depth=arguments.prefetch,
+        seed=arguments.seed,
+        tell=lambda done_s, what: progress.update(round(done_s), what),
+    )
+    return {
+        "preset": preset.config.name,
+        "preset_sha256": preset.sha256,
+        **measured,
+        "steps": simulator.num_steps,
+        "device": device,
         "threads": torch.get_num_threads(),
     }
 

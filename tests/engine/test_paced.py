@@ -1,0 +1,45 @@
+"""Play in real time without a window: frames are those of the actions, times are measured where they are said to be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.engine.fakes import FakeSimulator, fake_load
+from worldsim.actions.hands import Touch, hands
+from worldsim.core.clock import MonotonicClock
+from worldsim.core.errors import NonFiniteError
+from worldsim.core.types import Action
+from worldsim.engine.paced import Paced, num_other_frames, play_paced
+
+TICK_S = 0.02
+
+
+def play(simulator: FakeSimulator, touches: tuple[Touch, ...], *, duration_s: float, depth: int = 2) -> Paced:
+    loaded = fake_load(simulator, ticks_per_s=1 / TICK_S)(lambda stage: None)
+    return play_paced(loaded, touches, duration_s=duration_s, seed=1, prefetch_depth=depth, clock=MonotonicClock())
+
+
+@pytest.mark.parametrize("depth", [0, 3])
+def test_the_frames_are_those_of_the_actions_taken(depth: int) -> None:
+    paced = play(FakeSimulator(step_s=0.004), hands(0, 0.8), duration_s=0.8, depth=depth)
+    assert len({step.action for step in paced.steps}) > 1
+    assert num_other_frames(FakeSimulator(), 1, paced.steps) == 0
+    damaged = replace(paced.steps[3], frame=np.zeros_like(paced.steps[3].frame))
+    assert num_other_frames(FakeSimulator(), 1, (*paced.steps[:3], damaged, *paced.steps[4:])) == 1
+
+
+def test_input_is_timed_from_the_touch_and_a_tick_from_its_asking() -> None:
+    touches = (Touch(t_s=0.1, key="w", is_down=True), Touch(t_s=0.25, key="w"))
+    paced = play(FakeSimulator(step_s=0.01), touches, duration_s=0.4, depth=0)
+    assert len(paced.input_ms) == 2
+    assert all(ms >= 10 for ms in (*paced.input_ms, *paced.asked_ms))
+    assert any(step.action == Action.of("forward") for step in paced.steps)
+    assert len(paced.jitter) == len(paced.steps) - 2
+
+
+def test_a_failure_ends_it() -> None:
+    with pytest.raises(NonFiniteError):
+        play(FakeSimulator(fail_at=3, fail_seed=1), (), duration_s=2.0)

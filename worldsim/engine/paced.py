@@ -1,0 +1,112 @@
+"""Play in real time without a window: a track of touches goes in, and when each tick and frame came is written down.
+
+Owns: the loop, the times. Does not own: pace (`engine.session`), the model's thread (`engine.worker`), the track
+(`actions.hands`). What a window would add, drawing and the screen, is not in these times.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from worldsim.actions.bindings import MOUSE_X
+from worldsim.actions.hands import Touch
+from worldsim.core.clock import Clock
+from worldsim.core.errors import WorldsimError
+from worldsim.core.types import Step
+from worldsim.engine.inputs import Inputs
+from worldsim.engine.playable import Loaded, Playable
+from worldsim.engine.session import Session, SessionState
+from worldsim.engine.worker import Counters, Worker
+
+PATIENCE_S = 0.05
+"""The loop looks at the session at least that often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paced:
+    """What came of a track. The first of `steps` is the start's."""
+
+    steps: tuple[Step, ...]
+    tick_s: float
+    input_ms: tuple[float, ...]
+    """Per moment at which something was touched: from then to the first frame that knows of it."""
+    counters: Counters
+
+    @property
+    def asked_ms(self) -> list[float]:
+        """Per frame: from the tick that asked for it to when it was there."""
+        return [(step.t_ready_ns - step.t_input_ns) / 1e6 for step in self.steps[1:]]
+
+    @property
+    def jitter(self) -> list[float]:
+        """How much longer or shorter than a tick each was, as a share of it."""
+        begun_s = [step.t_input_ns / 1e9 for step in self.steps[1:]]
+        return [abs(after - before - self.tick_s) / self.tick_s for before, after in pairwise(begun_s)]
+
+
+def play_paced(
+    loaded: Loaded, touches: Sequence[Touch], *, duration_s: float, seed: int, prefetch_depth: int, clock: Clock
+) -> Paced:
+    """Plays for `duration_s`. Side effects: closes the playable. Raises: what ended play."""
+    wake = threading.Event()
+    worker = Worker(lambda _: loaded, seed=seed, prefetch_depth=prefetch_depth, clock=clock, on_change=wake.set)
+    session = Session(worker, seed=seed)
+    worker.start()
+    try:
+        return _play(session, list(touches), duration_s, wake, clock)
+    finally:
+        worker.close()
+
+
+def num_other_frames(playable: Playable, seed: int, steps: Sequence[Step]) -> int:
+    """How many frames of `steps` differ in any bit from those that the same actions give one after the other."""
+    frames = [playable.reset(seed).frame, *(playable.step(step.action).frame for step in steps[1:])]
+    return sum(not np.array_equal(step.frame, frame) for step, frame in zip(steps, frames, strict=True))
+
+
+def _play(session: Session, touches: list[Touch], duration_s: float, wake: threading.Event, clock: Clock) -> Paced:
+    steps: list[Step] = []
+    input_ms: list[float] = []
+    unseen_ns: list[int] = []
+    while not steps:
+        steps += session.tick(0.0)
+        _raise_failure(session)
+        wake.wait(PATIENCE_S)
+        wake.clear()
+    begin_ns = last_ns = clock.now_ns()
+    while (now_ns := clock.now_ns()) < begin_ns + duration_s * 1e9:
+        while touches and begin_ns + touches[0].t_s * 1e9 <= now_ns:
+            _touch(session.inputs, touches.pop(0))
+            if not unseen_ns or unseen_ns[-1] != now_ns:
+                unseen_ns.append(now_ns)
+        new = session.tick((now_ns - last_ns) / 1e9)
+        last_ns = now_ns
+        _raise_failure(session)
+        for step in new:
+            input_ms += [(step.t_ready_ns - t_ns) / 1e6 for t_ns in unseen_ns if t_ns <= step.t_input_ns]
+            unseen_ns = [t_ns for t_ns in unseen_ns if t_ns > step.t_input_ns]
+        steps += new
+        until_touch_s = (begin_ns + touches[0].t_s * 1e9 - clock.now_ns()) / 1e9 if touches else PATIENCE_S
+        due_s = session.next_due_s
+        wake.wait(max(0.0, min(until_touch_s, PATIENCE_S if due_s is None else due_s, PATIENCE_S)))
+        wake.clear()
+    return Paced(steps=tuple(steps), tick_s=session.tick_s, input_ms=tuple(input_ms), counters=session.worker.counters)
+
+
+def _raise_failure(session: Session) -> None:
+    if session.state is SessionState.FAILED:
+        raise session.error or WorldsimError("play ended")
+
+
+def _touch(inputs: Inputs, touch: Touch) -> None:
+    if touch.key == MOUSE_X:
+        inputs.move_mouse(touch.dx_px)
+    elif touch.is_down:
+        inputs.press(touch.key)
+    else:
+        inputs.release(touch.key)
