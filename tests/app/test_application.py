@@ -273,7 +273,7 @@ def test_settings_apply_at_once(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "settings.json")
     play = Play(settings=file)
     to_settings = "escape down down return"
-    play.run(*[NOTHING] * 10, *keys(f"{to_settings} right down right down right down left"), *[NOTHING] * 3)
+    play.run(*[NOTHING] * 10, *keys(f"{to_settings} right down right down right down down left"), *[NOTHING] * 3)
     assert play.renderer.picture_filter is PictureFilter.SMOOTH
     assert play.window.is_full_screen
     assert play.worker.counters.num_steps == 8
@@ -290,7 +290,7 @@ def test_the_worlds_own_number_of_steps_comes_back_and_another_may_come_first(tm
     play.run(*[NOTHING] * 10)
     assert play.worker.counters.num_steps == 8 != own
     play = Play(settings=file, num_steps=8)
-    play.run(*[NOTHING] * 10, *keys("escape down down return down down down right"), *[NOTHING] * 3)
+    play.run(*[NOTHING] * 10, *keys("escape down down return down down down down right"), *[NOTHING] * 3)
     assert file.current.num_steps is None
     assert play.worker.counters.num_steps == own
 

@@ -29,9 +29,12 @@ class Desk:
         change(offset)
         return self.item(label).value
 
-    def bind(self, label: str, key: str) -> Item:
+    def bind(self, label: str, key: str, deed: str = "One more key") -> Item:
+        """On the page of the row, and back."""
         self.item(label).choose()
+        self.item(deed).choose()
         self.menus.take_key(key)
+        self.menus.press(MenuKey.BACK)
         return self.item(label)
 
 
@@ -45,13 +48,14 @@ def test_every_setting_changes_is_shown_kept_and_applied(desk: Desk) -> None:
     assert desk.change("Picture", -1) == "sharp"
     assert desk.change("Full screen") == "on"
     assert desk.change("Mouse sensitivity", -1) == "0.75"
+    assert desk.change("Dead zone of sticks") == "20%"
     assert desk.change("Denoising steps") == "1"
     assert desk.change("Denoising steps", -1) == "the preset's own"
     assert desk.change("Denoising steps", -1) == "8"
     assert desk.change("Always record") == "on"
     assert desk.change("Record without loss") == "on"
     assert SettingsFile(desk.file.path).current == desk.file.current == desk.applied[-1][1]
-    assert len(desk.applied) == 9
+    assert len(desk.applied) == 10
     assert all(after == before for (_, after), (before, _) in zip(desk.applied, desk.applied[1:], strict=False))
 
 
@@ -60,30 +64,60 @@ def test_a_sensitivity_from_the_file_that_is_no_choice_leads_to_one(desk: Desk) 
     assert desk.change("Mouse sensitivity") == "0.25"
 
 
-def test_a_new_key_takes_the_place_of_the_old_ones(desk: Desk) -> None:
+def test_keys_are_changed_added_and_deleted_one_by_one(desk: Desk) -> None:
     desk.item("Keys ...").choose()
     assert desk.item("walk forward").value == "W / Up / Left stick up"
-    assert desk.bind("walk forward", "i").value == "I"
-    assert desk.bind("walk forward", "k").value == "K"
-    assert len(desk.file.current.own_keys) == 1
-    desk.item("Reset all to the defaults").choose()
+    assert desk.bind("walk forward", "i", "Another key for W").value == "I / Up / Left stick up"
+    assert desk.bind("walk forward", "pad_a").value == "I / Up / Left stick up / Pad A"
+    assert desk.bind("walk forward", "up").value == "I / Up / Left stick up / Pad A", "it has that one"
+    for key in ("Up", "Left stick up", "Pad A"):
+        desk.item("walk forward").choose()
+        desk.item(f"Without {key}").choose()
+        desk.menus.press(MenuKey.BACK)
+    assert desk.item("walk forward").value == "I"
+    assert [own.keys for own in desk.file.current.own_keys] == [("i",)]
+
+
+def test_a_row_without_keys_says_so_and_gets_new_ones(desk: Desk) -> None:
+    desk.item("Keys ...").choose()
+    desk.item("another start").choose()
+    desk.item("Without T").choose()
+    assert desk.menus.page.title == "another start:  no key"
+    desk.menus.press(MenuKey.BACK)
+    assert desk.item("another start").value == "no key"
+    assert desk.bind("another start", "y").value == "Y"
+
+
+def test_one_row_or_all_go_back_to_the_defaults(desk: Desk) -> None:
+    desk.item("Keys ...").choose()
+    desk.bind("walk forward", "i")
+    desk.bind("walk back", "k")
+    desk.item("walk forward").choose()
+    desk.item("The default:  W / Up / Left stick up").choose()
+    desk.menus.press(MenuKey.BACK)
     assert desk.item("walk forward").value == "W / Up / Left stick up"
+    assert [own.name for own in desk.file.current.own_keys] == ["back"]
+    desk.item("Reset all to the defaults").choose()
+    assert desk.file.current.own_keys == ()
 
 
 def test_a_key_that_does_two_things_is_shown_at_both(desk: Desk) -> None:
     desk.item("Keys ...").choose()
     assert not any(item.is_bad for item in desk.menus.page.items)
     assert desk.bind("walk forward", "s").is_bad
+    desk.item("walk forward").choose()
+    assert "one of them is also: walk back" in desk.menus.page.notes
+    desk.menus.press(MenuKey.BACK)
     assert "also: walk back" in desk.item("walk forward").value
     assert desk.item("walk back").is_bad and "also: walk forward" in desk.item("walk back").value
-    assert desk.bind("walk back", "x").is_bad is False
+    assert desk.bind("walk back", "x", "Another key for S").is_bad is False
     assert not desk.item("walk forward").is_bad
 
 
 def test_a_key_with_and_one_without_ctrl_are_not_the_same(desk: Desk) -> None:
     desk.item("Keys ...").choose()
     assert desk.item("quit").value == "Ctrl+Q" and not desk.item("quit").is_bad
-    assert desk.bind("quit", "w").value == "Ctrl+W"
+    assert desk.bind("quit", "w").value == "Ctrl+Q / Ctrl+W"
     assert not desk.item("quit").is_bad
 
 

@@ -24,7 +24,16 @@ def test_what_was_changed_is_there_the_next_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"{", b"[]", b'{"num_steps": "many"}', b'{"colour": 1}', b"\xff\xfe", b'{"mouse_sensitivity": 1e9}', b'{"a":NaN}'],
+    [
+        b"{",
+        b"[]",
+        b'{"num_steps": "many"}',
+        b'{"colour": 1}',
+        b"\xff\xfe",
+        b'{"mouse_sensitivity": 1e9}',
+        b'{"pad_dead_zone": 1}',
+        b'{"a":NaN}',
+    ],
 )
 def test_a_damaged_file_is_put_aside_and_said_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "settings.json"

@@ -63,6 +63,31 @@ def test_a_moving_mouse_cannot_be_foreseen_until_it_rested_for_a_tick(inputs: In
     assert inputs.expected() == NO_ACTION
 
 
+def test_a_key_that_is_pressed_by_degrees_moves_an_axis_by_as_much(inputs: Inputs) -> None:
+    inputs.press("right", 0.25)
+    assert inputs.expected() == inputs.sample() == Action.of(turn=-0.25)
+    inputs.press("e")
+    assert inputs.sample().axis("turn") == -1.0, "of two keys of a row the one that is pressed further"
+    inputs.release("e")
+    inputs.release("right")
+    assert inputs.sample() == NO_ACTION
+
+
+def test_a_key_that_is_pressed_less_than_half_holds_no_button(inputs: Inputs) -> None:
+    inputs.press("w", 0.4)
+    assert inputs.sample() == NO_ACTION
+    inputs.press("w", 0.6)
+    assert inputs.sample() == Action.of("forward")
+
+
+def test_the_furthest_of_a_tap_by_degrees_counts(inputs: Inputs) -> None:
+    for share in (0.5, 1.0, 0.25):
+        inputs.press("left", share)
+    inputs.release("left")
+    assert inputs.sample() == Action.of(turn=1.0)
+    assert inputs.sample() == NO_ACTION
+
+
 def test_keys_without_a_row_do_nothing() -> None:
     inputs = Inputs(())
     inputs.press("w")

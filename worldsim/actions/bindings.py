@@ -121,7 +121,7 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("2",), what=_STEPS, command=Command.NUM_STEPS, argument=2),
     Binding(keys=("3",), what=_STEPS, command=Command.NUM_STEPS, argument=4),
     Binding(keys=("4",), what=_STEPS, command=Command.NUM_STEPS, argument=8),
-    Binding(keys=("f1",), what="this help", command=Command.HELP),
+    Binding(keys=("f1", "pad_rightstick"), what="this help", command=Command.HELP),
     Binding(keys=("f3",), what="status: line, detail, off", command=Command.STATUS),
     Binding(keys=("f4",), what="picture: sharp, smooth, nearest", command=Command.FILTER),
     Binding(keys=("f9",), what="start and stop recording", command=Command.RECORD),
@@ -131,7 +131,7 @@ BINDINGS: tuple[Binding, ...] = (
 
 SPARE_KEYS = ("space", *"fgcvxzhjklbuiom")
 """For the inputs of worlds that the table does not know (a game of one's own): each gets the next ones."""
-SPARE_PAD_BUTTONS = ("pad_a", "pad_b", "pad_rightshoulder", "pad_triggerright+", "pad_rightstick", "pad_leftstick")
+SPARE_PAD_BUTTONS = ("pad_a", "pad_b", "pad_rightshoulder", "pad_triggerright+", "pad_leftstick")
 SPARE_PAD_AXES = ("pad_righty-", "pad_righty+")
 
 _LABELS = {

@@ -134,7 +134,7 @@ class Application:
         if not self._menus.is_open or self._devices.asks_to_quit(event):
             return self._devices.handle([event])
         before = self._menus.panel()
-        work_menu(self._menus, event, partial(self._renderer.row_at, before, self._window.size_px))
+        work_menu(self._menus, event, partial(self._renderer.row_at, before, self._window.size_px), self._devices.pads)
         if not self._menus.is_open or self._menus.panel() != before:
             self._hud_due_ns, self._is_stale = self._clock.now_ns(), True
         return []
@@ -218,7 +218,7 @@ class Application:
             error=session.error,
             status=self._status,
             is_help_shown=self._is_help_shown,
-            help_rows=tuple(help_rows(rows, has_pad=False)),
+            help_rows=tuple(help_rows(rows, has_pad=self._devices.pads.is_used)),
             rates=self._meter.rates,
             counters=session.worker.counters,
             frame_index=self._picture.index if self._picture else 0,
@@ -324,7 +324,7 @@ class Application:
 
     def _bind(self, settings: Settings) -> None:
         self._bindings = rebound(settings.own_keys, mouse_sensitivity=settings.mouse_sensitivity)
-        self._devices.bind(self._bindings)
+        self._devices.bind(self._bindings, dead_zone=settings.pad_dead_zone)
         if self._loaded is not None:
             self._session.inputs.bindings = self._offered(self._loaded)
 

@@ -1,7 +1,7 @@
 """pygame events to held keys, taps, mouse motion and commands.
 
-Owns: the mapping from the key table's names to scancodes (physical places: WASD works on AZERTY). Does not own: what a
-key means (`actions.bindings`) or what is done about it (`app.application`). UI thread.
+Owns: the mapping from the key table's names to scancodes (physical places: WASD works on AZERTY). Does not own:
+gamepads (`app.pads`), what a key means (`actions.bindings`) or what is done about it (`app.application`). UI thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from functools import cache
 import pygame
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command
-from worldsim.engine.inputs import Inputs
+from worldsim.app.pads import PadKeys
+from worldsim.engine.inputs import DEAD_ZONE, Inputs
 
 Request = tuple[Command, int]
 """A command and its argument."""
@@ -48,20 +49,26 @@ class Devices:
         self._capture_mouse = capture_mouse
         self._is_mouse_captured = False
         self._held: dict[str, Command] = {}
+        self.pads = PadKeys()
+        """An open menu reads them too: they have to see every event."""
         self.bind(BINDINGS)
 
-    def bind(self, bindings: Iterable[Binding]) -> None:
-        """The commands' keys are those of `bindings` from now on; what is held is held on."""
+    def bind(self, bindings: Iterable[Binding], *, dead_zone: float = DEAD_ZONE) -> None:
+        """The commands' keys are those of `bindings` from now on; what is held is held on. `dead_zone`: of sticks."""
+        self.pads.dead_zone = dead_zone
         self._commands = {(key, row.ctrl): row for row in bindings if row.command for key in row.keys}
 
     def handle(self, events: Iterable[pygame.event.Event]) -> list[Request]:
         """Returns: the commands, in the order in which they were given."""
         requests: list[Request] = []
         for event in events:
-            if event.type == pygame.QUIT:
+            moves = self.pads.moves(event)
+            if moves:
+                self._move(moves, requests)
+            elif event.type == pygame.QUIT:
                 requests.append((Command.QUIT, 0))
             elif event.type == pygame.KEYDOWN:
-                self._press(event, requests)
+                self._press(key_name(event.scancode), bool(event.mod & pygame.KMOD_CTRL), requests)
             elif event.type == pygame.KEYUP:
                 self._release(key_name(event.scancode), requests)
             elif event.type == pygame.MOUSEMOTION and self._is_mouse_captured:
@@ -96,11 +103,22 @@ class Devices:
             self._capture_mouse(False)
         return was_captured
 
-    def _press(self, event: pygame.event.Event, requests: list[Request]) -> None:
-        key = key_name(event.scancode)
+    def _move(self, moves: list[tuple[str, float]], requests: list[Request]) -> None:
+        """Of a gamepad's keys: those of commands are pressed and released, the others held as far as they are moved."""
+        for key, is_down in self.pads.turns(moves):
+            if not is_down:
+                self._release(key, requests)
+            elif (key, False) in self._commands:
+                self._press(key, False, requests)
+        for key, share in moves:
+            if share and (key, False) not in self._commands:
+                self._inputs.press(key, share)
+            else:
+                self._inputs.release(key)
+
+    def _press(self, key: str | None, has_ctrl: bool, requests: list[Request]) -> None:
         if key is None:
             return
-        has_ctrl = bool(event.mod & pygame.KMOD_CTRL)
         row: Binding | None = self._commands.get((key, has_ctrl))
         if row is not None and row.command is not None:
             requests.append((row.command, 1 if row.is_hold else row.argument))

@@ -1,4 +1,4 @@
-"""pygame events to an open menu: keys by scancode, the mouse by the row under it. UI thread.
+"""pygame events to an open menu: keys by scancode, gamepads by name, the mouse by the row under it. UI thread.
 
 Owns: which keys work a menu. Does not own: what they do (`app.menu`), keys of play (`app.devices`).
 """
@@ -11,6 +11,7 @@ import pygame
 
 from worldsim.app.devices import key_name
 from worldsim.app.menu import MenuKey, Menus
+from worldsim.app.pads import PadKeys
 
 KEYS = {
     pygame.KSCAN_UP: MenuKey.UP,
@@ -22,13 +23,28 @@ KEYS = {
     pygame.KSCAN_SPACE: MenuKey.ENTER,
     pygame.KSCAN_ESCAPE: MenuKey.BACK,
 }
+PAD_KEYS = {
+    **{f"pad_dpad_{key.value}": key for key in (MenuKey.UP, MenuKey.DOWN, MenuKey.LEFT, MenuKey.RIGHT)},
+    "pad_lefty-": MenuKey.UP,
+    "pad_lefty+": MenuKey.DOWN,
+    "pad_leftx-": MenuKey.LEFT,
+    "pad_leftx+": MenuKey.RIGHT,
+    "pad_a": MenuKey.ENTER,
+    "pad_b": MenuKey.BACK,
+    "pad_start": MenuKey.BACK,
+}
 
 RowAt = Callable[[tuple[int, int]], int | None]
 """From a point of the window to the row of the menu's panel that is drawn there."""
 
 
-def work_menu(menus: Menus, event: pygame.event.Event, row_at: RowAt) -> None:
+def work_menu(menus: Menus, event: pygame.event.Event, row_at: RowAt, pads: PadKeys) -> None:
     """One event, for an open menu."""
+    for key, is_down in pads.turns(pads.moves(event)):
+        if is_down and menus.is_waiting_for_key:
+            menus.take_key(None if key == "pad_start" else key)
+        elif is_down and key in PAD_KEYS and menus.is_open:
+            menus.press(PAD_KEYS[key])
     if event.type == pygame.KEYDOWN and menus.is_waiting_for_key:
         is_left = event.scancode == pygame.KSCAN_ESCAPE
         menus.take_key(None if is_left else key_name(event.scancode))

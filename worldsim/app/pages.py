@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from worldsim.actions.bindings import Binding, OwnKeys, conflicts, key_label, rebound
+from worldsim.actions.bindings import BINDINGS, Binding, OwnKeys, conflicts, key_label, rebound
 from worldsim.app.menu import Item, Menus, Page
 from worldsim.app.settings import FILTERS, Settings, SettingsFile
 from worldsim.app.shelf import Offer
@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 NUM_STEPS = (None, 1, 2, 4, 8)
 SENSITIVITIES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-BASIC_NOTE = "Up, Down, Enter, Esc; or the mouse"
+DEAD_ZONES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+BASIC_NOTE = "Up, Down, Enter, Esc; the mouse; or a gamepad: stick, A, B"
 
 
 def title_page(
@@ -77,6 +78,7 @@ class SettingsPages:
                     SENSITIVITIES,
                     f"{now.mouse_sensitivity:g}",
                 ),
+                self._choice("Dead zone of sticks", "pad_dead_zone", DEAD_ZONES, f"{now.pad_dead_zone:.0%}"),
                 self._choice("Denoising steps", "num_steps", NUM_STEPS, steps),
                 self._switch("Always record", "is_always_recorded", now.is_always_recorded),
                 self._switch("Record without loss", "is_lossless", now.is_lossless),
@@ -92,17 +94,53 @@ class SettingsPages:
             Item(
                 label=row.what,
                 value=_keys_text(row, shared.get(row.name, ())),
-                choose=partial(self._menus.wait_for_key, partial(self._bind, row)),
+                choose=partial(self._menus.open, partial(self.row_page, row.name)),
                 is_bad=row.name in shared,
             )
             for row in rows
         )
         defaults = Item(label="Reset all to the defaults", choose=partial(self._change, own_keys=()))
-        return Page(title="Keys", items=(*items, defaults), notes=("Enter waits for the new key, Esc goes back",))
+        return Page(title="Keys", items=(*items, defaults), notes=("Enter changes a row's keys, Esc goes back",))
 
-    def _bind(self, row: Binding, key: str) -> None:
-        others = tuple(own for own in self._file.current.own_keys if own.name != row.name)
-        self._change(own_keys=(*others, OwnKeys(name=row.name, keys=(key,))))
+    def row_page(self, name: str) -> Page:
+        """The keys of one row of the table."""
+        rows = rebound(self._file.current.own_keys)
+        row = next(row for row in rows if row.name == name)
+        default = next(row for row in BINDINGS if row.name == name)
+        changes = tuple(
+            Item(label=f"Another key for {key_label(key, row.ctrl)}", choose=partial(self._wait, row, place))
+            for place, key in enumerate(row.keys)
+        )
+        deletions = tuple(
+            Item(
+                label=f"Without {key_label(key, row.ctrl)}",
+                choose=partial(self._bind, name, tuple(k for k in row.keys if k != key)),
+            )
+            for key in row.keys
+        )
+        also = conflicts(rows).get(name, ())
+        return Page(
+            title=f"{row.what}:  {_keys_text(row, ())}",
+            items=(
+                *changes,
+                Item(label="One more key", choose=partial(self._wait, row, len(row.keys))),
+                *deletions,
+                Item(label=f"The default:  {_keys_text(default, ())}", choose=partial(self._bind, name, None)),
+            ),
+            notes=(*(f"one of them is also: {what}" for what in also), "Esc goes back"),
+        )
+
+    def _wait(self, row: Binding, place: int) -> None:
+        """For the key that shall be the one at `place` of the row's."""
+        self._menus.wait_for_key(
+            lambda key: self._bind(row.name, tuple(dict.fromkeys((*row.keys[:place], key, *row.keys[place + 1 :]))))
+        )
+
+    def _bind(self, name: str, keys: tuple[str, ...] | None) -> None:
+        """None: the table's own."""
+        others = tuple(own for own in self._file.current.own_keys if own.name != name)
+        own = () if keys is None else (OwnKeys(name=name, keys=keys),)
+        self._change(own_keys=(*others, *own))
 
     def _switch(self, label: str, name: str, is_on: bool) -> Item:
         def change(_: int) -> None:
@@ -124,6 +162,6 @@ class SettingsPages:
 
 
 def _keys_text(row: Binding, others: Iterable[str]) -> str:
-    text = " / ".join(key_label(key, row.ctrl) for key in row.keys)
+    text = " / ".join(key_label(key, row.ctrl) for key in row.keys) or "no key"
     also = ", ".join(others)
     return f"{text}   also: {also}" if also else text

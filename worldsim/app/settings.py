@@ -18,6 +18,7 @@ import platformdirs
 from worldsim.actions.bindings import OwnKeys
 from worldsim.core.config import check_ranges, from_mapping, parse_json, read_text, to_mapping
 from worldsim.core.errors import ConfigError, StorageError
+from worldsim.engine.inputs import DEAD_ZONE
 from worldsim.engine.slots import written_whole
 
 Filter = Literal["sharp", "smooth", "nearest"]
@@ -30,6 +31,8 @@ class Settings:
     is_full_screen: bool = False
     mouse_sensitivity: float = 1.0
     """Times the table's own."""
+    pad_dead_zone: float = DEAD_ZONE
+    """Share of a stick's way in the middle that counts as the middle."""
     num_steps: int | None = None
     """Denoising steps per frame; None is the preset's own number."""
     is_always_recorded: bool = False
@@ -37,7 +40,7 @@ class Settings:
     own_keys: tuple[OwnKeys, ...] = ()
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"mouse_sensitivity": (0.1, 10.0)})
+        check_ranges(self, {"mouse_sensitivity": (0.1, 10.0), "pad_dead_zone": (0.0, 0.9)})
         if self.num_steps is not None:
             check_ranges(self, {"num_steps": (1, 64)})
 

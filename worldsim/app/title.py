@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from worldsim.actions.bindings import rebound
 from worldsim.app.application import apply_to_screen
 from worldsim.app.devices import Devices
 from worldsim.app.menu import Menus, Page
@@ -43,6 +44,7 @@ class TitleScreen:
         self._menus = Menus()
         self._settings_pages = SettingsPages(self._menus, settings, self._apply)
         self._devices = Devices(Inputs(), window.capture_mouse)
+        self._bind(settings.current)
         self._chosen: Offer | None = None
 
     def run(self) -> Offer | None:
@@ -63,8 +65,8 @@ class TitleScreen:
                 if self._devices.asks_to_quit(event):
                     return None
                 if self._menus.is_open:
-                    shown = self._menus.panel()
-                    work_menu(self._menus, event, partial(self._renderer.row_at, shown, self._window.size_px))
+                    row_at = partial(self._renderer.row_at, self._menus.panel(), self._window.size_px)
+                    work_menu(self._menus, event, row_at, self._devices.pads)
         return self._chosen
 
     def _page(self) -> Page:
@@ -83,3 +85,8 @@ class TitleScreen:
 
     def _apply(self, before: Settings, after: Settings) -> None:
         apply_to_screen(before, after, self._window, self._renderer)
+        self._bind(after)
+
+    def _bind(self, settings: Settings) -> None:
+        """The key that quits may be a person's own."""
+        self._devices.bind(rebound(settings.own_keys), dead_zone=settings.pad_dead_zone)

@@ -1,6 +1,7 @@
 """The SDL window, with an OpenGL context where one can be had.
 
-Owns: pygame's display and event queue, the context, full screen, the captured mouse. Does not own: what is drawn.
+Owns: pygame's display and event queue, the context, full screen, the captured mouse, the gamepads' plugs. Does not own:
+what is drawn.
 UI thread, except `wake`.
 """
 
@@ -15,6 +16,7 @@ from typing import Literal
 import moderngl
 import pygame
 
+from worldsim.app.pads import PadPorts
 from worldsim.core.errors import DisplayError, GraphicsError
 
 SCREENLESS_DRIVERS = frozenset({"dummy", "offscreen", "evdev"})
@@ -52,6 +54,7 @@ class Window:
             _open_without_opengl(size_px)
         pygame.display.set_caption(title)
         self._wake_event = pygame.event.custom_type()
+        self._pads = PadPorts()
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -62,7 +65,9 @@ class Window:
     def wait(self, timeout_s: float) -> list[pygame.event.Event]:
         """The events so far; waits for the first one, at most that long. `wake` ends the wait."""
         first = pygame.event.wait(round(timeout_s * 1000)) if timeout_s >= 0.001 else pygame.event.poll()
-        return [first, *pygame.event.get()]
+        events = [first, *pygame.event.get()]
+        self._pads.follow(events)
+        return events
 
     def wake(self) -> None:
         """Ends a `wait`. May be called from any thread."""
@@ -94,6 +99,7 @@ class Window:
         if self.context is not None:
             self.context.release()
             self.context = None
+        self._pads.close()
         pygame.quit()
 
 

@@ -11,23 +11,29 @@ from collections.abc import Sequence
 from worldsim.actions.bindings import MOUSE_X, Binding
 from worldsim.core.types import Action
 
+PUSHED = 0.5
+"""A key that can be pressed by degrees counts as a button from this share on."""
+DEAD_ZONE = 0.15
+"""Share of a stick's way in the middle that counts as the middle, if nobody says another."""
+
 
 class Inputs:
     """Held keys overwrite, mouse motion adds up, a tap between two ticks counts for one of them."""
 
     def __init__(self, bindings: Sequence[Binding] = ()) -> None:
         self.bindings: tuple[Binding, ...] = tuple(bindings)
-        self._held: set[str] = set()
-        self._tapped: set[str] = set()
+        self._held: dict[str, float] = {}
+        self._tapped: dict[str, float] = {}
         self._mouse_px = 0.0
         self._was_mouse_used = False
 
-    def press(self, key: str) -> None:
-        self._held.add(key)
-        self._tapped.add(key)
+    def press(self, key: str, share: float = 1.0) -> None:
+        """`share`: how far, in (0, 1], for a stick or a trigger; an axis moves by that much of its amount."""
+        self._held[key] = share
+        self._tapped[key] = max(share, self._tapped.get(key, 0.0))
 
     def release(self, key: str) -> None:
-        self._held.discard(key)
+        self._held.pop(key, None)
 
     def move_mouse(self, dx_px: float) -> None:
         """Motion to the right is positive."""
@@ -57,16 +63,17 @@ class Inputs:
         return None if self._mouse_px or self._was_mouse_used else self._action()
 
     def _action(self) -> Action:
-        active = self._held | self._tapped
+        shares = self._tapped | self._held
         buttons: set[str] = set()
         axes: dict[str, float] = {}
         for row in self.bindings:
             if row.axis and MOUSE_X in row.keys:
                 axes[row.axis] = axes.get(row.axis, 0.0) + self._mouse_px * row.amount
-            elif not active.isdisjoint(row.keys) and not row.ctrl:
-                if row.button:
+            elif not row.ctrl:
+                share = max((shares.get(key, 0.0) for key in row.keys), default=0.0)
+                if row.button and share >= PUSHED:
                     buttons.add(row.button)
-                if row.axis:
-                    axes[row.axis] = axes.get(row.axis, 0.0) + row.amount
+                if row.axis and share:
+                    axes[row.axis] = axes.get(row.axis, 0.0) + row.amount * share
         clipped = tuple((name, min(1.0, max(-1.0, value))) for name, value in axes.items())
         return Action(buttons=frozenset(buttons), axes=clipped)
