@@ -18,6 +18,7 @@ from typing import Any
 from worldsim.actions.encoding import encode_action
 from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.playable import Arrival, Playable
+from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Run
 
 BUDGET_BYTES = 320 * 2**20
@@ -47,6 +48,10 @@ class Moment:
     parent: Moment | None
     trail: Trail | None
     snapshot: Any = None
+    anchor: Anchor | None = None
+    """The last time up to here that true pictures took the place of memory."""
+    drift: float | None = None
+    """What the drift meter said of it; None while it does not know yet."""
     is_gone: bool = False
 
     def runs(self) -> tuple[Run, ...]:
@@ -109,12 +114,20 @@ class History:
     _order: deque[Moment] = field(default_factory=deque)
     _num_branches: int = 0
 
-    def begin(self, step: Step, snapshot: Any, seed: int, runs: Iterable[Run] = (), label: str = "") -> None:
+    def begin(
+        self,
+        step: Step,
+        snapshot: Any,
+        seed: int,
+        runs: Iterable[Run] = (),
+        label: str = "",
+        anchor: Anchor | None = None,
+    ) -> None:
         """Play begins anew at `step`, to which `runs` led from a reset with `seed`."""
         trail: Trail | None = None
         for run in runs:
             trail = Trail(trail, run)
-        moment = Moment(step, seed, self._num_branches + 1, None, trail, snapshot)
+        moment = Moment(step, seed, self._num_branches + 1, None, trail, snapshot, anchor)
         self._open_branch(None, moment, label)
         self._keep(moment)
 
@@ -122,10 +135,22 @@ class History:
         """The frame after the head. Where the head is not the end of its branch, another branch begins."""
         head = self.head
         assert head is not None, "begin comes before add"
-        moment = Moment(step, head.seed, head.branch, head, self._trail_after(head, step))
-        anchor, distance = self._anchor(head)
-        if anchor is None or distance + 1 >= SNAPSHOT_EVERY:
+        moment = Moment(step, head.seed, head.branch, head, self._trail_after(head, step), anchor=head.anchor)
+        nearest, distance = self._nearest(head)
+        if nearest is None or distance + 1 >= SNAPSHOT_EVERY:
             moment.snapshot = snapshot
+        self._append(moment, head)
+
+    def replace_memory(self, step: Step, snapshot: Any, anchor: Anchor) -> None:
+        """The head once more, as a moment of its own: the same actions led there, but play goes on from true pictures.
+
+        Rewinding goes from it back to what the head was.
+        """
+        head = self.head
+        assert head is not None, "begin comes before replace_memory"
+        self._append(Moment(step, head.seed, head.branch, head, head.trail, snapshot, anchor), head)
+
+    def _append(self, moment: Moment, head: Moment) -> None:
         branch = self.branches.get(head.branch)
         if branch is not None and branch.tip is head:
             branch.tip = moment
@@ -144,18 +169,18 @@ class History:
     def before(self, moment: Moment) -> Moment | None:
         """The moment one frame earlier; None where play began, or where what came before is not held any more."""
         parent = moment.parent
-        return parent if parent is not None and self._anchor(parent)[0] is not None else None
+        return parent if parent is not None and self._nearest(parent)[0] is not None else None
 
     def route(self, moment: Moment) -> Route:
-        anchor, distance = self._anchor(moment)
-        assert anchor is not None, "nobody can go there: before() and branches say where one can"
+        nearest, distance = self._nearest(moment)
+        assert nearest is not None, "nobody can go there: before() and branches say where one can"
         path: list[Step] = []
         now = moment
         for _ in range(distance):
             path.append(now.step)
             assert now.parent is not None
             now = now.parent
-        return Route(snapshot=anchor.snapshot, path=tuple(reversed(path)), step=moment.step)
+        return Route(snapshot=nearest.snapshot, path=tuple(reversed(path)), step=moment.step)
 
     def depth(self, branch: Branch) -> int:
         """How many branches it grew out of, as far as they are still held."""
@@ -172,7 +197,7 @@ class History:
         here = numbers.index(self.head.branch) if self.head.branch in self.branches else 0
         return self.branches[numbers[(here + offset) % len(numbers)]]
 
-    def _anchor(self, moment: Moment) -> tuple[Moment | None, int]:
+    def _nearest(self, moment: Moment) -> tuple[Moment | None, int]:
         """The nearest moment with a snapshot, at `moment` or before it, and how many frames before."""
         distance, now = 0, moment
         while not now.is_gone:
@@ -203,10 +228,10 @@ class History:
 
     def _drop(self, moment: Moment) -> None:
         self.num_bytes -= self._cost(moment)
-        was_anchor = moment.snapshot is not None
+        had_snapshot = moment.snapshot is not None
         moment.is_gone, moment.parent, moment.snapshot, moment.trail = True, None, None, None
-        if was_anchor:  # with it goes the way to the moments after it, up to the next snapshot
-            self.branches = {n: b for n, b in self.branches.items() if self._anchor(b.tip)[0] is not None}
+        if had_snapshot:  # with it goes the way to the moments after it, up to the next snapshot
+            self.branches = {n: b for n, b in self.branches.items() if self._nearest(b.tip)[0] is not None}
 
     def _cost(self, moment: Moment) -> int:
         return MOMENT_BYTES + moment.step.frame.nbytes + (self.snapshot_bytes if moment.snapshot is not None else 0)

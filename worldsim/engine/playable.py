@@ -10,10 +10,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from worldsim.core.types import Action, ActionSpec, Step, World
 from worldsim.engine.slots import SavedPlay
+from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header
 
 Where: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -46,6 +47,18 @@ class Playable(World, Protocol):
 
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot: the same actions from there give the same frames."""
+        ...
+
+
+@runtime_checkable
+class Anchorable(Protocol):
+    """A Playable of which the memory can give way to true pictures: a learned one."""
+
+    def anchor(self, anchor: Anchor, seed: int) -> Step:
+        """Stands at the last of the pictures, with nothing else in its memory. The same noise follows as would have.
+
+        Raises: RecordingError when the pictures are damaged.
+        """
         ...
 
 

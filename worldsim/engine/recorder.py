@@ -14,6 +14,7 @@ from pathlib import Path
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
+from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import RECORDINGS, EpisodeStart, Header, Row, Run, frame_hash
 from worldsim.episodes.writer import SessionWriter, WriterState
 
@@ -37,6 +38,7 @@ class Recorder:
         self._old_writers: list[SessionWriter] = []
         self._seed = 0
         self._history: list[Run] = []
+        self._anchor: Anchor | None = None
         self._last: tuple[Row, Step] | None = None
         self._told: WriterState | None = None
 
@@ -63,7 +65,7 @@ class Recorder:
             self.start(folder, header)
         row = self._row(step, header)
         if step.index == 0:
-            self._seed, self._history = seed, []
+            self._seed, self._history, self._anchor = seed, [], None
         elif self._history and (self._history[-1].action, self._history[-1].num_steps) == (row.action, row.num_steps):
             self._history[-1] = replace(self._history[-1], count=self._history[-1].count + 1)
         else:
@@ -85,12 +87,14 @@ class Recorder:
             self._begin_episode(*self._last)
         self.tell()
 
-    def jump(self, step: Step, seed: int, runs: Sequence[Run], header: Header) -> None:
+    def jump(self, step: Step, seed: int, runs: Sequence[Run], header: Header, anchor: Anchor | None = None) -> None:
         """Play goes on from `step`, to which `runs` led from a reset with `seed`: after a rewind, a load, a change of
-        branch. What was recorded stays, for it was played; a new episode begins, with `runs` as its start, so that a
-        replay makes it again from the reset. Raises: as `start`, where recording was to begin with the first frame.
+        branch, or with true pictures (`anchor`) in the place of memory. What was recorded stays, for it was played; a
+        new episode begins, with `runs` as its start, so that a replay makes it again from the reset. Raises: as
+        `start`, where recording was to begin with the first frame.
         """
-        self._seed, self._history, self._last = seed, list(runs), (self._row(step, header), step)
+        self._seed, self._history, self._anchor = seed, list(runs), anchor
+        self._last = (self._row(step, header), step)
         if self._first_folder is not None:
             folder, self._first_folder = self._first_folder, None
             self.start(folder, header)
@@ -126,7 +130,9 @@ class Recorder:
     def _begin_episode(self, row: Row, step: Step) -> None:
         """In the middle of play, with the frame that is there."""
         assert self.writer is not None
-        start = EpisodeStart(seed=self._seed, first_index=step.index, prelude=_without_last(self._history))
+        start = EpisodeStart(
+            seed=self._seed, first_index=step.index, prelude=_without_last(self._history), anchor=self._anchor
+        )
         self.writer.begin_episode(start)
         self.writer.add_frame(replace(row, frame_hash=frame_hash(step.frame)), step.frame)
 

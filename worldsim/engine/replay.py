@@ -20,7 +20,7 @@ from worldsim.actions.encoding import decode_action
 from worldsim.core.errors import ReplayError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
 from worldsim.engine.pictures import psnr_db
-from worldsim.engine.playable import Playable, StageTimes
+from worldsim.engine.playable import Anchorable, Playable, StageTimes
 from worldsim.engine.simulator import Simulator
 from worldsim.episodes.format import Header, frame_hash
 from worldsim.episodes.journal import Episode
@@ -92,15 +92,24 @@ def check_origin(session: RecordedSession, now: Header) -> tuple[str, ...]:
 
 
 def resimulate(playable: Playable, episode: Episode, spec: ActionSpec, num_steps: int | None = None) -> Iterator[Frame]:
-    """The frames of an episode, made again. `num_steps`: another number than was recorded."""
-    frame = playable.reset(episode.start.seed).frame
-    for run in episode.start.prelude:
+    """The frames of an episode, made again. `num_steps`: another number than was recorded.
+
+    Where true pictures took the place of memory they do so again, and nothing before them has to be made; a true world
+    walks all of the way.
+    """
+    start, index = episode.start, 0
+    frame = playable.reset(start.seed).frame
+    if start.anchor is not None and isinstance(playable, Anchorable):
+        frame, index = playable.anchor(start.anchor, start.seed).frame, start.anchor.index
+    num_left_out = index
+    for run in start.prelude:
         playable.num_steps = num_steps or run.num_steps
-        action = _action(spec, run.action)
-        for _ in range(run.count):
+        action, num_known = _action(spec, run.action), min(num_left_out, run.count)
+        num_left_out -= num_known
+        for _ in range(run.count - num_known):
             playable.step(action)
     for position, row in enumerate(episode.rows):
-        if position or episode.start.first_index:
+        if start.first_index + position > index:
             playable.num_steps = num_steps or row.num_steps
             frame = playable.step(_action(spec, row.action)).frame
         yield frame

@@ -8,20 +8,26 @@ simulator went back in between. B batch, T frames, C channels, H W rows and colu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worldsim.actions.encoding import encode_action
+from worldsim.actions.encoding import decode_action, encode_action
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import NonFiniteError, UsageError
-from worldsim.core.types import NO_ACTION, Action, ActionSpec, Step
+from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.diffusion.noise import frame_noise
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.engine.playable import StageTimes
+from worldsim.episodes.anchor import Anchor
 from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.place import TICK_SCALE
 from worldsim.models.state import WorldState
+from worldsim.models.world_model import PLACE_PREFIX
 from worldsim.presets.store import Preset
 
 __all__ = ["Simulator", "Snapshot", "StageTimes"]
@@ -77,17 +83,38 @@ class Simulator:
         """Replays the recorded start into a fresh state. Returns its last frame, index 0."""
         t_input_ns = self._clock.now_ns()
         start = self._preset.starts[seed % len(self._preset.starts)]
-        num_frames = min(self._play.context_frames, len(start.frames))
-        frames, actions = start.frames[-num_frames:], start.actions[-num_frames:]
+        state = self._remember(start.frames, start.actions, seed)
+        self._snapshot = Snapshot(state=state, index=0)
+        return Step(
+            index=0,
+            action=NO_ACTION,
+            frame=start.frames[-1],
+            t_input_ns=t_input_ns,
+            t_ready_ns=self._clock.now_ns(),
+            believed=_believed(state),
+        )
+
+    @torch.inference_mode()
+    def anchor(self, anchor: Anchor, seed: int) -> Step:
+        """Replays true pictures into a fresh state: see `Anchorable`."""
+        frames, actions = anchor.frames(self.frame_shape), np.asarray(anchor.actions, np.float32)
+        state = self._remember(frames, actions, seed)
+        state = replace(state, frame_index=state.frame_index + anchor.index)
+        self._snapshot = Snapshot(state=state, index=anchor.index)
+        action = decode_action(self.action_spec, actions[-1])
+        return Step(index=anchor.index, action=action, frame=frames[-1], believed=_believed(state))
+
+    def _remember(self, frames: npt.NDArray[np.uint8], actions: npt.NDArray[np.float32], seed: int) -> WorldState:
+        """A state that has seen the last of these frames, as many as are context."""
+        frames, actions = frames[-self._play.context_frames :], actions[-self._play.context_frames :]
         latents_TCHW = self._autoencoder.encode(to_tensor(frames, self._device))
         actions_TA = torch.from_numpy(actions).to(self._device)
         state = self._model.initial_state(1, seed)
         level_B = torch.zeros(1, device=self._device)
-        for t in range(num_frames):
+        for t in range(len(frames)):
             context = self._model.begin(state, actions_TA[t : t + 1])
             state = self._model.commit(context, latents_TCHW[t : t + 1], level_B)
-        self._snapshot = Snapshot(state=state, index=0)
-        return Step(index=0, action=NO_ACTION, frame=frames[-1], t_input_ns=t_input_ns, t_ready_ns=self._clock.now_ns())
+        return state
 
     @torch.inference_mode()
     def step(self, action: Action) -> Step:
@@ -115,6 +142,7 @@ class Simulator:
             t_input_ns=t0_ns,
             t_ready_ns=t3_ns,
             num_steps=self._num_steps,
+            believed=_believed(state),
         )
 
     def snapshot(self) -> Snapshot:
@@ -137,3 +165,12 @@ class Simulator:
 def _check_finite(latent_BCHW: Tensor, index: int) -> None:
     if not bool(torch.isfinite(latent_BCHW).all()):
         raise NonFiniteError(f"frame {index} came out as NaN or infinity", hint="reset; the weights may be damaged")
+
+
+def _believed(state: WorldState) -> Pose | None:
+    """What a place memory takes for the camera's pose, of the one row; None without one."""
+    pose_BP = state.tensors.get(f"{PLACE_PREFIX}pose")
+    if pose_BP is None:
+        return None
+    x, y, cos, sin = pose_BP[0].tolist()
+    return Pose(x=x / TICK_SCALE, y=y / TICK_SCALE, angle_rad=math.atan2(sin, cos))

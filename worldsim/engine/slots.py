@@ -20,8 +20,9 @@ from safetensors import SafetensorError, safe_open
 
 from worldsim.actions.encoding import decode_action
 from worldsim.core.config import from_mapping, parse_json, to_mapping
-from worldsim.core.errors import ConfigError, StateError, StorageError
+from worldsim.core.errors import ConfigError, RecordingError, StateError, StorageError
 from worldsim.core.types import NO_ACTION, Step
+from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header, Run
 
 SAVES = Path("saves")
@@ -40,6 +41,8 @@ class SavedPlay:
     seed: int
     step: Step = field(repr=False)
     runs: tuple[Run, ...] = field(repr=False)
+    anchor: Anchor | None = None
+    """See `EpisodeStart`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,7 @@ class _Told:
     header: Header
     seed: int
     index: int
+    anchor: Anchor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,7 @@ def read_saved(path: Path) -> SavedPlay:
         return _checked(told, arrays)
     except FileNotFoundError:
         raise StateError(f"there is no saved state {path}", hint="F5 in play saves one") from None
-    except (OSError, SafetensorError, ConfigError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, ConfigError, RecordingError, KeyError, TypeError, ValueError) as error:
         text = " ".join(str(error).split())
         raise StateError(f"the saved state {path} is damaged: {text}", hint="use another save") from None
 
@@ -97,7 +101,9 @@ def saved_arrays(saved: SavedPlay) -> dict[str, npt.NDArray[Any]]:
 
 
 def saved_metadata(saved: SavedPlay) -> dict[str, str]:
-    told = _Told(schema=SCHEMA_VERSION, header=saved.header, seed=saved.seed, index=saved.step.index)
+    told = _Told(
+        schema=SCHEMA_VERSION, header=saved.header, seed=saved.seed, index=saved.step.index, anchor=saved.anchor
+    )
     return {_KEY: json.dumps(to_mapping(told))}
 
 
@@ -142,6 +148,8 @@ def _checked(told: _Told, arrays: Mapping[str, npt.NDArray[Any]]) -> SavedPlay:
         Run(action=tuple(map(float, action)), num_steps=int(num_steps), count=int(count))
         for action, (num_steps, count) in zip(actions, counts, strict=True)
     )
+    if told.anchor is not None:
+        told.anchor.frames(told.header.frame_shape)
     action = decode_action(spec, np.asarray(actions[-1], np.float32)) if runs else NO_ACTION
     step = Step(index=told.index, action=action, frame=frame, num_steps=runs[-1].num_steps if runs else 0)
-    return SavedPlay(header=told.header, seed=told.seed, step=step, runs=runs)
+    return SavedPlay(header=told.header, seed=told.seed, step=step, runs=runs, anchor=told.anchor)

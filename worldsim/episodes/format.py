@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 
 from worldsim.core.errors import StorageError, UsageError
 from worldsim.core.types import ActionSpec, Frame
+from worldsim.episodes.anchor import Anchor
 
 SCHEMA_VERSION = 1
 LEROBOT_VERSION = "v3.0"
@@ -75,6 +76,8 @@ class EpisodeStart:
     """How many frames after the reset the first recorded one came."""
     prelude: tuple[Run, ...] = ()
     """What led to the frame before the first recorded one."""
+    anchor: Anchor | None = None
+    """The last time before the first recorded frame, or with it, that true pictures took the place of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,53 @@
+"""True pictures that took the place of what a model remembered, so that a replay can put them there again.
+
+Owns: their form in JSON. Does not own: where they come from (`engine.truth`), what is done with them
+(`engine.simulator`). A recording and a saved state hold them, so a replay needs no true world.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from worldsim.core.errors import RecordingError
+from worldsim.core.types import Frame
+
+MAX_FRAMES = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """At frame `index` after the reset the model's memory gave way to these pictures, the last of them that frame."""
+
+    index: int
+    actions: tuple[tuple[float, ...], ...]
+    """One per picture, encoded: action n led to picture n."""
+    pixels: str = field(repr=False)
+    """Base64 of zlib of uint8 [T, H, W, 3]."""
+
+    @classmethod
+    def of(cls, index: int, frames: Sequence[Frame], actions: Sequence[Sequence[float]]) -> Anchor:
+        packed = zlib.compress(np.stack(frames).tobytes(), level=1)
+        vectors = tuple(tuple(map(float, action)) for action in actions)
+        return cls(index=index, actions=vectors, pixels=base64.b64encode(packed).decode())
+
+    def frames(self, frame_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+        """Shapes: returns [T, H, W, 3]. Raises: RecordingError when that is not what is in it."""
+        num_frames = len(self.actions)
+        num_bytes = num_frames * int(np.prod(frame_shape))
+        try:
+            if not 1 <= num_frames <= MAX_FRAMES:
+                raise ValueError(f"{num_frames} pictures")
+            found = zlib.decompressobj().decompress(base64.b64decode(self.pixels, validate=True), num_bytes + 1)
+            if len(found) != num_bytes:
+                raise ValueError("pictures of another size")
+        except (ValueError, zlib.error) as error:
+            raise RecordingError(
+                f"the true pictures at frame {self.index} are damaged: {error}", hint="take a copy that is whole"
+            ) from None
+        return np.frombuffer(found, np.uint8).reshape(num_frames, *frame_shape)
