@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.ssd import ScanInput, ssd_chunked, ssd_chunked_read, ssd_step, zero_state
+from worldsim.models.ssd import ScanInput, ScanMemo, ssd_chunked, ssd_chunked_read, ssd_step, zero_state
 
 LayerState: TypeAlias = dict[str, Tensor]
 
@@ -73,14 +73,14 @@ class BlockScan(TimeMixer):
         self.log_rate_K = nn.Parameter(torch.zeros(num_heads))
         self.skip_K = nn.Parameter(torch.ones(num_heads))
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanMemo]:
         gate, stream = self._project(x_BTND)
-        y, _ = ssd_chunked(stream, zero_state(stream))
-        return self._finish(y, gate, stream), stream
+        y, memo = ssd_chunked(stream, zero_state(stream))
+        return self._finish(y, gate, stream), memo
 
-    def read(self, x_BTND: Tensor, memo: ScanInput) -> Tensor:
+    def read(self, x_BTND: Tensor, memo: ScanMemo) -> Tensor:
         gate, stream = self._project(x_BTND)
-        y = ssd_chunked_read(memo, stream, zero_state(stream))
+        y = ssd_chunked_read(memo, stream)
         return self._finish(y, gate, stream)
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

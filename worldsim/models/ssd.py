@@ -15,7 +15,7 @@ Source: Dao and Gu 2024, "Transformers are SSMs", section 6; block-wise order: L
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from worldsim.models.precision import full_precision
 
-CHUNK_TOKENS = 48
+CHUNK_TOKENS = 32
 """About how many tokens are handled as one matrix product; measured flat between 32 and 96 on a CPU."""
 
 
@@ -41,6 +41,21 @@ class ScanInput:
     c: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScanMemo:
+    """What a written stream left, chunk by chunk: what the noisy stream reads, and the state at the end.
+
+    Shapes: write [G * chunks, K, Q, E], cumulative log-decay [G * chunks, K, Q], key [G * chunks, Q, S], starts (the
+    state before each chunk) [G * chunks, K, E, S], end [G, K, E, S].
+    """
+
+    write: Tensor
+    cumulative: Tensor
+    key: Tensor
+    starts: Tensor
+    end: Tensor
+
+
 def zero_state(stream: ScanInput) -> Tensor:
     """Shapes: [G, K, E, S]."""
     groups, _, _, heads, head_dim = stream.x.shape
@@ -48,7 +63,10 @@ def zero_state(stream: ScanInput) -> Tensor:
 
 
 def ssd_reference(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
-    """The definition, token by token; slow, for tests. Shapes as `ssd_chunked`."""
+    """The definition, token by token; slow, for tests.
+
+    Shapes: returns y [G, T, N, K, E] and the state [G, K, E, S] after the last frame.
+    """
     num_frames, num_tokens = stream.x.shape[1:3]
     outputs = []
     for t in range(num_frames):
@@ -74,108 +92,140 @@ def ssd_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
     """
     assert frame.x.shape[1] == 1, tuple(frame.x.shape)
     if frame.x.shape[2] > 1:
-        return _chunk(frame, state_GKES)
+        y_GKQE, memo = _write(frame, state_GKES, num_chunks=1)
+        return y_GKQE.transpose(1, 2)[:, None], memo.end
     y_GKE, state_GKES = _token(frame, 0, 0, state_GKES)
     return y_GKE[:, None, None], state_GKES
 
 
 @full_precision
-def ssd_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
-    """All frames, a chunk at a time; equal to `ssd_reference`.
-
-    Shapes: returns y [G, T, N, K, E] and the state [G, K, E, S] after the last frame.
+def ssd_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMemo]:
+    """All frames; equal to `ssd_reference`. All chunks are worked on at once, but for the states that lead from one to
+    the next. Shapes: returns y [G, T, N, K, E].
     """
-    outputs = []
-    for chunk in _chunks(stream):
-        y, state_GKES = _chunk(chunk, state_GKES)
-        outputs.append(y)
-    return torch.cat(outputs, 1), state_GKES
+    num_frames, num_tokens = stream.x.shape[1:3]
+    chunks, num_chunks = in_chunks(stream)
+    y_GKQE, memo = _write(chunks, state_GKES, num_chunks)
+    return out_of_chunks(y_GKQE, num_frames, num_tokens, num_chunks), memo
+
+
+def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanMemo]:
+    write_GKQE, cum_GKQ, b_GQS, c_GQS = flat(chunks)
+    written_GKES = written(write_GKQE, cum_GKQ, b_GQS)
+    kept_GK = cum_GKQ[..., -1].exp()
+    starts = [state_GKES]
+    for kept, added in zip(
+        kept_GK.unflatten(0, (-1, num_chunks)).unbind(1),
+        written_GKES.unflatten(0, (-1, num_chunks)).unbind(1),
+        strict=True,
+    ):
+        starts.append(torch.addcmul(added, kept[..., None, None], starts[-1]))
+    starts_GKES = torch.stack(starts[:-1], 1).flatten(0, 1)
+    memo = ScanMemo(write=write_GKQE, cumulative=cum_GKQ, key=b_GQS, starts=starts_GKES, end=starts[-1])
+    return within(c_GQS, b_GQS, cum_GKQ, write_GKQE) + from_state(c_GQS, cum_GKQ, starts_GKES), memo
 
 
 @full_precision
-def ssd_chunked_read(clean: ScanInput, noisy: ScanInput, state_GKES: Tensor) -> Tensor:
+def ssd_chunked_read(memo: ScanMemo, noisy: ScanInput) -> Tensor:
     """What the noisy stream reads: at frame t the state left by the clean frames before t, then its own frame.
 
     Equal to `ssd_step(noisy[t], state after clean[t - 1])` for every t: exactly the arithmetic of play, for all frames
     at once. Nothing noisy is written anywhere. Shapes: returns y [G, T, N, K, E].
     """
-    outputs = []
-    for clean_chunk, noisy_chunk in zip(_chunks(clean), _chunks(noisy), strict=True):
-        outputs.append(_chunk_read(clean_chunk, noisy_chunk, state_GKES))
-        state_GKES = _advance(clean_chunk, state_GKES)
-    return torch.cat(outputs, 1)
+    num_frames, num_tokens = noisy.x.shape[1:3]
+    chunks, num_chunks = in_chunks(noisy)
+    since_GKQ = chunks.a.cumsum(2).flatten(1, 2).transpose(1, 2)
+    past_GKQE = read_past(memo, chunks.c.flatten(1, 2), since_GKQ, num_tokens)
+    past = out_of_chunks(past_GKQE, num_frames, num_tokens, num_chunks)
+    write_GKNE, cum_GKN, b_GNS, c_GNS = flat(by_frame(noisy))
+    own_GKNE = within(c_GNS, b_GNS, cum_GKN, write_GKNE)
+    return past + own_GKNE.transpose(1, 2).unflatten(0, (-1, num_frames))
 
 
-def _chunks(stream: ScanInput) -> list[ScanInput]:
-    """Whole frames, about CHUNK_TOKENS tokens each."""
+def read_past(memo: ScanMemo, query_GQS: Tensor, since_GKQ: Tensor, num_tokens: int) -> Tensor:
+    """What is held at the start of each token's frame, further decayed by `since`. Shapes: [G * chunks, K, Q, E]."""
+    size = since_GKQ.shape[-1] // num_tokens
+    ends_GKF = memo.cumulative[..., num_tokens - 1 :: num_tokens]
+    before_GKF = F.pad(ends_GKF[..., :-1], (1, 0))
+    decay_GKQ = (before_GKF[..., None] + since_GKQ.unflatten(-1, (size, num_tokens))).flatten(2)
+    past_GKQE = from_state(query_GQS, decay_GKQ, memo.starts)
+    if size == 1:
+        return past_GKQE
+    frame_Q = torch.arange(size, device=since_GKQ.device).repeat_interleave(num_tokens)
+    decay_GKQQ = _masked_exp(decay_GKQ[..., :, None] - memo.cumulative[..., None, :], frame_Q < frame_Q[:, None])
+    return past_GKQE + ((query_GQS @ memo.key.transpose(1, 2))[:, None] * decay_GKQQ) @ memo.write
+
+
+def in_chunks(stream: ScanInput) -> tuple[ScanInput, int]:
+    """Chunks as groups of their own, about CHUNK_TOKENS tokens each, whole frames; and how many of each group there are.
+
+    What is added to fill the last one writes nothing and forgets nothing. Shapes: [G * chunks, F, N, ...].
+    """
     num_frames, num_tokens = stream.x.shape[1:3]
-    size = max(1, CHUNK_TOKENS // num_tokens)
-    return [
-        ScanInput(**{name: value[:, start : start + size] for name, value in vars(stream).items()})
-        for start in range(0, num_frames, size)
-    ]
+    num_chunks = -(-num_frames // max(1, CHUNK_TOKENS // num_tokens))
+    size = -(-num_frames // num_chunks)
+    missing = num_chunks * size - num_frames
+
+    def fold(value: Tensor) -> Tensor:
+        if missing:
+            value = torch.cat((value, value.new_zeros(value.shape[0], missing, *value.shape[2:])), 1)
+        return value.reshape(-1, size, *value.shape[2:])
+
+    return replace(stream, **{name: fold(value) for name, value in vars(stream).items()}), num_chunks
 
 
-def _flat(stream: ScanInput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def out_of_chunks(y_GKQE: Tensor, num_frames: int, num_tokens: int, num_chunks: int) -> Tensor:
+    """Shapes: [G * chunks, K, Q, E] -> [G, T, N, K, E]."""
+    y = y_GKQE.transpose(1, 2).unflatten(0, (-1, num_chunks)).flatten(1, 2)
+    return y.unflatten(1, (-1, num_tokens))[:, :num_frames]
+
+
+def by_frame(stream: ScanInput) -> ScanInput:
+    """Every frame as a group of its own. Shapes: [G * T, 1, N, ...]."""
+    return replace(stream, **{name: value.flatten(0, 1)[:, None] for name, value in vars(stream).items()})
+
+
+def flat(stream: ScanInput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(dt * x as [G, K, Q, E], inclusive cumulative log-decay [G, K, Q], b [G, Q, S], c [G, Q, S])."""
     write = (stream.dt[..., None] * stream.x).flatten(1, 2).transpose(1, 2)
     cumulative = stream.a.flatten(1, 2).cumsum(1).transpose(1, 2)
     return write, cumulative, stream.b.flatten(1, 2), stream.c.flatten(1, 2)
 
 
-def _chunk(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
-    write_GKQE, cum_GKQ, b_GQS, c_GQS = _flat(stream)
+def within(query_GQS: Tensor, key_GQS: Tensor, cum_GKQ: Tensor, write_GKQE: Tensor) -> Tensor:
+    """What tokens of one chunk read of each other, and of themselves. Shapes: [G, K, Q, E]."""
     num = cum_GKQ.shape[-1]
-    causal_QQ = torch.ones(num, num, dtype=torch.bool, device=cum_GKQ.device).tril()
-    decay_GKQQ = _masked_exp(cum_GKQ[..., :, None] - cum_GKQ[..., None, :], causal_QQ)
-    scores_GKQQ = (c_GQS @ b_GQS.transpose(1, 2))[:, None] * decay_GKQQ
-    from_state_GKQE = (c_GQS[:, None] @ state_GKES.transpose(2, 3)) * cum_GKQ.exp()[..., None]
-    y_GKQE = scores_GKQQ @ write_GKQE + from_state_GKQE
-    y = y_GKQE.transpose(1, 2).unflatten(1, stream.x.shape[1:3])
-    return y, _end_state(write_GKQE, cum_GKQ, b_GQS, state_GKES)
+    if num == 1:
+        return (query_GQS * key_GQS).sum(-1)[:, None, :, None] * write_GKQE
+    decay_GKQQ = decay_within(cum_GKQ)
+    return ((query_GQS @ key_GQS.transpose(1, 2))[:, None] * decay_GKQQ) @ write_GKQE
 
 
-def _advance(stream: ScanInput, state_GKES: Tensor) -> Tensor:
-    write_GKQE, cum_GKQ, b_GQS, _ = _flat(stream)
-    return _end_state(write_GKQE, cum_GKQ, b_GQS, state_GKES)
+def decay_within(cum_GKQ: Tensor, diagonal: int = 0) -> Tensor:
+    """How much of what an earlier token wrote is left; -1 as the diagonal leaves the token itself out."""
+    num = cum_GKQ.shape[-1]
+    causal_QQ = torch.ones(num, num, dtype=torch.bool, device=cum_GKQ.device).tril(diagonal)
+    return _masked_exp(cum_GKQ[..., :, None] - cum_GKQ[..., None, :], causal_QQ)
 
 
-def _end_state(write_GKQE: Tensor, cum_GKQ: Tensor, b_GQS: Tensor, state_GKES: Tensor) -> Tensor:
+def from_state(query_GQS: Tensor, decay_GKQ: Tensor, state_GKES: Tensor) -> Tensor:
+    """What is read of a state that decayed since. Shapes: [G, K, Q, E]."""
+    return (query_GQS[:, None] @ state_GKES.transpose(2, 3)) * decay_GKQ.exp()[..., None]
+
+
+def written(write_GKQE: Tensor, cum_GKQ: Tensor, key_GQS: Tensor) -> Tensor:
+    """What a chunk adds to the state, as it is at its end. Shapes: [G, K, E, S]."""
     to_end_GKQ = (cum_GKQ[..., -1:] - cum_GKQ).exp()
-    written_GKES = (write_GKQE * to_end_GKQ[..., None]).transpose(2, 3) @ b_GQS[:, None]
-    return cum_GKQ[..., -1].exp()[..., None, None] * state_GKES + written_GKES
-
-
-def _chunk_read(clean: ScanInput, noisy: ScanInput, state_GKES: Tensor) -> Tensor:
-    frames, tokens = clean.x.shape[1:3]
-    write_GKQE, cum_GKQ, b_GQS, _ = _flat(clean)
-    own_write_GKQE, _, own_b_GQS, own_c_GQS = _flat(noisy)
-    own_cum = noisy.a.cumsum(2)
-    ends = cum_GKQ.unflatten(-1, (frames, tokens))[..., -1]
-    before_GKT = F.pad(ends[..., :-1], (1, 0))
-    query_GKQ = (before_GKT[..., None] + own_cum.movedim(-1, 1)).flatten(2)
-
-    frame_Q = torch.arange(frames, device=cum_GKQ.device).repeat_interleave(tokens)
-    token_Q = torch.arange(tokens, device=cum_GKQ.device).repeat(frames)
-    earlier_QQ = frame_Q[None, :] < frame_Q[:, None]
-    own_QQ = (frame_Q[None, :] == frame_Q[:, None]) & (token_Q[None, :] <= token_Q[:, None])
-    own_cum_GKQ = own_cum.flatten(1, 2).transpose(1, 2)
-
-    past = (own_c_GQS @ b_GQS.transpose(1, 2))[:, None]
-    past = past * _masked_exp(query_GKQ[..., :, None] - cum_GKQ[..., None, :], earlier_QQ)
-    own = (own_c_GQS @ own_b_GQS.transpose(1, 2))[:, None]
-    own = own * _masked_exp(own_cum_GKQ[..., :, None] - own_cum_GKQ[..., None, :], own_QQ)
-    from_state_GKQE = (own_c_GQS[:, None] @ state_GKES.transpose(2, 3)) * query_GKQ.exp()[..., None]
-    y_GKQE = past @ write_GKQE + own @ own_write_GKQE + from_state_GKQE
-    return y_GKQE.transpose(1, 2).unflatten(1, (frames, tokens))
+    return (write_GKQE * to_end_GKQ[..., None]).transpose(2, 3) @ key_GQS[:, None]
 
 
 def _masked_exp(exponent: Tensor, mask: Tensor) -> Tensor:
     """exp where allowed, 0 elsewhere; masked before exp, so that no infinity is made and multiplied by 0.
 
-    The mask is added: on a CPU, filling through a broadcast mask takes ten times as long as the rest.
+    The mask is added: on a CPU, filling through a broadcast mask takes ten times as long as the rest. In place:
+    `exponent` was made for this, and what the backward pass needs is the result.
     """
-    return (exponent + log_mask(mask, exponent.dtype)).exp()
+    return exponent.add_(log_mask(mask, exponent.dtype)).exp_()
 
 
 def log_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
