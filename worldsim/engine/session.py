@@ -1,7 +1,8 @@
 """Play as a state machine with a schedule: when a tick is due, which action it takes, what the worker's news mean.
 
-Owns: state, pace, the inputs between ticks, going back in time. Does not own: frames in the making (`engine.worker`),
-what was played (`engine.history`), windows, time: the caller says how much of it went by. UI thread; no call waits.
+Owns: state, pace, the inputs between ticks, rewinding. Does not own: the other ways to go elsewhere (`engine.travel`),
+frames in the making (`engine.worker`), what was played (`engine.history`), windows, time: the caller says how much of
+it went by. UI thread; no call waits.
 
 While rewinding, only stored pictures are shown. When the key is let go, the worker makes the state of the picture shown
 from the nearest snapshot before it; play goes on from there as it would have the first time.
@@ -9,22 +10,18 @@ from the nearest snapshot before it; play goes on from there as it would have th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from enum import Enum
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from worldsim.actions.bindings import offered
 from worldsim.core.errors import WorldsimError
-from worldsim.core.types import Step
-from worldsim.engine.history import Branch, History, Moment, retrace
-from worldsim.engine.inputs import Inputs
-from worldsim.engine.playable import Arrival, Playable, Saves
+from worldsim.core.types import Action, Step
+from worldsim.engine.history import History, Moment
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.slots import SavedPlay
-from worldsim.engine.worker import Done, Errand, Phase, Status, Worker
-from worldsim.episodes.format import Header, Run
+from worldsim.engine.travel import SessionState, Traveller
+from worldsim.engine.worker import Phase, Status, Worker
+
+__all__ = ["Session", "SessionState"]
 
 MAX_CATCH_UP_TICKS = 2
 """After a stall at most this many ticks follow at once. What is beyond is never made up for: the world slows down."""
@@ -35,15 +32,19 @@ MAX_REWIND_PACE = 8
 """Rewinding begins at the world's own pace and doubles every second, up to this: a minute takes ten seconds."""
 
 
-class SessionState(Enum):
-    LOADING = "loading"
-    PLAYING = "playing"
-    PAUSED = "paused"
-    REWINDING = "rewinding"
-    FAILED = "failed"
+class Driver(Protocol):
+    """Stands between a person and the world: `engine.autopilot`."""
+
+    def drive(self, person: Action) -> Action:
+        """The action of the tick that begins now, where a person does `person`."""
+        ...
+
+    def foresee(self, person: Action | None) -> Action | None:
+        """What `drive` will probably answer; None when that cannot be known."""
+        ...
 
 
-class Session:
+class Session(Traveller):
     """`tick` drives it; the other methods are what keys ask for."""
 
     def __init__(
@@ -56,35 +57,16 @@ class Session:
         load: Path | None = None,
     ) -> None:
         """`ticks_per_s`: another pace than the world's own. `recorder` is told every frame. Begins with `load`."""
-        self.recorder = recorder or Recorder()
-        self.worker = worker
-        self.seed = seed
-        self.state = SessionState.LOADING
-        self.inputs = Inputs()
-        self.has_started = False
-        """Whether there has been a frame since the last reset."""
-        self.history: History | None = None
-        self.picture: Step | None = None
-        """What is to be seen: the newest frame, or an old one while rewinding."""
-        self.news = ""
-        """How the last save or load ended, and the like; `num_news` counts them."""
-        self.num_news = 0
+        super().__init__(worker, seed, recorder, load)
+        self.driver: Driver | None = None
+        """Says what is done in a tick, once a person's keys are known; None: just that."""
         self.speed = 1.0
-        self._first_load = load
-        self._load_error: WorldsimError | None = None
         self._playhead: Moment | None = None
-        self._snapshot: Any = None
         self._rewound_s = 0.0
         self._is_paused_beneath = False
         self._late_rewind: bool | None = None
         """The rewind key while an errand is on its way: True is held, False was a tap."""
-        self._when_done: Callable[[Done], None] | None = None
         self._pace_per_s = ticks_per_s
-        self._status = Status()
-        self._due_s = 0.0
-        self._is_waiting = False
-        self._is_step_asked = False
-        self._is_pause_asked = False
 
     @property
     def status(self) -> Status:
@@ -135,7 +117,9 @@ class Session:
             self._is_step_asked = False
             self._ask(steps)
         if self.state in (SessionState.PLAYING, SessionState.PAUSED):
-            self.worker.hold(None if self._when_done else self.inputs.expected())
+            person = self.inputs.expected()
+            expected = person if self.driver is None else self.driver.foresee(person)
+            self.worker.hold(None if self._when_done else expected)
         return steps
 
     def toggle_pause(self) -> None:
@@ -199,62 +183,6 @@ class Session:
             return 0.0
         return (head.step.index - self._playhead.step.index) * self.world_tick_s
 
-    def change_branch(self, offset: int) -> Branch | None:
-        """To the end of the branch `offset` further in the list. Returns: that branch; None when there is no other."""
-        if not self._can_travel("change branches"):
-            return None
-        assert self.history is not None
-        self._withdraw()
-        branch = self.history.neighbour(offset)
-        if branch is None:
-            self._tell("there is only one branch: rewinding and playing on begins another")
-            return None
-        self._travel(branch.tip)
-        return branch
-
-    def save(self, path: Path) -> None:
-        """Writes where play stands now; play goes on. How it ended is told in `news`."""
-        loaded = self._status.loaded
-        if not self._can_travel("save"):
-            return
-        head = self.history.head if self.history else None
-        if loaded is None or loaded.saves is None or loaded.header is None or head is None:
-            self._tell("this world cannot be saved")
-            return
-        saved = SavedPlay(header=loaded.header, seed=head.seed, step=head.step, runs=head.runs())
-        errand = partial(_write, loaded.saves, path, saved, self._snapshot)
-        self._send(errand, lambda done: self._tell(done.error.message if done.error else f"saved {path}"))
-
-    def load(self, path: Path) -> None:
-        """Goes on from a saved state. How it ended is told in `news`; play stays where it is if it cannot be had."""
-        if not self._can_travel("load"):
-            return
-        if self._status.loaded is None or self._status.loaded.saves is None:
-            self._tell("this world cannot be saved")
-            return
-        self._withdraw()
-        found: list[SavedPlay] = []
-        errand = partial(_read, self._status.loaded.saves, path, found)
-        self._send(errand, lambda done: self._loaded(path, found, done))
-
-    def _loaded(self, path: Path, found: Sequence[SavedPlay], done: Done) -> None:
-        if done.error is not None:
-            self._tell(done.error.message)
-            if not self.has_started:
-                self.state, self._load_error = SessionState.FAILED, done.error
-            return
-        assert self.history is not None and done.arrival is not None
-        (saved,) = found
-        self.history.begin(saved.step, done.arrival.snapshot, saved.seed, saved.runs, label=path.stem)
-        self._arrive(done.arrival, saved.seed, saved.runs)
-        self._tell(f"loaded {path}")
-
-    @property
-    def header(self) -> Header | None:
-        """What a recording says of its origin; None while nothing is loaded, and for what cannot be recorded."""
-        loaded = self._status.loaded
-        return loaded.header if loaded is not None else None
-
     @property
     def _rewind_pace(self) -> float:
         return float(min(2 ** int(self._rewound_s), MAX_REWIND_PACE))
@@ -265,7 +193,8 @@ class Session:
         return is_free and self.has_started and self.state is not SessionState.FAILED
 
     def _ask(self, steps: list[Step]) -> None:
-        self.worker.submit(self.inputs.sample())
+        person = self.inputs.sample()
+        self.worker.submit(person if self.driver is None else self.driver.drive(person))
         self._is_waiting = True
         self._follow_worker(steps)
 
@@ -293,49 +222,6 @@ class Session:
         self._take(step)
         steps.append(step)
 
-    def _take(self, step: Step) -> None:
-        """A new frame is there."""
-        self._snapshot, self.picture, self._is_waiting = self.worker.snapshot, step, False
-        if self.header is not None:
-            self.recorder.add(step, self.seed, self.header)
-        if self.history is not None and (self.history.head is None or not self.has_started):
-            self.history.begin(step, self._snapshot, self.seed)
-        elif self.history is not None:
-            self.history.add(step, self._snapshot)
-        if not self.has_started:
-            self._start()
-
-    def _start(self) -> None:
-        self.has_started = True
-        self.state = SessionState.PLAYING
-        self._due_s = 0.0
-
-    # ---- time control
-
-    def _begin_with_load(self) -> None:
-        """The world is there: the save takes the place of its first frame."""
-        path, self._first_load = self._first_load, None
-        loaded = self._status.loaded
-        assert path is not None and loaded is not None and loaded.saves is not None, "--load needs a world with saves"
-        found: list[SavedPlay] = []
-        self._send(partial(_read, loaded.saves, path, found), lambda done: self._loaded(path, found, done))
-
-    def _can_travel(self, what: str) -> bool:
-        """Whether time can be left now; says why, where it never can."""
-        if self.state not in (SessionState.PLAYING, SessionState.PAUSED) or self._when_done is not None:
-            return False
-        if self.history is None or self.history.head is None:
-            self._tell(f"this world cannot {what}")
-            return False
-        return True
-
-    def _withdraw(self) -> None:
-        """No frame is asked for any more; one that has already come still counts."""
-        late = self.worker.cancel()
-        self._is_waiting = self._is_step_asked = False
-        if late is not None:
-            self._take(late)
-
     def _go_back_for(self, elapsed_s: float) -> None:
         assert self.history is not None and self._playhead is not None
         self._rewound_s += elapsed_s
@@ -344,43 +230,3 @@ class Session:
             self._due_s -= self.world_tick_s
             self._playhead = self.history.before(self._playhead) or self._playhead
         self.picture = self._playhead.step
-
-    def _travel(self, moment: Moment) -> None:
-        """Play shall go on from `moment`."""
-        assert self.history is not None
-        self._send(partial(retrace, self.history.route(moment)), lambda done: self._travelled(moment, done))
-
-    def _travelled(self, moment: Moment, done: Done) -> None:
-        assert self.history is not None and self.history.head is not None
-        if done.arrival is None:
-            self._tell(done.error.message if done.error else "")
-            self.picture = self.history.head.step
-            return
-        self.history.go(moment, done.arrival.snapshot)
-        self._arrive(done.arrival, moment.seed, moment.runs())
-
-    def _arrive(self, arrival: Arrival, seed: int, runs: Sequence[Run]) -> None:
-        self.seed, self.picture, self._snapshot = seed, arrival.step, arrival.snapshot
-        if self.header is not None:
-            self.recorder.jump(arrival.step, seed, runs, self.header)
-        self.inputs.settle()
-        self._due_s = 0.0
-        if not self.has_started:
-            self._start()
-
-    def _send(self, errand: Errand, when_done: Callable[[Done], None]) -> None:
-        self._when_done = when_done
-        self.worker.send(errand)
-
-    def _tell(self, text: str) -> None:
-        self.news, self.num_news = text, self.num_news + 1
-
-
-def _write(saves: Saves, path: Path, saved: SavedPlay, snapshot: Any, playable: Playable) -> None:
-    saves.write(path, saved, snapshot)
-
-
-def _read(saves: Saves, path: Path, found: list[SavedPlay], playable: Playable) -> Arrival:
-    saved, arrival = saves.read(path)
-    found.append(saved)
-    return arrival

@@ -1,0 +1,146 @@
+"""Who plays: a person, or a pilot that the person gave control to and can take it back from at any moment.
+
+Owns: the change between the two, pilots by script, by recording and by an explorer who sees the true pose. Does not
+own: keys (`engine.inputs` says what a person does), the true world (`engine.truth`). UI thread; torch-free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from worldsim.actions.scripts import script_actions
+from worldsim.core.types import NO_ACTION, Action, ActionSpec
+from worldsim.engine.truth import Truth
+
+SCRIPT = "explore"
+SCRIPT_FRAMES = 2000
+"""So many are written at once; then another seed."""
+NEW_AXIS = 0.1
+"""A stick that trembles takes nothing back."""
+
+
+class Pilot(Protocol):
+    name: str
+
+    def peek(self) -> Action | None:
+        """The next action, if it is known already. Asking changes nothing."""
+        ...
+
+    def take(self) -> Action | None:
+        """The action of the tick that begins now; None when there is none any more."""
+        ...
+
+
+class ScriptPilot:
+    """Walks by a script, for ever."""
+
+    def __init__(self, spec: ActionSpec, seed: int) -> None:
+        """Raises: ConfigError, never for `explore`."""
+        self.name = f"the script {SCRIPT!r}"
+        self._spec, self._seed = spec, seed
+        self._actions: list[Action] = []
+
+    def peek(self) -> Action | None:
+        if not self._actions:
+            self._actions = script_actions(SCRIPT, self._spec, self._seed, SCRIPT_FRAMES)[::-1]
+            self._seed += 1
+        return self._actions[-1]
+
+    def take(self) -> Action | None:
+        self.peek()
+        return self._actions.pop()
+
+
+class RecordedPilot:
+    """Does what was recorded, from the first action to the last; goes on where it was interrupted."""
+
+    def __init__(self, actions: Sequence[Action]) -> None:
+        self._actions, self._num_taken = actions, 0
+
+    @property
+    def name(self) -> str:
+        return f"recorded actions, {self._num_taken} of {len(self._actions)}"
+
+    def peek(self) -> Action | None:
+        return self._actions[self._num_taken] if self._num_taken < len(self._actions) else None
+
+    def take(self) -> Action | None:
+        action = self.peek()
+        self._num_taken += action is not None
+        return action
+
+    def restart(self) -> None:
+        self._num_taken = 0
+
+
+class ExplorerPilot:
+    """A walker who sees where the camera truly is: it follows the true world, not what the model shows."""
+
+    name = "an explorer in the true world"
+
+    def __init__(self, truth: Truth, index_now: Callable[[], int]) -> None:
+        """`index_now`: of the newest frame of play."""
+        self._truth, self._index_now = truth, index_now
+        self._next: Action | None = None
+
+    def peek(self) -> Action | None:
+        """Not before the true world has come to the newest frame: the pose decides."""
+        pair = self._truth.status.pair
+        if self._next is None and pair is not None and pair.dream.index == self._index_now():
+            self._next = self._act()
+        return self._next
+
+    def take(self) -> Action | None:
+        action, self._next = self._next or self._act(), None
+        return action
+
+    def _act(self) -> Action:
+        """From the newest pose there is: play never waits for it. Still, while there is none."""
+        status = self._truth.status
+        if status.pair is None or status.pair.truth.pose is None or status.explorer is None:
+            return NO_ACTION
+        return status.explorer.act(status.pair.truth.pose)
+
+
+class Autopilot:
+    """`drive` is asked once a tick. Whatever a person newly does takes control back, in the same tick."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self.pilot: Pilot | None = None
+        """Who has control; None is the person."""
+        self._person = NO_ACTION
+
+    def give(self, pilot: Pilot, person: Action) -> None:
+        """`person`: what is held at that moment, which takes nothing back."""
+        self.pilot, self._person = pilot, person
+
+    def take_back(self, why: str = "") -> None:
+        if self.pilot is not None:
+            self.pilot = None
+            self._tell(f"{why}you have control" if not why else f"{why}: you have control")
+
+    def drive(self, person: Action) -> Action:
+        """The action of the tick that begins now, where a person does `person`."""
+        if self.pilot is None:
+            return person
+        if _is_new(person, self._person):
+            self.take_back()
+            return person
+        self._person = person
+        action = self.pilot.take()
+        if action is None:
+            self.take_back("the recorded actions are at their end")
+            return person
+        return action
+
+    def foresee(self, person: Action | None) -> Action | None:
+        """What `drive` will probably answer; None when that cannot be known."""
+        return person if self.pilot is None else self.pilot.peek()
+
+
+def _is_new(now: Action, before: Action) -> bool:
+    """Whether something is pressed or moved that was not."""
+    turned = any(abs(value - before.axis(name)) > NEW_AXIS for name, value in now.axes)
+    return turned or not now.buttons <= before.buttons

@@ -1,0 +1,259 @@
+"""The true world beside the learned one, on a thread of its own: the same start, the same actions, wherever play goes.
+
+Owns: the thread, the engine on it, the way from where the engine is to where play is. Does not own: what was played
+(`engine.history`), how the two are shown (`app.beside`). `follow` and `status` never wait. A true engine cannot go
+back: after a rewind, a change of branch, a load or a reset it walks all of the way from the start again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+
+from worldsim.actions.encoding import decode_action, encode_action
+from worldsim.core.errors import WorldsimError
+from worldsim.core.types import Action, ActionSpec, Pose, Step, World
+from worldsim.engine.history import Moment, Trail
+from worldsim.engine.pictures import psnr_db
+from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.format import Run
+
+NEWS_EVERY_S = 0.2
+"""While it catches up, the share that is done is told so often."""
+
+
+class Walker(Protocol):
+    """See `worlds.doom.explorers.Explorer`."""
+
+    def act(self, pose: Pose) -> Action: ...
+
+
+class TrueEngine(World, Protocol):
+    """A true world that `reset` brings to where a preset begins."""
+
+    @property
+    def lead_in(self) -> Sequence[Step]:
+        """What led to the start, the start itself the last of it."""
+        ...
+
+    def explorer(self, seed: int) -> Walker: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrueSource:
+    """What loading hands on of a preset's true world. Nothing is started before `open` is called."""
+
+    open: Callable[[], TrueEngine]
+    num_context: int
+    """How many true pictures a model is given to begin from."""
+    stride_units: float
+    """How far one walks in a tick, in the world's units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The same moment in both worlds. `context` is what led to it in the true one, its last step `truth`."""
+
+    dream: Step
+    truth: Step
+    psnr_db: float
+    context: tuple[Step, ...]
+
+    def anchor(self, spec: ActionSpec) -> Anchor:
+        """The true pictures, to take the place of what the model remembers."""
+        actions = [encode_action(spec, step.action).tolist() for step in self.context]
+        return Anchor.of(self.dream.index, [step.frame for step in self.context], actions)
+
+
+class TruthPhase(Enum):
+    OFF = "off"
+    STARTING = "starting"
+    FOLLOWING = "following"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruthStatus:
+    phase: TruthPhase = TruthPhase.OFF
+    num_left: int = 0
+    """Ticks that the true world is behind."""
+    pair: Pair | None = None
+    """The newest moment at which it was level with play."""
+    explorer: Walker | None = None
+    error: WorldsimError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Goal:
+    """Where play is. Held without the moment itself, so that the history can let go of it."""
+
+    seed: int
+    trail: Trail | None
+    dream: Step
+
+
+class Truth:
+    """`start` runs it as a thread; tests leave that out and call `run_once` between the other calls."""
+
+    def __init__(self, source: TrueSource, spec: ActionSpec, on_change: Callable[[], None] = lambda: None) -> None:
+        """`on_change` is called from the thread, unlocked."""
+        self._source, self._spec, self._on_change = source, spec, on_change
+        self._thread = threading.Thread(target=self._run, name="truth", daemon=True)
+        self._work = threading.Condition()
+        # Below: only with the lock.
+        self._status = TruthStatus(phase=TruthPhase.STARTING)
+        self._wanted: _Goal | None = None
+        self._is_closing = False
+        # Below: only in the thread.
+        self._world: TrueEngine | None = None
+        self._goal: _Goal | None = None
+        self._todo: deque[tuple[Action, int]] = deque()
+        self._needs_reset = False
+        self._seen: deque[Step] = deque(maxlen=source.num_context)
+        self._told_s = 0.0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Ends the thread and the engine. Does not hang on an engine that hangs: the thread is a daemon."""
+        with self._work:
+            self._is_closing = True
+            self._work.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def follow(self, moment: Moment) -> None:
+        """Play is at `moment`: the true world shall be there too."""
+        with self._work:
+            wanted = self._wanted
+            if wanted is None or wanted.dream is not moment.step:
+                self._wanted = _Goal(seed=moment.seed, trail=moment.trail, dream=moment.step)
+                self._work.notify_all()
+
+    @property
+    def status(self) -> TruthStatus:
+        with self._work:
+            return self._status
+
+    # ---- the thread
+
+    def run_once(self) -> bool:
+        """One step of the way. Returns whether there was one to do."""
+        with self._work:
+            wanted, is_failed = self._wanted, self._status.phase is TruthPhase.FAILED
+        if wanted is None or is_failed or (wanted is self._goal and not self._needs_reset and not self._todo):
+            return False
+        try:
+            self._advance(wanted)
+        except Exception as error:
+            self._fail(error)
+        return True
+
+    def _run(self) -> None:
+        while True:
+            while not self._is_closing and self.run_once():
+                pass
+            with self._work:
+                if self._is_closing:
+                    break
+                self._work.wait(0.0 if self._wanted is not self._goal and not self._is_failed else None)
+        if self._world is not None:
+            self._world.close()
+
+    @property
+    def _is_failed(self) -> bool:
+        return self._status.phase is TruthPhase.FAILED
+
+    def _advance(self, wanted: _Goal) -> None:
+        if self._world is None:
+            self._world = self._source.open()
+        if wanted is not self._goal:
+            self._plan(wanted)
+        if self._needs_reset:
+            self._reset(self._world, wanted.seed)
+        elif self._todo:
+            action, count = self._todo.popleft()
+            if count > 1:
+                self._todo.appendleft((action, count - 1))
+            self._seen.append(self._world.step(action))
+        self._report(wanted)
+
+    def _plan(self, wanted: _Goal) -> None:
+        """What is left to do to get to `wanted`: a few more actions, or all of them from the start."""
+        goal, self._goal = self._goal, wanted
+        more = None
+        if goal is not None and goal.seed == wanted.seed and not self._needs_reset:
+            more = runs_between(goal.trail, wanted.trail)
+        if more is None:
+            self._needs_reset = True
+            self._todo.clear()
+            more = runs_between(None, wanted.trail)
+        assert more is not None
+        for run in more:
+            self._todo.append((decode_action(self._spec, np.asarray(run.action, np.float32)), run.count))
+
+    def _reset(self, world: TrueEngine, seed: int) -> None:
+        world.reset(seed)
+        self._needs_reset = False
+        self._seen.clear()
+        self._seen.extend(world.lead_in)
+        explorer = world.explorer(seed)
+        with self._work:
+            self._status = replace(self._status, explorer=explorer)
+
+    def _report(self, goal: _Goal) -> None:
+        """Every arrival, and now and then on the way."""
+        num_left = sum(count for _, count in self._todo)
+        is_there = not num_left and not self._needs_reset
+        now_s = time.monotonic()
+        if not is_there and now_s - self._told_s < NEWS_EVERY_S:
+            return
+        pair = _pair(goal.dream, tuple(self._seen)) if is_there else None
+        with self._work:
+            self._told_s = now_s
+            pair = pair or self._status.pair
+            self._status = replace(self._status, phase=TruthPhase.FOLLOWING, num_left=num_left, pair=pair)
+        self._on_change()
+
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, WorldsimError):
+            traceback.print_exception(error)
+            error = WorldsimError(f"the true world: {type(error).__name__}: {error}")
+        with self._work:
+            self._status = TruthStatus(phase=TruthPhase.FAILED, error=error)
+        self._on_change()
+
+
+def runs_between(before: Trail | None, after: Trail | None) -> list[Run] | None:
+    """What was done from one moment to a later one of the same line of play; None when it is not a later one."""
+    found: list[Run] = []
+    while after is not before:
+        if after is None:
+            return None
+        if before is not None and _is_longer(after, before):
+            found.append(replace(after.run, count=after.run.count - before.run.count))
+            break
+        found.append(after.run)
+        after = after.before
+    return found[::-1]
+
+
+def _is_longer(trail: Trail, before: Trail) -> bool:
+    """Whether `trail` is `before` with its last action held for longer."""
+    now, then = trail.run, before.run
+    same = trail.before is before.before and (now.action, now.num_steps) == (then.action, then.num_steps)
+    return same and now.count > then.count
+
+
+def _pair(dream: Step, seen: tuple[Step, ...]) -> Pair:
+    truth = replace(seen[-1], index=dream.index)
+    return Pair(dream=dream, truth=truth, psnr_db=psnr_db(truth.frame, dream.frame), context=seen)
