@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "sessions": "worldsim.cli.sessions",
     "replay": "worldsim.cli.replay",
     "eval": "worldsim.cli.eval",
+    "cost": "worldsim.cli.cost",
     "bench": "worldsim.cli.bench",
     "doctor": "worldsim.cli.doctor",
     "data": "worldsim.cli.data",

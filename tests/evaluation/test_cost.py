@@ -1,0 +1,89 @@
+"""What is measured of each architecture, and that a cost that grows is seen to grow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+from worldsim.core.errors import ConfigError, UsageError
+from worldsim.evaluation import cost
+from worldsim.evaluation.cost import CostPlan, Costs, TrainingSample, measure_costs, sampled_frames
+from worldsim.models.world_model import FrameContext, WorldModel, build_world_model
+
+TINY = CostPlan(architectures=("full", "mamba2"), width=12, frames=30, contexts=(3, 4), rounds=1)
+
+
+def growing_model(*arguments: Any) -> WorldModel:
+    """As the model, with a copy of every frame kept in its state: one kB each."""
+    model = build_world_model(*arguments)
+    commit = model.commit
+
+    def keep(context: FrameContext, latent_BCHW: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        kept = context.state.tensors.get("kept", torch.empty(0))
+        state = commit(context, latent_BCHW, *rest, **options)
+        return replace(state, tensors={**state.tensors, "kept": torch.cat((kept, torch.ones(250)))})
+
+    model.commit = keep
+    return model
+
+
+def test_every_architecture_is_measured_at_the_same_clips_and_frames() -> None:
+    heard = []
+    result = measure_costs(TINY, advance=heard.append)
+    assert sum(heard) == TINY.frames_of_work
+    assert list(result["architectures"]) == ["full", "mamba2"]
+    for costs in result["architectures"].values():
+        assert [sample["context_frames"] for sample in costs["training"]] == [3, 4]
+        assert [sample["frame"] for sample in costs["generation"]] == [3, 5, 10, 20, 30]
+        assert min(sample["ms"] for sample in costs["training"] + costs["generation"]) > 0
+        assert len({sample["state_bytes"] for sample in costs["generation"]}) == 1, "a scan's state has one size"
+        assert costs["stopped"] is None
+
+
+def test_the_same_network_is_measured_once() -> None:
+    result = measure_costs(replace(TINY, architectures=("full", "no-clean-prefix"), frames=2, contexts=()))
+    twin = result["architectures"]["no-clean-prefix"]
+    assert (twin["same_as"], twin["generation"]) == ("full", [])
+    assert twin["parameters"] == result["architectures"]["full"]["parameters"]
+
+
+def test_a_state_that_grows_shows_in_the_samples_and_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "build_world_model", growing_model)
+    plan = replace(TINY, architectures=("mamba2",), frames=1000, contexts=(), limit_mb=0.3)
+    costs = measure_costs(plan)["architectures"]["mamba2"]
+    sizes = [sample["state_bytes"] for sample in costs["generation"]]
+    assert [b - a for a, b in pairwise(sizes)] == [100_000, 128_000]
+    assert [sample["frame"] for sample in costs["generation"]] == [100, 200, 328]
+    assert costs["stopped"].startswith("stopped at frame 328: its state had grown to 0.3 MB")
+
+
+def test_a_late_frame_is_held_against_the_early_one_of_the_same_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost._Subject, "generate_ms", lambda _, state: 0.5 * state.frame_index)
+    costs = measure_costs(replace(TINY, frames=500, contexts=()))["architectures"]["full"]
+    found = [(sample["frame"], sample["ms"], sample["ms_ratio"]) for sample in costs["generation"]]
+    assert found == [(50, 25, 1), (100, 50, 2), (200, 100, 4), (500, 250, 10)]
+
+
+def test_the_exponent_is_that_of_the_longest_two_clips() -> None:
+    samples = [TrainingSample(context_frames=n, ms=ms) for n, ms in ((8, 9.0), (16, 10.0), (32, 40.0))]
+    assert Costs(summary="", parameters=1, training=samples).training_exponent == pytest.approx(2)
+    assert Costs(summary="", parameters=1, training=samples[:1]).training_exponent is None
+
+
+def test_samples_lie_one_two_and_five_apart() -> None:
+    assert sampled_frames(100_000) == [100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000]
+    assert sampled_frames(300) == [30, 50, 100, 200, 300]
+    assert sampled_frames(2) == [1, 2]
+
+
+def test_plans_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UsageError, match="contexts are"):
+        replace(TINY, contexts=(4, 4))
+    with pytest.raises(UsageError, match="must be positive"):
+        replace(TINY, frames=1)
+    with pytest.raises(ConfigError, match="no architecture 'mamba'"):
+        replace(TINY, architectures=("mamba",))

@@ -1,0 +1,315 @@
+"""What each architecture costs: training time by context length, memory and time per generated frame by frames.
+
+Owns: what is timed, and in which order. Does not own: printing (`worldsim.cli.cost`). Weights are untrained: a frame
+costs the same whatever they are. The autoencoder is left out, being the same for all.
+Source: LSSVWM, figure 8.
+
+Other programs on the machine only ever add time, and not evenly. So one thread is timed by the processor's clock, which
+stands still while another program has its turn; every time is the fastest of some rounds, every round takes all
+architectures in turn, and the frame that a late one is compared with is timed in the same rounds: states are never
+changed, so the early one is still there.
+Letters: B batch, T frames, C channels, H W rows and columns, A action.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from worldsim.core.errors import UsageError
+from worldsim.diffusion.objectives import flow_loss
+from worldsim.diffusion.samplers import sample_frame
+from worldsim.models.architectures import find_architecture, matched
+from worldsim.models.config import WorldModelConfig
+from worldsim.models.state import WorldState
+from worldsim.models.world_model import WorldModel, build_world_model
+
+EARLY_FRAME = 100
+"""What later frames are compared with."""
+LATENT_SHAPE = (16, 6, 8)
+ACTION_SIZE = 4
+NUM_INPUTS = 16
+"""Latents and actions that generation takes in turn."""
+FRAMES_BETWEEN_LOOKS = 64
+"""A growing state is held against its limit this often."""
+KIND = "cost"
+NOTE = "Untrained weights (the cost does not depend on them), one denoising step, no autoencoder."
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPlan:
+    """One measurement of several architectures."""
+
+    architectures: tuple[str, ...]
+    width: int = 24
+    num_layers: int = 2
+    frames: int = 100_000
+    """Frames generated, commit-only between samples."""
+    contexts: tuple[int, ...] = (16, 32, 64, 128, 256)
+    """Frames of a training clip; none: training is not timed."""
+    rounds: int = 9
+    limit_mb: float = 32.0
+    """A state that grows beyond this ends its architecture's generation."""
+
+    def __post_init__(self) -> None:
+        for name in self.architectures:
+            find_architecture(name)
+        if self.frames < 2 or self.rounds < 1 or self.limit_mb <= 0:
+            raise UsageError("frames, rounds and the limit must be positive", hint="--frames 2 or more")
+        if any(a >= b for a, b in zip((2, *self.contexts), self.contexts, strict=False)):
+            raise UsageError(f"contexts are {self.contexts}", hint="rising, from 3 frames up: --contexts 16 32 64")
+
+    @property
+    def model(self) -> WorldModelConfig:
+        """Of the reference; the others are matched to it."""
+        return WorldModelConfig(
+            form="single",
+            width=self.width,
+            num_heads=max(1, self.width // 12),
+            num_layers=self.num_layers,
+            state_dim=8,
+            pose="none",
+        )
+
+    @property
+    def frames_of_work(self) -> int:
+        """How often `advance` will hear of a frame, at most: generated and trained on."""
+        return len(self.architectures) * (self.frames + self.rounds * sum(self.contexts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSample:
+    context_frames: int
+    ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSample:
+    """`ms_ratio` is against frame `EARLY_FRAME` (or the first sample), timed in the same rounds."""
+
+    frame: int
+    ms: float
+    ms_ratio: float
+    state_bytes: int
+    resident_ratio: float
+    """The process's resident memory now over that at the first sample, the growth of other architectures left out."""
+
+
+@dataclass(kw_only=True)
+class Costs:
+    """Of one architecture."""
+
+    summary: str
+    parameters: int
+    training: list[TrainingSample] = field(default_factory=list)
+    generation: list[GenerationSample] = field(default_factory=list)
+    same_as: str | None = None
+    """Another architecture of the same network, which was measured in its place."""
+    stopped: str | None = None
+    """Why its generation ended before the last frame."""
+
+    @property
+    def training_exponent(self) -> float | None:
+        """p, where time grows as frames ** p over the longest two clips."""
+        if len(self.training) < 2:
+            return None
+        a, b = self.training[-2:]
+        return math.log(b.ms / a.ms) / math.log(b.context_frames / a.context_frames)
+
+
+class _Stopwatch:
+    """Milliseconds on a device."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self.is_processor_time = device == "cpu" and torch.get_num_threads() == 1
+        self._now_s = time.thread_time if self.is_processor_time else time.perf_counter
+        self._began_s = 0.0
+
+    def start(self) -> None:
+        self._wait()
+        self._began_s = self._now_s()
+
+    def stop_ms(self) -> float:
+        self._wait()
+        return (self._now_s() - self._began_s) * 1e3
+
+    def _wait(self) -> None:
+        if self._device.startswith("cuda"):
+            torch.cuda.synchronize(self._device)
+
+
+class _Subject:
+    """One architecture on its way through the frames."""
+
+    def __init__(self, model: WorldModel, costs: Costs, device: str) -> None:
+        self.model, self.costs, self._device = model, costs, device
+        self._stopwatch = _Stopwatch(device)
+        self.state = model.initial_state(1, seed=0)
+        self.early: WorldState | None = None
+        self.resident_bytes = 0
+        """What this architecture's frames have added to the process."""
+        generator = torch.Generator().manual_seed(0)
+        self._latents = torch.randn(NUM_INPUTS, 1, *LATENT_SHAPE, generator=generator).to(device)
+        self._actions = torch.rand(NUM_INPUTS, 1, ACTION_SIZE, generator=generator).to(device)
+        self._level_B = torch.zeros(1, device=device)
+
+    @torch.inference_mode()
+    def go_to(self, frame: int, limit_bytes: float, advance: Advance) -> None:
+        """Commits frames up to number `frame`, or until the state is too large."""
+        before_bytes = _resident_bytes(self._device)
+        for begin in range(self.state.frame_index, frame, FRAMES_BETWEEN_LOOKS):
+            end = min(begin + FRAMES_BETWEEN_LOOKS, frame)
+            for index in range(begin, end):
+                self.state = self._commit(self.state, index)
+            advance(end - begin)
+            if self.state.num_bytes > limit_bytes:
+                self.costs.stopped = (
+                    f"stopped at frame {end}: its state had grown to {self.state.num_bytes / 1e6:.1f} MB "
+                    f"(limit {limit_bytes / 1e6:g} MB)"
+                )
+                break
+        self.resident_bytes += _resident_bytes(self._device) - before_bytes
+
+    @torch.inference_mode()
+    def generate_ms(self, state: WorldState) -> float:
+        """Of one frame after `state`: a denoising step and the commit; the outcome is dropped."""
+        index = state.frame_index
+        self._stopwatch.start()
+        context = self.model.begin(state, self._actions[index % NUM_INPUTS])
+        latent = sample_frame(self.model, context, self._latents[index % NUM_INPUTS], 1)
+        self.model.commit(context, latent, self._level_B, imagined=True)
+        return self._stopwatch.stop_ms()
+
+    def train_ms(self, clip_BTCHW: Tensor, action_BTA: Tensor) -> float:
+        """Of one iteration on a clip: both streams forward, and backward. The optimiser's step is the same for all."""
+        level_BT = clip_BTCHW.new_zeros(clip_BTCHW.shape[:2])
+        tau_BT = level_BT + 0.5
+        self.model.zero_grad(set_to_none=True)
+        self._stopwatch.start()
+        history = self.model.read_history(clip_BTCHW, level_BT, action_BTA)
+        predicted = self.model.predict(history, clip_BTCHW, tau_BT, level_BT)
+        loss = flow_loss(predicted, clip_BTCHW, tau_BT, torch.ones_like(level_BT), floor=0.5)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch
+        return self._stopwatch.stop_ms()
+
+    def _commit(self, state: WorldState, index: int) -> WorldState:
+        context = self.model.begin(state, self._actions[index % NUM_INPUTS])
+        return self.model.commit(context, self._latents[index % NUM_INPUTS], self._level_B, imagined=True)
+
+
+def measure_costs(plan: CostPlan, *, device: str = "cpu", advance: Advance | None = None) -> dict[str, Any]:
+    """Returns: the measurement, as the JSON has it. Raises: UsageError, ConfigError.
+
+    Side effects: none on torch's number of threads, which is the caller's business.
+    """
+    advance = advance or (lambda num_frames: None)
+    costs, subjects = _build(plan, device)
+    _measure_training(plan, subjects, device, advance)
+    _measure_generation(plan, subjects, device, advance)
+    return {
+        "kind": KIND,
+        "note": NOTE,
+        "clock": "processor" if _Stopwatch(device).is_processor_time else "wall",
+        "width": plan.width,
+        "layers": plan.num_layers,
+        "latent_shape": list(LATENT_SHAPE),
+        "frames": plan.frames,
+        "rounds": plan.rounds,
+        "architectures": {
+            name: {**asdict(cost), "training_exponent": cost.training_exponent} for name, cost in costs.items()
+        },
+    }
+
+
+def sampled_frames(frames: int) -> list[int]:
+    """1, 2 and 5 times the powers of ten, from EARLY_FRAME (in a short run: its tenth) up to the last frame."""
+    first = min(EARLY_FRAME, max(1, frames // 10))
+    series = [digit * 10**power for power in range(len(str(frames))) for digit in (1, 2, 5)]
+    return [first, *(n for n in series if first < n < frames), frames]
+
+
+def _build(plan: CostPlan, device: str) -> tuple[dict[str, Costs], list[_Subject]]:
+    """Networks that differ: what differs from another in its training alone costs what that one does."""
+    costs: dict[str, Costs] = {}
+    subjects: list[_Subject] = []
+    built: dict[WorldModelConfig, str] = {}
+    for name in plan.architectures:
+        config = matched(plan.model, name)
+        twin = built.setdefault(config, name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build_world_model(config, LATENT_SHAPE, ACTION_SIZE).to(device)
+        costs[name] = Costs(
+            summary=find_architecture(name).summary,
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            same_as=None if twin == name else twin,
+        )
+        if twin == name:
+            subjects.append(_Subject(model, costs[name], device))
+    return costs, subjects
+
+
+def _measure_training(plan: CostPlan, subjects: Sequence[_Subject], device: str, advance: Advance) -> None:
+    for num_frames in plan.contexts:
+        clip_BTCHW = torch.randn(1, num_frames, *LATENT_SHAPE, device=device)
+        action_BTA = torch.rand(1, num_frames, ACTION_SIZE, device=device)
+        fastest = [math.inf] * len(subjects)
+        for _ in range(plan.rounds):
+            for index, subject in enumerate(subjects):
+                fastest[index] = min(fastest[index], subject.train_ms(clip_BTCHW, action_BTA))
+                advance(num_frames)
+        for subject, ms in zip(subjects, fastest, strict=True):
+            subject.costs.training.append(TrainingSample(context_frames=num_frames, ms=ms))
+    for subject in subjects:
+        subject.model.eval().requires_grad_(False)
+
+
+def _measure_generation(plan: CostPlan, subjects: Sequence[_Subject], device: str, advance: Advance) -> None:
+    alive = list(subjects)
+    resident_bytes = 0
+    for frame in sampled_frames(plan.frames):
+        for subject in alive:
+            subject.go_to(frame, plan.limit_mb * 1e6, advance)
+            subject.early = subject.early or subject.state
+        if not resident_bytes:
+            resident_bytes = _resident_bytes(device)
+            for subject in alive:
+                subject.resident_bytes = 0
+        _sample(alive, plan.rounds, resident_bytes)
+        alive = [subject for subject in alive if subject.costs.stopped is None]
+
+
+def _sample(subjects: Sequence[_Subject], rounds: int, resident_bytes: int) -> None:
+    early, now = [math.inf] * len(subjects), [math.inf] * len(subjects)
+    for _ in range(rounds):
+        for index, subject in enumerate(subjects):
+            assert subject.early is not None
+            now[index] = min(now[index], subject.generate_ms(subject.state))
+            early[index] = min(early[index], subject.generate_ms(subject.early))
+    for index, subject in enumerate(subjects):
+        subject.costs.generation.append(
+            GenerationSample(
+                frame=subject.state.frame_index,
+                ms=now[index],
+                ms_ratio=1.0 if subject.early is subject.state else now[index] / early[index],
+                state_bytes=subject.state.num_bytes,
+                resident_ratio=1 + subject.resident_bytes / resident_bytes,
+            )
+        )
+
+
+def _resident_bytes(device: str) -> int:
+    """Of the process; on CUDA what is allocated on the device, which is where a state lies."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)
