@@ -1,13 +1,15 @@
-"""Frame-local attention: a token sees its own frame (both ways) and a fixed number of frames before it.
+"""Attention between the frames of a clip: what every kind shares, and the frame-local kind.
 
-Owns: the layer, its rotary positions, its ring of keys and values at play time. Same three verbs as `mixer`.
+Owns: projections, rotary positions, and the local layer with its ring of keys and values at play time. Does not own: the
+whole past (`attention_full`), chunks and windows that look both ways (`attention_joint`). Same three verbs as `mixer`.
 Keys are stored before rotation: only differences of positions matter, so at play the slot in the window serves as time.
-Letters as in `mixer`; W frames of the window, M keys.
-Source: LSSVWM, section 4.1 (its chunks that look ahead are left out: here no frame sees a later one).
+Letters as in `mixer`; W frames of the window, M keys, P frames of a part of the clip, Q its tokens.
+Source: LSSVWM, section 4.1 (its chunks that look ahead are left out here: no frame sees a later one).
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -17,53 +19,180 @@ from torch import Tensor, nn
 from worldsim.models.mixer import LayerState, TimeMixer
 from worldsim.models.ssd import log_mask
 
+SPATIAL_BASE = 16.0
+"""Of the rotary positions over rows and columns: the slowest pair turns once in about a hundred of them."""
+LONG_WINDOW = 8
+"""Frames; windows beyond are cut into two parts per window, which has fewer scores to no purpose, but copies more."""
+
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns pairs (e, e + E / 2) of a head. Shapes: x [..., N, E]; cos and sin broadcast against it."""
+    """Turns pairs (e, e + E / 2) of a head. Shapes: x [..., E]; cos and sin broadcast against it."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, own: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Softmax written out: on a CPU its backward pass is faster than that of the fused kernel.
+
+    Shapes: query [..., Q, E], already scaled; key and value [..., M, E]; mask 0 or minus infinity, broadcasts against
+    [..., Q, M]. `own`: key and value [..., P, N, E] that only the frame they are of sees, besides the others.
+    """
+    scores_QM = (query @ key.transpose(-1, -2)).add_(mask)
+    if own is None:
+        return scores_QM.softmax(dim=-1) @ value
+    own_key, own_value = own
+    by_frame = query.unflatten(-2, own_key.shape[-3:-1])
+    own_scores_QN = (by_frame @ own_key.transpose(-1, -2)).flatten(-3, -2)
+    weights = torch.cat((scores_QM, own_scores_QN), dim=-1).softmax(dim=-1)
+    past_QM, own_QN = weights.split((key.shape[-2], own_key.shape[-2]), dim=-1)
+    return past_QM @ value + (own_QN.unflatten(-2, own_key.shape[-3:-1]) @ own_value).flatten(-3, -2)
+
+
+class FrameAttention(TimeMixer):
+    """Projections and positions; `time_base` says how slowly the slowest pair turns with time."""
+
+    def __init__(self, width: int, num_heads: int, grid: tuple[int, int], time_base: float) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim, self.grid, self.time_base = num_heads, width // num_heads, grid, time_base
+        self.project_in = nn.Linear(width, 3 * width, bias=False)
+        self.project_out = nn.Linear(width, width, bias=False)
+        self.query_norm = nn.RMSNorm(self.head_dim, eps=1e-6)
+        self.key_norm = nn.RMSNorm(self.head_dim, eps=1e-6)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    def project_clip(self, x_BTND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (scaled) and key, rotated to their places in the clip, and value. Shapes: [B, T, N, K, E].
+
+        The weights of the norms are multiplied into the rotation, which is small beside the tokens.
+        """
+        qkv = self.project_in(x_BTND).unflatten(-1, (3, self.num_heads, self.head_dim))
+        cos, sin = self.rotation(x_BTND.shape[1], like=x_BTND)
+        query, key = F.rms_norm(qkv[..., :2, :, :], (self.head_dim,), eps=1e-6).unbind(-3)
+        weights = self.query_norm.weight * self.head_dim**-0.5, self.key_norm.weight
+        (query_cos, query_sin), (key_cos, key_sin) = (
+            (cos * weight, sin * weight.roll(self.head_dim // 2)) for weight in weights
+        )
+        return rotate(query, query_cos, query_sin), rotate(key, key_cos, key_sin), qkv[..., 2, :, :]
+
+    def project_frame(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (scaled), key and value of one frame, not rotated. Shapes: [B, K, N, E]."""
+        qkv = self.project_in(x_BND).unflatten(-1, (3, self.num_heads, self.head_dim))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return self.query_norm(query) * self.head_dim**-0.5, self.key_norm(key), value
+
+    def rotation(self, num_frames: int, like: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+        """Rotary positions over (time, row, column), a third of the head each. Shapes: twice [T, N, 1, E].
+
+        See `rotate`: the two halves of a head turn together; the sine of the first half carries its sign.
+        """
+        rows, columns = self.grid
+        pairs = self.head_dim // 6
+        time_T = torch.arange(first, first + num_frames, dtype=torch.float64)
+        token_N = torch.arange(rows * columns)
+        slowness = torch.arange(pairs, dtype=torch.float64) / pairs
+        spatial = SPATIAL_BASE**-slowness
+        shape = (num_frames, rows * columns, pairs)
+        angle_TNF = torch.cat(
+            [
+                (time_T[:, None, None] * self.time_base**-slowness).expand(shape),
+                ((token_N // columns)[:, None] * spatial).expand(shape),
+                ((token_N % columns)[:, None] * spatial).expand(shape),
+            ],
+            dim=-1,
+        )
+        cos, sin = angle_TNF.cos()[:, :, None], angle_TNF.sin()[:, :, None]
+        return torch.cat((cos, cos), dim=-1).to(like), torch.cat((-sin, sin), dim=-1).to(like)
+
+
 @dataclass(frozen=True, kw_only=True)
-class AttentionMemo:
-    """Keys (rotated) and values of the clean stream. Shapes: [B, T, K, N, E]."""
+class PartsMemo:
+    """Keys (rotated) and values of the clean stream that a part of the clip may see. Shapes: [B, parts, K, M, E]."""
 
     key: Tensor
     value: Tensor
 
 
-class FrameLocalAttention(TimeMixer):
+class PartedAttention(FrameAttention):
+    """The clip in parts of P frames that are attended to at once: own part, and `num_before` parts before it."""
+
+    def __init__(
+        self, width: int, num_heads: int, grid: tuple[int, int], time_base: float, part_frames: int, num_before: int
+    ) -> None:
+        super().__init__(width, num_heads, grid, time_base)
+        self.part_frames, self.num_before = part_frames, num_before
+
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, PartsMemo]:
+        query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
+        memo = PartsMemo(key=self._with_before(key), value=self._with_before(value))
+        mask = self._mask(x_BTND, self.sees_clean())
+        return self._join(attend(query, memo.key, memo.value, mask), x_BTND), memo
+
+    @abstractmethod
+    def sees_clean(self) -> Tensor:
+        """Which of the frames before and of its own part a frame sees. Shapes: bool [P, (num_before + 1) * P]."""
+
+    def _parts(self, x_BTNKE: Tensor) -> Tensor:
+        """Shapes: [B, T, N, K, E] -> [B, parts, K, Q, E]; what fills the last part is zero."""
+        missing = -x_BTNKE.shape[1] % self.part_frames
+        if missing:
+            x_BTNKE = F.pad(x_BTNKE, (0, 0, 0, 0, 0, 0, 0, missing))
+        return x_BTNKE.unflatten(1, (-1, self.part_frames)).flatten(2, 3).transpose(2, 3)
+
+    def _with_before(self, x_BRKQE: Tensor) -> Tensor:
+        """Every part with those before it, oldest first. Shapes: [B, parts, K, M, E]."""
+        num_parts = x_BRKQE.shape[1]
+        padded = F.pad(x_BRKQE, (0, 0, 0, 0, 0, 0, self.num_before, 0))
+        return torch.cat([padded[:, offset : offset + num_parts] for offset in range(self.num_before + 1)], dim=3)
+
+    def _mask(self, x_BTND: Tensor, sees_PF: Tensor) -> Tensor:
+        """Of parts and frames to parts and tokens; what lies before the clip is not seen. Shapes: [parts, 1, Q, M]."""
+        num_parts = -(-x_BTND.shape[1] // self.part_frames)
+        frame_F = torch.arange(sees_PF.shape[1]) - self.num_before * self.part_frames
+        is_there_RF = frame_F + torch.arange(num_parts)[:, None] * self.part_frames >= 0
+        visible = (sees_PF & is_there_RF[:, None]).repeat_interleave(self.num_tokens, dim=-1)
+        return log_mask(visible.repeat_interleave(self.num_tokens, dim=-2)[:, None].to(x_BTND.device), x_BTND.dtype)
+
+    def _join(self, y_BRKQE: Tensor, x_BTND: Tensor) -> Tensor:
+        y_BTND = y_BRKQE.transpose(2, 3).flatten(3).flatten(1, 2).unflatten(1, (-1, self.num_tokens))
+        return self.project_out(y_BTND[:, : x_BTND.shape[1]])  # type: ignore[no-any-return]  # a Linear's is a Tensor
+
+
+class FrameLocalAttention(PartedAttention):
+    """A token sees its own frame (both ways) and the W - 1 frames before it."""
+
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int], window_frames: int) -> None:
-        super().__init__()
-        self.num_heads, self.head_dim, self.grid, self.window = num_heads, width // num_heads, grid, window_frames
-        self.project_in = nn.Linear(width, 3 * width, bias=False)
-        self.project_out = nn.Linear(width, width, bias=False)
-        self.query_norm = nn.RMSNorm(self.head_dim, eps=1e-6)
-        self.key_norm = nn.RMSNorm(self.head_dim, eps=1e-6)
+        num_before = 1 if window_frames <= LONG_WINDOW else 2
+        part_frames = max(1, -(-(window_frames - 1) // num_before))
+        super().__init__(width, num_heads, grid, max(SPATIAL_BASE, 2.0 * window_frames), part_frames, num_before)
+        self.window = window_frames
         self._window_rotation: tuple[Tensor, Tensor] | None = None
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, AttentionMemo]:
-        query, key, value = self._project_clip(x_BTND)
-        output = self._attend(query, self._windows(key), self._windows(value), self._visible(x_BTND))
-        return output, AttentionMemo(key=key, value=value)
+    def sees_clean(self) -> Tensor:
+        back_PF = self._frames_back()
+        return (back_PF >= 0) & (back_PF < self.window)
 
-    def read(self, x_BTND: Tensor, memo: AttentionMemo) -> Tensor:
-        """The noisy frame sees itself and the clean frames before it; the last slot of the window is its own."""
-        query, key, value = self._project_clip(x_BTND)
-        keys = torch.cat((self._windows(memo.key)[:, :, :, : -self._num_tokens], key), dim=3)
-        values = torch.cat((self._windows(memo.value)[:, :, :, : -self._num_tokens], value), dim=3)
-        return self._attend(query, keys, values, self._visible(x_BTND))
+    def read(self, x_BTND: Tensor, memo: PartsMemo) -> Tensor:
+        """The noisy frame sees itself and the clean frames before it."""
+        query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
+        back_PF = self._frames_back()
+        mask = self._mask(x_BTND, (back_PF >= 1) & (back_PF < self.window))
+        own = key.unflatten(3, (-1, self.num_tokens)), value.unflatten(3, (-1, self.num_tokens))
+        return self._join(attend(query, memo.key, memo.value, mask, own), x_BTND)
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        query, key, value = self._project(x_BND[:, None])
-        keys = torch.cat((state["key"], key), dim=1)
-        values = torch.cat((state["value"], value), dim=1)
+        query, key, value = self.project_frame(x_BND)
+        keys = torch.cat((state["key"], key[:, None]), dim=1)
+        values = torch.cat((state["value"], value[:, None]), dim=1)
         valid = torch.cat((state["valid"], state["valid"].new_ones(x_BND.shape[0], 1)), dim=1)
         cos, sin = self._rotation_of_window(x_BND)
         output_BKNE = F.scaled_dot_product_attention(
-            rotate(query, cos[-1:], sin[-1:])[:, 0],
+            rotate(query, cos[-1], sin[-1]),
             rotate(keys, cos, sin).transpose(1, 2).flatten(2, 3),
             values.transpose(1, 2).flatten(2, 3),
-            attn_mask=valid.repeat_interleave(self._num_tokens, dim=1)[:, None, None],
+            attn_mask=valid.repeat_interleave(self.num_tokens, dim=1)[:, None, None],
+            scale=1.0,
         )
         new_state = {"key": keys[:, 1:], "value": values[:, 1:], "valid": valid[:, 1:]}
         return self.project_out(output_BKNE.transpose(1, 2).flatten(2)), new_state
@@ -71,70 +200,20 @@ class FrameLocalAttention(TimeMixer):
     def initial_state(self, batch: int) -> LayerState:
         """Shapes: key, value [B, W - 1, K, N, E]; valid [B, W - 1] bool, False where no frame is yet."""
         weight = self.project_in.weight
-        ring = weight.new_zeros(batch, self.window - 1, self.num_heads, self._num_tokens, self.head_dim).detach()
+        ring = weight.new_zeros(batch, self.window - 1, self.num_heads, self.num_tokens, self.head_dim).detach()
         valid = torch.zeros(batch, self.window - 1, dtype=torch.bool, device=weight.device)
         return {"key": ring, "value": torch.zeros_like(ring), "valid": valid}
 
-    @property
-    def _num_tokens(self) -> int:
-        return self.grid[0] * self.grid[1]
-
-    def _project(self, x_BTND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Shapes: three times [B, T, K, N, E]."""
-        qkv = self.project_in(x_BTND).unflatten(-1, (3, self.num_heads, self.head_dim))
-        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
-        return self.query_norm(query), self.key_norm(key), value
-
-    def _project_clip(self, x_BTND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_project`, with query and key rotated to their places in the clip."""
-        query, key, value = self._project(x_BTND)
-        cos, sin = self._rotation(x_BTND.shape[1], like=x_BTND)
-        return rotate(query, cos, sin), rotate(key, cos, sin), value
+    def _frames_back(self) -> Tensor:
+        """How many frames before its own a frame of those that a part sees lies. Shapes: [P, (num_before + 1) * P]."""
+        own_P = torch.arange(self.part_frames) + self.num_before * self.part_frames
+        return own_P[:, None] - torch.arange((self.num_before + 1) * self.part_frames)
 
     def _rotation_of_window(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Made once and kept: at play the slots of the window never change."""
+        """Made once and kept: at play the slots of the window never change. Shapes: twice [W, 1, N, E]."""
         kept = self._window_rotation
         if kept is None or kept[0].device != like.device or kept[0].dtype != like.dtype:
             with torch.inference_mode(False):
-                kept = self._window_rotation = self._rotation(self.window, like=like)
+                cos, sin = self.rotation(self.window, like=like)
+                kept = self._window_rotation = cos.transpose(1, 2), sin.transpose(1, 2)
         return kept
-
-    def _rotation(self, num_frames: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotary positions over (time, row, column), a third of the head each. Shapes: twice [T, 1, N, E].
-
-        See `rotate`: the two halves of a head turn together; the sine of the first half carries its sign.
-        """
-        rows, columns = self.grid
-        pairs = self.head_dim // 6
-        time_T, token_N = torch.arange(num_frames, dtype=torch.float64), torch.arange(rows * columns)
-        frequency = 16.0 ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
-        shape = (num_frames, rows * columns, pairs)
-        angle_TNF = torch.cat(
-            [
-                (time_T[:, None, None] * frequency).expand(shape),
-                ((token_N // columns)[:, None] * frequency).expand(shape),
-                ((token_N % columns)[:, None] * frequency).expand(shape),
-            ],
-            dim=-1,
-        )
-        cos, sin = angle_TNF.cos()[:, None], angle_TNF.sin()[:, None]
-        return torch.cat((cos, cos), dim=-1).to(like), torch.cat((-sin, sin), dim=-1).to(like)
-
-    def _windows(self, x_BTKNE: Tensor) -> Tensor:
-        """Every frame with the W - 1 frames before it. Shapes: [B, T, K, W * N, E], oldest first."""
-        padded = F.pad(x_BTKNE, (0, 0, 0, 0, 0, 0, self.window - 1, 0))
-        num_frames = x_BTKNE.shape[1]
-        return torch.cat([padded[:, offset : offset + num_frames] for offset in range(self.window)], dim=3)
-
-    def _visible(self, x_BTND: Tensor) -> Tensor:
-        """False for slots before the first frame. Shapes: [T, 1, 1, W * N]."""
-        frame_T = torch.arange(x_BTND.shape[1], device=x_BTND.device)
-        offset_W = torch.arange(1 - self.window, 1, device=x_BTND.device)
-        visible_TW = frame_T[:, None] + offset_W >= 0
-        return visible_TW.repeat_interleave(self._num_tokens, dim=1)[:, None, None]
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
-        """Softmax written out: on a CPU its backward pass is faster than that of the fused kernel."""
-        scores_BTKNM = (query @ key.transpose(-1, -2)) * self.head_dim**-0.5 + log_mask(visible, query.dtype)
-        output_BTKNE = scores_BTKNM.softmax(dim=-1) @ value
-        return self.project_out(output_BTKNE.transpose(2, 3).flatten(3))
