@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image
 from worldsim.evaluation.clips import explore_pilot, record_clips
 from worldsim.evaluation.tasks import Evaluator
 from worldsim.presets.store import load_preset
-from worldsim.worlds.doom.world import DoomWorld
+from worldsim.worlds.registry import open_world
 
 SCALE = 4
 GAP_PX = 2
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=900_000)
     arguments = parser.parse_args(argv)
     preset = load_preset(arguments.preset)
-    with DoomWorld(preset.config.true_world) as world:
+    with closing(open_world(preset.config.true_world)) as world:
         clips = record_clips(world, explore_pilot(world), [arguments.seed], CONTEXT_FRAMES + arguments.frames)
     none = np.zeros(preset.config.frame_shape, dtype=np.uint8)
     outcome = Evaluator(preset, mean_image=none).compare(clips, num_context=CONTEXT_FRAMES)

@@ -12,9 +12,10 @@ import pytest
 from worldsim.core.config import from_mapping, to_mapping
 from worldsim.core.errors import ConfigError
 from worldsim.worlds.doom.config import EVALUATION_SEED_START, DoomConfig
-from worldsim.worlds.doom.layout import SIDES, edge, plan_maze
+from worldsim.worlds.doom.layout import edge, plan_maze
 from worldsim.worlds.doom.seeds import MAZES_PER_WAD, check_training_seed, training_seeds
 from worldsim.worlds.doom.wad import map_name, udmf_text, wad_bytes
+from worldsim.worlds.grid import SIDES
 
 SEEDS = range(60)
 

@@ -289,7 +289,7 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
 def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
     from worldsim.presets.config import read_config_json, read_preset_toml
     from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
-    from worldsim.worlds.doom.world import DoomWorld
+    from worldsim.worlds.registry import open_world
 
     assert arguments.preset is not None
     report("starting the engine")
@@ -297,7 +297,7 @@ def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
     stored = folder / CONFIG_FILE
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
     return Loaded(
-        playable=TrueWorld(DoomWorld(config.true_world)),
+        playable=TrueWorld(open_world(config.true_world)),
         title=f"{config.title} (the true world)",
         ticks_per_s=config.play.ticks_per_s,
         can_rewind=False,

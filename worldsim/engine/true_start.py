@@ -1,7 +1,7 @@
 """The true engine brought to where a preset begins, so that both can be given the same actions from there on.
 
 Owns: the walk to a start, and the proof that it ends in the preset's own picture. Does not own: threads (`truth`), the
-engine itself (`worlds.doom`). Torch-free; not thread-safe.
+engine itself (`worlds`). Torch-free; not thread-safe.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import numpy as np
 from worldsim.core.errors import WorldError
 from worldsim.core.types import Step
 from worldsim.engine.playable import TrueWorld
-from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.explorers import Explorer, make_explorer
-from worldsim.worlds.doom.walks import FIRST_START_SEED, START_SCRIPT, START_WALK_FRAMES, walk
-from worldsim.worlds.doom.world import DoomWorld
+from worldsim.worlds.base import Explorer
+from worldsim.worlds.registry import TrueWorldConfig, open_world
+from worldsim.worlds.walks import FIRST_START_SEED, START_SCRIPT, START_WALK_FRAMES, walk
 
 if TYPE_CHECKING:  # loads torch
     from worldsim.presets.store import Start
@@ -27,11 +26,11 @@ if TYPE_CHECKING:  # loads torch
 class WorldAtStarts(TrueWorld):
     """`reset(seed)` walks to a preset's own start, as the walk was once recorded."""
 
-    def __init__(self, config: DoomConfig, starts: Sequence[Start], *, script: str = START_SCRIPT) -> None:
-        self._doom, self._starts, self._script = DoomWorld(config), starts, script
+    def __init__(self, config: TrueWorldConfig, starts: Sequence[Start], *, script: str = START_SCRIPT) -> None:
+        self._true, self._starts, self._script = open_world(config), starts, script
         self.lead_in: tuple[Step, ...] = ()
         """The steps of the walk to the start, that of the start itself the last of them."""
-        super().__init__(self._doom)
+        super().__init__(self._true)
 
     def reset(self, seed: int) -> Step:
         """The last frame of the walk, its index that of the walk.
@@ -39,7 +38,7 @@ class WorldAtStarts(TrueWorld):
         Raises: WorldError when the engine does not come to the preset's start; MissingPackageError.
         """
         number = seed % len(self._starts)
-        self.lead_in = tuple(walk(self._doom, FIRST_START_SEED + number, START_WALK_FRAMES, self._script))
+        self.lead_in = tuple(walk(self._true, FIRST_START_SEED + number, START_WALK_FRAMES, self._script))
         if not np.array_equal(self.lead_in[-1].frame, self._starts[number].frames[-1]):
             raise WorldError(
                 f"the true world does not come to start {number} of the preset",
@@ -49,4 +48,4 @@ class WorldAtStarts(TrueWorld):
 
     def explorer(self, seed: int) -> Explorer:
         """A walker through the maze of the last `reset`."""
-        return make_explorer(self._script, self._doom.layout, self._doom.config, random.Random(seed))
+        return self._true.explorer(self._script, random.Random(seed))

@@ -33,7 +33,7 @@ from worldsim.envs.spaces import (
 from worldsim.presets.config import read_config_json, read_preset_toml
 from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
 from worldsim.presets.store import load_preset
-from worldsim.worlds.doom.world import DoomWorld
+from worldsim.worlds.registry import open_world
 
 
 class WorldEnv(gymnasium.Env[Frame, npt.NDArray[np.float32]]):
@@ -125,12 +125,12 @@ def learned_env(
 
 def true_env(*, preset: str, render_mode: str | None = None, render_scale: int | None = None) -> Made:
     """The world that a preset was learned from, with the preset's pace. Needs no weights: a folder with a `preset.toml`
-    will do. Raises: as `resolve_preset` and `DoomWorld.reset`; ConfigError, UsageError.
+    will do. Raises: as `resolve_preset` and `reset` of a true world; ConfigError, UsageError.
     """
     folder = resolve_preset(preset)
     stored = folder / CONFIG_FILE
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
-    world = DoomWorld(config.true_world)
+    world = open_world(config.true_world)
     drawing = _drawing(render_mode, render_scale, world)
     return _shown(WorldEnv(world, ticks_per_s=config.play.ticks_per_s, **drawing), render_mode)
 

@@ -17,8 +17,7 @@ import numpy.typing as npt
 
 from worldsim.actions.encoding import encode_action
 from worldsim.core.types import Action, Pose, Step, World
-from worldsim.worlds.doom.explorers import make_explorer
-from worldsim.worlds.doom.world import DoomWorld
+from worldsim.worlds.base import TrueWorld
 
 Pilot = Callable[[Step], Action]
 """Chooses the next action from the newest step; one per episode."""
@@ -69,17 +68,17 @@ def record_clips(
     return Clips(seeds=tuple(seeds), frames=frames, actions=actions)
 
 
-def explore_pilot(world: DoomWorld) -> MakePilot:
+def explore_pilot(world: TrueWorld) -> MakePilot:
     """Walks through the maze to cells seldom visited."""
 
     def make(seed: int) -> Pilot:
-        explorer = make_explorer("explore", world.layout, world.config, random.Random(f"evaluation:{seed}"))
+        explorer = world.explorer("explore", random.Random(f"evaluation:{seed}"))
         return lambda step: explorer.act(_pose(step))
 
     return make
 
 
-def return_pilot(world: DoomWorld, num_frames: int) -> MakePilot:
+def return_pilot(world: TrueWorld, num_frames: int) -> MakePilot:
     """Explores during the first half of the episode, then turns round and walks back over the same places."""
     return lambda seed: OutAndBack(explore_pilot(world)(seed), num_frames // 2, world.config.turn_deg)
 

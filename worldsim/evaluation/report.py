@@ -6,6 +6,7 @@ Owns: which clips each task gets, and the report's JSON. Does not own: printing 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,7 +33,7 @@ from worldsim.evaluation.tasks import (
 )
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Preset
-from worldsim.worlds.doom.world import DoomWorld
+from worldsim.worlds.registry import open_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +95,13 @@ def num_frames_of_work(config: EvalConfig, preset: PresetConfig) -> int:
 
 
 def evaluate(preset: Preset, config: EvalConfig, *, device: str = "cpu", advance: Advance | None = None) -> Report:
-    """Raises: MissingPackageError without vizdoom, NonFiniteError when the model breaks down.
+    """Raises: MissingPackageError without the true world's package, NonFiniteError when the model breaks down.
 
     Side effects: starts the true world, and ends it.
     """
     lengths = _Lengths.of(config, preset.config)
     seeds = config.seeds
-    with DoomWorld(preset.config.true_world) as world:
+    with closing(open_world(preset.config.true_world)) as world:
         training = record_clips(world, explore_pilot(world), range(config.training_seeds), MEAN_IMAGE_TICKS, advance)
         walk = record_clips(world, explore_pilot(world), seeds, lengths.rollout, advance)
         out_and_back = record_clips(world, return_pilot(world, lengths.retrieval), seeds, lengths.retrieval, advance)

@@ -22,14 +22,17 @@ tags:
 - world-model
 - interactive
 ---"""
-_LICENCE = {"doom": "apache-2.0", "recorded": "other"}
+_LICENCE = {"doom": "apache-2.0", "memory_maze": "apache-2.0", "recorded": "other"}
 _ORIGIN = {
     "doom": "Weights and starts are Apache-2.0. They were made from pictures drawn by ViZDoom (MIT) with Freedoom's "
     "textures (BSD-3-Clause).",
+    "memory_maze": "Weights and starts are Apache-2.0. They were made from pictures of Memory Maze (MIT), drawn by "
+    "MuJoCo and dm_control with labmaze's textures (Apache-2.0).",
     "recorded": "Weights and starts were made from recordings; whoever made those says what may be done with them.",
 }
 _NOT_SCORED = {
     "doom": "Not scored yet; `worldsim eval` does that.",
+    "memory_maze": "Not scored yet; `worldsim eval` does that.",
     "recorded": "Not scored: there is no true world to compare it with.",
 }
 _COLUMNS = {

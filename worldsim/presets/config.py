@@ -28,7 +28,9 @@ from worldsim.core.types import ActionSpec
 from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.migrations import migrate
 from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.memory_maze.config import MemoryMazeConfig
 from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.registry import TrueWorldConfig
 
 SCHEMA_VERSION = 1
 """Version of the folder's layout and of the meaning of its keys. A change of either adds one,
@@ -73,7 +75,7 @@ class PresetConfig:
     """Short name, lower case: what `worldsim play` is given."""
     title: str
     """One line for people."""
-    world: DoomConfig | RecordedConfig = field(default_factory=DoomConfig)
+    world: DoomConfig | RecordedConfig | MemoryMazeConfig = field(default_factory=DoomConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
@@ -106,7 +108,7 @@ class PresetConfig:
                 )
 
     @property
-    def true_world(self) -> DoomConfig:
+    def true_world(self) -> TrueWorldConfig:
         """Raises ConfigError for a preset that was learned from recordings: there is no truth to ask."""
         if isinstance(self.world, RecordedConfig):
             raise ConfigError(

@@ -16,7 +16,7 @@ from worldsim.presets.store import Start
 from worldsim.training.config import TrainingConfig
 from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
 from worldsim.training.stream import Episode, EpisodeStream, Source, play_episode
-from worldsim.worlds.doom.walks import FIRST_START_SEED, START_FRAMES, START_WALK_FRAMES
+from worldsim.worlds.walks import FIRST_START_SEED, START_FRAMES, START_WALK_FRAMES
 
 NUM_PROBES = 6
 PROBE_FRAMES = 180

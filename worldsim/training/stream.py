@@ -14,6 +14,7 @@ import queue
 import random
 import signal
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.context import SpawnProcess
@@ -27,7 +28,10 @@ import numpy.typing as npt
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldError, WorldsimError
 from worldsim.training.config import DataConfig
-from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.base import TrueWorld
+from worldsim.worlds.doom.seeds import training_seeds
+from worldsim.worlds.registry import TrueWorldConfig, open_world
+from worldsim.worlds.walks import walk
 
 QUEUE_EPISODES = 3
 """Finished episodes a worker may have waiting."""
@@ -80,7 +84,7 @@ class EpisodeStream:
     num_episodes: int | None = None
     has_pose = True
 
-    def __init__(self, world: DoomConfig, data: DataConfig, *, seed: int) -> None:
+    def __init__(self, world: TrueWorldConfig, data: DataConfig, *, seed: int) -> None:
         self._world, self._data, self._seed = world, data, seed
         self._queues: list[Queue[Episode | WorldsimError]] = []
         self._workers: list[SpawnProcess] = []
@@ -132,22 +136,13 @@ class EpisodeStream:
             self._workers[-1].start()
 
 
-def play_episode(world_config: DoomConfig, seed: int, num_frames: int, script: str) -> Episode:
+def play_episode(world_config: TrueWorldConfig, seed: int, num_frames: int, script: str) -> Episode:
     """One episode in a world of its own; see `_play` for a world that is kept."""
-    from worldsim.worlds.doom.world import DoomWorld
-
-    world = DoomWorld(world_config)
-    try:
+    with closing(open_world(world_config)) as world:
         return _play(world, seed, num_frames, script)
-    finally:
-        world.close()
 
 
-def _play(world: object, seed: int, num_frames: int, script: str) -> Episode:
-    from worldsim.worlds.doom.walks import walk
-    from worldsim.worlds.doom.world import DoomWorld
-
-    assert isinstance(world, DoomWorld)
+def _play(world: TrueWorld, seed: int, num_frames: int, script: str) -> Episode:
     steps = walk(world, seed, num_frames, script)
     poses = [(s.pose.x, s.pose.y, s.pose.angle_rad) for s in steps if s.pose is not None]
     return Episode(
@@ -159,20 +154,17 @@ def _play(world: object, seed: int, num_frames: int, script: str) -> Episode:
 
 
 def _work(
-    world_config: DoomConfig,
+    world_config: TrueWorldConfig,
     data: DataConfig,
     seed: int,
     num_skipped: int,
     out: Queue[Episode | WorldsimError],
     parent_pid: int,
 ) -> None:
-    from worldsim.worlds.doom.seeds import training_seeds
-    from worldsim.worlds.doom.world import DoomWorld
-
     # SIGTERM must reach `finally`: an engine that is not closed outlives its worker.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    world = DoomWorld(world_config)
+    world = open_world(world_config)
     try:
         for episode_seed in islice(training_seeds(random.Random(seed)), num_skipped, None):
             episode = _play(world, episode_seed, data.episode_frames, data.script)

@@ -85,6 +85,11 @@ class DoomConfig:
         return (self.frame_height_px, self.frame_width_px, 3)
 
     @property
+    def view_deg(self) -> float:
+        """The camera's horizontal field of view."""
+        return 90.0
+
+    @property
     def ticks_per_s(self) -> float:
         """Model ticks per second of the engine's own time."""
         return 35.0 / self.tics_per_step

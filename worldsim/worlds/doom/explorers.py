@@ -12,13 +12,14 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from worldsim.actions.scripts import script_actions
 from worldsim.core.errors import ConfigError, nearest
 from worldsim.core.types import NO_ACTION, Action, Pose
+from worldsim.worlds.base import Explorer
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.layout import Cell, MazeLayout
+from worldsim.worlds.doom.layout import MazeLayout
+from worldsim.worlds.grid import Cell
 
 REACH_UNITS = 34.0
 """A waypoint counts as reached from here: about two ticks of walking."""
@@ -27,12 +28,6 @@ KEYBOARD_SHARE = 0.88
 """Share of stretches steered by held keys; the rest are steered by a mouse."""
 
 Actions = Iterator[Action]
-
-
-class Explorer(Protocol):
-    def act(self, pose: Pose) -> Action:
-        """The action to take at `pose`. Call once per tick, with the newest pose."""
-        ...
 
 
 def make_explorer(name: str, layout: MazeLayout, config: DoomConfig, rng: random.Random) -> Explorer:

@@ -7,20 +7,17 @@ Coordinates are map units, x to the east, y to the north; cell (0, 0) has its ce
 from __future__ import annotations
 
 import random
-from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.palette import LANDMARK_KINDS
+from worldsim.worlds.grid import SIDES, Cell, shortest_path
 
-Cell: TypeAlias = tuple[int, int]
-"""(column, row)."""
 Edge: TypeAlias = tuple[Cell, Cell]
 """Two neighbouring cells, the lower first."""
 
-SIDES = {"east": (1, 0), "north": (0, 1), "west": (-1, 0), "south": (0, -1)}
 LOOK_ATTEMPTS = 50
 DOOR_UNITS = 80
 LANDMARK_INSET_UNITS = 26
@@ -83,19 +80,7 @@ class MazeLayout:
 
     def path(self, start: Cell, goal: Cell) -> list[Cell]:
         """A shortest walk from `start` to `goal`, both included."""
-        came_from: dict[Cell, Cell] = {start: start}
-        queue = deque([start])
-        while queue:
-            cell = queue.popleft()
-            for other in self.neighbours(cell):
-                if other not in came_from:
-                    came_from[other] = cell
-                    queue.append(other)
-        assert goal in came_from, f"no way from {start} to {goal}: the maze is not connected"
-        walk = [goal]
-        while walk[-1] != start:
-            walk.append(came_from[walk[-1]])
-        return walk[::-1]
+        return shortest_path(self.neighbours, start, goal)
 
 
 def edge(a: Cell, b: Cell) -> Edge:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from worldsim.worlds.doom.layout import SIDES, Cell, MazeLayout
+from worldsim.worlds.doom.layout import MazeLayout
 from worldsim.worlds.doom.paint import PAINTS, patch_bytes
 from worldsim.worlds.doom.palette import LANDMARK_KINDS, THEMES, TRIM_CEILING, TRIM_FLOOR, TRIM_WALL
+from worldsim.worlds.grid import SIDES, Cell
 
 CEILING_UNITS = 128
 DOOR_CEILING_UNITS = 104

@@ -18,11 +18,14 @@ import numpy.typing as npt
 
 from worldsim.core.errors import WorldError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
+from worldsim.worlds.base import Explorer
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.engine import BINARY_UNITS_PER_TURN, DoomEngine
-from worldsim.worlds.doom.layout import Cell, MazeLayout, plan_maze
+from worldsim.worlds.doom.explorers import make_explorer
+from worldsim.worlds.doom.layout import MazeLayout, plan_maze
 from worldsim.worlds.doom.seeds import MAZES_PER_WAD
 from worldsim.worlds.doom.wad import map_name, wad_bytes
+from worldsim.worlds.grid import Cell
 
 WARM_UP_TICS = 12
 """After a map starts the engine ignores turns for about seven tics, and a warp for one."""
@@ -72,6 +75,10 @@ class DoomWorld:
         """
         assert self._depth is not None, "no depth: make the world with with_depth=True and reset it"
         return self._depth
+
+    def explorer(self, name: str, rng: random.Random) -> Explorer:
+        """Raises: ConfigError for an unknown name."""
+        return make_explorer(name, self.layout, self._config, rng)
 
     def reset(self, seed: int) -> Step:
         """Starts the maze and the start pose that `seed` means.

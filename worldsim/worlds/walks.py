@@ -1,6 +1,6 @@
-"""A walk through a maze by an explorer, and the walks that end where presets begin.
+"""A walk through a true world by an explorer, and the walks that end where presets begin.
 
-Owns: the seeds and the length of the walks to a start. Does not own: how an explorer walks (`explorers`).
+Owns: the seeds and the length of the walks to a start. Does not own: how an explorer walks (each world's `explorers`).
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import random
 
 from worldsim.core.types import Step
-from worldsim.worlds.doom.explorers import make_explorer
-from worldsim.worlds.doom.world import DoomWorld
+from worldsim.worlds.base import TrueWorld
 
 START_FRAMES = 32
 START_WALK_FRAMES = 3 * START_FRAMES
@@ -19,10 +18,10 @@ FIRST_START_SEED = 801_000
 START_SCRIPT = "mixed"
 
 
-def walk(world: DoomWorld, seed: int, num_frames: int, script: str) -> list[Step]:
+def walk(world: TrueWorld, seed: int, num_frames: int, script: str) -> list[Step]:
     """`num_frames` steps from a reset with `seed` on, the reset's among them. Leaves `world` at the last one."""
     step = world.reset(seed)
-    explorer = make_explorer(script, world.layout, world.config, random.Random(seed))
+    explorer = world.explorer(script, random.Random(seed))
     steps = [step]
     for _ in range(num_frames - 1):
         assert step.pose is not None
