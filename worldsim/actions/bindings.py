@@ -38,6 +38,10 @@ class Command(Enum):
     SLOT = "slot"
     LOAD = "load"
     NUM_STEPS = "num steps"
+    WORLDS = "worlds"
+    AUTOPILOT = "autopilot"
+    MEMORY = "memory"
+    ANCHOR = "anchor"
     HELP = "help"
     STATUS = "status"
     RECORD = "record"
@@ -121,6 +125,10 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("2",), what=_STEPS, command=Command.NUM_STEPS, argument=2),
     Binding(keys=("3",), what=_STEPS, command=Command.NUM_STEPS, argument=4),
     Binding(keys=("4",), what=_STEPS, command=Command.NUM_STEPS, argument=8),
+    Binding(keys=("v",), what="worlds: learned, true beside it, true, difference", command=Command.WORLDS),
+    Binding(keys=("g",), what="autopilot; it or any key of play takes control back", command=Command.AUTOPILOT),
+    Binding(keys=("m",), what="memory: looks back, drift, map of the path", command=Command.MEMORY),
+    Binding(keys=("b",), what="bring a drifted world back", command=Command.ANCHOR),
     Binding(keys=("f1", "pad_rightstick"), what="this help", command=Command.HELP),
     Binding(keys=("f3",), what="status: line, detail, off", command=Command.STATUS),
     Binding(keys=("f4",), what="picture: sharp, smooth, nearest", command=Command.FILTER),

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from worldsim.actions.scripts import script_actions
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
-from worldsim.engine.truth import Truth
+from worldsim.engine.truth import TruthStatus
 
 SCRIPT = "explore"
 SCRIPT_FRAMES = 2000
@@ -79,14 +79,14 @@ class ExplorerPilot:
 
     name = "an explorer in the true world"
 
-    def __init__(self, truth: Truth, index_now: Callable[[], int]) -> None:
-        """`index_now`: of the newest frame of play."""
-        self._truth, self._index_now = truth, index_now
+    def __init__(self, status_now: Callable[[], TruthStatus], index_now: Callable[[], int]) -> None:
+        """`status_now`: of the true world; `index_now`: of the newest frame of play."""
+        self._status_now, self._index_now = status_now, index_now
         self._next: Action | None = None
 
     def peek(self) -> Action | None:
         """Not before the true world has come to the newest frame: the pose decides."""
-        pair = self._truth.status.pair
+        pair = self._status_now().pair
         if self._next is None and pair is not None and pair.dream.index == self._index_now():
             self._next = self._act()
         return self._next
@@ -97,7 +97,7 @@ class ExplorerPilot:
 
     def _act(self) -> Action:
         """From the newest pose there is: play never waits for it. Still, while there is none."""
-        status = self._truth.status
+        status = self._status_now()
         if status.pair is None or status.pair.truth.pose is None or status.explorer is None:
             return NO_ACTION
         return status.explorer.act(status.pair.truth.pose)
@@ -119,7 +119,7 @@ class Autopilot:
     def take_back(self, why: str = "") -> None:
         if self.pilot is not None:
             self.pilot = None
-            self._tell(f"{why}you have control" if not why else f"{why}: you have control")
+            self._tell(f"{why}: you have control" if why else "you have control")
 
     def drive(self, person: Action) -> Action:
         """The action of the tick that begins now, where a person does `person`."""

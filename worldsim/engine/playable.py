@@ -6,13 +6,16 @@ code. Does not own: the learned simulator (`engine.simulator`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from worldsim.core.types import Action, ActionSpec, Step, World
+import numpy as np
+import numpy.typing as npt
+
+from worldsim.core.types import Action, ActionSpec, Pose, Step, World
 from worldsim.engine.slots import SavedPlay
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header
@@ -82,6 +85,32 @@ class Saves(Protocol):
         ...
 
 
+class Walker(Protocol):
+    """See `worlds.doom.explorers.Explorer`."""
+
+    def act(self, pose: Pose) -> Action: ...
+
+
+class TrueEngine(World, Protocol):
+    """A true world that `reset` brings to where a preset begins."""
+
+    @property
+    def lead_in(self) -> Sequence[Step]:
+        """What led to the start, the start itself the last of it."""
+        ...
+
+    def explorer(self, seed: int) -> Walker: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrueSource:
+    """What loading hands on of a preset's true world. Nothing is started before `open` is called."""
+
+    open: Callable[[], TrueEngine]
+    num_context: int
+    """How many true pictures a model is given to begin from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """What loading hands to the worker: the world, and what the window needs to know about it."""
@@ -95,6 +124,10 @@ class Loaded:
     """What a recording says of its origin; None where it cannot be recorded."""
     snapshot_bytes: int = 2**20
     """What one snapshot costs: the history counts with it."""
+    truth: TrueSource | None = None
+    """The true world that the preset was learned from; None where there is none, or it is that world itself."""
+    start_frames: Sequence[npt.NDArray[np.uint8]] = ()
+    """True pictures, [T, H, W, 3] per start: what the drift meter takes for good."""
     saves: Saves | None = None
     """Writes and reads saved states; None where there are none."""
     aside: Where = nullcontext

@@ -7,6 +7,7 @@ back: after a rewind, a change of branch, a load or a reset it walks all of the 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
@@ -14,48 +15,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
+from itertools import pairwise
 
 import numpy as np
 
 from worldsim.actions.encoding import decode_action, encode_action
 from worldsim.core.errors import WorldsimError
-from worldsim.core.types import Action, ActionSpec, Pose, Step, World
+from worldsim.core.types import Action, ActionSpec, Step
 from worldsim.engine.history import Moment, Trail
 from worldsim.engine.pictures import psnr_db
+from worldsim.engine.playable import TrueEngine, TrueSource, Walker
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Run
 
 NEWS_EVERY_S = 0.2
 """While it catches up, the share that is done is told so often."""
-
-
-class Walker(Protocol):
-    """See `worlds.doom.explorers.Explorer`."""
-
-    def act(self, pose: Pose) -> Action: ...
-
-
-class TrueEngine(World, Protocol):
-    """A true world that `reset` brings to where a preset begins."""
-
-    @property
-    def lead_in(self) -> Sequence[Step]:
-        """What led to the start, the start itself the last of it."""
-        ...
-
-    def explorer(self, seed: int) -> Walker: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrueSource:
-    """What loading hands on of a preset's true world. Nothing is started before `open` is called."""
-
-    open: Callable[[], TrueEngine]
-    num_context: int
-    """How many true pictures a model is given to begin from."""
-    stride_units: float
-    """How far one walks in a tick, in the world's units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +62,8 @@ class TruthStatus:
     pair: Pair | None = None
     """The newest moment at which it was level with play."""
     explorer: Walker | None = None
+    stride_units: float = 1.0
+    """How far one walks in a tick, in the world's units: the most that the way to the start went in one."""
     error: WorldsimError | None = None
 
 
@@ -165,13 +141,10 @@ class Truth:
             with self._work:
                 if self._is_closing:
                     break
-                self._work.wait(0.0 if self._wanted is not self._goal and not self._is_failed else None)
+                if self._wanted is self._goal or self._status.phase is TruthPhase.FAILED:
+                    self._work.wait()
         if self._world is not None:
             self._world.close()
-
-    @property
-    def _is_failed(self) -> bool:
-        return self._status.phase is TruthPhase.FAILED
 
     def _advance(self, wanted: _Goal) -> None:
         if self._world is None:
@@ -206,9 +179,9 @@ class Truth:
         self._needs_reset = False
         self._seen.clear()
         self._seen.extend(world.lead_in)
-        explorer = world.explorer(seed)
+        explorer, stride_units = world.explorer(seed), _stride_units(world.lead_in)
         with self._work:
-            self._status = replace(self._status, explorer=explorer)
+            self._status = replace(self._status, explorer=explorer, stride_units=stride_units)
 
     def _report(self, goal: _Goal) -> None:
         """Every arrival, and now and then on the way."""
@@ -257,3 +230,8 @@ def _is_longer(trail: Trail, before: Trail) -> bool:
 def _pair(dream: Step, seen: tuple[Step, ...]) -> Pair:
     truth = replace(seen[-1], index=dream.index)
     return Pair(dream=dream, truth=truth, psnr_db=psnr_db(truth.frame, dream.frame), context=seen)
+
+
+def _stride_units(steps: Sequence[Step]) -> float:
+    poses = [step.pose for step in steps if step.pose is not None]
+    return max((math.hypot(b.x - a.x, b.y - a.y) for a, b in pairwise(poses)), default=0.0) or 1.0

@@ -1,0 +1,233 @@
+"""What goes along with play: the true world beside it, the autopilot, the memory view, the way back from drift.
+
+Owns: which of them are on, which world is shown, what is said of them. Does not own: the true world's thread
+(`engine.truth`), pilots (`engine.autopilot`), the scores (`engine.memory`), the memory view's words
+(`app.memory_page`). UI thread; never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import partial
+
+import numpy as np
+
+from worldsim.actions.bindings import Binding, Command, key_of
+from worldsim.app.hud import Row
+from worldsim.app.memory_page import memory_rows
+from worldsim.core.types import NO_ACTION, Action, Frame, Step
+from worldsim.engine.autopilot import Autopilot, ExplorerPilot, Pilot, RecordedPilot, ScriptPilot
+from worldsim.engine.history import Moment
+from worldsim.engine.memory import Memory
+from worldsim.engine.pictures import difference, side_by_side
+from worldsim.engine.playable import Anchorable, Loaded
+from worldsim.engine.session import Session, SessionState
+from worldsim.engine.truth import Pair, Truth, TruthPhase, TruthStatus
+
+MAX_TICKS_BEHIND = 3
+"""So far the true world may be behind and is still shown: both pictures are then that old."""
+
+
+class Worlds(Enum):
+    """Which is shown, in the order in which the key goes through."""
+
+    LEARNED = "the learned world"
+    BESIDE = "true | learned"
+    TRUE = "the true world"
+    DIFFERENCE = "difference: black is equal"
+
+
+class Companions:
+    """`follow` after every tick of the session, then `frame`, `lines` and `rows` say what is to be seen."""
+
+    def __init__(
+        self, session: Session, wake: Callable[[], None] = lambda: None, *, actions: Sequence[Action] = ()
+    ) -> None:
+        """`wake` ends the window's sleep; it is called from another thread. `actions` have control from the start."""
+        self._session, self._wake = session, wake
+        self._recorded = RecordedPilot(actions) if actions else None
+        self.autopilot = Autopilot(session.tell)
+        session.driver = self.autopilot
+        if self._recorded is not None:
+            self.autopilot.give(self._recorded, NO_ACTION)
+        self.worlds = Worlds.LEARNED
+        self.memory = Memory()
+        self._truth: Truth | None = None
+        self._loaded: Loaded | None = None
+        self._is_memory_shown = self._is_anchor_wanted = False
+        self._head: Moment | None = None
+        self._shown: tuple[object, ...] = ()
+        self._picture: Frame | None = None
+
+    def deeds(self) -> dict[Command, Callable[[int], None]]:
+        return {
+            Command.WORLDS: lambda _: self.next_worlds(),
+            Command.AUTOPILOT: lambda _: self.toggle_autopilot(),
+            Command.MEMORY: lambda _: self._toggle_memory(),
+            Command.ANCHOR: lambda _: self.bring_back(),
+        }
+
+    def close(self) -> None:
+        if self._truth is not None:
+            self._truth.close()
+
+    # ---- keys
+
+    def next_worlds(self) -> None:
+        worlds = list(Worlds)
+        wanted = worlds[(worlds.index(self.worlds) + 1) % len(worlds)]
+        if wanted is Worlds.LEARNED or self._start_truth():
+            self.worlds = wanted
+
+    def toggle_autopilot(self) -> None:
+        if self.autopilot.pilot is not None:
+            self.autopilot.take_back()
+        elif self._loaded is not None:
+            self.autopilot.give(self._pilot(self._loaded), self._session.inputs.expected() or NO_ACTION)
+
+    def bring_back(self) -> None:
+        """Out of drift: true pictures where the true world runs, else back to where the drift meter was content."""
+        loaded, history = self._loaded, self._session.history
+        if loaded is None or history is None or history.head is None or self._session.state is SessionState.REWINDING:
+            return
+        if self._truth is not None and isinstance(loaded.playable, Anchorable):
+            self._is_anchor_wanted = True
+            return
+        if history.head.drift is not None and history.head.drift <= 1:
+            worlds = f" ({self._key(Command.WORLDS)} starts the true world, which knows more)" if loaded.truth else ""
+            self._session.tell(f"the drift meter finds nothing wrong{worlds}")
+            return
+        good: Moment | None = history.head
+        while good is not None and (good.drift is None or good.drift > 1):
+            good = history.before(good)
+        if good is None:
+            self._session.tell("no good moment is held: back to the start")
+            self._session.reset()
+            return
+        back_s = (history.head.step.index - good.step.index) * self._session.world_tick_s
+        self._session.tell(f"back by {back_s:.1f} s, to the last moment without drift")
+        self._session.go_to(good)
+
+    def _toggle_memory(self) -> None:
+        self._is_memory_shown = not self._is_memory_shown
+
+    # ---- every look
+
+    def follow(self) -> None:
+        """Whatever is new in the session is told to those who go along."""
+        session = self._session
+        loaded = session.status.loaded
+        if loaded is not None and loaded is not self._loaded:
+            self._loaded, self.memory = loaded, Memory(loaded.start_frames)
+        head = session.history.head if session.history is not None else None
+        if head is None or session.state in (SessionState.REWINDING, SessionState.LOADING):
+            return
+        if head is not self._head:
+            if head.step.index == 0 and self._recorded is not None:
+                self._recorded.restart()
+            self._head = head
+            self.memory.follow(head)
+        if self._truth is not None:
+            self._follow_truth(self._truth, head)
+
+    def _follow_truth(self, truth: Truth, head: Moment) -> None:
+        truth.follow(head)
+        status = truth.status
+        if status.phase is TruthPhase.FAILED and status.error is not None:
+            self._session.tell(": ".join(filter(None, (status.error.message, status.error.hint))))
+            truth.close()
+            self._truth, self.worlds, self._is_anchor_wanted = None, Worlds.LEARNED, False
+            return
+        pair = status.pair
+        if pair is None or pair.dream is not head.step:
+            return
+        self.memory.compare(pair, status.stride_units)
+        if self._is_anchor_wanted and self._loaded is not None:
+            make = partial(pair.anchor, self._loaded.action_spec)
+            self._is_anchor_wanted = not self._session.anchor(head, make)
+
+    def frame(self, picture: Step) -> Frame:
+        """What is to be seen while play shows `picture`; the same array while nothing has changed."""
+        pair = self._level_pair(picture)
+        shown = (self.worlds, picture if pair is None else pair)
+        if self._picture is None or shown[0] is not self._shown[0] or shown[1] is not self._shown[1]:
+            self._shown, self._picture = shown, _composed(self.worlds, picture, pair)
+        return self._picture
+
+    def lines(self, bindings: tuple[Binding, ...]) -> tuple[str, ...]:
+        """Said above the status line, whatever its level."""
+        found = []
+        if self.autopilot.pilot is not None:
+            key = key_of(Command.AUTOPILOT, bindings=bindings)
+            found.append(f"autopilot: {self.autopilot.pilot.name}   {key} or any key of play takes control")
+        if self.worlds is not Worlds.LEARNED:
+            found.append(self._words_of_truth(self._status))
+        if self._is_anchor_wanted:
+            found.append("brought back as soon as the true world is level with play")
+        return tuple(found)
+
+    def rows(self, bindings: tuple[Binding, ...]) -> tuple[Row, ...]:
+        """The memory view, while it is on."""
+        if not self._is_memory_shown:
+            return ()
+        status = self._status
+        pair = status.pair if status is not None and not status.num_left else None
+        return memory_rows(self.memory, pair.psnr_db if pair else None, bindings)
+
+    # ---- within
+
+    @property
+    def _status(self) -> TruthStatus | None:
+        return self._truth.status if self._truth is not None else None
+
+    def _start_truth(self) -> bool:
+        """Returns whether there is a true world, or will be."""
+        if self._truth is not None:
+            return True
+        if self._loaded is None or self._loaded.truth is None:
+            self._session.tell("there is no true world to show beside this one")
+            return False
+        self._truth = Truth(self._loaded.truth, self._loaded.action_spec, self._wake)
+        self._truth.start()
+        return True
+
+    def _pilot(self, loaded: Loaded) -> Pilot:
+        if self._recorded is not None and self._recorded.peek() is not None:
+            return self._recorded
+        status = self._status
+        if status is not None and status.explorer is not None:
+            return ExplorerPilot(lambda: self._status or TruthStatus(), self._index_now)
+        return ScriptPilot(loaded.action_spec, self._session.seed)
+
+    def _index_now(self) -> int:
+        return self._head.step.index if self._head is not None else 0
+
+    def _level_pair(self, picture: Step) -> Pair | None:
+        """The newest moment of both, unless it is too old to stand for `picture`."""
+        pair = status.pair if (status := self._status) is not None else None
+        if pair is None or self.worlds is Worlds.LEARNED or self._session.state is SessionState.REWINDING:
+            return None
+        return pair if 0 <= picture.index - pair.dream.index <= MAX_TICKS_BEHIND else None
+
+    def _words_of_truth(self, status: TruthStatus | None) -> str:
+        if self._session.state is SessionState.REWINDING:
+            return f"{self.worlds.value}   the true world waits while you rewind"
+        if status is None or status.phase is TruthPhase.STARTING or status.pair is None:
+            return f"{self.worlds.value}   starting the true world ..."
+        if status.num_left > MAX_TICKS_BEHIND:
+            return f"{self.worlds.value}   the true world walks all of the way again: {status.num_left} ticks to go"
+        return f"{self.worlds.value}   PSNR {status.pair.psnr_db:.1f} dB"
+
+    def _key(self, command: Command) -> str:
+        return key_of(command, bindings=self._session.inputs.bindings)
+
+
+def _composed(worlds: Worlds, picture: Step, pair: Pair | None) -> Frame:
+    """Without a pair: the learned world, where the other would be black beside it."""
+    if worlds is Worlds.BESIDE:
+        true = np.zeros_like(picture.frame) if pair is None else pair.truth.frame
+        return side_by_side(true, picture.frame if pair is None else pair.dream.frame)
+    if worlds is Worlds.LEARNED or pair is None:
+        return picture.frame
+    return pair.truth.frame if worlds is Worlds.TRUE else difference(pair.truth.frame, pair.dream.frame)

@@ -1,0 +1,66 @@
+"""The memory view: what is said of looks back and drift, and the map of the path. Pure, no pygame.
+
+Owns: words and the map's pixels. Does not own: the scores (`engine.memory`), when it is shown (`app.companions`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
+from worldsim.app.hud import Picture, Row, Tone
+from worldsim.core.types import Pose
+from worldsim.engine.memory import LookBack, Memory
+
+MAP_PX = 96
+MARGIN_PX = 8
+LEAST_STRIDES = 24.0
+"""A map shows at least that much, so that a step on the spot does not fill it."""
+GROUND, OLD, NEW, HERE = (24, 28, 36), (70, 90, 120), (255, 214, 120), (255, 255, 255)
+
+
+def memory_rows(
+    memory: Memory, truth_psnr_db: float | None, bindings: tuple[Binding, ...] = BINDINGS
+) -> tuple[Row, ...]:
+    """`truth_psnr_db`: of the newest frame against the true world, while that runs."""
+    level = memory.drift.level
+    tone = Tone.BAD if level is not None and level > 1 else Tone.PLAIN
+    words = "not enough frames yet" if level is None else f"{level:.2f}   {'too much' if level > 1 else 'good up to 1'}"
+    rows = [
+        Row("Memory", tone=Tone.STRONG),
+        Row("look back", _looks(memory.looks)),
+        *([Row("the true world's", _looks(memory.true_looks))] if memory.true_looks.num_scores else []),
+        Row("drift", words, tone=tone),
+        *([Row("against the truth", f"{truth_psnr_db:.1f} dB")] if truth_psnr_db is not None else []),
+    ]
+    if memory.path:
+        pixels = path_map([pose for _, pose in memory.path])
+        rows.append(Row("", picture=Picture(MAP_PX, MAP_PX, pixels)))
+    key = key_of(Command.ANCHOR, bindings=bindings)
+    return (*rows, Row(f"{key} brings a drifted world back", tone=Tone.QUIET))
+
+
+def _looks(looks: LookBack) -> str:
+    if looks.last_db is None or looks.mean_db is None:
+        return "nothing seen twice yet"
+    return f"{looks.last_db:.1f} dB, mean of {looks.num_scores}: {looks.mean_db:.1f}"
+
+
+def path_map(poses: Iterable[Pose]) -> bytes:
+    """RGB of `MAP_PX` squared: the path from old to new, the camera and the way it looks. North is +y."""
+    points = np.array([(pose.x, pose.y, pose.angle_rad) for pose in poses], np.float64)
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    scale = (MAP_PX - 2 * MARGIN_PX) / max(LEAST_STRIDES, float((high - low).max()))
+    places = ((points[:, :2] - (low + high) / 2) * scale + MAP_PX / 2).astype(int)
+    share = np.linspace(0.0, 1.0, len(points))[:, None]
+    pixels = np.empty((MAP_PX, MAP_PX, 3), np.uint8)
+    pixels[:] = GROUND
+    pixels[MAP_PX - 1 - places[:, 1], places[:, 0]] = (1 - share) * OLD + share * NEW
+    (column, row), angle_rad, ahead = places[-1], points[-1, 2], np.arange(0.0, 8.0)
+    columns = (column + ahead * math.cos(angle_rad)).astype(int)
+    rows = (MAP_PX - 1 - row - ahead * math.sin(angle_rad)).astype(int)
+    pixels[rows.clip(0, MAP_PX - 1), columns.clip(0, MAP_PX - 1)] = HERE
+    return pixels.tobytes()
