@@ -16,7 +16,7 @@ from worldsim.actions.bindings import Command, OwnKeys
 from worldsim.app.application import Application, Ending, PlayReport
 from worldsim.app.devices import scancode
 from worldsim.app.hud import Anchor, Panel
-from worldsim.app.renderer import PictureFilter
+from worldsim.app.renderer import Between, PictureFilter
 from worldsim.app.settings import SettingsFile
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
@@ -60,16 +60,21 @@ class PaperRenderer:
 
     name = "paper"
     picture_filter = PictureFilter.SHARP
+    is_whole = False
+    between = Between.OFF
+    knows_motion = False
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.panels: list[tuple[Panel, ...]] = []
+        self.shares: list[float] = []
 
     def show(self, frame: Frame) -> None:
         self.frames.append(frame)
 
-    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> None:
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
         self.panels.append(panels)
+        self.shares.append(share)
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
         """Row n lies at y = n."""
@@ -228,7 +233,7 @@ def keys(text: str) -> list[list[pygame.event.Event]]:
 def test_esc_opens_the_menu_and_esc_goes_on() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, *keys("escape"), *[NOTHING] * 10)
-    assert "> Go on" in play.renderer.text and play.session.state is SessionState.PAUSED
+    assert "Go on" in play.renderer.text and play.session.state is SessionState.PAUSED
     play = Play()
     play.run(*[NOTHING] * 10, *keys("escape"), *[NOTHING] * 10, *keys("escape"), *[NOTHING] * 3)
     assert play.renderer.text == "" and play.session.state is SessionState.PLAYING
@@ -238,7 +243,7 @@ def test_an_open_menu_takes_the_keys_of_play_and_holds_a_world_that_has_just_com
     play = Play()
     play.run(*keys("escape"), *[NOTHING] * 10, *keys("w p r"), *[NOTHING] * 10)
     assert play.session.state is SessionState.PAUSED
-    assert "> Go on" in play.renderer.text
+    assert "Go on" in play.renderer.text
     assert len(play.renderer.frames) == 1
 
 
@@ -273,7 +278,7 @@ def test_settings_apply_at_once(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "settings.json")
     play = Play(settings=file)
     to_settings = "escape down down return"
-    play.run(*[NOTHING] * 10, *keys(f"{to_settings} right down right down right down down left"), *[NOTHING] * 3)
+    play.run(*[NOTHING] * 10, *keys(f"{to_settings} right down down down right down right down down left"), *[NOTHING] * 3)
     assert play.renderer.picture_filter is PictureFilter.SMOOTH
     assert play.window.is_full_screen
     assert play.worker.counters.num_steps == 8
@@ -290,7 +295,7 @@ def test_the_worlds_own_number_of_steps_comes_back_and_another_may_come_first(tm
     play.run(*[NOTHING] * 10)
     assert play.worker.counters.num_steps == 8 != own
     play = Play(settings=file, num_steps=8)
-    play.run(*[NOTHING] * 10, *keys("escape down down return down down down down right"), *[NOTHING] * 3)
+    play.run(*[NOTHING] * 10, *keys("escape down down return down down down down down down right"), *[NOTHING] * 3)
     assert file.current.num_steps is None
     assert play.worker.counters.num_steps == own
 

@@ -1,10 +1,12 @@
-"""Frames per second and latency from running totals."""
+"""Frames per second from running totals, percentiles from events."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from worldsim.app.rates import RateMeter, Rates
+from worldsim.app.rates import NUM_BARS, RateMeter, Rates, Spread, spread
+from worldsim.core.types import NO_ACTION, Step
 from worldsim.engine.worker import Counters
 
 
@@ -23,11 +25,70 @@ def test_nothing_measured_is_zero() -> None:
     assert RateMeter().rates == Rates()
 
 
-def test_latency_is_a_median_and_a_95th_percentile() -> None:
-    meter = RateMeter()
-    for ms in range(1, 101):
-        meter.add_latency(0, ms * 1_000_000)
+def step(input_ms: float, ready_ms: float = 0.0) -> Step:
+    frame = np.zeros((1, 1, 3), dtype=np.uint8)
+    times = {"t_input_ns": round(input_ms * 1e6), "t_ready_ns": round(ready_ms * 1e6)}
+    return Step(index=1, action=NO_ACTION, frame=frame, **times)
+
+
+def rates_of(meter: RateMeter) -> Rates:
     meter.sample(0, Counters(), 0)
     meter.sample(1, Counters(), 0)
-    assert meter.rates.ms_input_p50 == pytest.approx(50, abs=2)
-    assert meter.rates.ms_input_p95 == pytest.approx(95, abs=2)
+    return meter.rates
+
+
+def test_percentiles_are_of_the_sorted_values() -> None:
+    assert spread(range(100, 0, -1)) == Spread(p50=51, p95=96, p99=100)
+    assert spread([]) == Spread()
+
+
+def test_from_tick_to_frame_and_the_jitter_of_ticks() -> None:
+    meter = RateMeter()
+    for number in range(100):
+        late_ms = 5.0 if number % 2 else 0.0
+        meter.ticked(step(50 * number + late_ms, 50 * number + 25), 0.05)
+    rates = rates_of(meter)
+    assert (rates.ms_tick.p50, rates.ms_tick.p95) == (25.0, 25.0)
+    assert rates.jitter.p50 == pytest.approx(0.1)
+    assert rates.period_ms == 50.0
+
+
+def test_input_to_screen_ends_with_the_first_picture_whose_tick_came_after_it() -> None:
+    meter = RateMeter()
+    meter.touched(10_000_000)
+    meter.shown(step(5), 30_000_000)  # its tick had begun before
+    assert rates_of(meter).ms_photon == Spread()
+    meter.touched(50_000_000)
+    meter.shown(step(55), 80_000_000)
+    assert sorted(meter._photon_ms) == [30.0, 70.0]
+    meter.shown(step(105), 130_000_000)
+    assert len(meter._photon_ms) == 2, "the same touch is counted once"
+
+
+def test_a_pause_is_no_interval_and_its_keys_are_not_of_play() -> None:
+    meter = RateMeter()
+    meter.ticked(step(0), 0.05)
+    for ms in (0, 50, 100):
+        meter.shown(step(ms), ms * 1_000_000)
+    meter.touched(110_000_000)
+    meter.paused()
+    meter.shown(step(9000), 9_000_000_000)
+    assert rates_of(meter).intervals_ms == (50.0, 50.0)
+    assert rates_of(meter).ms_photon == Spread()
+    meter.shown(step(99_000), 99_000_000_000)
+    assert rates_of(meter).ms_interval.p99 == 50.0, "standing still is no interval either"
+
+
+def test_drawing_is_counted_and_timed_and_the_diagram_is_bounded() -> None:
+    meter = RateMeter()
+    meter.ticked(step(0), 0.01)
+    for number in range(NUM_BARS + 50):
+        meter.shown(step(10 * number), number * 10_000_000)
+        meter.drawn(draw_ns=2_000_000, flip_ns=1_000_000, upload_ns=None if number % 2 else 500_000)
+    meter.sample(0, Counters(), 0)
+    meter.drawn(draw_ns=8_000_000, flip_ns=1_000_000)
+    meter.sample(1_000_000_000, Counters(), 0)
+    rates = meter.rates
+    assert (rates.ms_upload, rates.ms_draw, rates.ms_flip, rates.drawn_per_s) == (0.5, 2.0, 1.0, 1.0)
+    assert len(rates.intervals_ms) == NUM_BARS
+    assert meter.draw_s == pytest.approx(0.009)

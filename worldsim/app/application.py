@@ -7,29 +7,35 @@ UI thread; never calls torch, never waits for the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 from typing import TypeVar
 
+import psutil
 import pygame
 
 from worldsim.actions.bindings import Binding, Command, help_rows, offered, rebound
+from worldsim.app.companions import Companions
 from worldsim.app.devices import Devices, Request
+from worldsim.app.figures import figure_rows
 from worldsim.app.hud import Panel, StatusLevel, View, panels
+from worldsim.app.keycaps import keycaps
 from worldsim.app.menu import Menus, Page
 from worldsim.app.menu_devices import work_menu
+from worldsim.app.news import News
 from worldsim.app.pages import SettingsPages, pause_page
-from worldsim.app.rates import RateMeter
-from worldsim.app.renderer import PictureFilter, Renderer
+from worldsim.app.renderer import Between, PictureFilter, Renderer
+from worldsim.app.report import PlayReport, Tally
+from worldsim.app.screen import Screen
+from worldsim.app.screenshot import take_screenshot
 from worldsim.app.settings import Settings, SettingsFile
 from worldsim.app.side import SideList
 from worldsim.app.timeline import time_lines
-from worldsim.app.window import Window, has_window_changed
+from worldsim.app.window import Window, has_window_changed, is_touch
 from worldsim.core.clock import Clock
 from worldsim.core.errors import WorldsimError
-from worldsim.core.types import Step
+from worldsim.core.types import NO_ACTION, Action, Frame, Step
 from worldsim.engine.playable import Loaded
 from worldsim.engine.recorder import new_folder
 from worldsim.engine.session import Session, SessionState
@@ -39,8 +45,6 @@ E = TypeVar("E", bound=Enum)
 HUD_EVERY_S = 0.25
 """How often the figures of the HUD change: more often cannot be read."""
 REWINDING_HUD_EVERY_S = 0.1
-NEWS_S = 4.0
-"""How long a message stays."""
 
 
 class Ending(Enum):
@@ -48,22 +52,6 @@ class Ending(Enum):
 
     QUIT = "quit"
     TITLE = "title"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlayReport:
-    """What happened. Frames per second are counted from the first frame on."""
-
-    first_frame_ns: int | None = None
-    frames_made: int = 0
-    """All that the model made, those made in vain too."""
-    frames_shown: int = 0
-    frames_per_s: float = 0.0
-    shown_per_s: float = 0.0
-    ms_per_frame: float = 0.0
-    hits: int = 0
-    misses: int = 0
-    dropped: int = 0
 
 
 class Application:
@@ -82,16 +70,21 @@ class Application:
         settings: SettingsFile | None = None,
         has_title: bool = False,
         num_steps: int | None = None,
+        actions: Sequence[Action] = (),
     ) -> None:
         """`say` is told the stages of loading, once each. Without `settings` there are the defaults, and no menu for
-        them; `has_title`: the menu leads back to the title screen. `num_steps`: in place of the world's own number."""
+        them; `has_title`: the menu leads back to the title screen. `num_steps`: in place of the world's own number.
+        `actions` have control from the start, until a person takes it."""
         self._session, self._window, self._renderer = session, window, renderer
         self._clock, self._title, self._say = clock, title, say
         self._max_frames = max_frames
         self._devices = Devices(session.inputs, window.capture_mouse)
         self._side = SideList(session, clock)
-        self._deeds = self._deeds_of_commands()
-        self._meter = RateMeter()
+        self._companions = Companions(session, lambda: window.wake(), actions=actions)
+        self._deeds = {**self._deeds_of_commands(), **self._companions.deeds()}
+        self._screen, self._tally = Screen(window, renderer, clock), Tally(clock)
+        self._news = News(session, clock, say)
+        self._process = psutil.Process()
         self._is_running, self.ending = True, Ending.QUIT
         self._menus, self._has_title = Menus(), has_title
         self._settings_pages = SettingsPages(self._menus, settings, self._apply) if settings else None
@@ -99,15 +92,13 @@ class Application:
         self._bindings = rebound(())
         self._loaded: Loaded | None = None
         self._own_num_steps, self._first_num_steps = 0, num_steps
-        self._status, self._is_help_shown = StatusLevel.LINE, False
+        self._status, self._is_help_shown, self._are_keys_shown = StatusLevel.LINE, False, False
         self._panels: tuple[Panel, ...] = ()
+        self._keycaps: tuple[Panel, ...] = ()
         self._hud_due_ns = self._stage_ns = clock.now_ns()
         self._stage = ""
-        self._num_shown = self._num_generated_shown = 0
-        self._first_frame_ns: int | None = None
-        self._made_at_first = 0
         self._picture: Step | None = None
-        self._num_news, self._news_until_ns = 0, 0
+        self._shown: Frame | None = None
         self._is_stale = True
         self._recording_error = ""
         self._bind(self._settings)
@@ -117,16 +108,21 @@ class Application:
         while self._is_running:
             events = self._window.wait(self._sleep_s())
             for event in events:
-                for request in self._requests(event):
+                requests = self._requests(event)
+                for request in requests:
                     self._do(request)
+                if not requests and is_touch(event):
+                    self._screen.meter.touched(self._clock.now_ns())
             if self._menus.is_open and self._session.state is SessionState.PLAYING:
                 self._session.toggle_pause()
             now_ns = self._clock.now_ns()
             steps = self._session.tick((now_ns - last_ns) / 1e9)
             last_ns = now_ns
             self._follow_loaded()
+            self._companions.follow()
             self._draw_if_new(steps, is_stale=self._is_stale or has_window_changed(events))
             self._stop_if_done()
+        self._companions.close()
         return self.report()
 
     def _requests(self, event: pygame.event.Event) -> list[Request]:
@@ -150,65 +146,69 @@ class Application:
             self._session.set_num_steps(self._first_num_steps)
 
     def report(self) -> PlayReport:
-        counters = self._session.worker.counters
-        begin_ns = self._first_frame_ns
-        elapsed_s = (self._clock.now_ns() - begin_ns) / 1e9 if begin_ns is not None else 0.0
-        made = counters.made - self._made_at_first
-        return PlayReport(
-            first_frame_ns=begin_ns,
-            frames_made=counters.made,
-            frames_shown=self._num_generated_shown,
-            frames_per_s=made / elapsed_s if elapsed_s else 0.0,
-            shown_per_s=self._num_generated_shown / elapsed_s if elapsed_s else 0.0,
-            ms_per_frame=counters.busy_ns / 1e6 / counters.made if counters.made else 0.0,
-            hits=counters.hits,
-            misses=counters.misses,
-            dropped=counters.dropped,
-        )
+        return self._tally.report(self._session.worker.counters, self._screen.meter.rates)
 
     def _sleep_s(self) -> float:
         """Until the next tick or the next change of the HUD. The worker's news and events end the sleep earlier."""
         until_hud_s = max(0.0, (self._hud_due_ns - self._clock.now_ns()) / 1e9)
         due_s = self._session.next_due_s
-        return until_hud_s if due_s is None else min(until_hud_s, due_s)
+        between_s = self._screen.next_due_s(due_s)
+        return min(s for s in (until_hud_s, due_s, between_s) if s is not None)
 
     def _draw_if_new(self, steps: list[Step], *, is_stale: bool) -> None:
         now_ns = self._clock.now_ns()
         self._follow_stage(now_ns)
-        for step in steps:
-            self._meter.add_latency(step.t_input_ns, step.t_ready_ns)
-        picture = self._session.picture
-        is_picture_new = picture is not None and picture is not self._picture
-        if picture is not None and is_picture_new:
-            self._picture = picture
-            self._renderer.show(picture.frame)
-        self._follow_news(now_ns)
+        is_picture_new = self._follow_picture(steps)
+        if self._news.follow():
+            self._hud_due_ns = now_ns
+            self._side.refresh()
         if now_ns >= self._hud_due_ns:
             is_rewinding = self._session.state is SessionState.REWINDING
             self._hud_due_ns = now_ns + round((REWINDING_HUD_EVERY_S if is_rewinding else HUD_EVERY_S) * 1e9)
-            self._meter.sample(now_ns, self._session.worker.counters, self._num_generated_shown)
+            self._screen.meter.sample(now_ns, self._session.worker.counters, self._tally.num_generated)
             new_panels = panels(self._view(now_ns))
             is_stale = is_stale or new_panels != self._panels
             self._panels = new_panels
-        if not is_picture_new and not is_stale:
+        caps = self._caps() if self._are_keys_shown else ()
+        is_due = self._screen.next_due_s(self._session.next_due_s) == 0.0
+        if not (is_picture_new or is_stale or is_due or caps != self._keycaps):
             return
-        self._renderer.draw(self._panels, self._window.size_px)
-        self._window.flip()
-        self._is_stale = False
+        self._keycaps, self._is_stale = caps, False
+        self._screen.draw((*caps, *self._panels))
         if steps:
-            self._count_shown(steps[-1])
+            self._screen.meter.shown(steps[-1], self._clock.now_ns())
+            self._tally.shown(steps[-1].index, self._session.worker.counters)
 
-    def _count_shown(self, step: Step) -> None:
-        self._num_shown += 1
-        self._num_generated_shown += step.index > 0
-        if self._first_frame_ns is None:
-            self._first_frame_ns = self._clock.now_ns()
-            self._made_at_first = self._session.worker.counters.made
+    def _follow_picture(self, steps: list[Step]) -> bool:
+        """Returns: whether there is another one to be seen."""
+        session, before = self._session, self._picture
+        is_playing = session.state is SessionState.PLAYING
+        for step in steps if is_playing else ():
+            self._screen.meter.ticked(step, session.tick_s)
+        if not is_playing:
+            self._screen.arrive()
+            self._screen.meter.paused()
+        self._picture = picture = session.picture
+        if picture is None:
+            return False
+        shown, self._shown = self._shown, self._companions.frame(picture)
+        if self._shown is shown:
+            return False
+        is_next = is_playing and before is not None and picture.index == before.index + 1
+        self._screen.show(self._shown, period_s=session.tick_s if is_next else None)
+        return True
+
+    def _caps(self) -> tuple[Panel, ...]:
+        inputs = self._session.inputs
+        action = self._picture.action if self._picture else NO_ACTION
+        return (keycaps(inputs.bindings, inputs.held, action, is_mouse_moving=inputs.is_mouse_moving),)
 
     def _view(self, now_ns: int) -> View:
         session = self._session
         loaded = session.status.loaded
         rows = self._offered(loaded) if loaded else self._bindings
+        counters, rates = session.worker.counters, self._screen.meter.rates
+        is_measured = self._status is StatusLevel.PERFORMANCE
         return View(
             state=session.state,
             title=loaded.title if loaded else self._title,
@@ -219,26 +219,18 @@ class Application:
             status=self._status,
             is_help_shown=self._is_help_shown,
             help_rows=tuple(help_rows(rows, has_pad=self._devices.pads.is_used)),
-            rates=self._meter.rates,
-            counters=session.worker.counters,
+            rates=rates,
+            counters=counters,
+            figures=figure_rows(rates, counters, self._process.memory_info().rss) if is_measured else (),
             frame_index=self._picture.index if self._picture else 0,
             seed=session.seed,
             renderer=self._renderer.name,
             recording=self._recording_line(),
-            time_lines=time_lines(session, session.news if now_ns < self._news_until_ns else ""),
-            side=self._side.rows(now_ns, self._bindings),
+            time_lines=(*time_lines(session, self._news.text), *self._companions.lines(self._bindings)),
+            side=self._side.rows(now_ns, self._bindings) or self._companions.rows(self._bindings),
             menu=self._menus.panel() if self._menus.is_open else None,
             bindings=self._bindings,
         )
-
-    def _follow_news(self, now_ns: int) -> None:
-        """What the session tells is seen for a while, and said once."""
-        if self._session.num_news == self._num_news:
-            return
-        self._num_news, self._news_until_ns = self._session.num_news, now_ns + round(NEWS_S * 1e9)
-        self._hud_due_ns = now_ns
-        self._say(self._session.news)
-        self._side.refresh()
 
     def _follow_stage(self, now_ns: int) -> None:
         """A new stage or state is said once, and is in the HUD at once."""
@@ -252,7 +244,7 @@ class Application:
     def _stop_if_done(self) -> None:
         if self._max_frames is None:
             return
-        if self._num_generated_shown >= self._max_frames or self._session.state is SessionState.FAILED:
+        if self._tally.num_generated >= self._max_frames or self._session.state is SessionState.FAILED:
             self._stop()
 
     def _do(self, request: Request) -> None:
@@ -279,6 +271,8 @@ class Application:
             Command.HELP: lambda _: self._toggle_help(),
             Command.STATUS: lambda _: self._next_status(),
             Command.FILTER: lambda _: self._next_filter(),
+            Command.KEYS: lambda _: self._toggle_keys(),
+            Command.SCREENSHOT: lambda _: self._take_screenshot(),
             Command.RECORD: lambda _: self._toggle_recording(),
             Command.FULL_SCREEN: lambda _: self._window.toggle_full_screen(),
             Command.QUIT: lambda _: self._stop(),
@@ -315,6 +309,8 @@ class Application:
         self._settings = after
         self._bind(after)
         apply_to_screen(before, after, self._window, self._renderer)
+        if after.between == "motion" != before.between and not self._renderer.knows_motion:
+            self._news.tell("frames are blended: following their motion needs a graphics card")
         if after.num_steps != before.num_steps and (after.num_steps or self._own_num_steps):
             self._session.set_num_steps(after.num_steps or self._own_num_steps)
         self._session.recorder.is_lossless = after.is_lossless
@@ -353,6 +349,13 @@ class Application:
     def _toggle_help(self) -> None:
         self._is_help_shown = not self._is_help_shown
 
+    def _toggle_keys(self) -> None:
+        self._are_keys_shown = not self._are_keys_shown
+
+    def _take_screenshot(self) -> None:
+        if self._picture is not None and self._loaded is not None:
+            self._news.tell(take_screenshot(self._session, self._picture, self._loaded.title))
+
     def _next_status(self) -> None:
         self._status = _next(self._status)
 
@@ -367,6 +370,7 @@ def apply_to_screen(before: Settings, after: Settings, window: Window, renderer:
     """What was changed, and nothing else: keys may have changed the rest since."""
     if after.picture_filter != before.picture_filter:
         renderer.picture_filter = PictureFilter[after.picture_filter.upper()]
+    renderer.is_whole, renderer.between = after.is_whole_scale, Between(after.between)
     if after.is_full_screen != before.is_full_screen and after.is_full_screen is not window.is_full_screen:
         window.toggle_full_screen()
 

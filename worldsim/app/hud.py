@@ -26,6 +26,7 @@ class Anchor(Enum):
     CENTRE = "centre"
     TOP_LEFT = "top left"
     TOP_RIGHT = "top right"
+    LOW_RIGHT = "low right"
     BOTTOM = "bottom"
 
 
@@ -41,6 +42,7 @@ class StatusLevel(Enum):
 
     LINE = "line"
     DETAIL = "detail"
+    PERFORMANCE = "performance"
     OFF = "off"
 
 
@@ -63,14 +65,31 @@ class Row:
     picture: Picture | None = None
     left_tone: Tone | None = None
     """Of the left column; without it, that of a table's keys, or `tone` where there is no right one."""
+    below: tuple[str, ...] = ()
+    """Quiet lines under it; not with `right`."""
+    is_focus: bool = False
+    """In a menu: the one that Enter is for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cap:
+    """One key of a drawn keyboard. Places and widths are in widths of a letter's key; `fill` is from where to where it
+    is filled, as shares of its width."""
+
+    label: str
+    x: float
+    y: float
+    width: float = 1.0
+    fill: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A box of rows. Hashable, so that an unchanged panel is not drawn again."""
+    """A box of rows, or of keys. Hashable, so that an unchanged panel is not drawn again."""
 
     anchor: Anchor
     rows: tuple[Row, ...]
+    caps: tuple[Cap, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +115,8 @@ class View:
     """What is said of the recording; shown whatever the status level."""
     time_lines: tuple[str, ...] = ()
     """What is said of time control; shown whatever the status level."""
+    figures: tuple[Row, ...] = ()
+    """What is said of performance; empty unless that level was asked for."""
     side: tuple[Row, ...] = ()
     """The list that was asked for: branches or slots."""
     menu: Panel | None = None
@@ -114,6 +135,8 @@ def panels(view: View) -> tuple[Panel, ...]:
             found.append(Panel(Anchor.BOTTOM, tuple(lines)))
         if view.status is StatusLevel.DETAIL:
             found.append(Panel(Anchor.TOP_LEFT, detail_rows(view)))
+        if view.figures:
+            found.append(Panel(Anchor.TOP_LEFT, view.figures))
         if view.side:
             found.append(Panel(Anchor.TOP_RIGHT, view.side))
     if view.menu is not None:
@@ -156,7 +179,7 @@ def detail_rows(view: View) -> tuple[Row, ...]:
     return (
         Row(view.title, tone=Tone.STRONG),
         Row("frame", f"{view.frame_index}   seed {view.seed}"),
-        Row("input to frame", f"{view.rates.ms_input_p50:.1f} ms, 95%: {view.rates.ms_input_p95:.1f} ms"),
+        Row("tick to frame", f"{view.rates.ms_tick.p50:.1f} ms, 95%: {view.rates.ms_tick.p95:.1f} ms"),
         *(of_a_model if counters.num_steps else ()),
         Row("drawn by", view.renderer),
     )

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from worldsim.actions.bindings import BINDINGS, Binding, OwnKeys, conflicts, key_label, rebound
 from worldsim.app.menu import Item, Menus, Page
-from worldsim.app.settings import FILTERS, Settings, SettingsFile
+from worldsim.app.settings import FILTERS, IN_BETWEEN, Settings, SettingsFile
 from worldsim.app.shelf import Offer
 
 T = TypeVar("T")
@@ -20,6 +20,7 @@ T = TypeVar("T")
 NUM_STEPS = (None, 1, 2, 4, 8)
 SENSITIVITIES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 DEAD_ZONES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+_BETWEEN = {"off": "nothing", "blend": "blended; one tick later", "motion": "moved along; one tick later"}
 BASIC_NOTE = "Up, Down, Enter, Esc; the mouse; or a gamepad: stick, A, B"
 
 
@@ -71,6 +72,8 @@ class SettingsPages:
             title="Settings",
             items=(
                 self._choice("Picture", "picture_filter", FILTERS, now.picture_filter),
+                self._switch("Whole-number scale", "is_whole_scale", now.is_whole_scale),
+                self._choice("Between frames", "between", IN_BETWEEN, _BETWEEN[now.between]),
                 self._switch("Full screen", "is_full_screen", now.is_full_screen),
                 self._choice(
                     "Mouse sensitivity",

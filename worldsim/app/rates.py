@@ -1,54 +1,157 @@
-"""How fast things go, over the last two seconds. Pure; time is passed in."""
+"""How fast things go: rates over the last two seconds, percentiles over the last some hundred events. Pure; time is
+passed in.
+
+Owns: what is measured of play, and how it is summed up. Does not own: how it is shown (`app.figures`, `app.hud`).
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from worldsim.core.types import Step
 from worldsim.engine.worker import Counters
 
 WINDOW_NS = 2_000_000_000
-MAX_LATENCIES = 120
+MAX_SAMPLES = 256
+"""Of whatever percentiles are taken."""
+NUM_BARS = 120
+"""Intervals between frames that the little diagram shows."""
+BREAK_PERIODS = 4
+"""Frames further apart than so many ticks are not an interval: play was paused, or stood still."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """50th, 95th and 99th percentile."""
+
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """`ms_input` is from the moment a tick took its input to the moment its frame was there."""
-
     made_per_s: float = 0.0
     shown_per_s: float = 0.0
+    drawn_per_s: float = 0.0
+    """Drawings of the window, those between frames too."""
     ms_per_frame: float = 0.0
-    ms_input_p50: float = 0.0
-    ms_input_p95: float = 0.0
+    ms_tick: Spread = Spread()
+    """From the tick that asked for a frame to when it was there."""
+    ms_photon: Spread = Spread()
+    """From a key or the mouse to the first picture that knows of it, handed to the screen; the screen adds its own."""
+    ms_interval: Spread = Spread()
+    """Between two frames shown."""
+    jitter: Spread = Spread()
+    """How much longer or shorter than its period a tick was, as a share of it."""
+    ms_upload: float = 0.0
+    ms_draw: float = 0.0
+    ms_flip: float = 0.0
+    """Medians: the frame to the graphics card, the drawing, the wait for the screen."""
+    period_ms: float = 0.0
+    intervals_ms: tuple[float, ...] = ()
+    """The last ones, oldest first."""
 
 
 class RateMeter:
-    """Fed with running totals; `rates` are differences over the window."""
+    """Fed with running totals and events; `rates` sums up."""
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[int, int, int, int]] = deque()
-        self._latencies_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
+        self._samples: deque[tuple[int, int, int, int, int]] = deque()
+        self._tick_ms, self._photon_ms, self._interval_ms, self._jitter = (_last() for _ in range(4))
+        self._upload_ms, self._draw_ms, self._flip_ms = (_last() for _ in range(3))
+        self._last_draws_ns: deque[int] = deque(maxlen=8)
+        self._untold_ns: list[int] = []
+        self._tick_ns: int | None = None
+        self._shown_ns: int | None = None
+        self._period_ms = 0.0
+        self._num_drawn = 0
 
-    def add_latency(self, input_ns: int, ready_ns: int) -> None:
-        self._latencies_ms.append((ready_ns - input_ns) / 1e6)
+    def touched(self, now_ns: int) -> None:
+        """A key or the mouse; the frame that knows of it is still to come."""
+        if len(self._untold_ns) < MAX_SAMPLES:
+            self._untold_ns.append(now_ns)
+
+    def ticked(self, step: Step, period_s: float) -> None:
+        """A frame came that a tick had asked for."""
+        self._period_ms = period_s * 1e3
+        self._tick_ms.append((step.t_ready_ns - step.t_input_ns) / 1e6)
+        if self._tick_ns is not None:
+            self._add_interval(self._jitter, step.t_input_ns - self._tick_ns, is_jitter=True)
+        self._tick_ns = step.t_input_ns
+
+    def shown(self, step: Step, now_ns: int) -> None:
+        """`step` was handed to the screen."""
+        self._photon_ms += [(now_ns - t_ns) / 1e6 for t_ns in self._untold_ns if t_ns <= step.t_input_ns]
+        self._untold_ns = [t_ns for t_ns in self._untold_ns if t_ns > step.t_input_ns]
+        if self._shown_ns is not None:
+            self._add_interval(self._interval_ms, now_ns - self._shown_ns)
+        self._shown_ns = now_ns
+
+    def paused(self) -> None:
+        """Time stands still, or goes back: the next frame has no interval, and what was touched was not for it."""
+        self._tick_ns = self._shown_ns = None
+        self._untold_ns.clear()
+
+    def drawn(self, *, draw_ns: int, flip_ns: int, upload_ns: int | None = None) -> None:
+        """`upload_ns`: None when the picture is still the same."""
+        self._num_drawn += 1
+        self._last_draws_ns.append(draw_ns + flip_ns)
+        self._draw_ms.append(draw_ns / 1e6)
+        self._flip_ms.append(flip_ns / 1e6)
+        if upload_ns is not None:
+            self._upload_ms.append(upload_ns / 1e6)
 
     def sample(self, now_ns: int, counters: Counters, num_shown: int) -> None:
-        self._samples.append((now_ns, counters.made, num_shown, counters.busy_ns))
+        self._samples.append((now_ns, counters.made, num_shown, counters.busy_ns, self._num_drawn))
         while len(self._samples) > 2 and now_ns - self._samples[1][0] >= WINDOW_NS:
             self._samples.popleft()
+
+    @property
+    def draw_s(self) -> float:
+        """What a drawing takes, the wait for the screen included: the longest of the last few."""
+        return max(self._last_draws_ns, default=0) / 1e9
 
     @property
     def rates(self) -> Rates:
         if len(self._samples) < 2:
             return Rates()
-        (begin_ns, made_0, shown_0, busy_0), (end_ns, made_1, shown_1, busy_1) = self._samples[0], self._samples[-1]
+        (begin_ns, made_0, shown_0, busy_0, drawn_0), (end_ns, made_1, shown_1, busy_1, drawn_1) = (
+            self._samples[0],
+            self._samples[-1],
+        )
         elapsed_s = max((end_ns - begin_ns) / 1e9, 1e-9)
         made = made_1 - made_0
-        latencies = sorted(self._latencies_ms) or [0.0]
         return Rates(
             made_per_s=made / elapsed_s,
             shown_per_s=(shown_1 - shown_0) / elapsed_s,
+            drawn_per_s=(drawn_1 - drawn_0) / elapsed_s,
             ms_per_frame=(busy_1 - busy_0) / 1e6 / made if made else 0.0,
-            ms_input_p50=latencies[len(latencies) // 2],
-            ms_input_p95=latencies[int(len(latencies) * 0.95)],
+            ms_tick=spread(self._tick_ms),
+            ms_photon=spread(self._photon_ms),
+            ms_interval=spread(self._interval_ms),
+            jitter=spread(self._jitter),
+            ms_upload=spread(self._upload_ms).p50,
+            ms_draw=spread(self._draw_ms).p50,
+            ms_flip=spread(self._flip_ms).p50,
+            period_ms=self._period_ms,
+            intervals_ms=tuple(self._interval_ms)[-NUM_BARS:],
         )
+
+    def _add_interval(self, to: deque[float], interval_ns: int, *, is_jitter: bool = False) -> None:
+        ms = interval_ns / 1e6
+        if self._period_ms > 0.0 and ms <= BREAK_PERIODS * self._period_ms:
+            to.append(abs(ms / self._period_ms - 1.0) if is_jitter else ms)
+
+
+def _last() -> deque[float]:
+    return deque(maxlen=MAX_SAMPLES)
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Of no values, all 0."""
+    found = sorted(values) or [0.0]
+    p50, p95, p99 = (found[min(len(found) - 1, int(len(found) * share))] for share in (0.5, 0.95, 0.99))
+    return Spread(p50=p50, p95=p95, p99=p99)

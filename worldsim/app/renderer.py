@@ -17,10 +17,15 @@ import pygame
 from worldsim.app.assets import asset_path
 from worldsim.app.hud import Anchor, Panel
 from worldsim.app.text import TextPainter
+from worldsim.app.window import is_emulated
 from worldsim.core.types import Frame
 
 BACKGROUND = (0, 0, 0)
 MARGIN_PX = 10
+LOW = 0.88
+"""Share of the window's height at which a low panel ends: above the status line."""
+MOTION_PX = (64, 48)
+"""The most places at which motion is looked for."""
 
 
 class PictureFilter(Enum):
@@ -31,24 +36,45 @@ class PictureFilter(Enum):
     NEAREST = 2
 
 
+class Between(Enum):
+    """What is drawn between two frames of the world; the screen is then one tick behind."""
+
+    OFF = "off"
+    BLEND = "blend"
+    MOTION = "motion"
+
+
 class Renderer(Protocol):
     """`show` sets the frame, `draw` puts it with the panels on the screen (without flipping it)."""
 
     name: str
     picture_filter: PictureFilter
+    is_whole: bool
+    """Whether the picture is enlarged by whole numbers only."""
+    between: Between
+    knows_motion: bool
+    """Whether `Between.MOTION` is more than `BLEND` here."""
 
     def show(self, frame: Frame) -> None: ...
 
-    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> None: ...
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
+        """`share`: of the way from the frame that was shown before; only with `between`."""
+        ...
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
         """Which row of `panel` was drawn at a point of the window; None where it was not."""
         ...
 
 
-def picture_rect(frame_px: tuple[int, int], window_px: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of the largest picture of that shape in the middle of the window. Sizes are (W, H)."""
+def picture_rect(
+    frame_px: tuple[int, int], window_px: tuple[int, int], *, is_whole: bool = False
+) -> tuple[int, int, int, int]:
+    """(left, top, width, height) of the largest picture of that shape in the middle of the window. Sizes are (W, H).
+
+    `is_whole`: a whole number of times larger, unless the window is too small for the frame itself.
+    """
     scale = min(window_px[0] / frame_px[0], window_px[1] / frame_px[1])
+    scale = float(int(scale)) if is_whole and scale >= 1 else scale
     width_px, height_px = round(frame_px[0] * scale), round(frame_px[1] * scale)
     return (window_px[0] - width_px) // 2, (window_px[1] - height_px) // 2, width_px, height_px
 
@@ -63,16 +89,19 @@ def panel_rect(anchor: Anchor, panel_px: tuple[int, int], window_px: tuple[int, 
         Anchor.CENTRE: (middle_x, middle_y),
         Anchor.TOP_LEFT: (MARGIN_PX, MARGIN_PX),
         Anchor.TOP_RIGHT: (window_px[0] - width_px - MARGIN_PX, MARGIN_PX),
+        Anchor.LOW_RIGHT: (window_px[0] - width_px - MARGIN_PX, max(MARGIN_PX, round(window_px[1] * LOW) - height_px)),
         Anchor.BOTTOM: (middle_x, window_px[1] - height_px - MARGIN_PX),
     }[anchor]
     return left_px, top_px, width_px, height_px
 
 
 class _Painting:
-    """What both have in common: the text."""
+    """What both have in common: the text, and what a person chose."""
 
     def __init__(self) -> None:
         self._painter = TextPainter()
+        self.picture_filter = PictureFilter.SHARP
+        self.is_whole, self.between = False, Between.OFF
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
         (pixels,) = self._painter.paint((panel,), window_px)
@@ -83,47 +112,54 @@ class _Painting:
 
 
 class GlRenderer(_Painting):
-    """moderngl. `target` is the window's own framebuffer, or one of a test."""
+    """moderngl. `target` is the window's own framebuffer, or one of a test. Where the CPU plays the graphics card, to
+    look for motion takes a second: frames are blended there."""
 
     def __init__(self, context: moderngl.Context, target: moderngl.Framebuffer | None = None) -> None:
         super().__init__()
         self.name = f"OpenGL ({context.info['GL_RENDERER']})"
-        self.picture_filter = PictureFilter.SHARP
+        self.knows_motion = not is_emulated(context.info["GL_RENDERER"])
         self._context = context
         self._target = target
         self._frame: moderngl.Texture | None = None
+        self._before: moderngl.Texture | None = None
+        self._motion: tuple[moderngl.Framebuffer, moderngl.Texture] | None = None
+        self._is_motion_of_these = False
         self._panels: list[tuple[npt.NDArray[np.uint8], moderngl.Texture]] = []
         quad = asset_path("shaders/quad.vert").read_text()
-        self._frame_program, self._panel_program = (
+        self._frame_program, self._panel_program, self._motion_program = (
             context.program(vertex_shader=quad, fragment_shader=asset_path(f"shaders/{name}.frag").read_text())
-            for name in ("frame", "panel")
+            for name in ("frame", "panel", "motion")
         )
-        self._frame_quad = context.vertex_array(self._frame_program, [])
-        self._panel_quad = context.vertex_array(self._panel_program, [])
+        self._frame_quad, self._panel_quad, self._motion_quad = (
+            context.vertex_array(program, [])
+            for program in (self._frame_program, self._panel_program, self._motion_program)
+        )
+        for program in (self._frame_program, self._motion_program):
+            program["before"] = 1
+        self._frame_program["motion"] = 2
 
     def show(self, frame: Frame) -> None:
-        height_px, width_px, _ = frame.shape
-        if self._frame is None or self._frame.size != (width_px, height_px):
-            if self._frame is not None:
-                self._frame.release()
-            self._frame = self._context.texture((width_px, height_px), 3, alignment=1)
+        size_px = (frame.shape[1], frame.shape[0])
+        if self._frame is not None and self._frame.size != size_px:
+            self._forget_frames()
+        self._before, self._frame = self._frame, self._before
+        if self._frame is None:
+            self._frame = self._context.texture(size_px, 3, alignment=1)
             self._frame.repeat_x = self._frame.repeat_y = False
         self._frame.write(np.ascontiguousarray(frame).tobytes(), alignment=1)
+        self._is_motion_of_these = False
 
-    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> None:
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
+        share = 1.0 if self.between is Between.OFF or self._before is None else share
+        if share < 1.0 and self._follows_motion:
+            self._find_motion()
         target = self._target or self._context.screen
         target.use()
         self._context.viewport = (0, 0, *window_px)
         target.clear(0.0, 0.0, 0.0, 1.0)
         if self._frame is not None:
-            self._context.disable(moderngl.BLEND)
-            rect = picture_rect(self._frame.size, window_px)
-            self._frame.use(0)
-            self._frame_program["picture_px"] = self._frame.size
-            self._frame_program["screen_px"] = rect[2:]
-            self._frame_program["picture_filter"] = self.picture_filter.value
-            self._frame_program["place"] = _shares(rect, window_px)
-            self._frame_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
+            self._draw_frame(self._frame, window_px, share)
         self._context.enable(moderngl.BLEND)
         self._context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
         self._upload(self._painter.paint(panels, window_px))
@@ -131,6 +167,53 @@ class GlRenderer(_Painting):
             texture.use(0)
             self._panel_program["place"] = _shares(panel_rect(panel.anchor, texture.size, window_px), window_px)
             self._panel_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
+
+    def _draw_frame(self, frame: moderngl.Texture, window_px: tuple[int, int], share: float) -> None:
+        self._context.disable(moderngl.BLEND)
+        rect = picture_rect(frame.size, window_px, is_whole=self.is_whole)
+        frame.use(0)
+        if self._before is not None:
+            self._before.use(1)
+        if self._motion is not None:
+            self._motion[1].use(2)
+        self._frame_program["share"] = share
+        self._frame_program["is_motion_known"] = self._follows_motion
+        self._frame_program["picture_px"] = frame.size
+        self._frame_program["screen_px"] = rect[2:]
+        self._frame_program["picture_filter"] = self.picture_filter.value
+        self._frame_program["place"] = _shares(rect, window_px)
+        self._frame_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
+
+    @property
+    def _follows_motion(self) -> bool:
+        return self.knows_motion and self.between is Between.MOTION
+
+    def _find_motion(self) -> None:
+        """Once for two frames, in a texture of bounded size: what it costs does not depend on the size of frames."""
+        if self._is_motion_of_these:
+            return
+        assert self._frame is not None and self._before is not None
+        shrink = max(1.0, self._frame.width / MOTION_PX[0], self._frame.height / MOTION_PX[1])
+        size_px = (round(self._frame.width / shrink), round(self._frame.height / shrink))
+        if self._motion is None:
+            texture = self._context.texture(size_px, 2, dtype="f2")
+            texture.repeat_x = texture.repeat_y = False
+            self._motion = self._context.framebuffer([texture]), texture
+        self._motion[0].use()
+        self._context.viewport = (0, 0, *size_px)
+        self._context.disable(moderngl.BLEND)
+        self._frame.use(0)
+        self._before.use(1)
+        self._motion_program["cell"] = (1 / size_px[0], 1 / size_px[1])
+        self._motion_program["place"] = (0.0, 1.0, 1.0, -1.0)
+        self._motion_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
+        self._is_motion_of_these = True
+
+    def _forget_frames(self) -> None:
+        for held in (self._frame, self._before, *(self._motion or ())):
+            if held is not None:
+                held.release()
+        self._frame = self._before = self._motion = None
 
     def _upload(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> None:
         known = {id(pixels): (pixels, texture) for pixels, texture in self._panels}
@@ -147,31 +230,45 @@ class GlRenderer(_Painting):
 
 
 class SdlRenderer(_Painting):
-    """Blits onto the window's surface. Sharp is nearest here, which at these sizes looks the same."""
+    """Blits onto the window's surface. Sharp is nearest here, which at these sizes looks the same, and frames are
+    blended: to look for motion would take the processor from the model."""
+
+    knows_motion = False
 
     def __init__(self) -> None:
         super().__init__()
         self.name = "SDL"
-        self.picture_filter = PictureFilter.SHARP
         self._frame: pygame.Surface | None = None
+        self._before: pygame.Surface | None = None
 
     def show(self, frame: Frame) -> None:
         height_px, width_px, _ = frame.shape
+        self._before = self._frame
         self._frame = pygame.image.frombytes(frame.tobytes(), (width_px, height_px), "RGB").convert()
 
-    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> None:
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
         surface = pygame.display.get_surface()
         assert surface is not None, "the window is closed"
         surface.fill(BACKGROUND)
         if self._frame is not None:
-            rect = picture_rect(self._frame.get_size(), window_px)
+            rect = picture_rect(self._frame.get_size(), window_px, is_whole=self.is_whole)
             is_smooth = self.picture_filter is PictureFilter.SMOOTH
             scale = pygame.transform.smoothscale if is_smooth else pygame.transform.scale
-            surface.blit(scale(self._frame, rect[2:]), rect[:2])
+            surface.blit(scale(self._between_frames(self._frame, share), rect[2:]), rect[:2])
         for panel, pixels in zip(panels, self._painter.paint(panels, window_px), strict=True):
             picture = pygame.image.frombytes(pixels.tobytes(), (pixels.shape[1], pixels.shape[0]), "RGBA")
             rect = panel_rect(panel.anchor, picture.get_size(), window_px)
             surface.blit(pygame.transform.smoothscale(picture, rect[2:]), rect[:2])
+
+    def _between_frames(self, frame: pygame.Surface, share: float) -> pygame.Surface:
+        before = self._before
+        if self.between is Between.OFF or share >= 1.0 or before is None or before.get_size() != frame.get_size():
+            return frame
+        mixed = frame.copy()
+        veil = before.copy()
+        veil.set_alpha(round(255 * (1.0 - share)))
+        mixed.blit(veil, (0, 0))
+        return mixed
 
 
 def _shares(rect: tuple[int, int, int, int], window_px: tuple[int, int]) -> tuple[float, float, float, float]:

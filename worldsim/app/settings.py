@@ -23,11 +23,17 @@ from worldsim.engine.slots import written_whole
 
 Filter = Literal["sharp", "smooth", "nearest"]
 FILTERS: tuple[Filter, ...] = ("sharp", "smooth", "nearest")
+InBetween = Literal["off", "blend", "motion"]
+IN_BETWEEN: tuple[InBetween, ...] = ("off", "blend", "motion")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     picture_filter: Filter = "sharp"
+    is_whole_scale: bool = False
+    """The picture is enlarged by whole numbers only, with a border."""
+    between: InBetween = "off"
+    """What is drawn between two frames of the world: nothing, a blend, or the motion followed; a tick later then."""
     is_full_screen: bool = False
     mouse_sensitivity: float = 1.0
     """Times the table's own."""

@@ -27,12 +27,35 @@ Drawing = Literal["auto", "opengl", "sdl"]
 
 EMULATED_CARDS = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic", "basic render")
 
+
+def is_emulated(card: str) -> bool:
+    """Whether it is the CPU that plays the graphics card of this name."""
+    return any(word in card.lower() for word in EMULATED_CARDS)
+
+
 _CHANGES = frozenset({pygame.VIDEOEXPOSE, pygame.WINDOWEXPOSED, pygame.WINDOWSIZECHANGED, pygame.WINDOWSHOWN})
 
 
 def has_window_changed(events: Iterable[pygame.event.Event]) -> bool:
     """Whether what was drawn before is not what should be seen now."""
     return any(event.type in _CHANGES for event in events)
+
+
+_TOUCHES = frozenset(
+    {
+        pygame.KEYDOWN,
+        pygame.KEYUP,
+        pygame.MOUSEMOTION,
+        pygame.CONTROLLERAXISMOTION,
+        pygame.CONTROLLERBUTTONDOWN,
+        pygame.CONTROLLERBUTTONUP,
+    }
+)
+
+
+def is_touch(event: pygame.event.Event) -> bool:
+    """Whether a person did something that may be input to the world."""
+    return event.type in _TOUCHES
 
 
 class Window:
@@ -130,7 +153,7 @@ def _try_opengl(size_px: tuple[int, int], *, accepts_emulation: bool) -> tuple[m
     except Exception as error:  # pygame, moderngl and the driver each raise their own
         return None, f"no OpenGL 3.3 ({error})"
     name = context.info["GL_RENDERER"]
-    if accepts_emulation or not any(word in name.lower() for word in EMULATED_CARDS):
+    if accepts_emulation or not is_emulated(name):
         return context, ""
     context.release()
     return None, f"OpenGL is only emulated here ({name})"

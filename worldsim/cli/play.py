@@ -41,7 +41,8 @@ from worldsim.engine.worker import Report
 from worldsim.episodes.format import check_new
 
 if TYPE_CHECKING:
-    from worldsim.app.application import Ending, PlayReport
+    from worldsim.app.application import Ending
+    from worldsim.app.report import PlayReport
     from worldsim.app.renderer import Renderer
     from worldsim.app.settings import SettingsFile
     from worldsim.app.window import Window
@@ -120,7 +121,8 @@ def play(arguments: PlayArguments, load: Callable[[Report], Loaded], size_px: tu
 def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
     """Sessions, one after the other, until the program shall end. Returns: the last one."""
     from worldsim.app.application import Ending
-    from worldsim.app.shelf import offers
+    from worldsim.app.forecasts import Forecasts
+    from worldsim.app.shelf import Shelf
     from worldsim.app.title import TitleScreen
 
     played = None
@@ -128,8 +130,9 @@ def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
         if arguments.preset is None:
             error = played.error if played else None
             trouble = error.message if error else ""
-            title = TitleScreen(offers(), stage.window, stage.renderer, stage.settings, trouble=trouble)
-            chosen = title.run()
+            with closing(Shelf(Forecasts(device=arguments.device), stage.window.wake)) as shelf:
+                shelf.start()
+                chosen = TitleScreen(shelf, stage.window, stage.renderer, stage.settings, trouble=trouble).run()
             if chosen is None:
                 return None
             arguments = replace(arguments, preset=chosen.ref)
@@ -265,9 +268,11 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     from worldsim.engine.replay import session_header
     from worldsim.engine.savestate import SaveFiles
     from worldsim.engine.simulator import Simulator
+    from worldsim.presets.fetching import fetch_reported
     from worldsim.presets.store import load_preset
 
     device = choose_device(arguments.device)
+    fetch_reported(arguments.preset, report)
     report("loading the weights")
     preset = load_preset(arguments.preset, device=device)
     use_threads(arguments.threads, preset.config.play.cpu_threads)

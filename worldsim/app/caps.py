@@ -1,0 +1,48 @@
+"""Keys as a picture. Works without a window; the font is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pygame
+
+from worldsim.app.hud import Cap
+
+BACKGROUND, KEY, FILLED, EDGE = (12, 14, 18, 150), (32, 36, 44, 230), (255, 214, 120, 255), (160, 168, 180, 255)
+LETTER, LETTER_ON = (236, 238, 242), (20, 22, 26)
+
+
+def paint_caps(caps: Sequence[Cap], font: pygame.font.Font, unit_px: int) -> npt.NDArray[np.uint8]:
+    """Shapes: [H, W, 4], RGBA with straight alpha. `unit_px`: the width of a letter's key; `font` is drawn as it is."""
+    pad_px, gap_px = unit_px // 6, max(1, unit_px // 14)
+    width = max(cap.x + cap.width for cap in caps)
+    height = max(cap.y + 1.0 for cap in caps)
+    size_px = (round(width * unit_px) + 2 * pad_px, round(height * unit_px) + 2 * pad_px)
+    surface = pygame.Surface(size_px, pygame.SRCALPHA)
+    surface.fill(BACKGROUND)
+    for cap in caps:
+        box = pygame.Rect(
+            pad_px + round(cap.x * unit_px) + gap_px,
+            pad_px + round(cap.y * unit_px) + gap_px,
+            round(cap.width * unit_px) - 2 * gap_px,
+            unit_px - 2 * gap_px,
+        )
+        _paint_cap(surface, cap, box, font)
+    return np.frombuffer(pygame.image.tobytes(surface, "RGBA"), dtype=np.uint8).reshape(size_px[1], size_px[0], 4)
+
+
+def _paint_cap(surface: pygame.Surface, cap: Cap, box: pygame.Rect, font: pygame.font.Font) -> None:
+    radius_px = box.height // 5
+    pygame.draw.rect(surface, KEY, box, border_radius=radius_px)
+    begin, end = cap.fill
+    if end > begin:
+        filled = pygame.Rect(box.left + round(begin * box.width), box.top, round((end - begin) * box.width), box.height)
+        pygame.draw.rect(surface, FILLED, filled, border_radius=radius_px if cap.fill == (0.0, 1.0) else 0)
+    pygame.draw.rect(surface, EDGE, box, width=max(1, box.height // 24), border_radius=radius_px)
+    letter = font.render(cap.label, True, LETTER_ON if begin < 0.5 < end else LETTER)
+    if letter.get_width() > box.width:
+        height_px = max(1, letter.get_height() * box.width // letter.get_width())
+        letter = pygame.transform.smoothscale(letter, (box.width, height_px))
+    surface.blit(letter, letter.get_rect(center=box.center))

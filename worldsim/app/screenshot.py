@@ -1,0 +1,83 @@
+"""A picture of the world as a PNG that says where it is from.
+
+Owns: the file's name, its text. Does not own: the frame: it is the world's own, without what lies over it on the
+screen, every pixel enlarged to a square, so that the frame can be had back bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+import worldsim
+from worldsim.core.errors import StorageError
+from worldsim.core.types import Step
+from worldsim.engine.history import History
+from worldsim.engine.session import Session
+from worldsim.engine.slots import written_whole
+from worldsim.episodes.format import Header, Run
+
+WIDTH_PX = 960
+"""The enlarged picture is as large as fits into that, at least as large as the frame."""
+
+
+def take_screenshot(session: Session, step: Step, title: str) -> str:
+    """Of `step`, which is seen now. Returns: what to tell."""
+    folder = platformdirs.user_pictures_path() / "worldsim"
+    runs = runs_to(session.history, step)
+    try:
+        path = write_screenshot(folder, step, title=title, seed=session.seed, header=session.header, runs=runs)
+    except StorageError as error:
+        return f"{error.message}: {error.hint}"
+    return f"screenshot {path}"
+
+
+def write_screenshot(
+    folder: Path, step: Step, *, title: str, seed: int, header: Header | None, runs: Iterable[Run] | None
+) -> Path:
+    """`header` and `runs` are None where nobody knows them. Returns: the new file. Raises: StorageError."""
+    times = max(1, WIDTH_PX // step.frame.shape[1])
+    text = {"Software": f"worldsim {worldsim.__version__}", "Title": title, "worldsim:seed": str(seed)}
+    text |= {"worldsim:frame": str(step.index), "worldsim:pixels-per-pixel": str(times)}
+    if header is not None:
+        text |= {"worldsim:preset": header.preset_ref, "worldsim:preset-sha256": header.preset_sha256}
+    if runs is not None:
+        text["worldsim:actions-sha256"] = actions_hash(runs)
+    chunks = PngInfo()
+    for key, value in text.items():
+        chunks.add_itxt(key, value)
+    path = _free_path(folder, header.preset if header is not None else "world")
+    with written_whole(path) as part:
+        image = Image.fromarray(np.ascontiguousarray(step.frame))
+        image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST).save(
+            part, format="PNG", pnginfo=chunks, compress_level=1
+        )
+    return path
+
+
+def actions_hash(runs: Iterable[Run]) -> str:
+    """SHA-256 of all that was done since the reset: the same preset, seed and hash, the same frame."""
+    return hashlib.sha256(json.dumps([astuple(run) for run in runs]).encode()).hexdigest()
+
+
+def runs_to(history: History | None, step: Step) -> tuple[Run, ...] | None:
+    """What led to `step`, which lies on the present branch; None where that is not held."""
+    moment = history.head if history is not None else None
+    while moment is not None and moment.step is not step:
+        moment = moment.parent
+    return moment.runs() if moment is not None else None
+
+
+def _free_path(folder: Path, preset: str) -> Path:
+    stem = f"{Path(preset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (f"{stem}.png", *(f"{stem}-{number}.png" for number in range(2, 1000)))
+    return next(folder / name for name in names if not (folder / name).exists())
