@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
+import pygame
 import pytest
+from PIL import Image, ImageChops
 
 import worldsim
 from worldsim.app.assets import asset_path
@@ -23,3 +26,21 @@ def test_an_installed_wheel_carries_its_own(tmp_path: Path, monkeypatch: pytest.
     (installed / "_assets" / "shaders" / "quad.vert").write_text("inside the wheel")
     monkeypatch.setattr(worldsim, "__file__", str(installed / "__init__.py"))
     assert asset_path("shaders/quad.vert").read_text() == "inside the wheel"
+
+
+def test_font_and_icon_are_there_with_their_licence() -> None:
+    licence = asset_path("fonts/LICENCE.txt").read_text(encoding="utf-8")
+    for path in asset_path("fonts/LICENCE.txt").parent.glob("*.ttf"):
+        assert path.name in licence
+    assert pygame.image.load(asset_path("icon/icon.png")).get_size() == (256, 256)
+
+
+def test_the_icon_is_what_its_program_draws() -> None:
+    path = Path(__file__).parents[2] / "tools" / "icon.py"
+    spec = importlib.util.spec_from_file_location("icon", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with Image.open(asset_path("icon/icon.png")) as kept:
+        difference = ImageChops.difference(kept.convert("RGBA"), module.icon())
+    assert max(high for _, high in difference.getextrema()) <= 2

@@ -15,8 +15,8 @@ def menus_of(*items: Item) -> Menus:
 
 
 def focused(menus: Menus) -> str:
-    (row,) = [row for row in menus.panel().rows if row.left.startswith("> ")]
-    return row.left.removeprefix("> ")
+    (row,) = [row for row in menus.panel().rows if row.is_focus]
+    return row.left
 
 
 def test_focus_goes_round_and_enter_chooses() -> None:
@@ -65,7 +65,7 @@ def test_pointing_at_a_row_of_a_scrolled_page_puts_the_focus_there() -> None:
     menus = menus_of(*(Item(label=str(n)) for n in range(40)))
     for _ in range(20):
         menus.press(MenuKey.DOWN)
-    shown = menus.panel().rows[3].left.strip()
+    shown = menus.panel().rows[3].left
     assert menus.point(3)
     assert focused(menus) == shown
     assert not menus.point(0) and not menus.point(99)

@@ -138,7 +138,7 @@ def test_esc_leads_back_from_the_keys_to_the_settings(desk: Desk) -> None:
 def test_the_title_lists_presets_with_size_and_place_and_says_what_is_wrong() -> None:
     chosen: list[str] = []
     offers = (
-        Offer(ref="maze", name="maze", title="A maze", num_bytes=13_800_000),
+        Offer(ref="maze", name="maze", title="A maze", size="64x48", num_bytes=13_800_000),
         Offer(ref="bad", name="bad", trouble="its config is damaged"),
     )
     page = title_page(
@@ -146,10 +146,10 @@ def test_the_title_lists_presets_with_size_and_place_and_says_what_is_wrong() ->
         play=lambda offer: chosen.append(offer.ref),
         settings=lambda: chosen.append("settings"),
         quit_=lambda: chosen.append("quit"),
-        trouble="the world has stopped",
+        notes=("the world has stopped", ""),
     )
-    assert page.items[0].value == "A maze   13.8 MB, bundled"
-    assert page.items[1].is_bad and page.items[1].value == "its config is damaged"
+    assert page.items[0].below == ("A maze", "64x48   13.8 MB   bundled   ... frames/s here")
+    assert page.items[1].is_bad and page.items[1].below == ("its config is damaged",)
     for item in page.items:
         item.choose()
     assert chosen == ["maze", "bad", "settings", "quit"]

@@ -1,32 +1,139 @@
-"""The list of presets on this machine."""
+"""The list of presets: on this machine, and as it grows while it is seen."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from worldsim.app import shelf
+from worldsim.app.forecasts import Forecast
+from worldsim.app.shelf import Shelf
+from worldsim.core.errors import HubError
 from worldsim.presets import hub
 from worldsim.presets.hub import CachedPreset
 
+FAST = Forecast(title="A castle", picture="64x48", num_bytes=9, frames_per_s=50, ticks_per_s=20)
 
-def test_bundled_and_cached_presets_are_listed_with_picture_size_and_place(
-    tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def cached(repo: str, folder: Path) -> CachedPreset:
-        return CachedPreset(repo=repo, commit="c0ffee", folder=folder, num_bytes=1)
 
-    monkeypatch.setattr(shelf, "bundled_presets", lambda: {"tiny": tiny_preset_folder, "gone": tmp_path})
-    found_in_cache = [cached("someone/else", tmp_path), cached("me/tiny", tiny_preset_folder)]
-    monkeypatch.setattr(hub, "cached_presets", lambda: found_in_cache)
-    tiny, gone, from_hub = shelf.offers()
-    assert (tiny.ref, tiny.title, tiny.place) == ("tiny", "An untrained preset for tests", "bundled")
+class PaperForecasts:
+    """Knows what it has made."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Forecast] = {}
+        self.asked: list[str] = []
+        self.is_closed = False
+
+    def known(self, preset: str) -> Forecast | None:
+        return self.made.get(preset)
+
+    def make(self, preset: str, ref: str) -> Forecast:
+        self.asked.append(ref)
+        return self.made.setdefault(preset, FAST)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Desk:
+    """A bundled preset, one in the cache, and whatever `search` finds."""
+
+    def __init__(self, folder: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.forecasts, self.wakes = PaperForecasts(), 0
+        self.search: Callable[[], list[dict[str, Any]]] = list
+        cached = [
+            CachedPreset(repo=repo, commit="c0ffee", folder=place, num_bytes=1)
+            for repo, place in (("someone/else", empty), ("me/tiny", folder))
+        ]
+        monkeypatch.setattr(shelf, "bundled_presets", lambda: {"tiny": folder, "gone": empty})
+        monkeypatch.setattr(hub, "cached_presets", lambda: cached)
+        monkeypatch.setattr(hub, "is_offline", lambda: False)
+        monkeypatch.setattr(hub, "search", lambda words, limit: self.search())
+
+    def open(self) -> Shelf:
+        return Shelf(self.forecasts, self.wake)  # type: ignore[arg-type]  # stands in for the forecasts
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+
+@pytest.fixture
+def desk(tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tiny_preset_folder, tmp_path, monkeypatch)
+
+
+def wait_until(is_true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_bundled_presets_are_listed_at_once_with_picture_size_and_place(desk: Desk, tiny_preset_folder: Path) -> None:
+    tiny, gone = desk.open().offers
+    assert (tiny.ref, tiny.title, tiny.place, tiny.size) == (
+        "tiny",
+        "An untrained preset for tests",
+        "bundled",
+        "64x48",
+    )
     assert tiny.num_bytes == (tiny_preset_folder / "model.safetensors").stat().st_size
-    assert tiny.picture is not None
+    assert tiny.picture is not None and tiny.forecast is None
     assert len(tiny.picture.pixels) == tiny.picture.width_px * tiny.picture.height_px * 3
     assert gone.trouble and not gone.title
-    assert (from_hub.ref, from_hub.place) == ("me/tiny@c0ffee", "from the Hub")
+    assert desk.forecasts.asked == [], "nothing is tried before it is started"
+
+
+def test_what_is_in_the_cache_and_on_the_hub_is_listed_below_and_its_speed_found_out(desk: Desk) -> None:
+    row = {"ref": "you/castle", "updated": "2026-01-01"}
+    desk.search = lambda: [row, row | {"ref": "me/tiny"}]
+    listed = desk.open()
+    listed.start()
+    wait_until(lambda: len(listed.offers) == 4 and all(o.forecast for o in listed.offers if not o.trouble))
+    listed.close()
+    assert [o.name for o in listed.offers] == ["tiny", "gone", "me/tiny", "you/castle"], (
+        "what is here is not found again"
+    )
+    _, _, cached, castle = listed.offers
+    assert (cached.ref, cached.place) == ("me/tiny@c0ffee", "fetched from the Hub")
+    assert (castle.place, castle.title, castle.size) == ("on the Hub", "A castle", "64x48")
+    assert cached.title == "An untrained preset for tests", "its own config knows better"
+    assert desk.wakes >= 4 and desk.forecasts.is_closed
+    assert len(desk.forecasts.asked) == 2, "the same config is not tried twice, a damaged preset not at all"
+
+
+def test_speeds_that_are_known_are_there_at_once(desk: Desk) -> None:
+    first = desk.open()
+    first.start()
+    wait_until(lambda: first.offers[0].forecast)
+    first.close()
+    assert desk.open().offers[0].forecast == FAST
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(desk: Desk) -> None:
+    def search() -> list[dict[str, Any]]:
+        raise HubError("it cannot be reached", hint="check the network")
+
+    desk.search = search
+    listed = desk.open()
+    listed.start()
+    wait_until(lambda: listed.note == "nothing from the Hub: it cannot be reached")
+    assert len(listed.offers) == 3
+    listed.close()
+
+
+def test_offline_the_hub_is_not_asked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(hub, "is_offline", lambda: True)
+    monkeypatch.setattr(hub, "search", lambda words, limit: asked.append("search"))
+    listed = desk.open()
+    listed.start()
+    wait_until(lambda: len(listed.offers) == 3)
+    listed.close()
+    assert asked == [] and listed.note == ""
 
 
 def test_a_preset_without_a_readable_start_has_no_picture(tiny_preset_copy: Path) -> None:

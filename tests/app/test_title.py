@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pygame
 import pytest
 
 from tests.app.test_application import PaperRenderer, PaperWindow, keys
+from worldsim.app.forecasts import Forecast
+from worldsim.app.hud import Picture
 from worldsim.app.renderer import PictureFilter
 from worldsim.app.settings import SettingsFile
 from worldsim.app.shelf import Offer
 from worldsim.app.title import TitleScreen
 from worldsim.core.clock import ManualClock
 
-OFFERS = (Offer(ref="bad", name="bad", trouble="damaged"), Offer(ref="maze", name="maze", title="A maze"))
+SLOW = Forecast(frames_per_s=9, ticks_per_s=20)
+OFFERS = (
+    Offer(ref="bad", name="bad", trouble="damaged"),
+    Offer(ref="maze", name="maze", title="A maze", picture=Picture(1, 1, bytes([100, 200, 50]))),
+)
+
+
+class StillShelf:
+    """Finds nothing by itself."""
+
+    def __init__(self) -> None:
+        self.offers = OFFERS
+        self.note = ""
+
+
+class TitleWindow(PaperWindow):
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
 
 
 class Desk:
     def __init__(self, path: Path) -> None:
-        self.window = PaperWindow(ManualClock(), lambda: None)
+        self.window = TitleWindow(ManualClock(), lambda: self.window.meanwhile())
         self.renderer = PaperRenderer()
+        self.shelf = StillShelf()
         self.title = TitleScreen(
-            OFFERS,
+            self.shelf,  # type: ignore[arg-type]  # stands in for the shelf
             self.window,  # type: ignore[arg-type]  # stands in for the window
             self.renderer,
             SettingsFile(path),
             trouble="the world has stopped",
         )
+
+    @property
+    def focused(self) -> str:
+        return next(row.left for panel in self.renderer.panels[-1] for row in panel.rows if row.is_focus)
 
     def run(self, *script: list[pygame.event.Event]) -> str | None:
         self.window.script = list(script)
@@ -42,7 +66,7 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_a_preset_is_chosen_by_keyboard(desk: Desk) -> None:
     assert desk.run(*keys("down return")) == "maze"
-    assert "> maze" in desk.renderer.text and "the world has stopped" in desk.renderer.text
+    assert desk.focused == "maze" and "the world has stopped" in desk.renderer.text
 
 
 def test_a_preset_is_chosen_by_mouse(desk: Desk) -> None:
@@ -72,3 +96,29 @@ def test_settings_can_be_changed_before_anything_is_loaded(desk: Desk) -> None:
 def test_nothing_is_drawn_when_nothing_is_new(desk: Desk) -> None:
     desk.run(*[[]] * 10, [pygame.event.Event(pygame.WINDOWEXPOSED)], [], [])
     assert desk.window.num_flips == 2
+
+
+def test_the_picture_of_the_one_in_focus_is_behind_the_list_and_darker(desk: Desk) -> None:
+    desk.run(*keys("down return"))
+    assert desk.renderer.frames[-1].tolist() == [[[40, 80, 20]]]
+
+
+def test_what_is_found_meanwhile_is_listed_without_a_key(desk: Desk) -> None:
+    more = Offer(ref="me/castle", name="me/castle", place="on the Hub", forecast=SLOW)
+
+    def find() -> None:
+        desk.shelf.offers, desk.shelf.note = (*OFFERS, more), "asking the Hub for more ..."
+
+    desk.window.meanwhile = find
+    desk.run([], [])
+    (panel,) = desk.renderer.panels[-1]
+    below = [line for row in panel.rows for line in row.below]
+    assert "on the Hub   about 9 frames/s here, its pace is 20" in below
+    assert any("... frames/s here" in line for line in below), "the others are not known yet"
+    assert "asking the Hub for more ..." in desk.renderer.text
+
+
+def test_a_gamepad_chooses_too(desk: Desk) -> None:
+    buttons = (pygame.CONTROLLER_BUTTON_DPAD_DOWN, pygame.CONTROLLER_BUTTON_A)
+    events = [pygame.event.Event(pygame.CONTROLLERBUTTONDOWN, instance_id=0, button=button) for button in buttons]
+    assert desk.run(events) == "maze"

@@ -39,6 +39,7 @@ class Item:
     choose: Callable[[], None] = _nothing
     change: Callable[[int], None] | None = None
     picture: Picture | None = None
+    below: tuple[str, ...] = ()
     is_bad: bool = False
 
 
@@ -132,7 +133,7 @@ class Menus:
         begin, end = self._seen(page)
         rows = [_row(item, is_focus=begin + place == focus) for place, item in enumerate(page.items[begin:end])]
         if end - begin < len(page.items):
-            rows.append(Row(f"   {begin + 1} to {end} of {len(page.items)}", tone=Tone.QUIET))
+            rows.append(Row(f"{begin + 1} to {end} of {len(page.items)}", tone=Tone.QUIET))
         notes = ("press a key, Esc leaves it as it is",) if self.is_waiting_for_key else page.notes
         return Panel(
             Anchor.CENTRE,
@@ -145,7 +146,7 @@ class Menus:
 
     def _seen(self, page: Page) -> tuple[int, int]:
         """The items from, to (without the last)."""
-        room = MAX_PICTURES if any(item.picture for item in page.items) else MAX_ITEMS
+        room = MAX_PICTURES if any(item.picture or item.below for item in page.items) else MAX_ITEMS
         begin = min(max(0, self._focus_of(page) - room // 2), max(0, len(page.items) - room))
         return begin, min(len(page.items), begin + room)
 
@@ -153,4 +154,12 @@ class Menus:
 def _row(item: Item, *, is_focus: bool) -> Row:
     value = f"< {item.value} >" if is_focus and item.change is not None else item.value
     tone = Tone.BAD if item.is_bad else Tone.STRONG if is_focus else Tone.PLAIN
-    return Row(f"{'>' if is_focus else '  '} {item.label}", value, tone=tone, left_tone=tone, picture=item.picture)
+    return Row(
+        item.label,
+        value,
+        tone=tone,
+        left_tone=tone,
+        picture=item.picture,
+        below=item.below,
+        is_focus=is_focus,
+    )

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from worldsim.actions.bindings import BINDINGS, Binding, OwnKeys, conflicts, key_label, rebound
+from worldsim.app.hud import Picture
 from worldsim.app.menu import Item, Menus, Page
 from worldsim.app.settings import FILTERS, IN_BETWEEN, Settings, SettingsFile
 from worldsim.app.shelf import Offer
@@ -20,6 +21,7 @@ T = TypeVar("T")
 NUM_STEPS = (None, 1, 2, 4, 8)
 SENSITIVITIES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 DEAD_ZONES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+NO_PICTURE = Picture(4, 3, bytes((44, 49, 58)) * 12)
 _BETWEEN = {"off": "nothing", "blend": "blended; one tick later", "motion": "moved along; one tick later"}
 BASIC_NOTE = "Up, Down, Enter, Esc; the mouse; or a gamepad: stick, A, B"
 
@@ -30,21 +32,30 @@ def title_page(
     play: Callable[[Offer], None],
     settings: Callable[[], None],
     quit_: Callable[[], None],
-    trouble: str = "",
+    notes: Sequence[str] = (),
 ) -> Page:
-    """`trouble`: why the last one ended."""
+    """`notes`: why the last one ended, what is being looked for."""
     presets = tuple(
         Item(
             label=offer.name,
-            value=offer.trouble or f"{offer.title}   {offer.num_bytes / 1e6:.1f} MB, {offer.place}",
+            below=_facts(offer),
             choose=partial(play, offer),
-            picture=offer.picture,
+            picture=offer.picture or NO_PICTURE,
             is_bad=bool(offer.trouble),
         )
         for offer in offers
     )
     more = (Item(label="Settings", choose=settings), Item(label="Quit", choose=quit_))
-    return Page(title="worldsim", items=presets + more, notes=tuple(filter(None, (trouble, BASIC_NOTE))))
+    return Page(title="worldsim", items=presets + more, notes=tuple(filter(None, (*notes, BASIC_NOTE))))
+
+
+def _facts(offer: Offer) -> tuple[str, ...]:
+    """Under its name: what it is; how large, where it is, how fast it will be."""
+    if offer.trouble:
+        return (offer.trouble,)
+    megabytes = f"{offer.num_bytes / 1e6:.1f} MB" if offer.num_bytes else ""
+    speed = "... frames/s here" if offer.forecast is None else offer.forecast.text
+    return offer.title or "...", "   ".join(filter(None, (offer.size, megabytes, offer.place, speed)))
 
 
 def pause_page(deeds: Iterable[tuple[str, Callable[[], None]]]) -> Page:

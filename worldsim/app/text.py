@@ -1,108 +1,279 @@
-"""Panels of text as pictures: pygame's own font, drawn into RGBA arrays. Works without a window."""
+"""Panels of text as pictures, drawn into RGBA arrays. Works without a window.
+
+Owns: fonts, colours, sizes, where in a panel each row lies. Does not own: the words (`app.hud`, `app.pages`), where a
+panel lies (`app.renderer`).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pygame
 
-from worldsim.app.hud import Panel, Row, Tone
+from worldsim.app.assets import asset_path
+from worldsim.app.caps import paint_caps
+from worldsim.app.hud import Anchor, Panel, Row, Tone
 
-BACKGROUND = (12, 14, 18, 200)
+BACKGROUND = (12, 14, 18, 214)
 COLOURS = {
     Tone.PLAIN: (236, 238, 242),
     Tone.QUIET: (160, 168, 180),
     Tone.STRONG: (255, 214, 120),
     Tone.BAD: (255, 120, 110),
 }
-OVERSAMPLING = 2
-"""Text is drawn this much larger and reduced: letters then sit where they belong, not on whole pixels."""
-LINES_PER_WINDOW = 34
-"""A window is this many lines of text high; it sets the size of the font."""
+FOCUS = (255, 214, 120, 40)
+RULE = (255, 214, 120, 110)
 
+MIN_LINE_PX, LINE_PX_AT_480, LINE_PX_PER_PX = 15, 17, 0.019
+"""A line of text grows with the window, but not as fast: a large window is for seeing more."""
+CENTRE_SIZES = (1.3, 1.15, 1.0, 0.9, 0.8)
+"""Sizes of the text in the middle of the window, the first that fits. Elsewhere it is 1."""
+FONT_PER_LINE = 0.7
+HEADING = 1.3
+LINES_PER_HEADING = 1.9
 LINES_PER_PICTURE = 3
 """Height of a small picture beside a line."""
+LINES_PER_CAP = 1.5
+"""Width and height of a drawn key."""
+MENU_LINES_WIDE = 22
+"""A menu is at least so wide: it should not jump when it is scrolled."""
+MAX_SHARE = 0.94
+"""Of the window, for one panel."""
+SMALL_LINE_PX = 30
+"""Text smaller than this is drawn larger and reduced: letters then sit where they belong, not on whole pixels."""
+
+
+@dataclass(frozen=True)
+class _Style:
+    """Fonts and sizes, as they are drawn: `oversampling` times as large as they are seen."""
+
+    text: pygame.font.Font
+    heading: pygame.font.Font
+    line_px: int
+    oversampling: int
+    num_columns: int = 1
+
+    @property
+    def pad_px(self) -> int:
+        return self.line_px // 2
+
+
+@dataclass(frozen=True)
+class _Painted:
+    pixels: npt.NDArray[np.uint8]
+    bounds: tuple[tuple[float, float], ...]
+    """Of each row: where it begins and ends, as shares of the height."""
 
 
 class TextPainter:
-    """Remembers its font and the panels of the last call, since most panels stay the same from draw to draw."""
+    """Remembers its fonts and the panels of the last call, since most panels stay the same from draw to draw."""
 
     def __init__(self) -> None:
         pygame.font.init()
-        self._font: pygame.font.Font | None = None
-        self._line_px = 0
-        self._painted: dict[Panel, npt.NDArray[np.uint8]] = {}
+        self._fonts: dict[tuple[str, int], pygame.font.Font] = {}
+        self._window_px = (0, 0)
+        self._painted: dict[Panel, _Painted] = {}
 
     def paint(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
         """Shapes: one [H, W, 4] per panel, RGBA with straight alpha. The same array object while nothing changed."""
-        width_px, height_px = window_px
-        line_px = max(12, min(height_px // LINES_PER_WINDOW, width_px // 44))
-        if line_px != self._line_px or self._font is None:
-            self._font, self._line_px, self._painted = (
-                pygame.font.Font(None, round(line_px * OVERSAMPLING * 1.05)),
-                line_px,
-                {},
-            )
-        font = self._font
-        self._painted = {p: self._painted[p] if p in self._painted else _paint(p, font) for p in panels}
-        return [self._painted[panel] for panel in panels]
+        if window_px != self._window_px:
+            self._window_px, self._painted, self._fonts = window_px, {}, {}
+        self._painted = {p: self._painted[p] if p in self._painted else self._paint(p) for p in panels}
+        return [self._painted[panel].pixels for panel in panels]
 
     def row_at(self, panel: Panel, share: float) -> int | None:
         """The row of a painted panel at this share of its height, from the top; None beside the rows."""
-        if self._font is None:
+        if panel not in self._painted:
             return None
-        line_px, pad_px = _line_px(self._font), _line_px(self._font) // 2 // 2
-        heights_px = [_row_px(row, line_px) for row in panel.rows]
-        y_px = share * (sum(heights_px) + 2 * pad_px) - pad_px
-        for place, height_px in enumerate(heights_px):
-            if 0 <= y_px < height_px:
-                return place
-            y_px -= height_px
-        return None
+        bounds = self._painted[panel].bounds
+        return next((place for place, (begin, end) in enumerate(bounds) if begin <= share < end), None)
+
+    def _paint(self, panel: Panel) -> _Painted:
+        if panel.caps:
+            line_px = text_line_px(self._window_px)
+            font = self._font("DejaVuSansCondensed", line_px * FONT_PER_LINE)
+            return _Painted(paint_caps(panel.caps, font, round(line_px * LINES_PER_CAP)), ())
+        room_px = (self._window_px[0] * MAX_SHARE, self._window_px[1] * MAX_SHARE)
+        for style in self._styles(panel):
+            width_px, height_px = _size_px(panel, style)
+            if width_px <= room_px[0] * style.oversampling and height_px <= room_px[1] * style.oversampling:
+                break
+        return _painted(panel, style, round(room_px[0] * style.oversampling))
+
+    def _styles(self, panel: Panel) -> Iterator[_Style]:
+        """From the best to the least."""
+        line_px = text_line_px(self._window_px)
+        is_menu = any(row.is_focus for row in panel.rows)
+        for size in CENTRE_SIZES if panel.anchor is Anchor.CENTRE else (1.0,):
+            for num_columns in (1,) if is_menu or panel.anchor is not Anchor.CENTRE else (1, 2):
+                yield self._style(size * line_px, num_columns)
+
+    def _style(self, seen_line_px: float, num_columns: int) -> _Style:
+        oversampling = 2 if seen_line_px < SMALL_LINE_PX else 1
+        line_px = round(seen_line_px * oversampling)
+        return _Style(
+            text=self._font("DejaVuSansCondensed", line_px * FONT_PER_LINE),
+            heading=self._font("DejaVuSansCondensed-Bold", line_px * FONT_PER_LINE * HEADING),
+            line_px=line_px,
+            oversampling=oversampling,
+            num_columns=num_columns,
+        )
+
+    def _font(self, name: str, size_px: float) -> pygame.font.Font:
+        key = (name, round(size_px))
+        if key not in self._fonts:
+            self._fonts[key] = pygame.font.Font(str(asset_path(f"fonts/{name}.ttf")), key[1])
+        return self._fonts[key]
 
 
-def _line_px(font: pygame.font.Font) -> int:
-    return font.get_linesize() + 3 * OVERSAMPLING
+def text_line_px(window_px: tuple[int, int]) -> int:
+    """Height of a line of text in a window of that size."""
+    height_px = min(window_px[1], window_px[0] * 3 / 4)
+    return max(MIN_LINE_PX, round(LINE_PX_AT_480 + LINE_PX_PER_PX * (height_px - 480)))
 
 
-def _row_px(row: Row, line_px: int) -> int:
-    return LINES_PER_PICTURE * line_px + line_px // 4 if row.picture else line_px
+def _has_heading(panel: Panel) -> bool:
+    return panel.anchor is Anchor.CENTRE and not panel.rows[0].right
 
 
-def _paint(panel: Panel, font: pygame.font.Font) -> npt.NDArray[np.uint8]:
-    line_px = _line_px(font)
-    pad_px, gap_px = line_px // 2, line_px
-    left_px = max(font.size(row.left)[0] for row in panel.rows if row.right) if any(r.right for r in panel.rows) else 0
-    pictures = [_picture(row, line_px) for row in panel.rows]
-    indents_px = [p.get_width() + gap_px // 2 if p else 0 for p in pictures]
-    heights_px = [_row_px(row, line_px) for row in panel.rows]
-
-    def width_px(row: Row) -> int:
-        return left_px + gap_px + font.size(row.right)[0] if row.right else font.size(row.left)[0]
-
-    widths_px = [indent_px + width_px(row) for row, indent_px in zip(panel.rows, indents_px, strict=True)]
-    size_px = (max(widths_px) + 2 * pad_px, sum(heights_px) + 2 * (pad_px // 2))
-    surface = pygame.Surface(size_px, pygame.SRCALPHA)
-    surface.fill(BACKGROUND)
-    y_px = pad_px // 2
-    for row, picture, indent_px, height_px in zip(panel.rows, pictures, indents_px, heights_px, strict=True):
-        if picture is not None:
-            surface.blit(picture, (pad_px, y_px))
-        x_px, text_y_px = pad_px + indent_px, y_px + (height_px - line_px) // 2
-        left_tone = row.left_tone or (Tone.STRONG if row.right else row.tone)
-        surface.blit(font.render(row.left, True, COLOURS[left_tone]), (x_px, text_y_px))
-        if row.right:
-            surface.blit(font.render(row.right, True, COLOURS[row.tone]), (x_px + left_px + gap_px, text_y_px))
-        y_px += height_px
-    width, height = size_px[0] // OVERSAMPLING, size_px[1] // OVERSAMPLING
-    reduced = pygame.transform.smoothscale(surface, (width, height))
-    return np.frombuffer(pygame.image.tobytes(reduced, "RGBA"), dtype=np.uint8).reshape(height, width, 4)
+def _height_px(row: Row, style: _Style, *, is_heading: bool) -> int:
+    if is_heading:
+        return round(LINES_PER_HEADING * style.line_px)
+    num_lines = max(1 + len(row.below), LINES_PER_PICTURE if row.picture else 1)
+    return num_lines * style.line_px + (style.line_px // 3 if num_lines > 1 else 0)
 
 
-def _picture(row: Row, line_px: int) -> pygame.Surface | None:
+def _heights_px(panel: Panel, style: _Style) -> list[int]:
+    has_heading = _has_heading(panel)
+    return [_height_px(row, style, is_heading=has_heading and not place) for place, row in enumerate(panel.rows)]
+
+
+def _columns(panel: Panel, style: _Style) -> list[list[int]]:
+    """The places of the rows in each column; a heading stands above them all."""
+    places = list(range(int(_has_heading(panel)), len(panel.rows)))
+    length = -(-len(places) // style.num_columns)
+    return [places[begin : begin + length] for begin in range(0, len(places), max(1, length))] or [[]]
+
+
+def _indent_px(row: Row, style: _Style) -> int:
     if row.picture is None:
-        return None
-    size_px = (row.picture.width_px, row.picture.height_px)
-    height_px = LINES_PER_PICTURE * line_px
-    drawn = pygame.image.frombytes(row.picture.pixels, size_px, "RGB")
-    return pygame.transform.scale(drawn, (max(1, height_px * size_px[0] // size_px[1]), height_px))
+        return 0
+    return LINES_PER_PICTURE * style.line_px * row.picture.width_px // row.picture.height_px + style.line_px // 2
+
+
+def _left_px(rows: Sequence[Row], style: _Style) -> int:
+    """Width of the left column of a table."""
+    return max((style.text.size(row.left)[0] for row in rows if row.right), default=0)
+
+
+def _width_px(row: Row, style: _Style, left_px: int) -> int:
+    text_px = style.text.size(row.left)[0]
+    if row.right:
+        text_px = left_px + style.line_px + style.text.size(row.right)[0]
+    return _indent_px(row, style) + max(text_px, *(style.text.size(line)[0] for line in row.below), 0)
+
+
+def _column_px(rows: Sequence[Row], style: _Style) -> int:
+    left_px = _left_px(rows, style)
+    return max((_width_px(row, style, left_px) for row in rows), default=0)
+
+
+def _size_px(panel: Panel, style: _Style) -> tuple[int, int]:
+    columns = [[panel.rows[place] for place in column] for column in _columns(panel, style)]
+    gaps_px = 2 * style.pad_px + 2 * style.line_px * (len(columns) - 1)
+    width_px = sum(_column_px(rows, style) for rows in columns) + gaps_px
+    if _has_heading(panel):
+        width_px = max(width_px, style.heading.size(panel.rows[0].left)[0] + 2 * style.pad_px)
+    if any(row.is_focus for row in panel.rows):
+        width_px = max(width_px, MENU_LINES_WIDE * style.line_px)
+    heights_px = _heights_px(panel, style)
+    tallest_px = max(sum(heights_px[place] for place in column) for column in _columns(panel, style))
+    heading_px = heights_px[0] if _has_heading(panel) else 0
+    return width_px, heading_px + tallest_px + 2 * (style.pad_px // 2)
+
+
+def _painted(panel: Panel, style: _Style, max_width_px: int) -> _Painted:
+    """What is wider than `max_width_px` is cut."""
+    full_width_px, height_px = _size_px(panel, style)
+    width_px, heights_px = min(full_width_px, max_width_px), _heights_px(panel, style)
+    surface = pygame.Surface((width_px, height_px), pygame.SRCALPHA)
+    radius_px = style.line_px // 3 if panel.anchor is Anchor.CENTRE else 0
+    pygame.draw.rect(surface, BACKGROUND, surface.get_rect(), border_radius=radius_px)
+    top_px = style.pad_px // 2
+    bounds = [(0.0, 0.0)] * len(panel.rows)
+    if _has_heading(panel):
+        _draw_heading(surface, panel.rows[0], style, top_px, heights_px[0])
+        bounds[0] = (top_px / height_px, (top_px + heights_px[0]) / height_px)
+        top_px += heights_px[0]
+    x_px = style.pad_px
+    for column in _columns(panel, style):
+        rows, y_px = [panel.rows[place] for place in column], top_px
+        column_px = _column_px(rows, style) if style.num_columns > 1 else width_px - 2 * style.pad_px
+        left_px = _left_px(rows, style)
+        for place, row in zip(column, rows, strict=True):
+            _draw_row(surface, row, style, pygame.Rect(x_px, y_px, column_px, heights_px[place]), left_px)
+            bounds[place] = (y_px / height_px, (y_px + heights_px[place]) / height_px)
+            y_px += heights_px[place]
+        x_px += column_px + 2 * style.line_px
+    size_px = (max(1, width_px // style.oversampling), max(1, height_px // style.oversampling))
+    reduced = pygame.transform.smoothscale(surface, size_px) if style.oversampling > 1 else surface
+    pixels = np.frombuffer(pygame.image.tobytes(reduced, "RGBA"), dtype=np.uint8)
+    return _Painted(pixels.reshape(reduced.get_height(), reduced.get_width(), 4), tuple(bounds))
+
+
+def _draw_heading(surface: pygame.Surface, row: Row, style: _Style, top_px: int, height_px: int) -> None:
+    width_px = surface.get_width() - 2 * style.pad_px
+    text = _cut(row.left, style.heading, width_px)
+    drawn = style.heading.render(text, True, COLOURS[row.left_tone or row.tone])
+    surface.blit(drawn, (style.pad_px, top_px + (height_px - drawn.get_height()) // 2 - style.line_px // 8))
+    rule = (style.pad_px, top_px + height_px - style.line_px // 3, width_px, max(1, style.line_px // 16))
+    surface.fill(RULE, rule)
+
+
+def _draw_row(surface: pygame.Surface, row: Row, style: _Style, rect: pygame.Rect, left_px: int) -> None:
+    if row.is_focus:
+        bar = rect.inflate(style.pad_px, 0)
+        pygame.draw.rect(surface, COLOURS[Tone.STRONG], (bar.left, bar.top, max(2, style.line_px // 10), bar.height))
+        _shade(surface, bar)
+    indent_px = _indent_px(row, style)
+    if row.picture is not None:
+        height_px = LINES_PER_PICTURE * style.line_px
+        drawn = pygame.image.frombytes(row.picture.pixels, (row.picture.width_px, row.picture.height_px), "RGB")
+        scaled = pygame.transform.scale(drawn, (max(1, indent_px - style.line_px // 2), height_px))
+        surface.blit(scaled, (rect.left + style.line_px // 8, rect.top + (rect.height - height_px) // 2))
+    x_px, room_px = rect.left + indent_px, rect.width - indent_px
+    y_px = rect.top + (rect.height - style.line_px * (1 + len(row.below))) // 2
+    left_tone = row.left_tone or (Tone.STRONG if row.right else row.tone)
+    _draw_line(surface, row.left, style, left_tone, (x_px, y_px), room_px)
+    if row.right:
+        gap_px = left_px + style.line_px
+        _draw_line(surface, row.right, style, row.tone, (x_px + gap_px, y_px), room_px - gap_px)
+    for number, line in enumerate(row.below, 1):
+        tone = Tone.BAD if row.tone is Tone.BAD else Tone.QUIET
+        _draw_line(surface, line, style, tone, (x_px, y_px + number * style.line_px), room_px)
+
+
+def _draw_line(
+    surface: pygame.Surface, text: str, style: _Style, tone: Tone, place_px: tuple[int, int], room_px: int
+) -> None:
+    drawn = style.text.render(_cut(text, style.text, room_px), True, COLOURS[tone])
+    surface.blit(drawn, (place_px[0], place_px[1] + (style.line_px - drawn.get_height()) // 2))
+
+
+def _shade(surface: pygame.Surface, rect: pygame.Rect) -> None:
+    """The place of the focus, lit."""
+    shade = pygame.Surface(rect.size, pygame.SRCALPHA)
+    shade.fill(FOCUS)
+    surface.blit(shade, rect)
+
+
+def _cut(text: str, font: pygame.font.Font, room_px: int) -> str:
+    """As much of `text` as there is room for."""
+    if font.size(text)[0] <= room_px:
+        return text
+    while text and font.size(text + "\N{HORIZONTAL ELLIPSIS}")[0] > room_px:
+        text = text[:-1]
+    return text + "\N{HORIZONTAL ELLIPSIS}"

@@ -6,7 +6,6 @@ Owns: the loop, what follows from a choice. Does not own: the rows (`app.pages`)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -14,17 +13,21 @@ import numpy as np
 from worldsim.actions.bindings import rebound
 from worldsim.app.application import apply_to_screen
 from worldsim.app.devices import Devices
+from worldsim.app.hud import Picture
 from worldsim.app.menu import Menus, Page
 from worldsim.app.menu_devices import work_menu
 from worldsim.app.pages import SettingsPages, title_page
 from worldsim.app.renderer import Renderer
 from worldsim.app.settings import Settings, SettingsFile
-from worldsim.app.shelf import Offer
+from worldsim.app.shelf import Offer, Shelf
 from worldsim.app.window import Window, has_window_changed
+from worldsim.core.types import Frame
 from worldsim.engine.inputs import Inputs
 
 WAIT_S = 1.0
 """Nothing happens by itself here; this only bounds a wait that was woken by nobody."""
+BRIGHTNESS_BEHIND = 0.4
+"""Of the picture that fills the window behind the list."""
 
 
 class TitleScreen:
@@ -32,7 +35,7 @@ class TitleScreen:
 
     def __init__(
         self,
-        offers: Sequence[Offer],
+        shelf: Shelf,
         window: Window,
         renderer: Renderer,
         settings: SettingsFile,
@@ -40,7 +43,7 @@ class TitleScreen:
         trouble: str = "",
     ) -> None:
         """`trouble`: is said below the list."""
-        self._offers, self._window, self._renderer, self._trouble = offers, window, renderer, trouble
+        self._shelf, self._window, self._renderer, self._trouble = shelf, window, renderer, trouble
         self._menus = Menus()
         self._settings_pages = SettingsPages(self._menus, settings, self._apply)
         self._devices = Devices(Inputs(), window.capture_mouse)
@@ -51,10 +54,15 @@ class TitleScreen:
         """Returns: what to play; None to quit."""
         self._renderer.show(np.zeros((1, 1, 3), np.uint8))
         self._menus.open(self._page)
+        behind = None
         drawn = None
         is_stale = False
         while self._menus.is_open:
             panel = self._menus.panel()
+            picture = next((row.picture for row in panel.rows if row.is_focus and row.picture), behind)
+            if picture != behind:
+                behind = picture
+                self._renderer.show(_dimmed(picture))
             if panel != drawn or is_stale:
                 self._renderer.draw((panel,), self._window.size_px)
                 self._window.flip()
@@ -71,11 +79,11 @@ class TitleScreen:
 
     def _page(self) -> Page:
         return title_page(
-            self._offers,
+            self._shelf.offers,
             play=self._play,
             settings=self._settings_pages.open,
             quit_=self._menus.close,
-            trouble=self._trouble,
+            notes=(self._trouble, self._shelf.note),
         )
 
     def _play(self, offer: Offer) -> None:
@@ -90,3 +98,9 @@ class TitleScreen:
     def _bind(self, settings: Settings) -> None:
         """The key that quits may be a person's own."""
         self._devices.bind(rebound(settings.own_keys), dead_zone=settings.pad_dead_zone)
+
+
+def _dimmed(picture: Picture) -> Frame:
+    """Dark enough to be read on."""
+    pixels = np.frombuffer(picture.pixels, np.uint8).reshape(picture.height_px, picture.width_px, 3)
+    return (pixels * BRIGHTNESS_BEHIND).astype(np.uint8)

@@ -16,6 +16,7 @@ from typing import Literal
 import moderngl
 import pygame
 
+from worldsim.app.assets import asset_path
 from worldsim.app.pads import PadPorts
 from worldsim.core.errors import DisplayError, GraphicsError
 
@@ -67,6 +68,7 @@ class Window:
         Raises: DisplayError without a screen, GraphicsError when nothing can be drawn on it.
         """
         _open_display(hint)
+        pygame.display.set_icon(pygame.image.load(asset_path("icon/icon.png")))
         self.context, self.reason = None, "as asked for"
         if drawing != "sdl":
             self.context, self.reason = _try_opengl(size_px, accepts_emulation=drawing == "opengl")
@@ -135,6 +137,8 @@ def _open_display(hint: str) -> None:
             raise DisplayError("no display to open a window on", hint=hint)
         if not os.environ.get("WAYLAND_DISPLAY"):
             os.environ["SDL_VIDEODRIVER"] = "x11"
+    # Windows would draw small and enlarge: here a pixel is a pixel, and the text grows with the window.
+    os.environ.setdefault("SDL_WINDOWS_DPI_AWARENESS", "permonitorv2")
     try:
         pygame.display.init()
     except pygame.error as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from worldsim.cli.arguments import JsonOption, OfflineOption, PresetArgument, at_least
+from worldsim.cli.arguments import DeviceOption, JsonOption, OfflineOption, PresetArgument, at_least, choose_device
 from worldsim.cli.push import PushArguments, push
 from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
 from worldsim.core.errors import UsageError, WorldsimError
@@ -51,6 +51,12 @@ class PresetArguments:
     preset: PresetArgument
     offline: OfflineOption = False
     json: JsonOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowArguments(PresetArguments):
+    device: DeviceOption = "auto"
+    """For which its speed is predicted."""
 
 
 def run(argv: list[str]) -> int:
@@ -99,7 +105,7 @@ def pull(arguments: PresetArguments) -> Answer:
     return Answer(text=f"{text}\n{hashes}", data=data)
 
 
-def show(arguments: PresetArguments) -> Answer:
+def show(arguments: ShowArguments) -> Answer:
     """Weights are not fetched: from the Hub comes the listing and config.json."""
     place = locate_preset(arguments.preset)
     facts: dict[str, Any] = {"ref": arguments.preset, "commit": None}
@@ -111,7 +117,7 @@ def show(arguments: PresetArguments) -> Answer:
         facts |= {"folder": str(place), "bytes": _bytes(place)}
     from worldsim.engine.rehearsal import predict  # torch: only once there is something to predict
 
-    prediction = predict(config)
+    prediction = predict(config, device=choose_device(arguments.device))
     height_px, width_px, _ = config.frame_shape
     facts |= {
         "name": config.name,
@@ -162,7 +168,7 @@ ACTIONS: Actions = {
     "list": (ListArguments, list_presets, "presets on this machine: bundled, and fetched from the Hub"),
     "search": (SearchArguments, search, "find presets on the Hub"),
     "pull": (PresetArguments, pull, "fetch a preset's newest commit, or the revision given, and verify it"),
-    "show": (PresetArguments, show, "what a preset is and how it will play here, before its weights are fetched"),
+    "show": (ShowArguments, show, "what a preset is and how it will play here, before its weights are fetched"),
     "verify": (PresetArguments, verify_preset, "check every file of a preset: config, tensors, hashes, starts"),
     "rm": (PresetArguments, remove, "remove a fetched preset from the Hub's cache"),
     "push": (PushArguments, push, "upload a preset with its card to the Hub, or open a pull request"),

@@ -149,6 +149,17 @@ def page(repo: str) -> str:
     return f"{constants.ENDPOINT}/{repo}"
 
 
+def is_offline() -> bool:
+    """Whether the network is forbidden."""
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def blobs_folder(ref: HubRef) -> Path:
+    """Where the files of a repository come to lie, those that are on their way too."""
+    cache = Path(constants.HF_HUB_CACHE).expanduser()
+    return cache / repo_folder_name(repo_id=ref.repo, repo_type="model") / "blobs"
+
+
 def cached_folder(ref: HubRef) -> Path | None:
     """Of a preset that was fetched in full before. Never the network."""
     try:

@@ -1,0 +1,73 @@
+"""How far a download has come, in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from worldsim.core.errors import HubError
+from worldsim.presets import hub
+from worldsim.presets.fetching import fetch_reported
+from worldsim.presets.hub import Listing, RemoteFile
+from worldsim.presets.resolve import HubRef
+
+SIZE_BYTES = 4_000_000
+
+
+@pytest.fixture
+def blobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = RemoteFile(name="model.safetensors", num_bytes=SIZE_BYTES, git_sha1=None, sha256=None)
+    monkeypatch.setattr(hub, "cached_folder", lambda ref: None)
+    monkeypatch.setattr(hub, "blobs_folder", lambda ref: tmp_path)
+    monkeypatch.setattr(hub, "list_files", lambda ref: Listing(ref=ref, commit="0" * 40, files=(file,)))
+    return tmp_path
+
+
+def test_a_download_says_its_share_as_it_grows(blobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def fetch(listing: Listing, *, say: Callable[[str], None]) -> Path:
+        say("fetching")
+        for tenths in (1, 2, 5):
+            (blobs / "x.incomplete").write_bytes(bytes(tenths * SIZE_BYTES // 10))
+            deadline = time.monotonic() + 10
+            while f"fetching someone/tiny: {tenths}0 %, {tenths * 0.4:.1f} of 4.0 MB" not in said:
+                assert time.monotonic() < deadline, said
+                time.sleep(0.01)
+        return blobs
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    fetch_reported("someone/tiny", said.append)
+    assert said[:2] == ["asking the Hub for someone/tiny", "fetching"] and len(said) == 5
+    time.sleep(0.3)
+    assert len(said) == 5, "it still looks"
+
+
+def test_a_download_that_breaks_raises_and_is_no_longer_watched(blobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(listing: Listing, *, say: Callable[[str], None]) -> Path:
+        raise HubError("lost", hint="")
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    said: list[str] = []
+    with pytest.raises(HubError):
+        fetch_reported("someone/tiny", said.append)
+    (blobs / "x.incomplete").write_bytes(bytes(SIZE_BYTES))
+    time.sleep(0.3)
+    assert said == ["asking the Hub for someone/tiny"]
+
+
+def test_what_is_here_is_not_asked_for(
+    tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(ref: HubRef) -> Listing:
+        raise AssertionError("asked")
+
+    said: list[str] = []
+    monkeypatch.setattr(hub, "list_files", no)
+    monkeypatch.setattr(hub, "cached_folder", lambda ref: tmp_path)
+    for ref in ("maze", str(tiny_preset_folder), "someone/tiny"):
+        fetch_reported(ref, said.append)
+    assert said == []
