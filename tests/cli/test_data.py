@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.episodes.importers.test_convert import cut, scramble, write_dmlab, write_table
+from tests.episodes.importers.test_convert import cut, scramble, write_dmlab, write_memory_maze, write_table
 from tests.episodes.recordings import HEADER, record
 from worldsim.cli.main import main
 from worldsim.core.errors import RecordingError, UsageError
@@ -158,3 +158,14 @@ def test_check_finds_what_is_wrong_and_fails(
 def test_check_of_a_folder_without_sessions_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(tmp_path)]) == RecordingError.exit_code
     assert "holds no session" in capsys.readouterr().err
+
+
+def test_export_makes_npz_files_of_sessions(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    write_memory_maze(tmp_path / "in" / "one.npz")
+    assert main(["data", "import", "--kind", "memory-maze", str(tmp_path / "in"), str(tmp_path / "sessions")]) == 0
+    assert main(["data", "export", str(tmp_path / "sessions"), str(tmp_path / "out")]) == 0
+    assert "1 episodes with 6 frames exported, 0 episodes left out" in capsys.readouterr().out
+    assert (tmp_path / "out" / "one.npz").is_file()
+    assert main(["data", "export", str(recorded), str(tmp_path / "none")]) == RecordingError.exit_code
+    assert "nobody knows its poses" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`worldsim data ACTION ...`: foreign recordings into sessions, and whether a folder of sessions is sound."""
+"""`worldsim data ACTION ...`: foreign recordings into sessions and back, and whether a folder of sessions is sound."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from worldsim.cli.output import Progress
 from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
 from worldsim.core.errors import RecordingError, StorageError, UsageError
 from worldsim.episodes.check import AXIS_BINS, Checked, check_sessions, survey
+from worldsim.episodes.exporting import export_folder
 from worldsim.episodes.importers.convert import LAYOUTS, Imported, import_folder
 from worldsim.episodes.importers.take import ActionTime, Reading
 from worldsim.episodes.pictures import write_contact_sheet
 
-HELP = "import recordings of other games and data sets; check a data set and show what is in it"
+HELP = "import recordings of other games and data sets, export them; check a data set and show what is in it"
 
 MAX_NAMED = 20
 """Faults that are printed; --json has all."""
@@ -51,6 +52,16 @@ class ImportArguments:
     """For discrete actions: what number 0, 1, ... does, as in noop,forward,turn=1,forward+turn=-1."""
     lossy: tyro.conf.FlagCreatePairsOff[bool] = False
     """Near lossless videos that any player shows, instead of pictures kept bit for bit."""
+    json: JsonOption = None
+    progress: ProgressOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments:
+    source: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
+    """A session, or the folder in which sessions lie. They have to be lossless, and to know their poses."""
+    target: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DST")]]
+    """Folder for the npz files of Memory Maze's layout, one per episode. What is there already is not made again."""
     json: JsonOption = None
     progress: ProgressOption = None
 
@@ -98,7 +109,24 @@ def import_data(arguments: ImportArguments) -> Answer:
             hint="the reasons are above; worldsim data import --help says what each kind looks like",
         )
     data = {"kind": arguments.kind, "target": str(arguments.target), **asdict(imported)}
-    return Answer(text=_import_text(arguments, imported), data=data, error=error)
+    text = _outcome_text(arguments.target, imported, "sessions", "imported")
+    return Answer(text=text, data=data, error=error)
+
+
+def export_data(arguments: ExportArguments) -> Answer:
+    """Ends in an error when nothing was exported and nothing was there."""
+    with Progress(1, f"export {arguments.source}", arguments.progress, unit="share") as progress:
+        exported = export_folder(
+            arguments.source,
+            arguments.target,
+            tell=lambda done, total, name: progress.update(done / total, f"{name} ({done} of {total})"),
+        )
+    error = None
+    if not exported.converted and not exported.there_already:
+        reasons = "the reasons are above; poses, lossless pictures, and the six actions of Memory Maze are needed"
+        error = RecordingError(f"none of {arguments.source} could be exported", hint=reasons)
+    text = _outcome_text(arguments.target, exported, "episodes", "exported")
+    return Answer(text=text, data={"target": str(arguments.target), **asdict(exported)}, error=error)
 
 
 def check_data(arguments: CheckArguments) -> Answer:
@@ -128,6 +156,7 @@ def check_data(arguments: CheckArguments) -> Answer:
 
 ACTIONS: Actions = {
     "import": (ImportArguments, import_data, "make sessions of other recordings; wrong files are named and left out"),
+    "export": (ExportArguments, export_data, "make npz files of sessions, laid out as Memory Maze's own data"),
     "check": (CheckArguments, check_data, "decode every frame of a data set, compare all that can be, show statistics"),
 }
 
@@ -147,15 +176,15 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(size[2]), int(size[1])
 
 
-def _import_text(arguments: ImportArguments, imported: Imported) -> str:
+def _outcome_text(target: Path, imported: Imported, what: str, done: str) -> str:
     lines = [f"left out {path}: {fault}" for path, fault in imported.skipped.items()][:MAX_NAMED]
     if len(imported.skipped) > MAX_NAMED:
         lines.append(f"... and {len(imported.skipped) - MAX_NAMED} more; --json FILE has all")
     there = f", {len(imported.there_already)} were there already" if imported.there_already else ""
     frames = sum(imported.converted.values())
     lines.append(
-        f"{arguments.target}: {len(imported.converted)} sessions with {frames} frames imported{there}, "
-        f"{len(imported.skipped)} files left out"
+        f"{target}: {len(imported.converted)} {what} with {frames} frames {done}{there}, "
+        f"{len(imported.skipped)} {'files' if done == 'imported' else what} left out"
     )
     return "\n".join(lines)
 

@@ -1,16 +1,21 @@
 """Memory Maze, its offline data: an npz of 1001 steps with image, one-hot last action, agent_pos, agent_dir.
 
-Source: Pasukonis et al., Evaluating Long-Term Memory in 3D Mazes, 2022. Of the other arrays none is needed here.
+Read and written. Source: Pasukonis et al., Evaluating Long-Term Memory in 3D Mazes, 2022. Of the other arrays none is
+needed here.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import RecordingError
+from worldsim.core.errors import RecordingError, StorageError
+from worldsim.core.types import ActionSpec
 from worldsim.episodes.importers.take import Layout, Reading, Take, check_pictures, class_vectors, led_to, read_npz
 
 CLASSES = ("noop", "forward", "turn=1", "turn=-1", "forward+turn=1", "forward+turn=-1")
@@ -32,6 +37,38 @@ def read(path: Path, reading: Reading) -> Take:
         frames=frames,
         pose=_pose(position, direction, len(frames)),
     )
+
+
+def one_hot(rows: npt.NDArray[np.float32], spec: ActionSpec) -> npt.NDArray[np.uint8]:
+    """The class of each action. Shapes: [T, A] -> [T, 6]. Raises: RecordingError for one that is none of the six."""
+    known, vectors = class_vectors(CLASSES)
+    if not {*known.buttons, *known.axes} <= {*spec.buttons, *spec.axes}:
+        raise RecordingError(f"it has no {' and '.join((*known.buttons, *known.axes))}", hint="")
+    order = [(*spec.buttons, *spec.axes).index(name) for name in (*known.buttons, *known.axes)]
+    same = (rows[:, None, order] == vectors).all(-1)
+    other = np.delete(rows, order, axis=1).any(1)
+    if not same.any(1).all() or other.any():
+        wrong = rows[~same.any(1) | other][0]
+        raise RecordingError(f"an action is {wrong.tolist()}, none of {', '.join(CLASSES)}", hint="")
+    return same.astype(np.uint8)
+
+
+def pose_arrays(pose: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float64]]:
+    """agent_pos and agent_dir, from which `read` makes the same poses to the bit (angles within a half turn)."""
+    angle = pose[:, 2].astype(np.float64)
+    return {"agent_pos": pose[:, :2].astype(np.float64), "agent_dir": np.column_stack([np.cos(angle), np.sin(angle)])}
+
+
+def write(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """The whole file or none. Raises: StorageError."""
+    part = path.with_name(f".{path.stem}.part.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(part, allow_pickle=False, **arrays)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error}", hint="check the path, space and permissions") from None
 
 
 def _pose(position: npt.NDArray[np.floating], direction: npt.NDArray[np.floating], num: int) -> npt.NDArray[np.float32]:

@@ -1,0 +1,59 @@
+"""Sessions as npz files in Memory Maze's own layout: what other projects read.
+
+Owns: which episodes become files, what is said of those that cannot. Does not own: the layout (`importers.memory_maze`,
+which reads it too: the way there and back keeps every bit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from worldsim.core.errors import RecordingError, UsageError
+from worldsim.episodes.importers import memory_maze
+from worldsim.episodes.importers.convert import Imported
+from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
+
+
+def export_folder(
+    source: Path, target: Path, tell: Callable[[int, int, str], None] = lambda done, total, name: None
+) -> Imported:
+    """One file per episode, named after its session; `tell(done, total, session)` is called before each session.
+
+    Raises: UsageError when there is no session, StorageError; what is wrong with a session is in the answer.
+    """
+    outcome, folders = Imported(), find_sessions(source)
+    if not folders:
+        raise UsageError(f"{source} holds no session", hint="worldsim data import makes some")
+    for index, folder in enumerate(folders):
+        tell(index, len(folders), folder.name)
+        try:
+            session = open_session(folder)
+            _export(session, target, outcome)
+        except RecordingError as error:
+            outcome.skipped[str(folder)] = error.message
+    return outcome
+
+
+def _export(session: RecordedSession, target: Path, outcome: Imported) -> None:
+    if not session.is_complete or not session.is_lossless or session.num_pictures_missing:
+        raise RecordingError("it is not whole and lossless", hint="")
+    for number, episode in enumerate(session.episodes):
+        name = session.folder.name if len(session.episodes) == 1 else f"{session.folder.name}-{number}"
+        path = target / f"{name}.npz"
+        if path.exists():
+            outcome.there_already.append(name)
+            continue
+        poses = [row.pose for row in episode.rows]
+        if None in poses:
+            raise RecordingError("nobody knows its poses", hint="")
+        actions = np.array([row.action for row in episode.rows], np.float32)
+        arrays = {
+            "image": np.stack(list(session.pictures(number))),
+            "action": memory_maze.one_hot(actions, session.header.action_spec),
+            **memory_maze.pose_arrays(np.array(poses, np.float32)),
+        }
+        memory_maze.write(path, arrays)
+        outcome.converted[name] = len(episode.rows)
