@@ -137,7 +137,7 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("q",), ctrl=True, what="quit", command=Command.QUIT),
 )
 
-SPARE_KEYS = ("space", *"fgcvxzhjklbuiom")
+SPARE_KEYS = ("space", *"fcxzhjkluio")
 """For the inputs of worlds that the table does not know (a game of one's own): each gets the next ones."""
 SPARE_PAD_BUTTONS = ("pad_a", "pad_b", "pad_rightshoulder", "pad_triggerright+", "pad_leftstick")
 SPARE_PAD_AXES = ("pad_righty-", "pad_righty+")
