@@ -34,11 +34,13 @@ from worldsim.cli.arguments import (
 )
 from worldsim.cli.output import write_json
 from worldsim.core.clock import Clock, MonotonicClock
-from worldsim.core.errors import UsageError, WorldsimError
-from worldsim.engine.playable import Loaded, TrueWorld
+from worldsim.core.errors import RecordingError, UsageError, WorldsimError
+from worldsim.engine.playable import Loaded, TrueSource, TrueWorld
 from worldsim.engine.slots import read_saved
 from worldsim.engine.worker import Report
 from worldsim.episodes.format import check_new
+from worldsim.episodes.reader import open_session
+from worldsim.worlds.recorded import RecordedConfig
 
 if TYPE_CHECKING:
     from worldsim.app.application import Ending
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from worldsim.app.renderer import Renderer
     from worldsim.app.settings import SettingsFile
     from worldsim.app.window import Window
+    from worldsim.engine.autopilot import RecordedActions
+    from worldsim.presets.store import Preset
 
 HELP = "play a preset in a window"
 
@@ -53,8 +57,10 @@ HELP = "play a preset in a window"
 @dataclass(frozen=True, kw_only=True)
 class PlayArguments:
     preset: OptionalPresetArgument = None
-    seed: int = 0
-    """Chooses the start and the noise."""
+    seed: int | None = None
+    """Chooses the start and the noise; 0 when left out, with --actions that of the recording."""
+    actions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """A recorded session: what was done in it is done again, until a key takes control."""
     steps: StepsOption = None
     threads: ThreadsOption = None
     device: DeviceOption = "auto"
@@ -139,7 +145,7 @@ def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
         played = _play_one(stage, arguments, _load, has_title=True)
         if played.ending is not Ending.TITLE:
             return played
-        arguments = replace(arguments, preset=None, load=None, record=None)
+        arguments = replace(arguments, preset=None, load=None, record=None, actions=None)
 
 
 @contextmanager
@@ -169,11 +175,13 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
 
     assert arguments.preset is not None
     settings, ending = stage.settings.current, Ending.QUIT
+    recorded = _recorded(arguments)
+    seed = arguments.seed if arguments.seed is not None else recorded.seed if recorded else 0
     stage.window.set_title(f"worldsim: {arguments.preset}")
     with ExitStack() as at_the_end:
         worker = Worker(
             partial(load, arguments),
-            seed=arguments.seed,
+            seed=seed,
             prefetch_depth=arguments.prefetch,
             clock=stage.clock,
             on_change=stage.window.wake,
@@ -186,7 +194,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
         recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.is_lossless, say=_say)
         at_the_end.callback(recorder.close)
         session = Session(
-            worker, seed=arguments.seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load
+            worker, seed=seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load
         )
         application = Application(
             session,
@@ -199,6 +207,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
             settings=stage.settings,
             has_title=has_title,
             num_steps=settings.num_steps if has_title and arguments.steps is None else None,
+            actions=recorded.actions if recorded else (),
         )
         worker.start()
         report = application.run()
@@ -224,7 +233,7 @@ def _checked(arguments: PlayArguments) -> tuple[int, int]:
     """Whatever can be said to be wrong before a window opens. Returns: the size of the window."""
     from worldsim.presets.resolve import resolve_preset
 
-    at_least(arguments.seed, 0, "--seed")
+    at_least(arguments.seed or 0, 0, "--seed")
     at_least(arguments.prefetch, 0, "--prefetch")
     at_least(arguments.steps, 1, "--steps")
     at_least(arguments.threads, 1, "--threads")
@@ -240,6 +249,11 @@ def _checked(arguments: PlayArguments) -> tuple[int, int]:
         raise UsageError(f"{option} without a preset", hint=f"worldsim play PRESET {option} ...")
     if arguments.load is not None:
         read_saved(arguments.load)
+    if arguments.actions is not None:
+        if arguments.preset is None or arguments.load is not None:
+            raise UsageError("--actions without a preset, or with --load", hint="worldsim play PRESET --actions DIR")
+        if not open_session(arguments.actions).num_frames:
+            raise RecordingError(f"{arguments.actions} holds no frame", hint="take another recording")
     if arguments.rate is not None and arguments.rate <= 0:
         raise UsageError(f"--rate is {arguments.rate:g}", hint="a positive number of ticks per second")
     size_px = checked_size(arguments.window)
@@ -288,7 +302,29 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
         saves=saves,
         aside=aside(device),
         device_bytes=partial(device_bytes, device),
+        truth=_true_source(preset),
+        start_frames=tuple(start.frames for start in preset.starts),
     )
+
+
+def _recorded(arguments: PlayArguments) -> RecordedActions | None:
+    """What --actions names."""
+    if arguments.actions is None:
+        return None
+    from worldsim.engine.autopilot import recorded_actions
+
+    return recorded_actions(open_session(arguments.actions))
+
+
+def _true_source(preset: Preset) -> TrueSource | None:
+    """Nothing is started yet, and nobody has asked whether its package is installed."""
+    from worldsim.engine.true_start import WorldAtStarts
+
+    config = preset.config
+    if isinstance(config.world, RecordedConfig):
+        return None
+    begin = partial(WorldAtStarts, config.true_world, preset.starts)
+    return TrueSource(open=begin, num_context=config.play.context_frames)
 
 
 def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:

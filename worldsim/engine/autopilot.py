@@ -7,11 +7,16 @@ own: keys (`engine.inputs` says what a person does), the true world (`engine.tru
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from worldsim.actions.encoding import decode_action
 from worldsim.actions.scripts import script_actions
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
 from worldsim.engine.truth import TruthStatus
+from worldsim.episodes.reader import RecordedSession
 
 SCRIPT = "explore"
 SCRIPT_FRAMES = 2000
@@ -21,7 +26,8 @@ NEW_AXIS = 0.1
 
 
 class Pilot(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def peek(self) -> Action | None:
         """The next action, if it is known already. Asking changes nothing."""
@@ -50,6 +56,25 @@ class ScriptPilot:
     def take(self) -> Action | None:
         self.peek()
         return self._actions.pop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedActions:
+    """What was done in a recording from a reset with `seed` on."""
+
+    seed: int = 0
+    spec: ActionSpec
+    actions: tuple[Action, ...]
+
+
+def recorded_actions(session: RecordedSession) -> RecordedActions:
+    """Of the episode that went farthest from its reset: a rewind or a load begins another."""
+    spec = session.header.action_spec
+    episode = max(session.episodes, key=lambda episode: episode.start.first_index + len(episode.rows))
+    vectors = [run.action for run in episode.start.prelude for _ in range(run.count)]
+    vectors += [row.action for row in episode.rows[0 if episode.start.first_index else 1 :]]
+    actions = tuple(decode_action(spec, np.asarray(vector, np.float32)) for vector in vectors)
+    return RecordedActions(seed=episode.start.seed, spec=spec, actions=actions)
 
 
 class RecordedPilot:
