@@ -44,8 +44,8 @@ from worldsim.worlds.recorded import RecordedConfig
 
 if TYPE_CHECKING:
     from worldsim.app.application import Ending
-    from worldsim.app.report import PlayReport
     from worldsim.app.renderer import Renderer
+    from worldsim.app.report import PlayReport
     from worldsim.app.settings import SettingsFile
     from worldsim.app.window import Window
     from worldsim.engine.autopilot import RecordedActions
