@@ -9,13 +9,22 @@ import pytest
 import torch
 from torch import nn
 
+from tests.models.test_world_model import (
+    ACTION_SIZE,
+    NUM_FRAMES,
+    TOLERANCE,
+    make_clip,
+    make_model,
+    play_form,
+    train_form,
+)
 from worldsim.core.errors import ConfigError
 from worldsim.models.architectures import ARCHITECTURES, REFERENCE, apply, matched
 from worldsim.models.config import WorldModelConfig, layer_size
+from worldsim.models.state import WorldState
 from worldsim.models.world_model import WorldModel, build_world_model
 
-LATENT_SHAPE = (16, 6, 8)
-ACTION_SIZE = 4
+SOME_LATENT_SHAPE = (16, 6, 8)
 SIZES = {
     "nano": WorldModelConfig(width=168, num_heads=7, num_layers=4),
     "comparison": WorldModelConfig(width=96, num_heads=4, num_layers=3),
@@ -28,7 +37,13 @@ def num_parameters(model: nn.Module) -> int:
 
 def build(config: WorldModelConfig) -> WorldModel:
     with torch.device("meta"):
-        return build_world_model(config, LATENT_SHAPE, ACTION_SIZE)
+        return build_world_model(config, SOME_LATENT_SHAPE, ACTION_SIZE)
+
+
+def tiny(name: str) -> WorldModel:
+    """With a window that is shorter than the clip."""
+    changes = {"window_frames": 3, "blocks": ((1, 1), (2, 3)), **ARCHITECTURES[name].model}
+    return make_model(**{**changes, "window_frames": min(3, changes["window_frames"])})
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -64,3 +79,57 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
 def test_the_registry_loads_no_torch() -> None:
     program = "import sys, worldsim.models.architectures; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_training_form_equals_frame_by_frame_play(name: str) -> None:
+    model, clip = tiny(name), make_clip()
+    difference = (train_form(model, clip) - play_form(model, clip)[0]).abs().max()
+    assert difference < TOLERANCE, f"max difference {difference:.1e}"
+
+
+@pytest.mark.parametrize("key", ["context", "noisy", "action"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_no_frame_sees_a_later_one(name: str, key: str) -> None:
+    model, clip, changed_at = tiny(name), make_clip(), 5
+    changed = clip | {key: clip[key].clone()}
+    changed[key][:, changed_at] += 1.0
+    difference_T = (train_form(model, clip) - train_form(model, changed)).abs().amax(dim=(0, 2, 3, 4))
+    first_seen = changed_at + 1 if key == "context" else changed_at
+    assert difference_T[:first_seen].max() == 0, f"leak: {difference_T}"
+    assert difference_T[first_seen] > 1e-6, "the change is not seen where it should be"
+
+
+@pytest.mark.parametrize(("name", "reaches"), [("causal-window", False), ("causal-full", True), ("mamba2", True)])
+def test_what_reaches_the_last_frame_from_the_first(name: str, reaches: bool) -> None:
+    """Two layers of a window of 3 reach 5 frames back."""
+    model, clip = tiny(name), make_clip()
+    changed = clip | {"context": clip["context"].clone()}
+    changed["context"][:, 0] += 1.0
+    difference = (train_form(model, clip) - train_form(model, changed))[:, -1].abs().max()
+    assert (difference > 1e-9) == reaches, f"{difference:.1e}"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_state_grows_only_where_the_config_says_so_and_a_saved_one_goes_on(name: str) -> None:
+    model, clip = tiny(name), make_clip()
+    start = model.initial_state(2, seed=0)
+    _, state = play_form(model, clip)
+    assert (state.num_bytes == start.num_bytes) == model.config.is_state_fixed
+    restored = WorldState.from_bytes(state.to_bytes(), like=start)
+    assert restored.frame_index == NUM_FRAMES
+    assert all(torch.equal(tensor, restored.tensors[n]) for n, tensor in state.tensors.items())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_going_back_to_a_snapshot_gives_the_same_frame_again(name: str) -> None:
+    model, clip = tiny(name), make_clip()
+    _, snapshot = play_form(model, clip)
+    made = []
+    for _ in range(2):
+        state = snapshot
+        for t in range(3):
+            context = model.begin(state, clip["action"][:, t])
+            made.append(model.denoise(context, clip["noisy"][:, t], clip["tau"][:, t], clip["step_size"][:, t]))
+            state = model.commit(context, made[-1], clip["level"][:, t])
+    assert all(torch.equal(*pair) for pair in zip(made[:3], made[3:], strict=True))

@@ -62,7 +62,10 @@ FORMS = ("trunk", "single")
 
 @pytest.mark.parametrize(
     ("form", "changes"),
-    [*((form, {"mixer": mixer}) for form in FORMS for mixer in ("mamba2", "none")), ("trunk", {"pose": "place"})],
+    [
+        *((form, {"mixer": mixer}) for form in FORMS for mixer in ("mamba2", "gated_deltanet", "lstm", "none")),
+        ("trunk", {"pose": "place"}),
+    ],
 )
 def test_training_form_equals_frame_by_frame_play(form: str, changes: dict[str, str]) -> None:
     model, clip = make_model(form, **changes), make_clip()

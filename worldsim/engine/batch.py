@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from worldsim.actions.encoding import encode_action
-from worldsim.core.errors import NonFiniteError
+from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import Action, ActionSpec
 from worldsim.diffusion.noise import frame_noise
 from worldsim.diffusion.samplers import sample_frame
@@ -33,6 +33,9 @@ class BatchSimulator:
 
     def __init__(self, preset: Preset, num_rows: int, *, device: str = "cpu", num_steps: int | None = None) -> None:
         assert num_rows >= 1, num_rows
+        if not preset.config.model.is_state_fixed:
+            hint = "one environment at a time, or another architecture"
+            raise UsageError(f"{preset.config.name} attends to all frames: its rows would grow apart", hint=hint)
         self._preset, self._device, self.num_rows = preset, torch.device(device), num_rows
         self._one = Simulator(preset, device=device, num_steps=num_steps)
         self._starts: dict[int, tuple[WorldState, npt.NDArray[np.uint8]]] = {}

@@ -47,6 +47,14 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             summary="attention over the last 20 frames, no scan",
             model={"form": "single", "mixer": "none", "attention": "window", "window_frames": 20},
         ),
+        "causal-full": Architecture(
+            summary="attention over all frames so far, no scan; its state grows with every frame",
+            model={"form": "single", "mixer": "none", "attention": "full"},
+        ),
+        "gated-deltanet": Architecture(
+            summary="as full, by the gated delta rule", model={**_SCAN, "mixer": "gated_deltanet"}
+        ),
+        "lstm": Architecture(summary="as full, with LSTMs as scans", model={**_SCAN, "mixer": "lstm"}),
         "no-clean-prefix": Architecture(
             summary="as full, trained without long clean prefixes: every context frame has noise of its own level",
             model=_SCAN,

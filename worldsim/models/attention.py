@@ -1,7 +1,7 @@
 """Attention between the frames of a clip: what every kind shares, and the frame-local kind.
 
-Owns: projections, rotary positions, and the local layer with its ring of keys and values at play time. Does not own: the
-whole past (`attention_full`), chunks and windows that look both ways (`attention_joint`). Same three verbs as `mixer`.
+Owns: projections, rotary positions, and the local layer with its ring of keys and values at play time. Does not own:
+the whole past (`attention_full`), chunks and windows that look both ways (`attention_joint`). Same verbs as `mixer`.
 Keys are stored before rotation: only differences of positions matter, so at play the slot in the window serves as time.
 Letters as in `mixer`; W frames of the window, M keys, P frames of a part of the clip, Q its tokens.
 Source: LSSVWM, section 4.1 (its chunks that look ahead are left out here: no frame sees a later one).
@@ -22,7 +22,7 @@ from worldsim.models.ssd import log_mask
 SPATIAL_BASE = 16.0
 """Of the rotary positions over rows and columns: the slowest pair turns once in about a hundred of them."""
 LONG_WINDOW = 8
-"""Frames; windows beyond are cut into two parts per window, which has fewer scores to no purpose, but copies more."""
+"""Frames; the clip is cut finer for longer windows: fewer scores to no purpose, more copies of keys."""
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

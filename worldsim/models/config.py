@@ -60,10 +60,11 @@ class WorldModelConfig:
     """S: size of the scan's state per channel."""
     window_frames: int = 4
     """Frames that local attention sees, its own among them."""
-    attention: Literal["window", "none"] = "window"
-    """`window`: a frame and those before it, `window_frames` in all."""
-    mixer: Literal["mamba2", "none"] = "mamba2"
-    """`none` leaves the scan out: the control for memory."""
+    attention: Literal["window", "full", "none"] = "window"
+    """`window`: a frame and those before it, `window_frames` in all. `full`: a frame and all before it; its state grows
+    with every frame."""
+    mixer: Literal["mamba2", "gated_deltanet", "lstm", "none"] = "mamba2"
+    """What scans the blocks. `none` leaves the scan out: the control for memory."""
     mlp_ratio: float = 3.0
     """Hidden width of the MLP over `width`."""
     denoiser_width: int = 128
@@ -100,6 +101,11 @@ class WorldModelConfig:
             raise ConfigError(f"blocks is {brief(self.blocks)}", hint="for example [[1, 1], [0, 0]]")
 
     @property
+    def is_state_fixed(self) -> bool:
+        """Whether the state has the same size after any number of frames."""
+        return self.attention != "full"
+
+    @property
     def mlp_hidden(self) -> int:
         """Hidden width of the MLP."""
         return int(self.width * self.mlp_ratio + 1e-6)
@@ -113,11 +119,15 @@ class WorldModelConfig:
 def layer_size(config: WorldModelConfig) -> int:
     """Parameters of one of the scanned layers."""
     width, heads = config.width, config.num_heads
+    mamba2 = width * (3 * width + 2 * config.state_dim + heads) + width + 3 * heads
+    hidden = width // 2
     scan = {
-        "mamba2": width * (3 * width + 2 * config.state_dim + heads) + width + 3 * heads,
+        "mamba2": mamba2,
+        "gated_deltanet": mamba2 + width * heads,
+        "lstm": 4 * hidden * (width + hidden + 2) + hidden * width,
         "none": 0,
     }[config.mixer]
-    attention = {"window": 4 * width**2 + 2 * (width // heads), "none": 0}[config.attention]
+    attention = 0 if config.attention == "none" else 4 * width**2 + 2 * (width // heads)
     modulation = 3 * config.num_sublayers * width * (width + 1)
     return modulation + scan + attention + mlp_size(config, config.mlp_hidden)
 

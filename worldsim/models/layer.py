@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from worldsim.models.attention import FrameLocalAttention
+from worldsim.models.attention_full import FullAttention
 from worldsim.models.conditioning import Modulation, modulate
 from worldsim.models.config import WorldModelConfig
-from worldsim.models.mixer import BlockScan, LayerState, TimeMixer
+from worldsim.models.lstm import BlockLSTM
+from worldsim.models.mixer import BlockDelta, BlockScan, LayerState, TimeMixer
 
 
 class Layer(nn.Module):
@@ -65,13 +67,18 @@ def build_mixer(config: WorldModelConfig, grid: tuple[int, int], block: tuple[in
     """The scan that `config.mixer` names."""
     if config.mixer == "none":
         return None
-    return BlockScan(config.width, config.num_heads, config.state_dim, grid, block)
+    if config.mixer == "lstm":
+        return BlockLSTM(config.width, grid, block)
+    kind = {"mamba2": BlockScan, "gated_deltanet": BlockDelta}[config.mixer]
+    return kind(config.width, config.num_heads, config.state_dim, grid, block)
 
 
 def build_attention(config: WorldModelConfig, grid: tuple[int, int]) -> TimeMixer | None:
     """The attention that `config.attention` names."""
     if config.attention == "none":
         return None
+    if config.attention == "full":
+        return FullAttention(config.width, config.num_heads, grid)
     return FrameLocalAttention(config.width, config.num_heads, grid, config.window_frames)
 
 

@@ -1,4 +1,4 @@
-"""The block-wise scan as a layer: tokens of a frame grid in, tokens out, a state of fixed size in between.
+"""The block-wise scans as layers: tokens of a frame grid in, tokens out, a state of fixed size in between.
 
 Owns: projections, block order, the three verbs every time-mixing layer has. Does not own: the arithmetic (`ssd`).
 
@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldsim.models.delta import delta_chunked, delta_chunked_read, delta_step
 from worldsim.models.ssd import ScanInput, ScanMemo, ssd_chunked, ssd_chunked_read, ssd_step, zero_state
 
 LayerState: TypeAlias = dict[str, Tensor]
@@ -49,8 +51,32 @@ class TimeMixer(nn.Module, ABC):
         """What has seen nothing."""
 
 
-class BlockScan(TimeMixer):
-    """Mamba-2 mixer scanned block by block; `block` is (rows, columns) in tokens, (0, 0) the whole frame.
+class BlockMixer(TimeMixer):
+    """Scans block by block; `block` is (rows, columns) in tokens, (0, 0) the whole frame."""
+
+    def __init__(self, grid: tuple[int, int], block: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+        self.block = (block[0] or grid[0], block[1] or grid[1])
+        assert grid[0] % self.block[0] == 0 and grid[1] % self.block[1] == 0, f"grid {grid}, block {block}"
+        self.num_blocks = (grid[0] // self.block[0]) * (grid[1] // self.block[1])
+
+    def _to_blocks(self, x_BTNC: Tensor) -> Tensor:
+        """[B, T, R * L, C] -> [B * blocks, T, tokens of a block, C], row by row within the block."""
+        batch, frames, _, channels = x_BTNC.shape
+        (rows, columns), (high, wide) = self.grid, self.block
+        x = x_BTNC.reshape(batch, frames, rows // high, high, columns // wide, wide, channels)
+        return x.permute(0, 2, 4, 1, 3, 5, 6).reshape(-1, frames, high * wide, channels)
+
+    def _from_blocks(self, x_GTNC: Tensor) -> Tensor:
+        (rows, columns), (high, wide) = self.grid, self.block
+        frames, channels = x_GTNC.shape[1], x_GTNC.shape[-1]
+        x = x_GTNC.reshape(-1, rows // high, columns // wide, frames, high, wide, channels)
+        return x.permute(0, 3, 1, 4, 2, 5, 6).reshape(-1, frames, rows * columns, channels)
+
+
+class BlockScan(BlockMixer):
+    """Mamba-2.
 
     No short convolution: the local attention after every scan does that work, and its cache is needed anyway.
     dt is divided by the tokens of a block, so that time constants are in frames whatever the block.
@@ -59,12 +85,9 @@ class BlockScan(TimeMixer):
     def __init__(
         self, width: int, num_heads: int, state_dim: int, grid: tuple[int, int], block: tuple[int, int]
     ) -> None:
-        super().__init__()
-        self.grid = grid
-        self.block = (block[0] or grid[0], block[1] or grid[1])
-        assert grid[0] % self.block[0] == 0 and grid[1] % self.block[1] == 0, f"grid {grid}, block {block}"
+        super().__init__(grid, block)
         self.num_heads, self.state_dim, self.head_dim = num_heads, state_dim, width // num_heads
-        self.split = (width, width, state_dim, state_dim, num_heads)
+        self.split = self._channels(width)
         self.project_in = nn.Linear(width, sum(self.split), bias=False)
         self.project_out = nn.Linear(width, width, bias=False)
         self.norm = nn.RMSNorm(width, eps=1e-6)
@@ -72,6 +95,10 @@ class BlockScan(TimeMixer):
         self.dt_bias_K = nn.Parameter(torch.log(torch.expm1(1 / slowness_K)))
         self.log_rate_K = nn.Parameter(torch.zeros(num_heads))
         self.skip_K = nn.Parameter(torch.ones(num_heads))
+
+    def _channels(self, width: int) -> tuple[int, ...]:
+        """What the input is projected to: gate, x, b, c, dt."""
+        return width, width, self.state_dim, self.state_dim, self.num_heads
 
     def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanMemo]:
         gate, stream = self._project(x_BTND)
@@ -91,17 +118,17 @@ class BlockScan(TimeMixer):
 
     def initial_state(self, batch: int) -> LayerState:
         """Shapes: ssm [B, blocks, K, E, S], float32."""
-        num_blocks = (self.grid[0] // self.block[0]) * (self.grid[1] // self.block[1])
-        parameter = self.log_rate_K
-        return {
-            "ssm": parameter.new_zeros(
-                batch, num_blocks, self.num_heads, self.head_dim, self.state_dim, dtype=_float(parameter)
-            ).detach()
-        }
+        shape = (batch, self.num_blocks, self.num_heads, self.head_dim, self.state_dim)
+        return {"ssm": self.log_rate_K.new_zeros(shape, dtype=_float(self.log_rate_K)).detach()}
 
     def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
         """Everything block by block. Shapes: the gate [G, T, N, D]."""
-        gate, x, b, c, dt = self._to_blocks(self.project_in(x_BTND)).split(self.split, dim=-1)
+        gate, stream, _ = self._split(x_BTND)
+        return gate, stream
+
+    def _split(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput, list[Tensor]]:
+        """With what else the input is projected to."""
+        gate, x, b, c, dt, *rest = self._to_blocks(self.project_in(x_BTND)).split(self.split, dim=-1)
         wide = _float(self.log_rate_K)
         num_tokens = self.block[0] * self.block[1]
         dt = F.softplus(dt.to(wide) + self.dt_bias_K) / num_tokens
@@ -112,24 +139,37 @@ class BlockScan(TimeMixer):
             b=F.normalize(b.to(wide), dim=-1),
             c=c.to(wide),
         )
-        return gate, stream
+        return gate, stream, rest
 
     def _finish(self, y: Tensor, gate_GTND: Tensor, stream: ScanInput) -> Tensor:
         y_GTND = torch.addcmul(y, self.skip_K[:, None], stream.x).flatten(-2).to(gate_GTND.dtype)
         return self._from_blocks(self.project_out(self.norm(y_GTND * F.silu(gate_GTND))))
 
-    def _to_blocks(self, x_BTNC: Tensor) -> Tensor:
-        """[B, T, R * L, C] -> [B * blocks, T, tokens of a block, C], row by row within the block."""
-        batch, frames, _, channels = x_BTNC.shape
-        (rows, columns), (high, wide) = self.grid, self.block
-        x = x_BTNC.reshape(batch, frames, rows // high, high, columns // wide, wide, channels)
-        return x.permute(0, 2, 4, 1, 3, 5, 6).reshape(-1, frames, high * wide, channels)
 
-    def _from_blocks(self, x_GTNC: Tensor) -> Tensor:
-        (rows, columns), (high, wide) = self.grid, self.block
-        frames, channels = x_GTNC.shape[1], x_GTNC.shape[-1]
-        x = x_GTNC.reshape(-1, rows // high, columns // wide, frames, high, wide, channels)
-        return x.permute(0, 3, 1, 4, 2, 5, 6).reshape(-1, frames, rows * columns, channels)
+class BlockDelta(BlockScan):
+    """Gated DeltaNet: as BlockScan, by the gated delta rule."""
+
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanMemo]:
+        gate, stream = self._project(x_BTND)
+        y, memo = delta_chunked(stream, zero_state(stream))
+        return self._finish(y, gate, stream), memo
+
+    def read(self, x_BTND: Tensor, memo: ScanMemo) -> Tensor:
+        gate, stream = self._project(x_BTND)
+        return self._finish(delta_chunked_read(memo, stream), gate, stream)
+
+    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        gate, stream = self._project(x_BND[:, None])
+        y, scan_GKES = delta_step(stream, state["ssm"].flatten(0, 1))
+        return self._finish(y, gate, stream)[:, 0], {"ssm": scan_GKES.unflatten(0, state["ssm"].shape[:2])}
+
+    def _channels(self, width: int) -> tuple[int, ...]:
+        """With beta."""
+        return *super()._channels(width), self.num_heads
+
+    def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
+        gate, stream, beta = self._split(x_BTND)
+        return gate, replace(stream, dt=beta[0].to(stream.dt).sigmoid())
 
 
 def _float(parameter: Tensor) -> torch.dtype:

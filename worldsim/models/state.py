@@ -1,4 +1,4 @@
-"""WorldState: the whole memory of a session, of fixed size.
+"""WorldState: the whole memory of a session, of fixed size but for models that attend to all frames.
 
 Owns: what a state is, and its safetensors form. Does not own: what the tensors mean (the world model names them).
 A state is never changed in place, so a snapshot is the state itself and costs nothing.
@@ -15,6 +15,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from worldsim.core.errors import NonFiniteError, StateError
+
+GROWING_PREFIX = "growing_"
+"""Begins the own name of a tensor [B, frames so far, ...]: its second dimension is one longer after every frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +62,7 @@ class WorldState:
         except (SafetensorError, ValueError) as error:
             raise StateError(f"the saved state is damaged: {error}", hint="use another save") from None
         counters = tensors.pop("counters", None)
-        found = {n: (t.shape, t.dtype) for n, t in tensors.items()}
-        expected = {n: (t.shape, t.dtype) for n, t in like.tensors.items()}
+        found, expected = _kinds(tensors), _kinds(like.tensors)
         if counters is None or found != expected:
             wrong = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
             raise StateError(
@@ -70,3 +72,14 @@ class WorldState:
         device = next(iter(like.tensors.values())).device
         frame_index, seed = (int(v) for v in counters)
         return cls(tensors={n: t.to(device) for n, t in tensors.items()}, frame_index=frame_index, seed=seed)
+
+
+def _kinds(tensors: dict[str, Tensor]) -> dict[str, tuple[object, ...]]:
+    """Shape and type of each, without the dimension that grows."""
+    return {
+        name: (
+            tensor.shape[:1] + tensor.shape[2:] if name.split(".")[-1].startswith(GROWING_PREFIX) else tensor.shape,
+            tensor.dtype,
+        )
+        for name, tensor in tensors.items()
+    }

@@ -1,0 +1,105 @@
+"""Attention over all frames so far: the transformer with full context that the paper measures against.
+
+Owns: the layer, and at play its keys and values, which grow with every frame: its state is not of fixed size.
+Letters as in `attention`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from worldsim.models.attention import FrameAttention, attend, rotate
+from worldsim.models.mixer import LayerState
+from worldsim.models.ssd import log_mask
+from worldsim.models.state import GROWING_PREFIX
+
+TIME_BASE = 10_000.0
+"""The slowest pair of four turns once in 6,000 frames."""
+PART_TOKENS = 192
+"""About how many queries are handled at once; what lies after them is left out of their scores."""
+
+KEY, VALUE = GROWING_PREFIX + "key", GROWING_PREFIX + "value"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastMemo:
+    """Keys (rotated) and values of the clean stream. Shapes: [B, K, T * N, E]."""
+
+    key: Tensor
+    value: Tensor
+
+
+class FullAttention(FrameAttention):
+    """A token sees its own frame (both ways) and all frames before it. Keys are kept rotated: a frame's place in time
+    is how many frames were there before it, at play as in training, and it never changes.
+    """
+
+    def __init__(self, width: int, num_heads: int, grid: tuple[int, int]) -> None:
+        super().__init__(width, num_heads, grid, TIME_BASE)
+
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, PastMemo]:
+        query, key, value = (_by_head(x) for x in self.project_clip(x_BTND))
+        outputs = []
+        for begin, end in self._parts(x_BTND.shape[1]):
+            mask = self._mask(begin, end, x_BTND, seen_after=1)
+            here = slice(None, end * self.num_tokens)
+            outputs.append(attend(self._frames(query, begin, end), key[:, :, here], value[:, :, here], mask))
+        return self._join(outputs), PastMemo(key=key, value=value)
+
+    def read(self, x_BTND: Tensor, memo: PastMemo) -> Tensor:
+        query, key, value = (_by_head(x) for x in self.project_clip(x_BTND))
+        outputs = []
+        for begin, end in self._parts(x_BTND.shape[1]):
+            mask = self._mask(begin, end, x_BTND, seen_after=0)
+            here = slice(None, end * self.num_tokens)
+            own_key, own_value = (self._frames(x, begin, end).unflatten(2, (-1, self.num_tokens)) for x in (key, value))
+            part = self._frames(query, begin, end)
+            outputs.append(attend(part, memo.key[:, :, here], memo.value[:, :, here], mask, (own_key, own_value)))
+        return self._join(outputs)
+
+    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        query, key, value = self.project_frame(x_BND)
+        cos_N1E, sin_N1E = (x[0] for x in self.rotation(1, like=x_BND, first=state[KEY].shape[1]))
+        cos, sin = cos_N1E.transpose(0, 1), sin_N1E.transpose(0, 1)
+        keys = torch.cat((state[KEY], rotate(key, cos, sin)[:, None]), dim=1)
+        values = torch.cat((state[VALUE], value[:, None]), dim=1)
+        output_BKNE = F.scaled_dot_product_attention(
+            rotate(query, cos, sin),
+            keys.transpose(1, 2).flatten(2, 3),
+            values.transpose(1, 2).flatten(2, 3),
+            scale=1.0,
+        )
+        return self.project_out(output_BKNE.transpose(1, 2).flatten(2)), {KEY: keys, VALUE: values}
+
+    def initial_state(self, batch: int) -> LayerState:
+        """Shapes: key, value [B, frames so far, K, N, E]."""
+        shape = (batch, 0, self.num_heads, self.num_tokens, self.head_dim)
+        empty = self.project_in.weight.new_zeros(shape).detach()
+        return {KEY: empty, VALUE: torch.zeros_like(empty)}
+
+    def _parts(self, num_frames: int) -> list[tuple[int, int]]:
+        """(first frame, end) of each."""
+        size = max(1, PART_TOKENS // self.num_tokens)
+        return [(begin, min(begin + size, num_frames)) for begin in range(0, num_frames, size)]
+
+    def _frames(self, x_BKQE: Tensor, begin: int, end: int) -> Tensor:
+        return x_BKQE[:, :, begin * self.num_tokens : end * self.num_tokens]
+
+    def _mask(self, begin: int, end: int, like: Tensor, *, seen_after: int) -> Tensor:
+        """A frame sees those before its own, and `seen_after` from there on. Shapes: [Q, M]."""
+        query_P, key_F = torch.arange(begin, end), torch.arange(end)
+        visible = (key_F < query_P[:, None] + seen_after).repeat_interleave(self.num_tokens, dim=1)
+        return log_mask(visible.repeat_interleave(self.num_tokens, dim=0).to(like.device), like.dtype)
+
+    def _join(self, outputs: list[Tensor]) -> Tensor:
+        y_BTNKE = torch.cat(outputs, dim=2).transpose(1, 2).unflatten(1, (-1, self.num_tokens))
+        return self.project_out(y_BTNKE.flatten(3))  # type: ignore[no-any-return]  # a Linear's is a Tensor
+
+
+def _by_head(x_BTNKE: Tensor) -> Tensor:
+    """Shapes: [B, T, N, K, E] -> [B, K, T * N, E], contiguous: parts of it are then read without a copy."""
+    return x_BTNKE.flatten(1, 2).transpose(1, 2).contiguous()

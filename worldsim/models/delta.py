@@ -1,0 +1,112 @@
+"""The gated delta rule over blocks of tokens: a token first takes out what the state holds under its key, then writes.
+
+Owns: the arithmetic, in three equal forms as in `ssd`, whose stream and memo it uses. Does not own: projections
+(`mixer`).
+
+    h_q = exp(a_q) h_{q-1} (I - b_q dt_q b_q^T) + dt_q x_q b_q^T          y_q = h_q c_q
+
+Letters and names as in `ssd`, with the delta rule's symbols: dt is beta, exp(a) alpha, b the key (of length one), c the
+query, x the value; U, W what tokens would write to an empty state, and how much the state they start from changes that.
+Keys and queries are shared by the heads, as Mamba-2's are.
+Source: Yang et al. 2024, "Gated Delta Networks", equation 10 and section 3.3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from worldsim.models.precision import full_precision
+from worldsim.models.ssd import (
+    ScanInput,
+    ScanMemo,
+    by_frame,
+    decay_within,
+    flat,
+    from_state,
+    in_chunks,
+    out_of_chunks,
+    read_past,
+    within,
+    written,
+)
+
+
+def delta_reference(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
+    """The definition, token by token; slow, for tests. Shapes as `ssd_reference`."""
+    num_frames, num_tokens = stream.x.shape[1:3]
+    outputs = []
+    for t in range(num_frames):
+        for n in range(num_tokens):
+            key_S1, query_S1 = (x[:, t, n, None, :, None] for x in (stream.b, stream.c))
+            state_GKES = stream.a[:, t, n].exp()[..., None, None] * state_GKES
+            new_GKE1 = stream.x[:, t, n, ..., None] - state_GKES @ key_S1
+            state_GKES = state_GKES + stream.dt[:, t, n, :, None, None] * new_GKE1 @ key_S1.transpose(-1, -2)
+            outputs.append((state_GKES @ query_S1)[..., 0])
+    return torch.stack(outputs, 1).unflatten(1, (num_frames, num_tokens)), state_GKES
+
+
+@full_precision
+def delta_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
+    """One frame from a given state, as `ssd_step`."""
+    assert frame.x.shape[1] == 1, tuple(frame.x.shape)
+    y_GKQE, memo = _write(frame, state_GKES, num_chunks=1)
+    return y_GKQE.transpose(1, 2)[:, None], memo.end
+
+
+@full_precision
+def delta_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMemo]:
+    """All frames; equal to `delta_reference`. Shapes: returns y [G, T, N, K, E]."""
+    num_frames, num_tokens = stream.x.shape[1:3]
+    chunks, num_chunks = in_chunks(stream)
+    y_GKQE, memo = _write(chunks, state_GKES, num_chunks)
+    return out_of_chunks(y_GKQE, num_frames, num_tokens, num_chunks), memo
+
+
+@full_precision
+def delta_chunked_read(memo: ScanMemo, noisy: ScanInput) -> Tensor:
+    """As `ssd_chunked_read`: equal to `delta_step(noisy[t], state after clean[t - 1])` for every t."""
+    num_frames, num_tokens = noisy.x.shape[1:3]
+    chunks, num_chunks = in_chunks(noisy)
+    since_GKQ = chunks.a.cumsum(2).flatten(1, 2).transpose(1, 2)
+    past, held = (
+        out_of_chunks(read_past(memo, query.flatten(1, 2), since_GKQ, num_tokens), num_frames, num_tokens, num_chunks)
+        for query in (chunks.c, chunks.b)
+    )
+    _, cum_GKN, key_GNS, query_GNS = flat(by_frame(noisy))
+    new = ((noisy.x - held) * noisy.dt[..., None]).flatten(0, 1).transpose(1, 2)
+    write_GKNE = _solve(_overlap(noisy.dt.flatten(0, 1).transpose(1, 2), cum_GKN, key_GNS), new)
+    own_GKNE = within(query_GNS, key_GNS, cum_GKN, write_GKNE)
+    return past + own_GKNE.transpose(1, 2).unflatten(0, (-1, num_frames))
+
+
+def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanMemo]:
+    alone_GKQE, cum_GKQ, key_GQS, query_GQS = flat(chunks)
+    beta_GKQ = chunks.dt.flatten(1, 2).transpose(1, 2)
+    kept_GKQS = (beta_GKQ * cum_GKQ.exp())[..., None] * key_GQS[:, None]
+    solved = _solve(_overlap(beta_GKQ, cum_GKQ, key_GQS), torch.cat((alone_GKQE, kept_GKQS), -1))
+    u_GKQE, w_GKQS = (
+        x.unflatten(0, (-1, num_chunks)) for x in solved.split((alone_GKQE.shape[-1], key_GQS.shape[-1]), -1)
+    )
+    cums, keys = (x.unflatten(0, (-1, num_chunks)).unbind(1) for x in (cum_GKQ, key_GQS))
+    starts, writes = [state_GKES], []
+    for u, w, cum, key in zip(u_GKQE.unbind(1), w_GKQS.unbind(1), cums, keys, strict=True):
+        writes.append(u - w @ starts[-1].transpose(2, 3))
+        added = written(writes[-1], cum, key)
+        starts.append(torch.addcmul(added, cum[..., -1].exp()[..., None, None], starts[-1]))
+    write_GKQE = torch.stack(writes, 1).flatten(0, 1)
+    starts_GKES = torch.stack(starts[:-1], 1).flatten(0, 1)
+    memo = ScanMemo(write=write_GKQE, cumulative=cum_GKQ, key=key_GQS, starts=starts_GKES, end=starts[-1])
+    return within(query_GQS, key_GQS, cum_GKQ, write_GKQE) + from_state(query_GQS, cum_GKQ, starts_GKES), memo
+
+
+def _overlap(beta_GKQ: Tensor, cum_GKQ: Tensor, key_GQS: Tensor) -> Tensor:
+    """How much of what an earlier token wrote a later one takes out again. Shapes: [G, K, Q, Q], strictly lower."""
+    return beta_GKQ[..., None] * decay_within(cum_GKQ, -1) * (key_GQS @ key_GQS.transpose(1, 2))[:, None]
+
+
+def _solve(overlap_GKQQ: Tensor, right: Tensor) -> Tensor:
+    """(I + overlap) x = right. Shapes: right [G, K, Q, ...]."""
+    if overlap_GKQQ.shape[-1] == 1:
+        return right
+    return torch.linalg.solve_triangular(overlap_GKQQ, right, upper=False, unitriangular=True)

@@ -1,0 +1,58 @@
+"""An LSTM scanned block by block, where the others have a state-space model.
+
+Owns: the layer. Its forms are equal by making: torch's own LSTM goes over the tokens of a frame in each. Letters as in
+`mixer`; U hidden units.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from worldsim.models.mixer import BlockMixer, LayerState
+from worldsim.models.precision import full_precision
+
+
+class BlockLSTM(BlockMixer):
+    """Half as many hidden units as channels: about as many parameters as a Mamba-2 layer, and as many layers."""
+
+    def __init__(self, width: int, grid: tuple[int, int], block: tuple[int, int]) -> None:
+        super().__init__(grid, block)
+        self.lstm = nn.LSTM(width, width // 2, batch_first=True)
+        self.project_out = nn.Linear(width // 2, width, bias=False)
+
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, Tensor]:
+        """The memo is the state before every frame. Shapes: [G, T, 2, U]."""
+        x_GTND = self._to_blocks(x_BTND)
+        outputs, states = [], [self._zero_state(len(x_GTND))]
+        for x_GND in x_GTND.unbind(1):
+            y_GNU, state_G2U = self._scan(x_GND, states[-1])
+            outputs.append(y_GNU)
+            states.append(state_G2U)
+        return self._finish(torch.stack(outputs, 1)), torch.stack(states[:-1], 1)
+
+    def read(self, x_BTND: Tensor, memo: Tensor) -> Tensor:
+        x_GTND = self._to_blocks(x_BTND)
+        y, _ = self._scan(x_GTND.flatten(0, 1), memo.flatten(0, 1))
+        return self._finish(y.unflatten(0, x_GTND.shape[:2]))
+
+    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        y_GNU, state_G2U = self._scan(self._to_blocks(x_BND[:, None])[:, 0], state["ssm"].flatten(0, 1))
+        return self._finish(y_GNU[:, None])[:, 0], {"ssm": state_G2U.unflatten(0, state["ssm"].shape[:2])}
+
+    def initial_state(self, batch: int) -> LayerState:
+        """Shapes: ssm [B, blocks, 2, U], the hidden state and the cell's."""
+        return {"ssm": self._zero_state(batch * self.num_blocks).detach().unflatten(0, (batch, self.num_blocks))}
+
+    @full_precision
+    def _scan(self, x_GND: Tensor, state_G2U: Tensor) -> tuple[Tensor, Tensor]:
+        hidden_GU, cell_GU = state_G2U.unbind(1)
+        start = hidden_GU[None].contiguous(), cell_GU[None].contiguous()
+        y_GNU, (hidden, cell) = self.lstm(x_GND.to(state_G2U.dtype), start)
+        return y_GNU, torch.stack((hidden[0], cell[0]), 1)
+
+    def _finish(self, y_GTNU: Tensor) -> Tensor:
+        return self._from_blocks(self.project_out(y_GTNU))
+
+    def _zero_state(self, num_groups: int) -> Tensor:
+        return self.project_out.weight.new_zeros(num_groups, 2, self.lstm.hidden_size)
