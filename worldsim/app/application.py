@@ -99,6 +99,8 @@ class Application:
         self._stage = ""
         self._picture: Step | None = None
         self._shown: Frame | None = None
+        self._unshown: Step | None = None
+        """A new frame that waits for the true one beside it."""
         self._is_stale = True
         self._recording_error = ""
         self._bind(self._settings)
@@ -159,6 +161,7 @@ class Application:
         now_ns = self._clock.now_ns()
         self._follow_stage(now_ns)
         is_picture_new = self._follow_picture(steps)
+        self._unshown = steps[-1] if steps else self._unshown
         if self._news.follow():
             self._hud_due_ns = now_ns
             self._side.refresh()
@@ -175,9 +178,10 @@ class Application:
             return
         self._keycaps, self._is_stale = caps, False
         self._screen.draw((*caps, *self._panels))
-        if steps:
-            self._screen.meter.shown(steps[-1], self._clock.now_ns())
-            self._tally.shown(steps[-1].index, self._session.worker.counters)
+        if self._unshown is not None and is_picture_new:
+            self._screen.meter.shown(self._unshown, self._clock.now_ns())
+            self._tally.shown(self._unshown.index, self._session.worker.counters)
+            self._unshown = None
 
     def _follow_picture(self, steps: list[Step]) -> bool:
         """Returns: whether there is another one to be seen."""

@@ -149,7 +149,8 @@ class Companions:
 
     def frame(self, picture: Step) -> Frame:
         """What is to be seen while play shows `picture`; the same array while nothing has changed."""
-        pair = self._level_pair(picture)
+        is_beside = self.worlds is not Worlds.LEARNED and self._session.state is not SessionState.REWINDING
+        pair = self._level_pair(picture) if is_beside else None
         shown = (self.worlds, picture if pair is None else pair)
         if self._picture is None or shown[0] is not self._shown[0] or shown[1] is not self._shown[1]:
             self._shown, self._picture = shown, _composed(self.worlds, picture, pair)
@@ -171,8 +172,7 @@ class Companions:
         """The memory view, while it is on."""
         if not self._is_memory_shown:
             return ()
-        status = self._status
-        pair = status.pair if status is not None and not status.num_left else None
+        pair = self._level_pair(self._head.step) if self._head is not None else None
         return memory_rows(self.memory, pair.psnr_db if pair else None, bindings)
 
     # ---- within
@@ -206,18 +206,17 @@ class Companions:
     def _level_pair(self, picture: Step) -> Pair | None:
         """The newest moment of both, unless it is too old to stand for `picture`."""
         pair = status.pair if (status := self._status) is not None else None
-        if pair is None or self.worlds is Worlds.LEARNED or self._session.state is SessionState.REWINDING:
-            return None
-        return pair if 0 <= picture.index - pair.dream.index <= MAX_TICKS_BEHIND else None
+        return pair if pair is not None and 0 <= picture.index - pair.dream.index <= MAX_TICKS_BEHIND else None
 
     def _words_of_truth(self, status: TruthStatus | None) -> str:
         if self._session.state is SessionState.REWINDING:
             return f"{self.worlds.value}   the true world waits while you rewind"
-        if status is None or status.phase is TruthPhase.STARTING or status.pair is None:
+        if status is None or status.phase is TruthPhase.STARTING:
             return f"{self.worlds.value}   starting the true world ..."
-        if status.num_left > MAX_TICKS_BEHIND:
-            return f"{self.worlds.value}   the true world walks all of the way again: {status.num_left} ticks to go"
-        return f"{self.worlds.value}   PSNR {status.pair.psnr_db:.1f} dB"
+        pair = self._level_pair(self._head.step) if self._head is not None else None
+        if pair is None:
+            return f"{self.worlds.value}   the true world is on its way: {status.num_left} ticks to go"
+        return f"{self.worlds.value}   PSNR {pair.psnr_db:.1f} dB"
 
     def _key(self, command: Command) -> str:
         return key_of(command, bindings=self._session.inputs.bindings)

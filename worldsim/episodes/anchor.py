@@ -50,4 +50,4 @@ class Anchor:
             raise RecordingError(
                 f"the true pictures at frame {self.index} are damaged: {error}", hint="take a copy that is whole"
             ) from None
-        return np.frombuffer(found, np.uint8).reshape(num_frames, *frame_shape)
+        return np.frombuffer(found, np.uint8).reshape(num_frames, *frame_shape).copy()
