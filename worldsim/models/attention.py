@@ -156,7 +156,7 @@ class PartedAttention(FrameAttention):
 
     def _join(self, y_BRKQE: Tensor, x_BTND: Tensor) -> Tensor:
         y_BTND = y_BRKQE.transpose(2, 3).flatten(3).flatten(1, 2).unflatten(1, (-1, self.num_tokens))
-        return self.project_out(y_BTND[:, : x_BTND.shape[1]])  # type: ignore[no-any-return]  # a Linear's is a Tensor
+        return self.project_out(y_BTND[:, : x_BTND.shape[1]])
 
 
 class FrameLocalAttention(PartedAttention):

@@ -97,7 +97,7 @@ class FullAttention(FrameAttention):
 
     def _join(self, outputs: list[Tensor]) -> Tensor:
         y_BTNKE = torch.cat(outputs, dim=2).transpose(1, 2).unflatten(1, (-1, self.num_tokens))
-        return self.project_out(y_BTNKE.flatten(3))  # type: ignore[no-any-return]  # a Linear's is a Tensor
+        return self.project_out(y_BTNKE.flatten(3))
 
 
 def _by_head(x_BTNKE: Tensor) -> Tensor:
