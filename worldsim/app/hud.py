@@ -53,6 +53,8 @@ class Picture:
     width_px: int
     height_px: int
     pixels: bytes = field(repr=False)
+    num_lines: int = 3
+    """Its height, in lines of text."""
 
 
 @dataclass(frozen=True)

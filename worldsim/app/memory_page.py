@@ -16,6 +16,7 @@ from worldsim.core.types import Pose
 from worldsim.engine.memory import LookBack, Memory
 
 MAP_PX = 96
+MAP_LINES = 9
 MARGIN_PX = 8
 LEAST_STRIDES = 24.0
 """A map shows at least that much, so that a step on the spot does not fill it."""
@@ -38,7 +39,7 @@ def memory_rows(
     ]
     if memory.path:
         pixels = path_map([pose for _, pose in memory.path])
-        rows.append(Row("", picture=Picture(MAP_PX, MAP_PX, pixels)))
+        rows.append(Row("", picture=Picture(MAP_PX, MAP_PX, pixels, MAP_LINES)))
     key = key_of(Command.ANCHOR, bindings=bindings)
     return (*rows, Row(f"{key} brings a drifted world back", tone=Tone.QUIET))
 

@@ -34,8 +34,6 @@ CENTRE_SIZES = (1.3, 1.15, 1.0, 0.9, 0.8)
 FONT_PER_LINE = 0.7
 HEADING = 1.3
 LINES_PER_HEADING = 1.9
-LINES_PER_PICTURE = 3
-"""Height of a small picture beside a line."""
 LINES_PER_CAP = 1.5
 """Width and height of a drawn key."""
 MENU_LINES_WIDE = 22
@@ -142,7 +140,7 @@ def _has_heading(panel: Panel) -> bool:
 def _height_px(row: Row, style: _Style, *, is_heading: bool) -> int:
     if is_heading:
         return round(LINES_PER_HEADING * style.line_px)
-    num_lines = max(1 + len(row.below), LINES_PER_PICTURE if row.picture else 1)
+    num_lines = max(1 + len(row.below), row.picture.num_lines if row.picture else 1)
     return num_lines * style.line_px + (style.line_px // 3 if num_lines > 1 else 0)
 
 
@@ -161,7 +159,7 @@ def _columns(panel: Panel, style: _Style) -> list[list[int]]:
 def _indent_px(row: Row, style: _Style) -> int:
     if row.picture is None:
         return 0
-    return LINES_PER_PICTURE * style.line_px * row.picture.width_px // row.picture.height_px + style.line_px // 2
+    return row.picture.num_lines * style.line_px * row.picture.width_px // row.picture.height_px + style.line_px // 2
 
 
 def _left_px(rows: Sequence[Row], style: _Style) -> int:
@@ -240,7 +238,7 @@ def _draw_row(surface: pygame.Surface, row: Row, style: _Style, rect: pygame.Rec
         _shade(surface, bar)
     indent_px = _indent_px(row, style)
     if row.picture is not None:
-        height_px = LINES_PER_PICTURE * style.line_px
+        height_px = row.picture.num_lines * style.line_px
         drawn = pygame.image.frombytes(row.picture.pixels, (row.picture.width_px, row.picture.height_px), "RGB")
         scaled = pygame.transform.scale(drawn, (max(1, indent_px - style.line_px // 2), height_px))
         surface.blit(scaled, (rect.left + style.line_px // 8, rect.top + (rect.height - height_px) // 2))
