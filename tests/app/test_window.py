@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from worldsim.app.window import fitting_size
+
 ROOT = Path(__file__).parents[2]
 OPEN = """
 from worldsim.app.window import Window
@@ -56,3 +58,18 @@ def test_without_opengl_sdl_draws_and_the_reason_is_kept() -> None:
 
 def test_opengl_that_was_asked_for_and_is_not_there_is_an_error() -> None:
     assert open_window("opengl", SDL_VIDEODRIVER="dummy").startswith("GraphicsError no OpenGL 3.3")
+
+
+@pytest.mark.parametrize(
+    ("screen_px", "window_px"),
+    [
+        ((640, 480), (640, 480)),
+        ((400, 300), (400, 300)),
+        ((1366, 768), (640, 480)),
+        ((1920, 1080), (960, 720)),
+        ((3840, 2160), (1920, 1440)),
+        ((1080, 1920), (640, 480)),
+    ],
+)
+def test_a_window_is_as_large_as_fits_the_screen(screen_px: tuple[int, int], window_px: tuple[int, int]) -> None:
+    assert fitting_size(screen_px) == window_px

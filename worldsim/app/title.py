@@ -54,13 +54,13 @@ class TitleScreen:
         """Returns: what to play; None to quit."""
         self._renderer.show(np.zeros((1, 1, 3), np.uint8))
         self._menus.open(self._page)
-        behind = None
+        behind: Picture | None = None
         drawn = None
         is_stale = False
         while self._menus.is_open:
             panel = self._menus.panel()
             picture = next((row.picture for row in panel.rows if row.is_focus and row.picture), behind)
-            if picture != behind:
+            if picture is not None and picture != behind:
                 behind = picture
                 self._renderer.show(_dimmed(picture))
             if panel != drawn or is_stale:

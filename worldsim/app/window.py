@@ -37,6 +37,19 @@ def is_emulated(card: str) -> bool:
 _CHANGES = frozenset({pygame.VIDEOEXPOSE, pygame.WINDOWEXPOSED, pygame.WINDOWSIZECHANGED, pygame.WINDOWSHOWN})
 
 
+UNIT_PX = (320, 240)
+SHARE_OF_SCREEN = 0.7
+
+
+def fitting_size(screen_px: tuple[int, int]) -> tuple[int, int]:
+    """Of a window that leaves some of the screen free, whole times `UNIT_PX`; twice at least, if it can be.
+
+    A screen with four times as many pixels is rarely twice as wide: its pixels are smaller, and the window has more.
+    """
+    times = max(2, int(SHARE_OF_SCREEN * min(screen_px[0] / UNIT_PX[0], screen_px[1] / UNIT_PX[1])))
+    return min(screen_px[0], times * UNIT_PX[0]), min(screen_px[1], times * UNIT_PX[1])
+
+
 def has_window_changed(events: Iterable[pygame.event.Event]) -> bool:
     """Whether what was drawn before is not what should be seen now."""
     return any(event.type in _CHANGES for event in events)
@@ -62,12 +75,15 @@ def is_touch(event: pygame.event.Event) -> bool:
 class Window:
     """Opens on construction. `context` is None when SDL draws; `reason` then says why."""
 
-    def __init__(self, *, title: str, size_px: tuple[int, int], drawing: Drawing = "auto", hint: str = "") -> None:
-        """`hint`: what to do instead where there is no display.
+    def __init__(
+        self, *, title: str, size_px: tuple[int, int] | None = None, drawing: Drawing = "auto", hint: str = ""
+    ) -> None:
+        """`size_px`: what fits the screen when left out. `hint`: what to do instead where there is no display.
 
         Raises: DisplayError without a screen, GraphicsError when nothing can be drawn on it.
         """
         _open_display(hint)
+        size_px = size_px or fitting_size(pygame.display.get_desktop_sizes()[0])
         pygame.display.set_icon(pygame.image.load(asset_path("icon/icon.png")))
         self.context, self.reason = None, "as asked for"
         if drawing != "sdl":

@@ -33,6 +33,8 @@ _LOAD_HELP = "Go on from a saved state (F5 in play) instead of a start."
 LoadOption: TypeAlias = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help=_LOAD_HELP)]
 _OFFLINE_HELP = "Never ask the network: only what is on this machine (as HF_HUB_OFFLINE=1)."
 OfflineOption: TypeAlias = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help=_OFFLINE_HELP)]
+_WINDOW_HELP = "Size of the window in pixels, such as 960x720; what fits the screen when left out."
+WindowOption: TypeAlias = Annotated[str | None, tyro.conf.arg(metavar="WxH", help=_WINDOW_HELP)]
 _PROGRESS_HELP = "Write a JSON line to FILE at least twice a second."
 ProgressOption: TypeAlias = Annotated[str | None, tyro.conf.arg(metavar="FILE", help=_PROGRESS_HELP)]
 

@@ -27,6 +27,7 @@ from worldsim.cli.arguments import (
     RecordOption,
     StepsOption,
     ThreadsOption,
+    WindowOption,
     at_least,
     choose_device,
     parse_arguments,
@@ -70,8 +71,7 @@ class PlayArguments:
     """Model ticks per second; the preset's own pace when left out. A large number: as fast as it can."""
     prefetch: int = 3
     """How many frames are made ahead under the held keys, at most; 0 is none."""
-    window: str = "960x720"
-    """Size of the window, width x height."""
+    window: WindowOption = None
     renderer: Literal["auto", "opengl", "sdl"] = "auto"
     """auto takes OpenGL where a graphics card does it, else SDL's own drawing."""
     load: LoadOption = None
@@ -116,7 +116,7 @@ def run(argv: list[str]) -> int:
     return _ended(played, stage) if played is not None else 0
 
 
-def play(arguments: PlayArguments, load: Callable[[Report], Loaded], size_px: tuple[int, int]) -> int:
+def play(arguments: PlayArguments, load: Callable[[Report], Loaded], size_px: tuple[int, int] | None) -> int:
     """The window, on whatever `load` gives, without a title screen. Returns: the exit code."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     with _opened(arguments, size_px) as stage:
@@ -149,7 +149,7 @@ def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
 
 
 @contextmanager
-def _opened(arguments: PlayArguments, size_px: tuple[int, int]) -> Iterator[_Stage]:
+def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterator[_Stage]:
     from worldsim.app.application import apply_to_screen
     from worldsim.app.renderer import GlRenderer, SdlRenderer
     from worldsim.app.settings import Settings, SettingsFile
@@ -193,9 +193,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
         folder = arguments.record or (new_folder(arguments.preset) if is_recorded else None)
         recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.is_lossless, say=_say)
         at_the_end.callback(recorder.close)
-        session = Session(
-            worker, seed=seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load
-        )
+        session = Session(worker, seed=seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load)
         application = Application(
             session,
             stage.window,
@@ -229,8 +227,8 @@ def _ended(played: _Played, stage: _Stage) -> int:
     return 0
 
 
-def _checked(arguments: PlayArguments) -> tuple[int, int]:
-    """Whatever can be said to be wrong before a window opens. Returns: the size of the window."""
+def _checked(arguments: PlayArguments) -> tuple[int, int] | None:
+    """Whatever can be said to be wrong before a window opens. Returns: the size of the window; None: what fits."""
     from worldsim.presets.resolve import resolve_preset
 
     at_least(arguments.seed or 0, 0, "--seed")
@@ -264,8 +262,10 @@ def _checked(arguments: PlayArguments) -> tuple[int, int]:
     return size_px
 
 
-def checked_size(text: str) -> tuple[int, int]:
+def checked_size(text: str | None) -> tuple[int, int] | None:
     """Width and height of a window, from "960x720". Raises: UsageError."""
+    if text is None:
+        return None
     size = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", text)
     if size is None:
         raise UsageError(f"--window is {text!r}", hint="width x height in pixels, for example 960x720")

@@ -14,6 +14,7 @@ from worldsim.cli.arguments import (
     JsonOption,
     OfflineOption,
     ProgressOption,
+    WindowOption,
     at_least,
     choose_device,
     parse_arguments,
@@ -47,8 +48,7 @@ class ReplayArguments:
     """auto, cpu, cuda or mps; the recorded one when left out."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """CPU threads of torch; as recorded when left out."""
-    window: str = "960x720"
-    """Size of the window, width x height."""
+    window: WindowOption = None
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Without --check: quit by itself after N frames were shown."""
     offline: OfflineOption = False
