@@ -14,7 +14,13 @@ import pytest
 from worldsim.core.config import read_toml
 
 ROOT = Path(__file__).parent.parent
-DISTRIBUTION_OF = {"PIL": "pillow", "huggingface_hub": "huggingface-hub", "pygame": "pygame-ce"}
+DISTRIBUTION_OF = {
+    "PIL": "pillow",
+    "dm_control": "dm-control",
+    "huggingface_hub": "huggingface-hub",
+    "memory_maze": "memory-maze",
+    "pygame": "pygame-ce",
+}
 
 
 @pytest.fixture(scope="module")

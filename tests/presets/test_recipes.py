@@ -14,9 +14,17 @@ from worldsim.training.config import TrainingConfig
 
 PRESETS = Path(__file__).parents[2] / "presets"
 WORLDS = sorted(
-    p.parent.name for p in PRESETS.glob("*/preset.toml") if 'kind = "doom"' in p.read_text(encoding="utf-8")
+    p.parent.name for p in PRESETS.glob("*/preset.toml") if 'kind = "recorded"' not in p.read_text(encoding="utf-8")
 )
-MILLIONS = {"maze": (2, 10), "maze-random": (3, 20), "maze-large-50m": (45, 55), "maze-large-200m": (185, 215)}
+MILLIONS = {
+    "comparison": (0.4, 1),
+    "maze": (2, 10),
+    "maze-large-200m": (185, 215),
+    "maze-large-50m": (45, 55),
+    "maze-random": (3, 20),
+    "memory-maze": (3, 8),
+    "memory-maze-pose": (3, 8),
+}
 """Parameters of the world model, from and to."""
 
 

@@ -15,7 +15,7 @@ from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Start
 from worldsim.training.config import TrainingConfig
 from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
-from worldsim.training.stream import Episode, EpisodeStream, Source, play_episode
+from worldsim.training.stream import Episode, EpisodeStream, Source, play_episodes
 from worldsim.worlds.walks import FIRST_START_SEED, START_FRAMES, START_WALK_FRAMES
 
 NUM_PROBES = 6
@@ -134,7 +134,7 @@ class TrainingData:
 
     def _play(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
         world, script = self._preset.true_world, self._training.data.script
-        return [play_episode(world, first_seed + i, num_frames, script) for i in range(count)]
+        return play_episodes(world, range(first_seed, first_seed + count), num_frames, script)
 
 
 def checked_world_share(share: float | None, *, has_data: bool) -> float:

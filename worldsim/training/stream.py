@@ -14,6 +14,7 @@ import queue
 import random
 import signal
 import sys
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -136,10 +137,10 @@ class EpisodeStream:
             self._workers[-1].start()
 
 
-def play_episode(world_config: TrueWorldConfig, seed: int, num_frames: int, script: str) -> Episode:
-    """One episode in a world of its own; see `_play` for a world that is kept."""
+def play_episodes(world_config: TrueWorldConfig, seeds: Iterable[int], num_frames: int, script: str) -> list[Episode]:
+    """One per seed, in a world of their own."""
     with closing(open_world(world_config)) as world:
-        return _play(world, seed, num_frames, script)
+        return [_play(world, seed, num_frames, script) for seed in seeds]
 
 
 def _play(world: TrueWorld, seed: int, num_frames: int, script: str) -> Episode:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 from types import MethodType, SimpleNamespace
 from typing import Any
@@ -121,7 +122,6 @@ def import_memory_maze() -> Any:
     choose_graphics()
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # gym says on import that there is gymnasium
-            from absl import logging
             from dm_control import composer
             from dm_control.locomotion.arenas import labmaze_textures
             from dm_control.mujoco.engine import Camera
@@ -132,7 +132,7 @@ def import_memory_maze() -> Any:
             f"this world needs the package memory-maze ({error})",
             hint="pip install memory-maze==1.0.3 'mujoco<4' 'gym<0.27'",
         ) from error
-    logging.set_verbosity(logging.ERROR)  # every reset warns that a ball has no velocity to set
+    logging.getLogger("absl").setLevel(logging.ERROR)  # every reset warns that a ball has no velocity to set
     return SimpleNamespace(
         composer=composer,
         Camera=Camera,
