@@ -71,10 +71,6 @@ class Row:
     """Quiet lines under it; not with `right`."""
     is_focus: bool = False
     """In a menu: the one that Enter is for."""
-    below: tuple[str, ...] = ()
-    """Quiet lines under it; not with `right`."""
-    is_focus: bool = False
-    """In a menu: the one that Enter is for."""
 
 
 @dataclass(frozen=True, kw_only=True)
