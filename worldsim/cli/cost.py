@@ -17,9 +17,7 @@ from worldsim.cli.arguments import DeviceOption, JsonOption, ProgressOption, at_
 from worldsim.cli.output import STDOUT, Progress, write_json
 from worldsim.models.architectures import ARCHITECTURES
 
-HELP = (
-    "measure what every architecture costs: training by context length, memory and time per frame over a long session"
-)
+HELP = "measure what each architecture costs: training by context length, memory and time by frames generated"
 
 CAPTION = (
     "train: one iteration on the longest clip, and with which power of its frames that grows. "

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "replay": "worldsim.cli.replay",
     "eval": "worldsim.cli.eval",
     "cost": "worldsim.cli.cost",
+    "report": "worldsim.cli.report",
     "bench": "worldsim.cli.bench",
     "doctor": "worldsim.cli.doctor",
     "data": "worldsim.cli.data",

@@ -126,6 +126,12 @@ class RankError(WorldsimError):
     exit_code = 18
 
 
+class ResultsError(WorldsimError):
+    """A file of kept results is damaged, of an unknown kind, or not there."""
+
+    exit_code = 19
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names what `name` was probably meant to be, or lists what there is."""
     names = sorted(known)

@@ -199,7 +199,7 @@ class _Subject:
         history = self.model.read_history(clip_BTCHW, level_BT, action_BTA)
         predicted = self.model.predict(history, clip_BTCHW, tau_BT, level_BT)
         loss = flow_loss(predicted, clip_BTCHW, tau_BT, torch.ones_like(level_BT), floor=0.5)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch
+        loss.backward()
         return self._stopwatch.stop_ms()
 
     def _commit(self, state: WorldState, index: int) -> WorldState:

@@ -1,0 +1,29 @@
+"""`worldsim report`: what goes in, what comes out, and exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from worldsim.cli.main import main
+
+
+def test_a_page_is_written_and_says_what_is_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = tmp_path / "maze.json"
+    result.write_text(json.dumps({"preset": "maze", "one_step": {"psnr": 29.9}}), encoding="utf-8")
+    out = tmp_path / "page.html"
+    assert main(["report", str(result), "--out", str(out)]) == 0
+    assert "1 evaluation(s), 0 cost measurement(s)" in capsys.readouterr().out
+    html = out.read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>") and "29.9" in html
+    assert f"worldsim report {result} --out {out}" in html
+
+
+def test_damaged_results_and_none_end_in_a_line_and_a_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cut.json").write_text('{"preset": "ma', encoding="utf-8")
+    assert main(["report", str(tmp_path / "cut.json")]) == 19
+    assert "cut.json is damaged" in capsys.readouterr().err
+    assert main(["report"]) == 2
+    assert "no results were given" in capsys.readouterr().err

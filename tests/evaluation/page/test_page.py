@@ -1,0 +1,181 @@
+"""The page says what the results say, and nothing in a result can become markup."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worldsim.evaluation.page.page import NO_NOTES, NO_SHEETS, render, write_page
+from worldsim.evaluation.page.paper import read_paper
+from worldsim.evaluation.page.results import Results, Run, RunScore
+from worldsim.evaluation.page.scores import score_tables
+from worldsim.models.architectures import ARCHITECTURES, REFERENCE
+
+
+def run(architecture: str, value: float, seed: int = 0, **fields: Any) -> Run:
+    score = RunScore(value=value, per_seed=(value - 1, value, value + 1))
+    about = {"updates": 4000, "train_s": 600.0, "frames": 64_000, "parameters": 443_211, **fields}
+    return Run(architecture=architecture, seed=seed, scores={"retrieval_psnr": score}, **about)
+
+
+def page(results: Results) -> str:
+    return render(results, command=["worldsim", "report", "a b.json"], today=date(2026, 11, 21))
+
+
+def rows(html: str, first: str) -> list[list[str]]:
+    """The cells of every row whose first cell is `first`."""
+    found = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
+    return [cells for cells in found if cells and cells[0] == first]
+
+
+EVALUATION = {
+    "preset": "maze",
+    "seeds": [900000, 900001],
+    "steps": 1,
+    "rollout": [
+        {"horizon": n, "psnr": psnr, "psnr_low": psnr - 1, "psnr_high": psnr + 1, "psnr_autoencoder": 32.6}
+        for n, psnr in ((1, 29.94), (10, 27.6), (60, 21.4))
+    ],
+    "retrieval": {"psnr": 24.2, "psnr_copy": None, "frames": 64},
+    "fidelity": {"turn": {"value": 0.93, "low": 0.9, "high": 0.96, "per_seed": [1, 0.86]}},
+    "command": "worldsim eval maze",
+    "torch": "2.13.0",
+}
+SAMPLE = {"frame": 100, "ms": 2.0, "ms_ratio": 1.0, "state_bytes": 24_000, "resident_ratio": 1.0}
+COST = {
+    "kind": "cost",
+    "note": "Untrained weights.",
+    "architectures": {
+        "full": {
+            "training": [{"context_frames": 16, "ms": 10.0}, {"context_frames": 64, "ms": 35.0}],
+            "generation": [SAMPLE, {**SAMPLE, "frame": 100_000, "ms": 2.02, "ms_ratio": 1.013}],
+        },
+        "causal-full": {
+            "training": [],
+            "generation": [SAMPLE, {**SAMPLE, "frame": 500, "ms_ratio": 4.0, "state_bytes": 120_000}],
+            "stopped": "stopped at frame 500",
+        },
+        "no-clean-prefix": {"training": [], "generation": [], "same_as": "full"},
+    },
+}
+
+
+def test_scores_of_an_evaluation_stand_with_interval_ceiling_and_curve() -> None:
+    html = page(Results(evaluations=[EVALUATION], abouts=[("maze.json", EVALUATION)]))
+    assert rows(html, "roll-out, frame 1") == [["roll-out, frame 1", "29.9 [28.9, 30.9]", "32.6", ""]]
+    assert rows(html, "way back") == [["way back", "24.2", "", "64"]]
+    assert rows(html, "turn") == [] and "0.930 [0.900, 0.960]" in html
+    assert html.count("<svg") == 1 and "roll-out: PSNR by distance" in html
+    assert rows(html, "maze.json") == [["maze.json", "worldsim eval maze", "[900000, 900001]", "torch 2.13.0"]]
+
+
+def test_what_was_not_given_is_said_in_a_line() -> None:
+    html = page(Results())
+    for line in ("No evaluation was given", "No comparison was given", "No cost was given", NO_SHEETS, NO_NOTES):
+        assert line in html
+    assert "<svg" not in html
+
+
+def test_differences_say_what_is_significant_and_what_is_not() -> None:
+    runs = [run("full", 25.0), run("full", 25.2, 1), run("mamba2", 21.0), run("mamba2", 21.2, 1)]
+    runs += [run("block-1", 25.3), run("block-1", 24.8, 1)]
+    html = page(Results(runs=runs))
+    assert "Every run: 4,000 updates on 64,000 frames." in html
+    (worse,) = [row for row in rows(html, "mamba2") if "against" in row[1]]
+    assert worse[1] == "2 against 2" and worse[2].startswith("-4.00 [") and worse[2].endswith("worse")
+    (equal,) = [row for row in rows(html, "block-1") if "against" in row[1]]
+    assert equal[2].endswith("not significant")
+    scores = [row[0] for row in re.findall(r"<tr><td>(full|block-1|mamba2)</td><td>(443,211)", html)]
+    assert scores == sorted(scores, key=list(ARCHITECTURES).index)
+
+
+def test_runs_of_unequal_budgets_are_not_passed_off_as_equal() -> None:
+    html = page(Results(runs=[run("full", 25.0), run("mamba2", 24.0, updates=9000)]))
+    assert "Not the same budget for all: 4,000 updates on 64,000 frames; 9,000 updates" in html
+
+
+def test_experiments_are_kept_apart() -> None:
+    runs = [run("full", 25.0, experiment="spins"), run("mamba2", 21.0, experiment="mazes")]
+    html = page(Results(runs=runs))
+    assert "trained alike: spins" in html and "trained alike: mazes" in html
+    assert "against" not in "".join(cell for row in rows(html, "mamba2") for cell in row)
+    assert f"No run of {REFERENCE} is among these" in html
+
+
+def test_the_papers_numbers_stand_beside_these_with_their_scale() -> None:
+    html = page(Results(runs=[run("full", 25.0)]))
+    retrieval = rows(html, "Ours")[0]
+    assert retrieval[:7] == ["Ours", "full", "0.898", "not measured", "0.069", "not measured", "30.8"]
+    assert retrieval[7].startswith("25.0 [")
+    assert "200 million parameters" in html
+
+
+def test_curves_by_distance_are_means_over_training_seeds() -> None:
+    curves = [{"retrieval_psnr": ((10.0, 20.0), (20.0, 18.0))}, {"retrieval_psnr": ((10.0, 22.0), (20.0, 16.0))}]
+    html = page(Results(runs=[run("full", 25.0, seed, by_distance=curve) for seed, curve in enumerate(curves)]))
+    assert "full: 21 at 10" in html and "full: 17 at 20" in html
+
+
+def test_costs_show_what_stays_and_what_grows() -> None:
+    html = page(Results(costs=[COST]))
+    (full,) = rows(html, "full")
+    assert full[1:] == [
+        "35.0 ms", "x 3.5 for a clip x 4", "100,000", "2.02 ms", "x 1.01", "24 kB", "x 1.00", "x 1.000"
+    ]  # fmt: skip
+    (growing,) = rows(html, "causal-full")
+    assert growing[5:8] == ["x 4.00", "120 kB", "x 5.00"]
+    assert "causal-full: stopped at frame 500." in html and "no-clean-prefix: the network of full" in html
+    assert html.count("<svg") == 3
+
+
+def test_nothing_in_a_result_becomes_markup() -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    evaluation = {"preset": evil, "seeds": evil, evil: {"psnr": 1.0}, "command": evil}
+    cost = {**COST, "note": evil, "device": evil, "architectures": {evil: COST["architectures"]["full"]}}  # type: ignore[index]
+    html = page(
+        Results(
+            evaluations=[evaluation],
+            costs=[cost],
+            runs=[run(evil, 2.0, experiment=evil, by_distance={evil: ((1.0, 2.0), (2.0, 3.0))})],
+            abouts=[(evil, evaluation)],
+            notes=[(evil, evil)],
+            sheets=[(evil, b"\x89PNG\r\n")],
+        )
+    )
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;&amp;") > 8
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
+    html = page(Results(evaluations=[EVALUATION], costs=[COST], sheets=[("sheet", b"\x89PNG\r\n")]))
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", html) and "url(" not in html
+    write_page(tmp_path / "new" / "report.html", html)
+    assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8") == html
+
+
+@pytest.mark.parametrize("table", read_paper().tables, ids=lambda table: table.name)
+def test_every_row_of_the_papers_tables_is_whole(table: Any) -> None:
+    for row in table.rows:
+        assert len(row.values) == len(table.metrics)
+        assert row.architecture in {*ARCHITECTURES, "causal-full"}
+        assert 0 < row.values[0] < 1 < 10 < row.values[2]
+
+
+def test_tasks_nobody_has_thought_of_yet_are_found() -> None:
+    evaluation = {
+        "preset": "x",
+        "world": {"maps": 3},
+        "elapsed_s": 4.0,
+        "tasks": {
+            "reasoning": {"seen": {"psnr": 22.0}, "unseen": {"psnr": 15.0}},
+            "drift": [{"distance": 5, "fog": 0.5}],
+        },
+    }
+    tables = score_tables(evaluation)
+    assert list(tables) == ["reasoning", "drift"]
+    assert [(label, scores["psnr"].value) for label, _, scores in tables["reasoning"]] == [("seen", 22), ("unseen", 15)]
+    assert [(label, at) for label, at, _ in tables["drift"]] == [("frame 5", 5.0)]

@@ -1,0 +1,175 @@
+"""Architectures that were trained alike: scores, what differs from the reference, the paper's tables. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from worldsim.evaluation.page.charts import Chart, Line
+from worldsim.evaluation.page.paper import Paper, PaperTable
+from worldsim.evaluation.page.results import Run
+from worldsim.evaluation.page.scores import Score, headings
+from worldsim.evaluation.page.significance import difference, is_better, mean
+from worldsim.evaluation.page.tables import (
+    Cell,
+    Section,
+    Table,
+    colour_of,
+    score_cell,
+    short,
+    signed,
+    sort_architectures,
+)
+from worldsim.models.architectures import REFERENCE
+
+MISSING = "No comparison was given: runs of several architectures, trained alike."
+NOT_SIGNIFICANT = "not significant"
+
+
+def comparison_sections(runs: Sequence[Run], paper: Paper) -> list[Section]:
+    """One per experiment: scores, what differs from the reference, quality by distance; then the paper's tables."""
+    if not runs:
+        return [Section(title="Architectures, trained alike", missing=MISSING)]
+    experiments = dict.fromkeys(run.experiment for run in runs)
+    return [_comparison(experiment, runs) for experiment in experiments] + [_beside_paper(runs, paper)]
+
+
+def grouped(runs: Iterable[Run], experiment: str) -> dict[str, list[Run]]:
+    """Runs by architecture, in the order of the registry."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.experiment == experiment:
+            groups.setdefault(run.architecture, []).append(run)
+    return {name: groups[name] for name in sort_architectures(groups)}
+
+
+def _comparison(experiment: str, runs: Sequence[Run]) -> Section:
+    groups = grouped(runs, experiment)
+    all_runs = [run for group in groups.values() for run in group]
+    metrics = list(dict.fromkeys(metric for run in all_runs for metric in run.scores))
+    lines = [_budget_line(all_runs)]
+    if REFERENCE not in groups:
+        lines.append(f"No run of {REFERENCE} is among these: nothing to hold the others against.")
+    tables = [_scores_table(groups, metrics)]
+    if REFERENCE in groups and len(groups) > 1:
+        tables.append(_differences_table(groups, metrics))
+    title = f"Architectures, trained alike: {experiment}" if experiment else "Architectures, trained alike"
+    return Section(title=title, lines=tuple(lines), tables=tuple(tables), charts=tuple(_quality_charts(groups)))
+
+
+def _budget_line(runs: Sequence[Run]) -> str:
+    """Says so where the runs were not trained alike."""
+    budgets = sorted({(run.updates, run.frames) for run in runs})
+    if len(budgets) == 1:
+        return f"Every run: {budgets[0][0]:,} updates on {budgets[0][1]:,} frames."
+    shown = "; ".join(f"{updates:,} updates on {frames:,} frames" for updates, frames in budgets)
+    return f"Not the same budget for all: {shown}. What is compared below differs in more than its architecture."
+
+
+def _scores_table(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str]) -> Table:
+    rows = []
+    for name, runs in groups.items():
+        cells = [
+            Cell(text=name),
+            Cell(text=f"{runs[0].parameters:,}"),
+            Cell(text=f"{len(runs)}"),
+            Cell(text=f"{sum(run.train_s for run in runs) / len(runs) / 60:.1f} min"),
+            *(score_cell(mean(runs, metric)) for metric in metrics),
+        ]
+        rows.append(tuple(cells))
+    named = {metric: run.references.get(metric, {}) for runs in groups.values() for run in runs for metric in metrics}
+    for reference in dict.fromkeys(name for names in named.values() for name in names):
+        cells = [_reference_cell(named[metric].get(reference)) for metric in metrics]
+        rows.append((Cell(text=reference), Cell(text=""), Cell(text=""), Cell(text=""), *cells))
+    return Table(
+        title="Scores",
+        head=("architecture", "parameters", "training seeds", "training", *headings(metrics)),
+        rows=tuple(rows),
+        caption="Means over training seeds and walks; in brackets the 95 % interval of a bootstrap over both.",
+    )
+
+
+def _differences_table(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str]) -> Table:
+    reference = groups[REFERENCE]
+    rows = []
+    for name, runs in groups.items():
+        if name != REFERENCE:
+            cells = [difference_cell(runs, reference, metric) for metric in metrics]
+            rows.append((Cell(text=name), Cell(text=f"{len(runs)} against {len(reference)}"), *cells))
+    return Table(
+        title=f"Difference to {REFERENCE}",
+        head=("architecture", "training seeds", *headings(metrics)),
+        rows=tuple(rows),
+        caption=f"That architecture minus {REFERENCE}; in brackets the 95 % interval of a bootstrap over walks (drawn "
+        "in pairs) and training seeds. Not significant: the interval includes 0. With one training seed a side, chance "
+        "in training is not in the interval; with two it is there, but understated. No correction for the number of "
+        "comparisons.",
+    )
+
+
+def difference_cell(runs: Sequence[Run], reference: Sequence[Run], metric: str) -> Cell:
+    """The difference, its interval, and what it says."""
+    found = difference(runs, reference, metric)
+    if found is None:
+        return Cell(text="not scored")
+    if found.low is None or found.high is None:
+        return Cell(text=f"{signed(found.value)} (no walks kept)")
+    shown = f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
+    if not found.is_significant:
+        return Cell(text=f"{shown} {NOT_SIGNIFICANT}")
+    tone = "better" if is_better(metric, found.value) else "worse"
+    return Cell(text=f"{shown} {tone}", tone=tone)
+
+
+def _quality_charts(groups: Mapping[str, Sequence[Run]]) -> list[Chart]:
+    """Figure 7: the mean over training seeds at every distance that all of them have."""
+    metrics = dict.fromkeys(metric for runs in groups.values() for run in runs for metric in run.by_distance)
+    charts = []
+    for metric in metrics:
+        lines = []
+        for name, runs in groups.items():
+            curves = [dict(run.by_distance[metric]) for run in runs if run.by_distance.get(metric)]
+            shared = sorted(set.intersection(*map(set, curves))) if curves else []
+            if shared:
+                points = tuple((x, sum(curve[x] for curve in curves) / len(curves)) for x in shared)
+                lines.append(Line(label=name, points=points, colour=colour_of(name)))
+        if lines:
+            charts.append(
+                Chart(
+                    title=f"{headings([metric])[0]} by distance (the paper's Figure 7)",
+                    x_label="frames between the generated frame and the one it shows again",
+                    y_label=headings([metric])[0],
+                    lines=tuple(lines),
+                )
+            )
+    return charts
+
+
+def _beside_paper(runs: Sequence[Run], paper: Paper) -> Section:
+    experiments = list(dict.fromkeys(run.experiment for run in runs))
+    tables = [
+        _paper_table(table, grouped(runs, experiment), experiment)
+        for table in paper.tables
+        for experiment in experiments
+    ]
+    return Section(
+        title="The paper's numbers beside these",
+        lines=(f"{paper.source}. Scale there: {paper.scale}", *(f"{f.name}. {f.says}" for f in paper.figures)),
+        tables=tuple(tables),
+    )
+
+
+def _paper_table(table: PaperTable, groups: Mapping[str, Sequence[Run]], experiment: str) -> Table:
+    head = [f"{metric}, {where}" for metric in table.metrics for where in ("paper", "here")]
+    rows = []
+    for row in table.rows:
+        cells = [Cell(text=row.label), Cell(text=row.architecture)]
+        for metric, value in zip(table.metrics, row.values, strict=True):
+            ours = mean(groups.get(row.architecture, ()), f"{table.task}_{metric.lower()}")
+            cells += [Cell(text=short(value)), score_cell(ours) if ours else Cell(text="not measured", tone="unknown")]
+        rows.append(tuple(cells))
+    title = f"{table.name}: {table.what}" + (f" (here: {experiment})" if experiment else "")
+    return Table(title=title, head=("paper", "here", *head), rows=tuple(rows))
+
+
+def _reference_cell(value: float | None) -> Cell:
+    return score_cell(None if value is None else Score(value=value))

@@ -1,0 +1,95 @@
+"""Evaluated presets as sections: a table per task, and quality by distance. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worldsim.evaluation.page.charts import Chart, Line
+from worldsim.evaluation.page.scores import HEADINGS, LabelledRow, Score, headings, score_tables
+from worldsim.evaluation.page.tables import Cell, Section, Table, score_cell
+
+MISSING = "No evaluation was given: worldsim eval PRESET --json FILE makes one."
+
+
+def evaluation_sections(evaluations: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """One per evaluated preset."""
+    if not evaluations:
+        return [Section(title="Presets against their true worlds", missing=MISSING)]
+    return [_evaluation(evaluation) for evaluation in evaluations]
+
+
+def _evaluation(evaluation: Mapping[str, Any]) -> Section:
+    title = f"Preset {evaluation.get('preset')}"
+    tasks = score_tables(evaluation)
+    if not tasks:
+        return Section(title=title, missing="This evaluation holds no scores.")
+    compared = {task: rows for task, rows in tasks.items() if all("psnr" in scores for _, _, scores in rows)}
+    others = {task: rows for task, rows in tasks.items() if task not in compared}
+    together = [
+        (", ".join(filter(None, (task, label))), scores) for task in compared for label, _, scores in tasks[task]
+    ]
+    tables = [_table("Frames against the truth", together)] if together else []
+    tables += [_table(task, [(label, scores) for label, _, scores in rows]) for task, rows in others.items()]
+    return Section(
+        title=title,
+        lines=_about(evaluation),
+        tables=tuple(tables),
+        charts=tuple(chart for task, rows in tasks.items() for chart in _distance_charts(task, rows)),
+    )
+
+
+def _about(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+    seeds, steps, context = (evaluation.get(key) for key in ("seeds", "steps", "context_frames"))
+    parts = [
+        f"{len(seeds)} held-out walks" if isinstance(seeds, list) else "",
+        f"{steps} denoising step(s) per frame" if steps else "",
+        f"{context} true frames before the first generated one" if context else "",
+    ]
+    explained = (
+        "PSNR in dB; in brackets the 95 % interval. The autoencoder's column is the ceiling: the truth through the "
+        "autoencoder. The last seen frame and the mean image are what a model without memory, and fog, would score."
+    )
+    return (*filter(None, ["; ".join(filter(None, parts))]), explained)
+
+
+def _table(title: str, rows: Sequence[tuple[str, Mapping[str, Score]]]) -> Table:
+    """Columns in the order of HEADINGS, then whatever else there is."""
+    known = list(HEADINGS)
+    found = dict.fromkeys(metric for _, scores in rows for metric in scores)
+    metrics = sorted(found, key=lambda metric: known.index(metric) if metric in known else len(known))
+    body = tuple((Cell(text=label), *(score_cell(scores.get(metric)) for metric in metrics)) for label, scores in rows)
+    return Table(title=title, head=("", *headings(metrics)), rows=body)
+
+
+def _distance_charts(task: str, rows: Sequence[LabelledRow]) -> list[Chart]:
+    """PSNR and SSIM with their references where a task was scored at three distances or more."""
+    at = [(distance, scores) for _, distance, scores in rows if distance is not None]
+    charts = []
+    for name in ("psnr", "ssim"):
+        metrics = dict.fromkeys(m for _, scores in at for m in scores if m == name or m.startswith(f"{name}_"))
+        lines = [_distance_line(at, metric, colour) for colour, metric in enumerate(metrics) if "window" not in metric]
+        lines = [line for line in lines if len(line.points) > 2]
+        if any(not line.is_reference for line in lines):
+            charts.append(
+                Chart(
+                    title=f"{task}: {headings([name])[0]} by distance",
+                    x_label="generated frames since the last true one",
+                    y_label=headings([name])[0],
+                    lines=tuple(lines),
+                    is_log_x=True,
+                )
+            )
+    return charts
+
+
+def _distance_line(at: Sequence[tuple[float, Mapping[str, Score]]], metric: str, colour: int) -> Line:
+    scored = [(distance, scores[metric]) for distance, scores in at if metric in scores]
+    has_band = all(score.low is not None for _, score in scored)
+    return Line(
+        label=headings([metric])[0],
+        points=tuple((distance, score.value) for distance, score in scored),
+        band=tuple((score.low or 0.0, score.high or 0.0) for _, score in scored) if has_band else (),
+        colour=colour,
+        is_reference="_" in metric,
+    )

@@ -1,0 +1,79 @@
+"""One HTML file out of results: no script, no other file, light and dark, for the screen and for paper. Torch-free.
+
+Owns: the order of the page, how its results came about, and the file. Does not own: what tables say.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+import worldsim
+from worldsim.core.errors import StorageError
+from worldsim.evaluation.page.comparisons import comparison_sections
+from worldsim.evaluation.page.costs import cost_sections
+from worldsim.evaluation.page.evaluations import evaluation_sections
+from worldsim.evaluation.page.paper import read_paper
+from worldsim.evaluation.page.results import Results
+from worldsim.evaluation.page.tables import Cell, Section, Table
+
+TEMPLATE_FILE = Path(__file__).parent / "page.html.jinja"
+NO_SHEETS = "No contact sheet was given: worldsim eval PRESET --sheet FILE makes one."
+NO_NOTES = "No notes were given: a text file among the results, or notes in a result, say what did not work."
+ABOUT = ("device", "threads", "torch", "worldsim", "preset_sha256", "elapsed_s")
+"""What a result says of how it came about, beside its command and its seeds."""
+
+
+def render(results: Results, *, command: Sequence[str], today: date) -> str:
+    """The page. Everything from a file is escaped: results may come from strangers."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE_FILE.read_text(encoding="utf-8")).render(
+        sections=sections(results),
+        sheets=[(name, base64.b64encode(content).decode()) for name, content in results.sheets],
+        notes=results.notes,
+        no_sheets=NO_SHEETS,
+        no_notes=NO_NOTES,
+        origins=origins_table(results),
+        command=shlex.join(command),
+        today=today.isoformat(),
+        version=worldsim.__version__,
+    )
+
+
+def sections(results: Results) -> list[Section]:
+    """In the page's order."""
+    paper = read_paper()
+    return [
+        *comparison_sections(results.runs, paper),
+        *evaluation_sections(results.evaluations),
+        *cost_sections(results.costs, paper),
+    ]
+
+
+def origins_table(results: Results) -> Table:
+    """File by file: the command, seeds and versions that make it again."""
+    rows = [(Cell(text=name), *(Cell(text=text) for text in _origin(about))) for name, about in results.abouts]
+    return Table(title="How each result was made", head=("file", "command", "seeds", "with"), rows=tuple(rows))
+
+
+def _origin(about: Mapping[str, Any]) -> tuple[str, str, str]:
+    seeds = about.get("seeds", about.get("seed"))
+    if isinstance(seeds, list) and len(seeds) > 2:
+        seeds = f"{seeds[0]} to {seeds[-1]}"
+    known = [f"{key.replace('_', ' ')} {str(about[key])[:16]}" for key in ABOUT if about.get(key) is not None]
+    return str(about.get("command", "not kept")), "" if seeds is None else str(seeds), ", ".join(known)
+
+
+def write_page(path: Path, html: str) -> None:
+    """Raises: StorageError when the file cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error}", hint="check the path, space and permissions") from None

@@ -1,0 +1,229 @@
+"""Kept results, read from files: evaluations, costs, comparison runs, notes and sheets. Torch-free.
+
+Owns: which kinds of files there are, and that a damaged one is named. Does not own: what is shown of them (`sections`).
+
+    *.json   what `worldsim eval --json` or `worldsim cost --json` wrote, or a comparison run, or a list of these
+    *.md, *.txt   notes: what was tried and did not work
+    *.png    contact sheets
+
+A comparison run is one architecture trained once: {"kind": "comparison", "architecture", "seed", "updates", "train_s",
+"frames", "parameters", "scores": {metric: {"value", "per_seed": [one value per walk]}}}, and where there are any
+"experiment" (runs of different ones are never compared), "by_distance": {metric: [[frames, value], ...]}, "references":
+{metric: {name: value}} (the autoencoder's ceiling among them), "command", "notes". Other keys are let pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from worldsim.core.config import brief, parse_json
+from worldsim.core.errors import ResultsError
+
+MAX_RESULT_BYTES = 2**26
+NOTE_SUFFIXES = (".md", ".txt")
+SHEET_SUFFIXES = (".png",)
+
+_COST_TRAINING = ("context_frames", "ms")
+_COST_GENERATION = ("frame", "ms", "ms_ratio", "state_bytes", "resident_ratio")
+_RUN_NUMBERS = ("seed", "updates", "train_s", "frames", "parameters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunScore:
+    value: float
+    per_seed: tuple[float, ...] = ()
+    """One value per walk, the same walks in every run; none where only the mean was kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One architecture, trained once."""
+
+    architecture: str
+    seed: int
+    updates: int
+    train_s: float
+    frames: int
+    parameters: int
+    scores: Mapping[str, RunScore]
+    experiment: str = ""
+    by_distance: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Results:
+    """All that a report is made of, in the order in which it was read. Texts come with a title."""
+
+    evaluations: list[Mapping[str, Any]] = field(default_factory=list)
+    costs: list[Mapping[str, Any]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    abouts: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    """(name of its file, the file's own words on how it came about) of every result."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    sheets: list[tuple[str, bytes]] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.evaluations or self.costs or self.runs or self.notes or self.sheets)
+
+
+def read_results(paths: Iterable[Path]) -> Results:
+    """Of a folder: every file in it that has a known ending, by name. Raises: ResultsError."""
+    results = Results()
+    for path in paths:
+        for file in _files(path):
+            _read_file(file, results)
+    return results
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    known = (".json", *NOTE_SUFFIXES, *SHEET_SUFFIXES)
+    found = sorted(file for file in path.rglob("*") if file.suffix in known)
+    if not found:
+        raise ResultsError(f"{path} has no results in it", hint="worldsim eval and worldsim cost write them: --json")
+    return found
+
+
+def _read_file(path: Path, results: Results) -> None:
+    content = _content(path)
+    if path.suffix in SHEET_SUFFIXES:
+        if not content.startswith(b"\x89PNG\r\n"):
+            raise ResultsError(f"{path} is not a PNG picture", hint="make the sheet again")
+        results.sheets.append((path.stem, content))
+        return
+    try:
+        text = content.decode()
+        if path.suffix in NOTE_SUFFIXES:
+            results.notes.append((path.stem, text))
+            return
+        data = parse_json(text)
+    except ValueError as error:
+        hint = "it may be cut short: make it again, or leave it out"
+        raise ResultsError(f"{path} is damaged: {error}", hint=hint) from None
+    for item in data if isinstance(data, list) else [data]:
+        _read_item(path, item, results)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_RESULT_BYTES + 1)
+    except OSError as error:
+        raise ResultsError(
+            f"{path} cannot be read: {error.strerror}", hint="give files or folders of results"
+        ) from None
+    if len(content) > MAX_RESULT_BYTES:
+        raise ResultsError(f"{path} is larger than {MAX_RESULT_BYTES} bytes", hint="results are far smaller")
+    return content
+
+
+def _read_item(path: Path, item: Any, results: Results) -> None:
+    if not isinstance(item, Mapping):
+        raise ResultsError(f"{path} holds {brief(item)}, not results", hint="a JSON object, or a list of them")
+    kind = item.get("kind", "evaluation" if "preset" in item else None)
+    if kind == "comparison":
+        results.runs.append(_run(path, item))
+    elif kind == "cost":
+        _check_cost(path, item)
+        results.costs.append(item)
+    elif kind == "evaluation":
+        results.evaluations.append(item)
+    else:
+        raise ResultsError(f"{path} is of no known kind ({brief(kind)})", hint="evaluation, cost or comparison")
+    results.abouts.append((path.name, item))
+    notes = item.get("notes", [])
+    for note in [notes] if isinstance(notes, str) else notes:
+        results.notes.append((path.stem, str(note)))
+
+
+def _run(path: Path, item: Mapping[str, Any]) -> Run:
+    name = _text(path, item, "architecture")
+    numbers = {key: _number(path, item, key) for key in _RUN_NUMBERS}
+    scores = {}
+    for metric, score in _mapping(path, item, "scores").items():
+        if not isinstance(score, Mapping):
+            raise ResultsError(f"{path}: score {brief(metric)} is {brief(score)}", hint='{"value", "per_seed"}')
+        if score.get("value") is not None:  # NaN is written as null: such a run has no such score
+            per_seed = [value for value in score.get("per_seed", ()) if _is_number(value)]
+            scores[metric] = RunScore(value=_number(path, score, "value"), per_seed=tuple(map(float, per_seed)))
+    return Run(
+        architecture=name,
+        seed=int(numbers["seed"]),
+        updates=int(numbers["updates"]),
+        train_s=numbers["train_s"],
+        frames=int(numbers["frames"]),
+        parameters=int(numbers["parameters"]),
+        scores=scores,
+        experiment=str(item.get("experiment", "")),
+        by_distance={
+            metric: tuple((float(x), float(y)) for x, y in pairs if _is_number(y))
+            for metric, pairs in _curves(path, item).items()
+        },
+        references=_references(path, item),
+    )
+
+
+def _curves(path: Path, item: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
+    curves = item.get("by_distance", {})
+    is_right = isinstance(curves, Mapping) and all(
+        isinstance(pair, Sequence) and len(pair) == 2 and _is_number(pair[0])
+        for pairs in curves.values()
+        for pair in (pairs if isinstance(pairs, Sequence) else [None])
+    )
+    if not is_right:
+        raise ResultsError(f"{path}: by_distance is {brief(curves)}", hint="{metric: [[frames, value], ...]}")
+    return curves
+
+
+def _references(path: Path, item: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    references = item.get("references", {})
+    if not isinstance(references, Mapping) or not all(isinstance(value, Mapping) for value in references.values()):
+        raise ResultsError(f"{path}: references is {brief(references)}", hint="{metric: {name: value}}")
+    return {
+        metric: {name: float(value) for name, value in named.items() if _is_number(value)}
+        for metric, named in references.items()
+    }
+
+
+def _check_cost(path: Path, item: Mapping[str, Any]) -> None:
+    for name, costs in _mapping(path, item, "architectures").items():
+        if not isinstance(costs, Mapping):
+            raise ResultsError(f"{path}: the costs of {brief(name)} are {brief(costs)}", hint="worldsim cost --json")
+        for key, numbers in (("training", _COST_TRAINING), ("generation", _COST_GENERATION)):
+            samples = costs.get(key)
+            if not isinstance(samples, list):
+                raise ResultsError(f"{path}: {name} has no {key!r}", hint="make it again with worldsim cost --json")
+            for sample in samples:
+                for number in numbers:
+                    _number(path, sample, number)
+
+
+def _number(path: Path, item: Any, key: str) -> float:
+    value = item.get(key) if isinstance(item, Mapping) else None
+    if not _is_number(value):
+        raise ResultsError(f"{path}: {key!r} is {brief(value)}, not a number", hint="make it again, or leave it out")
+    return float(value)
+
+
+def _text(path: Path, item: Mapping[str, Any], key: str) -> str:
+    value = item.get(key)
+    if not isinstance(value, str):
+        raise ResultsError(f"{path}: {key!r} is {brief(value)}, not a name", hint="make it again, or leave it out")
+    return value
+
+
+def _mapping(path: Path, item: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = item.get(key)
+    if not isinstance(value, Mapping):
+        raise ResultsError(f"{path}: {key!r} is {brief(value)}, not an object", hint="make it again, or leave it out")
+    return value
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

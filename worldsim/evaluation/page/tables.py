@@ -1,0 +1,70 @@
+"""What sections of a report are made of: cells, tables, and numbers as they are written. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from worldsim.evaluation.page.charts import Chart
+from worldsim.evaluation.page.scores import Score
+from worldsim.evaluation.page.significance import Estimate
+from worldsim.models.architectures import ARCHITECTURES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """`tone`: better, worse, unknown, or nothing to say."""
+
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """`missing`: the line that stands here in place of what was not given."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    missing: str = ""
+
+
+def sort_architectures(names: Iterable[str]) -> list[str]:
+    order = list(ARCHITECTURES)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def colour_of(architecture: str) -> int:
+    """The same in every chart."""
+    order = list(ARCHITECTURES)
+    return order.index(architecture) if architecture in order else len(order)
+
+
+def score_cell(score: Score | Estimate | None) -> Cell:
+    if score is None:
+        return Cell(text="")
+    shown = short(score.value)
+    if score.low is not None and score.high is not None:
+        shown += f" [{short(score.low)}, {short(score.high)}]"
+    return Cell(text=shown)
+
+
+def short(value: float) -> str:
+    """Three digits or so; whole numbers, which count something, as they are."""
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """Of a difference."""
+    return f"{'-' if value < 0 else '+'}{short(abs(value))}"
