@@ -12,6 +12,7 @@ from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
 from worldsim.engine.playable import Loaded, StageTimes
 from worldsim.engine.worker import Report
+from worldsim.episodes.anchor import Anchor
 
 SPEC = ActionSpec(
     buttons=("forward", "back", "left", "right"), axes=("turn",), axis_units=(("turn", "10 deg per tick"),)
@@ -60,6 +61,11 @@ class FakeSimulator:
         told = f"{before.history} {sorted(action.buttons)} {action.axes} {self.num_steps}"
         self._now = FakeSnapshot(before.seed, before.index + 1, _digest(told))
         return Step(index=self._now.index, action=action, frame=self._frame(), num_steps=self.num_steps)
+
+    def anchor(self, anchor: Anchor, seed: int) -> Step:
+        frames = anchor.frames(self.frame_shape)
+        self._now = FakeSnapshot(seed, anchor.index, _digest(f"{seed} {anchor.actions} {frames.tobytes().hex()}"))
+        return Step(index=anchor.index, action=NO_ACTION, frame=frames[-1])
 
     def snapshot(self) -> FakeSnapshot:
         return self._now

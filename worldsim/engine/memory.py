@@ -30,6 +30,7 @@ NEAR_STRIDES, NEAR_DEG = 1.0, 4.0
 LEFT_STRIDES, LEFT_DEG = 12.0, 90.0
 """From here on what was in front is out of view: about a room further, or turned away by the whole field of view."""
 MAX_VIEWS = 2048
+NEVER = 2**62
 MAX_VIEW_BYTES = 16 * 2**20
 MAX_PATH = 2000
 EQUAL_DB = 100.0
@@ -40,6 +41,8 @@ DRIFT_FRAMES = 35
 MIN_DRIFT_FRAMES = 18
 GOOD_RATIO = 2.0
 """Drift of 1 is so many times as far from the middle of all start pictures as the start farthest from it."""
+LEAST_SPREAD = np.array([4.0] * 6 + [0.05])
+"""Of the features: nobody sees less than that."""
 FIRST_FRAMES = 32
 """Without start pictures the first frames after a reset take their place."""
 
@@ -62,7 +65,8 @@ class LookBack:
     def __init__(self) -> None:
         self._views: list[_View] = []
         self._poses = np.zeros((MAX_VIEWS, 3), np.float64)
-        self._has_left = np.zeros(MAX_VIEWS, bool)
+        self._left_at = np.full(MAX_VIEWS, NEVER)
+        """The first frame at which a view was out of sight."""
         self.num_scores = 0
         self._sum_db = 0.0
         self.last_db: float | None = None
@@ -79,22 +83,23 @@ class LookBack:
             away = self._poses[:num] - here
             strides = np.hypot(away[:, 0], away[:, 1])
             turned_deg = np.degrees(np.abs((away[:, 2] + math.pi) % math.tau - math.pi))
-            left = self._has_left[:num]
-            left |= (strides > LEFT_STRIDES) | (turned_deg > LEFT_DEG)
+            left_at, is_away = self._left_at[:num], (strides > LEFT_STRIDES) | (turned_deg > LEFT_DEG)
+            left_at[is_away & (left_at == NEVER)] = index
             same = np.flatnonzero((strides <= NEAR_STRIDES) & (turned_deg <= NEAR_DEG))
             if same.size:
                 nearest = int(same[np.argmin(strides[same] / NEAR_STRIDES + turned_deg[same] / NEAR_DEG)])
-                if left[nearest]:
+                if left_at[nearest] != NEVER:
                     self._score(psnr_db(thin, self._views[nearest].frame))
                 return
         if num < MAX_VIEWS and (num + 1) * thin.nbytes <= MAX_VIEW_BYTES:
             self._views.append(_View(index, thin.copy()))
-            self._poses[num], self._has_left[num] = here, False
+            self._poses[num], self._left_at[num] = here, NEVER
 
     def forget_after(self, index: int) -> None:
         """Play has gone back there: what came later has not been seen."""
         kept = [place for place, view in enumerate(self._views) if view.index <= index]
-        self._poses[: len(kept)], self._has_left[: len(kept)] = self._poses[kept], self._has_left[kept]
+        self._poses[: len(kept)], self._left_at[: len(kept)] = self._poses[kept], self._left_at[kept]
+        self._left_at[self._left_at > index] = NEVER
         self._views = [self._views[place] for place in kept]
 
     def _score(self, score_db: float) -> None:
@@ -143,7 +148,7 @@ class DriftMeter:
 
     def _learn(self, groups: Sequence[npt.NDArray[np.float64]]) -> None:
         found = np.concatenate(groups)
-        self._middle, self._spread = found.mean(0), np.maximum(found.std(0), 1e-3)
+        self._middle, self._spread = found.mean(0), np.maximum(found.std(0), LEAST_SPREAD)
         self._far = GOOD_RATIO * max(1.0, *(self._distance(group.mean(0)) for group in groups))
 
     def _distance(self, mean: npt.NDArray[np.float64]) -> float:
@@ -169,13 +174,16 @@ class Memory:
         """Side effects: says in every new moment how far the world has drifted in it."""
         if head is self._last:
             return
-        new = _since(self._last, head)
+        new, last = _since(self._last, head), self._last
+        self._last = head
+        if new is None and last is not None and _since(head, last, limit=None) is not None:
+            self._go_back(head.step.index)
+            return
         if new is None:
-            self._jump(head)
+            self._forget()
             new = [head]
         for moment in new:
             self._add(moment)
-        self._last = head
 
     def compare(self, pair: Pair, stride_units: float) -> None:
         """The true world has come to the same moment."""
@@ -199,17 +207,19 @@ class Memory:
         self.looks.add(index, pose, frame)
         self.path.append((index, pose))
 
-    def _jump(self, head: Moment) -> None:
-        """Play goes on from elsewhere. What was seen on the way there stays, on another way it does not."""
+    def _go_back(self, index: int) -> None:
+        """What was seen on the way to there stays."""
         self.drift.settle()
-        if self._last is not None and _since(head, self._last, limit=None) is not None:
-            self.looks.forget_after(head.step.index)
-            self.true_looks.forget_after(head.step.index)
-            while self.path and self.path[-1][0] > head.step.index:
-                self.path.pop()
-        else:
-            self.path.clear()
-            self.looks, self.true_looks = LookBack(), LookBack()
+        self.looks.forget_after(index)
+        self.true_looks.forget_after(index)
+        while self.path and self.path[-1][0] > index:
+            self.path.pop()
+
+    def _forget(self) -> None:
+        """Play goes on from elsewhere: nothing of it has been seen on this way."""
+        self.drift.settle()
+        self.looks, self.true_looks = LookBack(), LookBack()
+        self.path.clear()
 
 
 def _since(before: Moment | None, after: Moment, limit: int | None = 8) -> list[Moment] | None:

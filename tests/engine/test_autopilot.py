@@ -1,0 +1,123 @@
+"""Control given away and taken back, and what the pilots do with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine.fake_truth import STRIDE_UNITS
+from tests.engine.fakes import SPEC
+from tests.engine.test_replay import recorded
+from tests.engine.test_session import TICK_S
+from tests.engine.test_session import Play as SessionPlay
+from tests.engine.test_truth import FORWARD, Played
+from worldsim.core.types import NO_ACTION, Action
+from worldsim.engine.autopilot import Autopilot, ExplorerPilot, RecordedPilot, ScriptPilot, recorded_actions
+from worldsim.episodes.reader import open_session
+
+LEFT, BACK = Action.of("left"), Action.of("back")
+RECORDED = [FORWARD, LEFT, BACK]
+
+
+class Play(SessionPlay):
+    """A session with an autopilot. `actions` are those of the frames that came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+        self.autopilot = Autopilot(self.told.append)
+        self.session.driver = self.autopilot
+        self.start()
+
+    def ticks(self, count: int) -> None:
+        for _ in range(count):
+            self.go(TICK_S)
+
+    @property
+    def actions(self) -> list[Action]:
+        return [step.action for step in self.steps]
+
+
+def test_a_pilot_acts_at_every_tick_and_what_it_does_next_is_made_ahead() -> None:
+    play = Play()
+    play.autopilot.give(RecordedPilot(RECORDED), NO_ACTION)
+    play.ticks(3)
+    assert play.actions == RECORDED
+    assert play.worker.counters.hits >= 2
+
+
+def test_a_key_of_play_takes_control_back_in_its_own_tick_and_the_pilot_goes_on_where_it_was() -> None:
+    play, pilot = Play(), RecordedPilot(RECORDED)
+    play.autopilot.give(pilot, NO_ACTION)
+    play.ticks(1)
+    play.session.inputs.press("d")
+    play.session.inputs.release("d")
+    play.ticks(2)
+    assert play.actions == [FORWARD, Action.of("right"), NO_ACTION]
+    assert play.autopilot.pilot is None and play.told == ["you have control"]
+    play.autopilot.give(pilot, NO_ACTION)
+    play.ticks(1)
+    assert play.actions[-1] == LEFT
+
+
+def test_a_key_that_was_held_all_along_takes_nothing_back_but_a_second_one_does() -> None:
+    play = Play()
+    play.session.inputs.press("s")
+    play.autopilot.give(RecordedPilot([FORWARD, FORWARD, LEFT]), BACK)
+    play.ticks(1)
+    play.session.inputs.release("s")
+    play.ticks(1)
+    assert play.actions == [FORWARD, FORWARD]
+    play.session.inputs.press("s")
+    play.ticks(1)
+    assert play.actions[-1] == BACK
+
+
+def test_a_stick_that_trembles_takes_nothing_back() -> None:
+    autopilot = Autopilot(lambda text: None)
+    autopilot.give(RecordedPilot(RECORDED), Action.of(turn=0.3))
+    assert autopilot.drive(Action.of(turn=0.34)) == FORWARD
+    assert autopilot.drive(Action.of(turn=0.9)) == Action.of(turn=0.9)
+
+
+def test_at_the_end_of_a_recording_the_person_has_control() -> None:
+    play = Play()
+    play.autopilot.give(RecordedPilot(RECORDED[:1]), NO_ACTION)
+    play.ticks(2)
+    assert play.actions == [FORWARD, NO_ACTION]
+    assert "at their end" in play.told[0]
+
+
+def test_a_script_never_ends_and_is_known_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worldsim.engine.autopilot.SCRIPT_FRAMES", 7)
+    pilot, again = ScriptPilot(SPEC, 3), ScriptPilot(SPEC, 3)
+    taken = []
+    for _ in range(20):
+        expected = pilot.peek()
+        taken.append(pilot.take())
+        assert taken[-1] == expected
+    assert [again.take() for _ in range(20)] == taken
+    assert len(set(taken)) > 1
+
+
+def test_an_explorer_sees_the_true_pose_and_is_known_once_that_is_level_with_play() -> None:
+    played = Played()
+    pilot = ExplorerPilot(lambda: played.truth.status, lambda: played.world.snapshot().index)
+    assert pilot.peek() is None
+    assert pilot.take() == NO_ACTION, "there is no pose yet, and nobody waits for one"
+    played.step(FORWARD, FORWARD)
+    assert pilot.peek() is None
+    played.catch_up()
+    expected = Action.of("forward", turn=2 * STRIDE_UNITS / 1000)
+    assert pilot.peek() == expected
+    assert pilot.peek() == expected and pilot.take() == expected
+
+
+def test_what_was_recorded_is_done_again_from_the_reset_on(tmp_path: Path) -> None:
+    recorded(tmp_path / "s")
+    session = open_session(tmp_path / "s")
+    found = recorded_actions(session)
+    longest = max(session.episodes, key=lambda e: e.start.first_index + len(e.rows))
+    assert found.seed == longest.start.seed
+    assert len(found.actions) == longest.start.first_index + len(longest.rows) - 1

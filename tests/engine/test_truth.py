@@ -1,0 +1,253 @@
+"""The true world beside play: the same start and the same actions wherever play goes, without a thread and with one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_tiny_preset
+from tests.engine.fake_truth import STRIDE_UNITS, FakeTruth, fake_source, no_source
+from tests.engine.fakes import SPEC, FakeSimulator
+from worldsim.actions.encoding import encode_action
+from worldsim.core.types import NO_ACTION, Action, Step
+from worldsim.engine.history import History, Trail
+from worldsim.engine.playable import TrueSource
+from worldsim.engine.truth import Truth, TruthPhase, runs_between
+from worldsim.episodes.format import Run
+from worldsim.presets.config import PresetConfig
+
+FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
+
+
+class Played:
+    """A fake world played by hand, and the truth that follows it. Without steps the truth has nothing to say."""
+
+    def __init__(self, truth: Truth | None = None, seed: int = 0) -> None:
+        self.world, self.true_world = FakeSimulator(), FakeTruth()
+        self.truth = truth or Truth(fake_source(self.true_world), SPEC)
+        self.history = History(spec=SPEC, snapshot_bytes=1)
+        self.reset(seed)
+
+    def reset(self, seed: int) -> None:
+        self.history.begin(self.world.reset(seed), self.world.snapshot(), seed)
+        self.tell()
+
+    def step(self, *actions: Action) -> None:
+        for action in actions:
+            self.history.add(self.world.step(action), self.world.snapshot())
+            self.tell()
+
+    def tell(self) -> None:
+        assert self.history.head is not None
+        self.truth.follow(self.history.head)
+
+    def catch_up(self) -> int:
+        count = 0
+        while self.truth.run_once():
+            count += 1
+        return count
+
+    def back(self, num_frames: int) -> None:
+        moment = self.history.head
+        for _ in range(num_frames):
+            assert moment is not None
+            moment = self.history.before(moment)
+        assert moment is not None
+        path = self.history.route(moment)
+        self.world.restore(path.snapshot)
+        for step in path.path:
+            self.world.step(step.action)
+        self.history.go(moment, self.world.snapshot())
+        self.tell()
+
+    def assert_level(self) -> None:
+        pair = self.truth.status.pair
+        assert pair is not None and self.history.head is not None
+        assert pair.dream is self.history.head.step
+        assert pair.truth.index == pair.dream.index
+        assert np.array_equal(pair.truth.frame, pair.dream.frame), "another frame: not the same actions from the start"
+        assert pair.psnr_db == float("inf")
+
+
+def test_it_begins_where_play_is_and_follows_every_action() -> None:
+    played = Played()
+    played.step(FORWARD, FORWARD, TURN)
+    played.catch_up()
+    played.assert_level()
+    num_calls = played.true_world.num_calls
+    played.step(TURN)
+    played.catch_up()
+    played.assert_level()
+    assert played.true_world.num_calls == num_calls + 1, "it walked more than the one step that was new"
+    assert played.true_world.resets == [0]
+
+
+def test_it_catches_up_when_it_was_slower_than_play() -> None:
+    played = Played()
+    played.catch_up()
+    for n in range(20):
+        played.step(FORWARD if n % 3 else TURN)
+        if n % 4 == 0:
+            played.truth.run_once()
+    played.catch_up()
+    played.assert_level()
+    assert played.true_world.num_calls == 20
+
+
+def test_after_a_rewind_another_branch_and_a_reset_it_walks_from_the_start_again() -> None:
+    played = Played()
+    played.step(*[FORWARD] * 12, TURN, TURN)
+    played.catch_up()
+    played.back(3)
+    played.catch_up()
+    played.assert_level()
+    assert played.true_world.resets == [0, 0]
+    played.step(TURN, TURN)
+    played.catch_up()
+    played.assert_level()
+    played.reset(3)
+    played.step(FORWARD)
+    played.catch_up()
+    played.assert_level()
+    assert played.true_world.resets == [0, 0, 3]
+
+
+def test_a_way_that_play_has_left_is_not_walked_to_its_end() -> None:
+    played = Played()
+    played.step(*[FORWARD] * 50)
+    for _ in range(10):
+        played.truth.run_once()
+    played.reset(1)
+    assert played.catch_up() <= 2
+    played.assert_level()
+
+
+def test_what_lies_between_two_moments() -> None:
+    def run(axis: float, count: int) -> Run:
+        return Run(action=(axis,), num_steps=1, count=count)
+
+    first = Trail(None, run(0.0, 3))
+    longer, second = Trail(None, run(0.0, 5)), Trail(first, run(1.0, 2))
+    assert runs_between(first, first) == []
+    assert runs_between(None, second) == [run(0.0, 3), run(1.0, 2)]
+    assert runs_between(first, longer) == [run(0.0, 2)]
+    assert runs_between(first, second) == [run(1.0, 2)]
+    assert runs_between(longer, first) is None, "that is earlier"
+    assert runs_between(longer, second) is None, "that is another way"
+    assert runs_between(second, None) is None
+
+
+def test_the_pictures_that_led_to_a_moment_are_an_anchor() -> None:
+    played = Played()
+    played.catch_up()
+    pair = played.truth.status.pair
+    assert pair is not None
+    assert len(pair.context) == 2, "the walk to the start is context too"
+    played.step(FORWARD, TURN, TURN)
+    played.catch_up()
+    pair = played.truth.status.pair
+    assert pair is not None
+    anchor = pair.anchor(SPEC)
+    assert anchor.index == 3
+    assert [vector[0] for vector in anchor.actions] == [0.0, 1.0, 0.0, 0.0]
+    assert np.array_equal(anchor.frames(FakeSimulator.frame_shape)[-1], pair.truth.frame)
+
+
+def test_it_says_how_far_one_walks_in_a_tick_and_who_can_explore() -> None:
+    played = Played()
+    played.catch_up()
+    assert played.truth.status.stride_units == STRIDE_UNITS
+    assert played.truth.status.explorer is not None
+
+
+def test_a_world_that_cannot_be_opened_is_a_status_with_the_reason() -> None:
+    played = Played(Truth(no_source(), SPEC))
+    assert played.catch_up() == 1
+    status = played.truth.status
+    assert status.phase is TruthPhase.FAILED
+    assert status.error is not None and "not there" in status.error.message and status.error.hint
+
+
+def test_a_world_that_hangs_holds_up_nobody() -> None:
+    hanging = threading.Event()
+
+    class Hangs(FakeTruth):
+        def step(self, action: Action) -> Step:
+            hanging.wait(20)
+            return super().step(action)
+
+    truth = Truth(fake_source(Hangs()), SPEC)
+    truth.start()
+    played = Played(truth)
+    begin_s = time.monotonic()
+    for _ in range(100):
+        played.step(FORWARD)
+        assert truth.status.pair is None or truth.status.pair.dream.index == 0
+    truth.close(timeout_s=0.05)
+    assert time.monotonic() - begin_s < 5
+    hanging.set()
+
+
+def test_its_thread_follows_and_closes_the_world() -> None:
+    world, news = FakeTruth(), threading.Event()
+    truth = Truth(fake_source(world), SPEC, news.set)
+    truth.start()
+    played = Played(truth)
+    played.step(FORWARD, TURN)
+    deadline_s = time.monotonic() + 20
+    while (pair := truth.status.pair) is None or pair.dream.index < 2:
+        assert time.monotonic() < deadline_s
+        news.wait(1)
+        news.clear()
+    played.assert_level()
+    truth.close()
+    assert world.is_closed
+
+
+def test_doom_itself_follows_and_its_pictures_bring_a_preset_level_with_it(
+    tiny_config: PresetConfig, tmp_path: Path
+) -> None:
+    pytest.importorskip("vizdoom")
+    from worldsim.engine.simulator import Simulator
+    from worldsim.engine.true_start import WorldAtStarts
+    from worldsim.presets.store import Start, load_preset
+    from worldsim.worlds.registry import open_world
+    from worldsim.worlds.walks import FIRST_START_SEED, START_SCRIPT, START_WALK_FRAMES, walk
+
+    actions = [Action.of("forward", turn=turn) for turn in (1.0, 0.0, -1.0, 0.5) * 3]
+    alone = open_world(tiny_config.true_world)
+    try:
+        steps = walk(alone, FIRST_START_SEED, START_WALK_FRAMES, START_SCRIPT)[-6:]
+        vectors = np.stack([encode_action(tiny_config.action_spec, step.action) for step in steps])
+        write_tiny_preset(
+            tmp_path, tiny_config, starts=[Start(frames=np.stack([s.frame for s in steps]), actions=vectors)]
+        )
+        expected = [alone.step(action) for action in actions][-1]
+    finally:
+        alone.close()
+    preset = load_preset(str(tmp_path))
+    simulator, world = Simulator(preset), WorldAtStarts(tiny_config.true_world, preset.starts)
+    history = History(spec=simulator.action_spec, snapshot_bytes=1)
+    truth = Truth(TrueSource(open=lambda: world, num_context=4), simulator.action_spec)
+    try:
+        history.begin(simulator.reset(0), simulator.snapshot(), 0)
+        for action in actions:
+            history.add(simulator.step(action), simulator.snapshot())
+        assert history.head is not None
+        truth.follow(history.head)
+        while truth.run_once():
+            pass
+        pair = truth.status.pair
+    finally:
+        world.close()
+    assert pair is not None, truth.status
+    assert np.array_equal(pair.truth.frame, expected.frame) and pair.truth.pose == expected.pose
+    stand = simulator.anchor(pair.anchor(simulator.action_spec), 0)
+    assert (stand.index, stand.frame.tobytes()) == (12, expected.frame.tobytes())
+    first = simulator.step(NO_ACTION).frame
+    simulator.anchor(pair.anchor(simulator.action_spec), 0)
+    assert np.array_equal(simulator.step(NO_ACTION).frame, first)
