@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,10 +41,16 @@ def build(config: WorldModelConfig) -> WorldModel:
         return build_world_model(config, SOME_LATENT_SHAPE, ACTION_SIZE)
 
 
+WINDOW_FRAMES = {"bidirectional": 4}
+"""Shorter than the clip, 3 but here."""
+AHEAD = ("chunk", "bidirectional")
+"""Those in which a frame sees some that are after it; they have proofs of their own."""
+CAUSAL = [name for name in ARCHITECTURES if name not in AHEAD]
+
+
 def tiny(name: str) -> WorldModel:
-    """With a window that is shorter than the clip."""
-    changes = {"window_frames": 3, "blocks": ((1, 1), (2, 3)), **ARCHITECTURES[name].model}
-    return make_model(**{**changes, "window_frames": min(3, changes["window_frames"])})
+    changes = {"blocks": ((1, 1), (2, 3)), **ARCHITECTURES[name].model, "window_frames": WINDOW_FRAMES.get(name, 3)}
+    return make_model(**changes)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -70,6 +77,20 @@ def test_a_place_memory_and_the_trunk_are_left_behind() -> None:
     assert (made.form, made.pose) == ("single", "head")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attention": "chunk", "form": "trunk"}, "needs form = 'single'"),
+        ({"attention": "chunk", "mixer": "lstm"}, "has no mixer = 'lstm'"),
+        ({"attention": "joint", "mixer": "mamba2"}, "takes an even window_frames and no scan"),
+        ({"attention": "joint", "mixer": "none", "window_frames": 5}, "takes an even window_frames and no scan"),
+    ],
+)
+def test_what_does_not_go_together_is_said(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        WorldModelConfig(**({"form": "single"} | changes))  # type: ignore[arg-type]
+
+
 def test_an_unknown_architecture_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no architecture 'mamba'") as error:
         matched(SIZES["nano"], "mamba")
@@ -81,7 +102,7 @@ def test_the_registry_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", CAUSAL)
 def test_training_form_equals_frame_by_frame_play(name: str) -> None:
     model, clip = tiny(name), make_clip()
     difference = (train_form(model, clip) - play_form(model, clip)[0]).abs().max()
@@ -89,7 +110,7 @@ def test_training_form_equals_frame_by_frame_play(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["context", "noisy", "action"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", CAUSAL)
 def test_no_frame_sees_a_later_one(name: str, key: str) -> None:
     model, clip, changed_at = tiny(name), make_clip(), 5
     changed = clip | {key: clip[key].clone()}
@@ -98,6 +119,61 @@ def test_no_frame_sees_a_later_one(name: str, key: str) -> None:
     first_seen = changed_at + 1 if key == "context" else changed_at
     assert difference_T[:first_seen].max() == 0, f"leak: {difference_T}"
     assert difference_T[first_seen] > 1e-6, "the change is not seen where it should be"
+
+
+@pytest.mark.parametrize("name", AHEAD)
+def test_play_is_the_training_form_of_a_clip_that_ends_with_the_frame(name: str) -> None:
+    """Its noisy frames are finished but for the last one, as they are at play."""
+    model, clip = tiny(name), make_clip()
+    played, _ = play_form(model, clip)
+    for t in range(NUM_FRAMES):
+        first = max(0, t + 1 - model.config.window_frames) if name == "bidirectional" else 0
+        cut = {key: value[:, first : t + 1].clone() for key, value in clip.items()}
+        cut["noisy"][:, :-1] = cut["context"][:, :-1]
+        cut["tau"][:, :-1] = 1 - cut["level"][:, :-1]
+        cut["step_size"][:, :-1] = 0
+        difference = (train_form(model, cut)[:, -1] - played[:, t]).abs().max()
+        assert difference < TOLERANCE, f"frame {t}: max difference {difference:.1e}"
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "changed_at", "seen"),
+    [
+        ("chunk", "context", 4, (6, 7, 8)),
+        ("chunk", "noisy", 4, (3, 4, 5)),
+        ("chunk", "action", 4, (3, 4, 5, 6, 7, 8)),
+        ("bidirectional", "context", 4, (6, 7)),
+        ("bidirectional", "noisy", 4, (4, 5)),
+        ("bidirectional", "action", 4, (4, 5, 6, 7)),
+    ],
+)
+def test_no_chunk_and_no_half_window_sees_a_later_one(name: str, key: str, changed_at: int, seen: list[int]) -> None:
+    model, clip = tiny(name), make_clip()
+    changed = clip | {key: clip[key].clone()}
+    changed[key][:, changed_at] += 1.0
+    difference_T = (train_form(model, clip) - train_form(model, changed)).abs().amax(dim=(0, 2, 3, 4))
+    for t in range(NUM_FRAMES):
+        assert (difference_T[t] > 1e-9) == (t in seen), f"{difference_T}"
+
+
+def test_rows_of_a_batch_may_be_at_different_places_of_their_chunks() -> None:
+    """As they are after one row was reset: row 1 has seen a frame less."""
+    model, clip = tiny("chunk"), make_clip()
+    played, _ = play_form(model, clip)
+    shifted = {key: value.roll(1, 1) for key, value in clip.items()}
+    start, state = model.initial_state(2, seed=0), model.initial_state(2, seed=0)
+    for t in range(NUM_FRAMES):
+        data = {key: torch.stack((value[0, t], shifted[key][1, t])) for key, value in clip.items()}
+        context = model.begin(state, data["action"])
+        made = model.denoise(context, data["noisy"], data["tau"], data["step_size"])
+        assert (made[0] - played[0, t]).abs().max() < TOLERANCE
+        assert t == 0 or (made[1] - played[1, t - 1]).abs().max() < TOLERANCE
+        state = model.commit(context, data["context"], data["level"])
+        if t == 0:
+            rows = torch.tensor([1])
+            state = replace(
+                state, tensors={n: x.index_copy(0, rows, start.tensors[n][rows]) for n, x in state.tensors.items()}
+            )
 
 
 @pytest.mark.parametrize(("name", "reaches"), [("causal-window", False), ("causal-full", True), ("mamba2", True)])

@@ -55,6 +55,14 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             summary="as full, by the gated delta rule", model={**_SCAN, "mixer": "gated_deltanet"}
         ),
         "lstm": Architecture(summary="as full, with LSTMs as scans", model={**_SCAN, "mixer": "lstm"}),
+        "chunk": Architecture(
+            summary="as full, attention in chunks of 5 frames: own chunk both ways and the chunk before",
+            model={**_SCAN, "attention": "chunk", "window_frames": 5},
+        ),
+        "bidirectional": Architecture(
+            summary="a window of 20 frames denoised whole, attention both ways, no scan",
+            model={"form": "single", "mixer": "none", "attention": "joint", "window_frames": 20},
+        ),
         "no-clean-prefix": Architecture(
             summary="as full, trained without long clean prefixes: every context frame has noise of its own level",
             model=_SCAN,

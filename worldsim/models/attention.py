@@ -78,8 +78,13 @@ class FrameAttention(TimeMixer):
 
     def project_frame(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query (scaled), key and value of one frame, not rotated. Shapes: [B, K, N, E]."""
-        qkv = self.project_in(x_BND).unflatten(-1, (3, self.num_heads, self.head_dim))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        query, key, value = (x.transpose(1, 2) for x in self.project_plain(x_BND))
+        return query, key, value
+
+    def project_plain(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (scaled), key and value, not rotated. Shapes: [..., N, K, E]."""
+        qkv = self.project_in(x_ND).unflatten(-1, (3, self.num_heads, self.head_dim))
+        query, key, value = qkv.unbind(-3)
         return self.query_norm(query) * self.head_dim**-0.5, self.key_norm(key), value
 
     def rotation(self, num_frames: int, like: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
@@ -147,11 +152,14 @@ class PartedAttention(FrameAttention):
         return torch.cat([padded[:, offset : offset + num_parts] for offset in range(self.num_before + 1)], dim=3)
 
     def _mask(self, x_BTND: Tensor, sees_PF: Tensor) -> Tensor:
-        """Of parts and frames to parts and tokens; what lies before the clip is not seen. Shapes: [parts, 1, Q, M]."""
-        num_parts = -(-x_BTND.shape[1] // self.part_frames)
-        frame_F = torch.arange(sees_PF.shape[1]) - self.num_before * self.part_frames
-        is_there_RF = frame_F + torch.arange(num_parts)[:, None] * self.part_frames >= 0
-        visible = (sees_PF & is_there_RF[:, None]).repeat_interleave(self.num_tokens, dim=-1)
+        """Of parts and frames to parts and tokens; what lies outside the clip is not seen. Shapes: [parts, 1, Q, M]."""
+        num_frames = x_BTND.shape[1]
+        begin_R1 = torch.arange(0, num_frames, self.part_frames)[:, None]
+        frame_RF = begin_R1 + torch.arange(sees_PF.shape[1]) - self.num_before * self.part_frames
+        is_filling_RP = begin_R1 + torch.arange(self.part_frames) >= num_frames
+        is_there_RF = (frame_RF >= 0) & (frame_RF < num_frames)
+        visible = (sees_PF & is_there_RF[:, None]) | is_filling_RP[..., None]  # a query that sees nothing makes NaN
+        visible = visible.repeat_interleave(self.num_tokens, dim=-1)
         return log_mask(visible.repeat_interleave(self.num_tokens, dim=-2)[:, None].to(x_BTND.device), x_BTND.dtype)
 
     def _join(self, y_BRKQE: Tensor, x_BTND: Tensor) -> Tensor:

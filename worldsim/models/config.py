@@ -60,9 +60,10 @@ class WorldModelConfig:
     """S: size of the scan's state per channel."""
     window_frames: int = 4
     """Frames that local attention sees, its own among them."""
-    attention: Literal["window", "full", "none"] = "window"
+    attention: Literal["window", "full", "chunk", "joint", "none"] = "window"
     """`window`: a frame and those before it, `window_frames` in all. `full`: a frame and all before it; its state grows
-    with every frame."""
+    with every frame. `single` only: `chunk`, chunks of `window_frames`, seen both ways within, and the chunk before;
+    `joint`, all of a window of `window_frames`, which is denoised whole."""
     mixer: Literal["mamba2", "gated_deltanet", "lstm", "none"] = "mamba2"
     """What scans the blocks. `none` leaves the scan out: the control for memory."""
     mlp_ratio: float = 3.0
@@ -97,8 +98,26 @@ class WorldModelConfig:
             )
         if self.pose == "place" and self.form != "trunk":
             raise ConfigError("pose = 'place' needs form = 'trunk'", hint="pose = 'head', or form = 'trunk'")
+        self._check_attention()
         if not 1 <= len(self.blocks) <= 128 or min(map(min, self.blocks)) < 0:
             raise ConfigError(f"blocks is {brief(self.blocks)}", hint="for example [[1, 1], [0, 0]]")
+
+    def _check_attention(self) -> None:
+        if self.attention not in ("chunk", "joint"):
+            return
+        if self.form != "single":
+            raise ConfigError(f"attention = {self.attention!r} needs form = 'single'", hint="form = 'single'")
+        if self.attention == "chunk" and self.mixer == "lstm":
+            raise ConfigError("attention = 'chunk' has no mixer = 'lstm'", hint="mixer = 'mamba2'")
+        if self.attention == "joint" and (self.mixer != "none" or self.window_frames % 2):
+            raise ConfigError(
+                "attention = 'joint' takes an even window_frames and no scan", hint="mixer = 'none', window_frames = 20"
+            )
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames of which each sees the others, also those after it."""
+        return self.window_frames if self.attention in ("chunk", "joint") else 1
 
     @property
     def is_state_fixed(self) -> bool:

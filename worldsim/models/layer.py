@@ -6,6 +6,7 @@ Source: LSSVWM, Figure 3.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from worldsim.models.attention import FrameLocalAttention
 from worldsim.models.attention_full import FullAttention
+from worldsim.models.attention_joint import ChunkAttention, JointAttention
 from worldsim.models.conditioning import Modulation, modulate
 from worldsim.models.config import WorldModelConfig
 from worldsim.models.lstm import BlockLSTM
@@ -70,7 +72,7 @@ def build_mixer(config: WorldModelConfig, grid: tuple[int, int], block: tuple[in
     if config.mixer == "lstm":
         return BlockLSTM(config.width, grid, block)
     kind = {"mamba2": BlockScan, "gated_deltanet": BlockDelta}[config.mixer]
-    return kind(config.width, config.num_heads, config.state_dim, grid, block)
+    return kind(config.width, config.num_heads, config.state_dim, grid, block, config.frames_at_once)
 
 
 def build_attention(config: WorldModelConfig, grid: tuple[int, int]) -> TimeMixer | None:
@@ -79,7 +81,12 @@ def build_attention(config: WorldModelConfig, grid: tuple[int, int]) -> TimeMixe
         return None
     if config.attention == "full":
         return FullAttention(config.width, config.num_heads, grid)
-    return FrameLocalAttention(config.width, config.num_heads, grid, config.window_frames)
+    kinds: dict[str, Callable[[int, int, tuple[int, int], int], TimeMixer]] = {
+        "window": FrameLocalAttention,
+        "chunk": ChunkAttention,
+        "joint": JointAttention,
+    }
+    return kinds[config.attention](config.width, config.num_heads, grid, config.window_frames)
 
 
 def build_layers(config: WorldModelConfig, grid: tuple[int, int]) -> list[Layer]:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.delta import delta_chunked, delta_chunked_read, delta_step
-from worldsim.models.ssd import ScanInput, ScanMemo, ssd_chunked, ssd_chunked_read, ssd_step, zero_state
+from worldsim.models.ssd import ScanInput, ScanMemo, as_one_frame, ssd_chunked, ssd_chunked_read, ssd_step, zero_state
 
 LayerState: TypeAlias = dict[str, Tensor]
 
@@ -79,13 +79,21 @@ class BlockScan(BlockMixer):
     """Mamba-2.
 
     No short convolution: the local attention after every scan does that work, and its cache is needed anyway.
-    dt is divided by the tokens of a block, so that time constants are in frames whatever the block.
+    dt is divided by the tokens of a block, so that time constants are in frames whatever the block. With
+    `frames_at_once`, so many frames are read as one: a noisy token sees the noisy ones before it in those frames.
     """
 
     def __init__(
-        self, width: int, num_heads: int, state_dim: int, grid: tuple[int, int], block: tuple[int, int]
+        self,
+        width: int,
+        num_heads: int,
+        state_dim: int,
+        grid: tuple[int, int],
+        block: tuple[int, int],
+        frames_at_once: int = 1,
     ) -> None:
         super().__init__(grid, block)
+        self.frames_at_once = frames_at_once
         self.num_heads, self.state_dim, self.head_dim = num_heads, state_dim, width // num_heads
         self.split = self._channels(width)
         self.project_in = nn.Linear(width, sum(self.split), bias=False)
@@ -102,19 +110,27 @@ class BlockScan(BlockMixer):
 
     def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanMemo]:
         gate, stream = self._project(x_BTND)
-        y, memo = ssd_chunked(stream, zero_state(stream))
+        y, memo = self._chunked(as_one_frame(stream, self.frames_at_once), zero_state(stream))
         return self._finish(y, gate, stream), memo
 
     def read(self, x_BTND: Tensor, memo: ScanMemo) -> Tensor:
         gate, stream = self._project(x_BTND)
-        y = ssd_chunked_read(memo, stream)
-        return self._finish(y, gate, stream)
+        return self._finish(self._chunked_read(memo, as_one_frame(stream, self.frames_at_once)), gate, stream)
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        gate, stream = self._project(x_BND[:, None])
-        y, scan_GKES = ssd_step(stream, state["ssm"].flatten(0, 1))
-        new_state = {"ssm": scan_GKES.unflatten(0, state["ssm"].shape[:2])}
-        return self._finish(y, gate, stream)[:, 0], new_state
+        """With `frames_at_once`, x is [B, frames, N, D]."""
+        gate, stream = self._project(x_BND if x_BND.dim() == 4 else x_BND[:, None])
+        y, scan_GKES = self._one_step(as_one_frame(stream, self.frames_at_once), state["ssm"].flatten(0, 1))
+        return self._finish(y, gate, stream).view_as(x_BND), {"ssm": scan_GKES.unflatten(0, state["ssm"].shape[:2])}
+
+    def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMemo]:
+        return ssd_chunked(stream, state_GKES)
+
+    def _chunked_read(self, memo: ScanMemo, stream: ScanInput) -> Tensor:
+        return ssd_chunked_read(memo, stream)
+
+    def _one_step(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
+        return ssd_step(stream, state_GKES)
 
     def initial_state(self, batch: int) -> LayerState:
         """Shapes: ssm [B, blocks, K, E, S], float32."""
@@ -142,6 +158,7 @@ class BlockScan(BlockMixer):
         return gate, stream, rest
 
     def _finish(self, y: Tensor, gate_GTND: Tensor, stream: ScanInput) -> Tensor:
+        y = y.reshape(len(y), -1, *stream.x.shape[2:])[:, : stream.x.shape[1]]
         y_GTND = torch.addcmul(y, self.skip_K[:, None], stream.x).flatten(-2).to(gate_GTND.dtype)
         return self._from_blocks(self.project_out(self.norm(y_GTND * F.silu(gate_GTND))))
 
@@ -149,19 +166,14 @@ class BlockScan(BlockMixer):
 class BlockDelta(BlockScan):
     """Gated DeltaNet: as BlockScan, by the gated delta rule."""
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanMemo]:
-        gate, stream = self._project(x_BTND)
-        y, memo = delta_chunked(stream, zero_state(stream))
-        return self._finish(y, gate, stream), memo
+    def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMemo]:
+        return delta_chunked(stream, state_GKES)
 
-    def read(self, x_BTND: Tensor, memo: ScanMemo) -> Tensor:
-        gate, stream = self._project(x_BTND)
-        return self._finish(delta_chunked_read(memo, stream), gate, stream)
+    def _chunked_read(self, memo: ScanMemo, stream: ScanInput) -> Tensor:
+        return delta_chunked_read(memo, stream)
 
-    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        gate, stream = self._project(x_BND[:, None])
-        y, scan_GKES = delta_step(stream, state["ssm"].flatten(0, 1))
-        return self._finish(y, gate, stream)[:, 0], {"ssm": scan_GKES.unflatten(0, state["ssm"].shape[:2])}
+    def _one_step(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
+        return delta_step(stream, state_GKES)
 
     def _channels(self, width: int) -> tuple[int, ...]:
         """With beta."""

@@ -165,14 +165,27 @@ def in_chunks(stream: ScanInput) -> tuple[ScanInput, int]:
     num_frames, num_tokens = stream.x.shape[1:3]
     num_chunks = -(-num_frames // max(1, CHUNK_TOKENS // num_tokens))
     size = -(-num_frames // num_chunks)
-    missing = num_chunks * size - num_frames
+    parts = {name: value.flatten(0, 1) for name, value in _in_parts(stream, size).items()}
+    return replace(stream, **parts), -(-num_frames // size)
+
+
+def as_one_frame(stream: ScanInput, num_frames: int) -> ScanInput:
+    """Every so many frames as one: a token sees those before it there. Shapes: [G, T', num_frames * N, ...]."""
+    if num_frames == 1:
+        return stream
+    return replace(stream, **{name: value.flatten(2, 3) for name, value in _in_parts(stream, num_frames).items()})
+
+
+def _in_parts(stream: ScanInput, size: int) -> dict[str, Tensor]:
+    """Shapes: [G, parts, size, N, ...]."""
+    missing = -stream.x.shape[1] % size
 
     def fold(value: Tensor) -> Tensor:
         if missing:
             value = torch.cat((value, value.new_zeros(value.shape[0], missing, *value.shape[2:])), 1)
-        return value.reshape(-1, size, *value.shape[2:])
+        return value.unflatten(1, (-1, size))
 
-    return replace(stream, **{name: fold(value) for name, value in vars(stream).items()}), num_chunks
+    return {name: fold(value) for name, value in vars(stream).items()}
 
 
 def out_of_chunks(y_GKQE: Tensor, num_frames: int, num_tokens: int, num_chunks: int) -> Tensor:

@@ -155,11 +155,13 @@ class WorldModel(nn.Module, ABC):
             memos.append(memo)
         return x_BTND, memos
 
-    def _step(self, x_BND: Tensor, condition_BD: Tensor, state: WorldState) -> tuple[Tensor, dict[str, Tensor]]:
-        """One frame through all layers. Returns tokens and the layers' new tensors."""
+    def _step(
+        self, x_BND: Tensor, condition_BD: Tensor, state: WorldState, shared: LayerState | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One frame through all layers, each told what is `shared` too. Returns tokens and the layers' new tensors."""
         states = []
         for index, layer in enumerate(self._layers):
-            x_BND, layer_state = layer.step(x_BND, condition_BD, _part(state, index))
+            x_BND, layer_state = layer.step(x_BND, condition_BD, _part(state, index) | (shared or {}))
             states.append(layer_state)
         return x_BND, _join(states)
 
@@ -337,12 +339,14 @@ class SingleModel(WorldModel):
         return F.pixel_shuffle(folded.unflatten(-1, (height, width)), self.config.patch)
 
 
-FORMS: dict[str, type[WorldModel]] = {"trunk": TrunkModel, "single": SingleModel}
-
-
 def build_world_model(config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> WorldModel:
-    """The model of `config.form`, with fresh weights. Shapes: latent_shape is (C, H, W)."""
-    return FORMS[config.form](config, latent_shape, action_size)
+    """The model that `config` describes, with fresh weights. Shapes: latent_shape is (C, H, W)."""
+    from worldsim.models.joint_models import ChunkModel, WindowModel  # they are made of SingleModel
+
+    kind: type[WorldModel] = TrunkModel
+    if config.form == "single":
+        kind = {"chunk": ChunkModel, "joint": WindowModel}.get(config.attention, SingleModel)
+    return kind(config, latent_shape, action_size)
 
 
 def _join(states: list[LayerState]) -> dict[str, Tensor]:

@@ -1,0 +1,91 @@
+"""Attention that looks both ways in time: within chunks of frames, as the paper's own does, or over a whole window.
+
+Owns: the two layers. Does not own: how a frame at a time is made with them (`joint_models`). Letters as in `attention`.
+Source: LSSVWM, supplement S2 (chunks of 5); Song et al. 2025, "History-guided video diffusion" (the window).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from worldsim.models.attention import SPATIAL_BASE, FrameAttention, PartedAttention, PartsMemo, attend, rotate
+from worldsim.models.mixer import LayerState
+from worldsim.models.ssd import log_mask
+
+PRESENT = "present"
+"""In the state that a chunk is stepped from: which of its frames are there yet. Shapes: bool [B, P]."""
+
+
+class ChunkAttention(PartedAttention):
+    """A token sees its own chunk (both ways) and the chunk before. A noisy chunk sees itself and the clean one before.
+
+    `step` takes a chunk, not a frame: x [B, P, N, D].
+    """
+
+    def __init__(self, width: int, num_heads: int, grid: tuple[int, int], chunk_frames: int) -> None:
+        time_base = max(SPATIAL_BASE, 4.0 * chunk_frames)
+        super().__init__(width, num_heads, grid, time_base, part_frames=chunk_frames, num_before=1)
+
+    def sees_clean(self) -> Tensor:
+        return torch.ones(self.part_frames, 2 * self.part_frames, dtype=torch.bool)
+
+    def read(self, x_BTND: Tensor, memo: PartsMemo) -> Tensor:
+        query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
+        key, value = (
+            torch.cat((clean[:, :, :, : own.shape[3]], own), dim=3)
+            for clean, own in ((memo.key, key), (memo.value, value))
+        )
+        return self._join(attend(query, key, value, self._mask(x_BTND, self.sees_clean())), x_BTND)
+
+    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        query, key, value = self.project_plain(x_BND)
+        is_there = torch.cat((state["valid"][:, None].expand(-1, self.part_frames), state[PRESENT]), dim=1)
+        cos, sin = self.rotation(2 * self.part_frames, like=x_BND)
+        own = slice(self.part_frames, None)
+        keys = rotate(torch.cat((state["key"], key), dim=1), cos, sin)
+        values = torch.cat((state["value"], value), dim=1)
+        query, keys, values = (
+            x.flatten(1, 2).transpose(1, 2) for x in (rotate(query, cos[own], sin[own]), keys, values)
+        )
+        output_BKQE = attend(query, keys, values, _token_mask(is_there, self.num_tokens, x_BND.dtype))
+        output = self.project_out(output_BKQE.transpose(1, 2).flatten(2).unflatten(1, x_BND.shape[1:3]))
+        return output, {"key": key, "value": value, "valid": torch.ones_like(state["valid"])}
+
+    def initial_state(self, batch: int) -> LayerState:
+        """Shapes: key, value [B, P, N, K, E], not rotated; valid [B] bool, False where no chunk is yet."""
+        weight = self.project_in.weight
+        key = weight.new_zeros(batch, self.part_frames, self.num_tokens, self.num_heads, self.head_dim).detach()
+        valid = torch.zeros(batch, dtype=torch.bool, device=weight.device)
+        return {"key": key, "value": torch.zeros_like(key), "valid": valid}
+
+
+class JointAttention(FrameAttention):
+    """A token sees all frames of the window that are there. Nothing is kept from one window to the next."""
+
+    def __init__(self, width: int, num_heads: int, grid: tuple[int, int], window_frames: int) -> None:
+        super().__init__(width, num_heads, grid, max(SPATIAL_BASE, 2.0 * window_frames))
+
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, Tensor]:
+        """The memo says that all frames are there."""
+        is_there_BT = torch.ones(x_BTND.shape[:2], dtype=torch.bool, device=x_BTND.device)
+        return self.read(x_BTND, is_there_BT), is_there_BT
+
+    def read(self, x_BTND: Tensor, memo: Tensor) -> Tensor:
+        """`memo`: which frames are there. Shapes: bool [B, T]."""
+        query, key, value = (x.flatten(1, 2).transpose(1, 2) for x in self.project_clip(x_BTND))
+        output_BKQE = attend(query, key, value, _token_mask(memo, self.num_tokens, x_BTND.dtype))
+        output: Tensor = self.project_out(output_BKQE.transpose(1, 2).flatten(2).unflatten(1, x_BTND.shape[1:3]))
+        return output
+
+    def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """A window of one frame."""
+        return self.write(x_BND[:, None])[0][:, 0], {}
+
+    def initial_state(self, batch: int) -> LayerState:
+        return {}
+
+
+def _token_mask(is_there_BF: Tensor, num_tokens: int, dtype: torch.dtype) -> Tensor:
+    """Shapes: [B, 1, 1, M]."""
+    return log_mask(is_there_BF.repeat_interleave(num_tokens, dim=1)[:, None, None], dtype)

@@ -1,0 +1,180 @@
+"""Models whose attention looks both ways in time: chunks of frames, and a window that is denoised whole.
+
+Owns: how they are trained on clips and made to play a frame at a time. Does not own: their layers (`attention_joint`).
+A frame is not told apart from those after it within its chunk or window, so in training each frame there has its own
+noise level (diffusion forcing), and at play those that are finished are given as clean as they are said to be.
+Letters as in `world_model`; P frames of a chunk, W of a window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from worldsim.models.attention_joint import PRESENT
+from worldsim.models.state import WorldState
+from worldsim.models.world_model import FrameContext, History, SingleModel
+
+
+class _RingModel(SingleModel):
+    """Keeps frames as latents, with what else is known of them: the `ring.*` tensors of the state."""
+
+    @property
+    def ring_frames(self) -> int:
+        """How many at most."""
+        return self.config.window_frames - 1
+
+    def initial_state(self, batch: int, seed: int) -> WorldState:
+        state = super().initial_state(batch, seed)
+        latent = self.position_ND.new_zeros(batch, self.ring_frames, *self.latent_shape).detach()
+        ring = {
+            "ring.latent": latent,
+            "ring.level": latent.new_zeros(latent.shape[:2]),
+            "ring.action": latent.new_zeros(*latent.shape[:2], self.action_size),
+            "ring.count": torch.zeros(batch, dtype=torch.int64, device=latent.device),
+        }
+        return replace(state, tensors={**state.tensors, **ring})
+
+
+class WindowModel(_RingModel):
+    """Denoises a window of W frames with attention both ways, in which every frame has a noise level of its own.
+
+    In training the first half of a window is context and the second is noisy; every frame of a clip is in a second half
+    once. At play the last W - 1 frames are context. Nothing beyond the window is known, and nothing can be kept from
+    one step to the next: a frame costs a window.
+    """
+
+    def read_history(
+        self,
+        context_BTCHW: Tensor,
+        level_BT: Tensor,
+        action_BTA: Tensor,
+        imagined_BT: Tensor | None = None,
+        pose_BTP: Tensor | None = None,
+    ) -> History:
+        """The features are those of the context alone; they are there for the pose head, and else not made."""
+        features_BTND = context_BTCHW.new_zeros(())
+        history = History(action_BTA=action_BTA, features_BTND=features_BTND, memory=(context_BTCHW, level_BT))
+        if self.pose_head is None:
+            return history
+        x_BTND = self._run_clip(history, context_BTCHW, 1 - level_BT, torch.zeros_like(level_BT))
+        return replace(history, features_BTND=self.final_norm(x_BTND))
+
+    def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+        return self._latent(self._run_clip(history, noisy_BTCHW, tau_BT, step_size_BT))
+
+    def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
+        ring = context.state.tensors
+        slot_W = torch.arange(self.ring_frames + 1, device=noisy_BCHW.device)
+        x_BWND = self._run(
+            torch.cat((ring["ring.latent"], noisy_BCHW[:, None]), 1),
+            torch.cat((1 - ring["ring.level"], tau_B[:, None]), 1),
+            F.pad(step_size_B[:, None], (self.ring_frames, 0)),
+            torch.cat((ring["ring.action"], context.action_BA[:, None]), 1),
+            slot_W >= self.ring_frames - ring["ring.count"][:, None],
+        )
+        return self._latent(x_BWND[:, -1])
+
+    def commit(
+        self,
+        context: FrameContext,
+        latent_BCHW: Tensor,
+        level_B: Tensor,
+        *,
+        imagined: bool = False,
+        pose_BP: Tensor | None = None,
+    ) -> WorldState:
+        tensors = dict(context.state.tensors)
+        for name, value in (("latent", latent_BCHW), ("level", level_B), ("action", context.action_BA)):
+            tensors[f"ring.{name}"] = torch.cat((tensors[f"ring.{name}"], value[:, None]), 1)[:, 1:]
+        tensors["ring.count"] = (tensors["ring.count"] + 1).clamp_max(self.ring_frames)
+        return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
+
+    def _run_clip(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+        """Every frame in the second half of a window. Shapes: returns [B, T, N, D]."""
+        context_BTCHW, level_BT = history.memory
+        half, num_frames = self.config.window_frames // 2, noisy_BTCHW.shape[1]
+        num_windows = -(-num_frames // half)
+
+        def windows(before_BT: Tensor, own_BT: Tensor) -> Tensor:
+            """Shapes: twice [B, T, ...] -> [B * windows, W, ...]."""
+            missing = num_windows * half - num_frames
+            own = torch.cat((own_BT, own_BT.new_zeros(len(own_BT), missing, *own_BT.shape[2:])), 1)
+            before = torch.cat((before_BT.new_zeros(len(own_BT), half, *own_BT.shape[2:]), before_BT), 1)
+            halves = before[:, : num_windows * half].unflatten(1, (-1, half)), own.unflatten(1, (-1, half))
+            return torch.cat(halves, 2).flatten(0, 1)
+
+        is_there_BT = torch.ones_like(tau_BT, dtype=torch.bool)
+        x = self._run(
+            windows(context_BTCHW, noisy_BTCHW),
+            windows(1 - level_BT, tau_BT),
+            windows(torch.zeros_like(step_size_BT), step_size_BT),
+            windows(history.action_BTA, history.action_BTA),
+            windows(is_there_BT, is_there_BT),
+        )
+        return x[:, half:].unflatten(0, (-1, num_windows)).flatten(1, 2)[:, :num_frames]
+
+    def _run(self, latent: Tensor, tau: Tensor, step_size: Tensor, action: Tensor, is_there: Tensor) -> Tensor:
+        """All layers over whole windows. Shapes: all [B, W, ...]; returns [B, W, N, D]."""
+        condition_BWD = self._condition(tau, step_size, action)
+        x_BWND = self._tokens(latent)
+        for layer in self._layers:
+            x_BWND = layer.read(x_BWND, condition_BWD, [is_there])
+        return x_BWND
+
+
+class ChunkModel(_RingModel):
+    """Chunks of P frames: a chunk is seen both ways within, and becomes memory when its last frame is finished.
+
+    Its finished frames wait in the ring; to make the next, the chunk is gone through as far as it is there.
+    """
+
+    def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
+        x_BPND, _, _ = self._step_chunk(context, noisy_BCHW, tau_B, step_size_B)
+        row_B = torch.arange(len(noisy_BCHW), device=noisy_BCHW.device)
+        return self._latent(x_BPND[row_B, context.state.tensors["ring.count"]])
+
+    def commit(
+        self,
+        context: FrameContext,
+        latent_BCHW: Tensor,
+        level_B: Tensor,
+        *,
+        imagined: bool = False,
+        pose_BP: Tensor | None = None,
+    ) -> WorldState:
+        tensors, count_B = dict(context.state.tensors), context.state.tensors["ring.count"] + 1
+        is_whole_B = count_B == self.config.window_frames
+        _, ring, memory = self._step_chunk(context, latent_BCHW, 1 - level_B, torch.zeros_like(level_B))
+        for name, value in ring.items():
+            tensors[name] = value[:, : self.ring_frames]
+        for name, value in memory.items():
+            tensors[name] = torch.where(is_whole_B.view(-1, *[1] * (value.dim() - 1)), value, tensors[name])
+        tensors["ring.count"] = count_B.masked_fill(is_whole_B, 0)
+        return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
+
+    def _step_chunk(
+        self, context: FrameContext, latent_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """The chunk with this frame at its place: tokens [B, P, N, D], the ring with it, and the layers' tensors."""
+        state, count_B = context.state.tensors, context.state.tensors["ring.count"]
+        at = torch.arange(len(count_B), device=count_B.device), count_B
+
+        def with_frame(ring_BF: Tensor, value_B: Tensor) -> Tensor:
+            room = torch.cat((ring_BF, torch.zeros_like(value_B)[:, None]), 1)
+            return room.index_put(at, value_B)
+
+        ring = {
+            "ring.latent": with_frame(state["ring.latent"], latent_BCHW),
+            "ring.level": with_frame(state["ring.level"], 1 - tau_B),
+            "ring.action": with_frame(state["ring.action"], context.action_BA),
+        }
+        step_size_BP = with_frame(torch.zeros_like(state["ring.level"]), step_size_B)
+        slot_P = torch.arange(self.config.window_frames, device=count_B.device)
+        condition_BPD = self._condition(1 - ring["ring.level"], step_size_BP, ring["ring.action"])
+        present = {PRESENT: slot_P <= count_B[:, None]}
+        x_BPND, memory = self._step(self._tokens(ring["ring.latent"]), condition_BPD, context.state, present)
+        return x_BPND, ring, memory
