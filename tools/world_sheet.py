@@ -1,6 +1,7 @@
 """Writes a contact sheet of the true world: what an explorer sees, and the plan of the maze. Prints the world's rate.
 
 python tools/world_sheet.py --out assets/maze_true.png
+python tools/world_sheet.py --preset presets/memory-maze/preset.toml --every 5 --out sheet.png
 """
 
 from __future__ import annotations
@@ -8,17 +9,23 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from worldsim.core.types import Frame, Pose
+from worldsim.presets.config import read_preset_toml
+from worldsim.worlds.base import TrueWorld
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.explorers import EXPLORER_NAMES, make_explorer
+from worldsim.worlds.doom.explorers import EXPLORER_NAMES
 from worldsim.worlds.doom.layout import MazeLayout
 from worldsim.worlds.doom.palette import THEMES
 from worldsim.worlds.doom.world import DoomWorld
+from worldsim.worlds.memory_maze.layout import MazePlan
+from worldsim.worlds.memory_maze.world import MemoryMazeWorld
+from worldsim.worlds.registry import open_world
 
 GAP_PX = 2
 THEME_COLOURS = {
@@ -30,6 +37,7 @@ THEME_COLOURS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", type=Path, help="a preset.toml; its world in place of --maps and --grid")
     parser.add_argument("--maps", type=int, nargs="*", default=[1], help="fixed maze seeds; none: the seed's maze")
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--grid", type=int, nargs=2, default=[4, 4])
@@ -40,11 +48,18 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=3, help="screen pixels per frame pixel")
     parser.add_argument("--out", type=Path, default=Path("assets/maze_true.png"))
     args = parser.parse_args()
-    config = DoomConfig(maps=tuple(args.maps), grid=tuple(args.grid))
+    own = DoomConfig(maps=tuple(args.maps), grid=tuple(args.grid))
+    config = read_preset_toml(args.preset)[0].true_world if args.preset else own
     num_frames = args.columns * args.rows
-    with DoomWorld(config) as world:
+    with closing(open_world(config)) as world:
         frames, poses = walk(world, args.explorer, args.seed, num_frames, args.every)
-        plan = draw_plan(world.layout, poses, args.rows * (config.frame_height_px * args.scale + GAP_PX) - GAP_PX)
+        height_px = args.rows * (config.frame_height_px * args.scale + GAP_PX) - GAP_PX
+        assert isinstance(world, DoomWorld | MemoryMazeWorld)
+        layout = world.layout
+        if isinstance(layout, MazeLayout):
+            plan = draw_plan(layout, poses, height_px)
+        else:
+            plan = draw_cells(layout, poses, height_px)
     sheet = tile(frames, args.columns, args.scale)
     both = Image.new("RGB", (sheet.width + GAP_PX + plan.width, sheet.height), "black")
     both.paste(sheet, (0, 0))
@@ -54,10 +69,10 @@ def main() -> None:
     print(f"{args.out}: {both.width}x{both.height}, {args.out.stat().st_size} bytes")
 
 
-def walk(world: DoomWorld, explorer: str, seed: int, num_frames: int, every: int) -> tuple[list[Frame], list[Pose]]:
+def walk(world: TrueWorld, explorer: str, seed: int, num_frames: int, every: int) -> tuple[list[Frame], list[Pose]]:
     """Every `every`-th frame of a walk, and the pose of every tick."""
     step = world.reset(seed)
-    walker = make_explorer(explorer, world.layout, world.config, random.Random(seed))
+    walker = world.explorer(explorer, random.Random(seed))
     frames, poses = [], []
     started_s = time.perf_counter()
     for tick in range(num_frames * every):
@@ -103,6 +118,25 @@ def draw_plan(layout: MazeLayout, poses: list[Pose], height_px: int) -> Image.Im
         x, y = at(mark.x, mark.y)
         draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill="white")
     draw.line([at(pose.x, pose.y) for pose in poses], fill="#b0b0b0", width=1)
+    return image
+
+
+def draw_cells(plan: MazePlan, poses: list[Pose], height_px: int) -> Image.Image:
+    """A Memory Maze from above, north up: walls dark, targets as black dots, the walk as a line."""
+    rows, columns = plan.free.shape
+    per_cell = height_px / rows
+    image = Image.new("RGB", (round(columns * per_cell), height_px), "#303030")
+    draw = ImageDraw.Draw(image)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (x * per_cell, height_px - y * per_cell)
+
+    for x, y in plan.cells:
+        draw.rectangle((*at(x, y + 1), *at(x + 1, y)), fill="#b0b0b0")
+    for cell in plan.targets:
+        x, y = at(*plan.centre(cell))
+        draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill="black")
+    draw.line([at(pose.x, pose.y) for pose in poses], fill="#c03030", width=2)
     return image
 
 
