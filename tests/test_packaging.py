@@ -18,6 +18,8 @@ DISTRIBUTION_OF = {
     "PIL": "pillow",
     "dm_control": "dm-control",
     "huggingface_hub": "huggingface-hub",
+    "jinja2": "Jinja2",
+    "markupsafe": "MarkupSafe",
     "memory_maze": "memory-maze",
     "pygame": "pygame-ce",
 }

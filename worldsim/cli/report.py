@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Annotated
 
 import tyro
 
-from worldsim.cli.arguments import parse_arguments
+from worldsim.cli.arguments import JsonOption, parse_arguments
+from worldsim.cli.output import STDOUT, write_json
 from worldsim.core.errors import UsageError
 from worldsim.evaluation.page.results import Results, read_results
 
@@ -22,9 +24,11 @@ class ReportArguments:
     """JSON of eval, cost and comparisons, PNG sheets, notes (.md, .txt), or folders of these."""
     out: Path = Path("report.html")
     """The page."""
+    json: JsonOption = None
 
 
 def run(argv: list[str]) -> int:
+    from worldsim.evaluation.page.comparisons import differences
     from worldsim.evaluation.page.page import render, write_page
 
     arguments = parse_arguments(ReportArguments, argv, command="report", help=HELP)
@@ -33,17 +37,23 @@ def run(argv: list[str]) -> int:
     results = read_results(arguments.results)
     html = render(results, command=["worldsim", "report", *argv], today=date.today())
     write_page(arguments.out, html)
-    print(f"{arguments.out}: {summary(results)}; {len(html) / 1e3:.0f} kB")
+    counts = summary(results)
+    if arguments.json is not None:
+        write_json(arguments.json, {"out": str(arguments.out), **counts, "differences": differences(results.runs)})
+    said = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    print(
+        f"{arguments.out}: {said}; {len(html) / 1e3:.0f} kB",
+        file=sys.stderr if arguments.json == STDOUT else sys.stdout,
+    )
     return 0
 
 
-def summary(results: Results) -> str:
-    """What went into the page, by kind."""
-    counts = {
-        "evaluation(s)": len(results.evaluations),
-        "cost measurement(s)": len(results.costs),
-        "comparison run(s)": len(results.runs),
-        "sheet(s)": len(results.sheets),
-        "note(s)": len(results.notes),
+def summary(results: Results) -> dict[str, int]:
+    """How much of each kind went into the page."""
+    return {
+        "evaluations": len(results.evaluations),
+        "costs": len(results.costs),
+        "runs": len(results.runs),
+        "sheets": len(results.sheets),
+        "notes": len(results.notes),
     }
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())

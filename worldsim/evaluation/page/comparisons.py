@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from worldsim.evaluation.page.charts import Chart, Line
 from worldsim.evaluation.page.paper import Paper, PaperTable
 from worldsim.evaluation.page.results import Run
 from worldsim.evaluation.page.scores import Score, headings
-from worldsim.evaluation.page.significance import difference, is_better, mean
+from worldsim.evaluation.page.significance import Estimate, difference, is_better, mean
 from worldsim.evaluation.page.tables import (
     Cell,
     Section,
@@ -110,14 +112,37 @@ def difference_cell(runs: Sequence[Run], reference: Sequence[Run], metric: str) 
     """The difference, its interval, and what it says."""
     found = difference(runs, reference, metric)
     if found is None:
-        return Cell(text="not scored")
+        return Cell(text="not scored", tone="unknown")
+    said = verdict(metric, found)
     if found.low is None or found.high is None:
-        return Cell(text=f"{signed(found.value)} (no walks kept)")
-    shown = f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
+        return Cell(text=f"{signed(found.value)} ({said})")
+    shown = f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}] {said}"
+    return Cell(text=shown, tone=said if found.is_significant else "")
+
+
+def verdict(metric: str, found: Estimate) -> str:
+    """better, worse, not significant, or that nobody can tell."""
+    if found.low is None:
+        return "no walks kept"
     if not found.is_significant:
-        return Cell(text=f"{shown} {NOT_SIGNIFICANT}")
-    tone = "better" if is_better(metric, found.value) else "worse"
-    return Cell(text=f"{shown} {tone}", tone=tone)
+        return NOT_SIGNIFICANT
+    return "better" if is_better(metric, found.value) else "worse"
+
+
+def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """As the differences' tables, for machines."""
+    found = []
+    for experiment in dict.fromkeys(run.experiment for run in runs):
+        groups = grouped(runs, experiment)
+        reference = groups.pop(REFERENCE, [])
+        for name, group in groups.items():
+            for metric in dict.fromkeys(metric for run in group for metric in run.scores):
+                estimate = difference(group, reference, metric)
+                if estimate is not None:
+                    about = {"experiment": experiment, "architecture": name, "reference": REFERENCE, "metric": metric}
+                    seeds = {"seeds": len(group), "reference_seeds": len(reference)}
+                    found.append({**about, **seeds, **asdict(estimate), "verdict": verdict(metric, estimate)})
+    return found
 
 
 def _quality_charts(groups: Mapping[str, Sequence[Run]]) -> list[Chart]:
