@@ -57,6 +57,13 @@ class Screen:
     def hand(self, *command: str) -> None:
         subprocess.run(["xdotool", *command], env={**os.environ, "DISPLAY": self._display}, check=True, timeout=20)
 
+    def ask(self, *command: str) -> str:
+        """What xdotool says."""
+        environment = {**os.environ, "DISPLAY": self._display}
+        return subprocess.run(
+            ["xdotool", *command], env=environment, check=True, timeout=20, capture_output=True, text=True
+        ).stdout.strip()
+
     def look(self) -> npt.NDArray[np.uint8]:
         """Shapes: [H, W, 3]. The screen's memory is an XWD file: a header of big-endian words, colours, pixels."""
         data = self._memory.read_bytes()
@@ -130,6 +137,22 @@ def test_the_window_answers_keys_and_mouse(screen: Screen, drawing: str) -> None
     screen.hand("key", "ctrl+q")
     said = finish(program)
     assert ("OpenGL" if drawing == "opengl" else "SDL") in said.splitlines()[-1]
+
+
+def test_a_key_that_is_held_through_a_loss_of_focus_is_held_again(screen: Screen) -> None:
+    program = screen.start("tests.app.lamp_play", "sdl")
+    screen.wait_for(IDLE, "play begins")
+    window = screen.ask("getwindowfocus")
+    screen.hand("keydown", "w")
+    screen.wait_for(WALK, "W is held")
+    screen.hand("windowfocus", screen.ask("search", "--maxdepth", "0", "--name", ".*"))
+    screen.wait_for(IDLE, "another window has the keyboard")
+    screen.hand("windowfocus", window)
+    screen.wait_for(WALK, "W is still held")
+    screen.hand("keyup", "w")
+    screen.wait_for(IDLE, "W is up")
+    screen.hand("key", "ctrl+q")
+    finish(program)
 
 
 def test_a_captured_mouse_turns_and_esc_frees_it(screen: Screen) -> None:

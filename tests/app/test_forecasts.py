@@ -34,6 +34,16 @@ def test_what_was_found_out_is_known_the_next_time_for_this_machine_and_config(t
     assert forecasts_at(tmp_path, device="cuda").known("a config") is None
 
 
+def test_of_two_tries_the_better_one_is_kept(tmp_path: Path) -> None:
+    """The machine had other work."""
+    slow = Forecasts(device="cpu", path=tmp_path / "f.json", show=(sys.executable, "-c", SHOW.replace("40.4", "4")))
+    fast = Forecasts(device="cpu", path=tmp_path / "f.json", show=(sys.executable, "-c", SHOW))
+    assert slow.make("a config", "maze").is_slow
+    assert fast.make("a config", "maze").frames_per_s == 40.4
+    again = Forecasts(device="cpu", path=tmp_path / "f.json", show=(sys.executable, "-c", SHOW.replace("40.4", "4")))
+    assert again.make("a config", "maze").frames_per_s == 40.4
+
+
 def test_a_failure_is_told_and_not_kept(tmp_path: Path) -> None:
     assert forecasts_at(tmp_path).make("a config", "bad").text == "no such preset"
     assert forecasts_at(tmp_path).known("a config") is None

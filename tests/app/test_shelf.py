@@ -113,6 +113,16 @@ def test_speeds_that_are_known_are_there_at_once(desk: Desk) -> None:
     assert desk.open().offers[0].forecast == FAST
 
 
+def test_a_speed_that_was_too_low_is_shown_and_tried_again(desk: Desk) -> None:
+    slow = Forecast(frames_per_s=5, ticks_per_s=20)
+    desk.forecasts.made = {offer.identity: slow for offer in desk.open().offers if offer.identity}
+    listed = desk.open()
+    assert listed.offers[0].forecast == slow
+    listed.start()
+    wait_until(lambda: "tiny" in desk.forecasts.asked)
+    listed.close()
+
+
 def test_a_hub_that_cannot_be_reached_is_one_line(desk: Desk) -> None:
     def search() -> list[dict[str, Any]]:
         raise HubError("it cannot be reached", hint="check the network")

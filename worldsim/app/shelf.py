@@ -100,7 +100,9 @@ class Shelf:
             offer = self._wanted.get()
             if offer is None:
                 return
-            forecast = self._forecasts.known(offer.identity) or self._forecasts.make(offer.identity, offer.ref)
+            forecast = self._forecasts.known(offer.identity)
+            if forecast is None or forecast.is_slow:
+                forecast = self._forecasts.make(offer.identity, offer.ref)
             with self._lock:
                 self.offers = tuple(o.foretold(forecast) if o.ref == offer.ref else o for o in self.offers)
             self._wake()
@@ -112,7 +114,7 @@ class Shelf:
             new = tuple(o.foretold(self._forecasts.known(o.identity)) for o in found if o.name not in listed)
             self.offers = (*self.offers, *new)
         for offer in new:
-            if not offer.trouble and offer.forecast is None:
+            if not offer.trouble and (offer.forecast is None or offer.forecast.is_slow):
                 self._wanted.put(offer)
         self._wake()
 
