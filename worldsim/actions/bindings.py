@@ -46,6 +46,8 @@ class Command(Enum):
     STATUS = "status"
     RECORD = "record"
     FILTER = "filter"
+    SCREENSHOT = "screenshot"
+    KEYS = "keys"
     FULL_SCREEN = "full screen"
     QUIT = "quit"
 
@@ -130,8 +132,10 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("m",), what="memory: looks back, drift, map of the path", command=Command.MEMORY),
     Binding(keys=("b",), what="bring a drifted world back", command=Command.ANCHOR),
     Binding(keys=("f1", "pad_rightstick"), what="this help", command=Command.HELP),
-    Binding(keys=("f3",), what="status: line, detail, off", command=Command.STATUS),
+    Binding(keys=("f3",), what="status: line, detail, performance, off", command=Command.STATUS),
     Binding(keys=("f4",), what="picture: sharp, smooth, nearest", command=Command.FILTER),
+    Binding(keys=("f2",), what="the keys that are held", command=Command.KEYS),
+    Binding(keys=("f12",), what="screenshot, into the pictures folder", command=Command.SCREENSHOT),
     Binding(keys=("f9",), what="start and stop recording", command=Command.RECORD),
     Binding(keys=("f11",), what="full screen", command=Command.FULL_SCREEN),
     Binding(keys=("q",), ctrl=True, what="quit", command=Command.QUIT),

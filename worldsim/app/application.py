@@ -20,7 +20,7 @@ from worldsim.app.companions import Companions
 from worldsim.app.devices import Devices, Request
 from worldsim.app.figures import figure_rows
 from worldsim.app.hud import Panel, StatusLevel, View, panels
-from worldsim.app.keycaps import keycaps
+from worldsim.app.keycaps import KeyOverlay
 from worldsim.app.menu import Menus, Page
 from worldsim.app.menu_devices import work_menu
 from worldsim.app.news import News
@@ -45,6 +45,8 @@ E = TypeVar("E", bound=Enum)
 HUD_EVERY_S = 0.25
 """How often the figures of the HUD change: more often cannot be read."""
 REWINDING_HUD_EVERY_S = 0.1
+FIGURES_EVERY_S = 0.5
+"""A panel as large as that of performance takes some milliseconds."""
 
 
 class Ending(Enum):
@@ -94,7 +96,7 @@ class Application:
         self._own_num_steps, self._first_num_steps = 0, num_steps
         self._status, self._is_help_shown, self._are_keys_shown = StatusLevel.LINE, False, False
         self._panels: tuple[Panel, ...] = ()
-        self._keycaps: tuple[Panel, ...] = ()
+        self._keys, self._keycaps = KeyOverlay(), tuple[Panel, ...]()
         self._hud_due_ns = self._stage_ns = clock.now_ns()
         self._stage = ""
         self._picture: Step | None = None
@@ -166,8 +168,7 @@ class Application:
             self._hud_due_ns = now_ns
             self._side.refresh()
         if now_ns >= self._hud_due_ns:
-            is_rewinding = self._session.state is SessionState.REWINDING
-            self._hud_due_ns = now_ns + round((REWINDING_HUD_EVERY_S if is_rewinding else HUD_EVERY_S) * 1e9)
+            self._hud_due_ns = now_ns + round(self._hud_every_s * 1e9)
             self._screen.meter.sample(now_ns, self._session.worker.counters, self._tally.num_generated)
             new_panels = panels(self._view(now_ns))
             is_stale = is_stale or new_panels != self._panels
@@ -182,6 +183,12 @@ class Application:
             self._screen.meter.shown(self._unshown, self._clock.now_ns())
             self._tally.shown(self._unshown.index, self._session.worker.counters)
             self._unshown = None
+
+    @property
+    def _hud_every_s(self) -> float:
+        if self._session.state is SessionState.REWINDING:
+            return REWINDING_HUD_EVERY_S
+        return FIGURES_EVERY_S if self._status is StatusLevel.PERFORMANCE else HUD_EVERY_S
 
     def _follow_picture(self, steps: list[Step]) -> bool:
         """Returns: whether there is another one to be seen."""
@@ -203,9 +210,7 @@ class Application:
         return True
 
     def _caps(self) -> tuple[Panel, ...]:
-        inputs = self._session.inputs
-        action = self._picture.action if self._picture else NO_ACTION
-        return (keycaps(inputs.bindings, inputs.held, action, is_mouse_moving=inputs.is_mouse_moving),)
+        return (self._keys.panel(self._session.inputs, self._picture.action if self._picture else NO_ACTION),)
 
     def _view(self, now_ns: int) -> View:
         session = self._session

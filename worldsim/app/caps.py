@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -23,26 +24,28 @@ def paint_caps(caps: Sequence[Cap], font: pygame.font.Font, unit_px: int) -> npt
     surface = pygame.Surface(size_px, pygame.SRCALPHA)
     surface.fill(BACKGROUND)
     for cap in caps:
-        box = pygame.Rect(
-            pad_px + round(cap.x * unit_px) + gap_px,
-            pad_px + round(cap.y * unit_px) + gap_px,
-            round(cap.width * unit_px) - 2 * gap_px,
-            unit_px - 2 * gap_px,
-        )
-        _paint_cap(surface, cap, box, font)
+        box_px = (round(cap.width * unit_px) - 2 * gap_px, unit_px - 2 * gap_px)
+        place_px = (pad_px + round(cap.x * unit_px) + gap_px, pad_px + round(cap.y * unit_px) + gap_px)
+        surface.blit(_painted_cap(cap.label, cap.fill, box_px, font), place_px)
     return np.frombuffer(pygame.image.tobytes(surface, "RGBA"), dtype=np.uint8).reshape(size_px[1], size_px[0], 4)
 
 
-def _paint_cap(surface: pygame.Surface, cap: Cap, box: pygame.Rect, font: pygame.font.Font) -> None:
-    radius_px = box.height // 5
+@lru_cache(maxsize=256)
+def _painted_cap(
+    label: str, fill: tuple[float, float], size_px: tuple[int, int], font: pygame.font.Font
+) -> pygame.Surface:
+    """Remembered: most keys stay as they are while one of them goes down."""
+    surface = pygame.Surface(size_px, pygame.SRCALPHA)
+    box, radius_px = surface.get_rect(), size_px[1] // 5
     pygame.draw.rect(surface, KEY, box, border_radius=radius_px)
-    begin, end = cap.fill
+    begin, end = fill
     if end > begin:
-        filled = pygame.Rect(box.left + round(begin * box.width), box.top, round((end - begin) * box.width), box.height)
-        pygame.draw.rect(surface, FILLED, filled, border_radius=radius_px if cap.fill == (0.0, 1.0) else 0)
+        filled = pygame.Rect(round(begin * box.width), 0, round((end - begin) * box.width), box.height)
+        pygame.draw.rect(surface, FILLED, filled, border_radius=radius_px if fill == (0.0, 1.0) else 0)
     pygame.draw.rect(surface, EDGE, box, width=max(1, box.height // 24), border_radius=radius_px)
-    letter = font.render(cap.label, True, LETTER_ON if begin < 0.5 < end else LETTER)
+    letter = font.render(label, True, LETTER_ON if begin < 0.5 < end else LETTER)
     if letter.get_width() > box.width:
         height_px = max(1, letter.get_height() * box.width // letter.get_width())
         letter = pygame.transform.smoothscale(letter, (box.width, height_px))
     surface.blit(letter, letter.get_rect(center=box.center))
+    return surface

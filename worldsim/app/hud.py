@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from textwrap import wrap
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
@@ -92,6 +93,16 @@ class Panel:
     anchor: Anchor
     rows: tuple[Row, ...]
     caps: tuple[Cap, ...] = ()
+    is_live: bool = False
+    """Whether it changes all the time: then it is drawn quickly rather than finely."""
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Asked for at every drawing."""
+        return hash((self.anchor, self.rows, self.caps))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +149,7 @@ def panels(view: View) -> tuple[Panel, ...]:
         if view.status is StatusLevel.DETAIL:
             found.append(Panel(Anchor.TOP_LEFT, detail_rows(view)))
         if view.figures:
-            found.append(Panel(Anchor.TOP_LEFT, view.figures))
+            found.append(Panel(Anchor.TOP_LEFT, view.figures, is_live=True))
         if view.side:
             found.append(Panel(Anchor.TOP_RIGHT, view.side))
     if view.menu is not None:

@@ -1,4 +1,4 @@
-"""The keys of the world as they lie on a keyboard, those held now filled, and what came of them. Pure.
+"""The keys of the world as they lie on a keyboard, those held now filled, and what came of them.
 
 Owns: which caps there are, and where. Does not own: what they look like (`app.caps`), what a key means
 (`actions.bindings`). Units: the width of a letter's key.
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from worldsim.actions.bindings import MOUSE_X, Binding, key_label
 from worldsim.app.hud import Anchor, Cap, Panel
 from worldsim.core.types import Action
+from worldsim.engine.inputs import Inputs
 
 _ROWS = (("1234567890", 0.0), ("qwertyuiop", 0.5), ("asdfghjkl", 0.75), ("zxcvbnm", 1.25))
 _PLACES = {
@@ -22,6 +23,22 @@ WIDE = 2.0
 """Of a key whose name is a word."""
 AXIS_STEPS = 20
 """An axis is drawn to so many steps on each side: a picture that hardly differs is not drawn again."""
+
+
+class KeyOverlay:
+    """Remembers the last panel: it is asked for at every drawing."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, ...] = ()
+        self._panel = Panel(Anchor.LOW_RIGHT, ())
+
+    def panel(self, inputs: Inputs, action: Action) -> Panel:
+        """`action`: the one of the last tick, for the axes."""
+        of = (id(inputs.bindings), inputs.held, action.axes, inputs.is_mouse_moving)
+        if of != self._of:
+            self._of = of
+            self._panel = keycaps(inputs.bindings, inputs.held, action, is_mouse_moving=inputs.is_mouse_moving)
+        return self._panel
 
 
 def keycaps(bindings: Sequence[Binding], held: Mapping[str, float], action: Action, *, is_mouse_moving: bool) -> Panel:

@@ -229,6 +229,20 @@ class GlRenderer(_Painting):
         self._panels = uploaded
 
 
+class _Panel:
+    """A painted panel as the window's surface likes it best. Holds the pixels, so that their id stays theirs."""
+
+    def __init__(self, pixels: npt.NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+        size_px = (pixels.shape[1], pixels.shape[0])
+        self._surface = pygame.image.frombytes(pixels.tobytes(), size_px, "RGBA").convert_alpha()
+
+    def scaled(self, size_px: tuple[int, int]) -> pygame.Surface:
+        if self._surface.get_size() != size_px:
+            self._surface = pygame.transform.smoothscale(self._surface, size_px)
+        return self._surface
+
+
 class SdlRenderer(_Painting):
     """Blits onto the window's surface. Sharp is nearest here, which at these sizes looks the same, and frames are
     blended: to look for motion would take the processor from the model."""
@@ -238,6 +252,7 @@ class SdlRenderer(_Painting):
     def __init__(self) -> None:
         super().__init__()
         self.name = "SDL"
+        self._panels: dict[int, _Panel] = {}
         self._frame: pygame.Surface | None = None
         self._before: pygame.Surface | None = None
 
@@ -249,16 +264,18 @@ class SdlRenderer(_Painting):
     def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
         surface = pygame.display.get_surface()
         assert surface is not None, "the window is closed"
-        surface.fill(BACKGROUND)
+        rect = picture_rect(self._frame.get_size(), window_px, is_whole=self.is_whole) if self._frame else (0, 0, 0, 0)
+        if rect[2:] != window_px:
+            surface.fill(BACKGROUND)
         if self._frame is not None:
-            rect = picture_rect(self._frame.get_size(), window_px, is_whole=self.is_whole)
             is_smooth = self.picture_filter is PictureFilter.SMOOTH
             scale = pygame.transform.smoothscale if is_smooth else pygame.transform.scale
             surface.blit(scale(self._between_frames(self._frame, share), rect[2:]), rect[:2])
-        for panel, pixels in zip(panels, self._painter.paint(panels, window_px), strict=True):
-            picture = pygame.image.frombytes(pixels.tobytes(), (pixels.shape[1], pixels.shape[0]), "RGBA")
-            rect = panel_rect(panel.anchor, picture.get_size(), window_px)
-            surface.blit(pygame.transform.smoothscale(picture, rect[2:]), rect[:2])
+        pictures = self._painter.paint(panels, window_px)
+        self._panels = {id(pixels): self._panels.get(id(pixels)) or _Panel(pixels) for pixels in pictures}
+        for panel, pixels in zip(panels, pictures, strict=True):
+            rect = panel_rect(panel.anchor, (pixels.shape[1], pixels.shape[0]), window_px)
+            surface.blit(self._panels[id(pixels)].scaled(rect[2:]), rect[:2])
 
     def _between_frames(self, frame: pygame.Surface, share: float) -> pygame.Surface:
         before = self._before

@@ -107,10 +107,10 @@ class TextPainter:
         is_menu = any(row.is_focus for row in panel.rows)
         for size in CENTRE_SIZES if panel.anchor is Anchor.CENTRE else (1.0,):
             for num_columns in (1,) if is_menu or panel.anchor is not Anchor.CENTRE else (1, 2):
-                yield self._style(size * line_px, num_columns)
+                yield self._style(size * line_px, num_columns, is_fine=not panel.is_live)
 
-    def _style(self, seen_line_px: float, num_columns: int) -> _Style:
-        oversampling = 2 if seen_line_px < SMALL_LINE_PX else 1
+    def _style(self, seen_line_px: float, num_columns: int, *, is_fine: bool) -> _Style:
+        oversampling = 2 if is_fine and seen_line_px < SMALL_LINE_PX else 1
         line_px = round(seen_line_px * oversampling)
         return _Style(
             text=self._font("DejaVuSansCondensed", line_px * FONT_PER_LINE),

@@ -27,6 +27,15 @@ class Inputs:
         self._mouse_px = 0.0
         self._was_mouse_used = False
 
+    @property
+    def held(self) -> dict[str, float]:
+        """Key to how far it is pressed, taps since the last tick included."""
+        return self._tapped | self._held
+
+    @property
+    def is_mouse_moving(self) -> bool:
+        return self._mouse_px != 0.0 or self._was_mouse_used
+
     def press(self, key: str, share: float = 1.0) -> None:
         """`share`: how far, in (0, 1], for a stick or a trigger; an axis moves by that much of its amount."""
         self._held[key] = share
@@ -60,10 +69,10 @@ class Inputs:
 
     def expected(self) -> Action | None:
         """What `sample` will probably give at the next tick; None while the mouse moves, which nobody can foresee."""
-        return None if self._mouse_px or self._was_mouse_used else self._action()
+        return None if self.is_mouse_moving else self._action()
 
     def _action(self) -> Action:
-        shares = self._tapped | self._held
+        shares = self.held
         buttons: set[str] = set()
         axes: dict[str, float] = {}
         for row in self.bindings:

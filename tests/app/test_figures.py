@@ -1,0 +1,61 @@
+"""The figures of play in words, and their diagram."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from worldsim.app.figures import BAR, DIAGRAM_HEIGHT_PX, LATE, diagram, figure_rows
+from worldsim.app.rates import NUM_BARS, Rates, Spread
+from worldsim.engine.playable import StageTimes
+from worldsim.engine.worker import Counters
+
+RATES = Rates(
+    made_per_s=17.5,
+    drawn_per_s=60.0,
+    ms_interval=Spread(p50=57.0, p95=58.0, p99=61.0),
+    ms_photon=Spread(p50=41.0, p95=63.0, p99=70.0),
+    jitter=Spread(p50=0.01, p95=0.04, p99=0.06),
+    period_ms=57.1,
+    intervals_ms=(57.0,) * 50 + (140.0,),
+)
+COUNTERS = Counters(
+    hits=90, misses=10, made=104, dropped=4, ahead=2, depth=3, num_steps=1, times=StageTimes(ms_denoise=9.8)
+)
+
+
+def said(counters: Counters) -> str:
+    return "\n".join(f"{row.left}: {row.right}" for row in figure_rows(RATES, counters, 400_000_000))
+
+
+def test_all_that_is_measured_is_said() -> None:
+    text = said(COUNTERS)
+    for part in (
+        "made 17.5",
+        "drawn 60.0",
+        "frame to frame (57): 57.0   58.0   61.0",
+        "input to screen: 41.0   63.0   70.0",
+        "tick jitter: 1.0%   4.0%   6.0%",
+        "denoise 9.8",
+        "90 hits, 10 misses: 90%",
+        "2 of 3; 4 of 104 in vain",
+        "memory: 400 MB\n",
+    ):
+        assert part in text
+
+
+def test_an_accelerators_memory_is_said_and_a_true_world_has_no_model() -> None:
+    assert "400 MB, on the device 1200 MB" in said(Counters(num_steps=1, device_bytes=1_200_000_000))
+    assert "denoise" not in said(Counters()) and "prefetch" not in said(Counters())
+
+
+def test_a_late_frame_stands_out_at_the_right_end_of_the_diagram() -> None:
+    picture = diagram(RATES.intervals_ms, RATES.period_ms)
+    pixels = np.frombuffer(picture.pixels, dtype=np.uint8).reshape(DIAGRAM_HEIGHT_PX, NUM_BARS, 3)
+    assert (pixels[0, -1] == LATE).all() and (pixels[-1, -2] == BAR).all()
+    heights = (pixels == BAR).all(axis=2).sum(axis=0)
+    assert set(heights[-51:-1]) <= {DIAGRAM_HEIGHT_PX // 2 - 2, DIAGRAM_HEIGHT_PX // 2 - 1}
+    assert not heights[: NUM_BARS - 51].any()
+
+
+def test_of_no_frames_there_is_an_empty_diagram() -> None:
+    assert len(diagram((), 0.0).pixels) == DIAGRAM_HEIGHT_PX * NUM_BARS * 3

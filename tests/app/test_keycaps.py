@@ -1,0 +1,62 @@
+"""The drawn keyboard: where keys lie, what is filled, and that nothing is drawn twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pygame
+
+from worldsim.actions.bindings import BINDINGS
+from worldsim.app.caps import FILLED, paint_caps
+from worldsim.app.hud import Cap, Panel
+from worldsim.app.keycaps import KeyOverlay, keycaps
+from worldsim.core.types import NO_ACTION, Action
+from worldsim.engine.inputs import Inputs
+
+
+def caps_of(panel: Panel) -> dict[str, Cap]:
+    return {cap.label: cap for cap in panel.caps}
+
+
+def test_keys_lie_as_on_a_keyboard_and_the_held_ones_are_filled() -> None:
+    caps = caps_of(keycaps(BINDINGS, {"w": 1.0, "left": 1.0}, NO_ACTION, is_mouse_moving=False))
+    assert caps["W"].y < caps["A"].y == caps["S"].y == caps["D"].y
+    assert caps["A"].x < caps["S"].x < caps["D"].x < caps["<"].x < caps[">"].x
+    assert {label for label, cap in caps.items() if cap.fill == (0.0, 1.0)} == {"W", "<"}
+    places = [(cap.x, cap.y) for cap in caps.values()]
+    assert len(set(places)) == len(places)
+
+
+def test_the_mouse_and_the_axis_are_shown() -> None:
+    caps = caps_of(keycaps(BINDINGS, {}, Action.of(turn=0.5), is_mouse_moving=True))
+    assert caps["Mouse"].fill == (0.0, 1.0)
+    assert caps["turn"].fill == (0.25, 0.5), "to the left is positive"
+    assert caps_of(keycaps(BINDINGS, {}, Action.of(turn=-1.0), is_mouse_moving=False))["turn"].fill == (0.5, 1.0)
+
+
+def test_a_gamepads_keys_are_there_while_they_are_moved_as_far_as_they_are() -> None:
+    assert "Left stick up" not in caps_of(keycaps(BINDINGS, {}, NO_ACTION, is_mouse_moving=False))
+    caps = caps_of(keycaps(BINDINGS, {"pad_lefty-": 0.62}, NO_ACTION, is_mouse_moving=False))
+    assert caps["Left stick up"].fill == (0.0, 0.6)
+
+
+def test_what_stays_as_it_is_is_the_same_panel() -> None:
+    inputs, overlay = Inputs(BINDINGS), KeyOverlay()
+    first = overlay.panel(inputs, NO_ACTION)
+    assert overlay.panel(inputs, NO_ACTION) is first
+    inputs.press("w")
+    held = overlay.panel(inputs, NO_ACTION)
+    assert caps_of(held)["W"].fill == (0.0, 1.0) and caps_of(first)["W"].fill == (0.0, 0.0)
+    inputs.release("w")
+    assert caps_of(overlay.panel(inputs, NO_ACTION))["W"].fill == (0.0, 1.0), "a tap is seen until its tick"
+    inputs.sample()
+    assert overlay.panel(inputs, NO_ACTION) == first
+
+
+def test_a_filled_key_is_painted_in_its_colour_where_it_lies() -> None:
+    pygame.font.init()
+    caps = [Cap(label="", x=0.0, y=0.0), Cap(label="", x=2.0, y=1.0, fill=(0.0, 1.0))]
+    pixels = paint_caps(caps, pygame.font.Font(None, 20), 30)
+    assert pixels.shape == (70, 100, 4)
+    is_filled = (pixels == FILLED).all(axis=2)
+    rows, columns = np.flatnonzero(is_filled.any(axis=1)), np.flatnonzero(is_filled.any(axis=0))
+    assert rows[0] >= 35 and columns[0] >= 65
