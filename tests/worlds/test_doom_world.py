@@ -202,3 +202,18 @@ def test_frames_are_rounded_area_averages() -> None:
         exact = picture.reshape(12, factor, 16, factor, 3).astype(np.float64).mean((1, 3))
         np.testing.assert_array_equal(mean_frame(picture, 12), np.floor(exact + 0.5))
     assert mean_frame(np.full((192, 256, 3), 255, np.uint8), 48).min() == 255
+
+
+def test_where_poses_are_inputs_a_frame_says_where_it_was_seen_from() -> None:
+    config = DoomConfig(maps=(1,), turn_deg=90.0, inputs="pose")
+    with DoomWorld(config) as world:
+        first = world.reset(5)
+        turned = [world.step(Action.of(turn=1.0)) for _ in range(4)]
+        walked = [world.step(Action.of("forward")) for _ in range(4)][-1]
+        with pytest.raises(ConfigError, match="x"):
+            world.step(Action.of(x=0.5))
+    names = config.action_spec.axes
+    assert [first.action.axis(name) for name in names] == [0, 0, 1, 0, 1, 0, 1, 0]
+    assert [round(turned[0].action.axis(name), 6) for name in names] == [0, 0, 0, 1, -1, 0, 1, 0]
+    assert [round(turned[3].action.axis(name), 6) for name in names] == [0, 0, 1, 0, 1, 0, 1, 0]
+    assert walked.action.axis("x") > 0.02 and abs(walked.action.axis("y")) < 0.005, "forward is along x at the start"

@@ -12,6 +12,9 @@ from worldsim.worlds.doom.palette import THEMES
 EVALUATION_SEED_START = 900_000
 """Seeds from here up are for evaluation only; training never draws them (`seeds.training_seeds`)."""
 
+POSE_AXES = ("x", "y", "cos", "sin", "cos2", "sin2", "cos4", "sin4")
+"""Of a pose as input: the heading and two octaves of it, so that views to this side and that are told apart early."""
+
 ENGINE_RESOLUTIONS_PX = ((160, 120), (256, 192), (320, 240), (400, 300), (512, 384), (640, 480), (800, 600))
 """4:3 resolutions (width, height) the engine can render, cheapest first."""
 
@@ -45,6 +48,8 @@ class DoomConfig:
     """Engine tics (35 per second) in one model tick."""
     turn_deg: float = 10.0
     """Degrees of the turn axis at 1 in one model tick, counter-clockwise."""
+    inputs: Literal["keys", "pose"] = "keys"
+    """`pose`: what a frame is given is where it was seen from, relative to the start. Keys still move the world."""
 
     def __post_init__(self) -> None:
         columns, rows = self.grid
@@ -73,7 +78,16 @@ class DoomConfig:
 
     @property
     def action_spec(self) -> ActionSpec:
-        """left and right step sideways; turn at +1 turns left (counter-clockwise) by `turn_deg` per tick."""
+        """What a frame's input is: the keys, or the pose."""
+        if self.inputs == "keys":
+            return self.key_spec
+        units = tuple((name, "of the way across" if name in "xy" else "of the heading") for name in POSE_AXES)
+        return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=units)
+
+    @property
+    def key_spec(self) -> ActionSpec:
+        """What moves the world. left and right step sideways; turn at +1 turns left (counter-clockwise) by `turn_deg`
+        per tick."""
         return ActionSpec(
             buttons=("forward", "back", "left", "right"),
             axes=("turn",),

@@ -43,7 +43,7 @@ class _Walker:
     def __init__(self, legs: dict[str, float], layout: MazeLayout, config: DoomConfig, rng: random.Random) -> None:
         self._layout = layout
         self._turn_deg = config.turn_deg
-        self._action_spec = config.action_spec
+        self._key_spec = config.key_spec
         self._rng = rng
         self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
         self._visits: dict[Cell, int] = {}
@@ -105,7 +105,7 @@ class _Walker:
     def _wander_leg(self) -> Actions:
         """Keys held whatever is there: a player runs into walls, and slides along them, all the time."""
         seed, num_ticks = self._rng.randrange(2**31), self._rng.randint(40, 160)
-        yield from script_actions("explore", self._action_spec, seed, num_ticks)
+        yield from script_actions("explore", self._key_spec, seed, num_ticks)
 
     def _spin_leg(self) -> Actions:
         """Full circles on the spot and nothing else, now and then the other way round: all but the first of them show

@@ -11,15 +11,16 @@ bit.
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
 import numpy.typing as npt
 
 from worldsim.core.errors import WorldError
-from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
+from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Pose, Step
 from worldsim.worlds.base import Explorer
-from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.doom.config import POSE_AXES, DoomConfig
 from worldsim.worlds.doom.engine import BINARY_UNITS_PER_TURN, DoomEngine
 from worldsim.worlds.doom.explorers import make_explorer
 from worldsim.worlds.doom.layout import MazeLayout, plan_maze
@@ -48,6 +49,8 @@ class DoomWorld:
         self._index = 0
         self._turn_units_wanted = 0.0
         self._turn_units_done = 0
+        self._start: Pose | None = None
+        """Of this episode, where poses are inputs."""
 
     @property
     def config(self) -> DoomConfig:
@@ -95,6 +98,7 @@ class DoomWorld:
         engine.advance_tics(WARM_UP_TICS)
         self._index = 0
         self._turn_units_wanted, self._turn_units_done = 0.0, 0
+        self._start = None
         self._engine_turn(engine, heading_units)
         step = self._observe(NO_ACTION)
         assert step.pose is not None and layout.cell_at(step.pose.x, step.pose.y) == cell, "the start was missed"
@@ -103,10 +107,10 @@ class DoomWorld:
     def step(self, action: Action) -> Step:
         """One model tick under `action`.
 
-        Raises: ConfigError for an input that `action_spec` does not name; WorldError when there was no reset or the
+        Raises: ConfigError for an input that is not a key (`DoomConfig.key_spec`); WorldError when there was no reset or the
         engine died (a reset starts another).
         """
-        self.action_spec.check(action)
+        self._config.key_spec.check(action)
         if self._engine is None or self._layout is None:
             raise WorldError("the world has not been started", hint="call reset(seed) first")
         tics = self._config.tics_per_step
@@ -159,6 +163,9 @@ class DoomWorld:
         if depth is not None:
             self._depth = mean_depth(depth, self._config.frame_height_px)
         frame = mean_frame(picture, self._config.frame_height_px)
+        if self._config.inputs == "pose":
+            self._start = self._start or pose
+            action = pose_action(pose, self._start, across_units=max(self._config.grid) * self._config.cell_units)
         return Step(index=self._index, action=action, frame=frame, pose=pose)
 
 
@@ -175,6 +182,16 @@ def start_of(layout: MazeLayout, seed: int) -> tuple[Cell, tuple[int, int], int]
     x, y = layout.centre(cell)
     jitter_x, jitter_y = (rng.randint(-START_JITTER_UNITS, START_JITTER_UNITS) for _ in range(2))
     return cell, (round(x) + jitter_x, round(y) + jitter_y), rng.randrange(BINARY_UNITS_PER_TURN)
+
+
+def pose_action(pose: Pose, start: Pose, *, across_units: float) -> Action:
+    """Where and which way, seen from `start`; `across_units` away is 1. See `config.POSE_AXES`."""
+    dx, dy = (pose.x - start.x) / across_units, (pose.y - start.y) / across_units
+    cos, sin = math.cos(start.angle_rad), math.sin(start.angle_rad)
+    angle_rad = pose.angle_rad - start.angle_rad
+    headings = [f(octave * angle_rad) for octave in (1, 2, 4) for f in (math.cos, math.sin)]
+    values = (cos * dx + sin * dy, cos * dy - sin * dx, *headings)
+    return Action(axes=tuple((n, max(-1.0, min(1.0, v))) for n, v in zip(POSE_AXES, values, strict=True)))
 
 
 def mean_frame(picture: npt.NDArray[np.uint8], height_px: int) -> Frame:
