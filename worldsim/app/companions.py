@@ -18,7 +18,7 @@ from worldsim.app.hud import Row
 from worldsim.app.memory_page import memory_rows
 from worldsim.core.types import NO_ACTION, Action, Frame, Step
 from worldsim.engine.autopilot import Autopilot, ExplorerPilot, Pilot, RecordedPilot, ScriptPilot
-from worldsim.engine.history import Moment
+from worldsim.engine.history import History, Moment
 from worldsim.engine.memory import Memory
 from worldsim.engine.pictures import difference, side_by_side
 from worldsim.engine.playable import Anchorable, Loaded
@@ -94,18 +94,18 @@ class Companions:
         if self._truth is not None and isinstance(loaded.playable, Anchorable):
             self._is_anchor_wanted = True
             return
-        if history.head.drift is not None and history.head.drift <= 1:
+        here = history.head
+        last_known = _earlier(history, here, lambda drift: True)
+        if last_known is not None and last_known.drift is not None and last_known.drift <= 1:
             worlds = f" ({self._key(Command.WORLDS)} starts the true world, which knows more)" if loaded.truth else ""
             self._session.tell(f"the drift meter finds nothing wrong{worlds}")
             return
-        good: Moment | None = history.head
-        while good is not None and (good.drift is None or good.drift > 1):
-            good = history.before(good)
+        good = _earlier(history, here, lambda drift: drift <= 1)
         if good is None:
             self._session.tell("no good moment is held: back to the start")
             self._session.reset()
             return
-        back_s = (history.head.step.index - good.step.index) * self._session.world_tick_s
+        back_s = (here.step.index - good.step.index) * self._session.world_tick_s
         self._session.tell(f"back by {back_s:.1f} s, to the last moment without drift")
         self._session.go_to(good)
 
@@ -139,11 +139,11 @@ class Companions:
             truth.close()
             self._truth, self.worlds, self._is_anchor_wanted = None, Worlds.LEARNED, False
             return
-        pair = status.pair
-        if pair is None or pair.dream is not head.step:
+        pair = self._level_pair(head.step)
+        if pair is None:
             return
         self.memory.compare(pair, status.stride_units)
-        if self._is_anchor_wanted and self._loaded is not None:
+        if self._is_anchor_wanted and pair.dream is head.step and self._loaded is not None:
             make = partial(pair.anchor, self._loaded.action_spec)
             self._is_anchor_wanted = not self._session.anchor(head, make)
 
@@ -220,6 +220,14 @@ class Companions:
 
     def _key(self, command: Command) -> str:
         return key_of(command, bindings=self._session.inputs.bindings)
+
+
+def _earlier(history: History, moment: Moment, is_wanted: Callable[[float], bool]) -> Moment | None:
+    """The last moment, this one included, of which the drift is known and wanted."""
+    now: Moment | None = moment
+    while now is not None and (now.drift is None or not is_wanted(now.drift)):
+        now = history.before(now)
+    return now
 
 
 def _composed(worlds: Worlds, picture: Step, pair: Pair | None) -> Frame:

@@ -1,0 +1,214 @@
+"""The true world beside the learned one, autopilot, memory view and the way back, by keys, without a window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from tests.app.test_application import NOTHING, Play, down
+from tests.engine.fake_truth import FakeTruth, fake_source, no_source
+from tests.engine.fakes import FakeSimulator, fake_load
+from worldsim.app.application import Application
+from worldsim.app.companions import Worlds
+from worldsim.app.hud import Anchor
+from worldsim.core.types import Action, Frame, Step
+from worldsim.engine.pictures import GAP_PX
+from worldsim.engine.playable import Loaded, TrueSource
+from worldsim.engine.worker import Report
+
+HEIGHT_PX, WIDTH_PX, _ = FakeSimulator.frame_shape
+
+
+class Dream(FakeSimulator):
+    """The fake, a little off in every frame but the first; fog from frame `fog_from` on."""
+
+    def __init__(self, fog_from: int = 10**6) -> None:
+        super().__init__()
+        self._fog_from = fog_from
+
+    def _frame(self) -> Frame:
+        frame = super()._frame()
+        if self._now.index >= self._fog_from:
+            return np.full_like(frame, 128)
+        return frame if self._now.index == 0 else frame ^ np.uint8(8)
+
+
+class Company(Play):
+    """Play with a true world whose thread is run by hand while the loop waits."""
+
+    def __init__(self, source: TrueSource | None, dream: Dream | None = None, actions: tuple[Action, ...] = ()) -> None:
+        super().__init__()
+        load = fake_load(dream or Dream(), ticks_per_s=10)
+
+        def load_both(report: Report) -> Loaded:
+            return replace(load(report), truth=source)
+
+        self.worker._load = load_both
+        self.window.wake = lambda: None  # type: ignore[attr-defined]  # it never sleeps
+        self.application = Application(
+            self.session,
+            self.window,  # type: ignore[arg-type]  # stands in for the window
+            self.renderer,
+            clock=self.clock,
+            title="fake",
+            say=self.said.append,
+            actions=actions,
+        )
+        self.companions = self.application._companions
+
+    def _model(self) -> None:
+        super()._model()
+        truth = self.companions._truth if hasattr(self, "companions") else None
+        while truth is not None and truth.run_once():
+            pass
+
+    @property
+    def lines(self) -> str:
+        return "\n".join(row.left for p in self.renderer.panels[-1] if p.anchor is Anchor.BOTTOM for row in p.rows)
+
+    @property
+    def side(self) -> list[tuple[str, str]]:
+        return [(r.left, r.right) for p in self.renderer.panels[-1] if p.anchor is Anchor.TOP_RIGHT for r in p.rows]
+
+
+@pytest.fixture(autouse=True)
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worldsim.engine.truth.Truth.start", lambda truth: None)
+
+
+def test_the_key_goes_from_learned_over_both_and_the_true_one_to_the_difference() -> None:
+    shown: dict[Worlds, Frame] = {}
+    play = Company(fake_source(FakeTruth()))
+    play.run(*[NOTHING] * 8)
+    play.session.toggle_pause()
+    for worlds in (Worlds.BESIDE, Worlds.TRUE, Worlds.DIFFERENCE, Worlds.LEARNED):
+        play.application._is_running = True
+        play.run([down("v")], *[NOTHING] * 4)
+        assert play.companions.worlds is worlds
+        shown[worlds] = play.renderer.frames[-1]
+    learned, true = shown[Worlds.LEARNED], shown[Worlds.TRUE]
+    assert np.array_equal(true, learned ^ np.uint8(8)), "the true world is not where play is"
+    assert np.array_equal(shown[Worlds.BESIDE][:, :WIDTH_PX], true)
+    assert np.array_equal(shown[Worlds.BESIDE][:, WIDTH_PX + GAP_PX :], learned)
+    assert set(np.unique(shown[Worlds.DIFFERENCE])) == {8}
+
+
+def test_both_pictures_are_of_the_same_moment_and_the_figure_is_theirs() -> None:
+    play = Company(fake_source(FakeTruth()))
+    play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 12, [down("w")], *[NOTHING] * 12)
+    both = [frame for frame in play.renderer.frames if frame.shape[1] > WIDTH_PX]
+    assert len(both) > 8
+    same = [np.array_equal(f[:, :WIDTH_PX], f[:, WIDTH_PX + GAP_PX :] ^ np.uint8(8)) for f in both[1:]]
+    assert all(same), "a true frame stands beside another moment's"
+    assert "true | learned   PSNR 30.1 dB" in play.lines
+    assert play.application.report().frames_shown >= len(both)
+
+
+def test_it_follows_through_a_reset_and_a_rewind() -> None:
+    world = FakeTruth()
+    play = Company(fake_source(world))
+    play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 14, [down("backspace")], *[NOTHING] * 3)
+    assert "waits while you rewind" in play.lines
+    play.application._is_running = True
+    play.session.rewind(False)
+    play.run(*[NOTHING] * 12, [down("t")], *[NOTHING] * 12)
+    assert world.resets == [0, 0, 1]
+    assert "PSNR 30.1 dB" in play.lines
+
+
+@pytest.mark.parametrize(("source", "words"), [(None, "there is no true world"), (no_source(), "pip install it")])
+def test_without_a_true_world_one_line_says_why(source: TrueSource | None, words: str) -> None:
+    play = Company(source)
+    play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 6)
+    assert words in play.lines
+    assert play.companions.worlds is Worlds.LEARNED
+
+
+def test_the_autopilot_is_shown_and_a_key_of_play_or_its_own_takes_control_back() -> None:
+    play = Company(None)
+    play.run(*[NOTHING] * 6, [down("g")], *[NOTHING] * 6)
+    assert "autopilot: the script 'explore'   G or any key" in play.lines
+    for key in ("w", "g"):
+        play.application._is_running = True
+        play.run([down(key)], *[NOTHING] * 6)
+        assert "autopilot" not in play.lines and "you have control" in play.lines
+        if key == "w":
+            play.application._is_running = True
+            play.run([down("g")], *[NOTHING] * 2)
+            assert "autopilot" in play.lines
+
+
+def test_with_the_true_world_the_autopilot_explores_that() -> None:
+    play = Company(fake_source(FakeTruth()))
+    play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 4, [down("g")], *[NOTHING] * 10)
+    assert "an explorer in the true world" in play.lines
+    assert play.session.picture is not None and play.session.picture.action.buttons == {"forward"}
+
+
+def test_recorded_actions_are_done_interrupted_and_done_again_from_a_reset() -> None:
+    actions = tuple(Action.of("forward" if n % 2 else "left") for n in range(200))
+    play = Company(None, actions=actions)
+    play.run(*[NOTHING] * 12)
+    assert play.session.history is not None and play.session.history.head is not None
+    assert "autopilot: recorded actions, " in play.lines
+    done = [step.action for step in _path(play)]
+    assert len(done) >= 4 and done == list(islice(actions, len(done)))
+    play.application._is_running = True
+    play.run([down("r")], *[NOTHING] * 8)
+    done = [step.action for step in _path(play)]
+    assert len(done) >= 2 and done == list(islice(actions, len(done)))
+
+
+def test_the_memory_view_says_what_is_known_and_draws_the_path() -> None:
+    play = Company(fake_source(FakeTruth()))
+    play.run(*[NOTHING] * 6, [down("m"), down("v"), down("w")], *[NOTHING] * 90)
+    rows = dict(play.side)
+    assert rows["look back"] == "nothing seen twice yet"
+    assert rows["against the truth"] == "30.1 dB"
+    assert "good up to 1" in rows["drift"]
+    panel = next(p for p in play.renderer.panels[-1] if p.anchor is Anchor.TOP_RIGHT)
+    (picture,) = [row.picture for row in panel.rows if row.picture is not None]
+    assert len(set(picture.pixels)) > 3, "an empty map"
+
+
+def test_with_the_true_world_the_model_is_given_its_pictures() -> None:
+    play = Company(fake_source(FakeTruth(), num_context=3))
+    play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 8, [down("b")], *[NOTHING] * 8)
+    assert any("the last 3 true pictures" in text for text in play.said)
+    history = play.session.history
+    assert history is not None and history.head is not None and history.head.anchor is not None
+    assert len(history.head.anchor.actions) == 3
+
+
+def test_without_it_play_goes_back_to_the_last_moment_without_drift() -> None:
+    play = Company(None, Dream(fog_from=60))
+    play.run(*[NOTHING] * 160)
+    history = play.session.history
+    assert history is not None and history.head is not None
+    drifted = history.head
+    assert drifted.step.index > 90 and drifted.drift is not None and drifted.drift > 1
+    play.session.toggle_pause()
+    play.application._is_running = True
+    play.run([down("b")], *[NOTHING] * 3)
+    assert any(text.startswith("back by") for text in play.said)
+    assert history.head is not None and history.head.drift is not None and history.head.drift <= 1
+    assert 40 < history.head.step.index < drifted.step.index
+
+
+def test_where_nothing_is_wrong_nothing_is_done() -> None:
+    play = Company(None)
+    play.run(*[NOTHING] * 100, [down("b")], *[NOTHING] * 3)
+    assert any("finds nothing wrong" in text for text in play.said)
+
+
+def _path(play: Play) -> list[Step]:
+    """The frames since the reset, without the reset's own."""
+    assert play.session.history is not None
+    moment, found = play.session.history.head, []
+    while moment is not None and moment.step.index:
+        found.append(moment.step)
+        moment = moment.parent
+    return found[::-1]
