@@ -29,6 +29,10 @@ MAX_TICKS_BEHIND = 3
 """So far the true world may be behind and is still shown: both pictures are then that old."""
 
 
+ROWS_EVERY_S = 1.5
+"""Seconds of the world: painting the memory view takes a quarter of a frame, so it is not done at every one."""
+
+
 class Worlds(Enum):
     """Which is shown, in the order in which the key goes through."""
 
@@ -59,6 +63,8 @@ class Companions:
         self._head: Moment | None = None
         self._shown: tuple[object, ...] = ()
         self._picture: Frame | None = None
+        self._rows: tuple[Row, ...] = ()
+        self._rows_of = 0
 
     def deeds(self) -> dict[Command, Callable[[int], None]]:
         return {
@@ -110,7 +116,7 @@ class Companions:
         self._session.go_to(good)
 
     def _toggle_memory(self) -> None:
-        self._is_memory_shown = not self._is_memory_shown
+        self._is_memory_shown, self._rows = not self._is_memory_shown, ()
 
     # ---- every look
 
@@ -172,8 +178,13 @@ class Companions:
         """The memory view, while it is on."""
         if not self._is_memory_shown:
             return ()
-        pair = self._level_pair(self._head.step) if self._head is not None else None
-        return memory_rows(self.memory, pair.psnr_db if pair else None, bindings)
+        head = self._head.step if self._head is not None else None
+        now = head.index if head is not None else 0
+        if not self._rows or abs(now - self._rows_of) * self._session.world_tick_s >= ROWS_EVERY_S:
+            pair = self._level_pair(head) if head is not None else None
+            self._rows = memory_rows(self.memory, pair.psnr_db if pair else None, bindings)
+            self._rows_of = now
+        return self._rows
 
     # ---- within
 
