@@ -6,12 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from worldsim.cli.play import run
-from worldsim.core.errors import StateError, UsageError
+from tests.engine.fakes import FakeSimulator
+from tests.engine.test_time_control import HEADER
+from worldsim.cli.main import main
+from worldsim.cli.play import PlayArguments, _check_inputs, run
+from worldsim.core.errors import RecordingError, StateError, UsageError
+from worldsim.core.types import ActionSpec
+from worldsim.engine.recorder import Recorder
+from worldsim.episodes.reader import open_session
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +94,34 @@ def test_a_save_that_is_not_there_and_one_for_the_true_world_are_said_before_a_w
     with pytest.raises(UsageError) as usage:
         run([str(tiny_preset_folder), "--world", "--load", str(tmp_path / "none")])
     assert "no saved states" in usage.value.message
+
+
+def test_what_was_recorded_is_done_again_from_the_same_seed(tiny_preset_folder: Path, tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert main(["rollout", str(tiny_preset_folder), "--frames", "6", "--seed", "1", "--record", str(first)]) == 0
+    told = ["--actions", str(first), "--record", str(again), "--frames", "9", "--rate", "50", "--device", "cpu"]
+    done = play(str(tiny_preset_folder), *told)
+    assert done.returncode == 0, done.stderr
+    assert "at their end" in done.stderr
+    (before,), (after,) = open_session(first).episodes, open_session(again).episodes
+    assert after.start.seed == 1
+    assert [row.frame_hash for row in after.rows[:7]] == [row.frame_hash for row in before.rows]
+
+
+def test_recorded_actions_that_cannot_be_done_are_named(tiny_preset_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecordingError):
+        run([str(tiny_preset_folder), "--actions", str(tmp_path)])
+    with pytest.raises(UsageError) as caught:
+        run(["--actions", str(tmp_path)])
+    assert "without a preset" in caught.value.message
+    other = replace(HEADER, action_spec=ActionSpec(buttons=("jump",)))
+    recorder, simulator = Recorder(folder=tmp_path / "s"), FakeSimulator()
+    recorder.add(simulator.reset(0), 0, other)
+    recorder.close()
+    arguments = PlayArguments(preset=str(tiny_preset_folder), actions=tmp_path / "s")
+    with pytest.raises(UsageError) as caught:
+        _check_inputs(arguments, HEADER.action_spec)
+    assert "other inputs" in caught.value.message
 
 
 @pytest.mark.parametrize("option", ["--record", "--load"])

@@ -36,6 +36,7 @@ from worldsim.cli.arguments import (
 from worldsim.cli.output import write_json
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import RecordingError, UsageError, WorldsimError
+from worldsim.core.types import ActionSpec
 from worldsim.engine.playable import Loaded, TrueSource, TrueWorld
 from worldsim.engine.slots import read_saved
 from worldsim.engine.worker import Report
@@ -289,6 +290,7 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     fetch_reported(arguments.preset, report)
     report("loading the weights")
     preset = load_preset(arguments.preset, device=device)
+    _check_inputs(arguments, preset.config.action_spec)
     use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
     header = session_header(preset, simulator, ref=arguments.preset, device=device)
@@ -316,6 +318,13 @@ def _recorded(arguments: PlayArguments) -> RecordedActions | None:
     return recorded_actions(open_session(arguments.actions))
 
 
+def _check_inputs(arguments: PlayArguments, spec: ActionSpec) -> None:
+    """Raises: UsageError for recorded actions that this world does not know."""
+    recorded = _recorded(arguments)
+    if recorded is not None and recorded.spec != spec:
+        raise UsageError(f"{arguments.actions} was recorded with other inputs", hint="take a recording of this world")
+
+
 def _true_source(preset: Preset) -> TrueSource | None:
     """Nothing is started yet, and nobody has asked whether its package is installed."""
     from worldsim.engine.true_start import WorldAtStarts
@@ -337,6 +346,7 @@ def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
     folder = resolve_preset(arguments.preset)
     stored = folder / CONFIG_FILE
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
+    _check_inputs(arguments, config.action_spec)
     return Loaded(
         playable=TrueWorld(open_world(config.true_world)),
         title=f"{config.title} (the true world)",
