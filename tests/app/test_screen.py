@@ -7,7 +7,7 @@ import pytest
 
 from worldsim.app.hud import Panel
 from worldsim.app.renderer import Between, PictureFilter
-from worldsim.app.screen import BETWEEN_S, Screen
+from worldsim.app.screen import BETWEEN_S, STALE_S, Screen
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
 from worldsim.engine.worker import Counters
@@ -106,3 +106,19 @@ def test_what_drawing_takes_is_measured() -> None:
     rates = play.screen.meter.rates
     assert (rates.ms_upload, rates.ms_draw, rates.ms_flip) == pytest.approx((1.0, 4.0, 2.0))
     assert rates.drawn_per_s == 1.0
+
+
+def test_in_play_what_lies_over_the_picture_waits_for_the_next_frame_for_a_while() -> None:
+    screen = Play(Between.OFF).screen
+    clock = screen._clock
+    assert isinstance(clock, ManualClock)
+    assert not screen.is_due(False, True, 0.05, is_playing=True)
+    assert screen.next_due_s(0.05) == STALE_S
+    clock.advance_s(STALE_S / 2)
+    assert screen.is_due(True, False, 0.05, is_playing=True), "a new frame does not wait"
+    assert not screen.is_due(False, False, 0.05, is_playing=True)
+    clock.advance_s(STALE_S / 2)
+    assert screen.is_due(False, False, 0.05, is_playing=True)
+    screen.draw(())
+    assert screen.next_due_s(0.05) is None
+    assert screen.is_due(False, True, None, is_playing=False), "in a pause nothing would come"

@@ -117,7 +117,7 @@ class Application:
                     self._do(request)
                 if not requests and is_touch(event):
                     self._screen.meter.touched(self._clock.now_ns())
-            if self._menus.is_open and self._session.state is SessionState.PLAYING:
+            if self._menus.is_open and self._is_playing:
                 self._session.toggle_pause()
             now_ns = self._clock.now_ns()
             steps = self._session.tick((now_ns - last_ns) / 1e9)
@@ -174,15 +174,18 @@ class Application:
             is_stale = is_stale or new_panels != self._panels
             self._panels = new_panels
         caps = self._caps() if self._are_keys_shown else ()
-        is_due = self._screen.next_due_s(self._session.next_due_s) == 0.0
-        if not (is_picture_new or is_stale or is_due or caps != self._keycaps):
+        is_stale, self._is_stale, self._keycaps = is_stale or caps != self._keycaps, False, caps
+        if not self._screen.is_due(is_picture_new, is_stale, self._session.next_due_s, is_playing=self._is_playing):
             return
-        self._keycaps, self._is_stale = caps, False
         self._screen.draw((*caps, *self._panels))
         if self._unshown is not None and is_picture_new:
             self._screen.meter.shown(self._unshown, self._clock.now_ns())
             self._tally.shown(self._unshown.index, self._session.worker.counters)
             self._unshown = None
+
+    @property
+    def _is_playing(self) -> bool:
+        return self._session.state is SessionState.PLAYING
 
     @property
     def _hud_every_s(self) -> float:
@@ -192,8 +195,7 @@ class Application:
 
     def _follow_picture(self, steps: list[Step]) -> bool:
         """Returns: whether there is another one to be seen."""
-        session, before = self._session, self._picture
-        is_playing = session.state is SessionState.PLAYING
+        session, before, is_playing = self._session, self._picture, self._is_playing
         for step in steps if is_playing else ():
             self._screen.meter.ticked(step, session.tick_s)
         if not is_playing:

@@ -1,6 +1,6 @@
 """The picture on the window: shown when it is new, and on its way there in between; what that takes is measured.
 
-Owns: when to draw between two frames of the world, and the times of drawing. Does not own: how (`app.renderer`), what
+Owns: when to draw, and the times of drawing. Does not own: how (`app.renderer`), what
 panels say (`app.hud`), when there is a new frame (`engine.session`). UI thread.
 """
 
@@ -15,6 +15,8 @@ from worldsim.app.window import Window
 from worldsim.core.clock import Clock
 from worldsim.core.types import Frame
 
+STALE_S = 0.1
+"""So long at most what lies over the picture waits for the next frame."""
 BETWEEN_S = 1 / 60
 """Between two frames, so long from one drawing to the next. A screen with vsync may make it longer."""
 
@@ -39,6 +41,8 @@ class Screen:
         self._way: _Way | None = None
         self._share, self._drawn_ns = 1.0, 0
         self._upload_ns: int | None = None
+        self._stale_ns: int | None = None
+        """Since when something else than the frame waits to be drawn."""
 
     def show(self, frame: Frame, *, period_s: float | None = None) -> None:
         """`period_s`: of a tick, where the frame follows the one before in play; None where it is somewhere else."""
@@ -53,9 +57,25 @@ class Screen:
         """Time stands still: what is shown is the frame itself."""
         self._way = None
 
+    def is_due(self, is_new: bool, is_stale: bool, until_tick_s: float | None, *, is_playing: bool) -> bool:
+        """Whether to draw now. `is_new`: another frame; `is_stale`: something else than the frame has changed. In play
+        that waits for the next frame, for a while: a drawing of its own could make the next tick late."""
+        now_ns = self._clock.now_ns()
+        if is_stale and self._stale_ns is None:
+            self._stale_ns = now_ns
+        is_stale_long = self._stale_ns is not None and (now_ns - self._stale_ns >= STALE_S * 1e9 or not is_playing)
+        return is_new or is_stale_long or self._until_between_s(until_tick_s) == 0.0
+
     def next_due_s(self, until_tick_s: float | None) -> float | None:
-        """How long until a picture in between; None where none is worth it. `until_tick_s`: to the next tick, which
+        """How long until `is_due` may say so by itself; None where it will not. `until_tick_s`: to the next tick, which
         no drawing shall make late."""
+        between_s = self._until_between_s(until_tick_s)
+        if self._stale_ns is None:
+            return between_s
+        stale_s = max(0.0, STALE_S - (self._clock.now_ns() - self._stale_ns) / 1e9)
+        return stale_s if between_s is None else min(stale_s, between_s)
+
+    def _until_between_s(self, until_tick_s: float | None) -> float | None:
         if self._way is None:
             return 0.0 if self._share < 1.0 else None
         if self._share >= 1.0 and self._drawn_ns >= self._way.begin_ns:
@@ -65,7 +85,7 @@ class Screen:
         return None if is_too_late else due_s
 
     def draw(self, panels: tuple[Panel, ...]) -> None:
-        begin_ns = self._clock.now_ns()
+        begin_ns, self._stale_ns = self._clock.now_ns(), None
         self._share = self._way.share(begin_ns) if self._way is not None else 1.0
         self._renderer.draw(panels, self._window.size_px, self._share)
         drawn_ns = self._clock.now_ns()
