@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worldsim.evaluation.clips import explore_pilot, record_clips
+from worldsim.evaluation.clips import record_clips
 from worldsim.evaluation.tasks import Evaluator
+from worldsim.evaluation.truth import explore_pilot
 from worldsim.presets.store import load_preset
 from worldsim.worlds.registry import open_world
 

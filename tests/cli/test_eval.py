@@ -14,15 +14,11 @@ import pytest
 from rich.console import Console
 
 from tests.conftest import write_tiny_preset
-from worldsim.cli.eval import table
+from worldsim.cli.eval_tables import tables
 from worldsim.cli.main import main
-from worldsim.evaluation.config import EvalConfig
+from worldsim.evaluation.config import TASKS, EvalConfig
 from worldsim.presets.config import PresetConfig
-
-SCORE_KEYS = {
-    "psnr", "psnr_low", "psnr_high", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_autoencoder", "psnr_no_state",
-    "sharpness", "sharpness_autoencoder",
-}  # fmt: skip
+from worldsim.worlds.recorded import RecordedConfig
 
 
 class Evaluated(NamedTuple):
@@ -40,7 +36,25 @@ def evaluated(tiny_config: PresetConfig, tmp_path_factory: pytest.TempPathFactor
     files = {name: folder / name for name in ("scores.json", "progress.jsonl", "sheet.png")}
     command = ["eval", str(preset_folder), "--seeds", "900000:900002", "--steps", "2", "--horizons", "1", "3"]
     options = ["--json", str(files["scores.json"]), "--progress", str(files["progress.jsonl"])]
-    short = partial(EvalConfig, context_frames=4, one_step_frames=2, retrieval_frames=40, training_seeds=2)
+    short = partial(
+        EvalConfig,
+        context_frames=4,
+        one_step_frames=2,
+        retrieval_frames=40,
+        reasoning_context=30,
+        reasoning_frames=8,
+        loop_context=20,
+        loop_frames=6,
+        fidelity_frames=24,
+        idle_settle=16,
+        idle_frames=6,
+        drift_distances=(4, 8),
+        drift_seeds=1,
+        probe_seeds=2,
+        probe_frames=24,
+        probe_updates=3,
+        training_seeds=2,
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worldsim.cli.eval.EvalConfig", short)
         assert main([*command, *options, "--sheet", str(files["sheet.png"]), "--device", "cpu"]) == 0
@@ -50,24 +64,47 @@ def evaluated(tiny_config: PresetConfig, tmp_path_factory: pytest.TempPathFactor
     )
 
 
-def test_the_json_has_the_promised_keys(evaluated: Evaluated) -> None:
+def test_the_json_has_every_task_and_what_is_needed_to_do_it_again(evaluated: Evaluated) -> None:
     result = evaluated.result
-    assert [set(score) for score in result["rollout"]] == [SCORE_KEYS | {"horizon", "psnr_window"}] * 2
-    assert set(result["one_step"]) == SCORE_KEYS | {"horizon", "psnr_window"}
-    assert set(result["retrieval"]) == set(result["spin"]) == SCORE_KEYS | {"frames", "psnr_copy"}
+    assert result["left_out"] == {}
+    assert set(TASKS) < set(result)
     about = {"seeds", "steps", "preset_sha256", "preset", "context_frames", "world", "command", "device", "threads"}
-    assert set(result) == {"rollout", "one_step", "retrieval", "spin", "torch", "elapsed_s"} | about
+    about |= {"comparison", "left_out", "config", "model", "seconds", "versions", "torch", "elapsed_s"}
+    assert set(result) == set(TASKS) | about
+    assert set(result["seconds"]) == {"walks", *TASKS}
+    for task in ("retrieval", "reasoning", "spin", "loop"):
+        regions = result[task]["regions"]
+        shares = [regions[name]["share"] if regions[name] else 0.0 for name in ("seen", "never_seen")]
+        assert sum(shares) == pytest.approx(1.0), "every pixel was seen before or was not"
 
 
 def test_the_json_says_what_was_evaluated(evaluated: Evaluated) -> None:
     result = evaluated.result
     assert [score["horizon"] for score in result["rollout"]] == [1, 3]
-    assert result["seeds"] == [900000, 900001]
+    assert [score["distance"] for score in result["drift"]] == [4, 8]
+    assert result["seeds"] == result["spin"]["seeds"] == [900000, 900001]
+    assert result["drift"][0]["seeds"] == [900000]
     assert result["steps"] == 2
     assert result["world"]["maps"] == [1]
     assert len(result["preset_sha256"]) == 64
-    assert result["command"].startswith("worldsim eval ") and "--horizons 1 3" in result["command"]
     assert (result["retrieval"]["frames"], result["spin"]["frames"]) == (20, 8)
+
+
+def test_the_command_can_be_given_again_and_names_no_folder_of_this_machine(evaluated: Evaluated) -> None:
+    command = evaluated.result["command"]
+    assert command.startswith("worldsim eval tiny ") and "--horizons 1 3" in command
+    assert str(evaluated.sheet.parent) not in json.dumps(evaluated.result)
+
+
+def test_standing_still_is_compared_with_a_world_that_stands_still(evaluated: Evaluated) -> None:
+    idle = evaluated.result["idle"]
+    assert idle["change_true"] < 0.5 and idle["psnr_first_true"] > 40
+
+
+def test_the_probe_reads_every_input(evaluated: Evaluated) -> None:
+    fidelity = evaluated.result["fidelity"]
+    assert list(fidelity["by_input"]) == ["forward", "back", "left", "right", "turn"]
+    assert fidelity["probe_frames"] == 48 and 0.0 <= fidelity["accuracy_true"] <= 1.0
 
 
 def test_references_are_those_of_the_true_world(evaluated: Evaluated) -> None:
@@ -87,14 +124,38 @@ def test_the_sheet_is_written(evaluated: Evaluated) -> None:
     assert evaluated.sheet.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_table_shows_every_task_within_80_columns(evaluated: Evaluated) -> None:
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(table(evaluated.result))
-    text = console.export_text()
-    for name in ("next frame", "frame 1 ", "frame 3 ", "retrieval", "spin", "AE", "a turn"):
+def test_the_tables_show_every_task_within_80_columns(evaluated: Evaluated) -> None:
+    text = shown(evaluated.result)
+    for name in ("next frame", "frame 1 ", "frame 3 ", "retrieval", "reasoning", "spin", "loop", "AE", "a turn"):
+        assert name in text, text
+    for name in ("seen before", "best match", "actions", "chance", "drift", "frame 8", "idle, 6 frames", "Frechet"):
         assert name in text, text
     assert f"{evaluated.result['spin']['psnr']:.1f}" in text
-    assert "…" not in text
+    assert "…" not in text and "nan" not in text
+
+
+def test_a_result_of_few_tasks_shows_these_and_why_others_are_not_there(evaluated: Evaluated) -> None:
+    few = {name: value for name, value in evaluated.result.items() if name not in TASKS}
+    text = shown({**few, "comparison": {}, "left_out": {"loop": "no loop"}, "spin": evaluated.result["spin"]})
+    assert "loop left out: no loop" in text and "spin" in text
+    assert "retrieval" not in text and "drift" not in text and "actions" not in text
+
+
+def shown(result: dict[str, Any]) -> str:
+    console = Console(width=80, record=True, file=io.StringIO())
+    for table in tables(result):
+        console.print(table)
+    return console.export_text()
+
+
+def test_a_preset_learned_from_recordings_says_what_to_compare_it_with(
+    tiny_config: PresetConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = RecordedConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
+    write_tiny_preset(tmp_path / "own", replace(tiny_config, world=world))
+    assert main(["eval", str(tmp_path / "own")]) == 3
+    error = capsys.readouterr().err
+    assert "no true world" in error and "--data" in error
 
 
 def test_a_training_seed_is_refused(tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +164,17 @@ def test_a_training_seed_is_refused(tiny_preset_folder: Path, capsys: pytest.Cap
     assert "error: seed 5 is not held out" in error and "hint: " in error
 
 
-@pytest.mark.parametrize("options", [["--seeds", "7"], ["--steps", "0"], ["--horizons", "10", "1"], ["--threads", "0"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--seeds", "7:7"],
+        ["--steps", "0"],
+        ["--horizons", "10", "1"],
+        ["--threads", "0"],
+        ["--tasks", "rollout,walk"],
+        ["--lpips", "no.pt"],
+    ],
+)
 def test_arguments_that_do_not_fit_exit_with_2(tiny_preset_folder: Path, options: list[str]) -> None:
     assert main(["eval", str(tiny_preset_folder), *options]) == 2
 

@@ -106,6 +106,52 @@ class StillModel(StubModel):
         return context.state.tensors["past"]
 
 
+RING = 48
+"""Columns of the panorama, of which a frame shows WIDTH."""
+
+
+def ring_clips(num_frames: int, seeds: tuple[int, ...] = (900_000, 900_001)) -> Clips:
+    """A view that goes round a panorama by 2 columns per frame: a full turn is 24 frames."""
+    rng = np.random.default_rng(1)
+    actions = np.full((len(seeds), num_frames, 1), 2.0, np.float32)
+    actions[:, 0] = 0
+    panoramas = rng.integers(0, 256, (len(seeds), HEIGHT, RING, 3))
+    frames = np.stack([[np.take(p, ring_columns(t), axis=1) for t in range(num_frames)] for p in panoramas])
+    return Clips(seeds=seeds, frames=frames.astype(np.uint8), actions=actions)
+
+
+def ring_columns(frame_index: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Of the panorama, that a frame of `ring_clips` shows."""
+    return (2 * frame_index + np.arange(WIDTH)) % RING
+
+
+class RingModel(StubModel):
+    """Knows the law of `ring_clips` and paints what it has seen into a panorama; grey where it has not.
+
+    `remembers` False: what leaves the view is forgotten.
+    """
+
+    def __init__(self, *, remembers: bool) -> None:
+        super().__init__()
+        self._remembers = remembers
+
+    def initial_state(self, batch: int, seed: int) -> WorldState:
+        blank = torch.zeros(batch, 3, HEIGHT, RING)
+        return WorldState(tensors={"past": blank, "map.ssm": blank}, seed=seed)
+
+    def predict(self, context: FrameContext) -> Tensor:
+        return context.state.tensors["map.ssm"][..., torch.from_numpy(ring_columns(context.state.frame_index))]
+
+    def commit(
+        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+    ) -> WorldState:
+        known = context.state.tensors["map.ssm"]
+        panorama = known.clone() if self._remembers else torch.zeros_like(known)
+        panorama[..., torch.from_numpy(ring_columns(context.state.frame_index))] = latent_BCHW
+        tensors = {"past": panorama, "map.ssm": panorama}
+        return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
+
+
 def roll(latent_BCHW: Tensor, action_BA: Tensor) -> Tensor:
     return torch.stack([x.roll(int(a), dims=-1) for x, a in zip(latent_BCHW, action_BA[:, 0], strict=True)])
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
+import pytest
 
+from tests.conftest import TINY_CONFIG
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
-from worldsim.evaluation.clips import (
-    Clips,
+from worldsim.evaluation.clips import mean_image, record_clips
+from worldsim.evaluation.metrics import psnr
+from worldsim.evaluation.pilots import (
     OutAndBack,
-    mean_image,
-    record_clips,
-    return_pilot,
+    Pilot,
+    keys_after,
+    keys_pilot,
+    nearest_loop,
+    random_keys,
     spin_pilot,
     spin_ticks,
+    still_after,
 )
-from worldsim.evaluation.metrics import psnr
+from worldsim.evaluation.truth import explore_pilot, open_truth, return_pilot
 from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.doom.layout import plan_maze
 from worldsim.worlds.doom.world import DoomWorld
 
 TURN_DEG, UNITS_PER_TICK = 10.0, 16.0
@@ -71,7 +79,7 @@ def test_the_way_back_ends_where_the_way_out_began() -> None:
     walk = iter(
         [Action.of("forward", turn=turn) for turn in [0, 0, 1, 1, 1, 0, 0, 0, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
     )
-    pilot = OutAndBack(lambda step: next(walk), 20, TURN_DEG)
+    pilot = OutAndBack(lambda step: next(walk), 20, TURN_DEG, 30.0)
     step = field.reset(0)
     farthest = 0.0
     poses = []
@@ -91,7 +99,7 @@ def test_the_pilot_that_leads_out_is_not_asked_on_the_way_back() -> None:
         asked.append(step.index)
         return Action.of("forward")
 
-    record_clips(OpenField(), lambda seed: OutAndBack(lead, 10, TURN_DEG), (0,), 40)
+    record_clips(OpenField(), lambda seed: OutAndBack(lead, 10, TURN_DEG, 30.0), (0,), 40)
     assert asked == list(range(9)), "frames 1 to 9 are the way out, frame 10 is the first way back"
 
 
@@ -105,29 +113,87 @@ def test_the_mean_image_is_the_mean_over_all_episodes() -> None:
     frames = np.zeros((2, 8, 2, 2, 3), np.uint8)
     frames[0] = 100
     frames[1] = 201
-    clips = Clips(seeds=(0, 1), frames=frames, actions=np.zeros((2, 8, 1), np.float32))
-    assert (mean_image(clips) == 150).all()  # 150.5 rounds to even
+    assert (mean_image(frames) == 150).all()  # 150.5 rounds to even
 
 
-def test_in_the_true_world_a_second_turn_shows_the_first_again_and_the_way_back_the_same_rooms() -> None:
+def test_what_the_engine_says_is_kept_beside_the_frames() -> None:
+    field = OpenField()
+    clips = record_clips(field, spin_pilot, (0, 1), 4, look=lambda: np.full((1, 2), field._index, np.float32))
+    assert clips.sight is not None
+    assert clips.sight.pose[0, :, 2] == pytest.approx(np.radians([0, 10, 20, 30]))
+    assert clips.sight.depth[1, :, 0, 1].tolist() == [0, 1, 2, 3]
+    first = clips.first(2)
+    assert first.sight is not None and first.sight.pose.shape == (2, 2, 3) and first.sight.depth.shape == (2, 2, 1, 2)
+
+
+def test_keys_and_rest_begin_where_the_lead_ends() -> None:
+    spec = ActionSpec(buttons=("forward",), axes=("turn",))
+    lead = Action.of("forward", turn=0.5)
+    frames = [Step(index=i, action=NO_ACTION, frame=np.zeros((1, 1, 3), np.uint8)) for i in range(6)]
+    still = still_after(lambda step: lead, 3)
+    assert [still(step) for step in frames] == [lead, lead] + [NO_ACTION] * 4
+    keys = keys_after(lambda step: lead, 3, spec, 7)
+    expected = random_keys(spec, 7)
+    assert [keys(step) for step in frames] == [lead, lead] + [next(expected) for _ in range(4)]
+
+
+def test_random_keys_hold_every_input_and_follow_from_the_seed() -> None:
+    spec = ActionSpec(buttons=("forward", "back"), axes=("turn",))
+    keys = random_keys(spec, 1)
+    actions = [next(keys) for _ in range(600)]
+    assert {frozenset(a.buttons) for a in actions} == {frozenset(), frozenset({"forward"}), frozenset({"back"})}
+    assert {a.axis("turn") for a in actions} == {-1.0, 0.0, 1.0}
+    changes = sum(a != b for a, b in itertools.pairwise(actions))
+    assert 600 / 14 * 0.5 < changes < 600 / 6
+    again = keys_pilot(spec)(1)
+    step = Step(index=5, action=NO_ACTION, frame=np.zeros((1, 1, 3), np.uint8))
+    assert [again(step) for _ in range(20)] == actions[:20]
+    other = keys_pilot(spec)(2)
+    assert [other(step) for _ in range(20)] != actions[:20]
+
+
+def test_a_loop_is_a_closed_walk_that_visits_no_cell_twice_and_a_tree_has_none() -> None:
+    for seed in range(5):
+        maze = plan_maze(DoomConfig(), seed)
+        loop = nearest_loop(maze, (0, 0))
+        assert loop and len(loop) == len(set(loop)) >= 4
+        assert all(b in maze.neighbours(a) for a, b in itertools.pairwise([*loop, loop[0]]))
+        assert len(maze.path((0, 0), loop[0])) == min(len(maze.path((0, 0), cell)) for cell in loop)
+    assert nearest_loop(plan_maze(DoomConfig(openness=0.0), 0), (0, 0)) is None
+
+
+def test_in_the_true_world_the_way_back_and_a_lap_come_to_the_same_rooms_again() -> None:
+    places: list[tuple[float, float]] = []
+
+    def watched(pilot: Pilot) -> Pilot:
+        def act(step: Step) -> Action:
+            assert step.pose is not None
+            places.append((step.pose.x, step.pose.y))
+            return pilot(step)
+
+        return act
+
     with DoomWorld(DoomConfig(maps=(1,))) as world:
-        one_turn = spin_ticks(world.config.turn_deg)
-        clips = record_clips(world, spin_pilot, (900_000,), 2 * one_turn + 1)
-        places: list[tuple[float, float]] = []
-
-        def watched(seed: int):  # type: ignore[no-untyped-def]  # a pilot that notes where it is
-            pilot = return_pilot(world, 128)(seed)
-
-            def act(step: Step) -> Action:
-                assert step.pose is not None
-                places.append((step.pose.x, step.pose.y))
-                return pilot(step)
-
-            return act
-
-        record_clips(world, watched, (900_003,), 128)
-    assert psnr(clips.frames[:, one_turn + 1 :], clips.frames[:, 1:-one_turn]).min() > 35
+        record_clips(world, lambda seed: watched(return_pilot(world, 128)(seed)), (900_003,), 128)
     out, back = np.array(places[:63]), np.array(places[82:])
     distance = np.sqrt(((back[:, None] - out[None]) ** 2).sum(-1)).min(axis=1)
     assert distance.mean() < 40, f"strayed {distance.mean():.0f} units on average"
     assert np.ptp(back, axis=0).max() > 100, "it never moved"
+
+    places.clear()
+    with open_truth(TINY_CONFIG) as truth:
+        seeds = truth.with_loop((900_000, 900_001))
+        lap = truth.lap_pilot()
+        record_clips(truth.world, lambda seed: watched(lap(seed)), seeds[:1], 320)
+    first, second = np.array(places[40:160]), np.array(places[160:])
+    distance = np.sqrt(((second[:, None] - first[None]) ** 2).sum(-1)).min(axis=1)
+    assert seeds == (900_000, 900_001)
+    assert np.ptp(first, axis=0).min() > 100, "round something"
+    assert distance.mean() < 40
+
+
+def test_explorers_differ_by_seed() -> None:
+    with DoomWorld(DoomConfig(maps=(1,))) as world:
+        walks = record_clips(world, explore_pilot(world), (900_000, 900_001), 12)
+    assert (walks.actions[0] != walks.actions[1]).any()
+    assert psnr(walks.frames[0, -1], walks.frames[1, -1]) < 40

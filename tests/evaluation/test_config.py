@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worldsim.core.errors import UsageError
-from worldsim.evaluation.config import EvalConfig, parse_seeds
+from worldsim.evaluation.config import TASKS, EvalConfig, parse_seeds, parse_tasks
 
 
 def test_a_seed_that_training_may_have_drawn_is_refused() -> None:
@@ -19,7 +19,22 @@ def test_seeds_are_read_as_a_half_open_range() -> None:
     assert parse_seeds("900000:900003") == (900_000, 900_001, 900_002)
 
 
-@pytest.mark.parametrize("text", ["900000", "900003:900000", "900000:900000", "a:b", ":5", "5:", "-1:3", "1:2:3"])
+def test_a_number_alone_is_how_many_seeds() -> None:
+    assert parse_seeds("2") == (900_000, 900_001)
+
+
+def test_tasks_are_named_with_commas_and_come_in_the_order_of_the_report() -> None:
+    assert parse_tasks("spin, rollout") == ("rollout", "spin")
+    assert parse_tasks(None) == tuple(TASKS)
+
+
+def test_an_unknown_task_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        EvalConfig(seeds=(900_000,), tasks=parse_tasks("rollout,retreival"))
+    assert "retreival" in caught.value.message and "retrieval" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["900000", "0", "900003:900000", "900000:900000", "a:b", ":5", "5:", "-1:3", "1:2:3"])
 def test_other_texts_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_seeds(text)
@@ -37,6 +52,9 @@ def test_other_texts_are_refused_with_an_example(text: str) -> None:
         {"horizons": (30, 10)},
         {"num_steps": 0},
         {"context_frames": 0},
+        {"tasks": ()},
+        {"drift_distances": (50, 50)},
+        {"idle_frames": 1},
     ],
 )
 def test_values_that_mean_nothing_are_refused(values: dict[str, object]) -> None:

@@ -7,8 +7,12 @@ import pytest
 
 from worldsim.evaluation.metrics import (
     MAX_PSNR_DB,
+    balanced_accuracy,
+    best_match,
     bootstrap_interval,
+    frechet,
     gradient_energy,
+    masked_psnr,
     psnr,
     sharpness,
     ssim,
@@ -127,3 +131,47 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_seeds() -> None:
     assert high - low < few_high - few_low
     assert bootstrap_interval(values) == (low, high)
     assert bootstrap_interval(np.array([7.0])) == (7.0, 7.0)
+
+
+def test_the_interval_of_a_weighted_mean_is_that_of_a_ratio_of_sums() -> None:
+    low, high = bootstrap_interval(np.array([1.0, 3.0]), np.array([3.0, 1.0]))
+    assert (low, high) == (1.0, 3.0)
+    values, ones = np.random.default_rng(0).normal(size=9), np.ones(9)
+    assert bootstrap_interval(values, 5 * ones) == pytest.approx(bootstrap_interval(values))
+
+
+def test_pixels_outside_the_mask_do_not_count_and_no_pixel_is_no_number() -> None:
+    truth = np.full((2, 3, 4, 4, 3), 100, np.uint8)
+    image = truth.copy()
+    image[:, :, 0] = 200
+    image[:, 0, 1] = 116
+    mask = np.zeros((2, 3, 4, 4), bool)
+    mask[0, :, 1] = True
+    values = masked_psnr(image, truth, mask)
+    assert values[0] == pytest.approx(10 * np.log10(255**2 / (256 / 3)))  # a third of the pixels 16 levels off
+    assert np.isnan(values[1])
+
+
+def test_best_match_finds_each_frame_wherever_it_stands() -> None:
+    truth = noise_frames(5)
+    shuffled = truth[[3, 0, 4]].astype(int) + 2
+    assert best_match(np.clip(shuffled, 0, 255).astype(np.uint8), truth).tolist() == [3, 0, 4]
+    assert best_match(truth[:1], np.stack([truth[0], truth[0]])).tolist() == [0]
+
+
+def test_frechet_distance_by_hand() -> None:
+    """Two Gaussians on a line: (m - m')^2 + (s - s')^2."""
+    points = np.array([[-1.0], [0.0], [1.0]])
+    assert frechet(points, points) == pytest.approx(0.0, abs=1e-9)
+    assert frechet(points, points + 3.0) == pytest.approx(9.0)
+    assert frechet(points, 4.0 * points) == pytest.approx(9.0)
+    square = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    stretched = square * np.array([2.0, 1.0])  # along one side; standard deviation sqrt(4/3) there
+    assert frechet(square, stretched) == pytest.approx(4 / 3)
+
+
+def test_balanced_accuracy_gives_a_guess_of_one_answer_no_more_than_its_share() -> None:
+    label = np.array([0, 0, 0, 0, 0, 0, 0, 1])
+    assert balanced_accuracy(np.zeros(8, np.int64), label) == 0.5
+    assert balanced_accuracy(label, label) == 1.0
+    assert balanced_accuracy(np.array([0, 0, 0, 1, 1, 1, 1, 1]), label) == pytest.approx((3 / 7 + 1) / 2)

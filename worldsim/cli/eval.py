@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from worldsim.cli.arguments import (
     DeviceOption,
@@ -24,40 +21,31 @@ from worldsim.cli.arguments import (
     choose_device,
     parse_arguments,
 )
+from worldsim.cli.eval_tables import tables
 from worldsim.cli.output import STDOUT, Progress, write_json
-from worldsim.evaluation.config import EvalConfig, parse_seeds
+from worldsim.evaluation.config import EvalConfig, parse_seeds, parse_tasks
 
-HELP = "score a preset against its true world on held-out episodes, beside references (needs vizdoom)"
-
-COLUMNS = {
-    "psnr": "PSNR",
-    "psnr_interval": "95 %",
-    "psnr_autoencoder": "AE",
-    "psnr_repeat": "last seen",
-    "psnr_mean_image": "mean image",
-    "psnr_no_state": "no state",
-    "psnr_copy": "a turn ago",
-    "ssim": "SSIM",
-    "sharpness": "sharp",
-    "sharpness_autoencoder": "sharp AE",
-}
-"""Score to heading, in the order of the table."""
-CAPTION = (
-    "PSNR in dB. AE: the truth through the autoencoder, the ceiling. Last seen: the last true frame, repeated. "
-    "No state: the scan state cleared before every frame. Sharp: gradient energy over the truth's, less is fog."
-)
+HELP = "score a preset against its true world, or recordings, on held-out episodes, beside references"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalArguments:
     preset: PresetArgument
-    seeds: str = "900000:900016"
-    """A:B, seeds from A up to but not B, 900000 or more: one held-out episode of each task per seed."""
+    tasks: str | None = None
+    """Of one_step, rollout, retrieval, reasoning, spin, loop, fidelity, idle, drift, with commas; all when left out."""
+    seeds: str = "16"
+    """N held-out episodes of each task, or A:B, seeds from A up to but not B, 900000 or more."""
+    data: str | None = None
+    """Score on recordings in place of the true world: a session, a folder of sessions, or user/dataset on the Hub."""
     steps: StepsOption = None
     horizons: tuple[int, ...] = EvalConfig.horizons
     """Generated frames after which a roll-out is scored."""
     sheet: Path | None = None
     """PNG of true frames above generated ones."""
+    lpips: Path | None = None
+    """TorchScript file of the LPIPS network (StyleGAN's vgg16.pt): adds LPIPS."""
+    fvd: Path | None = None
+    """TorchScript file of the FVD network (i3d_torchscript.pt): adds FVD."""
     threads: int | None = None
     """Threads torch may use; its own choice when left out."""
     device: DeviceOption = "auto"
@@ -70,44 +58,49 @@ def run(argv: list[str]) -> int:
     arguments = parse_arguments(EvalArguments, argv, command="eval", help=HELP)
     at_least(arguments.threads, 1, "--threads")
     config = EvalConfig(
-        seeds=parse_seeds(arguments.seeds), num_steps=arguments.steps, horizons=tuple(arguments.horizons)
+        seeds=parse_seeds(arguments.seeds),
+        tasks=parse_tasks(arguments.tasks),
+        num_steps=arguments.steps,
+        horizons=tuple(arguments.horizons),
     )
-    result = evaluate_preset(arguments, config, command=shlex.join(["worldsim", "eval", *argv]))
+    result = evaluate_preset(arguments, config, command=_command(argv))
     if arguments.json is not None:
         write_json(arguments.json, result)
-    Console(stderr=arguments.json == STDOUT).print(table(result))
+    console = Console(stderr=arguments.json == STDOUT)
+    for table in tables(result):
+        console.print(table)
     return 0
 
 
 def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: str) -> dict[str, Any]:
     """Returns: the report as the JSON has it. Side effects: writes the sheet, sets torch's number of threads."""
-    from worldsim.worlds.doom.engine import import_vizdoom
-
-    import_vizdoom()
     import torch
 
+    from worldsim.evaluation.perceptual import Perceptual
     from worldsim.evaluation.report import evaluate, num_frames_of_work
     from worldsim.evaluation.sheets import check_can_draw, evaluation_sections, write_sheet
     from worldsim.presets.store import load_preset
+    from worldsim.worlds.recorded import RecordedConfig
+    from worldsim.worlds.registry import check_installed
 
     if arguments.sheet is not None:
         check_can_draw()
+    perceptual = Perceptual(arguments.lpips, arguments.fvd)
     device = choose_device(arguments.device)
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     preset = load_preset(arguments.preset, device=device)
+    if arguments.data is None and not isinstance(preset.config.world, RecordedConfig):
+        check_installed(preset.config.true_world)
+    total = num_frames_of_work(config, preset.config, arguments.data)
     started_s = time.monotonic()
-    done = 0
-    with Progress(
-        num_frames_of_work(config, preset.config), f"eval {arguments.preset}", arguments.progress
-    ) as progress:
+    with Progress(total, f"eval {arguments.preset}", arguments.progress) as progress:
 
         def advance(num_frames: int) -> None:
-            nonlocal done
-            done += num_frames
-            progress.update(done)
+            progress.update(progress.done + num_frames)
 
-        report = evaluate(preset, config, device=device, advance=advance)
+        report = evaluate(preset, config, data=arguments.data, device=device, advance=advance, perceptual=perceptual)
+        progress.update(total)
     if arguments.sheet is not None:
         write_sheet(arguments.sheet, evaluation_sections(report.outcomes, config.horizons))
     return {
@@ -120,32 +113,6 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
     }
 
 
-def table(result: Mapping[str, Any]) -> Table:
-    """The scores beside their references; fits 80 columns."""
-    rows = Table(title=_title(result), caption=CAPTION, box=box.SIMPLE, padding=0)
-    rows.add_column("", no_wrap=True)
-    for name, heading in COLUMNS.items():
-        rows.add_column(heading, justify="right", no_wrap=name == "psnr_interval")
-    rows.add_row("next frame", *_cells(result["one_step"]))
-    for score in result["rollout"]:
-        rows.add_row(f"frame {score['horizon']}", *_cells(score))
-    for name in ("retrieval", "spin"):
-        rows.add_row(name, *_cells(result[name]))
-    return rows
-
-
-def _title(result: Mapping[str, Any]) -> str:
-    steps = f"{result['steps']} step{'s' if result['steps'] > 1 else ''}"
-    seeds, context_frames = result["seeds"], result["context_frames"]
-    return f"{result['preset']}: {len(seeds)} held-out seeds from {seeds[0]}, {steps}, {context_frames} context frames"
-
-
-def _cells(score: Mapping[str, Any]) -> list[str]:
-    values = {**score, "psnr_interval": f"{score['psnr_low']:.1f}-{score['psnr_high']:.1f}"}
-    return [_cell(name, values.get(name)) for name in COLUMNS]
-
-
-def _cell(name: str, value: float | str | None) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return f"{value:.1f}" if name.startswith("psnr") else f"{value:.2f}"
+def _command(argv: list[str]) -> str:
+    """As it can be given again; of a path on this machine its last part."""
+    return shlex.join(["worldsim", "eval", *(Path(a).name if Path(a).is_absolute() else a for a in argv)])

@@ -1,14 +1,12 @@
-"""Held-out episodes from the true world, kept in memory.
+"""Held-out episodes, kept in memory.
 
-Owns: which walks are evaluated (explore, out and back, spin) and the frames of the mean image. Does not own: the world,
-the explorers, which seeds are held out (`evaluation.config` refuses the others).
+Owns: recording them from a true world or cutting them from recordings, and the mean image. Does not own: the world, who
+walks (`evaluation.pilots`), which seeds are held out (`evaluation.config` refuses the others).
 Shapes: B episodes (one per seed), T frames, H W rows and columns, A action; action t led to frame t.
 """
 
 from __future__ import annotations
 
-import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,20 +14,24 @@ import numpy as np
 import numpy.typing as npt
 
 from worldsim.actions.encoding import encode_action
-from worldsim.core.types import Action, Pose, Step, World
-from worldsim.worlds.base import TrueWorld
-
-Pilot = Callable[[Step], Action]
-"""Chooses the next action from the newest step; one per episode."""
-MakePilot = Callable[[int], Pilot]
-"""The pilot of a seed. Called after the world's reset."""
+from worldsim.core.types import World
+from worldsim.evaluation.pilots import MakePilot, pose_of
 
 MEAN_IMAGE_STRIDE = 4
 """Of a training episode every so manieth frame goes into the mean image: neighbours are all but equal."""
 MEAN_IMAGE_TICKS = 64
-HALF_TURN_DEG = 180.0
-WAYPOINT_UNITS = 30.0
-"""A place passed on the way out counts as reached again from here."""
+
+Depth = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What the engine says of every frame. Shapes: pose float64 [B, T, 3] (x, y, angle in radians), depth [B, T, h, w]
+    at the points that `sight.Camera` looks through.
+    """
+
+    pose: npt.NDArray[np.float64] = field(repr=False)
+    depth: Depth = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +41,14 @@ class Clips:
     seeds: tuple[int, ...]
     frames: npt.NDArray[np.uint8] = field(repr=False)
     actions: npt.NDArray[np.float32] = field(repr=False)
+    sight: Sight | None = field(default=None, repr=False)
 
     def first(self, num_frames: int) -> Clips:
         """The episodes' beginnings."""
-        return Clips(seeds=self.seeds, frames=self.frames[:, :num_frames], actions=self.actions[:, :num_frames])
+        sight = self.sight and Sight(pose=self.sight.pose[:, :num_frames], depth=self.sight.depth[:, :num_frames])
+        return Clips(
+            seeds=self.seeds, frames=self.frames[:, :num_frames], actions=self.actions[:, :num_frames], sight=sight
+        )
 
 
 def record_clips(
@@ -51,10 +57,12 @@ def record_clips(
     seeds: Sequence[int],
     num_frames: int,
     advance: Callable[[int], None] | None = None,
+    look: Callable[[], Depth] | None = None,
 ) -> Clips:
-    """One episode per seed. Side effects: plays the world; it is left open."""
+    """One episode per seed. `look` is the depth of the newest frame. Side effects: plays the world; it is left open."""
     frames = np.empty((len(seeds), num_frames, *world.frame_shape), dtype=np.uint8)
     actions = np.empty((len(seeds), num_frames, world.action_spec.size), dtype=np.float32)
+    sights: list[tuple[tuple[float, float, float], Depth]] = []
     for row, seed in enumerate(seeds):
         step = world.reset(seed)
         pilot = make_pilot(seed)
@@ -63,72 +71,22 @@ def record_clips(
                 step = world.step(pilot(step))
             frames[row, t] = step.frame
             actions[row, t] = encode_action(world.action_spec, step.action)
+            if look:
+                pose = pose_of(step)
+                sights.append(((pose.x, pose.y, pose.angle_rad), look()))
             if advance:
                 advance(1)
-    return Clips(seeds=tuple(seeds), frames=frames, actions=actions)
+    sight = _stack(sights, (len(seeds), num_frames)) if look else None
+    return Clips(seeds=tuple(seeds), frames=frames, actions=actions, sight=sight)
 
 
-def explore_pilot(world: TrueWorld) -> MakePilot:
-    """Walks through the maze to cells seldom visited."""
-
-    def make(seed: int) -> Pilot:
-        explorer = world.explorer("explore", random.Random(f"evaluation:{seed}"))
-        return lambda step: explorer.act(_pose(step))
-
-    return make
-
-
-def return_pilot(world: TrueWorld, num_frames: int) -> MakePilot:
-    """Explores during the first half of the episode, then turns round and walks back over the same places."""
-    return lambda seed: OutAndBack(explore_pilot(world)(seed), num_frames // 2, world.config.turn_deg)
-
-
-class OutAndBack:
-    """A pilot that lets another lead for `out_frames` frames, then goes back by held keys."""
-
-    def __init__(self, out: Pilot, out_frames: int, turn_deg: float) -> None:
-        self._out, self._out_frames, self._turn_deg = out, out_frames, turn_deg
-        self._trail: list[tuple[float, float]] = []
-
-    def __call__(self, step: Step) -> Action:
-        pose = _pose(step)
-        next_index = step.index + 1
-        if next_index < self._out_frames:
-            self._trail.append((pose.x, pose.y))
-            return self._out(step)
-        if next_index < self._out_frames + round(HALF_TURN_DEG / self._turn_deg):
-            return Action.of(turn=1.0)
-        return self._back(pose)
-
-    def _back(self, pose: Pose) -> Action:
-        """Towards the newest place not reached again yet; turns on the spot when there is none left."""
-        while self._trail and math.hypot(self._trail[-1][0] - pose.x, self._trail[-1][1] - pose.y) < WAYPOINT_UNITS:
-            self._trail.pop()
-        if not self._trail:
-            return Action.of(turn=1.0)
-        direction = math.atan2(self._trail[-1][1] - pose.y, self._trail[-1][0] - pose.x)
-        bearing_deg = math.degrees(math.remainder(direction - pose.angle_rad, math.tau))
-        turn = math.copysign(1.0, bearing_deg) if abs(bearing_deg) > self._turn_deg * 0.6 else 0.0
-        return Action(buttons=frozenset({"forward"} if abs(bearing_deg) < 45.0 else ()), axes=(("turn", turn),))
-
-
-def spin_ticks(turn_deg: float) -> int:
-    """Ticks of one full turn."""
-    return round(360.0 / turn_deg)
-
-
-def spin_pilot(seed: int) -> Pilot:
-    """Turns on the spot: even seeds to the left, odd ones to the right."""
-    action = Action.of(turn=1.0 if seed % 2 == 0 else -1.0)
-    return lambda step: action
-
-
-def mean_image(clips: Clips) -> npt.NDArray[np.uint8]:
-    """What every frame of `clips` looks like on average: the best constant guess. Shapes: [H, W, 3]."""
-    some = clips.frames[:, ::MEAN_IMAGE_STRIDE].astype(np.float64)
+def mean_image(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """What every frame looks like on average: the best constant guess. Shapes: [B, T, H, W, 3] -> [H, W, 3]."""
+    some = frames[:, ::MEAN_IMAGE_STRIDE].astype(np.float64)
     return np.rint(some.mean(axis=(0, 1))).astype(np.uint8)
 
 
-def _pose(step: Step) -> Pose:
-    assert step.pose is not None, "this walk needs the true pose"
-    return step.pose
+def _stack(sights: Sequence[tuple[tuple[float, float, float], Depth]], shape: tuple[int, int]) -> Sight:
+    poses, depths = zip(*sights, strict=True)
+    depth = np.stack(depths).astype(np.float32)
+    return Sight(pose=np.array(poses).reshape(*shape, 3), depth=depth.reshape(*shape, *depth.shape[1:]))

@@ -41,16 +41,21 @@ class LatentClips:
 
 
 def encode_clips(autoencoder: Autoencoder, clips: Clips, device: str) -> LatentClips:
-    flat = clips.frames.reshape(-1, *clips.frames.shape[2:])
+    return LatentClips(
+        seeds=clips.seeds,
+        latent_BTCHW=encode_frames(autoencoder, clips.frames, device),
+        action_BTA=torch.from_numpy(clips.actions).to(device),
+    )
+
+
+def encode_frames(autoencoder: Autoencoder, frames: npt.NDArray[np.uint8], device: str) -> Tensor:
+    """Shapes: uint8 [B, T, H, W, 3] -> [B, T, C, H, W] of the latent."""
+    flat = frames.reshape(-1, *frames.shape[2:])
     with torch.inference_mode():
         parts = [
             autoencoder.encode(to_tensor(flat[i : i + CODING_BATCH], device)) for i in range(0, len(flat), CODING_BATCH)
         ]
-    return LatentClips(
-        seeds=clips.seeds,
-        latent_BTCHW=torch.cat(parts).unflatten(0, clips.frames.shape[:2]),
-        action_BTA=torch.from_numpy(clips.actions).to(device),
-    )
+    return torch.cat(parts).unflatten(0, frames.shape[:2])
 
 
 def decode_frames(autoencoder: Autoencoder, latent_BTCHW: Tensor) -> npt.NDArray[np.uint8]:

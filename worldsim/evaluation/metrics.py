@@ -1,11 +1,13 @@
-"""Scores between frames. Owns PSNR, SSIM, gradient energy and the interval of a mean; knows no model and no world.
+"""Scores between frames. Owns PSNR, SSIM, gradient energy, best match, Frechet distance and the interval of a mean.
 
-Pure functions over numpy arrays, computed in float64. Every function takes [..., H, W, C] and gives one number per
-frame, [...]; averaging is the caller's choice. Shapes: N frames, H W rows and columns, C channels.
+Knows no model and no world. Pure functions over numpy arrays, computed in float64. Unless it says otherwise a function
+takes [..., H, W, C] and gives one number per frame, [...]; averaging is the caller's choice.
+Shapes: N frames, H W rows and columns, C channels, D features.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -33,6 +35,42 @@ def psnr(image: Images, truth: Images, *, data_range: float | None = None) -> Sc
     error = _per_frame(lambda x, y: np.mean((x - y) ** 2, axis=(-3, -2, -1)), image, truth)
     floor = data_range**2 * 10.0 ** (-MAX_PSNR_DB / 10.0)
     return np.asarray(10.0 * np.log10(data_range**2 / np.maximum(error, floor)), dtype=np.float64)
+
+
+def masked_psnr(image: Images, truth: Images, mask: npt.NDArray[np.bool_]) -> Scores:
+    """PSNR of each episode over the pixels of `mask`, all its frames as one; NaN where there is no such pixel.
+
+    Shapes: uint8 [B, T, H, W, C], mask bool [B, T, H, W]; returns [B].
+    """
+    return np.array([_pooled_psnr(*row) for row in zip(image, truth, mask, strict=True)], dtype=np.float64)
+
+
+def best_match(image: Images, truth: Images) -> npt.NDArray[np.int64]:
+    """For every frame of `image` the frame of `truth` with the least squared error, the first of equals.
+
+    Shapes: [N, H, W, C], [M, H, W, C]; returns [N]. As in MAG-Bench, which asks LPIPS in place of squared error: a
+    camera a little faster or slower than the true one is not counted against what is shown.
+    """
+    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (image, truth))
+    error = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
+    return np.asarray(error.argmin(axis=1), dtype=np.int64)
+
+
+def frechet(feature_ND: Scores, other_MD: Scores) -> float:
+    """Frechet distance between the two as Gaussians: |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2))."""
+    mean, other_mean = feature_ND.mean(axis=0), other_MD.mean(axis=0)
+    root = _root(np.atleast_2d(np.cov(feature_ND, rowvar=False)))
+    other = np.atleast_2d(np.cov(other_MD, rowvar=False))
+    # (S S')^(1/2) has the trace of (S^(1/2) S' S^(1/2))^(1/2), which is symmetric
+    trace = np.trace(root @ root) + np.trace(other) - 2.0 * np.trace(_root(root @ other @ root))
+    return float(((mean - other_mean) ** 2).sum() + max(float(trace), 0.0))
+
+
+def balanced_accuracy(predicted: npt.NDArray[np.int64], label: npt.NDArray[np.int64]) -> float:
+    """Share of right answers of each label that occurs, the mean over those: a guess of one label gets 1 over their
+    number. Shapes: [N], [N].
+    """
+    return float(np.mean([(predicted[label == value] == value).mean() for value in np.unique(label)]))
 
 
 def ssim(image: Images, truth: Images, *, data_range: float | None = None) -> Scores:
@@ -78,14 +116,35 @@ def sharpness(image: Images, truth: Images) -> float:
     return float(gradient_energy(image).sum()) / max(true_energy, 1e-12)
 
 
-def bootstrap_interval(values_N: Scores, *, num_resamples: int = 2000, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of the mean of `values_N` (one value per seed), resampling seeds; the same every time."""
+def bootstrap_interval(
+    values_N: Scores, weight_N: Scores | None = None, *, num_resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of the mean of `values_N` (one value per seed), resampling seeds; the same every time.
+
+    `weight_N`: of the weighted mean, as the ratio of two sums is one of ratios.
+    """
     assert values_N.ndim == 1 and len(values_N) > 0, f"need one value per seed, got {values_N.shape}"
+    assert not np.isnan(values_N).any(), "a seed without a value has no place in a mean"
+    weight_N = np.ones_like(values_N) if weight_N is None else weight_N
     generator = np.random.default_rng(0)
     picks = generator.integers(0, len(values_N), size=(num_resamples, len(values_N)))
+    means = (values_N * weight_N)[picks].sum(axis=1) / weight_N[picks].sum(axis=1)
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(values_N[picks].mean(axis=1), [tail, 1.0 - tail])
+    low, high = np.quantile(means, [tail, 1.0 - tail])
     return float(low), float(high)
+
+
+def _pooled_psnr(image: Images, truth: Images, mask: npt.NDArray[np.bool_]) -> float:
+    if not mask.any():
+        return math.nan
+    error = np.mean((image[mask].astype(np.float64) - truth[mask]) ** 2)
+    return min(MAX_PSNR_DB, 10.0 * math.log10(255.0**2 / max(float(error), 1e-9)))
+
+
+def _root(matrix_DD: Scores) -> Scores:
+    """The square root of a symmetric matrix without negative eigenvalues, but for rounding."""
+    values, vectors = np.linalg.eigh(matrix_DD)
+    return np.asarray((vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T, dtype=np.float64)
 
 
 def _data_range(image: Images, truth: Images, data_range: float | None) -> float:

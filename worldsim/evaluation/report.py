@@ -1,131 +1,224 @@
 """One whole evaluation: records the episodes, runs the tasks, gathers the scores.
 
-Owns: which clips each task gets, and the report's JSON. Does not own: printing (`worldsim.cli.eval`).
+Owns: how each task is scored, and the report's JSON. Does not own: the episodes (`evaluation.walks`), printing
+(`worldsim.cli.eval`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
+import platform
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
+
+import worldsim
 from worldsim.core.config import to_mapping
-from worldsim.evaluation.clips import (
-    MEAN_IMAGE_TICKS,
-    explore_pilot,
-    mean_image,
-    record_clips,
-    return_pilot,
-    spin_pilot,
-    spin_ticks,
-)
+from worldsim.core.errors import ConfigError
+from worldsim.evaluation.clips import MEAN_IMAGE_TICKS, Clips
 from worldsim.evaluation.config import EvalConfig
+from worldsim.evaluation.drift import drift_scores, frechet_by_seed
 from worldsim.evaluation.latents import Advance
-from worldsim.evaluation.tasks import (
-    Evaluator,
-    HorizonScore,
-    MemoryScore,
-    Outcome,
-    memory_score,
-    one_step_score,
-    rollout_scores,
-)
+from worldsim.evaluation.perceptual import Perceptual
+from worldsim.evaluation.probe import fidelity_score, train_probe
+from worldsim.evaluation.scores import idle_score, interval, memory_score, one_step_score, rollout_scores
+from worldsim.evaluation.sight import Camera, Regions, regions
+from worldsim.evaluation.tasks import Evaluator, Outcome
+from worldsim.evaluation.walks import FROM_RECORDINGS, Lengths, Walks, walk_in_recordings, walk_in_truth
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Preset
-from worldsim.worlds.registry import open_world
+from worldsim.worlds.recorded import RecordedConfig
+
+NO_STATE = ("one_step", "rollout", "retrieval", "spin")
+"""Tasks that are run a second time with the scan state cleared."""
+COMPARED = ("rollout", "retrieval", "reasoning", "loop")
+"""Tasks whose frames are compared as a whole, too: in the autoencoder's latents and by the user's networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Scores of one preset, and the frames they were taken from (by task; not in the JSON)."""
 
-    rollout: list[HorizonScore]
-    one_step: HorizonScore
-    retrieval: MemoryScore
-    spin: MemoryScore
-    seeds: tuple[int, ...]
+    scores: Mapping[str, Any]
+    """By task: a score, or one per distance."""
+    comparison: Mapping[str, Mapping[str, Any]]
+    """By task: Frechet distance of the latents, LPIPS, FVD."""
+    left_out: Mapping[str, str]
+    """Task to the reason why it could not be run."""
+    seconds: Mapping[str, float]
+    """What took how long: the walks, each task."""
+    config: EvalConfig
     steps: int
     context_frames: int
-    preset: str
+    preset: PresetConfig
     preset_sha256: str
-    world: Mapping[str, Any]
     outcomes: Mapping[str, Outcome] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        scores = {
-            "rollout": [asdict(score) for score in self.rollout],
-            **{name: asdict(getattr(self, name)) for name in ("one_step", "retrieval", "spin")},
+        """Scores of tasks that were run, by task, and everything needed to do it again. No path of a machine."""
+        return {
+            **{task: _plain(score) for task, score in self.scores.items()},
+            "comparison": self.comparison,
+            "left_out": dict(self.left_out),
+            "seeds": list(self.config.seeds),
+            "steps": self.steps,
+            "context_frames": self.context_frames,
+            "config": asdict(self.config),
+            "preset": self.preset.name,
+            "preset_sha256": self.preset_sha256,
+            "world": to_mapping(self.preset.world),
+            "model": to_mapping(self.preset.model),
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+            "versions": {
+                "worldsim": worldsim.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
         }
-        about = ("steps", "context_frames", "preset", "preset_sha256", "world")
-        return {**scores, "seeds": list(self.seeds), **{name: getattr(self, name) for name in about}}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Lengths:
-    """Frames per episode of each task."""
-
-    context: int
-    rollout: int
-    one_step: int
-    retrieval: int
-    spin_context: int
-    spin: int
-
-    @classmethod
-    def of(cls, config: EvalConfig, preset: PresetConfig) -> _Lengths:
-        context = max(config.context_frames, preset.play.context_frames)
-        one_turn = spin_ticks(preset.true_world.turn_deg)
-        return cls(
-            context=context,
-            rollout=context + max(*config.horizons, config.one_step_frames),
-            one_step=context + config.one_step_frames,
-            retrieval=config.retrieval_frames,
-            spin_context=one_turn + 1,  # the first frame again closes the turn
-            spin=2 * one_turn + 1,
-        )
+def num_frames_of_work(config: EvalConfig, preset: PresetConfig, data: str | None = None) -> int:
+    """How often `advance` will hear of a frame at most: recorded once, run with the state and for some without it."""
+    lengths = _lengths(config, preset, data)
+    total = 0 if data else config.training_seeds * MEAN_IMAGE_TICKS
+    if "fidelity" in config.tasks:
+        total += config.probe_seeds * config.probe_frames
+    for task in config.tasks:
+        num_seeds = min(len(config.seeds), config.drift_seeds) if task == "drift" else len(config.seeds)
+        total += num_seeds * lengths.total[task] * (3 if task in NO_STATE else 2)
+    return total
 
 
-def num_frames_of_work(config: EvalConfig, preset: PresetConfig) -> int:
-    """How often `advance` will hear of a frame: recorded once, run with the state and without it."""
-    lengths = _Lengths.of(config, preset)
-    recorded = lengths.rollout + lengths.retrieval + lengths.spin
-    through_model = 2 * (recorded + lengths.one_step)
-    return len(config.seeds) * (recorded + through_model) + config.training_seeds * MEAN_IMAGE_TICKS
+def evaluate(
+    preset: Preset,
+    config: EvalConfig,
+    *,
+    data: str | None = None,
+    device: str = "cpu",
+    advance: Advance | None = None,
+    perceptual: Perceptual | None = None,
+) -> Report:
+    """Against the true world, or against recordings `data` where there are some.
 
-
-def evaluate(preset: Preset, config: EvalConfig, *, device: str = "cpu", advance: Advance | None = None) -> Report:
-    """Raises: MissingPackageError without the true world's package, NonFiniteError when the model breaks down.
-
-    Side effects: starts the true world, and ends it.
+    Raises: MissingPackageError without the world's package, ConfigError for a preset that has no true world and no
+    recordings, RecordingError, NonFiniteError when the model breaks down. Side effects: starts the true world, ends it.
     """
-    lengths = _Lengths.of(config, preset.config)
-    seeds = config.seeds
-    with closing(open_world(preset.config.true_world)) as world:
-        training = record_clips(world, explore_pilot(world), range(config.training_seeds), MEAN_IMAGE_TICKS, advance)
-        walk = record_clips(world, explore_pilot(world), seeds, lengths.rollout, advance)
-        out_and_back = record_clips(world, return_pilot(world, lengths.retrieval), seeds, lengths.retrieval, advance)
-        turns = record_clips(world, spin_pilot, seeds, lengths.spin, advance)
+    clock = _Clock()
+    lengths = _lengths(config, preset.config, data)
+    if data is None:
+        walks = walk_in_truth(preset.config, config, lengths, advance)
+    else:
+        walks = walk_in_recordings(data, preset.config, config, lengths, advance)
+    clock.lap("walks")
     evaluator = Evaluator(
-        preset, mean_image=mean_image(training), num_steps=config.num_steps, device=device, advance=advance
+        preset, mean_image=walks.mean_image, num_steps=config.num_steps, device=device, advance=advance
     )
-    outcomes = {
-        "rollout": evaluator.compare(walk, num_context=lengths.context),
-        "one_step": evaluator.compare(walk.first(lengths.one_step), num_context=lengths.context, feed_back=False),
-        "retrieval": evaluator.compare(out_and_back, num_context=lengths.retrieval // 2),
-        "spin": evaluator.compare(turns, num_context=lengths.spin_context),
-    }
-    one_turn = lengths.spin_context - 1
+    scorer = _Scorer(evaluator, walks, lengths, config, preset.config)
+    scores, comparison = {}, {}
+    for task in walks.clips:
+        scores[task] = scorer.score(task)
+        if task in COMPARED:
+            comparison[task] = _compared(evaluator, scorer.outcomes[task], perceptual)
+        clock.lap(task)
     return Report(
-        rollout=rollout_scores(outcomes["rollout"], config.horizons),
-        one_step=one_step_score(outcomes["one_step"]),
-        retrieval=memory_score(outcomes["retrieval"]),
-        spin=memory_score(outcomes["spin"], copy=turns.frames[:, lengths.spin_context - one_turn : -one_turn]),
-        seeds=seeds,
+        scores=scores,
+        comparison=comparison,
+        left_out=walks.left_out,
+        seconds=clock.seconds,
+        config=config,
         steps=evaluator.num_steps,
-        context_frames=lengths.context,
-        preset=preset.config.name,
+        context_frames=lengths.context["rollout"],
+        preset=preset.config,
         preset_sha256=preset.sha256,
-        world=to_mapping(preset.config.world),
-        outcomes=outcomes,
+        outcomes=scorer.outcomes,
     )
+
+
+class _Scorer:
+    """Runs the tasks on their walks. `outcomes` are those of the tasks done."""
+
+    def __init__(
+        self, evaluator: Evaluator, walks: Walks, lengths: Lengths, config: EvalConfig, preset: PresetConfig
+    ) -> None:
+        self._evaluator, self._walks, self._lengths = evaluator, walks, lengths
+        self._config, self._preset = config, preset
+        self.outcomes: dict[str, Outcome] = {}
+
+    def score(self, task: str) -> Any:
+        clips, num_context = self._walks.clips[task], self._lengths.context[task]
+        if task == "drift":
+            distances = self._config.drift_distances
+            return drift_scores(self._evaluator, clips, num_context=num_context, distances=distances)
+        outcome = self._evaluator.compare(
+            clips, num_context=num_context, feed_back=task != "one_step", with_no_state=task in NO_STATE
+        )
+        self.outcomes[task] = outcome
+        if task == "one_step":
+            return one_step_score(outcome)
+        if task == "rollout":
+            return rollout_scores(outcome, self._config.horizons)
+        if task == "idle":
+            return idle_score(outcome)
+        if task == "fidelity":
+            return self._fidelity(outcome, clips.actions[:, num_context:])
+        copy = clips.frames[:, 1:num_context] if task == "spin" else None
+        gone = _regions(self._walks.camera, clips, num_context, self._config.gone_frames)
+        return memory_score(outcome, copy=copy, regions_B=gone)
+
+    def _fidelity(self, outcome: Outcome, actions: Any) -> Any:
+        probe_clips, spec = self._walks.probe, self._preset.action_spec
+        assert probe_clips is not None, "no walks to train the probe on"
+        updates = self._config.probe_updates
+        probe = train_probe(probe_clips, spec, num_updates=updates)
+        trained = (self._config.probe_seeds * self._config.probe_frames, updates)
+        return fidelity_score(probe, outcome, actions, spec, trained=trained)
+
+
+def _regions(camera: Camera | None, clips: Clips, num_context: int, gone_frames: int) -> list[Regions] | None:
+    if camera is None or clips.sight is None:
+        return None
+    rows = zip(clips.sight.pose, clips.sight.depth, strict=True)
+    return [regions(camera, pose, depth, num_context=num_context, gone_frames=gone_frames) for pose, depth in rows]
+
+
+def _compared(evaluator: Evaluator, outcome: Outcome, perceptual: Perceptual | None) -> dict[str, Any]:
+    """Distances between all frames of each episode and the true ones, in the autoencoder's latents, and by networks."""
+    images = (outcome.truth, outcome.generated, outcome.autoencoder, outcome.repeat)
+    truth, generated, rebuilt, repeat = (evaluator.encode_frames(image) for image in images)
+    return {
+        **interval("frechet_latent", frechet_by_seed(truth, generated)),
+        "frechet_latent_autoencoder": float(frechet_by_seed(truth, rebuilt).mean()),
+        "frechet_latent_repeat": float(frechet_by_seed(truth, repeat).mean()),
+        **(perceptual.scores(outcome) if perceptual else {}),
+    }
+
+
+def _lengths(config: EvalConfig, preset: PresetConfig, data: str | None) -> Lengths:
+    """Raises: ConfigError for a preset that was learned from recordings, without any."""
+    if data is not None:
+        return Lengths.of(config, preset, None)
+    if isinstance(preset.world, RecordedConfig):
+        raise ConfigError(
+            f"{preset.name} was learned from recordings: it has no true world to be compared with",
+            hint="worldsim eval --data DIR, with recordings it was not trained on; tasks: "
+            + ", ".join(FROM_RECORDINGS),
+        )
+    return Lengths.of(config, preset, preset.true_world.turn_deg)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name], self._since = now - self._since, now
+
+
+def _plain(score: Any) -> Any:
+    return [asdict(item) for item in score] if isinstance(score, Sequence) else asdict(score)

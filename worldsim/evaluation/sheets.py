@@ -22,7 +22,7 @@ ROLLOUT_COLUMNS = (1, 2, 5, 10, 20, 30, 45, 60, 100, 150, 200, 300, 500)
 """Generated frames that a roll-out's rows show, beside the horizons that are scored."""
 MEMORY_COLUMNS = 12
 CLIP_ROWS, CLIP_COLUMNS = 4, 6
-SEEDS_SHOWN = {"rollout": 4, "retrieval": 3, "spin": 3}
+SEEDS_SHOWN = {"rollout": 4, "retrieval": 3, "reasoning": 2, "spin": 3, "loop": 2, "fidelity": 2, "idle": 1}
 FRAME_WIDTH_PX = 128
 """Frames are enlarged by the largest whole factor that keeps them within this."""
 LABEL_WIDTH_PX, TEXT_HEIGHT_PX, GAP_PX = 110, 16, 2
@@ -47,9 +47,11 @@ class Section:
 
 
 def evaluation_sections(outcomes: Mapping[str, Outcome], horizons: Sequence[int]) -> list[Section]:
-    """Roll-out, way back and second turn of the first seeds: truth above generated, what was seen last on the left."""
+    """The first seeds of every task that was run: truth above generated, what was seen last on the left."""
     sections = []
     for task, num_seeds in SEEDS_SHOWN.items():
+        if task not in outcomes:
+            continue
         outcome = outcomes[task]
         num_frames = outcome.truth.shape[1]
         if task == "rollout":

@@ -1,0 +1,143 @@
+"""Names, intervals, places that come back: a model that remembers scores high, one that forgets scores low."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from tests.evaluation.stubs import (
+    RING,
+    WIDTH,
+    RingModel,
+    StillModel,
+    ring_clips,
+    ring_columns,
+    scroll_clips,
+    stub_preset,
+)
+from worldsim.evaluation.metrics import psnr
+from worldsim.evaluation.scores import (
+    HorizonScore,
+    MemoryScore,
+    idle_score,
+    memory_score,
+    region_score,
+    rollout_scores,
+)
+from worldsim.evaluation.sight import Regions, came_back
+from worldsim.evaluation.tasks import Evaluator, Outcome
+
+CLIPS = scroll_clips()
+GREY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)
+TURN = RING // 2
+RING_CLIPS = ring_clips(TURN + 20)
+
+
+def still_outcome() -> Outcome:
+    return Evaluator(stub_preset(StillModel()), mean_image=GREY).compare(CLIPS, num_context=4)
+
+
+def ring_score(*, remembers: bool, num_context: int = TURN) -> MemoryScore:
+    """Of the second turn round the panorama, with what the engine would say of every pixel."""
+    clips = RING_CLIPS
+    outcome = Evaluator(stub_preset(RingModel(remembers=remembers)), mean_image=GREY).compare(
+        clips, num_context=num_context
+    )
+    regions = ring_regions(num_context, clips.frames.shape[1])
+    return memory_score(outcome, regions_B=[regions] * len(clips.seeds))
+
+
+def ring_regions(num_context: int, num_frames: int) -> Regions:
+    seen, returned = [], []
+    for t in range(num_context, num_frames):
+        shown_SN = np.stack([np.isin(ring_columns(t), ring_columns(s)) for s in range(t)])
+        seen.append(shown_SN[:num_context].any(axis=0))
+        returned.append(came_back(shown_SN, num_context, gone_frames=4))
+    masks = [np.broadcast_to(np.stack(m)[:, None], (len(m), 12, WIDTH)) for m in (returned, seen)]
+    return Regions(returned=masks[0], seen=masks[1], never_seen=~masks[1])
+
+
+def test_what_came_back_scores_high_when_it_is_remembered_and_low_when_it_is_forgotten() -> None:
+    remembers, forgets = ring_score(remembers=True), ring_score(remembers=False)
+    assert remembers.regions and forgets.regions
+    kept, lost = remembers.regions["returned"], forgets.regions["returned"]
+    assert kept and lost
+    assert kept.psnr == pytest.approx(kept.psnr_autoencoder, abs=0.01)
+    assert lost.psnr < kept.psnr - 10 and lost.psnr < lost.psnr_mean_image + 3
+    assert lost.psnr_low <= lost.psnr <= lost.psnr_high and len(lost.psnr_by_seed) == 2
+    assert remembers.psnr > forgets.psnr + 5, "the frames as a whole say so too"
+    assert remembers.psnr_best_match > forgets.psnr_best_match + 5
+
+
+def test_pixels_that_the_context_never_showed_are_scored_apart() -> None:
+    values = ring_score(remembers=True, num_context=6)
+    assert values.regions
+    seen, never, returned = (values.regions[name] for name in ("seen", "never_seen", "returned"))
+    assert seen and never and returned
+    assert seen.share + never.share == pytest.approx(1.0)
+    assert returned.share < seen.share, "what has stayed in view has not come back"
+    assert never.psnr < seen.psnr - 8
+
+
+def test_a_region_without_pixels_has_no_score_and_a_seed_without_them_is_left_out() -> None:
+    outcome = still_outcome()
+    mask = np.zeros(outcome.truth.shape[:-1], bool)
+    assert region_score(outcome, mask) is None
+    mask[1, :, 3] = True
+    values = region_score(outcome, mask)
+    assert values and values.seeds == (900_001,)
+    error = (outcome.generated[1, :, 3].astype(float) - outcome.truth[1, :, 3]) ** 2
+    assert values.psnr == pytest.approx(10 * np.log10(255**2 / error.mean()))
+    assert values.share == pytest.approx(mask.mean())
+
+
+def test_no_regions_where_the_engine_gives_no_depth() -> None:
+    assert memory_score(still_outcome()).regions is None
+
+
+def test_a_copy_from_a_turn_ago_is_scored_beside_the_model() -> None:
+    assert memory_score(still_outcome(), copy=CLIPS.frames[:, 4:]).psnr_copy == 100.0
+    assert memory_score(still_outcome()).psnr_copy is None
+
+
+def test_best_match_forgives_a_camera_that_is_late_and_the_frame_by_frame_score_does_not() -> None:
+    outcome = still_outcome()
+    late = Outcome(
+        seeds=outcome.seeds,
+        truth=outcome.truth,
+        generated=np.concatenate([outcome.truth[:, :1], outcome.truth[:, :-1]], axis=1),
+        autoencoder=outcome.autoencoder,
+        repeat=outcome.repeat,
+        mean_image=outcome.mean_image,
+    )
+    values = memory_score(late)
+    assert values.psnr_best_match == 100.0 and values.ssim_best_match == pytest.approx(1.0)
+    assert values.psnr < 30
+    assert values.psnr_best_match_mean_image < 20
+
+
+def test_every_score_has_its_seeds_and_its_interval() -> None:
+    (values,) = rollout_scores(still_outcome(), (3,))
+    by_frame = psnr(still_outcome().generated[:, 2], CLIPS.frames[:, 6])
+    assert values.psnr_by_seed == pytest.approx(tuple(by_frame))
+    for name in ("psnr", "ssim", "sharpness"):
+        low, high, by_seed = (getattr(values, f"{name}_{end}") for end in ("low", "high", "by_seed"))
+        assert min(by_seed) - 1e-9 <= low <= getattr(values, name) <= high <= max(by_seed) + 1e-9
+
+
+def test_a_picture_that_does_not_change_is_told_from_one_that_does() -> None:
+    outcome = still_outcome()
+    values = idle_score(outcome)
+    assert values.change == 0.0 and values.psnr_first == 100.0
+    assert values.change_true == pytest.approx(np.abs(np.diff(outcome.truth.astype(int), axis=1)).mean())
+    assert values.psnr_first_true < 30
+
+
+def test_the_scores_have_the_promised_names() -> None:
+    ends = {f"{name}_{end}" for name in ("psnr", "ssim", "sharpness") for end in ("low", "high", "by_seed")}
+    promised = {"psnr", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_autoencoder", "psnr_no_state", "sharpness"}
+    beside = {"seeds", "ssim_autoencoder", "sharpness_autoencoder"} | ends
+    assert {f.name for f in fields(HorizonScore)} == promised | beside | {"horizon", "psnr_window"}
+    assert {f.name for f in fields(MemoryScore)} > promised | beside | {"frames", "psnr_copy", "regions"}

@@ -1,0 +1,166 @@
+"""What `worldsim eval` shows on a terminal: tables of at most 80 columns. The JSON has all of it, and more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+MEMORY = ("retrieval", "reasoning", "spin", "loop")
+FRAMES = {
+    "psnr": "PSNR",
+    "psnr_interval": "95 %",
+    "psnr_autoencoder": "AE",
+    "psnr_repeat": "last seen",
+    "psnr_mean_image": "mean image",
+    "psnr_no_state": "no state",
+    "psnr_copy": "a turn ago",
+    "ssim": "SSIM",
+    "sharpness": "sharp",
+    "sharpness_autoencoder": "sharp AE",
+}
+"""Score to heading, in the order of the table."""
+FRAMES_CAPTION = (
+    "PSNR in dB. AE: the truth through the autoencoder, the ceiling. Last seen: the last true frame, repeated. "
+    "No state: the scan state cleared before every frame. Sharp: gradient energy over the truth's, less is fog."
+)
+PLACES = {
+    "share": "share",
+    "psnr": "PSNR",
+    "psnr_interval": "95 %",
+    "psnr_autoencoder": "AE",
+    "psnr_repeat": "last seen",
+    "psnr_mean_image": "mean image",
+}
+PLACES_CAPTION = (
+    "Returned: pixels that the context showed, that left the view and came back, by the engine's pose and depth. "
+    "Never seen: nobody could know them. Best match: each frame against the most similar true one (MAG-Bench)."
+)
+DRIFT = {
+    "psnr": "PSNR",
+    "psnr_interval": "95 %",
+    "psnr_autoencoder": "AE",
+    "psnr_mean_image": "mean image",
+    "sharpness": "sharp",
+    "sharpness_autoencoder": "sharp AE",
+    "colour": "colour",
+    "variance": "variance",
+    "frechet_latent": "Frechet",
+}
+DRIFT_CAPTION = (
+    "Colour: off the true mean colour, levels of 255. Variance of latents over the truth's. Frechet: distance between "
+    "generated and true frames in the preset's own latents (not FVD)."
+)
+REGIONS = {"returned": "returned", "seen": "seen before", "never_seen": "never seen"}
+
+
+def tables(result: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What there is of: frames, places, actions, standing still, drift, comparisons, tasks left out."""
+    frames = [("next frame", result.get("one_step"))]
+    frames += [(f"frame {score['horizon']}", score) for score in result.get("rollout", ())]
+    frames += [(name, result.get(name)) for name in MEMORY]
+    yield from _table(_title(result), FRAMES, [(name, score) for name, score in frames if score], FRAMES_CAPTION)
+    yield from _table("places", PLACES, _places(result), PLACES_CAPTION)
+    if "fidelity" in result:
+        yield _fidelity(result["fidelity"])
+    yield from _table(
+        "drift", DRIFT, [(f"frame {score['distance']}", score) for score in result.get("drift", ())], DRIFT_CAPTION
+    )
+    yield from map(Text, _lines(result))
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    steps = f"{result['steps']} step{'s' if result['steps'] > 1 else ''}"
+    seeds, context_frames = result["seeds"], result["context_frames"]
+    return f"{result['preset']}: {len(seeds)} held-out seeds from {seeds[0]}, {steps}, {context_frames} context frames"
+
+
+def _places(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    rows: list[tuple[str, Mapping[str, Any]]] = []
+    for task in (task for task in MEMORY if task in result):
+        score = result[task]
+        regions = score["regions"] or {}
+        rows += [(f"{task}, {REGIONS[name]}", region) for name, region in regions.items() if region]
+        prefix = "psnr_best_match"
+        names = {"psnr": "", **{f"psnr_{n}": f"_{n}" for n in ("low", "high", "autoencoder", "repeat", "mean_image")}}
+        rows.append((f"{task}, best match", {name: score[prefix + end] for name, end in names.items()}))
+    return rows
+
+
+def _fidelity(score: Mapping[str, Any]) -> Table:
+    caption = "An inverse-dynamics probe reads the keys off frames: balanced accuracy. True frames are the ceiling."
+    table = Table(title="actions", caption=caption, box=box.SIMPLE, padding=0)
+    for heading in ("", "all", "95 %", *score["by_input"]):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    inputs = score["by_input"].values()
+    for name, key, kind in (
+        ("generated", "accuracy", "generated"),
+        ("true", "accuracy_true", "true"),
+        ("true through the AE", "accuracy_autoencoder", "autoencoder"),
+    ):
+        ends = f"{score[f'{key}_low']:.2f}-{score[f'{key}_high']:.2f}" if f"{key}_low" in score else ""
+        table.add_row(name, f"{score[key]:.2f}", ends, *(_number("accuracy", by[kind]) for by in inputs))
+    table.add_row("last seen, repeated", f"{score['accuracy_repeat']:.2f}")
+    table.add_row("chance", f"{score['chance']:.2f}")
+    return table
+
+
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    if "idle" in result:
+        idle = result["idle"]
+        change, first = (_with_ends(idle, name, 2) for name in ("change", "psnr_first"))
+        yield (
+            f"idle, {idle['frames']} frames: neighbours differ by {change} levels of 255 (true "
+            f"{idle['change_true']:.2f}); the last frame against the first {first} dB, against the truth "
+            f"{_with_ends(idle, 'psnr', 1)} dB (AE {idle['psnr_autoencoder']:.1f})"
+        )
+    for task, score in result["comparison"].items():
+        yield f"{task}: {_comparison(score)}"
+    for task, reason in result["left_out"].items():
+        yield f"{task} left out: {reason}"
+
+
+def _comparison(score: Mapping[str, Any]) -> str:
+    """Every measure beside what the autoencoder gets."""
+    names = [name.removesuffix("_autoencoder") for name in score if name.endswith("_autoencoder")]
+    return ", ".join(f"{name} {_with_ends(score, name, 3)} (AE {score[f'{name}_autoencoder']:.3g})" for name in names)
+
+
+def _with_ends(score: Mapping[str, Any], name: str, digits: int) -> str:
+    """The value, and its interval where it has one."""
+    value = f"{score[name]:.{digits}f}"
+    if f"{name}_low" not in score:
+        return value
+    return f"{value} [{score[f'{name}_low']:.{digits}f}, {score[f'{name}_high']:.{digits}f}]"
+
+
+def _table(
+    title: str, columns: Mapping[str, str], rows: Sequence[tuple[str, Mapping[str, Any]]], caption: str
+) -> Iterator[Table]:
+    """None without rows."""
+    if not rows:
+        return
+    table = Table(title=title, caption=caption, box=box.SIMPLE, padding=0)
+    table.add_column("", no_wrap=True)
+    for name, heading in columns.items():
+        table.add_column(heading, justify="right", no_wrap=name == "psnr_interval")
+    for label, score in rows:
+        values = {**score, "psnr_interval": f"{score['psnr_low']:.1f}-{score['psnr_high']:.1f}"}
+        table.add_row(label, *(_cell(name, values.get(name)) for name in columns))
+    yield table
+
+
+def _cell(name: str, value: float | str | None) -> str:
+    return value if isinstance(value, str) else _number(name, value)
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None or value != value:
+        return ""
+    if name == "share":
+        return f"{100 * value:.0f} %"
+    return f"{value:.1f}" if name.startswith(("psnr", "colour")) else f"{value:.2f}"

@@ -1,0 +1,139 @@
+"""A long roll-out: how its statistics move away from the truth's with the distance from the last true frame.
+
+Owns: the windows and their figures. Does not own: the walk. B batch (one episode per seed), T frames, C channels,
+H W rows and columns of the latent, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldsim.evaluation.clips import Clips
+from worldsim.evaluation.metrics import Scores, frechet, gradient_energy, psnr
+from worldsim.evaluation.scores import interval
+from worldsim.evaluation.tasks import Evaluator, Images
+
+WINDOW_FRAMES = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftScore:
+    """Of the frames up to that many after the last true one. `_autoencoder`: of the truth through the autoencoder."""
+
+    seeds: tuple[int, ...]
+    distance: int
+    frames: int
+    """How many, per episode."""
+    psnr: float
+    psnr_low: float
+    psnr_high: float
+    psnr_by_seed: tuple[float, ...]
+    psnr_mean_image: float
+    psnr_repeat: float
+    psnr_autoencoder: float
+    sharpness: float
+    """Gradient energy over the truth's, of each seed by itself."""
+    sharpness_low: float
+    sharpness_high: float
+    sharpness_by_seed: tuple[float, ...]
+    sharpness_autoencoder: float
+    colour: float
+    """How far the mean colour is from the truth's, root mean square over the three, levels of 255."""
+    colour_low: float
+    colour_high: float
+    colour_by_seed: tuple[float, ...]
+    colour_autoencoder: float
+    variance: float
+    """Variance of the latents over the truth's: below 1 frames have become alike."""
+    variance_low: float
+    variance_high: float
+    variance_by_seed: tuple[float, ...]
+    frechet_latent: float
+    """See `features`."""
+    frechet_latent_low: float
+    frechet_latent_high: float
+    frechet_latent_by_seed: tuple[float, ...]
+    frechet_latent_autoencoder: float
+
+
+def drift_scores(evaluator: Evaluator, clips: Clips, *, num_context: int, distances: Sequence[int]) -> list[DriftScore]:
+    """One score per distance that the clips are long enough for."""
+    latents = evaluator.encode(clips)
+    true_BTCHW = latents.latent_BTCHW[:, num_context:]
+    made_BTCHW = evaluator.generate(latents, num_context)
+    scores = []
+    for begin, end in windows(distances, true_BTCHW.shape[1]):
+        span = slice(begin, end)
+        truth = clips.frames[:, num_context:][:, span]
+        rebuilt = evaluator.decode(true_BTCHW[:, span])
+        values = _figures(
+            truth, evaluator.decode(made_BTCHW[:, span]), rebuilt, true_BTCHW[:, span], made_BTCHW[:, span]
+        )
+        seen = clips.frames[:, num_context - 1 : num_context]
+        scores.append(
+            DriftScore(
+                **values,
+                seeds=clips.seeds,
+                distance=end,
+                frames=end - begin,
+                psnr_mean_image=float(psnr(np.broadcast_to(evaluator.mean_image, truth.shape), truth).mean()),
+                psnr_repeat=float(psnr(np.broadcast_to(seen, truth.shape), truth).mean()),
+                frechet_latent_autoencoder=float(
+                    frechet_by_seed(true_BTCHW[:, span], evaluator.encode_frames(rebuilt)).mean()
+                ),
+            )
+        )
+    return scores
+
+
+def windows(distances: Sequence[int], num_frames: int) -> list[tuple[int, int]]:
+    """The last frames up to each distance, none in two windows: (first, after the last)."""
+    ends = [distance for distance in distances if distance <= num_frames]
+    return [(max(before, end - WINDOW_FRAMES), end) for before, end in zip((0, *ends), ends, strict=False)]
+
+
+def features(latent_BTCHW: Tensor) -> Scores:
+    """What the project's own Frechet distance compares: mean and spread of every latent channel over the picture.
+
+    Not FVD: no network of another's, no motion, and numbers that compare only under the same autoencoder.
+    Shapes: returns [B, T, 2 C].
+    """
+    flat = latent_BTCHW.double().flatten(3)
+    return np.asarray(torch.cat((flat.mean(-1), flat.std(-1)), -1).cpu().numpy(), dtype=np.float64)
+
+
+def frechet_by_seed(true_BTCHW: Tensor, made_BTCHW: Tensor) -> Scores:
+    """Frechet distance between the true and the made frames of each episode, [B]."""
+    pairs = zip(features(true_BTCHW), features(made_BTCHW), strict=True)
+    return np.array([frechet(true, made) for true, made in pairs])
+
+
+def _figures(truth: Images, made: Images, rebuilt: Images, true_BTCHW: Tensor, made_BTCHW: Tensor) -> dict[str, Any]:
+    energy = np.maximum(gradient_energy(truth).sum(axis=1), 1e-12)
+    variance_B = (_variance(made_BTCHW) / _variance(true_BTCHW).clamp(min=1e-12)).cpu().numpy()
+    return {
+        **interval("psnr", psnr(made, truth).mean(axis=1)),
+        "psnr_autoencoder": float(psnr(rebuilt, truth).mean()),
+        **interval("sharpness", gradient_energy(made).sum(axis=1) / energy),
+        "sharpness_autoencoder": float((gradient_energy(rebuilt).sum(axis=1) / energy).mean()),
+        **interval("colour", _colour_off(made, truth)),
+        "colour_autoencoder": float(_colour_off(rebuilt, truth).mean()),
+        **interval("variance", variance_B),
+        **interval("frechet_latent", frechet_by_seed(true_BTCHW, made_BTCHW)),
+    }
+
+
+def _variance(latent_BTCHW: Tensor) -> Tensor:
+    """Over time, the mean over channels and places, [B]."""
+    return latent_BTCHW.double().var(1).flatten(1).mean(1)
+
+
+def _colour_off(made: Images, truth: Images) -> Scores:
+    off = made.mean(axis=(1, 2, 3)) - truth.mean(axis=(1, 2, 3))
+    return np.asarray(np.sqrt((off**2).mean(axis=-1)), dtype=np.float64)

@@ -1,0 +1,83 @@
+"""LPIPS and FVD by networks of others, from files that the user has. Nothing is fetched.
+
+Owns: how such a file is called. Does not own: the networks. Both are TorchScript files as published with StyleGAN:
+`vgg16.pt` gives LPIPS features, `i3d_torchscript.pt` those of FVD. B batch, T frames, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldsim.core.errors import UsageError
+from worldsim.evaluation.metrics import Scores, frechet
+from worldsim.evaluation.scores import interval
+from worldsim.evaluation.tasks import Images, Outcome
+
+FEWEST_FRAMES = 10
+"""That the network of FVD takes."""
+FRAMES_AT_ONCE = 16
+
+
+class Perceptual:
+    """The measures whose files were given."""
+
+    def __init__(self, lpips: Path | None, fvd: Path | None) -> None:
+        """Raises: UsageError for a file that is not there or not TorchScript."""
+        self._lpips = _load(lpips, "--lpips") if lpips else None
+        self._fvd = _load(fvd, "--fvd") if fvd else None
+
+    def scores(self, outcome: Outcome) -> dict[str, Any]:
+        """`lpips` with its interval, `fvd` over all episodes, each beside the autoencoder's."""
+        values: dict[str, Any] = {}
+        if self._lpips:
+            values |= interval("lpips", self._distance(outcome.generated, outcome.truth))
+            values["lpips_autoencoder"] = float(self._distance(outcome.autoencoder, outcome.truth).mean())
+        if self._fvd and outcome.truth.shape[1] >= FEWEST_FRAMES and len(outcome.truth) > 1:
+            true = self._motion(outcome.truth)
+            values["fvd"] = frechet(self._motion(outcome.generated), true)
+            values["fvd_autoencoder"] = frechet(self._motion(outcome.autoencoder), true)
+            values["fvd_videos"] = len(true)
+        return values
+
+    @torch.inference_mode()
+    def _distance(self, image: Images, truth: Images) -> Scores:
+        """Mean over the frames of each episode, [B]."""
+        assert self._lpips
+        return np.array([self._lpips_of(made, true) for made, true in zip(image, truth, strict=True)])
+
+    def _lpips_of(self, made: Images, true: Images) -> float:
+        total = 0.0
+        for i in range(0, len(made), FRAMES_AT_ONCE):
+            pair = [_pixels(frames[i : i + FRAMES_AT_ONCE]) for frames in (made, true)]
+            a, b = (self._lpips(x, resize_images=False, return_lpips=True) for x in pair)  # type: ignore[misc]
+            total += float(((a - b) ** 2).sum())
+        return total / len(made)
+
+    @torch.inference_mode()
+    def _motion(self, frames: Images) -> Scores:
+        """Shapes: returns [B, D]."""
+        assert self._fvd
+        videos = (_pixels(episode).movedim(1, 0)[None] for episode in frames)  # [1, C, T, H, W]
+        features = [self._fvd(video, rescale=True, resize=True, return_features=True)[0] for video in videos]
+        return np.asarray(torch.stack(features).double().numpy(), dtype=np.float64)
+
+
+def _pixels(frames_THWC: Images) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frames_THWC)).movedim(-1, -3).float()
+
+
+def _load(path: Path, option: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the files are published in no newer form
+            return torch.jit.load(str(path)).eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        hint = "a TorchScript file: vgg16.pt of StyleGAN for LPIPS, i3d_torchscript.pt for FVD"
+        raise UsageError(f"{option} {path.name} cannot be read: {reason}", hint=hint) from None

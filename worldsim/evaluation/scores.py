@@ -1,0 +1,255 @@
+"""What is made of an outcome: a value per seed, its mean, and the 95 % interval that resampling the seeds gives.
+
+Owns: the scores' names, which are the keys of the JSON. Does not own: the formulas (`evaluation.metrics`).
+Every score stands beside the same measure of the references. PSNR in dB on uint8 frames (data range 255).
+B batch (one episode per seed), T frames, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from worldsim.evaluation.metrics import (
+    Scores,
+    best_match,
+    bootstrap_interval,
+    gradient_energy,
+    masked_psnr,
+    psnr,
+    sharpness,
+    ssim,
+)
+from worldsim.evaluation.sight import Mask, Regions
+from worldsim.evaluation.tasks import Images, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Means over seeds. What a model score means shows only beside the references."""
+
+    seeds: tuple[int, ...]
+    psnr: float
+    psnr_low: float
+    """Lower end of the 95 % interval of `psnr`, resampling seeds."""
+    psnr_high: float
+    psnr_by_seed: tuple[float, ...]
+    ssim: float
+    ssim_low: float
+    ssim_high: float
+    ssim_by_seed: tuple[float, ...]
+    ssim_autoencoder: float
+    psnr_repeat: float
+    """The last true frame the model saw, repeated."""
+    psnr_mean_image: float
+    """The mean frame of training episodes: what fog scores."""
+    psnr_autoencoder: float
+    """The truth through the autoencoder: the ceiling."""
+    psnr_no_state: float | None
+    """The same weights, the scan state cleared before every frame: a diagnostic, not a control for memory."""
+    sharpness: float
+    """Gradient energy, generated over true: 1 is right, less is fog, more is noise."""
+    sharpness_low: float
+    sharpness_high: float
+    sharpness_by_seed: tuple[float, ...]
+    """Of each seed by itself; `sharpness` is over all frames as one: a bare wall must not outweigh the rest."""
+    sharpness_autoencoder: float
+    """The same of the autoencoder's reconstruction: what a perfect model would have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HorizonScore(Score):
+    """Scores of the frame that many frames after the last true one."""
+
+    horizon: int
+    psnr_window: float
+    """Mean PSNR over the frames since the horizon before, this one among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionScore:
+    """Some pixels of all frames, those of a seed as one. Seeds that have none are left out."""
+
+    seeds: tuple[int, ...]
+    share: float
+    """Of all pixels of the task."""
+    psnr: float
+    psnr_low: float
+    psnr_high: float
+    psnr_by_seed: tuple[float, ...]
+    psnr_repeat: float
+    psnr_mean_image: float
+    psnr_autoencoder: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryScore(Score):
+    """Scores over all generated frames of a task that shows places again."""
+
+    frames: int
+    """Generated frames per episode."""
+    psnr_copy: float | None
+    """The frame one full turn ago: all that perfect memory needs to show. None where no such frame is known."""
+    psnr_best_match: float
+    """Each frame against the most similar true frame of its episode, as MAG-Bench scores (it matches by LPIPS)."""
+    psnr_best_match_low: float
+    psnr_best_match_high: float
+    psnr_best_match_by_seed: tuple[float, ...]
+    ssim_best_match: float
+    psnr_best_match_repeat: float
+    psnr_best_match_mean_image: float
+    psnr_best_match_autoencoder: float
+    regions: dict[str, RegionScore | None] | None
+    """`returned`, `seen`, `never_seen` (see `evaluation.sight`); None for one without pixels, None for all where the
+    engine gives no depth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdleScore(Score):
+    """Nothing is held: how much does the picture change by itself?"""
+
+    frames: int
+    change: float
+    """Mean absolute difference between neighbouring frames, levels of 255."""
+    change_low: float
+    change_high: float
+    change_by_seed: tuple[float, ...]
+    change_true: float
+    change_autoencoder: float
+    psnr_first: float
+    """The last generated frame against the first."""
+    psnr_first_low: float
+    psnr_first_high: float
+    psnr_first_by_seed: tuple[float, ...]
+    psnr_first_true: float
+
+
+def interval(name: str, value_B: Scores, weight_B: Scores | None = None) -> dict[str, Any]:
+    """Mean of one value per seed, the ends of its interval, and the values themselves, under four names."""
+    low, high = bootstrap_interval(value_B, weight_B)
+    ends = {f"{name}_low": low, f"{name}_high": high}
+    return {name: float(np.average(value_B, weights=weight_B)), **ends, f"{name}_by_seed": tuple(value_B.tolist())}
+
+
+def score(outcome: Outcome, frames: slice = slice(None)) -> Score:
+    """Over frames `frames` of every episode."""
+    return Score(**_score(outcome, frames))
+
+
+def rollout_scores(outcome: Outcome, horizons: Sequence[int]) -> list[HorizonScore]:
+    """One score per horizon that the outcome is long enough for."""
+    psnr_BT = psnr(outcome.generated, outcome.truth)
+    scores = []
+    for before, horizon in zip((0, *horizons), horizons, strict=False):
+        if horizon <= psnr_BT.shape[1]:
+            values = _score(outcome, slice(horizon - 1, horizon))
+            window = float(psnr_BT[:, before:horizon].mean())
+            scores.append(HorizonScore(**values, horizon=horizon, psnr_window=window))
+    return scores
+
+
+def one_step_score(outcome: Outcome) -> HorizonScore:
+    """Over all frames of an outcome that was made without feeding back: horizon 1 under true context."""
+    values = _score(outcome)
+    return HorizonScore(**values, horizon=1, psnr_window=values["psnr"])
+
+
+def memory_score(
+    outcome: Outcome, *, copy: Images | None = None, regions_B: Sequence[Regions] | None = None
+) -> MemoryScore:
+    """Over all frames. `copy` are the frames one full turn ago, [B, T, H, W, 3]; `regions_B` one per episode."""
+    return MemoryScore(
+        **_score(outcome),
+        **_best_match(outcome),
+        frames=outcome.truth.shape[1],
+        psnr_copy=None if copy is None else _mean_psnr(copy, outcome.truth),
+        regions=None if regions_B is None else _region_scores(outcome, regions_B),
+    )
+
+
+def idle_score(outcome: Outcome) -> IdleScore:
+    return IdleScore(
+        **_score(outcome),
+        **interval("change", _change(outcome.generated)),
+        **interval("psnr_first", psnr(outcome.generated[:, -1], outcome.generated[:, 0])),
+        frames=outcome.truth.shape[1],
+        change_true=float(_change(outcome.truth).mean()),
+        change_autoencoder=float(_change(outcome.autoencoder).mean()),
+        psnr_first_true=_mean_psnr(outcome.truth[:, -1], outcome.truth[:, 0]),
+    )
+
+
+def region_score(outcome: Outcome, mask_BTHW: Mask) -> RegionScore | None:
+    """Over the pixels of the mask; None when no seed has one."""
+    has_some = mask_BTHW.any(axis=(1, 2, 3))
+    if not has_some.any():
+        return None
+    truth, mask = outcome.truth[has_some], mask_BTHW[has_some]
+
+    def of(image: Images) -> Scores:
+        return masked_psnr(image[has_some], truth, mask)
+
+    return RegionScore(
+        **interval("psnr", of(outcome.generated)),
+        seeds=tuple(np.array(outcome.seeds)[has_some].tolist()),
+        share=float(mask_BTHW.mean()),
+        psnr_repeat=float(of(outcome.repeat).mean()),
+        psnr_mean_image=float(of(outcome.mean_image).mean()),
+        psnr_autoencoder=float(of(outcome.autoencoder).mean()),
+    )
+
+
+def _region_scores(outcome: Outcome, regions_B: Sequence[Regions]) -> dict[str, RegionScore | None]:
+    names = ("returned", "seen", "never_seen")
+    return {name: region_score(outcome, np.stack([getattr(r, name) for r in regions_B])) for name in names}
+
+
+def _score(outcome: Outcome, frames: slice = slice(None)) -> dict[str, Any]:
+    truth, generated, autoencoder = (x[:, frames] for x in (outcome.truth, outcome.generated, outcome.autoencoder))
+    true_energy = np.maximum(gradient_energy(truth).sum(axis=1), 1e-12)
+    return {
+        "seeds": outcome.seeds,
+        **interval("psnr", psnr(generated, truth).mean(axis=1)),
+        **interval("ssim", ssim(generated, truth).mean(axis=1)),
+        "ssim_autoencoder": float(ssim(autoencoder, truth).mean()),
+        "psnr_repeat": _mean_psnr(outcome.repeat[:, frames], truth),
+        "psnr_mean_image": _mean_psnr(outcome.mean_image[:, frames], truth),
+        "psnr_autoencoder": _mean_psnr(autoencoder, truth),
+        "psnr_no_state": None if outcome.no_state is None else _mean_psnr(outcome.no_state[:, frames], truth),
+        **interval("sharpness", gradient_energy(generated).sum(axis=1) / true_energy, true_energy),
+        "sharpness_autoencoder": sharpness(autoencoder, truth),
+    }
+
+
+def _best_match(outcome: Outcome) -> dict[str, Any]:
+    matched = _matched(outcome.generated, outcome.truth)
+    return {
+        **interval("psnr_best_match", psnr(outcome.generated, matched).mean(axis=1)),
+        "ssim_best_match": float(ssim(outcome.generated, matched).mean()),
+        **{
+            f"psnr_best_match_{name}": _mean_psnr(image, _matched(image, outcome.truth))
+            for name, image in (
+                ("repeat", outcome.repeat),
+                ("mean_image", outcome.mean_image),
+                ("autoencoder", outcome.autoencoder),
+            )
+        },
+    }
+
+
+def _matched(image: Images, truth: Images) -> Images:
+    """The most similar true frame of the same episode, for every frame."""
+    return np.stack([true[best_match(made, true)] for made, true in zip(image, truth, strict=True)])
+
+
+def _change(frames: Images) -> Scores:
+    """Mean absolute difference between neighbours, [B]."""
+    per_seed = [np.abs(np.diff(episode.astype(np.int16), axis=0)).mean() for episode in frames]
+    return np.array(per_seed, dtype=np.float64)
+
+
+def _mean_psnr(image: Images, truth: Images) -> float:
+    return float(psnr(image, truth).mean())

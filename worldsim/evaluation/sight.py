@@ -1,0 +1,143 @@
+"""Which pixels show what was seen before, which what left the view and came back: from the engine's pose and depth.
+
+Owns: the projection, the gate on returns. Does not own: scores of the pixels so chosen. Pure functions over numpy.
+Letters: T frames, S earlier frames, N pixels of a frame, h w rows and columns of the points looked through.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.floating]
+
+POINTS_ACROSS = 32
+"""A frame is looked through at this many points or more from left to right: neighbours nearly always agree."""
+NEAR_CELLS = 1 / 192
+TOLERANCE_CELLS, TOLERANCE_SHARE = 16 / 192, 0.08
+"""Two depths are of the same place when they differ by no more: parts of a cell's side, and of the depth. Doom counts
+depth in eights, 192 to a cell, and a pixel of a floor far away covers more than that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """A level pinhole camera at a constant height. Depth is along the view direction."""
+
+    height_px: int
+    width_px: int
+    view_deg: float
+    """From the left edge to the right one."""
+    cell_units: float
+    """Side of a cell of the maze: the measure of near and far."""
+    stretch: float = 1.0
+    """Height over width of a square seen face on: 1.2 in Doom, whose pixels were not square."""
+
+    @property
+    def stride(self) -> int:
+        """Every so manieth pixel of a row and of a column is looked through."""
+        common = math.gcd(self.height_px, self.width_px)
+        fit = [n for n in range(1, common + 1) if common % n == 0 and self.width_px // n >= POINTS_ACROSS]
+        return max(fit, default=1)
+
+    def thin(self, depth_HW: Floats) -> npt.NDArray[np.float32]:
+        """The depth of the points looked through, [h, w]."""
+        first = self.stride // 2
+        return np.asarray(depth_HW[first :: self.stride, first :: self.stride], dtype=np.float32)
+
+    def widen(self, mask: Mask) -> Mask:
+        """From points to pixels: [..., h, w] -> [..., H, W]."""
+        return mask.repeat(self.stride, axis=-2).repeat(self.stride, axis=-1)
+
+    def points(self, pose: Floats, depth_hw: Floats) -> npt.NDArray[np.float64]:
+        """Where the points lie: x, y, and height above the camera, [3, N]."""
+        across, down = self._rays(*depth_hw.shape)
+        ahead = depth_hw.astype(np.float64)
+        left = -across[None, :] * ahead
+        up = -down[:, None] * ahead
+        x, y, angle = pose
+        return np.stack(
+            [
+                (x + ahead * math.cos(angle) - left * math.sin(angle)).ravel(),
+                (y + ahead * math.sin(angle) + left * math.cos(angle)).ravel(),
+                up.ravel(),
+            ]
+        )
+
+    def sees(self, point_3N: Floats, pose_S3: Floats, depth_Shw: Floats) -> Mask:
+        """Whether each frame shows each point: inside the picture, and nothing nearer before it. Returns [S, N]."""
+        num_rows, num_columns = depth_Shw.shape[1:]
+        dx, dy = point_3N[0] - pose_S3[:, :1], point_3N[1] - pose_S3[:, 1:2]
+        cos, sin = np.cos(pose_S3[:, 2:]), np.sin(pose_S3[:, 2:])
+        ahead = dx * cos + dy * sin
+        nearest = NEAR_CELLS * self.cell_units
+        before = np.maximum(ahead, nearest)
+        half = math.tan(math.radians(self.view_deg) / 2)
+        per_px = 2.0 * half / self.width_px
+        column_px = (dx * sin - dy * cos) / (before * per_px) + self.width_px / 2
+        row_px = -point_3N[2] * self.stretch / (before * per_px) + self.height_px / 2
+        column, row = np.floor(column_px / self.stride).astype(int), np.floor(row_px / self.stride).astype(int)
+        inside = (ahead > nearest) & (column >= 0) & (column < num_columns) & (row >= 0) & (row < num_rows)
+        frame = np.arange(len(pose_S3))[:, None]
+        there = depth_Shw[frame, row.clip(0, num_rows - 1), column.clip(0, num_columns - 1)]
+        tolerance = TOLERANCE_CELLS * self.cell_units + TOLERANCE_SHARE * ahead
+        return inside & (np.abs(there - ahead) <= tolerance)
+
+    def _rays(self, num_rows: int, num_columns: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """To the right and downwards, per unit ahead, through the points looked through."""
+        half = math.tan(math.radians(self.view_deg) / 2)
+        offset = self.stride // 2 + 0.5
+        column_px = np.arange(num_columns) * self.stride + offset - self.width_px / 2
+        row_px = np.arange(num_rows) * self.stride + offset - self.height_px / 2
+        per_px = 2.0 * half / self.width_px
+        return (column_px * per_px).astype(np.float64), (row_px * per_px / self.stretch).astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """Of the frames after the context. Shapes: bool [T, H, W] each."""
+
+    returned: Mask
+    """Shown in the context, then out of the view for a while, and come back into it after the context."""
+    seen: Mask
+    """Shown in the context."""
+    never_seen: Mask
+    """The rest: nobody could know them from the context."""
+
+
+def regions(camera: Camera, pose_T3: Floats, depth_Thw: Floats, *, num_context: int, gone_frames: int) -> Regions:
+    """One episode. `gone_frames`: how long in a row a place has to be out of the view to count as gone."""
+    pairs = [
+        _recognised(camera, pose_T3, depth_Thw, t, num_context, gone_frames) for t in range(num_context, len(pose_T3))
+    ]
+    seen, returned = (
+        camera.widen(np.stack(masks).reshape(-1, *depth_Thw.shape[1:])) for masks in zip(*pairs, strict=True)
+    )
+    return Regions(returned=returned, seen=seen, never_seen=~seen)
+
+
+def _recognised(
+    camera: Camera, pose_T3: Floats, depth_Thw: Floats, t: int, num_context: int, gone_frames: int
+) -> tuple[Mask, Mask]:
+    """Of the points of frame t, [N]: seen in the context, and come back."""
+    shown_SN = camera.sees(camera.points(pose_T3[t], depth_Thw[t]), pose_T3[:t], depth_Thw[:t])
+    return np.asarray(shown_SN[:num_context].any(axis=0)), came_back(shown_SN, num_context, gone_frames)
+
+
+def came_back(shown_SN: Mask, num_context: int, gone_frames: int) -> Mask:
+    """Whether places that are in view in frame S, shown by frames [0, S) as said, went and came back.
+
+    It counts when a place that the context has shown was then out of the view for `gone_frames` frames in a row or
+    more, and came into it again after the context: until then nothing newer showed it.
+    """
+    num_frames, num_places = shown_SN.shape
+    next_shown = np.full(num_places, num_frames)
+    has_gap = np.zeros(num_places, dtype=bool)
+    for s in range(num_frames - 1, -1, -1):
+        shown = shown_SN[s]
+        has_gap |= shown & (next_shown - s - 1 >= gone_frames) & (next_shown >= num_context)
+        next_shown = np.where(shown, s, next_shown)
+    return np.asarray(has_gap & shown_SN[:num_context].any(axis=0))

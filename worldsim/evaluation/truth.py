@@ -1,0 +1,106 @@
+"""The true world as an evaluation needs it: who walks in it, how far a turn is, what the camera sees.
+
+Owns: what of a world the tasks may ask. Does not own: the worlds (`worlds`), the pilots' ways.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from worldsim.evaluation.clips import Depth
+from worldsim.evaluation.pilots import (
+    REACH_CELLS,
+    MakePilot,
+    Maze,
+    OutAndBack,
+    Pilot,
+    RoundAndRound,
+    lap_points,
+    pose_of,
+)
+from worldsim.evaluation.sight import Camera
+from worldsim.presets.config import PresetConfig
+from worldsim.worlds.base import TrueWorld
+from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.registry import open_world
+
+DOOM_STRETCH = 1.2
+"""Doom's pixels were a fifth higher than wide; the engine draws as if they still were."""
+
+
+class _MazeWorld(TrueWorld, Protocol):
+    @property
+    def layout(self) -> Maze:
+        """The place of the newest reset."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """A running true world."""
+
+    world: TrueWorld
+    camera: Camera
+
+    def look(self) -> Depth:
+        """Depth of the newest frame at the camera's points."""
+        return self.camera.thin(self.world.depth)
+
+    def with_loop(self, seeds: Sequence[int]) -> tuple[int, ...]:
+        """Those whose maze has a loop to go round. Side effects: resets the world."""
+        return tuple(seed for seed in seeds if self._lap(seed) is not None)
+
+    def lap_pilot(self) -> MakePilot:
+        """Round and round the nearest loop; only for seeds `with_loop`."""
+        config = self.world.config
+
+        def make(seed: int) -> Pilot:
+            points = self._lap(seed)
+            assert points is not None, f"the maze of seed {seed} has no loop"
+            return RoundAndRound(*points, config.turn_deg, REACH_CELLS * config.cell_units)
+
+        return make
+
+    def _lap(self, seed: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
+        pose = pose_of(self.world.reset(seed))
+        maze = cast(_MazeWorld, self.world).layout  # every true world is a maze of cells
+        return lap_points(maze, maze.cell_at(pose.x, pose.y))
+
+
+@contextmanager
+def open_truth(config: PresetConfig) -> Iterator[Truth]:
+    """The true world of a preset, ended on the way out.
+
+    Raises: ConfigError for a preset that has none, MissingPackageError when its package is not installed.
+    """
+    true_world = config.true_world
+    height_px, width_px, _ = true_world.frame_shape
+    camera = Camera(
+        height_px=height_px,
+        width_px=width_px,
+        view_deg=true_world.view_deg,
+        cell_units=true_world.cell_units,
+        stretch=DOOM_STRETCH if isinstance(true_world, DoomConfig) else 1.0,
+    )
+    with closing(open_world(true_world, with_depth=True)) as world:
+        yield Truth(world=world, camera=camera)
+
+
+def explore_pilot(world: TrueWorld) -> MakePilot:
+    """Walks through the maze to cells seldom visited."""
+
+    def make(seed: int) -> Pilot:
+        explorer = world.explorer("explore", random.Random(f"evaluation:{seed}"))
+        return lambda step: explorer.act(pose_of(step))
+
+    return make
+
+
+def return_pilot(world: TrueWorld, num_frames: int) -> MakePilot:
+    """Explores during the first half of the episode, then turns round and walks back over the same places."""
+    turn_deg, reach = world.config.turn_deg, REACH_CELLS * world.config.cell_units
+    return lambda seed: OutAndBack(explore_pilot(world)(seed), num_frames // 2, turn_deg, reach)
