@@ -1,4 +1,4 @@
-"""Writes the generated blocks of README.md from the code: keys, presets, commands, exit codes.
+"""Writes the generated blocks of README.md: keys, presets, commands, exit codes (from the code), kept results.
 
     python tools/regen_docs.py            rewrites README.md
     python tools/regen_docs.py --check    changes nothing; exits with 1 and names the blocks that are out of date
@@ -17,10 +17,13 @@ from worldsim.actions.bindings import help_rows
 from worldsim.cli.main import COMMANDS, command_module
 from worldsim.core import errors
 from worldsim.core.errors import WorldsimError
+from worldsim.evaluation.page.results import read_results
+from worldsim.evaluation.page.summary import main_table
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CONFIG_FILE, WEIGHTS_FILE, bundled_presets
 
 README = Path(__file__).parent.parent / "README.md"
+RESULTS = README.parent / "assets" / "results"
 
 
 def keys() -> str:
@@ -48,11 +51,17 @@ def exit_codes() -> str:
     return _table(("code", "meaning"), [("0", "The command did its work."), *rows])
 
 
+def results() -> str:
+    kept = main_table(read_results([RESULTS]))
+    return _table(kept.head, [[cell.text for cell in row] for row in kept.rows])
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "keys": keys,
     "presets": presets,
     "commands": commands,
     "exit codes": exit_codes,
+    "results": results,
 }
 
 

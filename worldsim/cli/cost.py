@@ -97,14 +97,16 @@ def measure(arguments: CostArguments, *, command: str) -> dict[str, Any]:
 
 def table(result: Mapping[str, Any]) -> Table:
     """One row per architecture; fits 80 columns."""
-    title = f"{result['device']}, {result['threads']} thread(s), {result['clock']} time"
+    weights = [costs["parameters"] for costs in result["architectures"].values()]
+    sizes = f"{min(weights) / 1e3:.0f} to {max(weights) / 1e3:.0f} thousand weights"
+    title = f"{result['device']}, {result['threads']} thread(s), {result['clock']} time; {sizes}"
     rows = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), title=title)
     rows.add_column("", no_wrap=True)
-    for heading in ("weights", "train ms", "grows", "frame", "ms", "late", "state", "memory"):
-        rows.add_column(heading, justify="right")
+    for heading in ("train ms", "grows", "frame", "ms", "late", "state", "memory"):
+        rows.add_column(heading, justify="right", no_wrap=True)
     for name, costs in result["architectures"].items():
         if costs["same_as"] is None:
-            rows.add_row(name, f"{costs['parameters'] / 1e3:.0f} k", *_training_cells(costs), *_generation_cells(costs))
+            rows.add_row(name, *_training_cells(costs), *_generation_cells(costs))
     return rows
 
 

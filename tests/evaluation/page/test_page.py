@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,14 @@ def test_the_papers_numbers_stand_beside_these_with_their_scale() -> None:
     assert retrieval[:7] == ["Ours", "full", "0.898", "not measured", "0.069", "not measured", "30.8"]
     assert retrieval[7].startswith("25.0 [")
     assert "200 million parameters" in html
+
+
+def test_a_comparison_without_that_task_is_shown_as_what_it_is() -> None:
+    scores = {"second_turn": RunScore(value=24.0), "autoencoder": RunScore(value=32.5)}
+    html = page(Results(runs=[replace(run("full", 25.0), scores=scores), replace(run("mamba2", 1.0), scores=scores)]))
+    assert "<th>PSNR, here (second turn, PSNR)</th>" in html and rows(html, "Ours")[0][7] == "24.0"
+    assert "The same for all: autoencoder (ceiling) 32.5." in html
+    assert [row[2:] for row in rows(html, "mamba2") if "against" in row[1]] == [["+0.000 (no walks kept)"]]
 
 
 def test_curves_by_distance_are_means_over_training_seeds() -> None:

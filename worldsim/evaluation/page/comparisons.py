@@ -24,6 +24,8 @@ from worldsim.evaluation.page.tables import (
 from worldsim.models.architectures import REFERENCE
 
 MISSING = "No comparison was given: runs of several architectures, trained alike."
+REFERENCES = ("autoencoder", "mean_image", "repeat")
+"""Scores that do not depend on the model, should a comparison hold them beside the others."""
 NOT_SIGNIFICANT = "not significant"
 
 
@@ -47,8 +49,8 @@ def grouped(runs: Iterable[Run], experiment: str) -> dict[str, list[Run]]:
 def _comparison(experiment: str, runs: Sequence[Run]) -> Section:
     groups = grouped(runs, experiment)
     all_runs = [run for group in groups.values() for run in group]
-    metrics = list(dict.fromkeys(metric for run in all_runs for metric in run.scores))
-    lines = [_budget_line(all_runs)]
+    metrics = metrics_of(all_runs)
+    lines = [_budget_line(all_runs), *_reference_line(all_runs)]
     if REFERENCE not in groups:
         lines.append(f"No run of {REFERENCE} is among these: nothing to hold the others against.")
     tables = [_scores_table(groups, metrics)]
@@ -56,6 +58,17 @@ def _comparison(experiment: str, runs: Sequence[Run]) -> Section:
         tables.append(_differences_table(groups, metrics))
     title = f"Architectures, trained alike: {experiment}" if experiment else "Architectures, trained alike"
     return Section(title=title, lines=tuple(lines), tables=tuple(tables), charts=tuple(_quality_charts(groups)))
+
+
+def metrics_of(runs: Sequence[Run]) -> list[str]:
+    """Scores of the models; what is the same for all is not among them."""
+    return [name for name in dict.fromkeys(name for run in runs for name in run.scores) if name not in REFERENCES]
+
+
+def _reference_line(runs: Sequence[Run]) -> list[str]:
+    found = {name: mean(runs, name) for name in REFERENCES}
+    shown = [f"{headings([name])[0]} {short(score.value)}" for name, score in found.items() if score]
+    return [f"The same for all: {', '.join(shown)}."] if shown else []
 
 
 def _budget_line(runs: Sequence[Run]) -> str:
@@ -136,7 +149,7 @@ def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
         groups = grouped(runs, experiment)
         reference = groups.pop(REFERENCE, [])
         for name, group in groups.items():
-            for metric in dict.fromkeys(metric for run in group for metric in run.scores):
+            for metric in metrics_of(group):
                 estimate = difference(group, reference, metric)
                 if estimate is not None:
                     about = {"experiment": experiment, "architecture": name, "reference": REFERENCE, "metric": metric}
@@ -184,16 +197,27 @@ def _beside_paper(runs: Sequence[Run], paper: Paper) -> Section:
 
 
 def _paper_table(table: PaperTable, groups: Mapping[str, Sequence[Run]], experiment: str) -> Table:
-    head = [f"{metric}, {where}" for metric in table.metrics for where in ("paper", "here")]
+    names = {metric: _score_here(table, metric, groups) for metric in table.metrics}
+    head = [f"{metric}, {where}" for metric, name in names.items() for where in ("paper", _here(name, table))]
     rows = []
     for row in table.rows:
         cells = [Cell(text=row.label), Cell(text=row.architecture)]
-        for metric, value in zip(table.metrics, row.values, strict=True):
-            ours = mean(groups.get(row.architecture, ()), f"{table.task}_{metric.lower()}")
+        for name, value in zip(names.values(), row.values, strict=True):
+            ours = mean(groups.get(row.architecture, ()), name)
             cells += [Cell(text=short(value)), score_cell(ours) if ours else Cell(text="not measured", tone="unknown")]
         rows.append(tuple(cells))
     title = f"{table.name}: {table.what}" + (f" (here: {experiment})" if experiment else "")
     return Table(title=title, head=("paper", "here", *head), rows=tuple(rows))
+
+
+def _score_here(table: PaperTable, metric: str, groups: Mapping[str, Sequence[Run]]) -> str:
+    name = f"{table.task}_{metric.lower()}"
+    is_there = any(name in run.scores for runs in groups.values() for run in runs)
+    return name if is_there or metric != "PSNR" or not table.stand_in else table.stand_in
+
+
+def _here(name: str, table: PaperTable) -> str:
+    return f"here ({headings([name])[0]})" if name == table.stand_in else "here"
 
 
 def _reference_cell(value: float | None) -> Cell:

@@ -81,20 +81,18 @@ def cost_table(measured: Mapping[str, Any]) -> Table:
                 Cell(text=f"x {generation[-1]['resident_ratio']:.3f}" if generation else ""),
             )
         )
+    heads = ("iteration, longest clip", "over the shortest", "last frame", "its time", "over the first sample's")
     return Table(
         title="From the first sample to the last",
-        head=(
-            "architecture",
-            "iteration, longest clip",
-            "over the shortest",
-            "last frame",
-            "its time",
-            "over frame 100",
-            "state",
-            "over frame 100",
-            "process memory",
-        ),
+        head=("architecture", *heads, "state", "over the first sample's", "process memory"),
         rows=tuple(rows),
+        caption=f"The first sample is frame {_first_frame(measured)}.",
+    )
+
+
+def _first_frame(measured: Mapping[str, Any]) -> str:
+    return " or ".join(
+        f"{n:,}" for n in sorted({s["frame"] for costs in measured.values() for s in costs["generation"][:1]})
     )
 
 

@@ -27,6 +27,8 @@ class PaperTable:
     """What the scores of a comparison begin with: `retrieval` of `retrieval_psnr`."""
     metrics: tuple[str, ...]
     rows: tuple[PaperRow, ...]
+    stand_in: str = ""
+    """The PSNR here that comes nearest, for comparisons without that task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ def read_paper() -> Paper:
         PaperTable(
             **{key: table[key] for key in ("name", "what", "task")},
             metrics=tuple(table["metrics"]),
+            stand_in=table.get("stand_in", ""),
             rows=tuple(PaperRow(architecture=row[0], label=row[1], values=tuple(row[2:])) for row in table["rows"]),
         )
         for table in data["tables"]

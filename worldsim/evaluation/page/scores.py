@@ -26,6 +26,12 @@ HEADINGS = {
     "sharpness_autoencoder": "sharpness, autoencoder",
     "lpips": "LPIPS",
     "fvd": "FVD",
+    "second_turn": "second turn, PSNR",
+    "next_new": "next frame, new places, PSNR",
+    "next_seen": "next frame, seen places, PSNR",
+    "autoencoder": "autoencoder (ceiling)",
+    "mean_image": "mean image",
+    "repeat": "last seen frame",
 }
 _WORDS = {word: word.upper() for word in ("psnr", "ssim", "lpips", "fvd")}
 TITLES = {"one_step": "next frame, true past", "retrieval": "way back", "spin": "second turn", "rollout": "roll-out"}

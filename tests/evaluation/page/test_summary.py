@@ -1,0 +1,46 @@
+"""The README's table: one row per architecture, whatever of it was measured."""
+
+from __future__ import annotations
+
+from worldsim.evaluation.page.results import Results, Run, RunScore
+from worldsim.evaluation.page.summary import main_table
+
+SAMPLE = {"frame": 100, "ms": 2.0, "ms_ratio": 1.0, "state_bytes": 24_000, "resident_ratio": 1.0}
+COST = {
+    "architectures": {
+        "causal-full": {
+            "training": [],
+            "generation": [SAMPLE, {**SAMPLE, "frame": 500, "ms_ratio": 4.0, "state_bytes": 96_000}],
+        },
+        "no-clean-prefix": {"training": [], "generation": [], "same_as": "full"},
+    }
+}
+
+
+def run(architecture: str, value: float) -> Run:
+    scores = {
+        "autoencoder": RunScore(value=33.0),
+        "second_turn": RunScore(value=value, per_seed=(value - 1, value, value + 1)),
+    }
+    return Run(architecture=architecture, seed=0, updates=1, train_s=1, frames=1, parameters=1, scores=scores)
+
+
+def texts(results: Results) -> list[list[str]]:
+    table = main_table(results)
+    assert all(len(row) == len(table.head) for row in table.rows)
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def test_scores_and_costs_of_an_architecture_share_a_row() -> None:
+    results = Results(runs=[run("full", 25.0), run("causal-full", 22.0)], costs=[COST])
+    assert main_table(results).head[1:3] == ("second turn, PSNR", "minus `full`")
+    full, causal = texts(results)
+    assert full[0] == "`full`" and full[2:] == ["", "", "", "", ""]
+    assert causal[2] == "-3.00 [-3.00, -3.00] worse"
+    assert causal[3:] == ["500", "x 4.00", "96 kB", "x 4.00"]
+
+
+def test_what_was_not_measured_has_no_column() -> None:
+    assert [len(row) for row in texts(Results(costs=[COST]))] == [5]
+    assert [len(row) for row in texts(Results(runs=[run("full", 25.0)]))] == [3]
+    assert texts(Results()) == []

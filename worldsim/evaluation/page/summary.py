@@ -1,0 +1,48 @@
+"""The few numbers that the README shows of kept results. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from worldsim.evaluation.page.comparisons import difference_cell, grouped, metrics_of
+from worldsim.evaluation.page.results import Results, Run
+from worldsim.evaluation.page.scores import headings
+from worldsim.evaluation.page.significance import mean
+from worldsim.evaluation.page.tables import Cell, Table, score_cell, sort_architectures
+from worldsim.models.architectures import REFERENCE
+
+
+def main_table(results: Results) -> Table:
+    """One row per architecture: the first score of the first experiment, and the first cost measurement."""
+    runs = grouped(results.runs, results.runs[0].experiment) if results.runs else {}
+    costs: dict[str, Any] = dict(results.costs[0]["architectures"]) if results.costs else {}
+    metric = next(iter(metrics_of([run for group in runs.values() for run in group])), None)
+    rows = []
+    for name in sort_architectures({*runs, *(name for name in costs if not costs[name].get("same_as"))}):
+        scores = _scores(name, runs.get(name, []), runs.get(REFERENCE, []), metric) if metric else ()
+        rows.append((Cell(text=f"`{name}`"), *scores, *(_cost(costs.get(name)) if costs else ())))
+    head = ["architecture"]
+    head += [headings([metric])[0], f"minus `{REFERENCE}`"] if metric else []
+    first = {sample["frame"] for cost in costs.values() for sample in cost["generation"][:1]}
+    early = f"over frame {min(first)}" if first else ""
+    head += ["last frame", f"its time {early}", "state", f"its size {early}"] if costs else []
+    return Table(title="", head=tuple(head), rows=tuple(rows))
+
+
+def _scores(name: str, runs: Sequence[Run], reference: Sequence[Run], metric: str) -> tuple[Cell, Cell]:
+    if name == REFERENCE or not runs or not reference:
+        return score_cell(mean(runs, metric)), Cell(text="")
+    return score_cell(mean(runs, metric)), difference_cell(runs, reference, metric)
+
+
+def _cost(costs: Any) -> tuple[Cell, Cell, Cell, Cell]:
+    if not costs or not costs["generation"]:
+        return Cell(text=""), Cell(text=""), Cell(text=""), Cell(text="")
+    first, last = costs["generation"][0], costs["generation"][-1]
+    return (
+        Cell(text=f"{last['frame']:,}"),
+        Cell(text=f"x {last['ms_ratio']:.2f}"),
+        Cell(text=f"{last['state_bytes'] / 1e3:,.0f} kB"),
+        Cell(text=f"x {last['state_bytes'] / first['state_bytes']:.2f}"),
+    )
