@@ -97,3 +97,22 @@ def test_a_page_that_became_shorter_keeps_a_focus() -> None:
     menus.press(MenuKey.UP)
     del items[2:]
     assert focused(menus) == "1"
+
+
+def test_what_comes_in_before_does_not_take_the_focus_away() -> None:
+    items = [Item(label=name) for name in ("maze", "Settings", "Quit")]
+    menus = Menus()
+    menus.open(lambda: Page(title="", items=tuple(items)))
+    menus.press(MenuKey.DOWN)
+    items.insert(1, Item(label="castle"))
+    assert focused(menus) == "Settings"
+    menus.press(MenuKey.DOWN)
+    assert focused(menus) == "Quit"
+
+
+def test_of_two_items_with_one_label_the_focus_is_on_one() -> None:
+    menus = menus_of(Item(label="speed", value="a"), Item(label="speed", value="b"), Item(label="end"))
+    menus.press(MenuKey.DOWN)
+    assert [row.right for row in menus.panel().rows if row.is_focus] == ["b"]
+    menus.press(MenuKey.DOWN)
+    assert focused(menus) == "end"

@@ -57,6 +57,8 @@ class _Open:
     make: Callable[[], Page]
     on_back: Callable[[], None]
     focus: int = 0
+    label: str | None = None
+    """Of the item in focus, which stays there when others come before it."""
 
 
 @dataclass
@@ -109,7 +111,7 @@ class Menus:
         elif not page.items:
             return
         elif key in (MenuKey.UP, MenuKey.DOWN):
-            top.focus = (self._focus_of(page) + (1 if key is MenuKey.DOWN else -1)) % len(page.items)
+            self._focus(page, (self._focus_of(page) + (1 if key is MenuKey.DOWN else -1)) % len(page.items))
         else:
             item = page.items[self._focus_of(page)]
             if key is MenuKey.ENTER and item.change is None:
@@ -124,7 +126,7 @@ class Menus:
         index = begin + row - 1  # the first row is the title
         if not begin <= index < end:
             return False
-        self._stack[-1].focus = index
+        self._focus(page, index)
         return True
 
     def panel(self) -> Panel:
@@ -140,9 +142,16 @@ class Menus:
             (Row(page.title, tone=Tone.STRONG), *rows, *(Row(note, tone=Tone.QUIET) for note in notes)),
         )
 
+    def _focus(self, page: Page, index: int) -> None:
+        self._stack[-1].focus, self._stack[-1].label = index, page.items[index].label
+
     def _focus_of(self, page: Page) -> int:
-        """The page may have become shorter since."""
-        return min(self.focus, max(0, len(page.items) - 1))
+        """The page may have become longer or shorter since."""
+        top, labels = self._stack[-1], [item.label for item in page.items]
+        index = min(top.focus, max(0, len(labels) - 1))
+        if top.label in labels and labels[index] != top.label:
+            return labels.index(top.label)
+        return index
 
     def _seen(self, page: Page) -> tuple[int, int]:
         """The items from, to (without the last)."""
