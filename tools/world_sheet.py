@@ -134,8 +134,8 @@ def draw_cells(plan: MazePlan, poses: list[Pose], height_px: int) -> Image.Image
     for x, y in plan.cells:
         draw.rectangle((*at(x, y + 1), *at(x + 1, y)), fill="#b0b0b0")
     for cell in plan.targets:
-        x, y = at(*plan.centre(cell))
-        draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill="black")
+        dot_x, dot_y = at(*plan.centre(cell))
+        draw.ellipse((dot_x - 8, dot_y - 8, dot_x + 8, dot_y + 8), fill="black")
     draw.line([at(pose.x, pose.y) for pose in poses], fill="#c03030", width=2)
     return image
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from worldsim.core.errors import RecordingError, UsageError
 from worldsim.episodes.importers import memory_maze
@@ -50,7 +52,7 @@ def _export(session: RecordedSession, target: Path, outcome: Imported) -> None:
         if None in poses:
             raise RecordingError("nobody knows its poses", hint="")
         actions = np.array([row.action for row in episode.rows], np.float32)
-        arrays = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "image": np.stack(list(session.pictures(number))),
             "action": memory_maze.one_hot(actions, session.header.action_spec),
             **memory_maze.pose_arrays(np.array(poses, np.float32)),

@@ -91,19 +91,42 @@ class MemoryMazeEngine:
         frame = np.array(self._camera.render())
         if self._config.target_border:
             _draw_border(frame, self._task._target_colors[self._task._current_target_ix])
-        body = self._env.physics.bind(self._task._walker.root_body)
-        x, y = np.asarray(body.xpos)[:2] / METRES_PER_CELL + self._config.cells / 2
-        ahead_x, ahead_y = np.asarray(body.xmat).reshape(3, 3)[:2, 1]
-        angle_rad = math.atan2(ahead_y, ahead_x) % math.tau
-        return frame, Pose(x=float(x), y=float(y), angle_rad=angle_rad)
+        (x, y), (ahead_x, ahead_y) = self._place()
+        return frame, Pose(x=float(x), y=float(y), angle_rad=math.atan2(ahead_y, ahead_x) % math.tau)
 
     def depth(self) -> npt.NDArray[np.float32]:
         """Of the frame as it is now. Shapes: [H, W]. Units: cells along the view direction."""
         return np.array(self._camera.render(depth=True), np.float32) / np.float32(METRES_PER_CELL)
 
+    def truth(self) -> dict[str, npt.NDArray[Any]]:
+        """What the package's data say of a frame besides its picture and action, by its names."""
+        physics, task = self._env.physics, self._task
+        body, current = physics.bind(task._walker.root_body), task._current_target_ix
+        position, ahead = self._place()
+        places = np.stack([np.asarray(physics.bind(target.geom).xpos) for target in task._targets])
+        targets_vec = ((places - body.xpos) @ np.asarray(body.xmat).reshape(3, 3))[:, :2] / METRES_PER_CELL
+        targets_pos = places[:, :2] / METRES_PER_CELL + self._config.cells / 2
+        return {
+            "reward": np.float64(task.get_reward(physics)),
+            "maze_layout": self.plan.free.astype(np.uint8),
+            "agent_pos": position,
+            "agent_dir": ahead,
+            "targets_pos": targets_pos,
+            "targets_vec": targets_vec,
+            "target_pos": targets_pos[current],
+            "target_vec": targets_vec[current],
+            "target_color": np.array(task._target_colors[current]),
+        }
+
     def close(self) -> None:
         self._camera = None
         self._env.close()
+
+    def _place(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Position in cells, and the direction of ahead."""
+        body = self._env.physics.bind(self._task._walker.root_body)
+        position = np.asarray(body.xpos)[:2] / METRES_PER_CELL + self._config.cells / 2
+        return position, np.asarray(body.xmat).reshape(3, 3)[:2, 1].copy()
 
     def _read_plan(self, maze_seed: int) -> MazePlan:
         """The package's own `maze_layout`: without the outer wall, south first."""

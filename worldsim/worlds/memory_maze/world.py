@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import random
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,11 @@ class MemoryMazeWorld:
         Shapes: [H, W]. Units: cells along the view direction.
         """
         return self._started.depth()
+
+    @property
+    def truth(self) -> dict[str, npt.NDArray[Any]]:
+        """Of the newest Step, all that the package's own data hold of a frame but picture and action."""
+        return self._started.truth()
 
     def explorer(self, name: str, rng: random.Random) -> Explorer:
         return make_explorer(name, self.layout, self._config, rng)
