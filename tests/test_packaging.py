@@ -19,6 +19,7 @@ DISTRIBUTION_OF = {
     "dm_control": "dm-control",
     "huggingface_hub": "huggingface-hub",
     "jinja2": "Jinja2",
+    "markdown_it": "markdown-it-py",
     "markupsafe": "MarkupSafe",
     "memory_maze": "memory-maze",
     "pygame": "pygame-ce",

@@ -12,7 +12,7 @@ import pytest
 
 from worldsim.evaluation.page.page import NO_NOTES, NO_SHEETS, render, write_page
 from worldsim.evaluation.page.paper import read_paper
-from worldsim.evaluation.page.results import Results, Run, RunScore
+from worldsim.evaluation.page.results import Note, Results, Run, RunScore
 from worldsim.evaluation.page.scores import score_tables
 from worldsim.models.architectures import ARCHITECTURES, REFERENCE
 
@@ -151,12 +151,19 @@ def test_nothing_in_a_result_becomes_markup() -> None:
             costs=[cost],
             runs=[run(evil, 2.0, experiment=evil, by_distance={evil: ((1.0, 2.0), (2.0, 3.0))})],
             abouts=[(evil, evaluation)],
-            notes=[(evil, evil)],
+            notes=[Note(title=evil, text=evil), Note(title=evil, text=evil, is_markdown=True)],
             sheets=[(evil, b"\x89PNG\r\n")],
         )
     )
     assert "<script" not in html
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;&amp;") > 8
+
+
+def test_notes_in_markdown_are_set_and_lead_nowhere() -> None:
+    text = "# Tried\n\n| leg | result |\n| --- | --- |\n| 3 | **worse** |\n\n![x](http://a.b/c.png) [y](javascript:z)"
+    html = page(Results(notes=[Note(title="log", text=text, is_markdown=True), Note(title="raw", text="a **b**")]))
+    assert "<h1>Tried</h1>" in html and "<td><strong>worse</strong></td>" in html and "a **b**" in html
+    assert "<img" not in html and 'href="javascript' not in html and 'href="http' not in html
 
 
 def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:

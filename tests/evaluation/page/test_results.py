@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worldsim.core.errors import ResultsError
-from worldsim.evaluation.page.results import RunScore, read_results
+from worldsim.evaluation.page.results import Note, RunScore, read_results
 
 RUN = {
     "kind": "comparison",
@@ -42,7 +42,10 @@ def test_a_folder_is_read_by_the_endings_of_its_files(tmp_path: Path) -> None:
     results = read_results([tmp_path])
     assert [run.seed for run in results.runs] == [3, 4]
     assert (len(results.costs), len(results.evaluations)) == (1, 1)
-    assert results.notes == [("c", "More blur."), ("tried", "No gain.")]
+    assert results.notes == [
+        Note(title="c", text="More blur."),
+        Note(title="tried", text="No gain.", is_markdown=True),
+    ]
     assert [name for name, _ in results.sheets] == ["sheet"]
     assert [name for name, _ in results.abouts] == ["a.json", "a.json", "b.json", "c.json"]
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 import worldsim
 from worldsim.core.errors import StorageError
@@ -36,7 +38,7 @@ def render(results: Results, *, command: Sequence[str], today: date) -> str:
     return environment.from_string(TEMPLATE_FILE.read_text(encoding="utf-8")).render(
         sections=sections(results),
         sheets=[(name, base64.b64encode(content).decode()) for name, content in results.sheets],
-        notes=results.notes,
+        notes=[(note.title, _markdown(note.text) if note.is_markdown else note.text) for note in results.notes],
         no_sheets=NO_SHEETS,
         no_notes=NO_NOTES,
         origins=origins_table(results),
@@ -44,6 +46,12 @@ def render(results: Results, *, command: Sequence[str], today: date) -> str:
         today=today.isoformat(),
         version=worldsim.__version__,
     )
+
+
+def _markdown(text: str) -> Markup:
+    """Tables and headings, no HTML of the writer's own; no pictures and links, which would lead out of the page."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
+    return Markup(parser.render(text))
 
 
 def sections(results: Results) -> list[Section]:

@@ -54,16 +54,23 @@ class Run:
     references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    title: str
+    text: str
+    is_markdown: bool = False
+
+
 @dataclass(kw_only=True)
 class Results:
-    """All that a report is made of, in the order in which it was read. Texts come with a title."""
+    """All that a report is made of, in the order in which it was read."""
 
     evaluations: list[Mapping[str, Any]] = field(default_factory=list)
     costs: list[Mapping[str, Any]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     abouts: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     """(name of its file, the file's own words on how it came about) of every result."""
-    notes: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     sheets: list[tuple[str, bytes]] = field(default_factory=list)
 
     @property
@@ -100,7 +107,7 @@ def _read_file(path: Path, results: Results) -> None:
     try:
         text = content.decode()
         if path.suffix in NOTE_SUFFIXES:
-            results.notes.append((path.stem, text))
+            results.notes.append(Note(title=path.stem, text=text, is_markdown=path.suffix == ".md"))
             return
         data = parse_json(text)
     except ValueError as error:
@@ -139,7 +146,7 @@ def _read_item(path: Path, item: Any, results: Results) -> None:
     results.abouts.append((path.name, item))
     notes = item.get("notes", [])
     for note in [notes] if isinstance(notes, str) else notes:
-        results.notes.append((path.stem, str(note)))
+        results.notes.append(Note(title=path.stem, text=str(note)))
 
 
 def _run(path: Path, item: Mapping[str, Any]) -> Run:
