@@ -23,6 +23,7 @@ from worldsim.engine.memory import (
 )
 from worldsim.engine.pictures import psnr_db
 from worldsim.engine.truth import Pair
+from worldsim.episodes.anchor import Anchor
 
 RNG = np.random.default_rng(0)
 
@@ -159,6 +160,21 @@ def test_every_moment_is_told_how_far_it_has_drifted_and_the_path_is_kept() -> N
     assert head is not None and head.drift is not None and head.drift < 1
     assert head.parent is not None and head.parent.drift is not None
     assert [index for index, _ in walk.memory.path] == list(range(MIN_DRIFT_FRAMES + 1))
+
+
+def test_true_pictures_in_the_place_of_memory_end_what_has_drifted() -> None:
+    walk = Walk()
+    for _ in range(DRIFT_FRAMES):
+        walk.go(at(), np.zeros((48, 64, 3), np.uint8))
+    head = walk.history.head
+    assert head is not None and head.drift is not None and head.drift > 1
+    anchor = Anchor.of(head.step.index, [A], [[0.0] * SPEC.size])
+    walk.history.replace_memory(head.step, object(), anchor)
+    walk.see()
+    assert walk.history.head is not head and walk.memory.drift.level is None
+    for _ in range(MIN_DRIFT_FRAMES):
+        walk.go(at(), noise(20, 150))
+    assert walk.memory.drift.level is not None and walk.memory.drift.level < 1
 
 
 def test_frames_that_came_two_at_a_time_are_both_seen() -> None:

@@ -204,7 +204,9 @@ class Memory:
             self._look(pair.dream.index, strides, pair.dream.frame)
 
     def _add(self, moment: Moment) -> None:
-        step = moment.step
+        step, parent = moment.step, moment.parent
+        if parent is not None and moment.anchor is not parent.anchor:
+            self.drift.settle()
         self.drift.add(step.frame)
         moment.drift = self.drift.level
         if step.believed is not None:

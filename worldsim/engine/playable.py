@@ -15,10 +15,11 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.types import Action, ActionSpec, Pose, Step, World
+from worldsim.core.types import Action, ActionSpec, Step, World
 from worldsim.engine.slots import SavedPlay
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header
+from worldsim.worlds.base import Explorer
 
 Where: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
@@ -85,12 +86,6 @@ class Saves(Protocol):
         ...
 
 
-class Walker(Protocol):
-    """See `worlds.doom.explorers.Explorer`."""
-
-    def act(self, pose: Pose) -> Action: ...
-
-
 class TrueEngine(World, Protocol):
     """A true world that `reset` brings to where a preset begins."""
 
@@ -99,7 +94,7 @@ class TrueEngine(World, Protocol):
         """What led to the start, the start itself the last of it."""
         ...
 
-    def explorer(self, seed: int) -> Walker: ...
+    def explorer(self, seed: int) -> Explorer: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,7 +162,7 @@ class ReplayWorld:
         row = self._episode.rows[position]
         self._playable.num_steps = self._asked_num_steps or row.num_steps
         made = self._playable.step(_action(self._session.header.action_spec, row.action))
-        self._last = Step(index=position, action=action, frame=made.frame)
+        self._last = Step(index=position, action=action, frame=made.frame, believed=made.believed)
         return self._last
 
     def snapshot(self) -> tuple[Episode, Step | None, object]:

@@ -24,9 +24,10 @@ from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Action, ActionSpec, Step
 from worldsim.engine.history import Moment, Trail
 from worldsim.engine.pictures import psnr_db
-from worldsim.engine.playable import TrueEngine, TrueSource, Walker
+from worldsim.engine.playable import TrueEngine, TrueSource
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Run
+from worldsim.worlds.base import Explorer
 
 NEWS_EVERY_S = 0.2
 """While it catches up, the share that is done is told so often."""
@@ -61,7 +62,7 @@ class TruthStatus:
     """Ticks that the true world is behind."""
     pair: Pair | None = None
     """The newest moment at which it was level with play."""
-    explorer: Walker | None = None
+    explorer: Explorer | None = None
     stride_units: float = 1.0
     """How far one walks in a tick, in the world's units: the most that the way to the start went in one."""
     error: WorldsimError | None = None
