@@ -18,7 +18,7 @@ from worldsim.engine.worker import Counters
 
 MESSAGE_COLUMNS = 64
 """Letters in a line of an error message."""
-_NAMED = (Command.RESET, Command.PAUSE, Command.SINGLE_STEP)
+_NAMED = (Command.RESET, Command.ESCAPE, Command.PAUSE, Command.SINGLE_STEP)
 
 
 class Anchor(Enum):
@@ -210,7 +210,8 @@ def message_rows(view: View) -> tuple[Row, ...]:
         message = [Row(line) for line in wrap(view.error.message, MESSAGE_COLUMNS)]
         hint = [Row(line, tone=Tone.QUIET) for line in wrap(view.error.hint, MESSAGE_COLUMNS)]
         what = "The world has stopped" if view.is_loaded else "The world could not be loaded"
-        return (Row(what, tone=Tone.BAD), *message, *hint, Row(f"{keys[Command.RESET]} starts afresh"))
+        ways = Row(f"{keys[Command.RESET]} starts afresh, {keys[Command.ESCAPE]} opens the menu")
+        return (Row(what, tone=Tone.BAD), *message, *hint, ways)
     if view.state is SessionState.LOADING:
         elapsed = f" ({view.stage_s:.0f} s)" if view.stage_s >= 1 else ""
         return (Row(view.title or "worldsim", tone=Tone.STRONG), Row(f"{view.stage} ...{elapsed}"))
