@@ -78,6 +78,7 @@ def examine(device_name: str) -> dict[str, Any]:
         "display": os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"),
         "graphics": probe_graphics(),
         "vizdoom": _version("vizdoom"),
+        "memory_maze": _version("memory-maze"),
         "presets": {name: examine_preset(folder, device) for name, folder in bundled_presets().items()},
     }
 
@@ -209,6 +210,8 @@ def _text(report: dict[str, Any]) -> str:
     graphics = report["graphics"]
     rows.append(("window", f"none: {graphics['error']}" if "error" in graphics else _graphics_text(graphics)))
     rows.append(("vizdoom", report["vizdoom"] or "not installed; to train or compare: pip install vizdoom"))
+    missing = "not installed; for presets that learn from it: pip install 'worldsim[memory-maze]'"
+    rows.append(("memory-maze", report["memory_maze"] or missing))
     for name, row in report["presets"].items():
         rows.append((f"preset {name}", f"does not load: {row['error']}" if "error" in row else _preset_text(row)))
     if not report["presets"]:
