@@ -12,6 +12,8 @@ import pygame
 from worldsim.app.hud import Cap
 
 BACKGROUND, KEY, FILLED, EDGE = (12, 14, 18, 150), (32, 36, 44, 230), (255, 214, 120, 255), (160, 168, 180, 255)
+PARTLY = (150, 116, 40, 255)
+"""Dark enough for the light letters that lie half on it."""
 LETTER, LETTER_ON = (236, 238, 242), (20, 22, 26)
 
 
@@ -41,9 +43,10 @@ def _painted_cap(
     begin, end = fill
     if end > begin:
         filled = pygame.Rect(round(begin * box.width), 0, round((end - begin) * box.width), box.height)
-        pygame.draw.rect(surface, FILLED, filled, border_radius=radius_px if fill == (0.0, 1.0) else 0)
+        is_whole = fill == (0.0, 1.0)
+        pygame.draw.rect(surface, FILLED if is_whole else PARTLY, filled, border_radius=radius_px if is_whole else 0)
     pygame.draw.rect(surface, EDGE, box, width=max(1, box.height // 24), border_radius=radius_px)
-    letter = font.render(label, True, LETTER_ON if begin < 0.5 < end else LETTER)
+    letter = font.render(label, True, LETTER_ON if fill == (0.0, 1.0) else LETTER)
     if letter.get_width() > box.width:
         height_px = max(1, letter.get_height() * box.width // letter.get_width())
         letter = pygame.transform.smoothscale(letter, (box.width, height_px))
