@@ -126,8 +126,11 @@ class Application:
             self._companions.follow()
             self._draw_if_new(steps, is_stale=self._is_stale or has_window_changed(events))
             self._stop_if_done()
-        self._companions.close()
         return self.report()
+
+    def close(self) -> None:
+        """Ends what goes along with play. It may take a second: the window should be closed by then."""
+        self._companions.close()
 
     def _requests(self, event: pygame.event.Event) -> list[Request]:
         """An open menu takes every event but those that end the program."""

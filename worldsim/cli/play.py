@@ -178,6 +178,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
     settings, ending = stage.settings.current, Ending.QUIT
     recorded = _recorded(arguments)
     seed = arguments.seed if arguments.seed is not None else recorded.seed if recorded else 0
+    application: Application | None = None
     stage.window.set_title(f"worldsim: {arguments.preset}")
     with ExitStack() as at_the_end:
         worker = Worker(
@@ -188,6 +189,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
             on_change=stage.window.wake,
         )
         at_the_end.callback(worker.close)
+        at_the_end.callback(lambda: application.close() if application is not None else None)
         # Before the worker: nobody shall look at a window that waits for a thread.
         at_the_end.callback(lambda: None if ending is Ending.TITLE else stage.window.close())
         is_recorded = settings.is_always_recorded and has_title and not arguments.world
