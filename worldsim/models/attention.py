@@ -63,18 +63,13 @@ class FrameAttention(TimeMixer):
         return self.grid[0] * self.grid[1]
 
     def project_clip(self, x_BTND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query (scaled) and key, rotated to their places in the clip, and value. Shapes: [B, T, N, K, E].
-
-        The weights of the norms are multiplied into the rotation, which is small beside the tokens.
-        """
+        """Query (scaled) and key, rotated to their places in the clip, and value. Shapes: [B, T, N, K, E]."""
         qkv = self.project_in(x_BTND).unflatten(-1, (3, self.num_heads, self.head_dim))
-        cos, sin = self.rotation(x_BTND.shape[1], like=x_BTND)
-        query, key = F.rms_norm(qkv[..., :2, :, :], (self.head_dim,), eps=1e-6).unbind(-3)
-        weights = self.query_norm.weight * self.head_dim**-0.5, self.key_norm.weight
-        (query_cos, query_sin), (key_cos, key_sin) = (
-            (cos * weight, sin * weight.roll(self.head_dim // 2)) for weight in weights
-        )
-        return rotate(query, query_cos, query_sin), rotate(key, key_cos, key_sin), qkv[..., 2, :, :]
+        cos, sin = (x[..., None, :] for x in self.rotation(x_BTND.shape[1], like=x_BTND))
+        normed = F.rms_norm(qkv[..., :2, :, :], (self.head_dim,), eps=1e-6)
+        weight_21E = torch.stack((self.query_norm.weight * self.head_dim**-0.5, self.key_norm.weight))[:, None]
+        query, key = rotate(normed * weight_21E, cos, sin).unbind(-3)
+        return query, key, qkv[..., 2, :, :]
 
     def project_frame(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query (scaled), key and value of one frame, not rotated. Shapes: [B, K, N, E]."""
