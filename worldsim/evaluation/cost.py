@@ -5,9 +5,8 @@ costs the same whatever they are. The autoencoder is left out, being the same fo
 Source: LSSVWM, figure 8.
 
 Other programs on the machine only ever add time, and not evenly. So one thread is timed by the processor's clock, which
-stands still while another program has its turn; every time is the fastest of some rounds, every round takes all
-architectures in turn, and the frame that a late one is compared with is timed in the same rounds: states are never
-changed, so the early one is still there.
+stands still while another program has its turn; every time is the fastest of some rounds, and every round takes all
+architectures in turn at all their samples, early and late: states are never changed, so they can all be kept.
 Letters: B batch, T frames, C channels, H W rows and columns, A action.
 """
 
@@ -94,14 +93,15 @@ class TrainingSample:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSample:
-    """`ms_ratio` is against frame `EARLY_FRAME` (or the first sample), timed in the same rounds."""
+    """`ms_ratio` is against the first sample, timed in the same rounds."""
 
     frame: int
     ms: float
     ms_ratio: float
     state_bytes: int
     resident_ratio: float
-    """The process's resident memory now over that at the first sample, the growth of other architectures left out."""
+    """The process's resident memory now over that at the first sample; other architectures and what was kept for the
+    timing left out."""
 
 
 @dataclass(kw_only=True)
@@ -155,9 +155,9 @@ class _Subject:
         self.model, self.costs, self._device = model, costs, device
         self._stopwatch = _Stopwatch(device)
         self.state = model.initial_state(1, seed=0)
-        self.early: WorldState | None = None
-        self.resident_bytes = 0
-        """What this architecture's frames have added to the process."""
+        self.samples: list[WorldState] = []
+        self.grown_bytes: list[int] = []
+        """What this architecture's frames had added to the process since it was built, at every sample."""
         generator = torch.Generator().manual_seed(0)
         self._latents = torch.randn(NUM_INPUTS, 1, *LATENT_SHAPE, generator=generator).to(device)
         self._actions = torch.rand(NUM_INPUTS, 1, ACTION_SIZE, generator=generator).to(device)
@@ -165,7 +165,7 @@ class _Subject:
 
     @torch.inference_mode()
     def go_to(self, frame: int, limit_bytes: float, advance: Advance) -> None:
-        """Commits frames up to number `frame`, or until the state is too large."""
+        """Commits frames up to number `frame`, or until the state is too large, and keeps that state."""
         before_bytes = _resident_bytes(self._device)
         for begin in range(self.state.frame_index, frame, FRAMES_BETWEEN_LOOKS):
             end = min(begin + FRAMES_BETWEEN_LOOKS, frame)
@@ -178,7 +178,10 @@ class _Subject:
                     f"(limit {limit_bytes / 1e6:g} MB)"
                 )
                 break
-        self.resident_bytes += _resident_bytes(self._device) - before_bytes
+        kept_bytes = self.samples[-1].num_bytes if self.samples else 0
+        grown_bytes = _resident_bytes(self._device) - before_bytes - kept_bytes
+        self.grown_bytes.append(grown_bytes + (self.grown_bytes[-1] if self.grown_bytes else 0))
+        self.samples.append(self.state)
 
     @torch.inference_mode()
     def generate_ms(self, state: WorldState) -> float:
@@ -280,32 +283,30 @@ def _measure_generation(plan: CostPlan, subjects: Sequence[_Subject], device: st
     for frame in sampled_frames(plan.frames):
         for subject in alive:
             subject.go_to(frame, plan.limit_mb * 1e6, advance)
-            subject.early = subject.early or subject.state
-        if not resident_bytes:
-            resident_bytes = _resident_bytes(device)
-            for subject in alive:
-                subject.resident_bytes = 0
-        _sample(alive, plan.rounds, resident_bytes)
+        resident_bytes = resident_bytes or _resident_bytes(device)
         alive = [subject for subject in alive if subject.costs.stopped is None]
-
-
-def _sample(subjects: Sequence[_Subject], rounds: int, resident_bytes: int) -> None:
-    early, now = [math.inf] * len(subjects), [math.inf] * len(subjects)
-    for _ in range(rounds):
-        for index, subject in enumerate(subjects):
-            assert subject.early is not None
-            now[index] = min(now[index], subject.generate_ms(subject.state))
-            early[index] = min(early[index], subject.generate_ms(subject.early))
-    for index, subject in enumerate(subjects):
-        subject.costs.generation.append(
-            GenerationSample(
-                frame=subject.state.frame_index,
-                ms=now[index],
-                ms_ratio=1.0 if subject.early is subject.state else now[index] / early[index],
-                state_bytes=subject.state.num_bytes,
-                resident_ratio=1 + subject.resident_bytes / resident_bytes,
+    for subject, fastest_ms in zip(subjects, _generation_ms(subjects, plan.rounds), strict=True):
+        for state, ms, grown_bytes in zip(subject.samples, fastest_ms, subject.grown_bytes, strict=True):
+            subject.costs.generation.append(
+                GenerationSample(
+                    frame=state.frame_index,
+                    ms=ms,
+                    ms_ratio=ms / fastest_ms[0],
+                    state_bytes=state.num_bytes,
+                    resident_ratio=1 + (grown_bytes - subject.grown_bytes[0]) / resident_bytes,
+                )
             )
-        )
+
+
+def _generation_ms(subjects: Sequence[_Subject], rounds: int) -> list[list[float]]:
+    """Of every sample of every subject, the fastest of all rounds."""
+    fastest = [[math.inf] * len(subject.samples) for subject in subjects]
+    for _ in range(rounds):
+        for number in range(max(len(subject.samples) for subject in subjects)):
+            for subject, ms in zip(subjects, fastest, strict=True):
+                if number < len(ms):
+                    ms[number] = min(ms[number], subject.generate_ms(subject.samples[number]))
+    return fastest
 
 
 def _resident_bytes(device: str) -> int:

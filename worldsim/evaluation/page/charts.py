@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 560, 330
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 44
 """Margins around the plot."""
-NUM_COLOURS = 10
+NUM_COLOURS = 12
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 import worldsim
 from worldsim.core.errors import StorageError
+from worldsim.evaluation.page.charts import NUM_COLOURS
 from worldsim.evaluation.page.comparisons import comparison_sections
 from worldsim.evaluation.page.costs import cost_sections
 from worldsim.evaluation.page.evaluations import evaluation_sections
@@ -43,6 +44,7 @@ def render(results: Results, *, command: Sequence[str], today: date) -> str:
         no_notes=NO_NOTES,
         origins=origins_table(results),
         command=shlex.join(command),
+        num_colours=NUM_COLOURS,
         today=today.isoformat(),
         version=worldsim.__version__,
     )
