@@ -69,7 +69,7 @@ def test_the_json_has_every_task_and_what_is_needed_to_do_it_again(evaluated: Ev
     assert result["left_out"] == {}
     assert set(TASKS) < set(result)
     about = {"seeds", "steps", "preset_sha256", "preset", "context_frames", "world", "command", "device", "threads"}
-    about |= {"comparison", "left_out", "config", "model", "seconds", "versions", "torch", "elapsed_s"}
+    about |= {"comparison", "left_out", "config", "seconds", "versions", "torch", "elapsed_s"}
     assert set(result) == set(TASKS) | about
     assert set(result["seconds"]) == {"walks", *TASKS}
     for task in ("retrieval", "reasoning", "spin", "loop"):

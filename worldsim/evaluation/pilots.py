@@ -62,21 +62,25 @@ class OutAndBack:
         return steer(pose, self._trail[-1], self._turn_deg) if self._trail else Action.of(turn=1.0)
 
 
-class RoundAndRound:
-    """Goes from point to point by held keys, and from the last to the first again."""
+Points = list[tuple[float, float]]
 
-    def __init__(
-        self,
-        way_there: Sequence[tuple[float, float]],
-        lap: Sequence[tuple[float, float]],
-        turn_deg: float,
-        reach: float,
-    ) -> None:
-        self._points = itertools.chain(way_there, itertools.cycle(lap))
-        self._turn_deg, self._reach = turn_deg, reach
-        self._next = next(self._points)
+
+class RoundAndRound:
+    """Goes from point to point by held keys, and from the last to the first again.
+
+    `way` is asked at the first step: the way there, then once round.
+    """
+
+    def __init__(self, way: Callable[[Step], tuple[Points, Points]], turn_deg: float, reach: float) -> None:
+        self._way, self._turn_deg, self._reach = way, turn_deg, reach
+        self._points: Iterator[tuple[float, float]] | None = None
+        self._next = (0.0, 0.0)
 
     def __call__(self, step: Step) -> Action:
+        if self._points is None:
+            way_there, lap = self._way(step)
+            self._points = itertools.chain(way_there, itertools.cycle(lap))
+            self._next = next(self._points)
         pose = pose_of(step)
         while is_near(pose, self._next, self._reach):
             self._next = next(self._points)
@@ -96,7 +100,7 @@ def is_near(pose: Pose, point: tuple[float, float], reach: float) -> bool:
     return math.hypot(point[0] - pose.x, point[1] - pose.y) < reach
 
 
-def lap_points(maze: Maze, here: Cell) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
+def lap_points(maze: Maze, here: Cell) -> tuple[Points, Points] | None:
     """The way to the nearest shortest loop, and once round it. None in a maze without a loop."""
     lap = nearest_loop(maze, here)
     if lap is None:
@@ -129,7 +133,7 @@ def _path_without(maze: Maze, start: Cell, goal: Cell) -> list[Cell] | None:
     return None
 
 
-def _points(maze: Maze, cells: Sequence[Cell]) -> list[tuple[float, float]]:
+def _points(maze: Maze, cells: Sequence[Cell]) -> Points:
     """Half way to every next cell, and its middle."""
     points = []
     for (ax, ay), (bx, by) in itertools.pairwise(map(maze.centre, cells)):

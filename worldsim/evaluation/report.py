@@ -66,11 +66,10 @@ class Report:
             "seeds": list(self.config.seeds),
             "steps": self.steps,
             "context_frames": self.context_frames,
-            "config": asdict(self.config),
+            "config": {**asdict(self.config), "model": to_mapping(self.preset.model)},
             "preset": self.preset.name,
             "preset_sha256": self.preset_sha256,
             "world": to_mapping(self.preset.world),
-            "model": to_mapping(self.preset.model),
             "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
             "versions": {
                 "worldsim": worldsim.__version__,

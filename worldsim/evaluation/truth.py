@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from worldsim.core.types import Step
 from worldsim.evaluation.clips import Depth
 from worldsim.evaluation.pilots import (
     REACH_CELLS,
@@ -18,6 +19,7 @@ from worldsim.evaluation.pilots import (
     Maze,
     OutAndBack,
     Pilot,
+    Points,
     RoundAndRound,
     lap_points,
     pose_of,
@@ -52,21 +54,22 @@ class Truth:
 
     def with_loop(self, seeds: Sequence[int]) -> tuple[int, ...]:
         """Those whose maze has a loop to go round. Side effects: resets the world."""
-        return tuple(seed for seed in seeds if self._lap(seed) is not None)
+        return tuple(seed for seed in seeds if self._lap(self.world.reset(seed)) is not None)
 
     def lap_pilot(self) -> MakePilot:
         """Round and round the nearest loop; only for seeds `with_loop`."""
         config = self.world.config
 
-        def make(seed: int) -> Pilot:
-            points = self._lap(seed)
-            assert points is not None, f"the maze of seed {seed} has no loop"
-            return RoundAndRound(*points, config.turn_deg, REACH_CELLS * config.cell_units)
+        def way(step: Step) -> tuple[Points, Points]:
+            points = self._lap(step)
+            assert points is not None, "this maze has no loop"
+            return points
 
-        return make
+        return lambda seed: RoundAndRound(way, config.turn_deg, REACH_CELLS * config.cell_units)
 
-    def _lap(self, seed: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
-        pose = pose_of(self.world.reset(seed))
+    def _lap(self, step: Step) -> tuple[Points, Points] | None:
+        """Of the maze of the newest reset, from where the step stands."""
+        pose = pose_of(step)
         maze = cast(_MazeWorld, self.world).layout  # every true world is a maze of cells
         return lap_points(maze, maze.cell_at(pose.x, pose.y))
 
