@@ -278,7 +278,9 @@ def test_settings_apply_at_once(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "settings.json")
     play = Play(settings=file)
     to_settings = "escape down down return"
-    play.run(*[NOTHING] * 10, *keys(f"{to_settings} right down down down right down right down down left"), *[NOTHING] * 3)
+    play.run(
+        *[NOTHING] * 10, *keys(f"{to_settings} right down down down right down right down down left"), *[NOTHING] * 3
+    )
     assert play.renderer.picture_filter is PictureFilter.SMOOTH
     assert play.window.is_full_screen
     assert play.worker.counters.num_steps == 8

@@ -59,7 +59,8 @@ def test_loading_names_its_stage_and_how_long_it_takes() -> None:
 def test_a_failure_shows_reason_hint_and_the_way_out() -> None:
     error = NonFiniteError("frame 7 came out as NaN", hint="reset the session")
     shown = text(panels(replace(PLAYING, state=SessionState.FAILED, error=error)), Anchor.CENTRE)
-    assert shown == "The world has stopped\nframe 7 came out as NaN\nreset the session\nR starts afresh, Esc opens the menu"
+    said = "The world has stopped\nframe 7 came out as NaN\nreset the session\nR starts afresh, Esc opens the menu"
+    assert shown == said
 
 
 def test_a_failed_load_does_not_speak_of_a_world_that_stopped() -> None:

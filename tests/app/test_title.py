@@ -122,3 +122,8 @@ def test_a_gamepad_chooses_too(desk: Desk) -> None:
     buttons = (pygame.CONTROLLER_BUTTON_DPAD_DOWN, pygame.CONTROLLER_BUTTON_A)
     events = [pygame.event.Event(pygame.CONTROLLERBUTTONDOWN, instance_id=0, button=button) for button in buttons]
     assert desk.run(events) == "maze"
+
+
+def test_the_picture_behind_stays_where_the_one_in_focus_has_none(desk: Desk) -> None:
+    desk.run(*keys("down up"), [])
+    assert [frame.max() for frame in desk.renderer.frames] == [0, 80]

@@ -16,7 +16,7 @@ from worldsim.app.devices import Devices
 from worldsim.app.hud import Picture
 from worldsim.app.menu import Menus, Page
 from worldsim.app.menu_devices import work_menu
-from worldsim.app.pages import SettingsPages, title_page
+from worldsim.app.pages import NO_PICTURE, SettingsPages, title_page
 from worldsim.app.renderer import Renderer
 from worldsim.app.settings import Settings, SettingsFile
 from worldsim.app.shelf import Offer, Shelf
@@ -59,8 +59,8 @@ class TitleScreen:
         is_stale = False
         while self._menus.is_open:
             panel = self._menus.panel()
-            picture = next((row.picture for row in panel.rows if row.is_focus and row.picture), behind)
-            if picture is not None and picture != behind:
+            picture = next((row.picture for row in panel.rows if row.is_focus), None)
+            if picture not in (None, NO_PICTURE, behind):
                 behind = picture
                 self._renderer.show(_dimmed(picture))
             if panel != drawn or is_stale:

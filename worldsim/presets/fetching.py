@@ -29,7 +29,7 @@ def fetch_reported(ref: str, report: Callable[[str], None]) -> None:
     report(f"asking the Hub for {place.repo}")
     listing = hub.list_files(place)
     with _watched(hub.blobs_folder(place), listing.num_bytes, place.repo, report):
-        hub.fetch(listing, say=report)
+        hub.fetch(listing)
 
 
 @contextmanager
@@ -38,13 +38,15 @@ def _watched(folder: Path, num_bytes: int, name: str, report: Callable[[str], No
     is_done, before_bytes = Event(), _bytes_in(folder)
 
     def watch() -> None:
-        said = 0
-        while not is_done.wait(LOOK_EVERY_S):
+        said = -STEP_PERCENT
+        while True:
             here_bytes = min(num_bytes, _bytes_in(folder) - before_bytes)
             percent = 100 * here_bytes // max(1, num_bytes)
             if percent >= said + STEP_PERCENT:
                 said = percent
                 report(f"fetching {name}: {percent} %, {here_bytes / 1e6:.1f} of {num_bytes / 1e6:.1f} MB")
+            if is_done.wait(LOOK_EVERY_S):
+                break
 
     watcher = Thread(target=watch, name="download", daemon=True)
     watcher.start()
