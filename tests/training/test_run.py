@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -108,7 +109,8 @@ def test_stages_resume_as_if_never_stopped_and_end_in_a_preset_that_plays(preset
         assert first.frame.shape == simulator.step(Action.of("forward")).frame.shape == (48, 64, 3)
 
 
-def test_no_engine_outlives_a_trainer_that_is_terminated(preset_toml: Path) -> None:
+@pytest.mark.parametrize("end", ["terminate", pytest.param("kill", marks=pytest.mark.slow)])
+def test_no_engine_and_no_worker_outlives_a_trainer_that_is_ended(end: str, preset_toml: Path) -> None:
     command = [sys.executable, "-m", "worldsim", "train", str(preset_toml), "--stage", "autoencoder", "--minutes", "5"]
     log = preset_toml.parent / "log"
     with log.open("w") as file:
@@ -119,13 +121,13 @@ def test_no_engine_outlives_a_trainer_that_is_terminated(preset_toml: Path) -> N
             time.sleep(0.2)
         family = psutil.Process(trainer.pid).children(recursive=True)
         assert any("vizdoom" in process.name() for process in family), [p.name() for p in family]
-        trainer.terminate()
-        assert trainer.wait(timeout=30) == 0
+        getattr(trainer, end)()
+        assert trainer.wait(timeout=30) == (0 if end == "terminate" else -signal.SIGKILL)
     finally:
         trainer.kill()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive, [process.name() for process in alive]
-    assert "ended by SIGTERM" in log.read_text()
+    assert ("ended by SIGTERM" in log.read_text()) == (end == "terminate")
 
 
 @pytest.mark.parametrize(("stage", "first"), [("dynamics", "autoencoder"), ("decoder", "dynamics")])

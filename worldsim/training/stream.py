@@ -162,8 +162,13 @@ def _work(
     out: Queue[Episode | WorldsimError],
     parent_pid: int,
 ) -> None:
-    # SIGTERM must reach `finally`: an engine that is not closed outlives its worker.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    def leave(*_: object) -> None:
+        """By way of `finally`: an engine that is not closed outlives its worker. What nobody reads any more is not
+        waited for: this process holds the reading end of its pipe too, and would wait for ever."""
+        out.cancel_join_thread()
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     world = open_world(world_config)
     try:
@@ -171,7 +176,7 @@ def _work(
             episode = _play(world, episode_seed, data.episode_frames, data.script)
             while True:
                 if os.getppid() != parent_pid:
-                    return
+                    leave()
                 try:
                     out.put(episode, timeout=2.0)
                     break
