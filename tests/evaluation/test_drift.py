@@ -51,9 +51,9 @@ def test_a_model_that_stands_still_has_no_variance_and_one_that_fades_loses_its_
 
 
 def test_features_are_mean_and_spread_of_every_channel_and_tell_episodes_apart() -> None:
-    latent = torch.zeros(1, 5, 2, 2, 2)
-    latent[:, :, 1] = torch.tensor([[1.0, 3.0], [1.0, 3.0]])
-    assert features(latent)[0, 0].tolist() == pytest.approx([0.0, 2.0, 0.0, 4 / 3 * 0.8660254])
+    latent = torch.zeros(5, 2, 2, 2)
+    latent[:, 1] = torch.tensor([[1.0, 3.0], [1.0, 3.0]])
+    assert features(latent)[0].tolist() == pytest.approx([0.0, 2.0, 0.0, 4 / 3 * 0.8660254])
     noise = torch.randn(2, 30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     same, moved = frechet_by_seed(noise, torch.cat([noise[:1], noise[1:] + 1.0]))
     assert same == pytest.approx(0.0, abs=1e-6)

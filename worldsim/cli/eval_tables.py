@@ -38,7 +38,8 @@ PLACES = {
 }
 PLACES_CAPTION = (
     "Returned: pixels that the context showed, that left the view and came back, by the engine's pose and depth. "
-    "Never seen: nobody could know them. Best match: each frame against the most similar true one (MAG-Bench)."
+    "Never seen: nobody could know them. Best match: each frame against the most similar true one (as MAG-Bench); a "
+    "picture that stands still may match one, too: see last seen."
 )
 DRIFT = {
     "psnr": "PSNR",

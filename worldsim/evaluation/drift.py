@@ -98,20 +98,20 @@ def windows(distances: Sequence[int], num_frames: int) -> list[tuple[int, int]]:
     return [(max(before, end - WINDOW_FRAMES), end) for before, end in zip((0, *ends), ends, strict=False)]
 
 
-def features(latent_BTCHW: Tensor) -> Scores:
+def features(latent_TCHW: Tensor) -> Scores:
     """What the project's own Frechet distance compares: mean and spread of every latent channel over the picture.
 
     Not FVD: no network of another's, no motion, and numbers that compare only under the same autoencoder.
-    Shapes: returns [B, T, 2 C].
+    Shapes: returns [T, 2 C].
     """
-    flat = latent_BTCHW.double().flatten(3)
+    flat = latent_TCHW.double().flatten(2)
     return np.asarray(torch.cat((flat.mean(-1), flat.std(-1)), -1).cpu().numpy(), dtype=np.float64)
 
 
 def frechet_by_seed(true_BTCHW: Tensor, made_BTCHW: Tensor) -> Scores:
     """Frechet distance between the true and the made frames of each episode, [B]."""
-    pairs = zip(features(true_BTCHW), features(made_BTCHW), strict=True)
-    return np.array([frechet(true, made) for true, made in pairs])
+    pairs = zip(true_BTCHW, made_BTCHW, strict=True)
+    return np.array([frechet(features(true), features(made)) for true, made in pairs])
 
 
 def _figures(truth: Images, made: Images, rebuilt: Images, true_BTCHW: Tensor, made_BTCHW: Tensor) -> dict[str, Any]:
