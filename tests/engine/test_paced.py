@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.fakes import FakeSimulator, fake_load
+from worldsim.actions.bindings import MOUSE_X
 from worldsim.actions.hands import Touch, hands
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import NonFiniteError
@@ -32,10 +33,14 @@ def test_the_frames_are_those_of_the_actions_taken(depth: int) -> None:
 
 
 def test_input_is_timed_from_the_touch_and_a_tick_from_its_asking() -> None:
-    touches = (Touch(t_s=0.1, key="w", is_down=True), Touch(t_s=0.25, key="w"))
+    touches = (
+        Touch(t_s=0.1, key="w", is_down=True),
+        Touch(t_s=0.2, key=MOUSE_X, dx_px=5.0),
+        Touch(t_s=0.25, key="w"),
+    )
     paced = play(FakeSimulator(step_s=0.01), touches, duration_s=0.4, depth=0)
-    assert len(paced.input_ms) == 2
-    assert all(ms >= 10 for ms in (*paced.input_ms, *paced.asked_ms))
+    assert (len(paced.key_ms), len(paced.mouse_ms)) == (2, 1)
+    assert all(ms >= 10 for ms in (*paced.key_ms, *paced.mouse_ms, *paced.asked_ms))
     assert any(step.action == Action.of("forward") for step in paced.steps)
     assert len(paced.jitter) == len(paced.steps) - 2
 

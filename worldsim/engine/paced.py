@@ -33,8 +33,10 @@ class Paced:
 
     steps: tuple[Step, ...]
     tick_s: float
-    input_ms: tuple[float, ...]
-    """Per moment at which something was touched: from then to the first frame that knows of it."""
+    key_ms: tuple[float, ...]
+    """Per key that went down or up: from then to when the first frame was there that knows of it."""
+    mouse_ms: tuple[float, ...]
+    """The same for motions of the mouse, which nobody can foresee."""
     counters: Counters
 
     @property
@@ -71,8 +73,8 @@ def num_other_frames(playable: Playable, seed: int, steps: Sequence[Step]) -> in
 
 def _play(session: Session, touches: list[Touch], duration_s: float, wake: threading.Event, clock: Clock) -> Paced:
     steps: list[Step] = []
-    input_ms: list[float] = []
-    unseen_ns: list[int] = []
+    seen_ms: dict[bool, list[float]] = {False: [], True: []}
+    unseen: list[tuple[int, bool]] = []
     while not steps:
         steps += session.tick(0.0)
         _raise_failure(session)
@@ -81,21 +83,28 @@ def _play(session: Session, touches: list[Touch], duration_s: float, wake: threa
     begin_ns = last_ns = clock.now_ns()
     while (now_ns := clock.now_ns()) < begin_ns + duration_s * 1e9:
         while touches and begin_ns + touches[0].t_s * 1e9 <= now_ns:
+            unseen.append((now_ns, touches[0].key == MOUSE_X))
             _touch(session.inputs, touches.pop(0))
-            if not unseen_ns or unseen_ns[-1] != now_ns:
-                unseen_ns.append(now_ns)
         new = session.tick((now_ns - last_ns) / 1e9)
         last_ns = now_ns
         _raise_failure(session)
         for step in new:
-            input_ms += [(step.t_ready_ns - t_ns) / 1e6 for t_ns in unseen_ns if t_ns <= step.t_input_ns]
-            unseen_ns = [t_ns for t_ns in unseen_ns if t_ns > step.t_input_ns]
+            for t_ns, is_mouse in unseen:
+                if t_ns <= step.t_input_ns:
+                    seen_ms[is_mouse].append((step.t_ready_ns - t_ns) / 1e6)
+            unseen = [touched for touched in unseen if touched[0] > step.t_input_ns]
         steps += new
         until_touch_s = (begin_ns + touches[0].t_s * 1e9 - clock.now_ns()) / 1e9 if touches else PATIENCE_S
         due_s = session.next_due_s
         wake.wait(max(0.0, min(until_touch_s, PATIENCE_S if due_s is None else due_s, PATIENCE_S)))
         wake.clear()
-    return Paced(steps=tuple(steps), tick_s=session.tick_s, input_ms=tuple(input_ms), counters=session.worker.counters)
+    return Paced(
+        steps=tuple(steps),
+        tick_s=session.tick_s,
+        key_ms=tuple(seen_ms[False]),
+        mouse_ms=tuple(seen_ms[True]),
+        counters=session.worker.counters,
+    )
 
 
 def _raise_failure(session: Session) -> None:
