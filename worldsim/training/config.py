@@ -23,7 +23,7 @@ class DataConfig:
     reuse: float = 4.0
     """Frames drawn for each freshly rendered one, once training has begun: rendering and encoding cost time too."""
     script: str = "mixed"
-    """Explorer that plays (see worlds.doom.explorers)."""
+    """Explorer that plays (see the world's `explorers`)."""
     resize: bool = False
     """Make recorded pictures the size of the preset; otherwise another size is an error."""
 
