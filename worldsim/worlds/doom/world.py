@@ -107,8 +107,8 @@ class DoomWorld:
     def step(self, action: Action) -> Step:
         """One model tick under `action`.
 
-        Raises: ConfigError for an input that is not a key (`DoomConfig.key_spec`); WorldError when there was no reset or
-        the engine died (a reset starts another).
+        Raises: ConfigError for an input that is not a key (`DoomConfig.key_spec`); WorldError when there was no
+        reset or the engine died (a reset starts another).
         """
         self._config.key_spec.check(action)
         if self._engine is None or self._layout is None:
