@@ -43,8 +43,11 @@ EVALUATION = {
     ],
     "retrieval": {"psnr": 24.2, "psnr_copy": None, "frames": 64},
     "fidelity": {"turn": {"value": 0.93, "low": 0.9, "high": 0.96, "per_seed": [1, 0.86]}},
+    "left_out": {"drift": "no true world"},
+    "seconds": {"walks": 28.65},
+    "config": {"model": {"width": 19219}},
     "command": "worldsim eval maze",
-    "torch": "2.13.0",
+    "versions": {"torch": "2.13.0"},
 }
 SAMPLE = {"frame": 100, "ms": 2.0, "ms_ratio": 1.0, "state_bytes": 24_000, "resident_ratio": 1.0}
 COST = {
@@ -67,9 +70,10 @@ COST = {
 
 def test_scores_of_an_evaluation_stand_with_interval_ceiling_and_curve() -> None:
     html = page(Results(evaluations=[EVALUATION], abouts=[("maze.json", EVALUATION)]))
-    assert rows(html, "roll-out, frame 1") == [["roll-out, frame 1", "29.9 [28.9, 30.9]", "32.6", ""]]
-    assert rows(html, "way back") == [["way back", "24.2", "", "64"]]
+    assert rows(html, "roll-out, frame 1") == [["roll-out, frame 1", "29.9 [28.9, 30.9]", "32.6"]]
+    assert rows(html, "way back") == [["way back", "24.2", ""], ["way back", "frames", "64"]]
     assert rows(html, "turn") == [] and "0.930 [0.900, 0.960]" in html
+    assert "drift: left out, no true world" in html and "28.65" not in html and "19219" not in html
     assert html.count("<svg") == 1 and "roll-out: PSNR by distance" in html
     assert rows(html, "maze.json") == [["maze.json", "worldsim eval maze", "[900000, 900001]", "torch 2.13.0"]]
 

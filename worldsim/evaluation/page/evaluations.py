@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from worldsim.evaluation.page.charts import Chart, Line
 from worldsim.evaluation.page.scores import HEADINGS, LabelledRow, Score, headings, score_tables
 from worldsim.evaluation.page.tables import Cell, Section, Table, score_cell
 
 MISSING = "No evaluation was given: worldsim eval PRESET --json FILE makes one."
+
+LabelledScores: TypeAlias = tuple[str, Mapping[str, Score]]
 
 
 def evaluation_sections(evaluations: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -29,7 +31,7 @@ def _evaluation(evaluation: Mapping[str, Any]) -> Section:
     together = [
         (", ".join(filter(None, (task, label))), scores) for task in compared for label, _, scores in tasks[task]
     ]
-    tables = [_table("Frames against the truth", together)] if together else []
+    tables = [_table("Frames against the truth", together, is_whole=False), *_further(together)] if together else []
     tables += [_table(task, [(label, scores) for label, _, scores in rows]) for task, rows in others.items()]
     return Section(
         title=title,
@@ -50,16 +52,33 @@ def _about(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
         "PSNR in dB; in brackets the 95 % interval. The autoencoder's column is the ceiling: the truth through the "
         "autoencoder. The last seen frame and the mean image are what a model without memory, and fog, would score."
     )
-    return (*filter(None, ["; ".join(filter(None, parts))]), explained)
+    left_out = evaluation.get("left_out")
+    reasons = left_out.items() if isinstance(left_out, Mapping) else ()
+    return (
+        *filter(None, ["; ".join(filter(None, parts))]),
+        explained,
+        *(f"{str(task).replace('_', ' ')}: left out, {reason}" for task, reason in reasons),
+    )
 
 
-def _table(title: str, rows: Sequence[tuple[str, Mapping[str, Score]]]) -> Table:
-    """Columns in the order of HEADINGS, then whatever else there is."""
-    known = list(HEADINGS)
+def _table(title: str, rows: Sequence[LabelledScores], *, is_whole: bool = True) -> Table:
+    """Columns in the order of HEADINGS, then, where it is to be the whole, those that are not among them."""
     found = dict.fromkeys(metric for _, scores in rows for metric in scores)
-    metrics = sorted(found, key=lambda metric: known.index(metric) if metric in known else len(known))
+    metrics = [metric for metric in HEADINGS if metric in found]
+    metrics += [metric for metric in found if is_whole and metric not in HEADINGS]
     body = tuple((Cell(text=label), *(score_cell(scores.get(metric)) for metric in metrics)) for label, scores in rows)
     return Table(title=title, head=("", *headings(metrics)), rows=body)
+
+
+def _further(rows: Sequence[LabelledScores]) -> list[Table]:
+    """What only some of these tasks have: a line each, for as columns they would be mostly empty."""
+    body = tuple(
+        (Cell(text=label), Cell(text=headings([metric])[0]), score_cell(score))
+        for label, scores in rows
+        for metric, score in scores.items()
+        if metric not in HEADINGS
+    )
+    return [Table(title="Further figures of these tasks", head=("", "figure", "value"), rows=body)] if body else []
 
 
 def _distance_charts(task: str, rows: Sequence[LabelledRow]) -> list[Chart]:

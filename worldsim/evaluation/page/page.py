@@ -29,7 +29,7 @@ from worldsim.evaluation.page.tables import Cell, Section, Table
 TEMPLATE_FILE = Path(__file__).parent / "page.html.jinja"
 NO_SHEETS = "No contact sheet was given: worldsim eval PRESET --sheet FILE makes one."
 NO_NOTES = "No notes were given: a text file among the results, or notes in a result, say what did not work."
-ABOUT = ("device", "threads", "torch", "worldsim", "preset_sha256", "elapsed_s")
+ABOUT = ("device", "threads", "worldsim", "torch", "python", "preset_sha256", "elapsed_s")
 """What a result says of how it came about, beside its command and its seeds."""
 
 
@@ -76,6 +76,8 @@ def _origin(about: Mapping[str, Any]) -> tuple[str, str, str]:
     seeds = about.get("seeds", about.get("seed"))
     if isinstance(seeds, list) and len(seeds) > 2:
         seeds = f"{seeds[0]} to {seeds[-1]}"
+    versions = about.get("versions")
+    about = {**about, **(versions if isinstance(versions, Mapping) else {})}
     known = [f"{key.replace('_', ' ')} {str(about[key])[:16]}" for key in ABOUT if about.get(key) is not None]
     return str(about.get("command", "not kept")), "" if seeds is None else str(seeds), ", ".join(known)
 

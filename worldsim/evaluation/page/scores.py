@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-NOT_SCORES = frozenset({"world", "config", "versions", "seeds", "progress"})
+NOT_SCORES = frozenset({"world", "config", "model", "versions", "seeds", "seconds", "left_out"})
+GROUPS = frozenset({"regions"})
+"""Names that say nothing beside those of their members."""
 DISTANCES = ("horizon", "distance", "frame")
 """What tells one row of a list from the next."""
 HEADINGS = {
@@ -21,7 +23,9 @@ HEADINGS = {
     "psnr_mean_image": "mean image",
     "psnr_no_state": "state cleared",
     "psnr_copy": "frame a turn ago",
+    "psnr_best_match": "best match",
     "ssim": "SSIM",
+    "ssim_autoencoder": "SSIM, autoencoder",
     "sharpness": "sharpness",
     "sharpness_autoencoder": "sharpness, autoencoder",
     "lpips": "LPIPS",
@@ -34,7 +38,13 @@ HEADINGS = {
     "repeat": "last seen frame",
 }
 _WORDS = {word: word.upper() for word in ("psnr", "ssim", "lpips", "fvd")}
-TITLES = {"one_step": "next frame, true past", "retrieval": "way back", "spin": "second turn", "rollout": "roll-out"}
+TITLES = {
+    "one_step": "next frame, true past",
+    "retrieval": "way back",
+    "spin": "second turn",
+    "rollout": "roll-out",
+    "comparison": "distributions of frames",
+}
 
 LabelledRow: TypeAlias = "tuple[str, float | None, dict[str, Score]]"
 
@@ -78,7 +88,8 @@ def _rows(label: str, distance: float | None, value: Any) -> Iterator[LabelledRo
         yield label, distance, scores
     for key, part in value.items():
         if isinstance(part, (Mapping, list)) and key not in NOT_SCORES and not _is_score(part):
-            yield from _rows(_joined(label, str(key).replace("_", " ")), distance, part)
+            name = "" if key in GROUPS else str(key).replace("_", " ")
+            yield from _rows(_joined(label, name), distance, part)
 
 
 def _scores(value: Mapping[str, Any]) -> dict[str, Score]:
@@ -87,7 +98,7 @@ def _scores(value: Mapping[str, Any]) -> dict[str, Score]:
     for name, part in value.items():
         if _is_score(part):
             scores[name] = Score(value=part["value"], low=part.get("low"), high=part.get("high"))
-        elif _is_number(part) and not name.endswith(("_low", "_high")):
+        elif _is_number(part) and name not in DISTANCES and not name.endswith(("_low", "_high")):
             low, high = value.get(f"{name}_low"), value.get(f"{name}_high")
             is_interval = _is_number(low) and _is_number(high)
             scores[name] = Score(value=part, low=low, high=high) if is_interval else Score(value=part)
