@@ -85,6 +85,12 @@ def test_a_task_that_no_recording_is_long_enough_for_is_left_out_with_the_reason
         evaluate(load_preset(tiny_preset_folder), replace(long, tasks=("reasoning",)), data=str(folder))
 
 
+def test_one_frame_has_no_spread_to_compare(tiny_preset_folder: Path, folder: Path) -> None:
+    config = replace(SHORT, tasks=("rollout",), horizons=(1,), seeds=SHORT.seeds[:1])
+    report = evaluate(load_preset(tiny_preset_folder), config, data=str(folder))
+    assert len(report.scores["rollout"]) == 1 and not report.comparison
+
+
 def test_a_preset_learned_from_recordings_asks_for_some(tiny_config: PresetConfig) -> None:
     world = RecordedConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
     with pytest.raises(ConfigError) as caught:
