@@ -55,7 +55,8 @@ def test_a_picture_stands_before_its_line_and_makes_it_higher() -> None:
 def test_no_panel_is_larger_than_its_window(window_px: tuple[int, int]) -> None:
     below = ("what it is, told at length " * 9, "facts")
     long = Row("a name", below=below, is_focus=True, picture=Picture(4, 3, bytes(36)))
-    table = Panel(Anchor.CENTRE, (Row("help"), *[Row(f"key {n}", "what it does, in some words") for n in range(34)]))
+    lines = [Row(f"key {n} / Left stick / other key", "what it does, in a few words and some more") for n in range(34)]
+    table = Panel(Anchor.CENTRE, (Row("help"), *lines))
     for panel in (Panel(Anchor.CENTRE, (Row("menu"), long, *[Row("more")] * 9)), table):
         (pixels,) = TextPainter().paint((panel,), window_px)
         height_px, width_px, _ = pixels.shape

@@ -29,9 +29,11 @@ RULE = (255, 214, 120, 110)
 
 MIN_LINE_PX, LINE_PX_AT_480, LINE_PX_PER_PX = 15, 17, 0.019
 """A line of text grows with the window, but not as fast: a large window is for seeing more."""
-CENTRE_SIZES = (1.3, 1.15, 1.0, 0.9, 0.8)
+CENTRE_SIZES = (1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 """Sizes of the text in the middle of the window, the first that fits. Elsewhere it is 1."""
-FONT_PER_LINE = 0.7
+FONT_PER_LINE, DENSE_FONT_PER_LINE = 0.7, 0.82
+DENSE_ROWS = 24
+"""With more rows than that, lines stand closer: rather that than smaller letters."""
 HEADING = 1.3
 LINES_PER_HEADING = 1.9
 LINES_PER_CAP = 1.5
@@ -99,21 +101,21 @@ class TextPainter:
             width_px, height_px = _size_px(panel, style)
             if width_px <= room_px[0] * style.oversampling and height_px <= room_px[1] * style.oversampling:
                 break
-        return _painted(panel, style, round(room_px[0] * style.oversampling))
+        return _painted(panel, style, round(room_px[0] * style.oversampling) if _is_menu(panel) else width_px)
 
     def _styles(self, panel: Panel) -> Iterator[_Style]:
         """From the best to the least."""
         line_px = text_line_px(self._window_px)
-        is_menu = any(row.is_focus for row in panel.rows)
+        font_per_line = FONT_PER_LINE if len(panel.rows) <= DENSE_ROWS else DENSE_FONT_PER_LINE
         for size in CENTRE_SIZES if panel.anchor is Anchor.CENTRE else (1.0,):
-            for num_columns in (1,) if is_menu or panel.anchor is not Anchor.CENTRE else (1, 2):
-                yield self._style(size * line_px, num_columns, is_fine=not panel.is_live)
+            for num_columns in (1,) if _is_menu(panel) or panel.anchor is not Anchor.CENTRE else (1, 2):
+                is_small = size * line_px < SMALL_LINE_PX and not panel.is_live
+                yield self._style(size * line_px, font_per_line, num_columns, oversampling=2 if is_small else 1)
 
-    def _style(self, seen_line_px: float, num_columns: int, *, is_fine: bool) -> _Style:
-        oversampling = 2 if is_fine and seen_line_px < SMALL_LINE_PX else 1
+    def _style(self, seen_line_px: float, font_per_line: float, num_columns: int, *, oversampling: int) -> _Style:
         line_px = round(seen_line_px * oversampling)
         return _Style(
-            text=self._font("DejaVuSansCondensed", line_px * FONT_PER_LINE),
+            text=self._font("DejaVuSansCondensed", line_px * font_per_line),
             heading=self._font("DejaVuSansCondensed-Bold", line_px * FONT_PER_LINE * HEADING),
             line_px=line_px,
             oversampling=oversampling,
@@ -131,6 +133,11 @@ def text_line_px(window_px: tuple[int, int]) -> int:
     """Height of a line of text in a window of that size."""
     height_px = min(window_px[1], window_px[0] * 3 / 4)
     return max(MIN_LINE_PX, round(LINE_PX_AT_480 + LINE_PX_PER_PX * (height_px - 480)))
+
+
+def _is_menu(panel: Panel) -> bool:
+    """What is too long in a menu is cut; of other panels all shall be read, however small."""
+    return any(row.is_focus for row in panel.rows)
 
 
 def _has_heading(panel: Panel) -> bool:
@@ -185,7 +192,7 @@ def _size_px(panel: Panel, style: _Style) -> tuple[int, int]:
     width_px = sum(_column_px(rows, style) for rows in columns) + gaps_px
     if _has_heading(panel):
         width_px = max(width_px, style.heading.size(panel.rows[0].left)[0] + 2 * style.pad_px)
-    if any(row.is_focus for row in panel.rows):
+    if _is_menu(panel):
         width_px = max(width_px, MENU_LINES_WIDE * style.line_px)
     heights_px = _heights_px(panel, style)
     tallest_px = max(sum(heights_px[place] for place in column) for column in _columns(panel, style))
