@@ -17,7 +17,6 @@ DISTANCES = ("horizon", "distance", "frame")
 """What tells one row of a list from the next."""
 HEADINGS = {
     "psnr": "PSNR",
-    "psnr_window": "PSNR since the row above",
     "psnr_autoencoder": "autoencoder (ceiling)",
     "psnr_repeat": "last seen frame",
     "psnr_mean_image": "mean image",
@@ -28,6 +27,7 @@ HEADINGS = {
     "ssim_autoencoder": "SSIM, autoencoder",
     "sharpness": "sharpness",
     "sharpness_autoencoder": "sharpness, autoencoder",
+    "psnr_window": "PSNR since the row above",
     "lpips": "LPIPS",
     "fvd": "FVD",
     "second_turn": "second turn, PSNR",
