@@ -48,9 +48,9 @@ AHEAD = ("chunk", "bidirectional")
 CAUSAL = [name for name in ARCHITECTURES if name not in AHEAD]
 
 
-def tiny(name: str) -> WorldModel:
+def tiny(name: str, **more: object) -> WorldModel:
     changes = {"blocks": ((1, 1), (2, 3)), **ARCHITECTURES[name].model, "window_frames": WINDOW_FRAMES.get(name, 3)}
-    return make_model(**changes)
+    return make_model(**changes | more)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -121,10 +121,13 @@ def test_no_frame_sees_a_later_one(name: str, key: str) -> None:
     assert difference_T[first_seen] > 1e-6, "the change is not seen where it should be"
 
 
-@pytest.mark.parametrize("name", AHEAD)
-def test_play_is_the_training_form_of_a_clip_that_ends_with_the_frame(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [*((name, {}) for name in AHEAD), ("chunk", {"mixer": "gated_deltanet"}), ("chunk", {"mixer": "none"})],
+)
+def test_play_is_the_training_form_of_a_clip_that_ends_with_the_frame(name: str, more: dict[str, str]) -> None:
     """Its noisy frames are finished but for the last one, as they are at play."""
-    model, clip = tiny(name), make_clip()
+    model, clip = tiny(name, **more), make_clip()
     played, _ = play_form(model, clip)
     for t in range(NUM_FRAMES):
         first = max(0, t + 1 - model.config.window_frames) if name == "bidirectional" else 0
