@@ -12,6 +12,7 @@ import torch
 from worldsim.core.errors import ConfigError, UsageError
 from worldsim.evaluation import cost
 from worldsim.evaluation.cost import CostPlan, Costs, TrainingSample, measure_costs, sampled_frames
+from worldsim.models.architectures import ARCHITECTURES
 from worldsim.models.world_model import FrameContext, WorldModel, build_world_model
 
 TINY = CostPlan(architectures=("full", "mamba2"), width=12, frames=30, contexts=(3, 4), rounds=1)
@@ -44,6 +45,16 @@ def test_every_architecture_is_measured_at_the_same_clips_and_frames() -> None:
         assert costs["stopped"] is None
 
 
+def test_every_architecture_can_be_built_at_the_size_that_is_measured() -> None:
+    names = tuple(ARCHITECTURES)
+    result = measure_costs(CostPlan(architectures=names, frames=2, contexts=(5,), rounds=1))
+    sizes = [costs["parameters"] for costs in result["architectures"].values()]
+    assert list(result["architectures"]) == list(names)
+    assert max(sizes) / min(sizes) < 1.05, "as many parameters each"
+    measured = [costs for costs in result["architectures"].values() if costs["same_as"] is None]
+    assert len(measured) >= 5 and all(len(costs["generation"]) == 2 for costs in measured)
+
+
 def test_the_same_network_is_measured_once() -> None:
     result = measure_costs(replace(TINY, architectures=("full", "no-clean-prefix"), frames=2, contexts=()))
     twin = result["architectures"]["no-clean-prefix"]
@@ -53,19 +64,19 @@ def test_the_same_network_is_measured_once() -> None:
 
 def test_a_state_that_grows_shows_in_the_samples_and_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "build_world_model", growing_model)
-    plan = replace(TINY, architectures=("mamba2",), frames=1000, contexts=(), limit_mb=0.3)
+    plan = replace(TINY, architectures=("mamba2",), frames=200, contexts=(), limit_mb=0.08)
     costs = measure_costs(plan)["architectures"]["mamba2"]
     sizes = [sample["state_bytes"] for sample in costs["generation"]]
-    assert [b - a for a, b in pairwise(sizes)] == [100_000, 128_000]
-    assert [sample["frame"] for sample in costs["generation"]] == [100, 200, 328]
-    assert costs["stopped"].startswith("stopped at frame 328: its state had grown to 0.3 MB")
+    assert [b - a for a, b in pairwise(sizes)] == [30_000, 50_000]
+    assert [sample["frame"] for sample in costs["generation"]] == [20, 50, 100]
+    assert costs["stopped"].startswith("stopped at frame 100: its state had grown to 0.1 MB")
 
 
 def test_a_late_frame_is_held_against_the_early_one_of_the_same_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost._Subject, "generate_ms", lambda _, state: 0.5 * state.frame_index)
-    costs = measure_costs(replace(TINY, frames=500, contexts=()))["architectures"]["full"]
+    costs = measure_costs(replace(TINY, architectures=("full",), frames=100, contexts=()))["architectures"]["full"]
     found = [(sample["frame"], sample["ms"], sample["ms_ratio"]) for sample in costs["generation"]]
-    assert found == [(50, 25, 1), (100, 50, 2), (200, 100, 4), (500, 250, 10)]
+    assert found == [(10, 5, 1), (20, 10, 2), (50, 25, 5), (100, 50, 10)]
 
 
 def test_the_exponent_is_that_of_the_longest_two_clips() -> None:
