@@ -9,7 +9,7 @@ SAMPLE = {"frame": 100, "ms": 2.0, "ms_ratio": 1.0, "state_bytes": 24_000, "resi
 COST = {
     "architectures": {
         "causal-full": {
-            "training": [],
+            "training": [{"context_frames": 16, "ms": 2.0}, {"context_frames": 64, "ms": 12.0}],
             "generation": [SAMPLE, {**SAMPLE, "frame": 500, "ms_ratio": 4.0, "state_bytes": 96_000}],
         },
         "no-clean-prefix": {"training": [], "generation": [], "same_as": "full"},
@@ -34,13 +34,14 @@ def texts(results: Results) -> list[list[str]]:
 def test_scores_and_costs_of_an_architecture_share_a_row() -> None:
     results = Results(runs=[run("full", 25.0), run("causal-full", 22.0)], costs=[COST])
     assert main_table(results).head[1:3] == ("second turn, PSNR", "minus `full`")
+    assert main_table(results).head[3:5] == ("training on 64 frames over 16", "last frame")
     full, causal = texts(results)
-    assert full[0] == "`full`" and full[2:] == ["", "", "", "", ""]
+    assert full[0] == "`full`" and full[2:] == ["", "", "", "", "", ""]
     assert causal[2] == "-3.00 [-3.00, -3.00] worse"
-    assert causal[3:] == ["500", "x 4.00", "96 kB", "x 4.00"]
+    assert causal[3:] == ["x 6.0", "500", "x 4.00", "96 kB", "x 4.00"]
 
 
 def test_what_was_not_measured_has_no_column() -> None:
-    assert [len(row) for row in texts(Results(costs=[COST]))] == [5]
+    assert [len(row) for row in texts(Results(costs=[COST]))] == [6]
     assert [len(row) for row in texts(Results(runs=[run("full", 25.0)]))] == [3]
     assert texts(Results()) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worldsim.evaluation.page.comparisons import difference_cell, grouped, metrics_of
@@ -24,9 +24,7 @@ def main_table(results: Results) -> Table:
         rows.append((Cell(text=f"`{name}`"), *scores, *(_cost(costs.get(name)) if costs else ())))
     head = ["architecture"]
     head += [headings([metric])[0], f"minus `{REFERENCE}`"] if metric else []
-    first = {sample["frame"] for cost in costs.values() for sample in cost["generation"][:1]}
-    early = f"over frame {min(first)}" if first else ""
-    head += ["last frame", f"its time {early}", "state", f"its size {early}"] if costs else []
+    head += _cost_heads(costs) if costs else []
     return Table(title="", head=tuple(head), rows=tuple(rows))
 
 
@@ -36,11 +34,20 @@ def _scores(name: str, runs: Sequence[Run], reference: Sequence[Run], metric: st
     return score_cell(mean(runs, metric)), difference_cell(runs, reference, metric)
 
 
-def _cost(costs: Any) -> tuple[Cell, Cell, Cell, Cell]:
+def _cost_heads(costs: Mapping[str, Any]) -> list[str]:
+    frames = [cost["generation"][0]["frame"] for cost in costs.values() if cost["generation"]]
+    clips = [sample["context_frames"] for cost in costs.values() for sample in cost["training"]]
+    early = f"over frame {min(frames)}" if frames else ""
+    training = f"training on {max(clips)} frames over {min(clips)}" if clips else "training"
+    return [training, "last frame", f"its time {early}", "state", f"its size {early}"]
+
+
+def _cost(costs: Any) -> tuple[Cell, ...]:
     if not costs or not costs["generation"]:
-        return Cell(text=""), Cell(text=""), Cell(text=""), Cell(text="")
-    first, last = costs["generation"][0], costs["generation"][-1]
+        return (Cell(text=""),) * 5
+    training, first, last = costs["training"], costs["generation"][0], costs["generation"][-1]
     return (
+        Cell(text=f"x {training[-1]['ms'] / training[0]['ms']:.1f}" if training else ""),
         Cell(text=f"{last['frame']:,}"),
         Cell(text=f"x {last['ms_ratio']:.2f}"),
         Cell(text=f"{last['state_bytes'] / 1e3:,.0f} kB"),
