@@ -86,8 +86,8 @@ def cost_table(measured: Mapping[str, Any]) -> Table:
         title="From the first sample to the last",
         head=("architecture", *heads, "state", "over the first sample's", "process memory"),
         rows=tuple(rows),
-        caption=f"The first sample is frame {_first_frame(measured)}. Process memory is what the system counts, late over "
-        "early, less the states that were kept for the timing: within what the allocator holds in reserve it says little.",
+        caption=f"The first sample is frame {_first_frame(measured)}. Process memory is what the system counts, late "
+        "over early, less the states kept for the timing: within what the allocator has in reserve it says little.",
     )
 
 
