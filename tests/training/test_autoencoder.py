@@ -12,9 +12,9 @@ from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.config import AutoencoderConfig
 from worldsim.training.autoencoder import AutoencoderRecipe
 from worldsim.training.config import AutoencoderTraining, OptimiserConfig
+from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
 from worldsim.training.pool import ClipPool, Clips
-from worldsim.training.stream import Episode
 
 
 class ColourPool:

@@ -14,8 +14,9 @@ from worldsim.core.errors import ConfigError, UsageError
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Start
 from worldsim.training.config import TrainingConfig
+from worldsim.training.episode import Episode
 from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
-from worldsim.training.stream import Episode, EpisodeStream, Source, play_episodes
+from worldsim.training.stream import EpisodeStream, Source, play_episodes
 from worldsim.worlds.walks import FIRST_START_SEED, START_FRAMES, START_WALK_FRAMES
 
 NUM_PROBES = 6

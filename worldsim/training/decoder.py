@@ -20,9 +20,9 @@ from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.world_model import WorldModel
 from worldsim.training.autoencoder import gradient_energy, psnr
 from worldsim.training.config import DecoderTraining
+from worldsim.training.episode import Episode
 from worldsim.training.pool import ClipPool
 from worldsim.training.sheets import write_sheet
-from worldsim.training.stream import Episode
 
 CONTEXT_FRAMES = 4
 """First frames of a clip, from which the model finds out where it is; its predictions of them are not drawn."""

@@ -23,9 +23,9 @@ from worldsim.models.place import PlaceMemory, motion_loss, place_loss
 from worldsim.models.world_model import History, WorldModel
 from worldsim.training.autoencoder import psnr
 from worldsim.training.config import DynamicsTraining
+from worldsim.training.episode import Episode
 from worldsim.training.pool import ClipPool
 from worldsim.training.sheets import write_sheet
-from worldsim.training.stream import Episode
 
 ENCODE_BATCH = 64
 PROBE_CONTEXT = 16

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from worldsim.training.config import DataConfig
-from worldsim.training.stream import Episode, Source
+from worldsim.training.episode import Episode
+from worldsim.training.stream import Source
 
 
 @dataclass(frozen=True, kw_only=True)

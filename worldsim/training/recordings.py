@@ -24,7 +24,7 @@ from worldsim.episodes.pictures import resize
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.resolve import hub_ref
-from worldsim.training.stream import Episode
+from worldsim.training.episode import Episode
 
 MAX_RATE_OFF = 0.01
 """A video of 29.97 frames per second is one of 30."""

@@ -1,7 +1,7 @@
 """Worker processes that play the true world and hand over episodes.
 
 Owns: the processes, their seeds, their end, the order of episodes. Does not own: what is kept (`pool`). Nothing is
-written to disk. Workers run ahead of the trainer by a bounded queue each and are asked in turn, so the order does not
+written to disk. Workers run ahead of the trainer by a bounded belt each and are asked in turn, so the order does not
 depend on who is faster. They end with the trainer, however it ends: they are daemons, and each looks whether its parent
 is still there.
 """
@@ -19,40 +19,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.context import SpawnProcess
-from multiprocessing.queues import Queue
 from types import TracebackType
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldError, WorldsimError
+from worldsim.training.belt import Belt
 from worldsim.training.config import DataConfig
+from worldsim.training.episode import Episode
 from worldsim.worlds.base import TrueWorld
 from worldsim.worlds.doom.seeds import training_seeds
 from worldsim.worlds.registry import TrueWorldConfig, open_world
 from worldsim.worlds.walks import walk
 
-QUEUE_EPISODES = 3
+NUM_SLOTS = 3
 """Finished episodes a worker may have waiting."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Episode:
-    """Shapes: frames uint8 [T, H, W, 3], actions float32 [T, A] (action[t] led to frame t), pose float32 [T, 3].
-
-    A pose that nobody knows is NaN.
-    """
-
-    seed: int
-    frames: npt.NDArray[np.uint8]
-    actions: npt.NDArray[np.float32]
-    pose: npt.NDArray[np.float32]
-
-    def first(self, num_frames: int) -> Episode:
-        arrays = {name: getattr(self, name)[:num_frames] for name in ("frames", "actions", "pose")}
-        return Episode(seed=self.seed, **arrays)
 
 
 class EpisodeSource(Protocol):
@@ -87,7 +70,7 @@ class EpisodeStream:
 
     def __init__(self, world: TrueWorldConfig, data: DataConfig, *, seed: int) -> None:
         self._world, self._data, self._seed = world, data, seed
-        self._queues: list[Queue[Episode | WorldsimError]] = []
+        self._belts: list[Belt] = []
         self._workers: list[SpawnProcess] = []
         self._next = 0
 
@@ -101,8 +84,8 @@ class EpisodeStream:
             worker.terminate()
         for worker in self._workers:
             worker.join(timeout=5)
-        for waiting in self._queues:
-            waiting.close()
+        for belt in self._belts:
+            belt.close()
 
     def skip(self, num_episodes: int) -> None:
         assert not self._workers, "workers have begun"
@@ -113,7 +96,7 @@ class EpisodeStream:
         if not self._workers:
             self._start()
         try:
-            item = self._queues[self._next % len(self._workers)].get(timeout=timeout_s)
+            item = self._belts[self._next % len(self._workers)].take(timeout_s)
         except queue.Empty:
             dead = [w.exitcode for w in self._workers if not w.is_alive()]
             found = f"workers ended with codes {dead}" if dead else f"no episode for {timeout_s:.0f} s"
@@ -130,9 +113,9 @@ class EpisodeStream:
         context, num_workers = multiprocessing.get_context("spawn"), self._data.num_workers
         for i in range(num_workers):
             num_skipped = len(range(i, self._next, num_workers))
-            waiting = context.Queue(QUEUE_EPISODES)
-            arguments = (self._world, self._data, self._seed + 7919 * i, num_skipped, waiting, os.getpid())
-            self._queues.append(waiting)
+            belt = Belt(context, (self._data.episode_frames, *self._world.frame_shape), num_slots=NUM_SLOTS)
+            arguments = (self._world, self._data, self._seed + 7919 * i, num_skipped, belt, os.getpid())
+            self._belts.append(belt)
             self._workers.append(context.Process(target=_work, args=arguments, daemon=True))
             self._workers[-1].start()
 
@@ -159,13 +142,13 @@ def _work(
     data: DataConfig,
     seed: int,
     num_skipped: int,
-    out: Queue[Episode | WorldsimError],
+    belt: Belt,
     parent_pid: int,
 ) -> None:
     def leave(*_: object) -> None:
         """By way of `finally`: an engine that is not closed outlives its worker. What nobody reads any more is not
         waited for: this process holds the reading end of its pipe too, and would wait for ever."""
-        out.cancel_join_thread()
+        belt.abandon()
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, leave)
@@ -174,15 +157,10 @@ def _work(
     try:
         for episode_seed in islice(training_seeds(random.Random(seed)), num_skipped, None):
             episode = _play(world, episode_seed, data.episode_frames, data.script)
-            while True:
+            while not belt.put(episode, timeout_s=2.0):
                 if os.getppid() != parent_pid:
                     leave()
-                try:
-                    out.put(episode, timeout=2.0)
-                    break
-                except queue.Full:
-                    continue
     except WorldsimError as error:
-        out.put(error)
+        belt.fail(error)
     finally:
         world.close()
