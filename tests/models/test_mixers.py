@@ -1,8 +1,10 @@
-"""Every mixer and every attention: all frames at once equals frame by frame, in what comes out and in gradients."""
+"""Every mixer and every attention: all frames at once equals frame by frame, and clip after clip with the state
+carried, in what comes out and in gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -46,6 +48,19 @@ def at_once(mixer: TimeMixer, clean: Tensor, noisy: Tensor) -> Tensor:
     return torch.stack((written, mixer.read(noisy, memo)))
 
 
+def in_parts(*ends: int) -> Callable[[TimeMixer, Tensor, Tensor], Tensor]:
+    """Clip after clip, each from the state that the one before left."""
+
+    def run(mixer: TimeMixer, clean: Tensor, noisy: Tensor) -> Tensor:
+        state, outputs = mixer.initial_state(len(clean)), []
+        for begin, end in pairwise((0, *ends, clean.shape[1])):
+            written, memo, state = mixer.write_from(clean[:, begin:end], state)
+            outputs.append(torch.stack((written, mixer.read(noisy[:, begin:end], memo))))
+        return torch.cat(outputs, 2)
+
+    return run
+
+
 def frame_by_frame(mixer: TimeMixer, clean: Tensor, noisy: Tensor) -> Tensor:
     state, written, read = mixer.initial_state(len(clean)), [], []
     for t in range(clean.shape[1]):
@@ -55,13 +70,17 @@ def frame_by_frame(mixer: TimeMixer, clean: Tensor, noisy: Tensor) -> Tensor:
     return torch.stack((torch.stack(written, 1), torch.stack(read, 1)))
 
 
+FORMS = {"frame by frame": frame_by_frame, "in parts": in_parts(5), "in small parts": in_parts(1, 3, 10)}
+
+
+@pytest.mark.parametrize("other", FORMS)
 @pytest.mark.parametrize("name", MIXERS)
-def test_all_frames_at_once_equal_frame_by_frame_gradients_too(name: str) -> None:
+def test_all_frames_at_once_equal_other_forms_gradients_too(name: str, other: str) -> None:
     mixer = make_mixer(name)
     streams = [torch.randn(2, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
     weight = torch.randn(2, *streams[0].shape, dtype=torch.float64)
     outputs, gradients = [], []
-    for form in (at_once, frame_by_frame):
+    for form in (at_once, FORMS[other]):
         inputs = [stream.clone().requires_grad_() for stream in streams]
         outputs.append(form(mixer, *inputs))
         (outputs[-1] * weight).sum().backward()
@@ -82,3 +101,39 @@ def test_attention_of_a_long_clip_is_cut_into_parts_without_a_difference(monkeyp
     monkeypatch.setattr("worldsim.models.attention_full.PART_TOKENS", 24)
     difference = (at_once(mixer, *streams) - whole).abs().max()
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_play_goes_on_from_what_a_clip_left(name: str) -> None:
+    mixer = make_mixer(name)
+    streams = [torch.randn(2, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
+    expected = frame_by_frame(mixer, *streams)[1, :, -1]
+    _, _, state = mixer.write_from(streams[0][:, :-1], mixer.initial_state(2))
+    assert {n: t.shape[1] for n, t in state.items()} == {
+        n: t.shape[1] for n, t in played_state(mixer, streams[0]).items()
+    }
+    difference = (mixer.step(streams[1][:, -1], state)[0] - expected).abs().max()
+    assert difference < TOLERANCE, f"max difference {difference:.1e}"
+
+
+def played_state(mixer: TimeMixer, clean: Tensor) -> dict[str, Tensor]:
+    state = mixer.initial_state(len(clean))
+    for t in range(clean.shape[1] - 1):
+        state = mixer.step(clean[:, t], state)[1]
+    return state
+
+
+@pytest.mark.parametrize("name", ["window 5", "window 10", "mamba2 frame"])
+def test_rows_of_a_clip_may_go_on_from_states_of_different_age(name: str) -> None:
+    """Row 1 has seen nothing yet."""
+    mixer = make_mixer(name)
+    streams = [torch.randn(2, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
+    whole, fresh = at_once(mixer, *streams), at_once(mixer, *(x[1:, 4:] for x in streams))
+    _, _, state = mixer.write_from(streams[0][:, :4], mixer.initial_state(2))
+    nothing = mixer.initial_state(1)
+    mixed = {n: torch.cat((t[:1], nothing[n])) for n, t in state.items()}
+    written, memo, _ = mixer.write_from(streams[0][:, 4:], mixed)
+    found = torch.stack((written, mixer.read(streams[1][:, 4:], memo)))
+    for row, expected in ((0, whole[:, 0, 4:]), (1, fresh[:, 0])):
+        difference = (found[:, row] - expected).abs().max()
+        assert difference < TOLERANCE, f"row {row}: max difference {difference:.1e}"

@@ -74,7 +74,7 @@ def test_a_map_is_learned_and_walked_by_actions_alone() -> None:
     latent, pose, action = walled_world(64, 40, seed=2)
     imagined = torch.arange(40).expand(64, -1) >= 8
     with torch.no_grad():
-        tracked = memory.track(latent, imagined, action)
+        tracked, _ = memory.track(latent, imagined, action)
     error_T = (tracked - pose)[..., :2].norm(dim=-1).median(0).values
     assert error_T[7] < 0.05, f"with true frames the pose is off by {error_T[7]:.3f}"
     assert error_T[39] < 0.15, f"after 32 ticks without any it is off by {error_T[39]:.3f}"
@@ -99,7 +99,7 @@ def test_true_frames_move_the_belief_and_imagined_ones_do_not() -> None:
 
     def third_pose(second: Tensor, *, imagined: bool) -> Tensor:
         latent = torch.stack((first, second, first), 1)
-        return memory.track(latent, torch.tensor([[False, imagined, False]]), action)[:, 2]
+        return memory.track(latent, torch.tensor([[False, imagined, False]]), action)[0][:, 2]
 
     assert torch.equal(third_pose(first, imagined=True), third_pose(other, imagined=True))
     assert not torch.allclose(third_pose(first, imagined=False), third_pose(other, imagined=False))
@@ -111,7 +111,7 @@ def test_where_the_true_pose_is_known_it_stands_in_for_what_frames_say() -> None
     latent, pose, action = walled_world(16, 12, seed=0)
     imagined = torch.arange(12).expand(16, -1) >= 6
     with torch.no_grad():
-        believed = memory.track(torch.full_like(latent, float("nan")), imagined, action, pose)
+        believed, _ = memory.track(torch.full_like(latent, float("nan")), imagined, action, pose)
     off_BT = (believed - pose)[..., :2].norm(dim=-1)
     assert off_BT[:, 1:7].max() < 0.3, "one tick after a known pose the belief is about a step off"
     assert off_BT[:, 11].mean() > off_BT[:, 6].mean(), "an untrained motion walks away from the truth"

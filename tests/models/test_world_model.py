@@ -73,6 +73,31 @@ def test_training_form_equals_frame_by_frame_play(form: str, changes: dict[str, 
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
 
 
+CARRIED = [
+    *((form, {"mixer": mixer}) for form in FORMS for mixer in ("mamba2", "gated_deltanet", "lstm", "none")),
+    *((form, {"attention": attention}) for form in FORMS for attention in ("full", "none")),
+    ("trunk", {"pose": "place"}),
+]
+
+
+@pytest.mark.parametrize(("form", "changes"), CARRIED)
+def test_a_clip_read_in_parts_with_the_state_carried_is_the_clip_read_whole(form: str, changes: dict[str, str]) -> None:
+    model, clip = make_model(form, **changes), make_clip()
+    state, parts = model.initial_state(2, seed=0), []
+    for begin, end in ((0, 4), (4, NUM_FRAMES)):
+        part = {name: value[:, begin:end] for name, value in clip.items()}
+        history = model.read_history(part["context"], part["level"], part["action"], state=state)
+        parts.append(model.predict(history, part["noisy"], part["tau"], part["step_size"]))
+        assert history.end
+        state = history.end
+    difference = (torch.cat(parts, 1) - train_form(model, clip)).abs().max()
+    assert difference < TOLERANCE, f"max difference {difference:.1e}"
+    _, played = play_form(model, clip)
+    assert state.frame_index == played.frame_index and state.tensors.keys() == played.tensors.keys()
+    for name, tensor in played.tensors.items():
+        assert (state.tensors[name].double() - tensor.double()).abs().max() < TOLERANCE, name
+
+
 def test_imagined_frames_do_not_move_the_believed_pose_in_training_and_at_play_alike() -> None:
     model, clip = make_model("trunk", pose="place"), make_clip()
     imagined = torch.arange(NUM_FRAMES) >= 4

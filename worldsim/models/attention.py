@@ -62,10 +62,13 @@ class FrameAttention(TimeMixer):
     def num_tokens(self) -> int:
         return self.grid[0] * self.grid[1]
 
-    def project_clip(self, x_BTND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query (scaled) and key, rotated to their places in the clip, and value. Shapes: [B, T, N, K, E]."""
+    def project_clip(self, x_BTND: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (scaled) and key, rotated to their places in the clip, whose first is `first`, and value.
+
+        Shapes: [B, T, N, K, E].
+        """
         qkv = self.project_in(x_BTND).unflatten(-1, (3, self.num_heads, self.head_dim))
-        cos, sin = (x[..., None, :] for x in self.rotation(x_BTND.shape[1], like=x_BTND))
+        cos, sin = (x[..., None, :] for x in self.rotation(x_BTND.shape[1], x_BTND, first))
         normed = F.rms_norm(qkv[..., :2, :, :], (self.head_dim,), eps=1e-6)
         weight_21E = torch.stack((self.query_norm.weight * self.head_dim**-0.5, self.key_norm.weight))[:, None]
         query, key = rotate(normed * weight_21E, cos, sin).unbind(-3)
@@ -112,6 +115,8 @@ class PartsMemo:
 
     key: Tensor
     value: Tensor
+    before: Tensor | None = None
+    """Which of the frames before the clip are there (None: none is). Shapes: bool [B, num_before * P]."""
 
 
 class PartedAttention(FrameAttention):
@@ -140,22 +145,29 @@ class PartedAttention(FrameAttention):
             x_BTNKE = F.pad(x_BTNKE, (0, 0, 0, 0, 0, 0, 0, missing))
         return x_BTNKE.unflatten(1, (-1, self.part_frames)).flatten(2, 3).transpose(2, 3)
 
-    def _with_before(self, x_BRKQE: Tensor) -> Tensor:
-        """Every part with those before it, oldest first. Shapes: [B, parts, K, M, E]."""
+    def _with_before(self, x_BRKQE: Tensor, before_BRKQE: Tensor | None = None) -> Tensor:
+        """Every part with those before it, oldest first; `before` come before the first. Shapes: [B, parts, K, M, E]."""
         num_parts = x_BRKQE.shape[1]
-        padded = F.pad(x_BRKQE, (0, 0, 0, 0, 0, 0, self.num_before, 0))
+        if before_BRKQE is None:
+            padded = F.pad(x_BRKQE, (0, 0, 0, 0, 0, 0, self.num_before, 0))
+        else:
+            padded = torch.cat((before_BRKQE, x_BRKQE), 1)
         return torch.cat([padded[:, offset : offset + num_parts] for offset in range(self.num_before + 1)], dim=3)
 
-    def _mask(self, x_BTND: Tensor, sees_PF: Tensor) -> Tensor:
-        """Of parts and frames to parts and tokens; what lies outside the clip is not seen. Shapes: [parts, 1, Q, M]."""
-        num_frames = x_BTND.shape[1]
-        begin_R1 = torch.arange(0, num_frames, self.part_frames)[:, None]
-        frame_RF = begin_R1 + torch.arange(sees_PF.shape[1]) - self.num_before * self.part_frames
-        is_filling_RP = begin_R1 + torch.arange(self.part_frames) >= num_frames
-        is_there_RF = (frame_RF >= 0) & (frame_RF < num_frames)
-        visible = (sees_PF & is_there_RF[:, None]) | is_filling_RP[..., None]  # a query that sees nothing makes NaN
+    def _mask(self, x_BTND: Tensor, sees_PF: Tensor, before_BF: Tensor | None = None) -> Tensor:
+        """Of parts and frames to parts and tokens; what lies outside the clip is seen where `before` says that it is
+        there. Shapes: [B or 1, parts, 1, Q, M].
+        """
+        num_frames, missing = x_BTND.shape[1], -x_BTND.shape[1] % self.part_frames
+        if before_BF is None:
+            before_BF = torch.zeros(1, self.num_before * self.part_frames, dtype=torch.bool)
+        is_there_BF = F.pad(F.pad(before_BF, (0, num_frames), value=True), (0, missing), value=False)
+        seen_BRF = is_there_BF.unfold(1, sees_PF.shape[1], self.part_frames)
+        is_filling_RP = torch.arange(num_frames + missing).unflatten(0, (-1, self.part_frames)) >= num_frames
+        visible = sees_PF.to(seen_BRF.device) & seen_BRF[:, :, None]
+        visible = visible | is_filling_RP[..., None].to(visible.device)  # a query that sees nothing makes NaN
         visible = visible.repeat_interleave(self.num_tokens, dim=-1)
-        return log_mask(visible.repeat_interleave(self.num_tokens, dim=-2)[:, None].to(x_BTND.device), x_BTND.dtype)
+        return log_mask(visible.repeat_interleave(self.num_tokens, dim=-2)[:, :, None].to(x_BTND.device), x_BTND.dtype)
 
     def _join(self, y_BRKQE: Tensor, x_BTND: Tensor) -> Tensor:
         y_BTND = y_BRKQE.transpose(2, 3).flatten(3).flatten(1, 2).unflatten(1, (-1, self.num_tokens))
@@ -176,11 +188,17 @@ class FrameLocalAttention(PartedAttention):
         back_PF = self._frames_back()
         return (back_PF >= 0) & (back_PF < self.window)
 
+    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, PartsMemo, LayerState]:
+        query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
+        memo = self._memo_from(state, key, value)
+        output_BRKQE = attend(query, memo.key, memo.value, self._mask(x_BTND, self.sees_clean(), memo.before))
+        return self._join(output_BRKQE, x_BTND), memo, self._ring_after(x_BTND, state)
+
     def read(self, x_BTND: Tensor, memo: PartsMemo) -> Tensor:
         """The noisy frame sees itself and the clean frames before it."""
         query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
         back_PF = self._frames_back()
-        mask = self._mask(x_BTND, (back_PF >= 1) & (back_PF < self.window))
+        mask = self._mask(x_BTND, (back_PF >= 1) & (back_PF < self.window), memo.before)
         own = key.unflatten(3, (-1, self.num_tokens)), value.unflatten(3, (-1, self.num_tokens))
         return self._join(attend(query, memo.key, memo.value, mask, own), x_BTND)
 
@@ -206,6 +224,29 @@ class FrameLocalAttention(PartedAttention):
         ring = weight.new_zeros(batch, self.window - 1, self.num_heads, self.num_tokens, self.head_dim).detach()
         valid = torch.zeros(batch, self.window - 1, dtype=torch.bool, device=weight.device)
         return {"key": ring, "value": torch.zeros_like(ring), "valid": valid}
+
+    def _memo_from(self, state: LayerState, key_BRKQE: Tensor, value_BRKQE: Tensor) -> PartsMemo:
+        """The ring as the parts before the clip."""
+        num_frames = self.num_before * self.part_frames
+        cos, sin = self.rotation(num_frames, key_BRKQE, -num_frames)
+        unused = num_frames - state["valid"].shape[1]
+        ring_key, ring_value = (
+            F.pad(state[name], (0, 0, 0, 0, 0, 0, unused, 0)).transpose(2, 3) for name in ("key", "value")
+        )
+        return PartsMemo(
+            key=self._with_before(key_BRKQE, self._parts(rotate(ring_key, cos, sin))),
+            value=self._with_before(value_BRKQE, self._parts(ring_value)),
+            before=F.pad(state["valid"], (unused, 0)),
+        )
+
+    def _ring_after(self, x_BTND: Tensor, state: LayerState) -> LayerState:
+        """What `step` would leave after all frames."""
+        kept = self.window - 1
+        last_BTND = x_BTND[:, max(0, x_BTND.shape[1] - kept) :]
+        _, key, value = (x.transpose(2, 3) for x in self.project_plain(last_BTND))
+        new = {"key": key, "value": value, "valid": state["valid"].new_ones(last_BTND.shape[:2])}
+        joined = {name: torch.cat((state[name], part), 1) for name, part in new.items()}
+        return {name: ring[:, ring.shape[1] - kept :] for name, ring in joined.items()}
 
     def _frames_back(self) -> Tensor:
         """How many frames before its own a frame of those that a part sees lies. Shapes: [P, (num_before + 1) * P]."""

@@ -27,10 +27,14 @@ KEY, VALUE = GROWING_PREFIX + "key", GROWING_PREFIX + "value"
 
 @dataclass(frozen=True, kw_only=True)
 class PastMemo:
-    """Keys (rotated) and values of the clean stream. Shapes: [B, K, T * N, E]."""
+    """Keys (rotated) and values of the clean stream, those of `first` frames before the clip too.
+
+    Shapes: [B, K, (first + T) * N, E].
+    """
 
     key: Tensor
     value: Tensor
+    first: int = 0
 
 
 class FullAttention(FrameAttention):
@@ -43,19 +47,32 @@ class FullAttention(FrameAttention):
 
     def write(self, x_BTND: Tensor) -> tuple[Tensor, PastMemo]:
         query, key, value = (_by_head(x) for x in self.project_clip(x_BTND))
+        memo = PastMemo(key=key, value=value)
+        return self._attend_clean(query, memo, x_BTND), memo
+
+    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, PastMemo, LayerState]:
+        first = state[KEY].shape[1]
+        query, key, value = self.project_clip(x_BTND, first)
+        after = {name: torch.cat((state[name], x.transpose(2, 3)), 1) for name, x in ((KEY, key), (VALUE, value))}
+        keys, values = (_by_head(after[name].transpose(2, 3)) for name in (KEY, VALUE))
+        memo = PastMemo(key=keys, value=values, first=first)
+        return self._attend_clean(_by_head(query), memo, x_BTND), memo, after
+
+    def _attend_clean(self, query_BKQE: Tensor, memo: PastMemo, x_BTND: Tensor) -> Tensor:
         outputs = []
         for begin, end in self._parts(x_BTND.shape[1]):
-            mask = self._mask(begin, end, x_BTND, seen_after=1)
-            here = slice(None, end * self.num_tokens)
-            outputs.append(attend(self._frames(query, begin, end), key[:, :, here], value[:, :, here], mask))
-        return self._join(outputs), PastMemo(key=key, value=value)
+            mask = self._mask(memo.first + begin, memo.first + end, x_BTND, seen_after=1)
+            here = slice(None, (memo.first + end) * self.num_tokens)
+            part = self._frames(query_BKQE, begin, end)
+            outputs.append(attend(part, memo.key[:, :, here], memo.value[:, :, here], mask))
+        return self._join(outputs)
 
     def read(self, x_BTND: Tensor, memo: PastMemo) -> Tensor:
-        query, key, value = (_by_head(x) for x in self.project_clip(x_BTND))
+        query, key, value = (_by_head(x) for x in self.project_clip(x_BTND, memo.first))
         outputs = []
         for begin, end in self._parts(x_BTND.shape[1]):
-            mask = self._mask(begin, end, x_BTND, seen_after=0)
-            here = slice(None, end * self.num_tokens)
+            mask = self._mask(memo.first + begin, memo.first + end, x_BTND, seen_after=0)
+            here = slice(None, (memo.first + end) * self.num_tokens)
             own_key, own_value = (self._frames(x, begin, end).unflatten(2, (-1, self.num_tokens)) for x in (key, value))
             part = self._frames(query, begin, end)
             outputs.append(attend(part, memo.key[:, :, here], memo.value[:, :, here], mask, (own_key, own_value)))

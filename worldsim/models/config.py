@@ -120,6 +120,11 @@ class WorldModelConfig:
         return self.window_frames if self.attention in ("chunk", "joint") else 1
 
     @property
+    def can_carry(self) -> bool:
+        """Whether a clip can be trained from the state that the clip before it left: no frame sees later ones."""
+        return self.attention not in ("chunk", "joint")
+
+    @property
     def is_state_fixed(self) -> bool:
         """Whether the state has the same size after any number of frames."""
         return self.attention != "full"

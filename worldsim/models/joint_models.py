@@ -54,8 +54,10 @@ class WindowModel(_RingModel):
         action_BTA: Tensor,
         imagined_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
+        state: WorldState | None = None,
     ) -> History:
         """The features are those of the context alone; they are there for the pose head, and else not made."""
+        assert state is None, "a window goes on from no state"
         features_BTND = context_BTCHW.new_zeros(())
         history = History(action_BTA=action_BTA, features_BTND=features_BTND, memory=(context_BTCHW, level_BT))
         if self.pose_head is None:

@@ -1,6 +1,6 @@
 """One layer of the core: block-wise scan, frame-local attention, MLP, each modulated by the condition.
 
-Owns: their order and the joining of their states. Same three verbs as `mixer`: write, read, step.
+Owns: their order and the joining of their states. Same verbs as `mixer`.
 Source: LSSVWM, Figure 3.
 """
 
@@ -37,14 +37,21 @@ class Layer(nn.Module):
         """In order."""
         return [mixer for mixer in (self.scan, self.attention) if mixer is not None]
 
-    def write(self, x_BTND: Tensor, condition_BTD: Tensor) -> tuple[Tensor, list[Any]]:
+    def write(
+        self, x_BTND: Tensor, condition_BTD: Tensor, state: LayerState | None = None
+    ) -> tuple[Tensor, list[Any], LayerState]:
+        """From a state if one is given. Returns: the output, the memos, and the state after it, empty without one."""
         *parts, mlp = self.modulation(condition_BTD)
-        memos = []
+        memos, after = [], LayerState()
         for mixer, (shift, scale, gate) in zip(self._mixers, parts, strict=True):
-            y_BTND, memo = mixer.write(modulate(x_BTND, shift, scale))
+            if state is None:
+                y_BTND, memo = mixer.write(modulate(x_BTND, shift, scale))
+            else:
+                y_BTND, memo, part = mixer.write_from(modulate(x_BTND, shift, scale), state)
+                after |= part
             x_BTND = torch.addcmul(x_BTND, gate, y_BTND)
             memos.append(memo)
-        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2]))), memos
+        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2]))), memos, after
 
     def read(self, x_BTND: Tensor, condition_BTD: Tensor, memos: list[Any]) -> Tensor:
         *parts, mlp = self.modulation(condition_BTD)

@@ -23,13 +23,18 @@ class BlockLSTM(BlockMixer):
 
     def write(self, x_BTND: Tensor) -> tuple[Tensor, Tensor]:
         """The memo is the state before every frame. Shapes: [G, T, 2, U]."""
+        y_BTND, memo, _ = self.write_from(x_BTND, self.initial_state(len(x_BTND)))
+        return y_BTND, memo
+
+    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
         x_GTND = self._to_blocks(x_BTND)
-        outputs, states = [], [self._zero_state(len(x_GTND))]
+        outputs, states = [], [state["ssm"].flatten(0, 1)]
         for x_GND in x_GTND.unbind(1):
             y_GNU, state_G2U = self._scan(x_GND, states[-1])
             outputs.append(y_GNU)
             states.append(state_G2U)
-        return self._finish(torch.stack(outputs, 1)), torch.stack(states[:-1], 1)
+        after = {"ssm": states[-1].unflatten(0, state["ssm"].shape[:2])}
+        return self._finish(torch.stack(outputs, 1)), torch.stack(states[:-1], 1), after
 
     def read(self, x_BTND: Tensor, memo: Tensor) -> Tensor:
         x_GTND = self._to_blocks(x_BTND)

@@ -1,9 +1,10 @@
 """The block-wise scans as layers: tokens of a frame grid in, tokens out, a state of fixed size in between.
 
-Owns: projections, block order, the three verbs every time-mixing layer has. Does not own: the arithmetic (`ssd`).
+Owns: projections, block order, the verbs every time-mixing layer has. Does not own: the arithmetic (`ssd`).
 
-The three verbs (attention has the same):
+The verbs (attention has the same):
     write(x)          all frames of the clean stream; returns the output and a memo for `read`
+    write_from(x, state)    the same, from a state; returns the state after them too
     read(x, memo)     all frames of the noisy stream; frame t sees the clean frames before t and itself
     step(x, state)    one frame; returns the output and the new state. Drop the state to read, keep it to commit
 
@@ -37,6 +38,13 @@ class TimeMixer(nn.Module, ABC):
     @abstractmethod
     def write(self, x_BTND: Tensor) -> tuple[Tensor, Any]:
         """All frames of the clean stream. The memo is what `read` asks for."""
+
+    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Any, LayerState]:
+        """As `write`, of frames that go on from a state; returns the state after them too.
+
+        Not where a frame sees some that are after it (`WorldModelConfig.can_carry`).
+        """
+        raise NotImplementedError(type(self).__name__)
 
     @abstractmethod
     def read(self, x_BTND: Tensor, memo: Any) -> Tensor:
@@ -112,6 +120,11 @@ class BlockScan(BlockMixer):
         gate, stream = self._project(x_BTND)
         y, memo = self._chunked(as_one_frame(stream, self.frames_at_once), zero_state(stream))
         return self._finish(y, gate, stream), memo
+
+    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, ScanMemo, LayerState]:
+        gate, stream = self._project(x_BTND)
+        y, memo = self._chunked(stream, state["ssm"].flatten(0, 1))
+        return self._finish(y, gate, stream), memo, {"ssm": memo.end.unflatten(0, state["ssm"].shape[:2])}
 
     def read(self, x_BTND: Tensor, memo: ScanMemo) -> Tensor:
         gate, stream = self._project(x_BTND)

@@ -135,13 +135,18 @@ class PlaceMemory(nn.Module):
         return _moved_to(state, move_by(pose_BP, noise_B3), state["known"][:, None])
 
     def track(
-        self, latent_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor, pose_BTP: Tensor | None = None
-    ) -> Tensor:
-        """What play does frame by frame, over a clip. Shapes: returns the predicted poses, [B, T, P].
+        self,
+        latent_BTCHW: Tensor,
+        imagined_BT: Tensor,
+        action_BTA: Tensor,
+        pose_BTP: Tensor | None = None,
+        start: PlaceState | None = None,
+    ) -> tuple[Tensor, PlaceState]:
+        """What play does frame by frame, over a clip. Returns: the predicted poses [B, T, P], and the state after it.
 
         With the true poses `pose_BTP` (training) they stand in for what frames say.
         """
-        state, poses = self.initial_state(len(action_BTA)), []
+        state, poses = start or self.initial_state(len(action_BTA)), []
         for t in range(action_BTA.shape[1]):
             state = self.predict(state, action_BTA[:, t])
             poses.append(state["pose"])
@@ -156,7 +161,7 @@ class PlaceMemory(nn.Module):
                 name: torch.where(imagined_B.view(-1, *[1] * (old.dim() - 1)), old, corrected[name])
                 for name, old in state.items()
             }
-        return torch.stack(poses, 1)
+        return torch.stack(poses, 1), state
 
     def initial_state(self, batch: int) -> PlaceState:
         """Shapes: `pose` and `previous` [B, P]; `known` [B] bool, False before the first true frame."""

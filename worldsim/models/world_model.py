@@ -42,6 +42,8 @@ class History:
     action_BTA: Tensor
     features_BTND: Tensor
     memory: Any
+    end: WorldState | None = None
+    """The state after the clip, of a clip that went on from one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +86,13 @@ class WorldModel(nn.Module, ABC):
         action_BTA: Tensor,
         imagined_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
+        state: WorldState | None = None,
     ) -> History:
         """Runs the clean stream over a clip. Frame t of `predict` will see context frames before t only.
 
         `imagined_BT` marks frames that are the model's own (bool; None: none is). `pose_BTP` are the true poses where
-        they are known: a place memory then need not read them off the frames, which is most of the work.
+        they are known: a place memory then need not read them off the frames, which is most of the work. With a
+        `state` the clip goes on from there (where `config.can_carry`), without from one that has seen nothing.
         """
 
     @abstractmethod
@@ -148,12 +152,16 @@ class WorldModel(nn.Module, ABC):
         folded = F.pixel_unshuffle(latent_BTCHW, self.config.patch)
         return self.embed_tokens(folded.flatten(-2).transpose(-1, -2)) + self.position_ND
 
-    def _write(self, x_BTND: Tensor, condition_BTD: Tensor) -> tuple[Tensor, list[Any]]:
-        memos = []
-        for layer in self._layers:
-            x_BTND, memo = layer.write(x_BTND, condition_BTD)
+    def _write(
+        self, x_BTND: Tensor, condition_BTD: Tensor, state: WorldState | None
+    ) -> tuple[Tensor, list[Any], dict[str, Tensor]]:
+        """A clip through all layers. Returns tokens, the layers' memos, and with a state their new tensors."""
+        memos, states = [], []
+        for index, layer in enumerate(self._layers):
+            x_BTND, memo, after = layer.write(x_BTND, condition_BTD, state and state.part(f"layers.{index}."))
             memos.append(memo)
-        return x_BTND, memos
+            states.append(after)
+        return x_BTND, memos, _join(states)
 
     def _step(
         self, x_BND: Tensor, condition_BD: Tensor, state: WorldState, shared: LayerState | None = None
@@ -161,7 +169,7 @@ class WorldModel(nn.Module, ABC):
         """One frame through all layers, each told what is `shared` too. Returns tokens and the layers' new tensors."""
         states = []
         for index, layer in enumerate(self._layers):
-            x_BND, layer_state = layer.step(x_BND, condition_BD, _part(state, index) | (shared or {}))
+            x_BND, layer_state = layer.step(x_BND, condition_BD, state.part(f"layers.{index}.") | (shared or {}))
             states.append(layer_state)
         return x_BND, _join(states)
 
@@ -196,30 +204,47 @@ class TrunkModel(WorldModel):
         action_BTA: Tensor,
         imagined_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
+        state: WorldState | None = None,
     ) -> History:
         num_past, num_frames = self.config.num_past, context_BTCHW.shape[1]
-        padded = torch.cat(
-            (context_BTCHW.new_zeros(len(context_BTCHW), num_past, *self.latent_shape), context_BTCHW), 1
-        )
+        if state is None:
+            before_BPCHW = context_BTCHW.new_zeros(len(context_BTCHW), num_past, *self.latent_shape)
+            level_before_B = level_BT.new_ones(len(level_BT))
+        else:
+            before_BPCHW, level_before_B = state.tensors["past"], state.tensors["past_level"]
+        padded = torch.cat((before_BPCHW, context_BTCHW), 1)
         past_BTPCHW = torch.stack([padded[:, p : p + num_frames] for p in range(num_past)], 2)
-        past_level_BT = F.pad(level_BT[:, :-1], (1, 0), value=1.0)
+        past_level_BT = torch.cat((level_before_B[:, None], level_BT[:, :-1]), 1)
         condition_BTD = self.embed_action(action_BTA) + self.embed_level(past_level_BT)
-        x_BTND, _ = self._write(self._tokens(past_BTPCHW[:, :, -1]), condition_BTD)
+        x_BTND, _, tensors = self._write(self._tokens(past_BTPCHW[:, :, -1]), condition_BTD, state)
         if self.place:
             if imagined_BT is None:
                 imagined_BT = torch.zeros_like(level_BT, dtype=torch.bool)
-            recalled = self._recall_clip(context_BTCHW, imagined_BT, action_BTA, pose_BTP)
+            start = state and _from_place(state)
+            recalled, place = self._recall_clip(context_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
             past_BTPCHW = torch.cat((past_BTPCHW, recalled[:, :, None]), 2)
-        return History(action_BTA=action_BTA, features_BTND=self.final_norm(x_BTND), memory=past_BTPCHW)
+            tensors |= _to_place(place)
+        tensors |= {"past": padded[:, num_frames:], "past_level": level_BT[:, -1]}
+        return History(
+            action_BTA=action_BTA,
+            features_BTND=self.final_norm(x_BTND),
+            memory=past_BTPCHW,
+            end=state and state.after(tensors, num_frames),
+        )
 
     @torch.no_grad()
     def _recall_clip(
-        self, context_BTCHW: Tensor, imagined_BT: Tensor, action_BTA: Tensor, pose_BTP: Tensor | None
-    ) -> Tensor:
-        """What is recalled for every frame. The map learns by a loss of its own."""
+        self,
+        context_BTCHW: Tensor,
+        imagined_BT: Tensor,
+        action_BTA: Tensor,
+        pose_BTP: Tensor | None,
+        start: PlaceState | None,
+    ) -> tuple[Tensor, PlaceState]:
+        """What is recalled for every frame, and the state after the last. The map learns by a loss of its own."""
         assert self.place
-        believed_BTP = self.place.track(context_BTCHW, imagined_BT, action_BTA, pose_BTP)
-        return self.place.recall(believed_BTP.flatten(0, 1)).unflatten(0, believed_BTP.shape[:2])
+        believed_BTP, place = self.place.track(context_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
+        return self.place.recall(believed_BTP.flatten(0, 1)).unflatten(0, believed_BTP.shape[:2]), place
 
     def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         predicted = self._denoise(
@@ -262,12 +287,12 @@ class TrunkModel(WorldModel):
         pose_BP: Tensor | None = None,
     ) -> WorldState:
         past = torch.cat((context.state.tensors["past"][:, 1:], latent_BCHW[:, None]), 1)
-        tensors = {**context.state.tensors, "past": past, "past_level": level_B}
+        tensors = {"past": past, "past_level": level_B}
         if self.place and not imagined:
             place = _from_place(context.state)
             place = self.place.correct(place, latent_BCHW) if pose_BP is None else self.place.inform(place, pose_BP)
             tensors |= _to_place(place)
-        return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
+        return context.state.after(tensors)
 
     def _denoise(
         self, noisy: Tensor, past_BPCHW: Tensor, trunk: Tensor, action: Tensor, tau: Tensor, step_size: Tensor
@@ -295,10 +320,16 @@ class SingleModel(WorldModel):
         action_BTA: Tensor,
         imagined_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
+        state: WorldState | None = None,
     ) -> History:
         condition_BTD = self._condition(1 - level_BT, torch.zeros_like(level_BT), action_BTA)
-        x_BTND, memos = self._write(self._tokens(context_BTCHW), condition_BTD)
-        return History(action_BTA=action_BTA, features_BTND=self.final_norm(x_BTND), memory=memos)
+        x_BTND, memos, tensors = self._write(self._tokens(context_BTCHW), condition_BTD, state)
+        return History(
+            action_BTA=action_BTA,
+            features_BTND=self.final_norm(x_BTND),
+            memory=memos,
+            end=state and state.after(tensors, context_BTCHW.shape[1]),
+        )
 
     def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         condition_BTD = self._condition(tau_BT, step_size_BT, history.action_BTA)
@@ -326,8 +357,7 @@ class SingleModel(WorldModel):
     ) -> WorldState:
         condition_BD = self._condition(1 - level_B, torch.zeros_like(level_B), context.action_BA)
         _, tensors = self._step(self._tokens(latent_BCHW), condition_BD, context.state)
-        state = context.state
-        return replace(state, tensors={**state.tensors, **tensors}, frame_index=state.frame_index + 1)
+        return context.state.after(tensors)
 
     def _condition(self, tau: Tensor, step_size: Tensor, action: Tensor) -> Tensor:
         condition: Tensor = self.embed_level(1 - tau) + self.embed_step(step_size) + self.embed_action(action)
@@ -353,17 +383,9 @@ def _join(states: list[LayerState]) -> dict[str, Tensor]:
     return {f"layers.{i}.{name}": tensor for i, state in enumerate(states) for name, tensor in state.items()}
 
 
-def _part(state: WorldState, index: int) -> LayerState:
-    return _named(state, f"layers.{index}.")
-
-
 def _to_place(place: PlaceState) -> dict[str, Tensor]:
     return {PLACE_PREFIX + name: tensor for name, tensor in place.items()}
 
 
 def _from_place(state: WorldState) -> PlaceState:
-    return _named(state, PLACE_PREFIX)
-
-
-def _named(state: WorldState, prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)}
+    return state.part(PLACE_PREFIX)
