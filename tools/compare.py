@@ -1,0 +1,202 @@
+"""Trains architectures alike and scores what each remembers: the same episodes in the same order, as many updates.
+
+python tools/compare.py presets/comparison/preset.toml --updates 400 --seeds 1 2
+
+One process, one pool of episodes for all. A run that has its result is passed over, one that was stopped goes on.
+Results: <out>/<architecture>-<seed>.json, one each, for `worldsim report`; beside each a playable preset. With
+--again, what was trained is scored again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from worldsim.core.config import from_mapping
+from worldsim.evaluation.clips import Clips, mean_image, record_clips
+from worldsim.evaluation.latents import decode_frames, encode_clips, generate
+from worldsim.evaluation.metrics import Images, psnr
+from worldsim.evaluation.pilots import spin_pilot, spin_ticks
+from worldsim.models.architectures import ARCHITECTURES, find_architecture, matched
+from worldsim.models.autoencoder import Autoencoder
+from worldsim.models.world_model import WorldModel, build_world_model
+from worldsim.presets.config import PresetConfig, read_preset_toml
+from worldsim.presets.store import load_preset, save_preset
+from worldsim.training.config import TrainingConfig
+from worldsim.training.data import TrainingData
+from worldsim.training.dynamics import DynamicsRecipe, encode_frames
+from worldsim.training.loop import Trainer
+from worldsim.training.pool import ClipPool
+from worldsim.worlds.registry import open_world
+
+FIRST_SEED = 900_500
+NUM_WALKS = 48
+NUM_TURNS = 5
+WINDOWS = {"causal-window": 2, "bidirectional": 3, "chunk": 2}
+"""Frames, in place of what these have for long clips: with all its layers the first reaches back less than a turn, and
+the second knows nothing but its window, as the paper's 192 frames are less than its 400."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What all runs share."""
+
+    preset: PresetConfig
+    training: TrainingConfig
+    autoencoder: Autoencoder
+    pool: ClipPool
+    data: TrainingData
+    walks: Clips
+    """Held out: somebody turns on the spot, `NUM_TURNS` times."""
+    out: Path
+    recipe: Path
+    updates: int
+    device: str
+
+    def run(self, name: str, seed: int) -> dict[str, object]:
+        """Trains one model and scores it."""
+        model = matched(self.preset.model, name)
+        if name in WINDOWS:
+            model = replace(model, window_frames=WINDOWS[name])
+        dynamics = replace(self.training.dynamics, **find_architecture(name).training)
+        torch.manual_seed(seed)
+        network = build_world_model(model, self.preset.latent_shape, self.preset.action_spec.size).to(self.device)
+        preset = replace(self.preset, name=f"{self.preset.name}-{name}", model=model)
+        recipe = DynamicsRecipe(
+            network,
+            self.autoencoder,
+            dynamics,
+            self.pool,
+            self.data.probes(),
+            device=self.device,
+            export_preset=lambda folder, average, counters: save_preset(
+                folder / "last", preset, self.autoencoder, average, self.data.starts(), counters
+            ),
+        )
+        folder = self.out / f"{name}-{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        trainer = Trainer(recipe, dynamics.optimiser, folder, tell=print, seed=seed, compute=self.training.compute)
+        trainer.resume()
+        left = self.updates - trainer.num_updates
+        if left > 0:
+            cooldown = min(left, round(self.updates * dynamics.optimiser.cooldown_share))
+            trainer.run(math.inf, updates=left, cooldown_updates=cooldown)
+        if trainer.num_updates < self.updates:
+            raise SystemExit(f"stopped after {trainer.num_updates} updates; the same command goes on")
+        return {
+            "kind": "comparison",
+            "experiment": f"{self.preset.title}, {self.updates} updates",
+            "command": f"python tools/compare.py {self.recipe} --updates {self.updates} --seeds {seed}",
+            "architecture": name,
+            "seed": seed,
+            "updates": trainer.num_updates,
+            "train_s": round(trainer.trained_s, 1),
+            "frames": trainer.num_frames,
+            "parameters": sum(p.numel() for p in network.parameters()),
+            **self.scores(recipe.average),
+        }
+
+    def scores(self, model: WorldModel) -> dict[str, object]:
+        """PSNR in dB. Of the first turn only what comes into view is new, of all later ones nothing is.
+
+        `second_turn` and `by_distance` feed back what was made, after one true turn; `next_new` and `next_seen` are one
+        frame ahead under true context, in the first turn and in the second.
+        """
+        turn, truth = spin_ticks(self.preset.true_world.turn_deg), self.walks.frames
+        # The last frame of a turn is the last that was given, once more.
+        second = slice(turn, 2 * turn - 1)
+        latents = encode_clips(self.autoencoder, self.walks, self.device)
+
+        def made(num_context: int, *, feed_back: bool) -> Images:
+            latent_BTCHW = generate(
+                model,
+                latents,
+                num_context=num_context,
+                num_steps=self.preset.play.num_steps,
+                context_noise=0.0,
+                feed_back=feed_back,
+            )
+            return np.concatenate((truth[:, :num_context], decode_frames(self.autoencoder, latent_BTCHW)), 1)
+
+        def score(frames: Images, part: slice = second) -> dict[str, object]:
+            psnr_B = psnr(np.broadcast_to(frames, truth.shape)[:, part], truth[:, part]).mean(axis=1)
+            return {"value": round(float(psnr_B.mean()), 4), "per_seed": [round(float(v), 4) for v in psnr_B]}
+
+        next_frame, rolled_out = made(1, feed_back=False), made(turn, feed_back=True)
+        psnr_T = psnr(rolled_out[:, turn:], truth[:, turn:]).mean(axis=0)
+        return {
+            "scores": {
+                "second_turn": score(rolled_out),
+                "next_new": score(next_frame, slice(1, turn)),
+                "next_seen": score(next_frame),
+                "autoencoder": score(decode_frames(self.autoencoder, latents.latent_BTCHW)),
+                "mean_image": score(mean_image(truth)),
+                "repeat": score(truth[:, turn - 1 : turn]),
+            },
+            "by_distance": {"later_turns": [[t + 1, round(float(value), 4)] for t, value in enumerate(psnr_T)]},
+        }
+
+
+@contextmanager
+def comparison(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    """Fills the pool once."""
+    preset, table = read_preset_toml(arguments.recipe)
+    training = from_mapping(TrainingConfig, table, where="training")
+    autoencoder = load_preset(arguments.autoencoder).autoencoder.to(arguments.device)
+    with closing(open_world(preset.true_world)) as world:
+        seeds = range(FIRST_SEED, FIRST_SEED + NUM_WALKS)
+        walks = record_clips(world, spin_pilot, seeds, NUM_TURNS * spin_ticks(preset.true_world.turn_deg))
+    data = TrainingData(preset, training, (), world_share=1.0, least_frames=training.dynamics.clip_frames)
+    with data.sources() as sources:
+        pool = ClipPool(sources, lambda e: encode_frames(autoencoder, e, arguments.device), training.data)
+        pool.fill(lambda have, want: print(f"{have} of {want} episodes", end="\r", flush=True))
+        yield Comparison(
+            preset=preset,
+            training=training,
+            autoencoder=autoencoder,
+            pool=pool,
+            data=data,
+            walks=walks,
+            out=arguments.out,
+            recipe=arguments.recipe,
+            updates=arguments.updates,
+            device=arguments.device,
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument(
+        "--autoencoder", type=Path, default=Path("presets/maze"), help="a preset whose autoencoder all share"
+    )
+    parser.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES), metavar="NAME")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--updates", type=int, default=500)
+    parser.add_argument("--out", type=Path, default=Path("runs/comparison"))
+    parser.add_argument("--again", action="store_true", help="score again what was trained")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args(argv)
+    with comparison(arguments) as shared:
+        for seed in arguments.seeds:
+            for name in arguments.architectures:
+                path = arguments.out / f"{name}-{seed}.json"
+                if path.exists() and not arguments.again:
+                    continue
+                began_s = time.monotonic()
+                result = shared.run(name, seed)
+                path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+                print(f"{name}, seed {seed}: {time.monotonic() - began_s:.0f} s, {result['by_distance']}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
