@@ -271,12 +271,12 @@ def test_a_failed_load_is_news_and_reset_tries_again() -> None:
 
 def test_an_unforeseen_exception_becomes_a_message_and_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     def load(report: Report) -> Loaded:
-        raise RuntimeError("out of memory")
+        raise RuntimeError("shapes differ")
 
     worker = Worker(load)
     run_all(worker)
     assert worker.status.error is not None
-    assert worker.status.error.message == "RuntimeError: out of memory"
+    assert worker.status.error.message == "RuntimeError: shapes differ"
     assert "Traceback" in capsys.readouterr().err
 
 

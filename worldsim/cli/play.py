@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from worldsim.app.settings import SettingsFile
     from worldsim.app.window import Window
     from worldsim.engine.autopilot import RecordedActions
+    from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import Preset
 
 HELP = "play a preset in a window"
@@ -285,20 +286,31 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     from worldsim.engine.replay import session_header
     from worldsim.engine.savestate import SaveFiles
     from worldsim.engine.simulator import Simulator
+    from worldsim.engine.trouble import Sturdy, kind_of
     from worldsim.presets.fetching import fetch_reported
     from worldsim.presets.store import load_preset
 
     device = choose_device(arguments.device)
     fetch_reported(arguments.preset, report)
     report("loading the weights")
-    preset = load_preset(arguments.preset, device=device)
+    try:
+        preset = load_preset(arguments.preset, device=device)
+    except RuntimeError as error:
+        if device == "cpu" or kind_of(error) is None:
+            raise
+        report(f"on the CPU: no room on {device}")
+        device = "cpu"
+        preset = load_preset(arguments.preset, device=device)
     _check_inputs(arguments, preset.config.action_spec)
     use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
+    sturdy = Sturdy(simulator, partial(_on_cpu, arguments) if device != "cpu" else None)
     header = session_header(preset, simulator, ref=arguments.preset, device=device)
     saves = SaveFiles(preset, header)
     return Loaded(
-        playable=simulator,
+        playable=sturdy,
+        trouble=lambda: sturdy.trouble,
+        num_context=preset.config.play.context_frames,
         title=preset.config.title,
         ticks_per_s=preset.config.play.ticks_per_s,
         header=header,
@@ -309,6 +321,15 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
         truth=_true_source(preset),
         start_frames=tuple(start.frames for start in preset.starts),
     )
+
+
+def _on_cpu(arguments: PlayArguments) -> Simulator:
+    """The same world, of weights that are read again: those of a device that was lost are lost."""
+    from worldsim.engine.simulator import Simulator
+    from worldsim.presets.store import load_preset
+
+    assert arguments.preset is not None
+    return Simulator(load_preset(arguments.preset, device="cpu"), num_steps=arguments.steps)
 
 
 def _recorded(arguments: PlayArguments) -> RecordedActions | None:

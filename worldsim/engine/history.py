@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worldsim.actions.encoding import encode_action
+from worldsim.core.errors import StateError
 from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.playable import Arrival, Playable
 from worldsim.episodes.anchor import Anchor
@@ -85,14 +86,18 @@ class Route:
 
 
 def retrace(route: Route, playable: Playable) -> Arrival:
-    """Puts `playable` at the route's end. Its number of denoising steps is afterwards what it was."""
+    """Puts `playable` at the route's end. Its number of denoising steps is afterwards what it was.
+
+    Raises: StateError when a frame could not be made as it was.
+    """
     num_steps = playable.num_steps
     try:
         playable.restore(route.snapshot)
         for step in route.path:
             if step.num_steps:
                 playable.num_steps = step.num_steps
-            playable.step(step.action)
+            if playable.step(step.action).num_steps != step.num_steps:
+                raise StateError("the way there cannot be gone again: there is no memory for as many denoising steps")
         return Arrival(step=route.step, snapshot=playable.snapshot())
     finally:
         if num_steps:

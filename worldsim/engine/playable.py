@@ -123,12 +123,16 @@ class Loaded:
     """The true world that the preset was learned from; None where there is none, or it is that world itself."""
     start_frames: Sequence[npt.NDArray[np.uint8]] = ()
     """True pictures, [T, H, W, 3] per start: what the drift meter takes for good."""
+    num_context: int = 1
+    """How many pictures the model begins from."""
     saves: Saves | None = None
     """Writes and reads saved states; None where there are none."""
     aside: Where = nullcontext
     """What surrounds a frame that is made ahead: on CUDA, a stream of its own."""
     device_bytes: Callable[[], int | None] = lambda: None
     """Memory that torch has taken on an accelerator; None on the CPU. Asked in the model thread."""
+    trouble: Callable[[], str] = lambda: ""
+    """In one line, what went wrong last and was worked around. Asked in the model thread."""
 
     @property
     def action_spec(self) -> ActionSpec:

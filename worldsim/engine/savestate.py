@@ -28,7 +28,7 @@ class SaveFiles:
 
     def __init__(self, preset: Preset, header: Header) -> None:
         self._header = header
-        self._like = preset.model.initial_state(1, 0)
+        self._like = preset.model.initial_state(1, 0).to("cpu")
 
     @property
     def state_bytes(self) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worldsim.actions.bindings import offered
-from worldsim.core.errors import WorldsimError
+from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import Action, Step
 from worldsim.engine.history import History, Moment
 from worldsim.engine.recorder import Recorder
@@ -205,10 +205,15 @@ class Session(Traveller):
             self.inputs.bindings = offered(playable.action_spec, has_num_steps=playable.num_steps > 0)
             if loaded.can_rewind:
                 self.history = History(spec=playable.action_spec, snapshot_bytes=loaded.snapshot_bytes)
+        is_failure_new = news.phase is Phase.FAILED and news.error is not self._status.error
+        if news.trouble and news.trouble != self._status.trouble:
+            self.tell(news.trouble)
         self._status = news
-        if news.phase is Phase.FAILED:
+        if is_failure_new:
             self.state = SessionState.FAILED
             self._is_waiting = False
+            if isinstance(news.error, DeviceError):
+                self.go_on_from_pictures()
         done = self.worker.take_done()
         if done is not None and self._when_done is not None:
             when_done, self._when_done = self._when_done, None

@@ -150,6 +150,10 @@ class Simulator:
         return self._snapshot
 
     def restore(self, snapshot: Snapshot) -> None:
+        """A snapshot of another device is brought to this one."""
+        devices = {tensor.device.type for tensor in snapshot.state.tensors.values()}
+        if devices != {self._device.type}:
+            snapshot = replace(snapshot, state=snapshot.state.to(self._device))
         self._snapshot = snapshot
 
     def close(self) -> None:

@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldsimError
-from worldsim.core.types import Step
+from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.history import Branch, History, Moment, retrace
 from worldsim.engine.inputs import Inputs
 from worldsim.engine.playable import Anchorable, Arrival, Playable, Saves
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.slots import SavedPlay
-from worldsim.engine.worker import Done, Errand, Status, Worker
+from worldsim.engine.worker import Done, Errand, Phase, Status, Worker
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header, Run
 
@@ -102,11 +103,25 @@ class Traveller:
         self._withdraw()
         if self.history.head is not moment:
             return False
-        made: list[Anchor] = []
-        self._send(partial(_anchor, make, moment, made), lambda done: self._anchored(moment, made, done))
+        self._send_anchor(moment, make, "brought back: the model now remembers the last {} true pictures")
         return True
 
-    def _anchored(self, moment: Moment, made: Sequence[Anchor], done: Done) -> None:
+    def go_on_from_pictures(self) -> None:
+        """The model's memory is lost with its device: the last pictures take its place, in another one."""
+        loaded, head = self._status.loaded, self.history.head if self.history else None
+        if loaded is None or head is None or not self.has_started or self._when_done is not None:
+            return
+        if not isinstance(loaded.playable, Anchorable):
+            return
+        self._withdraw()
+        make = partial(_anchor_of_pictures, loaded.playable.action_spec, head, loaded.num_context)
+        self._send_anchor(head, make, "the device was lost: on the CPU from here on, remembering the last {} pictures")
+
+    def _send_anchor(self, moment: Moment, make: MakeAnchor, words: str) -> None:
+        made: list[Anchor] = []
+        self._send(partial(_anchor, make, moment, made), lambda done: self._anchored(moment, made, words, done))
+
+    def _anchored(self, moment: Moment, made: Sequence[Anchor], words: str, done: Done) -> None:
         assert self.history is not None
         if done.arrival is None:
             self.tell(done.error.message if done.error else "")
@@ -114,7 +129,7 @@ class Traveller:
         (anchor,) = made
         self.history.replace_memory(done.arrival.step, done.arrival.snapshot, anchor)
         self._arrive(done.arrival, moment.seed, moment.runs(), anchor)
-        self.tell(f"brought back: the model now remembers the last {len(anchor.actions)} true pictures")
+        self.tell(words.format(len(anchor.actions)))
 
     def save(self, path: Path) -> None:
         """Writes where play stands now; play goes on. How it ended is told in `news`."""
@@ -163,7 +178,8 @@ class Traveller:
 
     def _can_travel(self, what: str) -> bool:
         """Whether time can be left now; says why, where it never can."""
-        if self.state not in (SessionState.PLAYING, SessionState.PAUSED) or self._when_done is not None:
+        can_leave = (SessionState.PLAYING, SessionState.PAUSED, SessionState.FAILED)
+        if self.state not in can_leave or not self.has_started or self._when_done is not None:
             return False
         if self.history is None or self.history.head is None:
             self.tell(f"this world cannot {what}")
@@ -187,6 +203,8 @@ class Traveller:
         if done.arrival is None:
             self.tell(done.error.message if done.error else "")
             self.picture = self.history.head.step
+            if self._status.phase is Phase.FAILED:
+                self.state = SessionState.FAILED
             return
         self.history.go(moment, done.arrival.snapshot)
         self._arrive(done.arrival, moment.seed, moment.runs(), moment.anchor)
@@ -197,7 +215,7 @@ class Traveller:
             self.recorder.jump(arrival.step, seed, runs, self.header, anchor)
         self.inputs.settle()
         self._due_s = 0.0
-        if not self.has_started:
+        if not self.has_started or self.state is SessionState.FAILED:
             self._start()
 
     def _send(self, errand: Errand, when_done: Callable[[Done], None]) -> None:
@@ -229,6 +247,18 @@ def _anchor(make: MakeAnchor, moment: Moment, made: list[Anchor], playable: Play
     made.append(anchor)
     step = replace(moment.step, frame=stand.frame, believed=stand.believed)
     return Arrival(step=step, snapshot=playable.snapshot())
+
+
+def _anchor_of_pictures(spec: ActionSpec, head: Moment, num_frames: int) -> Anchor:
+    steps, now = list[Step](), head
+    while len(steps) < num_frames:
+        steps.append(now.step)
+        if now.parent is None:
+            break
+        now = now.parent
+    steps.reverse()
+    vectors = [tuple(map(float, encode_action(spec, step.action))) for step in steps]
+    return Anchor.of(head.step.index, [step.frame for step in steps], vectors)
 
 
 def _write(saves: Saves, path: Path, saved: SavedPlay, snapshot: Any, playable: Playable) -> None:

@@ -13,7 +13,6 @@ being made when the guess fell that nobody wants it any more.
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -26,9 +25,11 @@ from worldsim.core.errors import WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.playable import Arrival, Loaded, Playable, StageTimes, Where
 from worldsim.engine.prefetch import Made, Prefetch
+from worldsim.engine.trouble import as_worldsim_error
 
 Errand = Callable[[Playable], Arrival | None]
-"""What else the model thread shall do between two frames. Where it puts the world elsewhere, it returns where."""
+"""What else the model thread shall do between two frames. Where it puts the world elsewhere, it returns where;
+that leads out of a failure, too."""
 
 Report = Callable[[str], None]
 """Called by a loader with the name of the stage that begins."""
@@ -48,6 +49,8 @@ class Status:
     stage: str = "starting"
     loaded: Loaded | None = None
     error: WorldsimError | None = None
+    trouble: str = ""
+    """What went wrong last and was worked around."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +119,7 @@ class Worker:
         # Below: only in the model thread.
         self._playable: Playable | None = None
         self._device_bytes: Callable[[], int | None] = lambda: None
+        self._trouble: Callable[[], str] = lambda: ""
         self._at: Any = None
 
     # ---- UI thread
@@ -251,10 +255,10 @@ class Worker:
                 return self._load_world
             seed, self._wanted_seed = self._wanted_seed, None
             return partial(self._reset_world, seed, self._epoch)
+        if self._errand is not None and self._playable is not None:
+            return partial(self._run_errand, self._errand)
         if self._status.phase is not Phase.READY:
             return None
-        if self._errand is not None:
-            return partial(self._run_errand, self._errand)
         if self._demand is not None:
             return self._begin_frame(self._demand[0], self._base)
         loaded, tip = self._status.loaded, self._ahead.tip
@@ -280,7 +284,7 @@ class Worker:
                 self._wanted_seed = None
             self._fail(error)
             return
-        self._playable, self._device_bytes = loaded.playable, loaded.device_bytes
+        self._playable, self._device_bytes, self._trouble = loaded.playable, loaded.device_bytes, loaded.trouble
         with self._work:
             self._status = replace(self._status, loaded=loaded)
             self._count(num_steps=loaded.playable.num_steps)
@@ -303,7 +307,7 @@ class Worker:
         try:
             done = Done(arrival=errand(self._playable))
         except Exception as error:
-            done = Done(error=_as_worldsim_error(error))
+            done = Done(error=as_worldsim_error(error))
         with self._work:
             if self._errand is not errand:  # a reset came in between
                 return
@@ -312,6 +316,7 @@ class Worker:
             if done.arrival is not None:
                 self._drop_ahead()
                 self._base = done.arrival.snapshot
+                self._status = replace(self._status, phase=Phase.READY, stage="", error=None)
 
     def _begin_frame(self, action: Action, source: Any, where: Where = nullcontext) -> Callable[[], None]:
         """Locked. A frame is now in the making, from snapshot `source`."""
@@ -350,10 +355,12 @@ class Worker:
             made = Made(action=action, step=step, snapshot=self._at, ready_ns=end_ns)
         except Exception as error:
             end_ns = self._clock.now_ns()
-            made = Made(action=action, error=_as_worldsim_error(error))
+            made = Made(action=action, error=as_worldsim_error(error))
         device_bytes = self._device_bytes()
         with self._work:
-            self._count(made=1, busy_ns=end_ns - begin_ns, times=self._playable.last_times)
+            num_steps, times = self._playable.num_steps, self._playable.last_times
+            self._count(made=1, busy_ns=end_ns - begin_ns, num_steps=num_steps, times=times)
+            self._status = replace(self._status, trouble=self._trouble())
             self._counters = replace(self._counters, device_bytes=device_bytes)
         return made
 
@@ -377,7 +384,7 @@ class Worker:
         """The world could not be loaded or reset. Unless another reset is waiting, that is the news."""
         with self._work:
             if self._wanted_seed is None:
-                self._status = replace(self._status, phase=Phase.FAILED, stage="", error=_as_worldsim_error(error))
+                self._status = replace(self._status, phase=Phase.FAILED, stage="", error=as_worldsim_error(error))
 
     def _report(self, stage: str) -> None:
         with self._work:
@@ -391,10 +398,3 @@ class Worker:
         self._counters = replace(
             now, **sums, num_steps=now.num_steps if num_steps is None else num_steps, times=times or now.times
         )
-
-
-def _as_worldsim_error(error: Exception) -> WorldsimError:
-    if isinstance(error, WorldsimError):
-        return error
-    traceback.print_exception(error)
-    return WorldsimError(f"{type(error).__name__}: {error}", hint="see the traceback in the terminal")

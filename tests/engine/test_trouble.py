@@ -1,0 +1,348 @@
+"""Faults of the model's machine, injected: play goes on where it can, says how, and loses nothing that was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.fakes import SPEC, FakeSimulator, FakeSnapshot
+from worldsim.core.clock import ManualClock
+from worldsim.core.errors import DeviceError, NonFiniteError, StateError, WorldsimError
+from worldsim.core.types import Action, Step
+from worldsim.engine.history import Route, retrace
+from worldsim.engine.playable import Anchorable, Arrival, Loaded
+from worldsim.engine.recorder import Recorder
+from worldsim.engine.replay import check
+from worldsim.engine.session import Session, SessionState
+from worldsim.engine.simulator import Simulator
+from worldsim.engine.slots import SavedPlay
+from worldsim.engine.trouble import Kind, Sturdy, as_worldsim_error, kind_of
+from worldsim.engine.worker import Worker
+from worldsim.episodes.format import Header
+from worldsim.episodes.reader import open_session
+from worldsim.presets.store import load_preset
+
+WALK = Action.of("forward")
+SLOT = Path("slot")
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+DEVICE_LOST = torch.AcceleratorError("CUDA error: unspecified launch failure\nmore lines")
+HEADER = Header(
+    preset="fake",
+    preset_ref="fake",
+    preset_sha256="",
+    worldsim="0.1.0",
+    num_steps=1,
+    frames_per_s=10.0,
+    frame_shape=FakeSimulator.frame_shape,
+    action_spec=SPEC,
+)
+
+
+@dataclass
+class Device:
+    """What is wrong with it now."""
+
+    error: Exception | None = None
+    room_steps: int = 99
+    """With more denoising steps than that, there is not enough memory."""
+    is_lost: bool = False
+
+
+class OnDevice(FakeSimulator):
+    """A fake world in a device that can run out of memory or be lost, with all snapshots that were made in it."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self._device = device
+
+    def step(self, action: Action) -> Step:
+        self._check()
+        return super().step(action)
+
+    def restore(self, snapshot: FakeSnapshot) -> None:
+        self._check()
+        super().restore(snapshot)
+
+    def _check(self) -> None:
+        if self._device.is_lost:
+            raise DEVICE_LOST
+        if self._device.error is not None:
+            raise self._device.error
+        if self.num_steps > self._device.room_steps:
+            raise OUT_OF_MEMORY
+
+
+class OnCpu(FakeSimulator):
+    """Takes over; what lies in a lost device cannot be fetched."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self._device, self._known = device, set[int]()
+
+    def snapshot(self) -> FakeSnapshot:
+        self._known.add(id(self._now))
+        return super().snapshot()
+
+    def restore(self, snapshot: FakeSnapshot) -> None:
+        if self._device.is_lost and id(snapshot) not in self._known:
+            raise DEVICE_LOST
+        super().restore(snapshot)
+
+
+@dataclass
+class Play:
+    device: Device = field(default_factory=Device)
+    has_other: bool = True
+    recorder: Recorder = field(default_factory=Recorder)
+
+    def __post_init__(self) -> None:
+        self.clock = ManualClock()
+        self.sturdy = Sturdy(OnDevice(self.device), (lambda: OnCpu(self.device)) if self.has_other else None)
+        self.sturdy.num_steps = 4
+        loaded = Loaded(
+            playable=self.sturdy,
+            title="fake",
+            ticks_per_s=10.0,
+            header=HEADER,
+            num_context=4,
+            saves=Kept(),
+            trouble=lambda: self.sturdy.trouble,
+        )
+        self.worker = Worker(lambda report: loaded, clock=self.clock)
+        self.session = Session(self.worker, recorder=self.recorder)
+        self.steps: list[Step] = []
+        self.told: list[str] = []
+        self.go(1.0)
+
+    def state(self) -> SessionState:
+        return self.session.state
+
+    def go(self, duration_s: float) -> None:
+        for _ in range(round(duration_s / 0.05)):
+            while self.worker.run_once():
+                pass
+            self.clock.advance_s(0.05)
+            self.steps += self.session.tick(0.05)
+            if self.session.num_news > len(self.told):
+                self.told.append(self.session.news)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OUT_OF_MEMORY, Kind.OUT_OF_MEMORY),
+        (MemoryError(), Kind.OUT_OF_MEMORY),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), Kind.OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: out of memory"), Kind.OUT_OF_MEMORY),
+        (DEVICE_LOST, Kind.DEVICE_LOST),
+        (RuntimeError("HIP error: the operation cannot be performed"), Kind.DEVICE_LOST),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), Kind.DEVICE_LOST),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
+        (ValueError("out of memory, says a value"), None),
+        (NonFiniteError("frame 3 came out as NaN"), None),
+    ],
+)
+def test_kinds_are_told_apart(error: Exception, kind: Kind | None) -> None:
+    assert kind_of(error) is kind
+
+
+def test_what_torch_says_when_there_is_no_memory_is_understood_and_put_into_one_line() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    error = as_worldsim_error(caught.value)
+    assert error.message == "out of memory" and "close other programs" in error.hint
+    assert isinstance(as_worldsim_error(DEVICE_LOST), DeviceError)
+    assert "\n" not in as_worldsim_error(DEVICE_LOST).message
+
+
+def test_without_memory_there_are_fewer_steps_and_then_the_cpu_and_both_are_said() -> None:
+    play = Play()
+    play.device.room_steps = 3
+    play.go(1.0)
+    assert play.state() is SessionState.PLAYING
+    assert play.told == ["out of memory: 1 denoising step instead of 4 from here on"]
+    assert play.worker.counters.num_steps == 1 == play.steps[-1].num_steps
+    play.device.room_steps = 0
+    play.go(1.0)
+    assert play.told[1:] == ["out of memory: the world goes on on the CPU, more slowly"]
+    assert [step.index for step in play.steps] == list(range(len(play.steps))), "a frame was lost or made twice"
+    expected = FakeSimulator()
+    assert np.array_equal(expected.reset(0).frame, play.steps[0].frame)
+    for step in play.steps[1:]:
+        expected.num_steps = step.num_steps
+        assert np.array_equal(expected.step(step.action).frame, step.frame), f"frame {step.index}"
+
+
+def test_more_steps_again_are_tried_and_fail_again_in_words() -> None:
+    play = Play(Device(room_steps=3))
+    play.go(0.5)
+    play.session.set_num_steps(2)
+    play.go(0.5)
+    assert play.worker.counters.num_steps == 2
+    play.session.set_num_steps(8)
+    play.go(0.5)
+    assert play.told[-1] == "out of memory: 1 denoising step instead of 8 from here on"
+
+
+def test_where_nothing_is_left_to_give_way_play_stops_with_words_and_can_be_gone_back_from() -> None:
+    play = Play(has_other=False)
+    play.device.room_steps = 0
+    play.go(1.0)
+    assert play.state() is SessionState.FAILED
+    assert play.session.error is not None and play.session.error.message == "out of memory"
+    play.device.room_steps = 1
+    play.session.rewind(True)
+    play.go(0.5)
+    play.session.rewind(False)
+    play.go(1.0)
+    assert "no memory for as many denoising steps" in play.told[-1]
+    assert play.state() is SessionState.FAILED
+    play.device.room_steps = 99
+    play.session.rewind(True)
+    play.session.rewind(False)
+    play.go(1.0)
+    assert play.state() is SessionState.PLAYING
+
+
+def test_after_a_lost_device_the_last_pictures_are_the_memory_and_the_recording_is_exact(tmp_path: Path) -> None:
+    play = Play(recorder=Recorder(folder=tmp_path / "recorded"))
+    play.session.inputs.press("w")
+    play.go(2.0)
+    last = play.steps[-1]
+    play.device.is_lost = True
+    play.go(2.0)
+    assert play.state() is SessionState.PLAYING
+    assert play.told[-1] == "the device was lost: on the CPU from here on, remembering the last 4 pictures"
+    assert play.steps[-1].index > last.index + 5
+    play.session.recorder.close()
+    session = open_session(tmp_path / "recorded")
+    before, after = session.episodes
+    assert session.is_complete and len(before.rows) == last.index + 1
+    assert after.start.anchor is not None and after.start.first_index == last.index
+    assert check(session, FakeSimulator()).is_exact
+
+
+def test_moments_in_a_lost_device_are_gone_in_words_and_play_stays_where_it_is() -> None:
+    play = Play()
+    play.device.is_lost = True
+    play.go(1.0)
+    play.session.rewind(True)
+    play.go(2.0)
+    play.session.rewind(False)
+    play.go(0.5)
+    assert play.told[-1] == "what was remembered then lay in the device that was lost"
+    assert play.state() is SessionState.PLAYING
+    play.session.reset()
+    play.go(1.0)
+    assert play.state() is SessionState.PLAYING and play.session.error is None
+
+
+def test_a_reset_needs_nothing_of_what_a_lost_device_held() -> None:
+    device = Device()
+    sturdy = Sturdy(OnDevice(device), lambda: OnCpu(device))
+    sturdy.reset(0)
+    device.is_lost = True
+    with pytest.raises(DeviceError, match="what the model remembered"):
+        sturdy.step(WALK)
+    assert np.array_equal(sturdy.reset(3).frame, FakeSimulator().reset(3).frame)
+
+
+def test_other_errors_are_not_its_business() -> None:
+    sturdy = Sturdy(FakeSimulator(fail_at=1), lambda: FakeSimulator())
+    sturdy.reset(0)
+    with pytest.raises(NonFiniteError):
+        sturdy.step(WALK)
+    assert sturdy.trouble == "" and isinstance(sturdy, Anchorable)
+
+
+def test_the_real_model_on_the_cpu_goes_on_from_the_same_state(tiny_preset_folder: Path) -> None:
+    def simulator() -> Simulator:
+        return Simulator(load_preset(tiny_preset_folder), num_steps=1)
+
+    first, expected = simulator(), simulator()
+    sturdy = Sturdy(first, simulator)
+    for world in (sturdy, expected):
+        world.reset(0)
+        world.step(WALK)
+
+    def fail(*_: object) -> None:
+        raise OUT_OF_MEMORY
+
+    first._model.begin = fail  # type: ignore[assignment]  # the device's fault, injected
+    assert np.array_equal(sturdy.step(WALK).frame, expected.step(WALK).frame)
+    assert "on the CPU" in sturdy.trouble
+
+
+def test_a_way_back_that_needs_more_memory_than_there_is_is_refused() -> None:
+    simulator = FakeSimulator()
+    simulator.num_steps = 4
+    simulator.reset(0)
+    start = simulator.snapshot()
+    step = simulator.step(WALK)
+    route = Route(snapshot=start, path=(step,), step=step)
+    device = Device(room_steps=2)
+    sturdy = Sturdy(OnDevice(device))
+    sturdy.reset(0)
+    with pytest.raises(StateError, match="no memory for as many"):
+        retrace(route, sturdy)
+
+
+class Kept:
+    """Saves in memory."""
+
+    def write(self, path: Path, saved: SavedPlay, snapshot: object) -> None:
+        self._kept = saved, Arrival(step=saved.step, snapshot=snapshot)
+
+    def read(self, path: Path) -> tuple[SavedPlay, Arrival]:
+        return self._kept
+
+
+def tap_rewind(session: Session) -> None:
+    session.rewind(True)
+    session.rewind(False)
+
+
+def other_branch(session: Session) -> None:
+    assert session.change_branch(1) is not None
+
+
+WAYS_OUT: dict[str, Callable[[Session], None]] = {
+    "reset": lambda session: session.reset(1),
+    "rewind": tap_rewind,
+    "other branch": other_branch,
+    "load": lambda session: session.load(SLOT),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_ways_out_of_a_failure(way: str) -> None:
+    play = Play()
+    play.session.save(SLOT)
+    play.go(0.5)
+    tap_rewind(play.session)
+    play.go(0.5)
+    play.device.error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    play.go(0.5)
+    assert play.state() is SessionState.FAILED
+    play.device.error = None
+    num_steps = len(play.steps)
+    WAYS_OUT[way](play.session)
+    play.go(1.0)
+    assert play.state() is SessionState.PLAYING and play.session.error is None
+    assert len(play.steps) > num_steps + 5
+
+
+def test_a_failure_that_comes_back_is_a_failure_again() -> None:
+    play = Play()
+    play.device.error = ValueError("damaged")
+    play.go(0.5)
+    play.session.rewind(True)
+    play.session.rewind(False)
+    play.go(0.5)
+    assert play.state() is SessionState.FAILED
+    assert isinstance(play.session.error, WorldsimError)
