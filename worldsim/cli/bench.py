@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, quantiles
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import psutil
 import tyro
 
-from worldsim.cli import bench_play
+from worldsim.cli import bench_play, bench_session
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
@@ -31,6 +31,7 @@ from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
     from worldsim.core.types import Action
+    from worldsim.engine.playable import Loaded
     from worldsim.engine.simulator import Simulator, StageTimes
 
 HELP = "measure frames/s, ms per stage, time and memory early and late in a long session, latency in play"
@@ -51,8 +52,11 @@ class BenchArguments:
     """Frames to generate; 5000 to see whether it stays flat."""
     play: Annotated[float | None, tyro.conf.arg(metavar="S")] = None
     """Instead: play for S seconds, with input like a person's, without frames made ahead, and as long with them."""
+    session: Literal["idle", "play"] | None = None
+    """Instead: so many frames through the app's own session, standing still or with input like a person's, as fast as
+    it can: what a tick costs early and late, memory, drift. 10500 frames of maze are ten minutes."""
     prefetch: int = 3
-    """With --play: how many frames are made ahead, at most."""
+    """With --play and --session: how many frames are made ahead, at most."""
     seed: int = 0
     """Chooses the start, the noise and the walk."""
     threads: ThreadsOption = None
@@ -79,13 +83,19 @@ def run(argv: list[str]) -> int:
     at_least(arguments.prefetch, 1, "--prefetch")
     if arguments.play is not None and not MIN_PLAY_S <= arguments.play <= MAX_PLAY_S:
         raise UsageError(f"--play is {arguments.play:g}", hint=f"{MIN_PLAY_S:g} to {MAX_PLAY_S:g} seconds")
+    if arguments.play is not None and arguments.session is not None:
+        raise UsageError("--play and --session", hint="one of them")
     total = arguments.frames if arguments.play is None else round(2 * arguments.play)
+    do, text = bench, _text
+    if arguments.play is not None:
+        do, text = bench_of_play, bench_play.text
+    elif arguments.session is not None:
+        do, text = bench_of_session, bench_session.text
     with Progress(total, f"bench {arguments.preset}", arguments.progress) as progress:
-        result = bench(arguments, progress) if arguments.play is None else bench_of_play(arguments, progress)
+        result = do(arguments, progress)
     if arguments.json is not None:
         write_json(arguments.json, result)
-    shown = _text(result) if arguments.play is None else bench_play.text(result)
-    print(shown, file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    print(text(result), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
     return 0
 
 
@@ -124,20 +134,8 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
 
 def bench_of_play(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     """Returns, side effects: as `bench`."""
-    import torch
-
-    from worldsim.engine.accelerator import aside
-    from worldsim.engine.playable import Loaded
-    from worldsim.engine.simulator import Simulator
-    from worldsim.presets.store import load_preset
-
     assert arguments.play is not None
-    device = choose_device(arguments.device)
-    preset = load_preset(arguments.preset, device=device)
-    play = preset.config.play
-    use_threads(arguments.threads, play.cpu_threads)
-    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
-    loaded = Loaded(playable=simulator, title="", ticks_per_s=play.ticks_per_s, aside=aside(device))
+    loaded, about = _loaded(arguments)
     measured = bench_play.bench_play(
         loaded,
         duration_s=arguments.play,
@@ -145,10 +143,48 @@ def bench_of_play(arguments: BenchArguments, progress: Progress) -> dict[str, An
         seed=arguments.seed,
         tell=lambda done_s, what: progress.update(round(done_s), what),
     )
-    return {
+    return {**about, **measured}
+
+
+def bench_of_session(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
+    """Returns, side effects: as `bench`."""
+    loaded, about = _loaded(arguments)
+    measured = bench_session.bench_session(
+        loaded,
+        is_idle=arguments.session == "idle",
+        num_ticks=arguments.frames,
+        prefetch_depth=arguments.prefetch,
+        seed=arguments.seed,
+        tell=progress.update,
+    )
+    return {**about, "session": arguments.session, **measured}
+
+
+def _loaded(arguments: BenchArguments) -> tuple[Loaded, dict[str, Any]]:
+    """What the app's worker is given, and what the JSON says of it."""
+    import torch
+
+    from worldsim.engine.accelerator import aside
+    from worldsim.engine.playable import Loaded
+    from worldsim.engine.simulator import Simulator
+    from worldsim.presets.store import load_preset
+
+    device = choose_device(arguments.device)
+    preset = load_preset(arguments.preset, device=device)
+    play = preset.config.play
+    use_threads(arguments.threads, play.cpu_threads)
+    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
+    loaded = Loaded(
+        playable=simulator,
+        title="",
+        ticks_per_s=play.ticks_per_s,
+        aside=aside(device),
+        snapshot_bytes=preset.model.initial_state(1, 0).num_bytes,
+        start_frames=tuple(start.frames for start in preset.starts),
+    )
+    return loaded, {
         "preset": preset.config.name,
         "preset_sha256": preset.sha256,
-        **measured,
         "steps": simulator.num_steps,
         "device": device,
         "threads": torch.get_num_threads(),

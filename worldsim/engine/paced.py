@@ -77,17 +77,17 @@ def _play(session: Session, touches: list[Touch], duration_s: float, wake: threa
     unseen: list[tuple[int, bool]] = []
     while not steps:
         steps += session.tick(0.0)
-        _raise_failure(session)
+        raise_failure(session)
         wake.wait(PATIENCE_S)
         wake.clear()
     begin_ns = last_ns = clock.now_ns()
     while (now_ns := clock.now_ns()) < begin_ns + duration_s * 1e9:
         while touches and begin_ns + touches[0].t_s * 1e9 <= now_ns:
             unseen.append((now_ns, touches[0].key == MOUSE_X))
-            _touch(session.inputs, touches.pop(0))
+            apply_touch(session.inputs, touches.pop(0))
         new = session.tick((now_ns - last_ns) / 1e9)
         last_ns = now_ns
-        _raise_failure(session)
+        raise_failure(session)
         for step in new:
             for t_ns, is_mouse in unseen:
                 if t_ns <= step.t_input_ns:
@@ -107,12 +107,14 @@ def _play(session: Session, touches: list[Touch], duration_s: float, wake: threa
     )
 
 
-def _raise_failure(session: Session) -> None:
+def raise_failure(session: Session) -> None:
+    """For callers that nobody watches."""
     if session.state is SessionState.FAILED:
         raise session.error or WorldsimError("play ended")
 
 
-def _touch(inputs: Inputs, touch: Touch) -> None:
+def apply_touch(inputs: Inputs, touch: Touch) -> None:
+    """As the window's devices would."""
     if touch.key == MOUSE_X:
         inputs.move_mouse(touch.dx_px)
     elif touch.is_down:

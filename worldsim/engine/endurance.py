@@ -1,0 +1,152 @@
+"""Hours of play on a simulated clock, as fast as the machine can: what a tick costs, what it leaves in memory, drift.
+
+Owns: the loop, the points in between. Does not own: pace (`engine.session`), frames (`engine.worker`, run here in the
+caller's thread), the drift meter (`engine.memory`). Costs are the process's own time on the processor, so that a
+machine that is busy with other things does not look like a world that slows down.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from worldsim.actions.hands import Touch, hands
+from worldsim.core.clock import ManualClock
+from worldsim.core.types import Frame, Step
+from worldsim.engine.memory import Memory, features
+from worldsim.engine.paced import apply_touch, raise_failure
+from worldsim.engine.playable import Loaded
+from worldsim.engine.session import Session
+from worldsim.engine.worker import Worker
+
+LOOK_EVERY = 5
+"""Ticks between two pictures that count for `Look`."""
+HANDS_S = 60.0
+"""Touches are made for so long at once: all those of an hour would be memory that grows by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Pictures in figures, means over some of them."""
+
+    sharpness: float
+    """Grey levels from one pixel to the next."""
+    contrast: float
+    """Standard deviation of a colour, in levels."""
+    rgb: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """The ticks since the point before, and how things stand at the end of them."""
+
+    tick: int
+    ms_p50: float
+    rss_bytes: int
+    history_bytes: int
+    look: Look
+    drift: float | None
+    """The drift meter's level, mean over these ticks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endured:
+    tick_ms: npt.NDArray[np.float64]
+    """Per tick, in order."""
+    points: tuple[Point, ...]
+    begin: Look
+    """Of the preset's own start pictures; standing still, of the picture that is looked at."""
+    tick_s: float
+
+
+def endure(
+    loaded: Loaded,
+    *,
+    is_idle: bool,
+    num_ticks: int,
+    every: int,
+    seed: int = 0,
+    prefetch_depth: int = 1,
+    tell: Callable[[int], None] = lambda tick: None,
+) -> Endured:
+    """Plays `num_ticks`, standing still or with input like a person's; a point `every` so many ticks.
+
+    `tell` is given the number of ticks done. Side effects: closes the playable. Raises: what ended play.
+    """
+    clock = ManualClock()
+    worker = Worker(lambda _: loaded, seed=seed, prefetch_depth=prefetch_depth, clock=clock)
+    session, memory, process = Session(worker, seed=seed), Memory(loaded.start_frames), psutil.Process()
+    first = _until_frame(session, [])
+    touches: deque[Touch] = deque()
+    tick_ms, points = np.zeros(num_ticks), list[Point]()
+    looks, levels = list[npt.NDArray[np.float64]](), list[float]()
+    num_minutes = 0
+    for tick in range(num_ticks):
+        if not is_idle and tick * session.tick_s >= num_minutes * HANDS_S:
+            begin_s = num_minutes * HANDS_S
+            touches += [_later(t, begin_s) for t in hands(seed + num_minutes, HANDS_S)]
+            num_minutes += 1
+        begin_ns = time.process_time_ns()
+        while touches and touches[0].t_s <= tick * session.tick_s:
+            apply_touch(session.inputs, touches.popleft())
+        clock.advance_s(session.tick_s)
+        step = _until_frame(session, session.tick(session.tick_s))
+        while worker.run_once():  # ahead, as the model thread does while a person looks
+            pass
+        assert session.history is not None and session.history.head is not None
+        memory.follow(session.history.head)
+        tick_ms[tick] = (time.process_time_ns() - begin_ns) / 1e6
+        if memory.drift.level is not None:
+            levels.append(memory.drift.level)
+        if tick % LOOK_EVERY == 0:
+            looks.append(features(step.frame))
+        if (tick + 1) % every == 0:
+            points.append(
+                Point(
+                    tick=tick + 1,
+                    ms_p50=float(np.median(tick_ms[tick + 1 - every : tick + 1])),
+                    rss_bytes=process.memory_info().rss,
+                    history_bytes=session.history.num_bytes,
+                    look=_look(looks),
+                    drift=float(np.mean(levels)) if levels else None,
+                )
+            )
+            looks.clear()
+            levels.clear()
+        tell(tick + 1)
+    worker.close()
+    loaded.playable.close()
+    starts = [frame for frames in loaded.start_frames for frame in frames]
+    begin: Sequence[Frame] = [first.frame] if is_idle or not starts else starts
+    return Endured(
+        tick_ms=tick_ms,
+        points=tuple(points),
+        begin=_look([features(frame) for frame in begin]),
+        tick_s=session.tick_s,
+    )
+
+
+def _until_frame(session: Session, steps: list[Step]) -> Step:
+    """Runs the model until there is one. Returns: the last of them."""
+    while not steps:
+        session.worker.run_once()
+        steps = session.tick(0.0)
+        raise_failure(session)
+    return steps[-1]
+
+
+def _later(touch: Touch, by_s: float) -> Touch:
+    return Touch(t_s=touch.t_s + by_s, key=touch.key, is_down=touch.is_down, dx_px=touch.dx_px)
+
+
+def _look(found: Sequence[npt.NDArray[np.float64]]) -> Look:
+    mean = np.mean(found, axis=0)
+    red, green, blue = map(float, mean[:3])
+    return Look(sharpness=math.expm1(mean[6]), contrast=float(mean[3:6].mean()), rgb=(red, green, blue))
