@@ -60,6 +60,7 @@ class Recipe:
     """Learns the sum of its inputs, from random inputs; never calls `forward`, as the real recipes do not."""
 
     frames_per_update = 16
+    updates_at_once = 1
 
     def __init__(self, rank: int, dies_at: int) -> None:
         torch.manual_seed(0)

@@ -19,6 +19,7 @@ class LineRecipe:
     """Learns y = 2 x; can be told to break at an update."""
 
     frames_per_update = 4
+    updates_at_once = 1
 
     def __init__(self, break_at: int = -1) -> None:
         torch.manual_seed(0)

@@ -43,3 +43,12 @@ def test_a_fall_longer_than_the_leg_is_refused() -> None:
     for updates in (None, 5):
         with pytest.raises(UsageError, match="--cooldown-updates"):
             Schedule(CONFIG, first=0, updates=updates, cooldown_updates=6)
+
+
+def test_a_leg_ends_where_its_updates_are_whole() -> None:
+    schedule = Schedule(CONFIG, first=8, updates=10, cooldown_updates=2, multiple=4)
+    assert schedule.leg == Leg(first=8, cooldown=18, end=20)
+    timed = Schedule(CONFIG, first=0, updates=None, multiple=4)
+    for update in range(8):
+        timed.observe(update, float(update), 9.0)
+    assert timed.leg is not None and timed.leg.end % 4 == 0, timed.leg

@@ -146,7 +146,7 @@ class PartedAttention(FrameAttention):
         return x_BTNKE.unflatten(1, (-1, self.part_frames)).flatten(2, 3).transpose(2, 3)
 
     def _with_before(self, x_BRKQE: Tensor, before_BRKQE: Tensor | None = None) -> Tensor:
-        """Every part with those before it, oldest first; `before` come before the first. Shapes: [B, parts, K, M, E]."""
+        """Every part with those before it, oldest first; `before`: of the first. Shapes: [B, parts, K, M, E]."""
         num_parts = x_BRKQE.shape[1]
         if before_BRKQE is None:
             padded = F.pad(x_BRKQE, (0, 0, 0, 0, 0, 0, self.num_before, 0))

@@ -158,7 +158,8 @@ class WorldModel(nn.Module, ABC):
         """A clip through all layers. Returns tokens, the layers' memos, and with a state their new tensors."""
         memos, states = [], []
         for index, layer in enumerate(self._layers):
-            x_BTND, memo, after = layer.write(x_BTND, condition_BTD, state and state.part(f"layers.{index}."))
+            part = None if state is None else state.part(f"layers.{index}.")
+            x_BTND, memo, after = layer.write(x_BTND, condition_BTD, part)
             memos.append(memo)
             states.append(after)
         return x_BTND, memos, _join(states)
@@ -220,7 +221,7 @@ class TrunkModel(WorldModel):
         if self.place:
             if imagined_BT is None:
                 imagined_BT = torch.zeros_like(level_BT, dtype=torch.bool)
-            start = state and _from_place(state)
+            start = None if state is None else _from_place(state)
             recalled, place = self._recall_clip(context_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
             past_BTPCHW = torch.cat((past_BTPCHW, recalled[:, :, None]), 2)
             tensors |= _to_place(place)

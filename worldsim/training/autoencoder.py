@@ -26,6 +26,8 @@ def store_frames(episode: Episode) -> Tensor:
 
 
 class AutoencoderRecipe:
+    updates_at_once = 1
+
     def __init__(
         self, network: Autoencoder, config: AutoencoderTraining, pool: ClipPool, probe: Episode, *, device: str
     ) -> None:

@@ -80,6 +80,9 @@ class DynamicsTraining:
 
     clip_frames: int = 16
     batch_clips: int = 12
+    carry_clips: int = 1
+    """Consecutive clips of an episode that are trained one after the other, the state carried between them: memory can
+    reach beyond a clip, which is as far as a gradient goes. An update takes one clip; a run ends after whole chains."""
     max_context_level: float = 0.3
     """Most noise on a context frame; 0 turns noise augmentation off."""
     prefix_share: float = 0.5
@@ -125,6 +128,13 @@ class DynamicsTraining:
             raise ConfigError("shares are from 0 to 1", hint="see DynamicsTraining")
         if self.clip_frames < 3 or self.batch_clips < 2:
             raise ConfigError("clip_frames >= 3 and batch_clips >= 2 are needed", hint="see DynamicsTraining")
+        if self.carry_clips < 1:
+            raise ConfigError(f"carry_clips is {self.carry_clips}", hint="1 carries nothing; 2 or more")
+
+    @property
+    def chain_frames(self) -> int:
+        """What is drawn at once: consecutive clips."""
+        return self.clip_frames * self.carry_clips
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,8 @@ class DecoderRecipe:
     """`network` is the autoencoder, of which the decoder alone is trained. `export_preset(folder, average)` writes a
     playable preset."""
 
+    updates_at_once = 1
+
     def __init__(
         self,
         network: Autoencoder,

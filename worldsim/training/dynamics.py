@@ -1,5 +1,5 @@
 """Recipe: the dynamics. Diffusion forcing with clean prefixes, shortcut forcing, labelled noise on the context,
-and, when asked, the model's own rollout as context.
+and, when asked, the model's own rollout as context, and the state carried from clip to clip.
 
 Owns: how a batch becomes a loss. Does not own: the objectives (`diffusion`), the networks (`models`).
 Letters: B batch, T frames, C channels, H W rows and columns, A action.
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from worldsim.core.errors import ConfigError
 from worldsim.diffusion.noise import context_levels, mix_noise
 from worldsim.diffusion.objectives import flow_loss, sample_flows, sample_shortcuts, shortcut_loss
 from worldsim.diffusion.samplers import sample_frame
@@ -22,6 +24,7 @@ from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.place import PlaceMemory, motion_loss, place_loss
 from worldsim.models.world_model import History, WorldModel
 from worldsim.training.autoencoder import psnr
+from worldsim.training.chain import Chain, Chains
 from worldsim.training.config import DynamicsTraining
 from worldsim.training.episode import Episode
 from worldsim.training.pool import ClipPool
@@ -54,9 +57,17 @@ class DynamicsRecipe:
         device: str,
         export_preset: Callable[[Path, WorldModel, dict[str, str]], None],
     ) -> None:
+        """Raises: ConfigError for clips in chains with a model that cannot go on from a state."""
+        if config.carry_clips > 1 and not network.config.can_carry:
+            raise ConfigError(
+                f"carry_clips is {config.carry_clips}, and attention = {network.config.attention!r} sees later frames",
+                hint="carry_clips = 1, or attention = 'window'",
+            )
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.frames_per_update = config.batch_clips * config.clip_frames
+        self.updates_at_once = config.carry_clips
+        self._chains = Chains(config.carry_clips, self._begin_chain)
         self._autoencoder, self._config, self._pool = autoencoder, config, pool
         self._device, self._export_preset = device, export_preset
         # The loop seeds torch's global random numbers anew for every batch.
@@ -70,13 +81,14 @@ class DynamicsRecipe:
         place, place_figures = self._place(num_updates)
         if num_updates < max(self._config.walk_only_updates, self._config.place_only_updates):
             return place, place_figures
-        clips = self._pool.draw(self._config.batch_clips, self._config.clip_frames)
-        clean = clips.picture.float().to(self._device)
-        action, pose = clips.action.to(self._device), clips.pose.to(self._device)
-        target = pose_target(pose, self._config)
+        chain = self._chains.next(num_updates)
+        is_own = float(torch.rand((), generator=self._generator)) < self._config.rollout_share
+        if chain.level is None and not is_own:
+            chain = replace(chain, level=self._levels(chain))
+        clip = chain.clip(self._config.clip_frames)
         # Frames of nobody knows where: the model reads off them where they were seen from.
-        known = target if bool(target.isfinite().all()) else None
-        context, level, imagined = self._context(clean, action, known)
+        known = clip.target if bool(clip.target.isfinite().all()) else None
+        context, level, imagined = self._own_rollout(clip, known) if is_own else self._noisy(clip)
 
         num_shortcut = round(self._config.batch_clips * self._config.shortcut_share)
         if num_updates < self._config.shortcut_after:
@@ -84,16 +96,24 @@ class DynamicsRecipe:
         num_flow = self._config.batch_clips - num_shortcut
         parts = [
             self.network.read_history(
-                context[part], level[part], action[part], imagined[part], None if known is None else known[part]
+                context[part],
+                level[part],
+                clip.action[part],
+                imagined[part],
+                None if known is None else known[part],
+                clip.state_of(part),
             )
             for part in (slice(num_flow), slice(num_flow, None))
             if num_shortcut or part.start is None
         ]
-        flow, pose_loss = self._flow(parts[0], clean[:num_flow], target[:num_flow])
+        if clip.state is not None:
+            self._chains.keep(chain.after(self._config.clip_frames, [part.end for part in parts]), num_updates)
+        first = 1 if clip.first == 0 else 0  # which frame is the first that something is known before
+        flow, pose_loss = self._flow(parts[0], clip.clean[:num_flow], clip.target[:num_flow], first)
         loss = place + flow * (num_flow / self._config.batch_clips) + self._config.pose_weight * pose_loss
         figures = {"flow": float(flow.detach()), "pose": float(pose_loss.detach()), **place_figures}
         if num_shortcut:
-            shortcut = self._shortcut(parts[1], clean[num_flow:])
+            shortcut = self._shortcut(parts[1], clip.clean[num_flow:], first)
             loss = loss + shortcut * (num_shortcut / self._config.batch_clips)
             figures["shortcut"] = float(shortcut.detach())
         return loss, figures
@@ -114,30 +134,39 @@ class DynamicsRecipe:
             losses |= place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
 
-    def _context(self, clean: Tensor, action: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """What the model may look back on, how noisy it is said to be, and which of it is the model's own."""
-        batch, num_frames = clean.shape[:2]
-        if float(torch.rand((), generator=self._generator)) < self._config.rollout_share:
-            context, imagined = self._own_rollout(clean, action, known)
-            return context, clean.new_zeros(batch, num_frames), imagined
-        level = context_levels(
-            batch,
-            num_frames,
+    def _begin_chain(self) -> Chain:
+        clips = self._pool.draw(self._config.batch_clips, self._config.chain_frames)
+        return Chain(
+            clean=clips.picture.float().to(self._device),
+            action=clips.action.to(self._device),
+            target=pose_target(clips.pose.to(self._device), self._config),
+            state=self.network.initial_state(len(clips.action), seed=0) if self._config.carry_clips > 1 else None,
+        )
+
+    def _levels(self, chain: Chain) -> Tensor:
+        """Drawn for all clips at once, as for one long clip. Shapes: [B, L]."""
+        levels = context_levels(
+            *chain.clean.shape[:2],
             max_level=self._config.max_context_level,
             prefix_share=self._config.prefix_share,
             generator=self._generator,
-        ).to(self._device)
-        imagined = torch.zeros_like(level, dtype=torch.bool)
-        return mix_noise(clean, torch.randn_like(clean), 1 - level), level, imagined
+        )
+        return levels.to(self._device)
+
+    def _noisy(self, clip: Chain) -> tuple[Tensor, Tensor, Tensor]:
+        """What the model may look back on, how noisy it is said to be, and which of it is the model's own."""
+        assert clip.level is not None
+        context = mix_noise(clip.clean, torch.randn_like(clip.clean), 1 - clip.level)
+        return context, clip.level, torch.zeros_like(clip.level, dtype=torch.bool)
 
     @torch.no_grad()
-    def _own_rollout(self, clean: Tensor, action: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
-        """A few true frames, then the network's own, in one step each: exactly what play feeds back.
+    def _own_rollout(self, clip: Chain, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_noisy`: a few true frames, then the network's own, in one step each, exactly what play feeds back.
 
         The states are detached (no gradient through the rollout), as in Self Forcing; the target stays the true
         frame, so the network learns to return to it.
         """
-        batch, num_frames = clean.shape[:2]
+        batch, num_frames = clip.clean.shape[:2]
         num_true = int(
             torch.randint(
                 self._config.rollout_context,
@@ -146,33 +175,33 @@ class DynamicsRecipe:
                 generator=self._generator,
             )
         )
-        level = clean.new_zeros(batch)
-        state, frames = self.network.initial_state(batch, seed=0), []
+        level = clip.clean.new_zeros(batch)
+        state, frames = clip.state or self.network.initial_state(batch, seed=0), []
         for t in range(num_frames):
-            frame = self.network.begin(state, action[:, t])
-            latent = clean[:, t]
+            frame = self.network.begin(state, clip.action[:, t])
+            latent = clip.clean[:, t]
             if t >= num_true:
                 latent = sample_frame(self.network, frame, torch.randn_like(latent), 1)
             frames.append(latent)
             pose = None if known is None else known[:, t]
             state = self.network.commit(frame, latent, level, imagined=t >= num_true, pose_BP=pose)
-        imagined_BT = (torch.arange(num_frames, device=clean.device) >= num_true).expand(batch, -1)
-        return torch.stack(frames, 1), imagined_BT
+        imagined_BT = (torch.arange(num_frames, device=level.device) >= num_true).expand(batch, -1)
+        return torch.stack(frames, 1), level[:, None].expand(-1, num_frames), imagined_BT
 
-    def _flow(self, history: History, clean: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(the objective, the pose head's loss)."""
+    def _flow(self, history: History, clean: Tensor, target: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """(the objective, the pose head's loss), both from frame `first` on."""
         batch, num_frames = clean.shape[:2]
         share = self._config.one_step_share
         tau, step = (x.to(self._device) for x in sample_flows(batch, num_frames, self._generator, one_step_share=share))
         noisy = mix_noise(clean, torch.randn_like(clean), tau)
         predicted = self.network.predict(history, noisy, tau, step)
-        flow = flow_loss(predicted, clean, tau, self._mask(clean), floor=self._config.tau_floor)
+        flow = flow_loss(predicted, clean, tau, _mask(clean, first), floor=self._config.tau_floor)
         predicted_pose = self.network.predict_pose(history)
         if predicted_pose is None or self._config.pose_weight == 0:
             return flow, flow.new_zeros(())
-        return flow, _pose_loss(predicted_pose[:, 1:], target[:, 1:])
+        return flow, _pose_loss(predicted_pose[:, first:], target[:, first:])
 
-    def _shortcut(self, history: History, clean: Tensor) -> Tensor:
+    def _shortcut(self, history: History, clean: Tensor, first: int) -> Tensor:
         batch, num_frames = clean.shape[:2]
         tau, step = (x.to(self._device) for x in sample_shortcuts(batch, num_frames, self._generator))
 
@@ -180,13 +209,7 @@ class DynamicsRecipe:
             return self.network.predict(history, noisy, tau_BT, step_BT)
 
         noise, floor = torch.randn_like(clean), self._config.tau_floor
-        return shortcut_loss(network, network, clean, noise, tau, step, self._mask(clean), floor=floor)
-
-    def _mask(self, clean: Tensor) -> Tensor:
-        """Frame 0 of a clip has nothing to be predicted from."""
-        mask_BT = clean.new_ones(clean.shape[:2])
-        mask_BT[:, 0] = 0
-        return mask_BT
+        return shortcut_loss(network, network, clean, noise, tau, step, _mask(clean, first), floor=floor)
 
     @torch.no_grad()
     def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
@@ -220,6 +243,13 @@ class DynamicsRecipe:
                 made.append(latent)
             state = model.commit(frame, latent, level, imagined=t >= PROBE_CONTEXT)
         return torch.stack(made, 1)
+
+
+def _mask(clean: Tensor, first: int) -> Tensor:
+    """Frames before `first` have nothing to be predicted from. Shapes: [B, T]."""
+    mask_BT = clean.new_ones(clean.shape[:2])
+    mask_BT[:, :first] = 0
+    return mask_BT
 
 
 def _pose_loss(predicted: Tensor, target: Tensor) -> Tensor:

@@ -43,6 +43,11 @@ class Recipe(Protocol):
     @property
     def frames_per_update(self) -> int: ...
 
+    @property
+    def updates_at_once(self) -> int:
+        """After every so many nothing is under way but what a checkpoint holds: there alone a leg ends."""
+        ...
+
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of one update, and figures for the log."""
         ...
@@ -136,7 +141,13 @@ class Trainer:
         Raises: NonFiniteError before a broken update is applied, the last checkpoint stays; WorldError from the data
         and RankError when another process is gone, both after a checkpoint.
         """
-        schedule = Schedule(self._config, first=self.num_updates, updates=updates, cooldown_updates=cooldown_updates)
+        schedule = Schedule(
+            self._config,
+            first=self.num_updates,
+            updates=updates,
+            cooldown_updates=cooldown_updates,
+            multiple=self._recipe.updates_at_once,
+        )
         with self._stop_on_signal():
             try:
                 self._run(schedule, minutes * 60)
@@ -163,11 +174,12 @@ class Trainer:
             spent_s, unsaved_s, stop = self._ranks.agree(now_s - started_s, now_s - saved_s, bool(self._stop_reason))
             schedule.observe(self.num_updates, spent_s, budget_s)
             self.leg, self._is_over = schedule.leg, schedule.is_over(self.num_updates)
-            if stop or self._is_over or spent_s >= budget_s:
-                return
-            if unsaved_s > CHECKPOINT_EVERY_S:
-                self.save()
-                saved_s = time.monotonic()
+            if self.num_updates % self._recipe.updates_at_once == 0:
+                if stop or self._is_over or spent_s >= budget_s:
+                    return
+                if unsaved_s > CHECKPOINT_EVERY_S:
+                    self.save()
+                    saved_s = time.monotonic()
             rate = schedule.rate(self.num_updates)
             figures = self._update(rate)
             self.trained_s += time.monotonic() - now_s

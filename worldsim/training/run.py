@@ -139,7 +139,7 @@ class TrainingRun:
         """Raises: ConfigError, RecordingError for data that does not fit."""
         least_frames = {
             "autoencoder": 1,
-            "dynamics": max(self.training.dynamics.clip_frames, PROBE_CONTEXT + 1, self.preset.play.context_frames),
+            "dynamics": max(self.training.dynamics.chain_frames, PROBE_CONTEXT + 1, self.preset.play.context_frames),
             "decoder": self.training.decoder.clip_frames,
         }
         return TrainingData(

@@ -33,12 +33,21 @@ class Leg:
 
 
 class Schedule:
-    """Of a leg that begins at update `first`. With `updates` it is settled; without, `observe` settles it."""
+    """Of a leg that begins at update `first`. With `updates` it is settled; without, `observe` settles it.
+
+    It ends at an update that `multiple` divides, the next one to what was asked for.
+    """
 
     def __init__(
-        self, config: OptimiserConfig, *, first: int, updates: int | None, cooldown_updates: int | None = None
+        self,
+        config: OptimiserConfig,
+        *,
+        first: int,
+        updates: int | None,
+        cooldown_updates: int | None = None,
+        multiple: int = 1,
     ) -> None:
-        self._config, self._first = config, first
+        self._config, self._first, self._multiple = config, first, multiple
         self._spent_s: deque[float] = deque(maxlen=RECENT_UPDATES)
         self.leg: Leg | None = None
         if cooldown_updates is not None and (updates is None or cooldown_updates > updates):
@@ -46,7 +55,7 @@ class Schedule:
         if updates is not None:
             if cooldown_updates is None:
                 cooldown_updates = round(updates * config.cooldown_share)
-            end = first + updates
+            end = self._whole(first + updates)
             self.leg = Leg(first=first, cooldown=end - cooldown_updates, end=end)
 
     def observe(self, update: int, spent_s: float, budget_s: float) -> None:
@@ -59,7 +68,8 @@ class Schedule:
         if self.leg is not None or left_s > budget_s * self._config.cooldown_share or len(self._spent_s) < 2:
             return
         update_s = (self._spent_s[-1] - self._spent_s[0]) / (len(self._spent_s) - 1)
-        self.leg = Leg(first=self._first, cooldown=update, end=update + max(1, round(left_s / max(update_s, 1e-9))))
+        end = self._whole(update + max(1, round(left_s / max(update_s, 1e-9))))
+        self.leg = Leg(first=self._first, cooldown=update, end=end)
 
     def is_over(self, update: int) -> bool:
         return self.leg is not None and update >= self.leg.end
@@ -71,3 +81,6 @@ class Schedule:
         if self.leg is not None and update >= self.leg.cooldown:
             cool = (self.leg.end - update) / max(self.leg.end - self.leg.cooldown, 1)
         return self._config.learning_rate * warm * max(FINAL_RATE, cool)
+
+    def _whole(self, end: int) -> int:
+        return -(-end // self._multiple) * self._multiple

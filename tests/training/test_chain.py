@@ -1,0 +1,121 @@
+"""Clips of an episode one after the other: what is carried, where the gradient ends, and what a stop changes."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.episodes.recordings import record
+from tests.models.test_world_model import make_clip, make_model
+from tests.training.test_data import OWN, open_run, train
+from worldsim.core.errors import ConfigError
+from worldsim.models.world_model import WorldModel
+from worldsim.training.chain import Chain, Chains
+
+FORMS = ("trunk", "single")
+CARRIED = OWN.replace("clip_frames = 6", "clip_frames = 4\ncarry_clips = 3")
+
+
+def make_chain(num_frames: int = 12) -> Chain:
+    """Frames that say which they are."""
+    frame_L = torch.arange(num_frames, dtype=torch.float64)
+    known_L1 = frame_L[None, :, None]
+    return Chain(clean=known_L1[..., None, None], action=known_L1, target=known_L1, level=frame_L[None])
+
+
+def test_clips_follow_one_another_and_all_chains_begin_where_nothing_is_carried() -> None:
+    model, drawn = make_model("single"), []
+
+    def draw() -> Chain:
+        drawn.append(make_chain())
+        return drawn[-1]
+
+    chains, seen = Chains(3, draw), []
+    for update in range(7):
+        for _ in range(2):
+            chain = chains.next(update)
+            clip = chain.clip(4)
+            assert clip.level is not None
+            assert torch.equal(clip.clean.flatten(), clip.level.flatten())
+            seen.append((int(clip.clean[0, 0]), None if clip.state is None else clip.state.frame_index))
+            end = replace(model.initial_state(1, seed=0), frame_index=chain.first + 4)
+            chains.keep(chain.after(4, [end]), update)
+    assert seen[::2] == seen[1::2] == [(0, None), (4, 4), (8, 8), (0, None), (4, 4), (8, 8), (0, None)]
+    assert len(drawn) == 6
+
+
+def test_a_chain_that_is_begun_in_between_ends_where_the_others_do() -> None:
+    chains, model = Chains(4, make_chain), make_model("single")
+    first = []
+    for update in range(2, 6):
+        chain = chains.next(update)
+        first.append(chain.first)
+        chains.keep(chain.after(3, [model.initial_state(1, seed=0)]), update)
+    assert first == [0, 3, 0, 3]
+
+
+def gradient_of_the_first_clip(model: WorldModel, *, detach: bool) -> Tensor:
+    clip = make_clip()
+    context = clip["context"].requires_grad_()
+    chain = Chain(clean=context, action=clip["action"], target=clip["action"], level=clip["level"])
+    chain = replace(chain, state=model.initial_state(2, seed=0))
+    first = model.read_history(context[:, :4], clip["level"][:, :4], clip["action"][:, :4], state=chain.state)
+    assert first.end
+    by_row = [first.end.map(lambda tensor: tensor[:1]), first.end.map(lambda tensor: tensor[1:])]
+    state = chain.after(4, by_row).state if detach else first.end
+    second = model.read_history(context[:, 4:], clip["level"][:, 4:], clip["action"][:, 4:], state=state)
+    predicted = model.predict(second, clip["noisy"][:, 4:], clip["tau"][:, 4:], clip["step_size"][:, 4:])
+    predicted.square().sum().backward()
+    assert context.grad is not None and context.grad[:, 4].any()
+    return context.grad[:, :4]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_gradient_ends_at_the_border_of_a_clip(form: str) -> None:
+    model = make_model(form)
+    assert gradient_of_the_first_clip(model, detach=False).any()
+    assert not gradient_of_the_first_clip(model, detach=True).any()
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded session, and a run with an autoencoder. Shared: read it, never write to it."""
+    folder = tmp_path_factory.mktemp("chain")
+    record(folder / "data", 60, is_lossless=True)
+    train(open_run(OWN, folder, str(folder / "data")), "autoencoder")
+    return folder
+
+
+def weights_after(begun: Path, folder: Path, form: str, *legs: int) -> tuple[dict[str, Tensor], list[int]]:
+    """Of a run in so many legs of so many updates each; and after how many updates each leg really ended."""
+    shutil.copytree(begun / "run", folder / "run")
+    toml, ends = CARRIED.replace("[model]", f'[model]\nform = "{form}"'), []
+    for updates in legs:
+        run = open_run(toml, folder, str(begun / "data"))
+        leg = {"cooldown_updates": 0, "tell": lambda row: None, "waiting": lambda have, want: None}
+        ends.append(run.train("dynamics", 2.0, updates, **leg)[1].num_updates)  # type: ignore[arg-type]
+    return load_file(folder / "run" / "dynamics" / "last" / "model.safetensors"), ends
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_leg_ends_after_whole_chains_and_going_on_equals_never_stopping(
+    form: str, begun: Path, tmp_path: Path
+) -> None:
+    stopped, ends = weights_after(begun, tmp_path / "stopped", form, 2, 3)
+    assert ends == [3, 6]
+    whole, _ = weights_after(begun, tmp_path / "whole", form, 6)
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in stopped.items()), "bit for bit"
+
+
+@pytest.mark.parametrize("attention", ["chunk", "joint"])
+def test_what_cannot_go_on_from_a_state_is_said(attention: str, begun: Path, tmp_path: Path) -> None:
+    model = f'[model]\nform = "single"\nattention = "{attention}"\nmixer = "none"'
+    shutil.copytree(begun / "run", tmp_path / "run")
+    with pytest.raises(ConfigError, match=f"attention = '{attention}' sees later frames"):
+        train(open_run(CARRIED.replace("[model]", model), tmp_path, str(begun / "data")), "dynamics")
