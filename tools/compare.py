@@ -41,7 +41,7 @@ from worldsim.worlds.registry import open_world
 FIRST_SEED = 900_500
 NUM_WALKS = 48
 NUM_TURNS = 5
-WINDOWS = {"causal-window": 2, "bidirectional": 3, "chunk": 2}
+WINDOWS = {"causal-window": 2, "bidirectional": 2, "chunk": 2}
 """Frames, in place of what these have for long clips: with all its layers the first reaches back less than a turn, and
 the second knows nothing but its window, as the paper's 192 frames are less than its 400."""
 
