@@ -5,14 +5,20 @@ Dark blue when nothing is done, red while walking, green while turning left.
 
 from __future__ import annotations
 
+import ctypes
 import sys
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pygame
 
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.app.application import Application
-from worldsim.app.renderer import GlRenderer, SdlRenderer
+from worldsim.app.lasting import LastingRenderer
 from worldsim.app.window import Window
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.types import Action, Frame, Step
@@ -33,18 +39,37 @@ class LampWorld(FakeSimulator):
         return Step(index=step.index, action=action, frame=frame)
 
 
-def main(drawing: str) -> None:
+def _wait(
+    window: Window, wait: Callable[[float], list[pygame.event.Event]], lost_ns: int, timeout_s: float
+) -> list[pygame.event.Event]:
+    """As a driver does it: after a second no context is current any more."""
+    if window.context is not None and "lost" not in window.reason and time.monotonic_ns() > lost_ns:
+        window.reason = "lost"
+        take_context_away()
+    return wait(timeout_s)
+
+
+def take_context_away() -> None:
+    """Through the SDL library that pygame has loaded: it has no call for that itself."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    (library,) = {line.split()[-1] for line in maps if "libSDL2-2" in line}
+    assert ctypes.CDLL(library).SDL_GL_MakeCurrent(None, None) == 0
+
+
+def main(drawing: str, *, is_lost: bool = False) -> None:
     clock = MonotonicClock()
     with ExitStack() as at_the_end:
         window = Window(title="lamp", size_px=(400, 300), drawing=drawing)  # type: ignore[arg-type]  # from argv
         worker = Worker(fake_load(LampWorld(step_s=0.01), ticks_per_s=20.0), clock=clock, on_change=window.wake)
         at_the_end.callback(worker.close)
         at_the_end.callback(window.close)
-        renderer = GlRenderer(window.context) if window.context else SdlRenderer()
+        renderer = LastingRenderer(window, print)
         worker.start()
+        if is_lost:
+            window.wait = partial(_wait, window, window.wait, clock.now_ns() + 10**9)  # type: ignore[method-assign]
         report = Application(Session(worker), window, renderer, clock=clock, title="lamp").run()
     print(report.frames_shown, renderer.name)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], is_lost="lose" in sys.argv[2:])

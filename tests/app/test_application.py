@@ -36,6 +36,7 @@ class PaperWindow:
         self.waits_s: list[float] = []
         self.num_flips = 0
         self.is_full_screen = self.is_mouse_captured = False
+        self.is_seen = True
         self._clock, self._meanwhile = clock, meanwhile
 
     def wait(self, timeout_s: float) -> list[pygame.event.Event]:
@@ -345,3 +346,42 @@ def test_a_single_step_makes_one_frame_and_pauses() -> None:
 
 def test_every_command_of_the_table_is_done_by_someone() -> None:
     assert set(Play().application._deeds) == set(Command)
+
+
+class Blind:
+    """A script's entry: from then on the window is, or is not, to be seen."""
+
+    def __init__(self, play: Play, look: int, *, is_seen: bool) -> None:
+        self._play, self._look, self._is_seen = play, look, is_seen
+        self._before = play.window._meanwhile
+        play.window._meanwhile = self
+
+    def __call__(self) -> None:
+        if len(self._play.window.waits_s) == self._look:
+            self._play.window.is_seen = self._is_seen
+        self._before()
+
+
+def test_a_minimised_window_lets_go_stops_the_world_and_does_nothing() -> None:
+    play = Play()
+    Blind(play, 15, is_seen=False)
+    script = [*[NOTHING] * 10, [down("w")], *[NOTHING] * 40]
+    play.run(*script)
+    assert play.session.state is SessionState.PAUSED
+    assert not play.session.inputs.held
+    assert play.window.num_flips < 14, "it is drawn where nobody looks"
+    assert sum(play.window.waits_s[-10:]) > 40.0, "it does not sleep"
+    again = Play()
+    Blind(again, 15, is_seen=False)
+    Blind(again, 30, is_seen=True)
+    again.run(*script)
+    assert "P goes on" in again.renderer.text
+    assert again.window.num_flips > play.window.num_flips
+
+
+def test_a_minimised_window_that_was_to_show_so_many_frames_goes_on_without_drawing() -> None:
+    play = Play(max_frames=20)
+    Blind(play, 15, is_seen=False)
+    report = play.run(*[NOTHING] * 200)
+    assert report.frames_shown == 20
+    assert play.window.num_flips < 20

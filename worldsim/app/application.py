@@ -25,6 +25,7 @@ from worldsim.app.menu import Menus, Page
 from worldsim.app.menu_devices import work_menu
 from worldsim.app.news import News
 from worldsim.app.pages import SettingsPages, pause_page
+from worldsim.app.recording import RecordingKey
 from worldsim.app.renderer import Between, PictureFilter, Renderer
 from worldsim.app.report import PlayReport, Tally
 from worldsim.app.screen import Screen
@@ -34,10 +35,8 @@ from worldsim.app.side import SideList
 from worldsim.app.timeline import time_lines
 from worldsim.app.window import Window, has_window_changed, is_touch
 from worldsim.core.clock import Clock
-from worldsim.core.errors import WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Frame, Step
 from worldsim.engine.playable import Loaded
-from worldsim.engine.recorder import new_folder
 from worldsim.engine.session import Session, SessionState
 
 E = TypeVar("E", bound=Enum)
@@ -45,6 +44,8 @@ E = TypeVar("E", bound=Enum)
 HUD_EVERY_S = 0.25
 """How often the figures of the HUD change: more often cannot be read."""
 REWINDING_HUD_EVERY_S = 0.1
+HIDDEN_S = 5.0
+"""So long at most sleeps a window that nobody can see; events and the worker's news wake it."""
 FIGURES_EVERY_S = 0.5
 """A panel as large as that of performance takes some milliseconds."""
 
@@ -81,7 +82,7 @@ class Application:
         self._clock, self._title, self._say = clock, title, say
         self._max_frames = max_frames
         self._devices = Devices(session.inputs, window.capture_mouse)
-        self._side = SideList(session, clock)
+        self._side, self._recording = SideList(session, clock), RecordingKey(session)
         self._companions = Companions(session, lambda: window.wake(), actions=actions)
         self._deeds = {**self._deeds_of_commands(), **self._companions.deeds()}
         self._screen, self._tally = Screen(window, renderer, clock), Tally(clock)
@@ -103,8 +104,7 @@ class Application:
         self._shown: Frame | None = None
         self._unshown: Step | None = None
         """A new frame that waits for the true one beside it."""
-        self._is_stale = True
-        self._recording_error = ""
+        self._is_stale = self._was_seen = True
         self._bind(self._settings)
 
     def run(self) -> PlayReport:
@@ -117,6 +117,7 @@ class Application:
                     self._do(request)
                 if not requests and is_touch(event):
                     self._screen.meter.touched(self._clock.now_ns())
+            self._follow_window()
             if self._menus.is_open and self._is_playing:
                 self._session.toggle_pause()
             now_ns = self._clock.now_ns()
@@ -132,6 +133,10 @@ class Application:
         """Ends what goes along with play. It may take a second: the window should be closed by then."""
         self._companions.close()
 
+    def tell(self, text: str) -> None:
+        """Says it on the screen for a while, and once in the terminal."""
+        self._news.tell(text)
+
     def _requests(self, event: pygame.event.Event) -> list[Request]:
         """An open menu takes every event but those that end the program."""
         if not self._menus.is_open or self._devices.asks_to_quit(event):
@@ -141,6 +146,15 @@ class Application:
         if not self._menus.is_open or self._menus.panel() != before:
             self._hud_due_ns, self._is_stale = self._clock.now_ns(), True
         return []
+
+    def _follow_window(self) -> None:
+        """A window that nobody can see any more lets everything go, and time stands still until a person goes on."""
+        was_seen, self._was_seen = self._was_seen, self._window.is_seen
+        if was_seen and not self._was_seen:
+            for request in self._devices.let_go():
+                self._do(request)
+            if self._is_playing and self._max_frames is None:
+                self._session.toggle_pause()
 
     def _follow_loaded(self) -> None:
         """The world is there: its own number of denoising steps, the keys that it knows."""
@@ -159,6 +173,8 @@ class Application:
         """Until the next tick or the next change of the HUD. The worker's news and events end the sleep earlier."""
         until_hud_s = max(0.0, (self._hud_due_ns - self._clock.now_ns()) / 1e9)
         due_s = self._session.next_due_s
+        if not self._was_seen:
+            return HIDDEN_S if due_s is None else due_s
         between_s = self._screen.next_due_s(due_s)
         return min(s for s in (until_hud_s, due_s, between_s) if s is not None)
 
@@ -178,9 +194,12 @@ class Application:
             self._panels = new_panels
         caps = self._caps() if self._are_keys_shown else ()
         is_stale, self._is_stale, self._keycaps = is_stale or caps != self._keycaps, False, caps
-        if not self._screen.is_due(is_picture_new, is_stale, self._session.next_due_s, is_playing=self._is_playing):
+        if not self._was_seen:
+            self._is_stale = True
+        elif self._screen.is_due(is_picture_new, is_stale, self._session.next_due_s, is_playing=self._is_playing):
+            self._screen.draw((*caps, *self._panels))
+        else:
             return
-        self._screen.draw((*caps, *self._panels))
         if self._unshown is not None and is_picture_new:
             self._screen.meter.shown(self._unshown, self._clock.now_ns())
             self._tally.shown(self._unshown.index, self._session.worker.counters)
@@ -239,7 +258,7 @@ class Application:
             frame_index=self._picture.index if self._picture else 0,
             seed=session.seed,
             renderer=self._renderer.name,
-            recording=self._recording_line(),
+            recording=self._recording.line,
             time_lines=(*time_lines(session, self._news.text), *self._companions.lines(self._bindings)),
             side=self._side.rows(now_ns, self._bindings) or self._companions.rows(self._bindings),
             menu=self._menus.panel() if self._menus.is_open else None,
@@ -287,7 +306,7 @@ class Application:
             Command.FILTER: lambda _: self._next_filter(),
             Command.KEYS: lambda _: self._toggle_keys(),
             Command.SCREENSHOT: lambda _: self._take_screenshot(),
-            Command.RECORD: lambda _: self._toggle_recording(),
+            Command.RECORD: lambda _: self._recording.toggle(),
             Command.FULL_SCREEN: lambda _: self._window.toggle_full_screen(),
             Command.QUIT: lambda _: self._stop(),
         }
@@ -330,7 +349,7 @@ class Application:
         self._session.recorder.is_lossless = after.is_lossless
         is_recording = self._session.recorder.is_recording
         if before.is_always_recorded is not after.is_always_recorded is not is_recording:
-            self._toggle_recording()
+            self._recording.toggle()
 
     def _bind(self, settings: Settings) -> None:
         self._bindings = rebound(settings.own_keys, mouse_sensitivity=settings.mouse_sensitivity)
@@ -341,24 +360,6 @@ class Application:
     def _offered(self, loaded: Loaded) -> tuple[Binding, ...]:
         has_num_steps = loaded.playable.num_steps > 0
         return offered(loaded.action_spec, has_num_steps=has_num_steps, bindings=self._bindings)
-
-    def _toggle_recording(self) -> None:
-        session = self._session
-        if session.recorder.is_recording:
-            session.recorder.stop()
-            return
-        self._recording_error = ""
-        if session.header is None:
-            self._recording_error = "this world cannot be recorded"
-            return
-        try:
-            session.recorder.start(new_folder(session.header.preset), session.header)
-        except WorldsimError as error:
-            self._recording_error = f"{error.message}: {error.hint}"
-
-    def _recording_line(self) -> str:
-        self._session.recorder.tell()
-        return self._recording_error or self._session.recorder.line
 
     def _toggle_help(self) -> None:
         self._is_help_shown = not self._is_help_shown

@@ -34,7 +34,16 @@ def is_emulated(card: str) -> bool:
     return any(word in card.lower() for word in EMULATED_CARDS)
 
 
-_CHANGES = frozenset({pygame.VIDEOEXPOSE, pygame.WINDOWEXPOSED, pygame.WINDOWSIZECHANGED, pygame.WINDOWSHOWN})
+_CHANGES = frozenset(
+    {
+        pygame.VIDEOEXPOSE,
+        pygame.WINDOWEXPOSED,
+        pygame.WINDOWSIZECHANGED,
+        pygame.WINDOWSHOWN,
+        pygame.WINDOWRESTORED,
+        pygame.WINDOWDISPLAYCHANGED,
+    }
+)
 
 
 UNIT_PX = (320, 240)
@@ -126,8 +135,30 @@ class Window:
     def set_title(self, title: str) -> None:
         pygame.display.set_caption(title)
 
+    @property
+    def is_seen(self) -> bool:
+        """Not minimised, not hidden."""
+        return bool(pygame.display.get_active())
+
     def toggle_full_screen(self) -> None:
-        pygame.display.toggle_fullscreen()
+        """Stays as it is where the screen has gone, or does not do it."""
+        with contextlib.suppress(pygame.error):
+            pygame.display.toggle_fullscreen()
+
+    def reopen(self, *, can_use_opengl: bool) -> None:
+        """After the context was lost: another one where it can be had, else none, and `reason` says why.
+
+        Raises: GraphicsError when nothing can be drawn on.
+        """
+        size_px, was_full_screen = self.size_px, self.is_full_screen
+        had_opengl, self.context = self.context is not None, None
+        self.reason = "OpenGL was lost"
+        if had_opengl and can_use_opengl:
+            self.context, self.reason = _try_opengl(size_px, accepts_emulation=True)
+        if self.context is None:
+            _open_without_opengl(size_px)
+        if was_full_screen is not self.is_full_screen:
+            self.toggle_full_screen()
 
     def capture_mouse(self, is_captured: bool) -> None:
         """A captured mouse is hidden, cannot leave, and reports motion without end."""

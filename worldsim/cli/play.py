@@ -46,7 +46,7 @@ from worldsim.worlds.recorded import RecordedConfig
 
 if TYPE_CHECKING:
     from worldsim.app.application import Ending
-    from worldsim.app.renderer import Renderer
+    from worldsim.app.lasting import LastingRenderer
     from worldsim.app.report import PlayReport
     from worldsim.app.settings import SettingsFile
     from worldsim.app.window import Window
@@ -94,7 +94,7 @@ class _Stage:
     """What stays open from one session to the next."""
 
     window: Window
-    renderer: Renderer
+    renderer: LastingRenderer
     settings: SettingsFile
     clock: Clock
 
@@ -153,7 +153,7 @@ def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
 @contextmanager
 def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterator[_Stage]:
     from worldsim.app.application import apply_to_screen
-    from worldsim.app.renderer import GlRenderer, SdlRenderer
+    from worldsim.app.lasting import LastingRenderer
     from worldsim.app.settings import Settings, SettingsFile
     from worldsim.app.window import Window
 
@@ -161,7 +161,7 @@ def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterat
     hint = f"worldsim rollout {named} --out {Path(named).name}.mp4 writes a video instead"
     window = Window(title="worldsim", size_px=size_px, drawing=arguments.renderer, hint=hint)
     with closing(window):
-        renderer = GlRenderer(window.context) if window.context else SdlRenderer()
+        renderer = LastingRenderer(window, _say)
         _say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
         settings = SettingsFile(say=_say)
         apply_to_screen(Settings(), settings.current, window, renderer)
@@ -211,6 +211,8 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
             num_steps=settings.num_steps if has_title and arguments.steps is None else None,
             actions=recorded.actions if recorded else (),
         )
+        stage.renderer.say = application.tell
+        at_the_end.callback(setattr, stage.renderer, "say", _say)
         worker.start()
         report = application.run()
         ending = application.ending
