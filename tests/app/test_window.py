@@ -65,10 +65,10 @@ def test_opengl_that_was_asked_for_and_is_not_there_is_an_error() -> None:
     [
         ((640, 480), (640, 480)),
         ((400, 300), (400, 300)),
-        ((1366, 768), (640, 480)),
-        ((1920, 1080), (960, 720)),
-        ((3840, 2160), (1920, 1440)),
-        ((1080, 1920), (640, 480)),
+        ((1366, 768), (800, 600)),
+        ((1920, 1080), (1120, 840)),
+        ((3840, 2160), (2240, 1680)),
+        ((1080, 1920), (800, 600)),
     ],
 )
 def test_a_window_is_as_large_as_fits_the_screen(screen_px: tuple[int, int], window_px: tuple[int, int]) -> None:

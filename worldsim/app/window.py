@@ -46,16 +46,16 @@ _CHANGES = frozenset(
 )
 
 
-UNIT_PX = (320, 240)
-SHARE_OF_SCREEN = 0.7
+UNIT_PX = (160, 120)
+SHARE_OF_SCREEN = 0.8
 
 
 def fitting_size(screen_px: tuple[int, int]) -> tuple[int, int]:
-    """Of a window that leaves some of the screen free, whole times `UNIT_PX`; twice at least, if it can be.
+    """Of a window that leaves some of the screen free, whole times `UNIT_PX`; four times at least, if it can be.
 
     A screen with four times as many pixels is rarely twice as wide: its pixels are smaller, and the window has more.
     """
-    times = max(2, int(SHARE_OF_SCREEN * min(screen_px[0] / UNIT_PX[0], screen_px[1] / UNIT_PX[1])))
+    times = max(4, int(SHARE_OF_SCREEN * min(screen_px[0] / UNIT_PX[0], screen_px[1] / UNIT_PX[1])))
     return min(screen_px[0], times * UNIT_PX[0]), min(screen_px[1], times * UNIT_PX[1])
 
 
