@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,18 @@ WINDOWS = {"causal-window": 2, "bidirectional": 2, "chunk": 2}
 the second knows nothing but its window, as the paper's 192 frames are less than its 400."""
 
 
+TRAININGS: dict[str, dict[str, Any]] = {
+    "": {},
+    "no-context-noise": {"max_context_level": 0.0},
+    "little-context-noise": {"max_context_level": 0.3},
+    "no-clean-prefix": {"prefix_share": 0.0},
+    "no-one-step": {"one_step_share": 0.0},
+    "shortcut": {"shortcut_share": 0.25, "shortcut_after": 100},
+    "rollouts": {"rollout_share": 0.5, "rollout_context": 4},
+}
+"""What is left out of the training, or added to it: `--architectures full+rollouts`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """What all runs share."""
@@ -63,11 +76,12 @@ class Comparison:
     device: str
 
     def run(self, name: str, seed: int) -> dict[str, object]:
-        """Trains one model and scores it."""
-        model = matched(self.preset.model, name)
-        if name in WINDOWS:
-            model = replace(model, window_frames=WINDOWS[name])
-        dynamics = replace(self.training.dynamics, **find_architecture(name).training)
+        """Trains one model and scores it. `name` is that of an architecture, and after a + of a training."""
+        architecture, _, way = name.partition("+")
+        model = matched(self.preset.model, architecture)
+        if architecture in WINDOWS:
+            model = replace(model, window_frames=WINDOWS[architecture])
+        dynamics = replace(self.training.dynamics, **find_architecture(architecture).training, **TRAININGS[way])
         torch.manual_seed(seed)
         network = build_world_model(model, self.preset.latent_shape, self.preset.action_spec.size).to(self.device)
         preset = replace(self.preset, name=f"{self.preset.name}-{name}", model=model)
