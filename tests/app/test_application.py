@@ -201,7 +201,12 @@ def test_a_failure_is_shown_and_r_leads_out() -> None:
     play.run(*script)
     assert "The world has stopped" in play.renderer.text
     assert "R starts afresh" in play.renderer.text
+    assert "Backspace goes back in time" in play.renderer.text
     assert play.said[-1] == "failed"
+    back = Play(FakeSimulator(fail_at=20))
+    up = pygame.event.Event(pygame.KEYUP, scancode=scancode("backspace"), mod=0)
+    back.run(*[NOTHING] * 120, [down("backspace")], *[NOTHING] * 10, [up], *[NOTHING] * 6)
+    assert back.session.state is SessionState.PLAYING
     again = Play(FakeSimulator(fail_at=3))
     again.run(*script, [down("t")], *[NOTHING] * 30)
     assert again.session.state is SessionState.PLAYING

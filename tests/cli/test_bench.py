@@ -102,3 +102,24 @@ def test_frames_that_differ_are_not_hidden() -> None:
 def test_a_play_that_is_too_short_or_too_long_is_refused(play: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "maze", "--play", play]) == 2
     assert "--play is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("session", ["idle", "play"])
+def test_a_session_is_measured_early_and_late(
+    tiny_preset_folder: Path, tmp_path: Path, session: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "session.json"
+    arguments = ["--session", session, "--frames", "60", "--device", "cpu", "--json", str(out)]
+    assert main(["bench", str(tiny_preset_folder), *arguments]) == 0
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert len(result["points"]) == 20 and result["points"][-1]["tick"] == 60
+    for share in ("p50", "p95", "p99"):
+        late, early = result["tick_cpu_ms_late"][share], result["tick_cpu_ms_early"][share]
+        assert result["late_over_early"][share] == pytest.approx(late / early)
+    assert result["full_at_tick"] == 60, "with so few frames there is room for more"
+    shown = capsys.readouterr().out
+    assert ("standing still" if session == "idle" else "a person") in shown and "drift" in shown
+
+
+def test_two_kinds_of_play_at_once_are_refused(tiny_preset_folder: Path) -> None:
+    assert main(["bench", str(tiny_preset_folder), "--session", "idle", "--play", "2"]) == 2

@@ -255,6 +255,7 @@ class Application:
             rates=rates,
             counters=counters,
             figures=figure_rows(rates, counters, self._process.memory_info().rss) if is_measured else (),
+            can_go_back=session.has_started and session.history is not None,
             frame_index=self._picture.index if self._picture else 0,
             seed=session.seed,
             renderer=self._renderer.name,

@@ -18,7 +18,7 @@ from worldsim.engine.worker import Counters
 
 MESSAGE_COLUMNS = 64
 """Letters in a line of an error message."""
-_NAMED = (Command.RESET, Command.ESCAPE, Command.PAUSE, Command.SINGLE_STEP)
+_NAMED = (Command.RESET, Command.ESCAPE, Command.PAUSE, Command.SINGLE_STEP, Command.REWIND, Command.LOAD)
 
 
 class Anchor(Enum):
@@ -121,6 +121,8 @@ class View:
     help_rows: tuple[tuple[str, str], ...] = ()
     rates: Rates = field(default_factory=Rates)
     counters: Counters = field(default_factory=Counters)
+    can_go_back: bool = False
+    """Whether there is a past to go back to, out of a failure."""
     frame_index: int = 0
     seed: int = 0
     renderer: str = ""
@@ -210,8 +212,10 @@ def message_rows(view: View) -> tuple[Row, ...]:
         message = [Row(line) for line in wrap(view.error.message, MESSAGE_COLUMNS)]
         hint = [Row(line, tone=Tone.QUIET) for line in wrap(view.error.hint, MESSAGE_COLUMNS)]
         what = "The world has stopped" if view.is_loaded else "The world could not be loaded"
-        ways = Row(f"{keys[Command.RESET]} starts afresh, {keys[Command.ESCAPE]} opens the menu")
-        return (Row(what, tone=Tone.BAD), *message, *hint, ways)
+        ways = [Row(f"{keys[Command.RESET]} starts afresh, {keys[Command.ESCAPE]} opens the menu")]
+        if view.can_go_back:
+            ways.insert(0, Row(f"{keys[Command.REWIND]} goes back in time, {keys[Command.LOAD]} loads"))
+        return (Row(what, tone=Tone.BAD), *message, *hint, *ways)
     if view.state is SessionState.LOADING:
         elapsed = f" ({view.stage_s:.0f} s)" if view.stage_s >= 1 else ""
         return (Row(view.title or "worldsim", tone=Tone.STRONG), Row(f"{view.stage} ...{elapsed}"))
