@@ -105,7 +105,7 @@ def endure(
         tick_ms[tick] = (time.process_time_ns() - begin_ns) / 1e6
         if memory.drift.level is not None:
             levels.append(memory.drift.level)
-        if tick % LOOK_EVERY == 0:
+        if tick % min(LOOK_EVERY, every) == 0:
             looks.append(features(step.frame))
         if (tick + 1) % every == 0:
             points.append(
