@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from worldsim.app.hud import Anchor, Panel, StatusLevel, View, panels, status_line
+from worldsim.app.hud import LINE_COLUMNS, Anchor, Panel, StatusLevel, Tone, View, panels, status_line
 from worldsim.app.rates import Rates
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.engine.playable import StageTimes
@@ -79,3 +79,15 @@ def test_pause_says_how_to_go_on() -> None:
 
 def test_play_itself_is_not_covered() -> None:
     assert text(panels(PLAYING), Anchor.CENTRE) == ""
+
+
+def test_a_long_line_is_wrapped_and_its_path_stays_whole() -> None:
+    path = "recordings/maze-20261121-141504"
+    said = (
+        f"the recording {path} has stopped: No space left on device; make room, then: worldsim sessions repair {path}"
+    )
+    (panel,) = (p for p in panels(replace(PLAYING, recording=said)) if p.anchor is Anchor.BOTTOM)
+    lines = [row.left for row in panel.rows if row.tone is Tone.STRONG]
+    assert " ".join(lines) == said
+    assert len(lines) == 2 and max(map(len, lines)) <= LINE_COLUMNS
+    assert sum(path in line for line in lines) == 2

@@ -77,3 +77,21 @@ def test_what_cannot_be_recorded_is_said_and_play_goes_on(tmp_path: Path, monkey
     report = play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 40)
     assert "cannot record to" in said(play)
     assert report.frames_shown > 5
+
+
+def test_a_disk_that_fills_up_is_said_with_what_to_do_and_play_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device", "videos/file-000.part.mp4")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("worldsim.episodes.writer.SessionWriter._encode", fail)
+    play = recorded_play(HEADER)
+    report = play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 80)
+    play.session.recorder.close()
+    (folder,) = find_sessions(RECORDINGS)
+    line = f"the recording {folder} has stopped: No space left on device; make room, then: worldsim sessions repair"
+    assert f"{line} {folder}" in " ".join(said(play).split())
+    assert report.frames_shown > 10
+    assert open_session(folder).num_frames > 0, "what was written is lost"

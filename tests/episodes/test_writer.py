@@ -171,12 +171,13 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_crash_while_the_files_are_finished_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "No space left on device", "s/videos/file-000.tmp.mp4")
 
     with monkeypatch.context() as broken:
         broken.setattr("worldsim.episodes.finish._write_meta", fail)
         writer = record(tmp_path / "s", 25)
-    assert writer.state is WriterState.FAILED
+    assert writer.state is WriterState.FAILED and writer.error is not None
+    assert writer.error.message == f"the recording {tmp_path / 's'} has stopped: No space left on device"
     assert not open_session(tmp_path / "s").is_complete
     from worldsim.episodes.finish import finish
 

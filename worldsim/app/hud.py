@@ -18,6 +18,8 @@ from worldsim.engine.worker import Counters
 
 MESSAGE_COLUMNS = 64
 """Letters in a line of an error message."""
+LINE_COLUMNS = 84
+"""Letters in a line of a panel, at most."""
 _NAMED = (Command.RESET, Command.ESCAPE, Command.PAUSE, Command.SINGLE_STEP, Command.REWIND, Command.LOAD)
 
 
@@ -144,7 +146,8 @@ def panels(view: View) -> tuple[Panel, ...]:
     """What to draw, from the back to the front."""
     found: list[Panel] = []
     if view.state in (SessionState.PLAYING, SessionState.PAUSED, SessionState.REWINDING):
-        lines = [Row(line, tone=Tone.STRONG) for line in (*view.time_lines, view.recording) if line]
+        told = [row for line in (*view.time_lines, view.recording) for row in wrapped(line)]
+        lines = [Row(line, tone=Tone.STRONG) for line in told]
         lines += [Row(status_line(view))] if view.status is not StatusLevel.OFF else []
         if lines:
             found.append(Panel(Anchor.BOTTOM, tuple(lines)))
@@ -163,6 +166,11 @@ def panels(view: View) -> tuple[Panel, ...]:
         if message:
             found.append(Panel(Anchor.CENTRE, message))
     return tuple(found)
+
+
+def wrapped(line: str) -> list[str]:
+    """One long line would make all of its panel small. Paths stay whole as far as they fit."""
+    return wrap(line, LINE_COLUMNS, break_on_hyphens=False)
 
 
 def status_line(view: View) -> str:

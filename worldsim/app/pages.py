@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from worldsim.actions.bindings import BINDINGS, Binding, OwnKeys, conflicts, key_label, rebound
-from worldsim.app.hud import Picture
+from worldsim.app.hud import Picture, wrapped
 from worldsim.app.menu import Item, Menus, Page
 from worldsim.app.settings import FILTERS, IN_BETWEEN, Settings, SettingsFile
 from worldsim.app.shelf import Offer
@@ -46,7 +46,8 @@ def title_page(
         for offer in offers
     )
     more = (Item(label="Settings", choose=settings), Item(label="Quit", choose=quit_))
-    return Page(title="worldsim", items=presets + more, notes=tuple(filter(None, (*notes, BASIC_NOTE))))
+    said = tuple(row for note in notes for row in wrapped(note))
+    return Page(title="worldsim", items=presets + more, notes=(*said, BASIC_NOTE))
 
 
 def _facts(offer: Offer) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
     while True:
         if arguments.preset is None:
             error = played.error if played else None
-            trouble = error.message if error else ""
+            trouble = "; ".join(filter(None, (error.message, error.hint))) if error else ""
             with closing(Shelf(Forecasts(device=arguments.device), stage.window.wake)) as shelf:
                 shelf.start()
                 chosen = TitleScreen(shelf, stage.window, stage.renderer, stage.settings, trouble=trouble).run()

@@ -55,7 +55,7 @@ class Recorder:
         if writer.state is WriterState.RECORDING:
             return f"recording {writer.folder}: {writer.counters.frames} frames"
         if writer.state is WriterState.FAILED and writer.error is not None:
-            return writer.error.message
+            return f"{writer.error.message}; {writer.error.hint}"
         return f"{'finishing' if writer.state is WriterState.FINISHING else 'recorded'} {writer.folder}"
 
     def add(self, step: Step, seed: int, header: Header) -> None:

@@ -166,7 +166,7 @@ class SessionWriter:
         except Exception as error:  # the game goes on, whatever a disk or an encoder does
             with suppress(OSError):
                 self._journal.close()
-            message = f"the recording {self.folder} has stopped: {error}"
+            message = f"the recording {self.folder} has stopped: {_reason(error)}"
             with self._ready:
                 self._fail(StorageError(message, hint=f"make room, then: worldsim sessions repair {self.folder}"))
 
@@ -226,3 +226,11 @@ class SessionWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         height_px, width_px, _ = self.header.frame_shape
         return VideoEncoder(path, height_px, width_px, self.header.frames_per_s, codec=self._codec, is_fragmented=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Of a full disk and the like, just that: which of the files it was helps nobody."""
+    found: BaseException | None = error
+    while found is not None and not (isinstance(found, OSError) and found.strerror):
+        found = found.__context__
+    return str(found.strerror) if isinstance(found, OSError) else str(error)
