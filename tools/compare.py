@@ -172,7 +172,8 @@ def comparison(arguments: argparse.Namespace) -> Iterator[Comparison]:
     data = TrainingData(preset, training, (), world_share=1.0, least_frames=training.dynamics.clip_frames)
     with data.sources() as sources:
         pool = ClipPool(sources, lambda e: encode_frames(autoencoder, e, arguments.device), training.data)
-        pool.fill(lambda have, want: print(f"{have} of {want} episodes", end="\r", flush=True))
+        if not arguments.again:
+            pool.fill(lambda have, want: print(f"{have} of {want} episodes", end="\r", flush=True))
         yield Comparison(
             preset=preset,
             training=training,
