@@ -169,8 +169,8 @@ def panels(view: View) -> tuple[Panel, ...]:
 
 
 def wrapped(line: str) -> list[str]:
-    """One long line would make all of its panel small. Paths stay whole as far as they fit."""
-    return wrap(line, LINE_COLUMNS, break_on_hyphens=False)
+    """One long line would make all of its panel small. Paths stay whole."""
+    return wrap(line, LINE_COLUMNS, break_on_hyphens=False, break_long_words=False)
 
 
 def status_line(view: View) -> str:
