@@ -31,10 +31,11 @@ from worldsim.models.architectures import ARCHITECTURES, find_architecture, matc
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
-from worldsim.presets.store import load_preset, save_preset
+from worldsim.presets.store import Start, load_preset, save_preset
 from worldsim.training.config import TrainingConfig
 from worldsim.training.data import TrainingData
 from worldsim.training.dynamics import DynamicsRecipe, encode_frames
+from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
 from worldsim.training.pool import ClipPool
 from worldsim.worlds.registry import open_world
@@ -67,7 +68,8 @@ class Comparison:
     training: TrainingConfig
     autoencoder: Autoencoder
     pool: ClipPool
-    data: TrainingData
+    probes: list[Episode]
+    starts: list[Start]
     walks: Clips
     """Held out: somebody turns on the spot, `NUM_TURNS` times."""
     out: Path
@@ -90,10 +92,10 @@ class Comparison:
             self.autoencoder,
             dynamics,
             self.pool,
-            self.data.probes(),
+            self.probes,
             device=self.device,
             export_preset=lambda folder, average, counters: save_preset(
-                folder / "last", preset, self.autoencoder, average, self.data.starts(), counters
+                folder / "last", preset, self.autoencoder, average, self.starts, counters
             ),
         )
         folder = self.out / f"{name}-{seed}"
@@ -179,7 +181,8 @@ def comparison(arguments: argparse.Namespace) -> Iterator[Comparison]:
             training=training,
             autoencoder=autoencoder,
             pool=pool,
-            data=data,
+            probes=data.probes(),
+            starts=data.starts(),
             walks=walks,
             out=arguments.out,
             recipe=arguments.recipe,

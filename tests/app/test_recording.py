@@ -8,23 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.app.test_application import NOTHING, Play, down
-from tests.engine.fakes import SPEC, FakeSimulator
+from tests.engine.fakes import HEADER, FakeSimulator
 from worldsim.engine.playable import Loaded
 from worldsim.engine.replay import check
 from worldsim.engine.worker import Report, Worker
 from worldsim.episodes.format import RECORDINGS, Header
 from worldsim.episodes.reader import find_sessions, open_session
-
-HEADER = Header(
-    preset="fake",
-    preset_ref="fake",
-    preset_sha256="",
-    worldsim="0.1.0",
-    num_steps=1,
-    frames_per_s=10.0,
-    frame_shape=FakeSimulator.frame_shape,
-    action_spec=SPEC,
-)
 
 
 def recorded_play(header: Header | None) -> Play:

@@ -13,6 +13,7 @@ from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
 from worldsim.engine.playable import Loaded, StageTimes
 from worldsim.engine.worker import Report
 from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.format import Header
 
 SPEC = ActionSpec(
     buttons=("forward", "back", "left", "right"), axes=("turn",), axis_units=(("turn", "10 deg per tick"),)
@@ -79,6 +80,19 @@ class FakeSimulator:
     def _frame(self) -> Frame:
         rng = np.random.default_rng(int(self._now.history, 16))
         return np.kron(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), dtype=np.uint8))
+
+
+HEADER = Header(
+    preset="fake",
+    preset_ref="fake",
+    preset_sha256="",
+    worldsim="0.1.0",
+    num_steps=1,
+    frames_per_s=10.0,
+    frame_shape=FakeSimulator.frame_shape,
+    action_spec=SPEC,
+)
+"""What a recording of it says of its origin."""
 
 
 def fake_load(simulator: FakeSimulator, *, ticks_per_s: float = 10.0, stage: str = "loading the fake"):  # type: ignore[no-untyped-def]  # a test's shorthand

@@ -6,23 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.engine.fakes import SPEC, FakeSimulator
+from tests.engine.fakes import HEADER, FakeSimulator
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import ReplayWorld, check
-from worldsim.episodes.format import Header
 from worldsim.episodes.reader import RecordedSession, open_session
 
-HEADER = Header(
-    preset="fake",
-    preset_ref="fake",
-    preset_sha256="",
-    worldsim="0.1.0",
-    num_steps=1,
-    frames_per_s=10.0,
-    frame_shape=FakeSimulator.frame_shape,
-    action_spec=SPEC,
-)
 ACTIONS = [Action.of("forward"), Action.of("forward"), NO_ACTION, Action.of("left", turn=0.25), Action.of(turn=-1.0)]
 
 

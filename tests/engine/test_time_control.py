@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.engine.fakes import SPEC, FakeSimulator
+from tests.engine.fakes import HEADER, FakeSimulator
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import StateError
 from worldsim.core.types import Action, Frame, Step
@@ -22,21 +22,10 @@ from worldsim.engine.savestate import SaveFiles
 from worldsim.engine.session import MAX_REWIND_PACE, Session, SessionState
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Report, Worker
-from worldsim.episodes.format import Header
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
 
 TICK_S = 0.1
-HEADER = Header(
-    preset="fake",
-    preset_ref="fake",
-    preset_sha256="",
-    worldsim="0.1.0",
-    num_steps=1,
-    frames_per_s=10.0,
-    frame_shape=FakeSimulator.frame_shape,
-    action_spec=SPEC,
-)
 KEYS = ["w", "left", "w", "d", "right", "s"]
 """One per tick, over and over."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.fakes import SPEC, FakeSimulator, FakeSnapshot
+from tests.engine.fakes import HEADER, FakeSimulator, FakeSnapshot
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import DeviceError, NonFiniteError, StateError, WorldsimError
 from worldsim.core.types import Action, Step
@@ -23,7 +23,6 @@ from worldsim.engine.simulator import Simulator
 from worldsim.engine.slots import SavedPlay
 from worldsim.engine.trouble import Kind, Sturdy, as_worldsim_error, kind_of
 from worldsim.engine.worker import Worker
-from worldsim.episodes.format import Header
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
 
@@ -31,16 +30,6 @@ WALK = Action.of("forward")
 SLOT = Path("slot")
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 DEVICE_LOST = torch.AcceleratorError("CUDA error: unspecified launch failure\nmore lines")
-HEADER = Header(
-    preset="fake",
-    preset_ref="fake",
-    preset_sha256="",
-    worldsim="0.1.0",
-    num_steps=1,
-    frames_per_s=10.0,
-    frame_shape=FakeSimulator.frame_shape,
-    action_spec=SPEC,
-)
 
 
 @dataclass

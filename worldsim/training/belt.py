@@ -1,7 +1,7 @@
 """Episodes from a worker process to the trainer: pictures through shared memory, the rest through a queue.
 
-Owns: the slots and who may write into which. Does not own: processes and order (`stream`). Pickled pictures would take
-the trainer's one thread 10 ms for each 256 frames of 128x96; out of a slot they are copied in a fraction of that.
+Owns: the slots and who may write into which. Does not own: processes and order (`stream`). The trainer's one thread
+takes 1.6 times as many pictures a second out of slots as it unpickles (128x96, a busy core: tests/training/test_belt.py).
 One worker puts, one trainer takes. Shapes: T frames, H W rows and columns.
 """
 
