@@ -24,10 +24,10 @@ import torch
 
 from worldsim.core.config import from_mapping
 from worldsim.evaluation.clips import Clips, mean_image, record_clips
-from worldsim.evaluation.latents import decode_frames, encode_clips, generate
-from worldsim.evaluation.metrics import Images, psnr
+from worldsim.evaluation.latents import LatentClips, decode_frames, encode_clips, generate
+from worldsim.evaluation.metrics import Images, psnr, sharpness
 from worldsim.evaluation.pilots import spin_pilot, spin_ticks
-from worldsim.models.architectures import ARCHITECTURES, find_architecture, matched
+from worldsim.models.architectures import ARCHITECTURES, WAY, find_architecture, matched
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
@@ -43,6 +43,8 @@ from worldsim.worlds.registry import open_world
 FIRST_SEED = 900_500
 NUM_WALKS = 48
 NUM_TURNS = 5
+STEPS = (1, 2, 4, 8)
+"""Of the sampler, for quality against steps. All other scores are at the recipe's own number."""
 WINDOWS = {"causal-window": 2, "bidirectional": 2, "chunk": 2}
 """Frames, in place of what these have for long clips: with all its layers the first reaches back less than a turn, and
 the second knows nothing but its window, as the paper's 192 frames are less than its 400."""
@@ -79,14 +81,14 @@ class Comparison:
 
     def run(self, name: str, seed: int) -> dict[str, object]:
         """Trains one model and scores it. `name` is that of an architecture, and after a + of a training."""
-        architecture, _, way = name.partition("+")
+        architecture, _, way = name.partition(WAY)
         model = matched(self.preset.model, architecture)
         if architecture in WINDOWS:
             model = replace(model, window_frames=WINDOWS[architecture])
         dynamics = replace(self.training.dynamics, **find_architecture(architecture).training, **TRAININGS[way])
         torch.manual_seed(seed)
         network = build_world_model(model, self.preset.latent_shape, self.preset.action_spec.size).to(self.device)
-        preset = replace(self.preset, name=f"{self.preset.name}-{name}", model=model)
+        preset = replace(self.preset, name=f"{self.preset.name}-{name}".replace("+", "."), model=model)
         recipe = DynamicsRecipe(
             network,
             self.autoencoder,
@@ -124,20 +126,24 @@ class Comparison:
     def scores(self, model: WorldModel) -> dict[str, object]:
         """PSNR in dB. Of the first turn only what comes into view is new, of all later ones nothing is.
 
-        `second_turn` and `by_distance` feed back what was made, after one true turn; `next_new` and `next_seen` are one
-        frame ahead under true context, in the first turn and in the second.
+        `second_turn`, `by_distance` and `by_steps` feed back what was made, after one true turn; `next_new` and
+        `next_seen` are one frame ahead under true context, in the first turn and in the second.
         """
         turn, truth = spin_ticks(self.preset.true_world.turn_deg), self.walks.frames
         # The last frame of a turn is the last that was given, once more.
         second = slice(turn, 2 * turn - 1)
         latents = encode_clips(self.autoencoder, self.walks, self.device)
 
-        def made(num_context: int, *, feed_back: bool) -> Images:
+        def made(num_context: int, *, feed_back: bool, num_frames: int | None = None, num_steps: int = 0) -> Images:
             latent_BTCHW = generate(
                 model,
-                latents,
+                LatentClips(
+                    seeds=latents.seeds,
+                    latent_BTCHW=latents.latent_BTCHW[:, :num_frames],
+                    action_BTA=latents.action_BTA[:, :num_frames],
+                ),
                 num_context=num_context,
-                num_steps=self.preset.play.num_steps,
+                num_steps=num_steps or self.preset.play.num_steps,
                 context_noise=0.0,
                 feed_back=feed_back,
             )
@@ -149,6 +155,11 @@ class Comparison:
 
         next_frame, rolled_out = made(1, feed_back=False), made(turn, feed_back=True)
         psnr_T = psnr(rolled_out[:, turn:], truth[:, turn:]).mean(axis=0)
+        by_steps: dict[str, list[list[float]]] = {"second_turn": [], "sharpness": []}
+        for num_steps in STEPS:
+            frames = made(turn, feed_back=True, num_frames=second.stop, num_steps=num_steps)[:, second]
+            by_steps["second_turn"].append([num_steps, round(float(psnr(frames, truth[:, second]).mean()), 4)])
+            by_steps["sharpness"].append([num_steps, round(float(sharpness(frames, truth[:, second])), 4)])
         return {
             "scores": {
                 "second_turn": score(rolled_out),
@@ -159,6 +170,7 @@ class Comparison:
                 "repeat": score(truth[:, turn - 1 : turn]),
             },
             "by_distance": {"later_turns": [[t + 1, round(float(value), 4)] for t, value in enumerate(psnr_T)]},
+            "by_steps": by_steps,
         }
 
 

@@ -16,6 +16,8 @@ from worldsim.core.errors import ConfigError, nearest
 from worldsim.models.config import WorldModelConfig, layer_size, mlp_size
 
 REFERENCE = "full"
+WAY = "+"
+"""Between the name of an architecture and the way in which it was trained, where that is not the usual one."""
 """Whose number of parameters the others are given."""
 
 

@@ -90,10 +90,10 @@ def test_differences_say_what_is_significant_and_what_is_not() -> None:
     runs += [run("block-1", 25.3), run("block-1", 24.8, 1)]
     html = page(Results(runs=runs))
     assert "Every run: 4,000 updates on 64,000 frames." in html
-    (worse,) = [row for row in rows(html, "mamba2") if "against" in row[1]]
-    assert worse[1] == "2 against 2" and worse[2].startswith("-4.00 [") and worse[2].endswith("worse")
-    (equal,) = [row for row in rows(html, "block-1") if "against" in row[1]]
-    assert equal[2].endswith("not significant")
+    (worse,) = [row for row in rows(html, "mamba2") if "against" in row[2]]
+    assert worse[1:3] == ["full", "2 against 2"] and worse[3].startswith("-4.00 [") and worse[3].endswith("worse")
+    (equal,) = [row for row in rows(html, "block-1") if "against" in row[2]]
+    assert equal[3].endswith("not significant")
     scores = [row[0] for row in re.findall(r"<tr><td>(full|block-1|mamba2)</td><td>(443,211)", html)]
     assert scores == sorted(scores, key=list(ARCHITECTURES).index)
 
@@ -124,7 +124,22 @@ def test_a_comparison_without_that_task_is_shown_as_what_it_is() -> None:
     html = page(Results(runs=[replace(run("full", 25.0), scores=scores), replace(run("mamba2", 1.0), scores=scores)]))
     assert "<th>PSNR, here (second turn, PSNR)</th>" in html and rows(html, "Ours")[0][7] == "24.0"
     assert "The same for all: autoencoder (ceiling) 32.5." in html
-    assert [row[2:] for row in rows(html, "mamba2") if "against" in row[1]] == [["+0.000 (no walks kept)"]]
+    assert [row[3:] for row in rows(html, "mamba2") if "against" in row[2]] == [["+0.000 (no walks kept)"]]
+
+
+def test_another_way_of_training_is_held_against_the_same_architecture() -> None:
+    html = page(Results(runs=[run("full", 25.0), run("block-1", 28.0), run("block-1+rollouts", 27.0)]))
+    (way,) = [row for row in rows(html, "block-1+rollouts") if "against" in row[2]]
+    assert way[1] == "block-1" and way[3].startswith("-1.00 [")
+    alone = page(Results(runs=[run("full", 25.0), run("block-1+rollouts", 27.0)]))
+    assert "No run of block-1 is among these" in alone and "against" not in alone
+
+
+def test_quality_against_steps_is_a_mean_over_training_seeds() -> None:
+    curves = [{"second_turn": ((1.0, 20.0), (8.0, 22.0))}, {"second_turn": ((1.0, 21.0), (8.0, 24.0))}]
+    html = page(Results(runs=[run("full", 25.0, seed, by_steps=curve) for seed, curve in enumerate(curves)]))
+    assert "<th>second turn, PSNR, 8</th>" in html
+    assert ["full", "20.50", "23.00"] in rows(html, "full")
 
 
 def test_curves_by_distance_are_means_over_training_seeds() -> None:

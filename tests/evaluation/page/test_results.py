@@ -68,6 +68,7 @@ def test_a_score_that_was_not_finite_is_left_out(tmp_path: Path) -> None:
         ({**RUN, "scores": [1]}, "'scores' is [1]"),
         ({**RUN, "scores": {"psnr": 20}}, "score 'psnr' is 20"),
         ({**RUN, "by_distance": {"psnr": [1, 2]}}, "by_distance is"),
+        ({**RUN, "by_steps": [[1, 2]]}, "by_steps is"),
         ({**RUN, "references": {"psnr": 3}}, "references is"),
         ({"kind": "cost"}, "'architectures' is None"),
         ({"kind": "cost", "architectures": {"full": {"training": []}}}, "full has no 'generation'"),

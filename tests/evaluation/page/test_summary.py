@@ -41,6 +41,10 @@ def test_scores_and_costs_of_an_architecture_share_a_row() -> None:
     assert causal[3:] == ["x 6.0", "500", "x 4.00", "96 kB", "x 4.00"]
 
 
+def test_ways_of_training_are_left_to_the_report() -> None:
+    assert [row[0] for row in texts(Results(runs=[run("full", 25.0), run("full+rollouts", 22.0)]))] == ["`full`"]
+
+
 def test_what_was_not_measured_has_no_column() -> None:
     assert [len(row) for row in texts(Results(costs=[COST]))] == [6]
     assert [len(row) for row in texts(Results(runs=[run("full", 25.0)]))] == [3]

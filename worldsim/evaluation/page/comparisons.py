@@ -8,7 +8,7 @@ from typing import Any
 
 from worldsim.evaluation.page.charts import Chart, Line
 from worldsim.evaluation.page.paper import Paper, PaperTable
-from worldsim.evaluation.page.results import Run
+from worldsim.evaluation.page.results import Curve, Run
 from worldsim.evaluation.page.scores import Score, headings
 from worldsim.evaluation.page.significance import Estimate, difference, is_better, mean
 from worldsim.evaluation.page.tables import (
@@ -16,12 +16,12 @@ from worldsim.evaluation.page.tables import (
     Section,
     Table,
     colour_of,
+    reference_of,
     score_cell,
     short,
     signed,
     sort_architectures,
 )
-from worldsim.models.architectures import REFERENCE
 
 MISSING = "No comparison was given: runs of several architectures, trained alike."
 REFERENCES = ("autoencoder", "mean_image", "repeat")
@@ -30,7 +30,7 @@ NOT_SIGNIFICANT = "not significant"
 
 
 def comparison_sections(runs: Sequence[Run], paper: Paper) -> list[Section]:
-    """One per experiment: scores, what differs from the reference, quality by distance; then the paper's tables."""
+    """One per experiment: scores, differences, quality by steps and by distance; then the paper's tables."""
     if not runs:
         return [Section(title="Architectures, trained alike", missing=MISSING)]
     experiments = dict.fromkeys(run.experiment for run in runs)
@@ -51,11 +51,9 @@ def _comparison(experiment: str, runs: Sequence[Run]) -> Section:
     all_runs = [run for group in groups.values() for run in group]
     metrics = metrics_of(all_runs)
     lines = [_budget_line(all_runs), *_reference_line(all_runs)]
-    if REFERENCE not in groups:
-        lines.append(f"No run of {REFERENCE} is among these: nothing to hold the others against.")
-    tables = [_scores_table(groups, metrics)]
-    if REFERENCE in groups and len(groups) > 1:
-        tables.append(_differences_table(groups, metrics))
+    missing = {reference_of(name) for name in groups} - set(groups)
+    lines += [f"No run of {name} is among these: nothing to hold the others against." for name in sorted(missing)]
+    tables = [_scores_table(groups, metrics), *_differences_table(groups, metrics), *_steps_table(groups)]
     title = f"Architectures, trained alike: {experiment}" if experiment else "Architectures, trained alike"
     return Section(title=title, lines=tuple(lines), tables=tuple(tables), charts=tuple(_quality_charts(groups)))
 
@@ -103,22 +101,53 @@ def _scores_table(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str]) -
     )
 
 
-def _differences_table(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str]) -> Table:
-    reference = groups[REFERENCE]
+def _differences_table(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str]) -> list[Table]:
+    """None where there is nothing to compare."""
     rows = []
     for name, runs in groups.items():
-        if name != REFERENCE:
+        against = reference_of(name)
+        reference = groups.get(against, ())
+        if name != against and reference:
             cells = [difference_cell(runs, reference, metric) for metric in metrics]
-            rows.append((Cell(text=name), Cell(text=f"{len(runs)} against {len(reference)}"), *cells))
-    return Table(
-        title=f"Difference to {REFERENCE}",
-        head=("architecture", "training seeds", *headings(metrics)),
+            seeds = f"{len(runs)} against {len(reference)}"
+            rows.append((Cell(text=name), Cell(text=against), Cell(text=seeds), *cells))
+    table = Table(
+        title="Differences",
+        head=("architecture", "minus", "training seeds", *headings(metrics)),
         rows=tuple(rows),
-        caption=f"That architecture minus {REFERENCE}; in brackets the 95 % interval of a bootstrap over walks (drawn "
+        caption="In brackets the 95 % interval of a bootstrap over walks (drawn "
         "in pairs) and training seeds. Not significant: the interval includes 0. With one training seed a side, chance "
         "in training is not in the interval; with two it is there, but understated. No correction for the number of "
         "comparisons.",
     )
+    return [table] if rows else []
+
+
+def _steps_table(groups: Mapping[str, Sequence[Run]]) -> list[Table]:
+    """Quality against the sampler's steps, means over training seeds. None where it was not measured."""
+    all_runs = [run for runs in groups.values() for run in runs]
+    metrics = list(dict.fromkeys(metric for run in all_runs for metric in run.by_steps))
+    steps = sorted({x for run in all_runs for curve in run.by_steps.values() for x, _ in curve})
+    rows = []
+    for name, runs in groups.items():
+        curves = {metric: dict(_mean_curve([run.by_steps.get(metric, ()) for run in runs])) for metric in metrics}
+        if any(curves.values()):
+            values = [curves[metric].get(x) for metric in metrics for x in steps]
+            rows.append((Cell(text=name), *(Cell(text="" if v is None else f"{v:.2f}") for v in values)))
+    table = Table(
+        title="Quality against steps of the sampler",
+        head=("architecture", *(f"{title}, {x:g}" for title in headings(metrics) for x in steps)),
+        rows=tuple(rows),
+        caption="The same weights throughout. One trained without shortcuts may lose by fewer steps.",
+    )
+    return [table] if rows else []
+
+
+def _mean_curve(curves: Sequence[Curve]) -> Curve:
+    """The mean at every place that all of them have; those without any do not count."""
+    there = [dict(curve) for curve in curves if curve]
+    shared = sorted(set.intersection(*map(set, there))) if there else []
+    return tuple((x, sum(curve[x] for curve in there) / len(there)) for x in shared)
 
 
 def difference_cell(runs: Sequence[Run], reference: Sequence[Run], metric: str) -> Cell:
@@ -147,12 +176,13 @@ def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
     found = []
     for experiment in dict.fromkeys(run.experiment for run in runs):
         groups = grouped(runs, experiment)
-        reference = groups.pop(REFERENCE, [])
         for name, group in groups.items():
+            against = reference_of(name)
+            reference = groups.get(against, [])
             for metric in metrics_of(group):
-                estimate = difference(group, reference, metric)
+                estimate = difference(group, reference, metric) if name != against else None
                 if estimate is not None:
-                    about = {"experiment": experiment, "architecture": name, "reference": REFERENCE, "metric": metric}
+                    about = {"experiment": experiment, "architecture": name, "reference": against, "metric": metric}
                     seeds = {"seeds": len(group), "reference_seeds": len(reference)}
                     found.append({**about, **seeds, **asdict(estimate), "verdict": verdict(metric, estimate)})
     return found
@@ -165,10 +195,8 @@ def _quality_charts(groups: Mapping[str, Sequence[Run]]) -> list[Chart]:
     for metric in metrics:
         lines = []
         for name, runs in groups.items():
-            curves = [dict(run.by_distance[metric]) for run in runs if run.by_distance.get(metric)]
-            shared = sorted(set.intersection(*map(set, curves))) if curves else []
-            if shared:
-                points = tuple((x, sum(curve[x] for curve in curves) / len(curves)) for x in shared)
+            points = _mean_curve([run.by_distance.get(metric, ()) for run in runs])
+            if points:
                 lines.append(Line(label=name, points=points, colour=colour_of(name)))
         if lines:
             charts.append(

@@ -8,8 +8,9 @@ Owns: which kinds of files there are, and that a damaged one is named. Does not 
 
 A comparison run is one architecture trained once: {"kind": "comparison", "architecture", "seed", "updates", "train_s",
 "frames", "parameters", "scores": {metric: {"value", "per_seed": [one value per walk]}}}, and where there are any
-"experiment" (runs of different ones are never compared), "by_distance": {metric: [[frames, value], ...]}, "references":
-{metric: {name: value}} (the autoencoder's ceiling among them), "command", "notes". Other keys are let pass.
+"experiment" (runs of different ones are never compared), "by_distance": {metric: [[frames, value], ...]}, "by_steps":
+{metric: [[sampler steps, value], ...]}, "references": {metric: {name: value}} (the autoencoder's ceiling among them),
+"command", "notes". Other keys are let pass. An architecture that was trained another way is called name+way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 from worldsim.core.config import brief, parse_json
 from worldsim.core.errors import ResultsError
@@ -29,6 +30,9 @@ SHEET_SUFFIXES = (".png",)
 _COST_TRAINING = ("context_frames", "ms")
 _COST_GENERATION = ("frame", "ms", "ms_ratio", "state_bytes", "resident_ratio")
 _RUN_NUMBERS = ("seed", "updates", "train_s", "frames", "parameters")
+
+
+Curve: TypeAlias = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,8 @@ class Run:
     parameters: int
     scores: Mapping[str, RunScore]
     experiment: str = ""
-    by_distance: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    by_distance: Mapping[str, Curve] = field(default_factory=dict)
+    by_steps: Mapping[str, Curve] = field(default_factory=dict)
     references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
@@ -168,24 +173,22 @@ def _run(path: Path, item: Mapping[str, Any]) -> Run:
         parameters=int(numbers["parameters"]),
         scores=scores,
         experiment=str(item.get("experiment", "")),
-        by_distance={
-            metric: tuple((float(x), float(y)) for x, y in pairs if _is_number(y))
-            for metric, pairs in _curves(path, item).items()
-        },
+        by_distance=_curves(path, item, "by_distance"),
+        by_steps=_curves(path, item, "by_steps"),
         references=_references(path, item),
     )
 
 
-def _curves(path: Path, item: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
-    curves = item.get("by_distance", {})
+def _curves(path: Path, item: Mapping[str, Any], key: str) -> dict[str, Curve]:
+    curves = item.get(key, {})
     is_right = isinstance(curves, Mapping) and all(
         isinstance(pair, Sequence) and len(pair) == 2 and _is_number(pair[0])
         for pairs in curves.values()
         for pair in (pairs if isinstance(pairs, Sequence) else [None])
     )
     if not is_right:
-        raise ResultsError(f"{path}: by_distance is {brief(curves)}", hint="{metric: [[frames, value], ...]}")
-    return curves
+        raise ResultsError(f"{path}: {key} is {brief(curves)}", hint="{metric: [[number, value], ...]}")
+    return {metric: tuple((float(x), float(y)) for x, y in pairs if _is_number(y)) for metric, pairs in curves.items()}
 
 
 def _references(path: Path, item: Mapping[str, Any]) -> dict[str, dict[str, float]]:

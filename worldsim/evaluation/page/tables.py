@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from worldsim.evaluation.page.charts import Chart
 from worldsim.evaluation.page.scores import Score
 from worldsim.evaluation.page.significance import Estimate
-from worldsim.models.architectures import ARCHITECTURES
+from worldsim.models.architectures import ARCHITECTURES, REFERENCE, WAY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,20 @@ class Section:
 
 
 def sort_architectures(names: Iterable[str]) -> list[str]:
+    """In the order of the registry; one that was trained another way follows its own."""
     order = list(ARCHITECTURES)
-    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+    def place(name: str) -> tuple[int, str]:
+        own = name.partition(WAY)[0]
+        return (order.index(own) if own in order else len(order), name)
+
+    return sorted(names, key=place)
+
+
+def reference_of(name: str) -> str:
+    """What a run is held against: `full`; where it was trained another way, its own architecture."""
+    own, way, _ = name.partition(WAY)
+    return own if way else REFERENCE
 
 
 def colour_of(architecture: str) -> int:
