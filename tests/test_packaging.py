@@ -7,11 +7,12 @@ import itertools
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from worldsim.core.config import read_toml
+from worldsim.core.errors import Extra
 
 ROOT = Path(__file__).parent.parent
 DISTRIBUTION_OF = {
@@ -57,6 +58,10 @@ def test_every_declared_package_is_pinned_for_the_readmes_install(pyproject: dic
     for requirement in [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]:
         name = re.split(r"[^\w-]", requirement)[0]
         assert name in pinned | {"worldsim", "tomli"}, f"{name} is not in constraints.txt"
+
+
+def test_every_extra_that_an_error_names_is_there(pyproject: dict[str, Any]) -> None:
+    assert set(get_args(Extra)) == set(pyproject["project"]["optional-dependencies"]) - {"test", "dev"}
 
 
 def test_every_asset_that_is_asked_for_lies_in_a_folder_that_the_wheel_takes_along(pyproject: dict[str, Any]) -> None:

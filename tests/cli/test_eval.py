@@ -184,7 +184,7 @@ def test_without_vizdoom_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "vizdoom", None)
     assert main(["eval", str(tiny_preset_folder)]) == 8
-    assert "hint: pip install vizdoom" in capsys.readouterr().err
+    assert "hint: pip install 'worldsim[doom]'" in capsys.readouterr().err
 
 
 def test_an_unknown_preset_exits_with_4() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 
+from worldsim.cli.arguments import choose_device
 from worldsim.cli.main import main
 from worldsim.core.errors import StateError, UsageError
 from worldsim.core.types import Action
@@ -175,6 +176,8 @@ def test_an_absent_device_is_refused(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["rollout", str(tiny_preset_folder), "--device", "cuda"]) == 11
     assert "no cuda" in capsys.readouterr().err
+    assert choose_device("auto") == "cpu"
+    assert capsys.readouterr() == ("", "worldsim: device cpu: no CUDA device\n"), "as everything that is said is begun"
 
 
 @pytest.mark.parametrize(

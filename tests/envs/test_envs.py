@@ -255,4 +255,4 @@ except Exception as error:
     done = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
-    assert done.stdout.splitlines() == ["[]", "MissingPackageError pip install gymnasium"], done.stderr
+    assert done.stdout.splitlines() == ["[]", "MissingPackageError pip install 'worldsim[gym]'"], done.stderr

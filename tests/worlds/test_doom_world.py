@@ -183,7 +183,7 @@ def test_without_vizdoom_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "vizdoom", None)
     with pytest.raises(MissingPackageError, match="vizdoom") as caught:
         DoomWorld(CONFIG).reset(0)
-    assert "pip install vizdoom" in caught.value.hint
+    assert caught.value.hint == "pip install 'worldsim[doom]'"
 
 
 def test_config_and_explorers_do_not_load_vizdoom_or_torch() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
@@ -11,6 +10,7 @@ from typing import Annotated, TypeAlias, TypeVar
 import tyro
 
 from worldsim.core.errors import DeviceError, UsageError, nearest
+from worldsim.core.log import say
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ def choose_device(name: str) -> str:
     if name == "auto":
         chosen = "cuda" if has["cuda"] else "cpu"
         reason = "a CUDA device is there" if has["cuda"] else "no CUDA device"
-        print(f"device {chosen}: {reason}", file=sys.stderr)
+        say(f"device {chosen}: {reason}")
         return chosen
     if not has[name.split(":")[0]]:
         hint = "--device cpu; worldsim doctor says what there is"

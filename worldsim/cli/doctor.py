@@ -24,7 +24,7 @@ import psutil
 import worldsim
 from worldsim.cli.arguments import DeviceOption, JsonOption, choose_device, parse_arguments
 from worldsim.cli.output import STDOUT, write_json
-from worldsim.core.errors import WorldsimError
+from worldsim.core.errors import WorldsimError, install_hint
 from worldsim.presets.resolve import CONFIG_FILE, WEIGHTS_FILE, bundled_presets
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def examine_preset(folder: Path, device: str) -> dict[str, Any]:
 _GRAPHICS_PROBE = """
 import json
 from worldsim.app.window import Window
-from worldsim.core.errors import WorldsimError
+from worldsim.core.errors import WorldsimError, install_hint
 try:
     window = Window(title="worldsim doctor", size_px=(64, 48))
 except WorldsimError as error:
@@ -209,8 +209,8 @@ def _text(report: dict[str, Any]) -> str:
     rows.append(("display", report["display"] or "none is set; worldsim rollout writes a video instead"))
     graphics = report["graphics"]
     rows.append(("window", f"none: {graphics['error']}" if "error" in graphics else _graphics_text(graphics)))
-    rows.append(("vizdoom", report["vizdoom"] or "not installed; to train or compare: pip install vizdoom"))
-    missing = "not installed; for presets that learn from it: pip install 'worldsim[memory-maze]'"
+    rows.append(("vizdoom", report["vizdoom"] or "not installed; to train or compare: " + install_hint("doom")))
+    missing = "not installed; for presets that learn from it: " + install_hint("memory-maze")
     rows.append(("memory-maze", report["memory_maze"] or missing))
     for name, row in report["presets"].items():
         rows.append((f"preset {name}", f"does not load: {row['error']}" if "error" in row else _preset_text(row)))

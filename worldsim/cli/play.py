@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -36,6 +35,7 @@ from worldsim.cli.arguments import (
 from worldsim.cli.output import write_json
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import RecordingError, UsageError, WorldsimError
+from worldsim.core.log import say
 from worldsim.core.types import ActionSpec
 from worldsim.engine.playable import Loaded, TrueSource, TrueWorld
 from worldsim.engine.slots import read_saved
@@ -161,9 +161,9 @@ def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterat
     hint = f"worldsim rollout {named} --out {Path(named).name}.mp4 writes a video instead"
     window = Window(title="worldsim", size_px=size_px, drawing=arguments.renderer, hint=hint)
     with closing(window):
-        renderer = LastingRenderer(window, _say)
-        _say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
-        settings = SettingsFile(say=_say)
+        renderer = LastingRenderer(window, say)
+        say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
+        settings = SettingsFile(say=say)
         apply_to_screen(Settings(), settings.current, window, renderer)
         yield _Stage(window=window, renderer=renderer, settings=settings, clock=MonotonicClock())
 
@@ -195,7 +195,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
         at_the_end.callback(lambda: None if ending is Ending.TITLE else stage.window.close())
         is_recorded = settings.is_always_recorded and has_title and not arguments.world
         folder = arguments.record or (new_folder(arguments.preset) if is_recorded else None)
-        recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.is_lossless, say=_say)
+        recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.is_lossless, say=say)
         at_the_end.callback(recorder.close)
         session = Session(worker, seed=seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load)
         application = Application(
@@ -204,7 +204,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
             stage.renderer,
             clock=stage.clock,
             title=arguments.preset,
-            say=_say,
+            say=say,
             max_frames=arguments.frames,
             settings=stage.settings,
             has_title=has_title,
@@ -212,7 +212,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
             actions=recorded.actions if recorded else (),
         )
         stage.renderer.say = application.tell
-        at_the_end.callback(setattr, stage.renderer, "say", _say)
+        at_the_end.callback(setattr, stage.renderer, "say", say)
         worker.start()
         report = application.run()
         ending = application.ending
@@ -378,10 +378,6 @@ def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
         ticks_per_s=config.play.ticks_per_s,
         can_rewind=False,
     )
-
-
-def _say(text: str) -> None:
-    print(f"worldsim: {text}", file=sys.stderr, flush=True)
 
 
 def _since_start_s(now_ns: int) -> float:

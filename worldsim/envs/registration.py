@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worldsim.core.errors import MissingPackageError
+from worldsim.core.errors import MissingPackageError, install_hint
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CONFIG_FILE, bundled_presets
 from worldsim.worlds.recorded import RecordedConfig
@@ -30,6 +30,6 @@ def _register(name: str, **spec: Any) -> None:
     try:
         import gymnasium
     except ImportError as error:
-        hint = "pip install gymnasium"
-        raise MissingPackageError(f"the environments need the package gymnasium ({error})", hint=hint) from error
+        message = f"the environments need the package gymnasium ({error})"
+        raise MissingPackageError(message, hint=install_hint("gym")) from error
     gymnasium.register(f"worldsim/{name}-v0", max_episode_steps=HORIZON_STEPS, **spec)

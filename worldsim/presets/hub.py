@@ -13,7 +13,7 @@ import logging
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from worldsim.core.config import MAX_CONFIG_BYTES, brief
 from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError, WorldsimError
+from worldsim.core.log import say
 from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET
 from worldsim.presets.files import (
     MAX_START_BYTES,
@@ -201,10 +202,10 @@ def list_files(ref: HubRef) -> Listing:
     return Listing(ref=ref, commit=commit, files=files)
 
 
-def fetch(listing: Listing, *, say: Callable[[str], None] | None = None) -> Path:
+def fetch(listing: Listing) -> Path:
     """The folder in the Hub's cache, complete, every file's hash as the Hub gave it.
 
-    What is there already is not fetched again. `say` is told the sizes first; it writes to stderr when left out.
+    What is there already is not fetched again. Says the sizes first.
     Raises: HubError, StorageError, PresetError for a file that arrived damaged (and is removed).
     """
     ref, cache = listing.ref, Path(constants.HF_HUB_CACHE).expanduser()
@@ -212,7 +213,7 @@ def fetch(listing: Listing, *, say: Callable[[str], None] | None = None) -> Path
     snapshot = home / "snapshots" / listing.commit
     missing_bytes = sum(file.num_bytes for file in listing.files if not (snapshot / file.name).exists())
     if missing_bytes:
-        (say or _say)(
+        say(
             f"fetching {ref} at {listing.commit[:12]} from {constants.ENDPOINT}: {len(listing.files)} files, "
             f"{listing.num_bytes / 1e6:.1f} MB ({missing_bytes / 1e6:.1f} MB not here yet)"
         )
@@ -235,7 +236,7 @@ def fetch_data(ref: HubRef) -> Path:
 
     Raises: PresetNotFoundError, HubError, StorageError.
     """
-    _say(f"data set {ref} from {constants.ENDPOINT}: fetching what is not here yet")
+    say(f"data set {ref} from {constants.ENDPOINT}: fetching what is not here yet")
     with _told(ref):
         return Path(
             snapshot_download(ref.repo, repo_type="dataset", revision=ref.revision, allow_patterns=list(DATA_FILES))
@@ -393,10 +394,6 @@ def upload(plan: Upload, *, message: str, private: bool = False) -> dict[str, st
                 api.delete_tag(plan.repo, tag=plan.tag, repo_type=plan.repo_type)
             api.create_tag(plan.repo, tag=plan.tag, revision=info.oid, repo_type=plan.repo_type)
     return {"commit": info.oid, "commit_url": info.commit_url, "pull_request_url": info.pr_url}
-
-
-def _say(text: str) -> None:
-    print(f"worldsim: {text}", file=sys.stderr, flush=True)
 
 
 def _check_is_preset(ref: HubRef, names: Sequence[str]) -> None:

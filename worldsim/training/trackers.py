@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from worldsim.core.errors import MissingPackageError
+from worldsim.core.errors import MissingPackageError, install_hint
 
 TrackerName = Literal["tensorboard", "trackio", "wandb"]
 Row = Mapping[str, float | int | str]
@@ -54,7 +54,7 @@ def _tensorboard(folder: Path) -> Iterator[Track]:
 
 
 @contextmanager
-def _service(name: str, folder: Path, project: str, config: Mapping[str, Any]) -> Iterator[Track]:
+def _service(name: TrackerName, folder: Path, project: str, config: Mapping[str, Any]) -> Iterator[Track]:
     module = _require(name)
     module.init(project=project, name="-".join(folder.parts[-2:]), config=dict(config))
     try:
@@ -67,9 +67,9 @@ def _figures(row: Row) -> dict[str, float]:
     return {key: float(value) for key, value in row.items() if key != "update" and not isinstance(value, str)}
 
 
-def _require(name: str) -> Any:
+def _require(name: TrackerName) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        hint = f"pip install 'worldsim[{name}]'"
-        raise MissingPackageError(f"--track {name} needs the package {name} ({error})", hint=hint) from error
+        message = f"--track {name} needs the package {name} ({error})"
+        raise MissingPackageError(message, hint=install_hint(name)) from error

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import MissingPackageError, WorldError
+from worldsim.core.errors import MissingPackageError, WorldError, install_hint
 from worldsim.core.types import Pose
 
 BINARY_UNITS_PER_TURN = 65536
@@ -131,6 +131,6 @@ def import_vizdoom() -> Any:
         import vizdoom
     except ImportError as error:
         raise MissingPackageError(
-            f"the Doom world needs the package vizdoom ({error})", hint="pip install vizdoom"
+            f"the Doom world needs the package vizdoom ({error})", hint=install_hint("doom")
         ) from error
     return vizdoom

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import MissingPackageError, WorldError
+from worldsim.core.errors import MissingPackageError, WorldError, install_hint
 from worldsim.core.types import Frame, Pose
 from worldsim.worlds.memory_maze.config import PHYSICS_HZ, TARGETS, MemoryMazeConfig
 from worldsim.worlds.memory_maze.graphics import choose_graphics
@@ -152,8 +152,7 @@ def import_memory_maze() -> Any:
             from memory_maze import maze
     except (ImportError, AttributeError) as error:  # of an old dm_control beside a new mujoco, the latter
         raise MissingPackageError(
-            f"this world needs the package memory-maze ({error})",
-            hint="pip install memory-maze==1.0.3 'mujoco<4' 'gym<0.27'",
+            f"this world needs the package memory-maze ({error})", hint=install_hint("memory-maze")
         ) from error
     logging.getLogger("absl").setLevel(logging.ERROR)  # every reset warns that a ball has no velocity to set
     return SimpleNamespace(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
-import sys
 
 from worldsim.core.errors import WorldError
+from worldsim.core.log import say
 
 VARIABLE = "MUJOCO_GL"
 _DEVICE_PLATFORM, _MAX_DEVICES = 0x313F, 16
@@ -31,7 +31,7 @@ def choose_graphics() -> str:
             hint="on Debian: apt-get install libegl1 libgl1-mesa-dri (or libosmesa6)",
         )
     os.environ[VARIABLE] = choice
-    print(f"worldsim: Memory Maze is drawn by {choice}: {why}", file=sys.stderr, flush=True)
+    say(f"Memory Maze is drawn by {choice}: {why}")
     return choice
 
 
