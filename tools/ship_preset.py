@@ -35,21 +35,23 @@ def ship(
 ) -> Preset:
     """Returns: the preset as it was loaded back from `target`.
 
+    With scores and a target that is the source, the card alone is written: what was measured stays as it was.
     What may be edited after training (title, play) is taken from the target's preset.toml, where there is one.
     Raises: PresetError when the scores are those of other weights.
     """
     preset = load_preset(source)
-    for prefix, path in takes:
-        _take(preset, prefix, path)
-    config = _edited(preset.config, target / "preset.toml")
-    save_preset(target, config, preset.autoencoder, preset.model, preset.starts, preset.metadata, dtype=dtype)
+    if scores_path is None or source.resolve() != target.resolve():
+        for prefix, path in takes:
+            _take(preset, prefix, path)
+        config = _edited(preset.config, target / "preset.toml")
+        save_preset(target, config, preset.autoencoder, preset.model, preset.starts, preset.metadata, dtype=dtype)
     shipped = load_preset(target)
     scores = None
     if scores_path is not None:
         scores = json.loads(scores_path.read_text(encoding="utf-8"))
         if scores["preset_sha256"] != shipped.sha256:
             raise PresetError(f"{scores_path} was measured on other weights", hint=f"worldsim eval {target} --json ...")
-    (target / "README.md").write_text(model_card(config, shipped.metadata, scores), encoding="utf-8")
+    (target / "README.md").write_text(model_card(shipped.config, shipped.metadata, scores), encoding="utf-8")
     return shipped
 
 

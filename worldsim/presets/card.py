@@ -6,7 +6,7 @@ Owns: the words. Does not own: the figures, which come from the config, the weig
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worldsim.presets.config import PresetConfig
@@ -45,6 +45,14 @@ _COLUMNS = {
     "sharpness": "sharpness",
 }
 """Column to key in the results of `worldsim eval`."""
+_WALKS = {
+    "retrieval": "the way back (retrieval)",
+    "reasoning": "on at random (reasoning)",
+    "spin": "a second full turn (spin)",
+    "loop": "round a loop again (loop)",
+    "idle": "nothing held (idle)",
+}
+"""Task of `worldsim eval` that is a score over one walk, to what it is called."""
 _PLAY_LINE = re.compile(r"To play it with worldsim[^\n]*\n\n```sh\nworldsim play \S+\n```")
 _SAMPLE = re.compile(r"\n*<!-- sample -->.*?<!-- end: sample -->", re.DOTALL)
 
@@ -116,8 +124,10 @@ def _scores(scores: Mapping[str, Any]) -> str:
     named = [("next frame", scores.get("one_step"))]
     named += [(f"frame {row['horizon']} of a rollout", row) for row in scores.get("rollout", ())]
     named += [
-        (f"{name}, {scores[name]['frames']} frames", scores[name]) for name in ("retrieval", "spin") if name in scores
+        (f"{name}, {scores[task]['frames']} frames", scores[task]) for task, name in _WALKS.items() if task in scores
     ]
+    drift = scores.get("drift", ())
+    named += [(f"frames {row['distance'] - row['frames'] + 1} to {row['distance']} (drift)", row) for row in drift]
     rows = [(name, *(_figure(row, key) for key in _COLUMNS.values())) for name, row in named if row]
     seeds = scores["seeds"]
     command = f"`{scores['command']}`: " if "command" in scores else ""
@@ -126,7 +136,27 @@ def _scores(scores: Mapping[str, Any]) -> str:
         "references; the autoencoder's is the ceiling. Sharpness is gradient energy over the truth's: 1 is right, "
         "less is fog."
     )
-    return _table(("", *_COLUMNS), rows) + "\n\n" + how
+    return "\n\n".join([_table(("", *_COLUMNS), rows), how, *_sentences(scores)])
+
+
+def _sentences(scores: Mapping[str, Any]) -> Iterator[str]:
+    """What columns of decibels do not say: of actions, of a picture that should stand still, of drift."""
+    if "fidelity" in scores:
+        generated, true, chance = (_figure(scores["fidelity"], key) for key in ("accuracy", "accuracy_true", "chance"))
+        yield (
+            f"Do frames move as the action says (fidelity): a probe reads the inputs off generated frames with a "
+            f"balanced accuracy of {generated}, off true ones with {true}; by chance it would be {chance}."
+        )
+    if "idle" in scores:
+        change, change_true = (_figure(scores["idle"], key) for key in ("change", "change_true"))
+        yield f"With nothing held, frames differ from the last by {change} levels of 255, true ones by {change_true}."
+    if scores.get("drift"):
+        first, last = scores["drift"][0], scores["drift"][-1]
+        yield (
+            f"Over {last['distance']} frames ({len(last['seeds'])} walks) the mean colour drifts from "
+            f"{_figure(first, 'colour')} to {_figure(last, 'colour')} levels of 255 off the truth's; at the end the "
+            f"latents vary {_figure(last, 'variance')} times as much as the truth's."
+        )
 
 
 def _training(log: Sequence[Mapping[str, Any]]) -> str:
@@ -141,7 +171,8 @@ def _training(log: Sequence[Mapping[str, Any]]) -> str:
 
 def _figure(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
-    return "" if value is None else f"{value:.3f}" if key in ("ssim", "sharpness") else f"{value:.1f}"
+    digits = 3 if key in ("ssim", "sharpness") else 1 if key.startswith("psnr") else 2
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
