@@ -27,6 +27,8 @@ from worldsim.evaluation.truth import explore_pilot, open_truth, return_pilot
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import plan_maze
 from worldsim.worlds.doom.world import DoomWorld
+from worldsim.worlds.memory_maze.config import MemoryMazeConfig
+from worldsim.worlds.memory_maze.world import MemoryMazeWorld
 
 TURN_DEG, UNITS_PER_TICK = 10.0, 16.0
 
@@ -190,6 +192,26 @@ def test_in_the_true_world_the_way_back_and_a_lap_come_to_the_same_rooms_again()
     assert seeds == (900_000, 900_001)
     assert np.ptp(first, axis=0).min() > 100, "round something"
     assert distance.mean() < 40
+
+
+def test_a_ball_that_glides_comes_back_too() -> None:
+    pytest.importorskip("memory_maze")
+    places: list[tuple[float, float]] = []
+    with MemoryMazeWorld(MemoryMazeConfig(maps=(1,), cells=7)) as world:
+
+        def watched(step: Step) -> Action:
+            assert step.pose is not None
+            places.append((step.pose.x, step.pose.y))
+            return pilot(step)
+
+        step = world.reset(900_000)
+        pilot = return_pilot(world, 120)(900_000)
+        for _ in range(119):
+            step = world.step(watched(step))
+    out, back = np.array(places[:59]), np.array(places[70:])
+    distance = np.sqrt(((back[:, None] - out[None]) ** 2).sum(-1))
+    assert distance.min(axis=1).mean() < 0.2, "cells"
+    assert distance[-1].argmin() < 25, "the last frames are near the beginning"
 
 
 def test_explorers_differ_by_seed() -> None:

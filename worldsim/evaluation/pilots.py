@@ -20,8 +20,6 @@ MakePilot = Callable[[int], Pilot]
 """The pilot of a seed. Called after the world's reset."""
 
 HALF_TURN_DEG = 180.0
-REACH_CELLS = 30 / 192
-"""A place counts as reached from this part of a cell's side."""
 WALKS_WITHIN_DEG = 45.0
 HOLD_TICKS = (6, 14)
 """How long a key is held at random: fewest and most ticks."""
@@ -39,7 +37,7 @@ class Maze(Protocol):
 
 
 class OutAndBack:
-    """Lets another lead for `out_frames` frames, then goes back by held keys. `reach` as in `REACH_CELLS`, in units."""
+    """Lets another lead for `out_frames` frames, then goes back by held keys. `reach`: the world's `reach_units`."""
 
     def __init__(self, out: Pilot, out_frames: int, turn_deg: float, reach: float) -> None:
         self._out, self._out_frames, self._turn_deg, self._reach = out, out_frames, turn_deg, reach

@@ -14,7 +14,6 @@ from typing import Protocol, cast
 from worldsim.core.types import Step
 from worldsim.evaluation.clips import Depth
 from worldsim.evaluation.pilots import (
-    REACH_CELLS,
     MakePilot,
     Maze,
     OutAndBack,
@@ -65,7 +64,7 @@ class Truth:
             assert points is not None, "this maze has no loop"
             return points
 
-        return lambda seed: RoundAndRound(way, config.turn_deg, REACH_CELLS * config.cell_units)
+        return lambda seed: RoundAndRound(way, config.turn_deg, config.reach_units)
 
     def _lap(self, step: Step) -> tuple[Points, Points] | None:
         """Of the maze of the newest reset, from where the step stands."""
@@ -105,5 +104,5 @@ def explore_pilot(world: TrueWorld) -> MakePilot:
 
 def return_pilot(world: TrueWorld, num_frames: int) -> MakePilot:
     """Explores during the first half of the episode, then turns round and walks back over the same places."""
-    turn_deg, reach = world.config.turn_deg, REACH_CELLS * world.config.cell_units
-    return lambda seed: OutAndBack(explore_pilot(world)(seed), num_frames // 2, turn_deg, reach)
+    config = world.config
+    return lambda seed: OutAndBack(explore_pilot(world)(seed), num_frames // 2, config.turn_deg, config.reach_units)

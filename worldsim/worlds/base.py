@@ -35,6 +35,11 @@ class WorldConfig(Protocol):
         """From one cell's centre to the next, in units of the pose."""
         ...
 
+    @property
+    def reach_units(self) -> float:
+        """So near to a point counts as there, for somebody who holds keys: a tick's walk does not carry past it."""
+        ...
+
 
 class TrueWorld(World, Protocol):
     """An engine, with the truth behind its frames. Every Step has a pose."""

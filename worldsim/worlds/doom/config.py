@@ -99,6 +99,11 @@ class DoomConfig:
         return (self.frame_height_px, self.frame_width_px, 3)
 
     @property
+    def reach_units(self) -> float:
+        """So near to a point counts as there: a tick's walk does not carry past it."""
+        return 30 / 192 * self.cell_units
+
+    @property
     def view_deg(self) -> float:
         """The camera's horizontal field of view."""
         return 90.0

@@ -88,6 +88,11 @@ class MemoryMazeConfig:
         return 1
 
     @property
+    def reach_units(self) -> float:
+        """So near to a point counts as there: a quarter of a cell a tick, and the ball glides on."""
+        return 0.3
+
+    @property
     def view_deg(self) -> float:
         """The camera's horizontal field of view."""
         half = math.tan(math.radians(VIEW_DEG / 2)) * self.frame_width_px / self.frame_height_px

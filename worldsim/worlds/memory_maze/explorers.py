@@ -17,8 +17,6 @@ from worldsim.worlds.grid import Cell
 from worldsim.worlds.memory_maze.config import CELLS_PER_S, MemoryMazeConfig
 from worldsim.worlds.memory_maze.layout import MazePlan
 
-REACH_CELLS = 0.3
-"""A waypoint counts as reached from here."""
 JITTER_CELLS = 0.15
 STEER_DEG = 40.0
 """A walker that is off by less walks on while it turns."""
@@ -105,7 +103,7 @@ class Walker:
         """Walks to a point; gives up when it takes far too long."""
         ticks_per_cell = self._config.control_hz / CELLS_PER_S
         patience = round(180 / self._config.turn_deg + 3 * ticks_per_cell * (1 + self._distance(point)))
-        while self._distance(point) > REACH_CELLS and patience > 0:
+        while self._distance(point) > self._config.reach_units and patience > 0:
             patience -= 1
             off_deg = self._bearing_deg(point)
             turns = abs(off_deg) > 0.6 * self._config.turn_deg
