@@ -22,8 +22,9 @@ MILLIONS = {
     "maze-large-200m": (185, 215),
     "maze-large-50m": (45, 55),
     "maze-random": (3, 20),
-    "memory-maze": (3, 8),
-    "memory-maze-pose": (3, 8),
+    "memory-maze": (2, 3),
+    "memory-maze-fixed": (1, 2),
+    "memory-maze-pose": (2, 3),
 }
 """Parameters of the world model, from and to."""
 
