@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch import nn
 
-from worldsim.core.errors import PresetError
+from worldsim.core.errors import PresetError, StateError
 from worldsim.training import checkpoint
 from worldsim.training.checkpoint import (
+    checkpoint_of,
     load_training_state,
     optimiser_tensors,
     restore_optimiser,
     save_training_state,
 )
+from worldsim.training.ranks import Ranks
 
 
 def test_tensors_and_counters_come_back_from_shards_under_the_limit(
@@ -44,6 +51,67 @@ def test_no_state_is_none_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(PresetError, match="damaged"):
         load_training_state(tmp_path / "state")
+
+
+class Saved(nn.Module):
+    """Linear and bias, or, of another kind, two linears."""
+
+    def __init__(self, width: int = 4, *, bias: bool = True, more: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, width, bias=bias)
+        if more:
+            self.second = nn.Linear(width, 1)
+
+
+CHANGED = [
+    (Saved(width=6), "first.weight has the shape [4, 3] there, [6, 3] in the recipe now"),
+    (Saved(more=True), "second.weight has the shape none there, [1, 4] in the recipe now"),
+    (Saved(bias=False), "first.bias has the shape [4] there, none in the recipe now"),
+]
+
+
+@pytest.mark.parametrize("is_spread", [False, True])
+@pytest.mark.parametrize(("changed", "words"), CHANGED)
+def test_a_run_whose_recipe_was_changed_since_says_what_differs_and_is_left_as_it_was(
+    changed: Saved, words: str, is_spread: bool, tmp_path: Path
+) -> None:
+    with one_process(tmp_path) if is_spread else nullcontext():
+        ranks = Ranks(device="cpu")
+        stored = checkpoint_of(tmp_path / "state", ranks, sharded=is_spread)
+        same = Saved()
+        stored.save(same, copy.deepcopy(same), optimiser_of(same), {"num_updates": 3})
+        stored.finish()
+        with pytest.raises(StateError) as caught:
+            stored.load(changed, copy.deepcopy(changed), optimiser_of(changed))
+        assert words in caught.value.message and str(tmp_path / "state") in caught.value.message
+        assert "--out" in caught.value.hint
+        assert stored.load(same, copy.deepcopy(same), optimiser_of(same)) == {"num_updates": 3}
+
+
+@pytest.mark.parametrize("was_spread", [False, True])
+def test_a_state_of_the_other_layout_names_the_setting(was_spread: bool, tmp_path: Path) -> None:
+    network, ranks = Saved(), Ranks(device="cpu")
+    with one_process(tmp_path):
+        stored = checkpoint_of(tmp_path / "state", ranks, sharded=was_spread)
+        stored.save(network, copy.deepcopy(network), optimiser_of(network), {})
+        stored.finish()
+        with pytest.raises(StateError, match=f"saved with shard = {str(was_spread).lower()}"):
+            checkpoint_of(tmp_path / "state", ranks, sharded=not was_spread).load(
+                network, network, optimiser_of(network)
+            )
+
+
+def optimiser_of(network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(network.parameters())
+
+
+@contextmanager
+def one_process(folder: Path) -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.FileStore(str(folder / "store"), 1), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def test_a_restored_optimiser_takes_the_same_steps() -> None:

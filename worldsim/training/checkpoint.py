@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_optimizer_state_dict,
@@ -29,13 +31,14 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from worldsim.core.errors import PresetError
+from worldsim.core.errors import PresetError, StateError
 from worldsim.training.ranks import Ranks
 
 SHARD_BYTES = 15 * 2**20
 COUNTERS_FILE = "counters.json"
 
 Counters = Mapping[str, float]
+Shape: TypeAlias = tuple[int, ...]
 
 
 class Checkpoint(Protocol):
@@ -65,10 +68,13 @@ class WholeCheckpoint:
         self._folder, self._ranks = folder, ranks
 
     def load(self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> Counters | None:
+        _check_layout(_newest(self._folder), is_spread=False)
         stored = load_training_state(self._folder)
         if stored is None:
             return None
         tensors, counters = stored
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        check_fits(_of_network(shapes), network.state_dict(), f"the training state in {self._folder}")
         for module, prefix in ((network, "network."), (average, "average.")):
             module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         restore_optimiser(optimiser, network, tensors)
@@ -102,7 +108,13 @@ class SpreadCheckpoint:
         folder = _newest(self._folder)
         if folder is None:
             return None
+        _check_layout(folder, is_spread=True)
         state = _spread_state(network, average, optimiser)
+        entries = FileSystemReader(folder).read_metadata().state_dict_metadata
+        shapes = {
+            name: tuple(entry.size) for name, entry in entries.items() if isinstance(entry, TensorStorageMetadata)
+        }
+        check_fits(_of_network(shapes), state["network"], f"the training state in {folder}")
         # Parameters that were never trained have no state of the optimiser.
         load(state, checkpoint_id=folder, planner=DefaultLoadPlanner(allow_partial_load=True))
         set_model_state_dict(network, state["network"])
@@ -131,6 +143,32 @@ class SpreadCheckpoint:
         if self._ranks.is_first:
             (_fresh(self._folder) / COUNTERS_FILE).write_text(json.dumps(dict(self._counters)), encoding="utf-8")
             _swap_in(self._folder)
+
+
+def _check_layout(folder: Path | None, *, is_spread: bool) -> None:
+    """Raises: StateError where the other kind of checkpoint was saved."""
+    if folder is not None and any(folder.glob("*.distcp")) != is_spread:
+        raise StateError(
+            f"the training state in {folder} was saved with shard = {str(not is_spread).lower()}",
+            hint="train to another folder (--out DIR), or set that back in [training.compute]",
+        )
+
+
+def check_fits(stored: Mapping[str, Shape], tensors: Mapping[str, Tensor], what: str) -> None:
+    """Stored shapes against a network's tensors. Raises: StateError that names the first one that differs."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in (*wanted, *stored):
+        if stored.get(name) == wanted.get(name):
+            continue
+        there, here = (f"{list(shapes[name])}" if name in shapes else "none" for shapes in (stored, wanted))
+        raise StateError(
+            f"{what} is of another recipe: {name} has the shape {there} there, {here} in the recipe now",
+            hint="train to another folder (--out DIR), or give the recipe its old sizes back",
+        )
+
+
+def _of_network(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {name.removeprefix("network."): shape for name, shape in shapes.items() if name.startswith("network.")}
 
 
 def _spread_state(network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import WEIGHTS_FILE as WEIGHTS_FILE_OF_PRESET
 from worldsim.presets.store import load_preset, save_preset
 from worldsim.training.autoencoder import WEIGHTS_FILE, AutoencoderRecipe, store_frames
+from worldsim.training.checkpoint import check_fits
 from worldsim.training.config import TrainingConfig
 from worldsim.training.data import OpenedSource, TrainingData, checked_world_share
 from worldsim.training.decoder import DecoderRecipe
@@ -218,7 +219,10 @@ class TrainingRun:
                 hint="run the same command with --stage autoencoder first, or begin with a preset: --init",
             )
         autoencoder = Autoencoder(self.preset.autoencoder)
-        autoencoder.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        check_fits(shapes, autoencoder.state_dict(), f"the trained autoencoder {path}")
+        autoencoder.load_state_dict(tensors)
         return autoencoder.eval().requires_grad_(False)
 
     def _autoencoder_of(self, init: Path) -> Autoencoder:
