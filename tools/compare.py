@@ -58,8 +58,11 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "no-one-step": {"one_step_share": 0.0},
     "shortcut": {"shortcut_share": 0.25, "shortcut_after": 100},
     "rollouts": {"rollout_share": 0.5, "rollout_context": 4},
+    "short-clips": {"clip_frames": 6, "batch_clips": 32},
+    "carried": {"clip_frames": 6, "batch_clips": 32, "carry_clips": 4},
 }
-"""What is left out of the training, or added to it: `--architectures full+rollouts`."""
+"""What is left out of the training, or added to it: `--architectures full+rollouts`. The last two are held against each
+other, with as many frames an update as the recipe; they want its episodes to be of 24 frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
