@@ -11,15 +11,14 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from worldsim.actions.scripts import script_actions
-from worldsim.core.errors import ConfigError, nearest
-from worldsim.core.types import NO_ACTION, Action, Pose
+from worldsim.core.types import NO_ACTION, Action
 from worldsim.worlds.base import Explorer
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import MazeLayout
 from worldsim.worlds.grid import Cell
+from worldsim.worlds.walkers import SINGLE_LEGS, Actions, Legs, Point, Walker, legs_of
 
 REACH_UNITS = 34.0
 """A waypoint counts as reached from here: about two ticks of walking."""
@@ -27,43 +26,25 @@ SLOWEST_UNITS_PER_TICK = 6.0
 KEYBOARD_SHARE = 0.88
 """Share of stretches steered by held keys; the rest are steered by a mouse."""
 
-Actions = Iterator[Action]
-
 
 def make_explorer(name: str, layout: MazeLayout, config: DoomConfig, rng: random.Random) -> Explorer:
     """A walker through `layout`: one of `EXPLORER_NAMES`. The same `rng` state and poses, the same actions."""
-    if name not in _LEGS:
-        raise ConfigError(f"no explorer {name!r}", hint=nearest(name, EXPLORER_NAMES))
-    return _Walker(_LEGS[name], layout, config, rng)
+    return _Walker(legs_of(name, _LEGS), layout, config, rng)
 
 
-class _Walker:
-    """Strings legs together. A leg is a generator of actions that reads `self._pose` afresh before each."""
-
-    def __init__(self, legs: dict[str, float], layout: MazeLayout, config: DoomConfig, rng: random.Random) -> None:
+class _Walker(Walker):
+    def __init__(self, legs: Legs, layout: MazeLayout, config: DoomConfig, rng: random.Random) -> None:
+        super().__init__(legs, layout, config, rng)
         self._layout = layout
-        self._turn_deg = config.turn_deg
-        self._key_spec = config.key_spec
-        self._rng = rng
-        self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
-        self._visits: dict[Cell, int] = {}
-        self._actions = self._string_together(legs)
 
-    def act(self, pose: Pose) -> Action:
-        self._pose = pose
-        return next(self._actions)
-
-    def _string_together(self, legs: dict[str, float]) -> Actions:
-        bodies: dict[str, Callable[[], Actions]] = {
+    def _bodies(self) -> dict[str, Callable[[], Actions]]:
+        return {
             "explore": self._explore_leg,
             "return": self._return_leg,
             "look": self._look_leg,
-            "wander": self._wander_leg,
+            "wander": lambda: self._blindly(40, 160),
             "spin": self._spin_leg,
         }
-        while True:
-            (name,) = self._rng.choices(list(legs), list(legs.values()))
-            yield from bodies[name]()
 
     # -- legs
 
@@ -77,7 +58,7 @@ class _Walker:
     def _return_leg(self) -> Actions:
         """Out, round, and back the same way."""
         num_ticks_out = self._rng.randint(20, 120)
-        here = self._layout.cell_at(self._pose.x, self._pose.y)
+        here = self._here
         trail = [(self._pose.x, self._pose.y)]
         for point in self._plan(self._pick_far(here)):
             for action in self._go_to(point):
@@ -98,14 +79,8 @@ class _Walker:
             yield from self._turn_by(self._rng.choice((-360.0, 360.0)), self._pick_turn_rate())
             if self._rng.random() < 0.3:
                 yield from self._pause()
-        here = self._layout.cell_at(self._pose.x, self._pose.y)
-        for point in self._plan(self._rng.choice(self._layout.neighbours(here))):
+        for point in self._plan(self._rng.choice(self._layout.neighbours(self._here))):
             yield from self._go_to(point)
-
-    def _wander_leg(self) -> Actions:
-        """Keys held whatever is there: a player runs into walls, and slides along them, all the time."""
-        seed, num_ticks = self._rng.randrange(2**31), self._rng.randint(40, 160)
-        yield from script_actions("explore", self._key_spec, seed, num_ticks)
 
     def _spin_leg(self) -> Actions:
         """Full circles on the spot and nothing else, now and then the other way round: all but the first of them show
@@ -118,22 +93,17 @@ class _Walker:
 
     def _pick_goal(self) -> Cell:
         """Half the time the cell visited least, else any other than this one."""
-        here = self._layout.cell_at(self._pose.x, self._pose.y)
-        others = [cell for cell in self._layout.cells if cell != here]
-        if self._rng.random() < 0.5:
-            least = min(self._visits.get(cell, 0) for cell in others)
-            others = [cell for cell in others if self._visits.get(cell, 0) == least]
-        return self._rng.choice(others)
+        others = self._others()
+        return self._rng.choice(self._least_visited(others) if self._rng.random() < 0.5 else others)
 
     def _pick_far(self, here: Cell) -> Cell:
         """The farthest of three random cells."""
-        others = [cell for cell in self._layout.cells if cell != here]
-        return max(self._rng.choices(others, k=3), key=lambda cell: len(self._layout.path(here, cell)))
+        return max(self._rng.choices(self._others(), k=3), key=lambda cell: len(self._layout.path(here, cell)))
 
-    def _plan(self, goal: Cell) -> list[tuple[float, float]]:
+    def _plan(self, goal: Cell) -> list[Point]:
         """Points through the middle of the passages and near the middle of the cells, up to `goal`."""
         layout = self._layout
-        walk = layout.path(layout.cell_at(self._pose.x, self._pose.y), goal)
+        walk = layout.path(self._here, goal)
         points = []
         for a, b in itertools.pairwise(walk):
             points.append(layout.opening_centre(a, b))
@@ -143,7 +113,7 @@ class _Walker:
 
     # -- movements
 
-    def _go_to(self, point: tuple[float, float]) -> Actions:
+    def _go_to(self, point: Point) -> Actions:
         """Walks to a point; gives up when it takes far too long (something is in the way)."""
         by_keys = self._rng.random() < KEYBOARD_SHARE
         rate = self._rng.uniform(0.3, 1.0)
@@ -161,13 +131,7 @@ class _Walker:
             yield Action(buttons=frozenset({"forward"} if walks else ()), axes=(("turn", turn),))
         if patience == 0:
             yield from self._back_off()
-        here = self._layout.cell_at(self._pose.x, self._pose.y)
-        self._visits[here] = self._visits.get(here, 0) + 1
-
-    def _turn_by(self, degrees: float, rate: float) -> Actions:
-        """Turns on the spot by `degrees` with the axis at `rate`; what is left at the end is dropped."""
-        for _ in range(round(abs(degrees) / (rate * self._turn_deg))):
-            yield Action.of(turn=math.copysign(rate, degrees))
+        self._visit()
 
     def _glance(self) -> Actions:
         degrees = self._rng.choice((-1, 1)) * self._rng.choice((40.0, 90.0, 90.0, 180.0, 360.0))
@@ -205,30 +169,15 @@ class _Walker:
 
     # -- steering
 
-    def _key_turn(self, bearing_deg: float) -> float:
-        return math.copysign(1.0, bearing_deg) if abs(bearing_deg) > 0.6 * self._turn_deg else 0.0
-
     def _mouse_turn(self, bearing_deg: float, rate: float) -> float:
         return max(-rate, min(rate, bearing_deg / self._turn_deg)) if abs(bearing_deg) > 2.0 else 0.0
 
     def _pick_turn_rate(self) -> float:
         return 1.0 if self._rng.random() < KEYBOARD_SHARE else self._rng.uniform(0.3, 0.95)
 
-    def _distance(self, point: tuple[float, float]) -> float:
-        return math.hypot(point[0] - self._pose.x, point[1] - self._pose.y)
 
-    def _bearing_deg(self, point: tuple[float, float]) -> float:
-        """Where a point is as seen from here: degrees to the left of straight ahead, -180 to 180."""
-        direction = math.atan2(point[1] - self._pose.y, point[0] - self._pose.x)
-        return math.degrees(math.remainder(direction - self._pose.angle_rad, math.tau))
-
-
-_LEGS: dict[str, dict[str, float]] = {
-    "explore": {"explore": 1.0},
-    "return": {"return": 1.0},
-    "look": {"look": 1.0},
-    "wander": {"wander": 1.0},
-    "spin": {"spin": 1.0},
+_LEGS: dict[str, Legs] = {
+    **SINGLE_LEGS,
     "mixed": {"explore": 0.35, "return": 0.15, "look": 0.25, "wander": 0.25},
 }
 EXPLORER_NAMES = tuple(_LEGS)

@@ -6,61 +6,43 @@ into the nearest wall. Ticks are coarse (a quarter of a cell, 18 degrees), so a 
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from worldsim.actions.scripts import script_actions
-from worldsim.core.errors import ConfigError, nearest
-from worldsim.core.types import NO_ACTION, Action, Pose
+from worldsim.core.types import NO_ACTION, Action
+from worldsim.worlds.base import Explorer
 from worldsim.worlds.grid import Cell
 from worldsim.worlds.memory_maze.config import CELLS_PER_S, MemoryMazeConfig
 from worldsim.worlds.memory_maze.layout import MazePlan
+from worldsim.worlds.walkers import SINGLE_LEGS, Actions, Legs, Point, Walker, legs_of
 
 JITTER_CELLS = 0.15
 STEER_DEG = 40.0
 """A walker that is off by less walks on while it turns."""
 
-Actions = Iterator[Action]
 
-
-def make_explorer(name: str, plan: MazePlan, config: MemoryMazeConfig, rng: random.Random) -> Walker:
+def make_explorer(name: str, plan: MazePlan, config: MemoryMazeConfig, rng: random.Random) -> Explorer:
     """One of `EXPLORER_NAMES`. Raises: ConfigError."""
-    if name not in _LEGS:
-        raise ConfigError(f"no explorer {name!r}", hint=nearest(name, EXPLORER_NAMES))
-    return Walker(_LEGS[name], plan, config, rng)
+    return _Walker(legs_of(name, _LEGS), plan, config, rng)
 
 
-class Walker:
-    """Strings legs together. A leg is a generator of actions that reads `self._pose` afresh before each."""
+class _Walker(Walker):
+    def __init__(self, legs: Legs, plan: MazePlan, config: MemoryMazeConfig, rng: random.Random) -> None:
+        super().__init__(legs, plan, config, rng)
+        self._plan, self._config = plan, config
 
-    def __init__(self, legs: dict[str, float], plan: MazePlan, config: MemoryMazeConfig, rng: random.Random) -> None:
-        self._legs, self._plan, self._config, self._rng = legs, plan, config, rng
-        self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
-        self._visits: dict[Cell, int] = {}
-        self._actions = self._walk()
-
-    def act(self, pose: Pose) -> Action:
-        self._pose = pose
-        return next(self._actions)
-
-    def _walk(self) -> Actions:
-        bodies: dict[str, Callable[[], Actions]] = {
+    def _bodies(self) -> dict[str, Callable[[], Actions]]:
+        return {
             "explore": self._explore,
             "return": self._return,
             "look": self._look,
-            "wander": self._wander,
+            "wander": lambda: self._blindly(10, 40),
             "spin": self._spin,
         }
-        while True:
-            (name,) = self._rng.choices(list(self._legs), list(self._legs.values()))
-            yield from bodies[name]()
 
     def _explore(self) -> Actions:
         """To a cell that was seldom visited, with a glance on the way now and then."""
-        others = [cell for cell in self._plan.cells if cell != self._here]
-        least = min(self._visits.get(cell, 0) for cell in others)
-        for point in self._way_to(self._rng.choice([cell for cell in others if self._visits.get(cell, 0) == least])):
+        for point in self._way_to(self._rng.choice(self._least_visited(self._others()))):
             yield from self._go_to(point)
             if self._rng.random() < 0.1:
                 yield from self._rng.choice((self._glance, self._pause))()
@@ -81,40 +63,24 @@ class Walker:
         for point in self._way_to(self._rng.choice(self._plan.cells))[: self._rng.randint(1, 4)]:
             yield from self._go_to(point)
 
-    def _wander(self) -> Actions:
-        """Keys held whatever is there: along walls and into them."""
-        seed, num_ticks = self._rng.randrange(2**31), self._rng.randint(10, 40)
-        yield from script_actions("explore", self._config.key_spec, seed, num_ticks)
-
     def _spin(self) -> Actions:
         yield from self._turn_by(self._rng.choice((-360.0, 360.0)) * self._rng.randint(1, 3))
 
-    @property
-    def _here(self) -> Cell:
-        return self._plan.cell_at(self._pose.x, self._pose.y)
-
-    def _way_to(self, goal: Cell) -> list[tuple[float, float]]:
+    def _way_to(self, goal: Cell) -> list[Point]:
         """Points near the middle of the cells on the way."""
         jitter = JITTER_CELLS
         middles = [self._plan.centre(cell) for cell in self._plan.path(self._here, goal)[1:]]
         return [(x + self._rng.uniform(-jitter, jitter), y + self._rng.uniform(-jitter, jitter)) for x, y in middles]
 
-    def _go_to(self, point: tuple[float, float]) -> Actions:
+    def _go_to(self, point: Point) -> Actions:
         """Walks to a point; gives up when it takes far too long."""
         ticks_per_cell = self._config.control_hz / CELLS_PER_S
         patience = round(180 / self._config.turn_deg + 3 * ticks_per_cell * (1 + self._distance(point)))
         while self._distance(point) > self._config.reach_units and patience > 0:
             patience -= 1
             off_deg = self._bearing_deg(point)
-            turns = abs(off_deg) > 0.6 * self._config.turn_deg
-            yield Action.of(
-                *(["forward"] if abs(off_deg) < STEER_DEG else []), turn=math.copysign(1.0, off_deg) if turns else 0.0
-            )
-        self._visits[self._here] = self._visits.get(self._here, 0) + 1
-
-    def _turn_by(self, degrees: float) -> Actions:
-        for _ in range(round(abs(degrees) / self._config.turn_deg)):
-            yield Action.of(turn=math.copysign(1.0, degrees))
+            yield Action.of(*(["forward"] if abs(off_deg) < STEER_DEG else []), turn=self._key_turn(off_deg))
+        self._visit()
 
     def _glance(self) -> Actions:
         """Aside and back again."""
@@ -125,17 +91,9 @@ class Walker:
     def _pause(self) -> Actions:
         yield from [NO_ACTION] * self._rng.randint(1, 4)
 
-    def _distance(self, point: tuple[float, float]) -> float:
-        return math.dist(point, (self._pose.x, self._pose.y))
 
-    def _bearing_deg(self, point: tuple[float, float]) -> float:
-        """Degrees to the left of straight ahead, -180 to 180."""
-        direction = math.atan2(point[1] - self._pose.y, point[0] - self._pose.x)
-        return math.degrees(math.remainder(direction - self._pose.angle_rad, math.tau))
-
-
-_LEGS: dict[str, dict[str, float]] = {
-    **{name: {name: 1.0} for name in ("explore", "return", "look", "wander", "spin")},
+_LEGS: dict[str, Legs] = {
+    **SINGLE_LEGS,
     "mixed": {"explore": 0.3, "return": 0.3, "look": 0.2, "wander": 0.2},
 }
 EXPLORER_NAMES = tuple(_LEGS)

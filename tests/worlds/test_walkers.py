@@ -1,0 +1,84 @@
+"""What walkers of all worlds do, kept: the starts of presets and the walks of evaluations are made by them again."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from worldsim.core.types import Action, Pose
+from worldsim.worlds.base import Explorer
+from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.doom.explorers import make_explorer as doom_explorer
+from worldsim.worlds.doom.layout import plan_maze
+from worldsim.worlds.memory_maze.config import MemoryMazeConfig
+from worldsim.worlds.memory_maze.explorers import make_explorer as memory_maze_explorer
+from worldsim.worlds.memory_maze.layout import MazePlan
+
+DOOM, MEMORY_MAZE = DoomConfig(maps=(1,)), MemoryMazeConfig()
+ROWS = ["111110", "100010", "101111", "111001", "001101", "111111"]  # south first
+PLAN = MazePlan(seed=0, free=np.array([[letter == "1" for letter in row] for row in ROWS]), targets=((0, 0),))
+NUM_TICKS, SEEDS = 600, (0, 7)
+WALKED = {
+    "doom/explore": "ffee7175fb84",
+    "doom/return": "1688d1f9a31a",
+    "doom/look": "9dbb1981c0f6",
+    "doom/wander": "856650d39a78",
+    "doom/spin": "b9b896d599ee",
+    "doom/mixed": "c8901e8b8225",
+    "memory_maze/explore": "d0fbd98733d3",
+    "memory_maze/return": "16b3c6bd7ee8",
+    "memory_maze/look": "73766ef90c3f",
+    "memory_maze/wander": "4fc56d1c5142",
+    "memory_maze/spin": "288cd2926f4e",
+    "memory_maze/mixed": "a89cdf91be79",
+}
+"""Digests of the actions, recorded before the walkers of both worlds had anything in common."""
+
+
+def walk(explorer: Explorer, pose: Pose, stride: float, turn_deg: float, size: float) -> Iterator[Action]:
+    """A point without walls that cannot leave the square."""
+    for _ in range(NUM_TICKS):
+        action = explorer.act(pose)
+        yield action
+        angle = pose.angle_rad + math.radians(action.axis("turn") * turn_deg)
+        ahead = stride * (("forward" in action.buttons) - ("back" in action.buttons))
+        aside = stride * (("left" in action.buttons) - ("right" in action.buttons))
+        x = pose.x + ahead * math.cos(angle) - aside * math.sin(angle)
+        y = pose.y + ahead * math.sin(angle) + aside * math.cos(angle)
+        pose = Pose(x=min(max(x, 0.0), size), y=min(max(y, 0.0), size), angle_rad=angle % math.tau)
+
+
+def walk_in(world: str, name: str, seed: int) -> Iterator[Action]:
+    rng = random.Random(seed)
+    if world == "doom":
+        layout = plan_maze(DOOM, 1)
+        x, y = layout.centre((0, 0))
+        explorer = doom_explorer(name, layout, DOOM, rng)
+        return walk(explorer, Pose(x=x, y=y, angle_rad=0.0), 16.0, DOOM.turn_deg, 640.0)
+    return walk(
+        memory_maze_explorer(name, PLAN, MEMORY_MAZE, rng),
+        Pose(x=0.5, y=0.5, angle_rad=0.0),
+        0.25,
+        MEMORY_MAZE.turn_deg,
+        5.99,
+    )
+
+
+def digest(world: str, name: str) -> str:
+    """Of the actions, axes rounded: the last bits of an arc tangent are the platform's own."""
+    hashed = hashlib.blake2b(digest_size=6)
+    for seed in SEEDS:
+        for action in walk_in(world, name, seed):
+            hashed.update(repr((sorted(action.buttons), [(n, round(v, 4)) for n, v in action.axes])).encode())
+    return hashed.hexdigest()
+
+
+@pytest.mark.parametrize("walked", WALKED)
+def test_the_same_seeds_give_the_actions_they_always_gave(walked: str) -> None:
+    world, name = walked.split("/")
+    assert digest(world, name) == WALKED[walked]

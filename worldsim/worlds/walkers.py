@@ -1,0 +1,120 @@
+"""What the closed-loop walkers of all worlds have in common: they hold keys, and string legs together.
+
+Owns: the choice of legs, where a walker is and has been, turns on the spot. Does not own: the legs, and the way to a
+point (each world's `explorers`). A leg is a generator of actions that reads the pose afresh before each.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from worldsim.actions.scripts import script_actions
+from worldsim.core.errors import ConfigError, nearest
+from worldsim.core.types import Action, ActionSpec, Pose
+from worldsim.worlds.grid import Cell
+
+Actions: TypeAlias = Iterator[Action]
+Point: TypeAlias = tuple[float, float]
+Legs: TypeAlias = Mapping[str, float]
+"""Name of a leg to its weight among the others."""
+
+SINGLE_LEGS: dict[str, Legs] = {name: {name: 1.0} for name in ("explore", "return", "look", "wander", "spin")}
+"""Explorers that do the same again and again."""
+
+
+class Plan(Protocol):
+    """A maze as a walker sees it."""
+
+    @property
+    def cells(self) -> Sequence[Cell]: ...
+
+    def cell_at(self, x: float, y: float) -> Cell: ...
+
+
+class WalkerConfig(Protocol):
+    @property
+    def turn_deg(self) -> float: ...
+
+    @property
+    def key_spec(self) -> ActionSpec: ...
+
+
+def legs_of(name: str, known: Mapping[str, Legs]) -> Legs:
+    """Raises: ConfigError for an explorer that there is not."""
+    if name not in known:
+        raise ConfigError(f"no explorer {name!r}", hint=nearest(name, known))
+    return known[name]
+
+
+class Walker(ABC):
+    """An `Explorer`. The same state of `rng` and the same poses, the same actions."""
+
+    def __init__(self, legs: Legs, plan: Plan, config: WalkerConfig, rng: random.Random) -> None:
+        self._cells, self._cell_at = plan.cells, plan.cell_at
+        self._turn_deg, self._key_spec = config.turn_deg, config.key_spec
+        self._rng = rng
+        self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
+        self._visits: dict[Cell, int] = {}
+        self._actions = self._string_together(legs)
+
+    def act(self, pose: Pose) -> Action:
+        self._pose = pose
+        return next(self._actions)
+
+    @abstractmethod
+    def _bodies(self) -> Mapping[str, Callable[[], Actions]]:
+        """Every leg by its name."""
+
+    def _string_together(self, legs: Legs) -> Actions:
+        bodies = self._bodies()
+        while True:
+            (name,) = self._rng.choices(list(legs), list(legs.values()))
+            yield from bodies[name]()
+
+    # -- where
+
+    @property
+    def _here(self) -> Cell:
+        return self._cell_at(self._pose.x, self._pose.y)
+
+    def _visit(self) -> None:
+        """Counts the cell it is in."""
+        here = self._here
+        self._visits[here] = self._visits.get(here, 0) + 1
+
+    def _others(self) -> list[Cell]:
+        """All cells but the one it is in."""
+        here = self._here
+        return [cell for cell in self._cells if cell != here]
+
+    def _least_visited(self, cells: Sequence[Cell]) -> list[Cell]:
+        least = min(self._visits.get(cell, 0) for cell in cells)
+        return [cell for cell in cells if self._visits.get(cell, 0) == least]
+
+    def _distance(self, point: Point) -> float:
+        return math.dist(point, (self._pose.x, self._pose.y))
+
+    def _bearing_deg(self, point: Point) -> float:
+        """Where a point is as seen from here: degrees to the left of straight ahead, -180 to 180."""
+        direction = math.atan2(point[1] - self._pose.y, point[0] - self._pose.x)
+        return math.degrees(math.remainder(direction - self._pose.angle_rad, math.tau))
+
+    # -- movements
+
+    def _turn_by(self, degrees: float, rate: float = 1.0) -> Actions:
+        """Turns on the spot by `degrees` with the axis at `rate`; what is left at the end is dropped."""
+        for _ in range(round(abs(degrees) / (rate * self._turn_deg))):
+            yield Action.of(turn=math.copysign(rate, degrees))
+
+    def _key_turn(self, bearing_deg: float) -> float:
+        """The turn axis under a held key, or 0 where a tick of it would turn too far."""
+        return math.copysign(1.0, bearing_deg) if abs(bearing_deg) > 0.6 * self._turn_deg else 0.0
+
+    def _blindly(self, least_ticks: int, most_ticks: int) -> Actions:
+        """Keys held whatever is there: a player runs into walls, and slides along them, all the time."""
+        seed, num_ticks = self._rng.randrange(2**31), self._rng.randint(least_ticks, most_ticks)
+        yield from script_actions("explore", self._key_spec, seed, num_ticks)
