@@ -9,7 +9,7 @@ import pytest
 
 from worldsim.core.errors import PresetError, PresetNotFoundError
 from worldsim.presets import resolve
-from worldsim.presets.resolve import HubRef, locate_preset, resolve_preset
+from worldsim.presets.resolve import HubRef, locate_preset, locate_recipe, resolve_preset
 
 
 @pytest.fixture
@@ -118,3 +118,14 @@ def test_a_cached_hub_preset_needs_no_network(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     assert resolve_preset("someone/tiny") == repo / "snapshots" / commit
     assert resolve_preset(f"someone/tiny@{commit}") == repo / "snapshots" / commit
+
+
+def test_a_recipe_is_a_file_a_folder_or_a_bundled_name_trained_or_not(bundle: Path, tmp_path: Path) -> None:
+    recipe = bundle / "unfinished" / "preset.toml"
+    recipe.touch()
+    assert locate_recipe("unfinished") == locate_recipe(recipe) == locate_recipe(recipe.parent) == recipe
+    with pytest.raises(PresetNotFoundError, match="no recipe unfinish") as caught:
+        locate_recipe("unfinish")
+    assert caught.value.hint == "a preset.toml; did you mean 'unfinished'?"
+    with pytest.raises(PresetNotFoundError):
+        locate_recipe(tmp_path)

@@ -1,18 +1,18 @@
-"""`worldsim bench`: how fast a preset plays here, whether time and memory stay flat; with `--play`, how it feels."""
+"""`worldsim bench`: how fast a preset plays here, whether time and memory stay flat; with `--play`, how it feels; with
+`--train`, what training costs."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median, quantiles
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import psutil
 import tyro
 
-from worldsim.cli import bench_play, bench_session
+from worldsim.cli import bench_play, bench_session, bench_train
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
@@ -26,7 +26,8 @@ from worldsim.cli.arguments import (
     parse_arguments,
     use_threads,
 )
-from worldsim.cli.output import STDOUT, Progress, write_json
+from worldsim.cli.bench_train import TrainOptions
+from worldsim.cli.output import Progress, tell
 from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from worldsim.engine.playable import Loaded
     from worldsim.engine.simulator import Simulator, StageTimes
 
-HELP = "measure frames/s, ms per stage, time and memory early and late in a long session, latency in play"
+HELP = "measure frames/s, ms per stage, time and memory over a long session, latency in play, the cost of training"
 
 MIN_FRAMES = 20
 """Fewer frames have no early and late to compare."""
@@ -57,6 +58,7 @@ class BenchArguments:
     it can: what a tick costs early and late, memory, drift. 10500 frames of maze are ten minutes."""
     prefetch: int = 3
     """With --play and --session: how many frames are made ahead, at most."""
+    training: tyro.conf.OmitArgPrefixes[TrainOptions] = field(default_factory=TrainOptions)
     seed: int = 0
     """Chooses the start, the noise and the walk."""
     threads: ThreadsOption = None
@@ -83,8 +85,10 @@ def run(argv: list[str]) -> int:
     at_least(arguments.prefetch, 1, "--prefetch")
     if arguments.play is not None and not MIN_PLAY_S <= arguments.play <= MAX_PLAY_S:
         raise UsageError(f"--play is {arguments.play:g}", hint=f"{MIN_PLAY_S:g} to {MAX_PLAY_S:g} seconds")
-    if arguments.play is not None and arguments.session is not None:
-        raise UsageError("--play and --session", hint="one of them")
+    if sum((arguments.play is not None, arguments.session is not None, arguments.training.train)) > 1:
+        raise UsageError("--play, --session, --train", hint="one of them")
+    if arguments.training.train:
+        return _bench_train(arguments)
     total = arguments.frames if arguments.play is None else round(2 * arguments.play)
     do, text = bench, _text
     if arguments.play is not None:
@@ -93,9 +97,20 @@ def run(argv: list[str]) -> int:
         do, text = bench_of_session, bench_session.text
     with Progress(total, f"bench {arguments.preset}", arguments.progress) as progress:
         result = do(arguments, progress)
-    if arguments.json is not None:
-        write_json(arguments.json, result)
-    print(text(result), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    tell(text(result), result, arguments.json)
+    return 0
+
+
+def _bench_train(arguments: BenchArguments) -> int:
+    result = bench_train.bench_train(
+        arguments.preset,
+        arguments.training,
+        device=arguments.device,
+        threads=arguments.threads,
+        progress_file=arguments.progress,
+    )
+    if result is not None:
+        tell(bench_train.text(result), result, arguments.json)
     return 0
 
 

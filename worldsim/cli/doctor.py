@@ -12,23 +12,17 @@ import os
 import platform
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 import worldsim
 from worldsim.cli.arguments import DeviceOption, JsonOption, choose_device, parse_arguments
-from worldsim.cli.output import STDOUT, write_json
+from worldsim.cli.output import tell
 from worldsim.core.errors import WorldsimError, install_hint
 from worldsim.presets.resolve import CONFIG_FILE, WEIGHTS_FILE, bundled_presets
-
-if TYPE_CHECKING:
-    import torch
 
 HELP = "say what this machine can run: devices, dtype, window, true worlds, frames/s of every preset"
 
@@ -48,9 +42,7 @@ class DoctorArguments:
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(DoctorArguments, argv, command="doctor", help=HELP)
     report = examine(arguments.device)
-    if arguments.json is not None:
-        write_json(arguments.json, report)
-    print(_text(report), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    tell(_text(report), report, arguments.json)
     return 0
 
 
@@ -60,7 +52,7 @@ def examine(device_name: str) -> dict[str, Any]:
 
     device = choose_device(device_name)
     memory = psutil.virtual_memory()
-    products = {name: _product_rates(torch.device(device), rows) for name, rows in _PRODUCTS.items()}
+    products = {name: _product_rates(device, rows) for name, rows in _PRODUCTS.items()}
     return {
         "worldsim": worldsim.__version__,
         "python": platform.python_version(),
@@ -156,32 +148,17 @@ def _devices() -> list[dict[str, Any]]:
     return found
 
 
-def _product_rates(device: torch.device, rows: int) -> dict[str, float]:
+def _product_rates(device: str, rows: int) -> dict[str, float]:
     """GFLOP/s of a matrix product of `rows` rows, in float32 and in bfloat16."""
     import torch
 
-    flop = 2 * rows * PRODUCT_SIZE * PRODUCT_SIZE
+    from worldsim.training.meters import product_rate
 
-    def rate(dtype: torch.dtype) -> float:
-        left = torch.randn(rows, PRODUCT_SIZE, device=device).to(dtype)
-        right = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, device=device).to(dtype)
-
-        def product() -> None:
-            (left @ right)[0, 0].item()  # reading a number waits for the device
-
-        product()
-        return flop / _median_s(product, PROBE_S) / 1e9
-
-    return {"float32": rate(torch.float32), "bfloat16": rate(torch.bfloat16)}
-
-
-def _median_s(work: Callable[[], object], limit_s: float) -> float:
-    spent_s: list[float] = []
-    while not spent_s or sum(spent_s) < limit_s:
-        before_s = time.perf_counter()
-        work()
-        spent_s.append(time.perf_counter() - before_s)
-    return median(spent_s)
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    return {
+        name: product_rate(device, dtype, rows=rows, size=PRODUCT_SIZE, limit_s=PROBE_S) / 1e9
+        for name, dtype in dtypes.items()
+    }
 
 
 def _faster(rates: dict[str, float]) -> str:

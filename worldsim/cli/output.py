@@ -49,6 +49,13 @@ def write_json(path: str | Path, data: Mapping[str, Any]) -> None:
         raise StorageError(f"cannot write {target}: {error}", hint="check the path, space and permissions") from None
 
 
+def tell(text: str, data: Mapping[str, Any], json_path: str | None) -> None:
+    """What a command found, to people and, if asked for, to machines. Raises: StorageError."""
+    if json_path is not None:
+        write_json(json_path, data)
+    print(text, file=sys.stderr if json_path == STDOUT else sys.stdout)
+
+
 class Progress:
     """Shows how far a long command is: a bar where stderr is a terminal, JSON lines in `file` where one is given.
 

@@ -19,7 +19,7 @@ from worldsim.cli.arguments import (
     choose_device,
     parse_arguments,
 )
-from worldsim.cli.output import STDOUT, Progress, write_json
+from worldsim.cli.output import Progress, tell
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
 from worldsim.engine.playable import Loaded, Playable
 from worldsim.engine.worker import Report
@@ -78,9 +78,7 @@ def run(argv: list[str]) -> int:
     if not arguments.check:
         return _in_window(arguments, session)
     result = _compare(arguments, session) if arguments.is_beside else _check(arguments, session)
-    if arguments.json is not None:
-        write_json(arguments.json, result)
-    print(result["text"], file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    tell(result["text"], result, arguments.json)
     if result.get("exact") is False:
         raise ReplayError(
             f"{arguments.folder} did not come out as it was recorded",
@@ -98,12 +96,17 @@ def _is_recorded(ref: str, session: RecordedSession) -> bool:
 
 
 def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
-    from worldsim.engine.replay import check, check_origin, session_header
+    from worldsim.engine.replay import check, check_origin, moves, session_header
 
-    simulator, preset, device = _simulator(arguments, session, session.header.preset_ref)
-    notes = check_origin(session, session_header(preset, simulator, ref=session.header.preset_ref, device=device))
+    ref = session.header.preset_ref
+    simulator, preset, device = _simulator(arguments, session, ref)
+    notes = (*check_origin(session, session_header(preset, simulator, ref=ref, device=device)), *moves(session))
+
+    def elsewhere(device: str) -> Simulator:
+        return _simulator(replace(arguments, device=device), session, ref)[0]
+
     with Progress(session.num_frames, f"replay {arguments.folder}", arguments.progress) as progress:
-        verdict: Verdict = check(session, simulator, progress.update)
+        verdict: Verdict = check(session, simulator, progress.update, elsewhere if arguments.device is None else None)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     text = "exact" if verdict.difference is None else _words(verdict.difference)

@@ -5,13 +5,12 @@ Owns: the dispatch and how an answer is printed. Does not own: any action.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from worldsim.cli.arguments import parse_arguments
-from worldsim.cli.output import STDOUT, write_json
+from worldsim.cli.output import tell
 from worldsim.core.errors import UsageError, WorldsimError, nearest
 
 
@@ -38,9 +37,7 @@ def run_action(command: str, help: str, actions: Actions, argv: Sequence[str]) -
     arguments_class, action, about = actions[argv[0]]
     arguments = parse_arguments(arguments_class, argv[1:], command=f"{command} {argv[0]}", help=about)
     answer = action(arguments)
-    if arguments.json is not None:
-        write_json(arguments.json, answer.data)
-    print(answer.text, file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    tell(answer.text, answer.data, arguments.json)
     if answer.error is not None:
         raise answer.error
     return 0

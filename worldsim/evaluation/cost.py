@@ -4,21 +4,19 @@ Owns: what is timed, and in which order. Does not own: printing (`worldsim.cli.c
 costs the same whatever they are. The autoencoder is left out, being the same for all.
 Source: LSSVWM, figure 8.
 
-Other programs on the machine only ever add time, and not evenly. So one thread is timed by the processor's clock, which
-stands still while another program has its turn; every time is the fastest of some rounds, and every round takes all
-architectures in turn at all their samples, early and late: states are never changed, so they can all be kept.
+Other programs on the machine only ever add time, and not evenly (see `training.meters`). So every time is the fastest
+of some rounds, and every round takes all architectures in turn at all their samples, early and late: states are never
+changed, so they can all be kept.
 Letters: B batch, T frames, C channels, H W rows and columns, A action.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -29,6 +27,7 @@ from worldsim.models.architectures import find_architecture, matched
 from worldsim.models.config import WorldModelConfig
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import WorldModel, build_world_model
+from worldsim.training.meters import Stopwatch, held_bytes
 
 EARLY_FRAME = 100
 """What later frames are compared with."""
@@ -126,34 +125,12 @@ class Costs:
         return math.log(b.ms / a.ms) / math.log(b.context_frames / a.context_frames)
 
 
-class _Stopwatch:
-    """Milliseconds on a device."""
-
-    def __init__(self, device: str) -> None:
-        self._device = device
-        self.is_processor_time = device == "cpu" and torch.get_num_threads() == 1
-        self._now_s = time.thread_time if self.is_processor_time else time.perf_counter
-        self._began_s = 0.0
-
-    def start(self) -> None:
-        self._wait()
-        self._began_s = self._now_s()
-
-    def stop_ms(self) -> float:
-        self._wait()
-        return (self._now_s() - self._began_s) * 1e3
-
-    def _wait(self) -> None:
-        if self._device.startswith("cuda"):
-            torch.cuda.synchronize(self._device)
-
-
 class _Subject:
     """One architecture on its way through the frames."""
 
     def __init__(self, model: WorldModel, costs: Costs, device: str) -> None:
         self.model, self.costs, self._device = model, costs, device
-        self._stopwatch = _Stopwatch(device)
+        self._stopwatch = Stopwatch(device)
         self.state = model.initial_state(1, seed=0)
         self.samples: list[WorldState] = []
         self.grown_bytes: list[int] = []
@@ -166,7 +143,7 @@ class _Subject:
     @torch.inference_mode()
     def go_to(self, frame: int, limit_bytes: float, advance: Advance) -> None:
         """Commits frames up to number `frame`, or until the state is too large, and keeps that state."""
-        before_bytes = _resident_bytes(self._device)
+        before_bytes = held_bytes(self._device)
         for begin in range(self.state.frame_index, frame, FRAMES_BETWEEN_LOOKS):
             end = min(begin + FRAMES_BETWEEN_LOOKS, frame)
             for index in range(begin, end):
@@ -179,7 +156,7 @@ class _Subject:
                 )
                 break
         kept_bytes = self.samples[-1].num_bytes if self.samples else 0
-        grown_bytes = _resident_bytes(self._device) - before_bytes - kept_bytes
+        grown_bytes = held_bytes(self._device) - before_bytes - kept_bytes
         self.grown_bytes.append(grown_bytes + (self.grown_bytes[-1] if self.grown_bytes else 0))
         self.samples.append(self.state)
 
@@ -222,7 +199,7 @@ def measure_costs(plan: CostPlan, *, device: str = "cpu", advance: Advance | Non
     return {
         "kind": KIND,
         "note": NOTE,
-        "clock": "processor" if _Stopwatch(device).is_processor_time else "wall",
+        "clock": "processor" if Stopwatch(device).is_processor_time else "wall",
         "width": plan.width,
         "layers": plan.num_layers,
         "latent_shape": list(LATENT_SHAPE),
@@ -283,7 +260,7 @@ def _measure_generation(plan: CostPlan, subjects: Sequence[_Subject], device: st
     for frame in sampled_frames(plan.frames):
         for subject in alive:
             subject.go_to(frame, plan.limit_mb * 1e6, advance)
-        resident_bytes = resident_bytes or _resident_bytes(device)
+        resident_bytes = resident_bytes or held_bytes(device)
         alive = [subject for subject in alive if subject.costs.stopped is None]
     for subject, fastest_ms in zip(subjects, _generation_ms(subjects, plan.rounds), strict=True):
         for state, ms, grown_bytes in zip(subject.samples, fastest_ms, subject.grown_bytes, strict=True):
@@ -307,10 +284,3 @@ def _generation_ms(subjects: Sequence[_Subject], rounds: int) -> list[list[float
                 if number < len(ms):
                     ms[number] = min(ms[number], subject.generate_ms(subject.samples[number]))
     return fastest
-
-
-def _resident_bytes(device: str) -> int:
-    """Of the process; on CUDA what is allocated on the device, which is where a state lies."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.memory_allocated(device))
-    return int(psutil.Process().memory_info().rss)

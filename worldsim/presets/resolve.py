@@ -17,6 +17,7 @@ from worldsim.core.errors import PresetError, PresetNotFoundError, nearest
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+RECIPE_FILE = "preset.toml"
 START_FOLDER = "start"
 FETCHED_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, f"{START_FOLDER}/*.safetensors")
 """All that is ever fetched from the Hub, or pushed to it. Nothing among it can run code."""
@@ -80,6 +81,20 @@ def locate_preset(ref: str | Path) -> Path | HubRef:
     if "/" in text or os.sep in text:
         raise PresetNotFoundError(f"no preset folder {text}", hint="give a folder that holds a config.json")
     raise PresetNotFoundError(f"no preset named {text!r}", hint=nearest(text, bundled))
+
+
+def locate_recipe(ref: str | Path) -> Path:
+    """The preset.toml that `ref` names: the file, a folder that holds one, or a bundled name, of an untrained one too.
+
+    Raises: PresetNotFoundError.
+    """
+    bundled = {path.parent.name: path for path in sorted(bundled_folder().glob(f"*/{RECIPE_FILE}"))}
+    path = Path(ref).expanduser()
+    candidates = (bundled.get(str(ref)), path, path / RECIPE_FILE)
+    for found in candidates:
+        if found is not None and found.is_file():
+            return found
+    raise PresetNotFoundError(f"no recipe {ref}", hint=f"a {RECIPE_FILE}; {nearest(str(ref), bundled)}")
 
 
 def hub_ref(text: str) -> HubRef | None:

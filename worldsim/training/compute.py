@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,19 +17,31 @@ TRAINED_VERBS = ("write", "read")
 """Of a layer, those with a backward pass; see `models.mixer`."""
 
 
+def dtype_of(config: ComputeConfig, device: str) -> torch.dtype:
+    """Of matrix products in a forward pass."""
+    is_full = config.precision == "float32" or (config.precision == "auto" and torch.device(device).type != "cuda")
+    return torch.float32 if is_full else torch.bfloat16
+
+
 def precision(config: ComputeConfig, device: str) -> AbstractContextManager[Any]:
     """The context of a forward pass. Scans and the place memory stay in float32 (`models.precision`)."""
-    kind = torch.device(device).type
-    if config.precision == "float32" or (config.precision == "auto" and kind != "cuda"):
+    dtype = dtype_of(config, device)
+    if dtype == torch.float32:
         return nullcontext()
     # A pass without gradient inside would otherwise leave weights in the cache that have none.
-    return torch.autocast(kind, dtype=torch.bfloat16, cache_enabled=False)
+    return torch.autocast(torch.device(device).type, dtype=dtype, cache_enabled=False)
 
 
-def prepare_layers(network: nn.Module, config: ComputeConfig) -> None:
+def prepare_layers(
+    network: nn.Module,
+    config: ComputeConfig,
+    *,
+    computed_again: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> None:
     """Compiles the layers, or makes them forget what the backward pass can compute again. Side effects: `network`.
 
     Layer by layer, with static shapes: one graph serves all layers, and compiling a whole model takes minutes.
+    `computed_again` makes a context for whatever is computed a second time.
     """
     for layer in getattr(network, "layers", ()):
         for verb in TRAINED_VERBS:
@@ -36,5 +49,12 @@ def prepare_layers(network: nn.Module, config: ComputeConfig) -> None:
             if config.compile_layers:
                 function = torch.compile(function, dynamic=False)
             if config.forget_activations:
-                function = functools.partial(checkpoint, function, use_reentrant=False)
+                contexts = functools.partial(_first_and_again, computed_again)
+                function = functools.partial(checkpoint, function, use_reentrant=False, context_fn=contexts)
             setattr(layer, verb, function)
+
+
+def _first_and_again(
+    computed_again: Callable[[], AbstractContextManager[Any]],
+) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    return nullcontext(), computed_again()

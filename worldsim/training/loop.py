@@ -160,6 +160,20 @@ class Trainer:
         self._checkpoint.finish()
         return self._stop_reason
 
+    def update(self, rate: float) -> dict[str, float]:
+        """One update at this learning rate, and nothing beside it. Returns: figures for the log. Raises: as `run`."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._optimiser.zero_grad(set_to_none=True)
+        loss_value, figures = self._backward()
+        norm_value = self._clip()
+        self._require_finite(loss_value, norm_value)
+        self._optimiser.step()
+        self._follow()
+        self.num_updates += 1
+        self.num_frames += self._recipe.frames_per_update * self._compute.accumulate * self._ranks.size
+        return {**figures, "loss": loss_value, "gradient_norm": norm_value}
+
     def save(self) -> None:
         """Writes the training state and what the recipe exports, with all ranks."""
         self._save()
@@ -181,7 +195,7 @@ class Trainer:
                     self.save()
                     saved_s = time.monotonic()
             rate = schedule.rate(self.num_updates)
-            figures = self._update(rate)
+            figures = self.update(rate)
             self.trained_s += time.monotonic() - now_s
             if self.num_updates % LOG_EVERY_UPDATES == 0:
                 now_s = time.monotonic()
@@ -203,19 +217,6 @@ class Trainer:
             self._recipe.average.load_state_dict(whole_tensors(self._average))
         if self._ranks.is_first:
             self._log(self._recipe.export(self._folder, self.num_updates, self.num_frames))
-
-    def _update(self, rate: float) -> dict[str, float]:
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        self._optimiser.zero_grad(set_to_none=True)
-        loss_value, figures = self._backward()
-        norm_value = self._clip()
-        self._require_finite(loss_value, norm_value)
-        self._optimiser.step()
-        self._follow()
-        self.num_updates += 1
-        self.num_frames += self._recipe.frames_per_update * self._compute.accumulate * self._ranks.size
-        return {**figures, "loss": loss_value, "gradient_norm": norm_value}
 
     def _backward(self) -> tuple[float, dict[str, float]]:
         """Mean gradients of this rank's batches, and of all ranks'. Returns the mean loss and the last figures."""

@@ -1,0 +1,140 @@
+"""What work takes on a device: time, memory, operations, and the rate of matrix products that these are held against.
+
+Owns: the instruments. Does not own: what is measured. Other programs on the machine only ever add time, and not evenly:
+one thread of a CPU is timed by the processor's clock, which stands still while another program has its turn.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+from types import TracebackType
+from typing import Any
+
+import psutil
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+BETWEEN_LOOKS_S = 0.01
+"""Resident memory has no high-water mark that can be set back, so it is looked at this often."""
+
+_aten = torch.ops.aten
+_FORMULAS = {
+    **flop_registry,
+    _aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[_aten._scaled_dot_product_flash_attention],
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        _aten._scaled_dot_product_flash_attention_backward
+    ],
+}
+"""Torch's own, which leave out attention on a CPU."""
+
+
+class Stopwatch:
+    """Milliseconds on a device."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self.is_processor_time = device == "cpu" and torch.get_num_threads() == 1
+        self._now_s = time.thread_time if self.is_processor_time else time.perf_counter
+        self._began_s = 0.0
+
+    def start(self) -> None:
+        self._wait()
+        self._began_s = self._now_s()
+
+    def stop_ms(self) -> float:
+        self._wait()
+        return (self._now_s() - self._began_s) * 1e3
+
+    def _wait(self) -> None:
+        kind = torch.device(self._device).type
+        if kind == "cuda":
+            torch.cuda.synchronize(self._device)
+        elif kind == "mps":
+            torch.mps.synchronize()
+
+
+class FlopCounter(TorchDispatchMode):
+    """FLOPs of matrix products, convolutions and attention, by `phase`, which the caller says. Use as a context
+    manager, on eager code: of what is compiled only the products that stay products would be seen.
+
+    In place of torch's FlopCounterMode, whose table by module fails on views made without gradient.
+    """
+
+    def __init__(self, phase: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types here
+        self.phase = phase
+        self.flops = Counter[str]()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if formula := _FORMULAS.get(func.overloadpacket):
+            self.flops[self.phase] += formula(*args, **kwargs, out_val=result)
+        return result
+
+
+class PeakMemory:
+    """The most memory that a block of work holds: on CUDA of all that is allocated on the device, elsewhere by how much
+    the process has grown since it held `before_bytes`. Use as a context manager."""
+
+    def __init__(self, device: str, before_bytes: int) -> None:
+        self._device, self._before_bytes, self._most_bytes = device, before_bytes, before_bytes
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        if self._is_cuda:
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if not self._is_cuda:
+            self._thread.join()
+
+    @property
+    def num_bytes(self) -> int:
+        """So far."""
+        if self._is_cuda:
+            return int(torch.cuda.max_memory_allocated(self._device))
+        return self._most_bytes - self._before_bytes
+
+    @property
+    def _is_cuda(self) -> bool:
+        return self._device.startswith("cuda")
+
+    def _look(self) -> None:
+        while True:
+            self._most_bytes = max(self._most_bytes, held_bytes(self._device))
+            if self._stop.wait(BETWEEN_LOOKS_S):
+                return
+
+
+def held_bytes(device: str) -> int:
+    """Resident memory of the process; on CUDA what is allocated on the device, which is where tensors lie."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)
+
+
+def product_rate(device: str, dtype: torch.dtype, *, rows: int, size: int, limit_s: float) -> float:
+    """FLOP/s of a matrix product [rows, size] x [size, size]: the median of those that fit in `limit_s`."""
+    left, right = (torch.randn(count, size, device=device).to(dtype) for count in (rows, size))
+    stopwatch, spent_ms = Stopwatch(device), list[float]()
+    left @ right  # the first one also loads the library
+    while sum(spent_ms) < limit_s * 1e3:
+        stopwatch.start()
+        left @ right
+        spent_ms.append(stopwatch.stop_ms())
+    return 2 * rows * size * size / (median(spent_ms) / 1e3)

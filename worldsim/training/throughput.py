@@ -1,0 +1,315 @@
+"""How fast a recipe trains on a device: the updates of training itself on made-up data, without world or weights.
+
+Owns: what is run and counted, and the prediction for several devices. Does not own: an update (`loop`), the instruments
+(`meters`), printing. The data is at hand, so rendering, encoding and waiting for either are not in it. The learning
+rate is 0: that costs the same, and made-up data can break nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldsim.presets.config import PresetConfig
+from worldsim.presets.store import build_networks
+from worldsim.training.autoencoder import AutoencoderRecipe, store_frames
+from worldsim.training.compute import dtype_of, precision, prepare_layers
+from worldsim.training.config import DynamicsTraining, TrainingConfig
+from worldsim.training.dynamics import DynamicsRecipe
+from worldsim.training.episode import Episode
+from worldsim.training.loop import Recipe, Trainer, batch_seed
+from worldsim.training.meters import FlopCounter, PeakMemory, Stopwatch, held_bytes
+from worldsim.training.pool import ClipPool
+from worldsim.training.ranks import Ranks
+from worldsim.training.stream import Source
+
+TimedStage = Literal["dynamics", "autoencoder"]
+
+GRADIENT_BYTES = 4
+"""Of a parameter: weights stay in float32, whatever the products are made in, and so do their gradients."""
+_NUM_EPISODES, _LEAST_EPISODE_FRAMES = 4, 64
+
+Advance = Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """FLOPs of matrix products, convolutions and attention; what lies between them is not counted."""
+
+    forward: float = 0
+    backward: float = 0
+    again: float = 0
+    """In the backward pass a second time, where activations were forgotten: time, but no progress."""
+
+    def __mul__(self, factor: float) -> Work:
+        return Work(forward=self.forward * factor, backward=self.backward * factor, again=self.again * factor)
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            forward=self.forward + other.forward,
+            backward=self.backward + other.backward,
+            again=self.again + other.again,
+        )
+
+    @property
+    def needed(self) -> float:
+        """What model FLOP utilisation counts."""
+        return self.forward + self.backward
+
+    @property
+    def backward_share(self) -> float:
+        """Of all that is computed."""
+        return (self.backward + self.again) / max(self.needed + self.again, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Of a stage of a recipe, as every process trains it; `work` and `peak_bytes` are of one process."""
+
+    parameters: int
+    frames_per_update: int
+    """Of one process."""
+    update_ms: float
+    work: Work
+    """Of one update."""
+    peak_bytes: int
+    updates: int
+    """How many were timed, of each kind; `update_ms` is their median."""
+    warm_up_updates: int
+    accumulate: int
+    dtype: str
+    clock: Literal["processor", "wall"]
+    processes: int
+
+    @property
+    def frames_per_s(self) -> float:
+        """Of all processes."""
+        return self.processes * self.frames_per_update / (self.update_ms / 1e3)
+
+    @property
+    def flop_per_s(self) -> float:
+        """Of one process."""
+        return self.work.needed / (self.update_ms / 1e3)
+
+    @property
+    def gradient_bytes(self) -> int:
+        return GRADIENT_BYTES * self.parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """For devices like the one that was measured, each with batches of its own (weak scaling)."""
+
+    devices: int
+    frames_per_s: float
+    efficiency: float
+    """Of what as many devices without a link between them would do."""
+    hours: float
+
+
+def measure_training(
+    preset: PresetConfig,
+    training: TrainingConfig,
+    stage: TimedStage,
+    *,
+    ranks: Ranks,
+    updates: int,
+    advance: Advance = lambda: None,
+) -> Throughput:
+    """`advance` hears of the count, and of every update; see `updates_of_work`.
+
+    Kinds of updates that take turns by chance (on the true frames, on the model's own) are timed one after the other,
+    and weigh as much as they are frequent.
+    """
+    before_bytes = held_bytes(ranks.device)
+    work = count_work(preset, training, stage, device=ranks.device)
+    advance()
+    parts = [
+        (share, _time(preset, kind, stage, ranks, updates, work, before_bytes, advance))
+        for share, kind in _kinds(training, stage)
+    ]
+    return replace(
+        parts[0][1],
+        update_ms=sum(share * each.update_ms for share, each in parts),
+        peak_bytes=max(each.peak_bytes for _, each in parts),
+    )
+
+
+def count_work(preset: PresetConfig, training: TrainingConfig, stage: TimedStage, *, device: str) -> Work:
+    """Of one update of one process. Layers run eager meanwhile, for the counter sees single operations."""
+    work = Work()
+    for share, kind in _kinds(training, stage):
+        work += _count(_recipe(preset, kind, stage, device), kind, device) * share
+    gc.collect()  # layers that were prepared refer to themselves
+    return work
+
+
+def updates_of_work(training: TrainingConfig, stage: TimedStage, updates: int) -> int:
+    """How often `advance` is heard."""
+    return 1 + len(_kinds(training, stage)) * (warm_up_updates(updates) + updates)
+
+
+def warm_up_updates(updates: int) -> int:
+    """Before so many timed ones: the first one compiles, and takes the memory."""
+    return 1 + updates // 5
+
+
+def predict(measured: Throughput, devices: int, *, frames: float, link_bytes_per_s: float) -> Prediction:
+    """Gradients are summed in a ring (each device sends 2 (n - 1) / n of them) while the backward pass of an update's
+    last batch goes on; what takes longer than that is waited for. The backward pass has the share of the time that it
+    has of the FLOPs."""
+    update_s = measured.update_ms / 1e3
+    sent_s = 2 * (devices - 1) / devices * measured.gradient_bytes / link_bytes_per_s
+    hidden_s = update_s * measured.work.backward_share / measured.accumulate
+    whole_s = update_s + max(0.0, sent_s - hidden_s)
+    rate = devices * measured.frames_per_update / whole_s
+    return Prediction(devices=devices, frames_per_s=rate, efficiency=update_s / whole_s, hours=frames / rate / 3600)
+
+
+def _kinds(training: TrainingConfig, stage: TimedStage) -> list[tuple[float, TrainingConfig]]:
+    """How often which kind of update occurs."""
+    if stage == "autoencoder":
+        return [(1.0, training)]
+    share = training.dynamics.rollout_share
+    return [
+        (part, replace(training, dynamics=replace(training.dynamics, rollout_share=is_own)))
+        for part, is_own in ((1 - share, 0.0), (share, 1.0))
+        if part > 0
+    ]
+
+
+def _settled(config: DynamicsTraining) -> int:
+    """The first update, at a chain's beginning, by which all that begins later has begun: most of a run is after it."""
+    walks = config.walk_ticks * config.walk_growth_updates
+    begun = max(config.shortcut_after, config.walk_only_updates, config.place_only_updates, walks)
+    return -(-begun // config.carry_clips) * config.carry_clips
+
+
+def _count(recipe: Recipe, training: TrainingConfig, device: str) -> Work:
+    counter = FlopCounter("forward")
+
+    @contextmanager
+    def computed_again() -> Iterator[None]:
+        counter.phase = "again"
+        try:
+            yield
+        finally:
+            counter.phase = "backward"
+
+    prepare_layers(recipe.network, replace(training.compute, compile_layers=False), computed_again=computed_again)
+    number = _settled(training.dynamics) + recipe.updates_at_once - 1  # the end of a chain: nothing is left waiting
+    torch.manual_seed(batch_seed(training.seed, number, 0))
+    with counter:
+        with precision(training.compute, device):
+            loss, _ = recipe.loss(number)
+        counter.phase = "backward"
+        loss.backward()
+    return Work(**counter.flops) * training.compute.accumulate
+
+
+def _time(
+    preset: PresetConfig,
+    training: TrainingConfig,
+    stage: TimedStage,
+    ranks: Ranks,
+    updates: int,
+    work: Work,
+    before_bytes: int,
+    advance: Advance,
+) -> Throughput:
+    stopwatch, spent_ms, compute = Stopwatch(ranks.device), list[float](), training.compute
+    with PeakMemory(ranks.device, before_bytes) as memory, tempfile.TemporaryDirectory() as folder:
+        recipe = _recipe(preset, training, stage, ranks.device)
+        trainer = Trainer(
+            recipe,
+            getattr(training, stage).optimiser,
+            Path(folder),
+            tell=lambda row: None,
+            seed=training.seed,
+            compute=compute,
+            ranks=ranks,
+        )
+        trainer.num_updates = _settled(training.dynamics)
+        for _ in range(warm_up_updates(updates) + updates):
+            stopwatch.start()
+            trainer.update(0.0)
+            spent_ms.append(stopwatch.stop_ms())
+            advance()
+    return Throughput(
+        parameters=sum(parameter.numel() for parameter in recipe.network.parameters()),
+        frames_per_update=recipe.frames_per_update * compute.accumulate,
+        update_ms=median(spent_ms[-updates:]),
+        work=work,
+        peak_bytes=memory.num_bytes,
+        updates=updates,
+        warm_up_updates=warm_up_updates(updates),
+        accumulate=compute.accumulate,
+        dtype=str(dtype_of(compute, ranks.device)).removeprefix("torch."),
+        clock="processor" if stopwatch.is_processor_time else "wall",
+        processes=ranks.size,
+    )
+
+
+def _recipe(preset: PresetConfig, training: TrainingConfig, stage: TimedStage, device: str) -> Recipe:
+    """As `run.TrainingRun` makes it, of fresh weights and made-up episodes."""
+    autoencoder, network = build_networks(preset, has_memory=True)
+    episodes = _MadeUp(preset, training.dynamics)
+    if stage == "autoencoder":
+        autoencoder = autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
+        pool = _pool(episodes, store_frames, training)
+        return AutoencoderRecipe(autoencoder, training.autoencoder, pool, episodes.get().first(1), device=device)
+
+    def store_latents(episode: Episode) -> Tensor:
+        return torch.randn(len(episode.actions), *preset.latent_shape).half()
+
+    return DynamicsRecipe(
+        network.to(device),
+        autoencoder.to(device).requires_grad_(False),
+        training.dynamics,
+        _pool(episodes, store_latents, training),
+        [episodes.get().first(1)],
+        device=device,
+        export_preset=lambda folder, average, counters: None,
+    )
+
+
+def _pool(episodes: _MadeUp, store: Callable[[Episode], Tensor], training: TrainingConfig) -> ClipPool:
+    pool = ClipPool([Source(stream=episodes)], store, training.data)
+    pool.fill(lambda have, want: None)
+    return pool
+
+
+class _MadeUp:
+    """Episodes of noise, as many as fit into any pool, so that none is asked for later."""
+
+    num_episodes: int | None = _NUM_EPISODES
+    has_pose = True
+
+    def __init__(self, preset: PresetConfig, config: DynamicsTraining) -> None:
+        self._preset, self._config = preset, config
+        self._num_frames = max(_LEAST_EPISODE_FRAMES, config.chain_frames, 2 + config.walk_ticks)
+        self._random = np.random.default_rng(0)
+
+    def skip(self, num_episodes: int) -> None:
+        """All are alike."""
+
+    def get(self) -> Episode:
+        num_frames, scale = self._num_frames, self._config.pose_scale_units
+        xy = self._random.uniform(-scale, scale, (num_frames, 2)) + self._config.pose_origin_units
+        angle = self._random.uniform(-np.pi, np.pi, (num_frames, 1))
+        return Episode(
+            seed=0,
+            frames=self._random.integers(0, 256, (num_frames, *self._preset.frame_shape), dtype=np.uint8),
+            actions=self._random.random((num_frames, self._preset.action_spec.size), dtype=np.float32),
+            pose=np.concatenate((xy, angle), 1).astype(np.float32),
+        )
