@@ -28,20 +28,24 @@ class FakeSnapshot:
 
 
 class FakeSimulator:
-    """Comes out as NaN at frame `fail_at` of the path that begins with `fail_seed`, and whenever `fail_on` is done."""
+    """Comes out as NaN at frame `fail_at` of the path that begins with `fail_seed`, and whenever `fail_on` is done.
+
+    `device`: frames are other ones on another device, as they are in life.
+    """
 
     action_spec = SPEC
     frame_shape = (48, 64, 3)
 
     def __init__(
         self,
+        device: str = "",
         *,
         step_s: float = 0.0,
         fail_at: int | None = None,
         fail_seed: int = 0,
         fail_on: Action | None = None,
     ) -> None:
-        self.num_steps = 1
+        self.device, self.num_steps = device, 1
         self.last_times = StageTimes(ms_denoise=3.0, ms_commit=1.0, ms_decode=1.0)
         self.num_calls = 0
         self.is_closed = False
@@ -51,7 +55,7 @@ class FakeSimulator:
 
     def reset(self, seed: int) -> Step:
         self._now = FakeSnapshot(seed, 0, _digest(f"seed {seed}"))
-        return Step(index=0, action=NO_ACTION, frame=self._frame())
+        return Step(index=0, action=NO_ACTION, frame=self._frame(), device=self.device)
 
     def step(self, action: Action) -> Step:
         self.num_calls += 1
@@ -59,14 +63,15 @@ class FakeSimulator:
         before = self._now
         if (before.seed, before.index + 1) == self._fail_place or action == self._fail_on:
             raise NonFiniteError(f"frame {before.index + 1} came out as NaN or infinity", hint="reset")
-        told = f"{before.history} {sorted(action.buttons)} {action.axes} {self.num_steps}"
+        told = f"{before.history} {sorted(action.buttons)} {action.axes} {self.num_steps} {self.device}"
         self._now = FakeSnapshot(before.seed, before.index + 1, _digest(told))
-        return Step(index=self._now.index, action=action, frame=self._frame(), num_steps=self.num_steps)
+        frame, device = self._frame(), self.device
+        return Step(index=self._now.index, action=action, frame=frame, num_steps=self.num_steps, device=device)
 
     def anchor(self, anchor: Anchor, seed: int) -> Step:
         frames = anchor.frames(self.frame_shape)
         self._now = FakeSnapshot(seed, anchor.index, _digest(f"{seed} {anchor.actions} {frames.tobytes().hex()}"))
-        return Step(index=anchor.index, action=NO_ACTION, frame=frames[-1])
+        return Step(index=anchor.index, action=NO_ACTION, frame=frames[-1], device=self.device)
 
     def snapshot(self) -> FakeSnapshot:
         return self._now

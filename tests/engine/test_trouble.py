@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from worldsim.core.types import Action, Step
 from worldsim.engine.history import Route, retrace
 from worldsim.engine.playable import Anchorable, Arrival, Loaded
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.replay import check
+from worldsim.engine.replay import check, moves
 from worldsim.engine.session import Session, SessionState
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.slots import SavedPlay
@@ -46,7 +46,7 @@ class OnDevice(FakeSimulator):
     """A fake world in a device that can run out of memory or be lost, with all snapshots that were made in it."""
 
     def __init__(self, device: Device) -> None:
-        super().__init__()
+        super().__init__("cuda")
         self._device = device
 
     def step(self, action: Action) -> Step:
@@ -67,10 +67,10 @@ class OnDevice(FakeSimulator):
 
 
 class OnCpu(FakeSimulator):
-    """Takes over; what lies in a lost device cannot be fetched."""
+    """Takes over; what lies in a lost device cannot be fetched. Its bits are others."""
 
     def __init__(self, device: Device) -> None:
-        super().__init__()
+        super().__init__("cpu")
         self._device, self._known = device, set[int]()
 
     def snapshot(self) -> FakeSnapshot:
@@ -97,7 +97,7 @@ class Play:
             playable=self.sturdy,
             title="fake",
             ticks_per_s=10.0,
-            header=HEADER,
+            header=replace(HEADER, device="cuda"),
             num_context=4,
             saves=Kept(),
             trouble=lambda: self.sturdy.trouble,
@@ -160,11 +160,16 @@ def test_without_memory_there_are_fewer_steps_and_then_the_cpu_and_both_are_said
     play.go(1.0)
     assert play.told[1:] == ["out of memory: the world goes on on the CPU, more slowly"]
     assert [step.index for step in play.steps] == list(range(len(play.steps))), "a frame was lost or made twice"
-    expected = FakeSimulator()
+    expected = FakeSimulator("cuda")
     assert np.array_equal(expected.reset(0).frame, play.steps[0].frame)
     for step in play.steps[1:]:
+        if step.device == "cpu" and expected.device == "cuda":
+            on_cpu = FakeSimulator("cpu")
+            on_cpu.restore(expected.snapshot())
+            expected = on_cpu
         expected.num_steps = step.num_steps
         assert np.array_equal(expected.step(step.action).frame, step.frame), f"frame {step.index}"
+    assert expected.device == "cpu"
 
 
 def test_more_steps_again_are_tried_and_fail_again_in_words() -> None:
@@ -213,7 +218,39 @@ def test_after_a_lost_device_the_last_pictures_are_the_memory_and_the_recording_
     before, after = session.episodes
     assert session.is_complete and len(before.rows) == last.index + 1
     assert after.start.anchor is not None and after.start.first_index == last.index
-    assert check(session, FakeSimulator()).is_exact
+    assert after.start.device == "cpu" and before.start.device == ""
+    assert check(session, FakeSimulator("cuda"), elsewhere=FakeSimulator).is_exact
+
+
+@pytest.mark.parametrize("moves_at_once", [False, True])
+def test_a_recording_says_from_which_frame_on_play_was_on_the_cpu_and_a_replay_goes_there_too(
+    moves_at_once: bool, tmp_path: Path
+) -> None:
+    play = Play(Device(room_steps=0 if moves_at_once else 99), recorder=Recorder(folder=tmp_path / "recorded"))
+    play.session.inputs.press("w")
+    play.go(1.0)
+    play.device.room_steps = 0
+    play.go(1.0)
+    first = next(step.index for step in play.steps if step.device == "cpu")
+    assert (first == 0) == moves_at_once
+    play.session.recorder.start(tmp_path / "begun on the CPU", replace(HEADER, device="cuda"))
+    play.go(1.0)
+    play.session.reset(2)
+    play.go(1.0)
+    play.session.recorder.close()
+
+    session = open_session(tmp_path / "recorded")
+    starts = [episode.start for episode in session.episodes]
+    before = [] if moves_at_once else [(0, "")]
+    assert [(start.first_index, start.device) for start in starts] == [*before, (first, "cpu")]
+    (moved,) = moves(session)
+    assert moved == f"episode {len(before)}, from frame {first} after its reset on, was made on cpu, not on cuda"
+    later = open_session(tmp_path / "begun on the CPU")
+    assert [episode.start.device for episode in later.episodes] == ["cpu", "cpu"]
+    assert {run.device for run in later.episodes[0].start.prelude} == ({"cpu"} if moves_at_once else {"", "cpu"})
+    for recorded in (session, later):
+        assert check(recorded, FakeSimulator("cuda"), elsewhere=FakeSimulator).is_exact
+        assert not check(recorded, FakeSimulator("cuda")).is_exact, "the bits of another device"
 
 
 def test_moments_in_a_lost_device_are_gone_in_words_and_play_stays_where_it_is() -> None:

@@ -112,6 +112,8 @@ class Step:
     pose: Pose | None = None
     num_steps: int = 0
     """Denoising steps that made the frame; 0 for a true one."""
+    device: str = ""
+    """Where a model made it, as torch names devices; empty for a true one, or where nobody said."""
     believed: Pose | None = None
     """Where a model with a place memory takes the camera to be: x and y in ticks of walking, of a map of its own."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worldsim.actions.encoding import encode_action
@@ -216,9 +216,9 @@ class History:
     def _trail_after(self, head: Moment, step: Step) -> Trail:
         action = tuple(map(float, encode_action(self.spec, step.action)))
         last = head.trail
-        if last is not None and (last.run.action, last.run.num_steps) == (action, step.num_steps):
-            return Trail(last.before, Run(action=action, num_steps=step.num_steps, count=last.run.count + 1))
-        return Trail(last, Run(action=action, num_steps=step.num_steps, count=1))
+        if last is not None and last.run.takes(action, step.num_steps, step.device):
+            return Trail(last.before, replace(last.run, count=last.run.count + 1))
+        return Trail(last, Run(action=action, num_steps=step.num_steps, device=step.device, count=1))
 
     def _open_branch(self, parent: int | None, moment: Moment, label: str = "") -> None:
         self._num_branches = moment.branch

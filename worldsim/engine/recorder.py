@@ -40,6 +40,8 @@ class Recorder:
         self._history: list[Run] = []
         self._anchor: Anchor | None = None
         self._last: tuple[Row, Step] | None = None
+        self._device = ""
+        """Where that was made, if not where the header says."""
         self._told: WriterState | None = None
 
     @property
@@ -63,18 +65,20 @@ class Recorder:
         if self._first_folder is not None:
             folder, self._first_folder = self._first_folder, None
             self.start(folder, header)
-        row = self._row(step, header)
+        row, device = self._row(step, header), _elsewhere(step.device, header)
         if step.index == 0:
             self._seed, self._history, self._anchor = seed, [], None
-        elif self._history and (self._history[-1].action, self._history[-1].num_steps) == (row.action, row.num_steps):
+        elif self._history and self._history[-1].takes(row.action, row.num_steps, device):
             self._history[-1] = replace(self._history[-1], count=self._history[-1].count + 1)
         else:
-            self._history.append(Run(action=row.action, num_steps=row.num_steps, count=1))
+            self._history.append(Run(action=row.action, num_steps=row.num_steps, device=device, count=1))
+        has_moved, self._device = device != self._device, device
         self._last = (row, step)
         if self.writer is not None and self.is_recording:
-            if step.index == 0:
-                self.writer.begin_episode(EpisodeStart(seed=seed))
-            self.writer.add_frame(row, step.frame)
+            if step.index == 0 or has_moved:
+                self._begin_episode(row, step)
+            else:
+                self.writer.add_frame(row, step.frame)
         self.tell()
 
     def start(self, folder: Path, header: Header) -> None:
@@ -93,7 +97,9 @@ class Recorder:
         new episode begins, with `runs` as its start, so that a replay makes it again from the reset. Raises: as
         `start`, where recording was to begin with the first frame.
         """
-        self._seed, self._history, self._anchor = seed, list(runs), anchor
+        history = [replace(run, device=_elsewhere(run.device, header)) if run.device else run for run in runs]
+        self._seed, self._history, self._anchor = seed, history, anchor
+        self._device = _elsewhere(step.device, header)
         self._last = (self._row(step, header), step)
         if self._first_folder is not None:
             folder, self._first_folder = self._first_folder, None
@@ -128,10 +134,14 @@ class Recorder:
         )
 
     def _begin_episode(self, row: Row, step: Step) -> None:
-        """In the middle of play, with the frame that is there."""
+        """With the frame that is there."""
         assert self.writer is not None
         start = EpisodeStart(
-            seed=self._seed, first_index=step.index, prelude=_without_last(self._history), anchor=self._anchor
+            seed=self._seed,
+            first_index=step.index,
+            prelude=_without_last(self._history),
+            anchor=self._anchor,
+            device=self._device,
         )
         self.writer.begin_episode(start)
         self.writer.add_frame(replace(row, frame_hash=frame_hash(step.frame)), step.frame)
@@ -153,6 +163,10 @@ def new_folder(preset: str, parent: Path = RECORDINGS) -> Path:
     stem = f"{Path(preset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = (stem, *(f"{stem}-{n}" for n in range(2, 1000)))
     return next(parent / name for name in names if not (parent / name).exists())
+
+
+def _elsewhere(device: str, header: Header) -> str:
+    return "" if device == header.device else device
 
 
 def _without_last(history: list[Run]) -> tuple[Run, ...]:

@@ -22,7 +22,7 @@ from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
 from worldsim.engine.pictures import psnr_db
 from worldsim.engine.playable import Anchorable, Playable, StageTimes
 from worldsim.engine.simulator import Simulator
-from worldsim.episodes.format import Header, frame_hash
+from worldsim.episodes.format import EpisodeStart, Header, frame_hash
 from worldsim.episodes.journal import Episode
 from worldsim.episodes.reader import RecordedSession
 from worldsim.presets.resolve import HubRef, bundled_presets, locate_preset
@@ -91,37 +91,83 @@ def check_origin(session: RecordedSession, now: Header) -> tuple[str, ...]:
     )
 
 
-def resimulate(playable: Playable, episode: Episode, spec: ActionSpec, num_steps: int | None = None) -> Iterator[Frame]:
+class Places:
+    """The same world wherever a session was played: as a rule on one device, the header's."""
+
+    def __init__(self, playable: Playable, elsewhere: Callable[[str], Playable] | None = None) -> None:
+        """`elsewhere`: makes it on a device of that name; without, all is made in `playable`."""
+        self._made, self._elsewhere, self._device = {"": playable}, elsewhere, ""
+
+    def at(self, device: str, *, with_memory: bool = True) -> Playable:
+        """The world there, with what it remembers where it was last."""
+        before = self._made[self._device]
+        if self._elsewhere is None or device == self._device:
+            return before
+        if device not in self._made:
+            self._made[device] = self._elsewhere(device)
+        self._device, now = device, self._made[device]
+        if with_memory:
+            now.restore(before.snapshot())
+        return now
+
+
+def moves(session: RecordedSession) -> tuple[str, ...]:
+    """In words, which episodes were made elsewhere than the header says: the device had no room left, or was lost."""
+    return tuple(
+        f"episode {number}, from frame {episode.start.first_index} after its reset on, was made on "
+        f"{episode.start.device}, not on {session.header.device}"
+        for number, episode in enumerate(session.episodes)
+        if episode.start.device
+    )
+
+
+def resimulate(
+    playable: Playable | Places, episode: Episode, spec: ActionSpec, num_steps: int | None = None
+) -> Iterator[Frame]:
     """The frames of an episode, made again. `num_steps`: another number than was recorded.
 
     Where true pictures took the place of memory they do so again, and nothing before them has to be made; a true world
     walks all of the way.
     """
+    places = playable if isinstance(playable, Places) else Places(playable)
     start, index = episode.start, 0
-    frame = playable.reset(start.seed).frame
-    if start.anchor is not None and isinstance(playable, Anchorable):
-        frame, index = playable.anchor(start.anchor, start.seed).frame, start.anchor.index
+    devices = [run.device for run in start.prelude]
+    world = places.at("" if start.first_index and not devices else (*devices, start.device)[0], with_memory=False)
+    frame = world.reset(start.seed).frame
+    if start.anchor is not None and isinstance(world, Anchorable):
+        world = places.at(_device_at(start, start.anchor.index), with_memory=False)
+        assert isinstance(world, Anchorable), "the same world as before, elsewhere"
+        frame, index = world.anchor(start.anchor, start.seed).frame, start.anchor.index
     num_left_out = index
     for run in start.prelude:
-        playable.num_steps = num_steps or run.num_steps
         action, num_known = _action(spec, run.action), min(num_left_out, run.count)
         num_left_out -= num_known
+        if num_known < run.count:
+            world = places.at(run.device)
+            world.num_steps = num_steps or run.num_steps
         for _ in range(run.count - num_known):
-            playable.step(action)
+            world.step(action)
     for position, row in enumerate(episode.rows):
         if start.first_index + position > index:
-            playable.num_steps = num_steps or row.num_steps
-            frame = playable.step(_action(spec, row.action)).frame
+            world = places.at(start.device)
+            world.num_steps = num_steps or row.num_steps
+            frame = world.step(_action(spec, row.action)).frame
         yield frame
 
 
 def check(
-    session: RecordedSession, playable: Playable, on_frame: Callable[[int], None] = lambda num_frames: None
+    session: RecordedSession,
+    playable: Playable,
+    on_frame: Callable[[int], None] = lambda num_frames: None,
+    elsewhere: Callable[[str], Playable] | None = None,
 ) -> Verdict:
-    """Makes every frame anew and compares it with the recorded hash, up to the first that differs."""
-    num_frames = 0
+    """Makes every frame anew and compares it with the recorded hash, up to the first that differs.
+
+    `elsewhere` makes the same world on another device, for what was played there.
+    """
+    num_frames, places = 0, Places(playable, elsewhere)
     for index, episode in enumerate(session.episodes):
-        frames = resimulate(playable, episode, session.header.action_spec)
+        frames = resimulate(places, episode, session.header.action_spec)
         for position, (frame, row) in enumerate(zip(frames, episode.rows, strict=True)):
             num_frames += 1
             on_frame(num_frames)
@@ -174,6 +220,15 @@ class ReplayWorld:
 
     def close(self) -> None:
         self._playable.close()
+
+
+def _device_at(start: EpisodeStart, index: int) -> str:
+    """Where play went on from frame `index` after the reset."""
+    for run in start.prelude:
+        if index < run.count:
+            return run.device
+        index -= run.count
+    return start.device
 
 
 def _lasting_ref(ref: str, folder: Path) -> str:

@@ -91,6 +91,7 @@ class Simulator:
             frame=start.frames[-1],
             t_input_ns=t_input_ns,
             t_ready_ns=self._clock.now_ns(),
+            device=str(self._device),
             believed=_believed(state),
         )
 
@@ -102,7 +103,8 @@ class Simulator:
         state = replace(state, frame_index=state.frame_index + anchor.index)
         self._snapshot = Snapshot(state=state, index=anchor.index)
         action = decode_action(self.action_spec, actions[-1])
-        return Step(index=anchor.index, action=action, frame=frames[-1], believed=_believed(state))
+        device, believed = str(self._device), _believed(state)
+        return Step(index=anchor.index, action=action, frame=frames[-1], device=device, believed=believed)
 
     def _remember(self, frames: npt.NDArray[np.uint8], actions: npt.NDArray[np.float32], seed: int) -> WorldState:
         """A state that has seen the last of these frames, as many as are context."""
@@ -142,6 +144,7 @@ class Simulator:
             t_input_ns=t0_ns,
             t_ready_ns=t3_ns,
             num_steps=self._num_steps,
+            device=str(self._device),
             believed=_believed(state),
         )
 

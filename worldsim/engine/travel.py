@@ -245,7 +245,7 @@ def _anchor(make: MakeAnchor, moment: Moment, made: list[Anchor], playable: Play
     anchor = make()
     stand = playable.anchor(anchor, moment.seed)
     made.append(anchor)
-    step = replace(moment.step, frame=stand.frame, believed=stand.believed)
+    step = replace(moment.step, frame=stand.frame, device=stand.device, believed=stand.believed)
     return Arrival(step=step, snapshot=playable.snapshot())
 
 

@@ -224,7 +224,7 @@ def runs_between(before: Trail | None, after: Trail | None) -> list[Run] | None:
 def _is_longer(trail: Trail, before: Trail) -> bool:
     """Whether `trail` is `before` with its last action held for longer."""
     now, then = trail.run, before.run
-    same = trail.before is before.before and (now.action, now.num_steps) == (then.action, then.num_steps)
+    same = trail.before is before.before and now.takes(then.action, then.num_steps, then.device)
     return same and now.count > then.count
 
 

@@ -49,6 +49,7 @@ class Header:
     worldsim_commit: str = "unknown"
     torch: str = ""
     device: str = "cpu"
+    """Where frames were made at the start; episodes that were made elsewhere say so."""
     dtype: str = "float32"
     threads: int = 1
     num_steps: int
@@ -60,11 +61,17 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The same action and number of steps, `count` frames long."""
+    """The same action, number of steps and device, `count` frames long."""
 
     action: tuple[float, ...]
     num_steps: int
     count: int
+    device: str = ""
+    """Where they were made, if not where the header says."""
+
+    def takes(self, action: tuple[float, ...], num_steps: int, device: str) -> bool:
+        """Whether a frame that was made so makes it longer by one."""
+        return (self.action, self.num_steps, self.device) == (action, num_steps, device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +85,8 @@ class EpisodeStart:
     """What led to the frame before the first recorded one."""
     anchor: Anchor | None = None
     """The last time before the first recorded frame, or with it, that true pictures took the place of memory."""
+    device: str = ""
+    """Where its frames were made, if not where the header says. When play moves, another episode begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
