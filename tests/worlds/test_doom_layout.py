@@ -37,6 +37,22 @@ def test_openness_adds_loops() -> None:
     assert len(loops.openings) == 24 > len(trees.openings)
 
 
+def test_rooms_and_passages_have_a_floor_and_walls_have_none() -> None:
+    layout = plan_maze(DoomConfig(), 3)
+    half = (layout.cell_units - layout.wall_units) / 2
+    for cell in layout.cells:
+        x, y = layout.centre(cell)
+        assert layout.has_floor(x, y) and layout.has_floor(x - half, y + half)
+        assert not layout.has_floor(x - half - 1, y + half + 1), "the post between four cells"
+        for dx, dy in SIDES.values():
+            width = layout.opening(cell, (cell[0] + dx, cell[1] + dy))
+            ahead = half + 2
+            assert layout.has_floor(x + dx * ahead, y + dy * ahead) == (width is not None)
+            aside = (width or 0) / 2 + 1
+            assert not layout.has_floor(x + dx * ahead + dy * aside, y + dy * ahead + dx * aside)
+    assert not layout.has_floor(-1, 10) and not layout.has_floor(5000, 5000)
+
+
 def test_neighbouring_cells_never_share_a_wall_texture_or_a_floor() -> None:
     for seed in SEEDS:
         layout = plan_maze(DoomConfig(num_themes=4), seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -210,10 +211,39 @@ def test_where_poses_are_inputs_a_frame_says_where_it_was_seen_from() -> None:
         first = world.reset(5)
         turned = [world.step(Action.of(turn=1.0)) for _ in range(4)]
         walked = [world.step(Action.of("forward")) for _ in range(4)][-1]
-        with pytest.raises(ConfigError, match="x"):
-            world.step(Action.of(x=0.5))
+        with pytest.raises(ConfigError, match="inside a wall"):
+            world.step(Action.of(x=1.0, cos=1.0))
+        with pytest.raises(ConfigError, match="back"):
+            world.step(Action(buttons=frozenset({"back"}), axes=walked.action.axes))
     names = config.action_spec.axes
     assert [first.action.axis(name) for name in names] == [0, 0, 1, 0, 1, 0, 1, 0]
     assert [round(turned[0].action.axis(name), 6) for name in names] == [0, 0, 0, 1, -1, 0, 1, 0]
     assert [round(turned[3].action.axis(name), 6) for name in names] == [0, 0, 1, 0, 1, 0, 1, 0]
     assert walked.action.axis("x") > 0.02 and abs(walked.action.axis("y")) < 0.005, "forward is along x at the start"
+
+
+@pytest.mark.parametrize("tics_per_step", [1, 2])
+def test_a_pose_as_input_shows_what_was_seen_from_there_however_one_came(tics_per_step: int) -> None:
+    config = DoomConfig(maps=(1,), inputs="pose", tics_per_step=tics_per_step)
+    with DoomWorld(config) as world:
+        world.reset(5)
+        explorer = world.explorer("explore", random.Random(1))
+        seen = [world.step(Action.of("forward"))]
+        for _ in range(60):
+            assert seen[-1].pose is not None
+            seen.append(world.step(explorer.act(seen[-1].pose)))
+        again = [world.step(step.action) for step in seen]
+        world.step(Action.of("forward", turn=1.0))  # out of the rest in which a pose leaves one
+        others = [world.step(seen[i].action) for i in (60, 7, 31)]
+        kept = world.step(NO_ACTION)
+    for step, shown in zip(seen, again, strict=True):
+        assert step.pose is not None and shown.pose is not None
+        assert (shown.pose.x, shown.pose.y) == (round(step.pose.x), round(step.pose.y))
+        turned = math.remainder(shown.pose.angle_rad - step.pose.angle_rad, math.tau)
+        assert abs(turned) < 3 * math.tau / 65536
+        assert np.abs(shown.frame.astype(int) - step.frame).mean() < 4, "half a unit of a cell of 192"
+    for other, i in zip(others, (60, 7, 31), strict=True):
+        assert other.pose == again[i].pose
+        np.testing.assert_array_equal(other.frame, again[i].frame)
+    assert kept.pose == others[-1].pose, "at rest"
+    assert other.action.axis("x") == pytest.approx(seen[31].action.axis("x"), abs=0.002), "and says so as an action"

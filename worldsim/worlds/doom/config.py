@@ -49,7 +49,8 @@ class DoomConfig:
     turn_deg: float = 10.0
     """Degrees of the turn axis at 1 in one model tick, counter-clockwise."""
     inputs: Literal["keys", "pose"] = "keys"
-    """`pose`: what a frame is given is where it was seen from, relative to the start. Keys still move the world."""
+    """`pose`: what a frame is given is where it was seen from, relative to the start. Keys still move the world,
+    and a pose puts the player there."""
 
     def __post_init__(self) -> None:
         columns, rows = self.grid

@@ -80,7 +80,7 @@ class DoomEngine:
         self._game.new_episode()
 
     def warp(self, x: int, y: int) -> None:
-        """Puts the player at rest at a point of the floor. Takes effect in the next tic."""
+        """Puts the player at a point of the floor, gliding on as before. It happens in the next tic, seen after it."""
         self._game.send_game_command(f"warp {x} {y}")
 
     def advance(self, buttons: frozenset[str], turn_units: int) -> None:

@@ -6,6 +6,7 @@ Coordinates are map units, x to the east, y to the north; cell (0, 0) has its ce
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,17 @@ class MazeLayout:
         column = min(max(int(x // self.cell_units), 0), self.columns - 1)
         row = min(max(int(y // self.cell_units), 0), self.rows - 1)
         return (column, row)
+
+    def has_floor(self, x: float, y: float) -> bool:
+        """Whether a point is in a room or a passage, not inside a wall."""
+        cell = self.cell_at(x, y)
+        aside, ahead = (here - middle for here, middle in zip((x, y), self.centre(cell), strict=True))
+        half = (self.cell_units - self.wall_units) / 2
+        if max(abs(aside), abs(ahead)) <= half:
+            return True
+        step = (round(math.copysign(1, aside)), 0) if abs(aside) > half else (0, round(math.copysign(1, ahead)))
+        width = self.opening(cell, (cell[0] + step[0], cell[1] + step[1]))
+        return width is not None and min(abs(aside), abs(ahead)) <= width / 2
 
     def opening(self, a: Cell, b: Cell) -> int | None:
         """Width of the passage between two cells, None where there is a wall."""

@@ -17,7 +17,7 @@ import random
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import WorldError
+from worldsim.core.errors import ConfigError, WorldError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Pose, Step
 from worldsim.worlds.base import Explorer
 from worldsim.worlds.doom.config import POSE_AXES, DoomConfig
@@ -33,6 +33,8 @@ WARM_UP_TICS = 12
 
 START_JITTER_UNITS = 24
 DEPTH_STEP_UNITS = 8.0
+REST_TICS = 70
+"""After so long without a key nobody glides any more: from the highest speed it takes some fifty."""
 
 
 class DoomWorld:
@@ -51,6 +53,7 @@ class DoomWorld:
         self._turn_units_done = 0
         self._start: Pose | None = None
         """Of this episode, where poses are inputs."""
+        self._may_glide = False
 
     @property
     def config(self) -> DoomConfig:
@@ -98,33 +101,57 @@ class DoomWorld:
         engine.advance_tics(WARM_UP_TICS)
         self._index = 0
         self._turn_units_wanted, self._turn_units_done = 0.0, 0
-        self._start = None
+        self._start, self._may_glide = None, False
         self._engine_turn(engine, heading_units)
         step = self._observe(NO_ACTION)
         assert step.pose is not None and layout.cell_at(step.pose.x, step.pose.y) == cell, "the start was missed"
         return step
 
     def step(self, action: Action) -> Step:
-        """One model tick under `action`.
+        """One model tick under the keys held; where poses are inputs, a pose puts the player there, at rest.
 
-        Raises: ConfigError for an input that is not a key (`DoomConfig.key_spec`); WorldError when there was no
-        reset or the engine died (a reset starts another).
+        A pose is met to half a map unit. Raises: ConfigError for an input that there is not, or a pose inside a wall;
+        WorldError when there was no reset or the engine died (a reset starts another).
         """
-        self._config.key_spec.check(action)
         if self._engine is None or self._layout is None:
             raise WorldError("the world has not been started", hint="call reset(seed) first")
-        tics = self._config.tics_per_step
-        # Whole units per tic; what rounding leaves over is carried, so that turns add up exactly.
-        self._turn_units_wanted += action.axis("turn") * self._config.turn_deg * BINARY_UNITS_PER_TURN / 360.0
-        units = tics * round((self._turn_units_wanted - self._turn_units_done) / tics)
-        self._turn_units_done += units
         try:
-            self._engine.advance(action.buttons, units)
+            if self._config.inputs == "pose" and action.axes and action.axes[0][0] in POSE_AXES:
+                self._go_to(self._engine, action)
+            else:
+                self._press(self._engine, action)
         except WorldError:
             self.close()
             raise
         self._index += 1
         return self._observe(action)
+
+    def _press(self, engine: DoomEngine, action: Action) -> None:
+        self._config.key_spec.check(action)
+        tics = self._config.tics_per_step
+        # Whole units per tic; what rounding leaves over is carried, so that turns add up exactly.
+        self._turn_units_wanted += action.axis("turn") * self._config.turn_deg * BINARY_UNITS_PER_TURN / 360.0
+        units = tics * round((self._turn_units_wanted - self._turn_units_done) / tics)
+        self._turn_units_done += units
+        self._may_glide = True
+        engine.advance(action.buttons, units)
+
+    def _go_to(self, engine: DoomEngine, action: Action) -> None:
+        self._config.action_spec.check(action)
+        assert self._start is not None, "the first frame of an episode says where it began"
+        pose = pose_of(action, self._start, across_units=self._across_units)
+        x, y = round(pose.x), round(pose.y)
+        if not self.layout.has_floor(x, y):
+            raise ConfigError(f"the pose {x}, {y} is inside a wall", hint="poses are where somebody can stand")
+        if self._may_glide:
+            engine.advance_tics(REST_TICS)
+            self._may_glide = False
+        now = engine.observe()[2]
+        engine.warp(x, y)
+        engine.advance_tics(1)
+        turn_rad = math.remainder(pose.angle_rad - now.angle_rad, math.tau)
+        self._engine_turn(engine, round(turn_rad * BINARY_UNITS_PER_TURN / math.tau))
+        self._turn_units_wanted, self._turn_units_done = 0.0, 0
 
     def close(self) -> None:
         """Ends the engine's process. A later reset starts another."""
@@ -137,6 +164,10 @@ class DoomWorld:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def _across_units(self) -> float:
+        return float(max(self._config.grid) * self._config.cell_units)
 
     def _engine_turn(self, engine: DoomEngine, units: int) -> None:
         tics = self._config.tics_per_step
@@ -165,7 +196,7 @@ class DoomWorld:
         frame = mean_frame(picture, self._config.frame_height_px)
         if self._config.inputs == "pose":
             self._start = self._start or pose
-            action = pose_action(pose, self._start, across_units=max(self._config.grid) * self._config.cell_units)
+            action = pose_action(pose, self._start, across_units=self._across_units)
         return Step(index=self._index, action=action, frame=frame, pose=pose)
 
 
@@ -192,6 +223,17 @@ def pose_action(pose: Pose, start: Pose, *, across_units: float) -> Action:
     headings = [f(octave * angle_rad) for octave in (1, 2, 4) for f in (math.cos, math.sin)]
     values = (cos * dx + sin * dy, cos * dy - sin * dx, *headings)
     return Action(axes=tuple((n, max(-1.0, min(1.0, v))) for n, v in zip(POSE_AXES, values, strict=True)))
+
+
+def pose_of(action: Action, start: Pose, *, across_units: float) -> Pose:
+    """The inverse."""
+    x, y, cos_angle, sin_angle = (action.axis(name) for name in POSE_AXES[:4])
+    cos, sin = math.cos(start.angle_rad), math.sin(start.angle_rad)
+    return Pose(
+        x=start.x + across_units * (cos * x - sin * y),
+        y=start.y + across_units * (sin * x + cos * y),
+        angle_rad=(start.angle_rad + math.atan2(sin_angle, cos_angle)) % math.tau,
+    )
 
 
 def mean_frame(picture: npt.NDArray[np.uint8], height_px: int) -> Frame:
