@@ -41,6 +41,7 @@ def test_one_thread_of_a_cpu_is_timed_by_its_own_clock() -> None:
         stopwatch.start()
         total = sum(range(200_000))
         assert total > 0 and stopwatch.stop_ms() > 0
+        assert not Stopwatch("cpu", waits=True).is_processor_time
         torch.set_num_threads(2)
         assert not Stopwatch("cpu").is_processor_time
     finally:

@@ -187,7 +187,7 @@ def text(result: dict[str, Any]) -> str:
     memory = "allocated on the device" if r["device"].startswith("cuda") else "by which the process grew"
     rows = [
         f"{r['recipe']} ({r['stage']}): trained on {r['frames_per_s']:.1f} frames/s, {where}, {r['dtype']}, {layers}",
-        f"  network      {r['parameters'] / 1e6:.1f} million parameters",
+        f"  network      {r['parameters'] / 1e6:.3g} million parameters",
         f"  update       {r['update_ms']:.0f} ms for {r['frames_per_update']} frames ({r['batches']}){again}; "
         f"median of {r['updates']}, {r['clock']} time",
         f"  work         {r['flop_per_frame'] / 1e9:.3g} GFLOP per frame, forward and backward: matrix products, "

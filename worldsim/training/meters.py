@@ -34,11 +34,11 @@ _FORMULAS = {
 
 
 class Stopwatch:
-    """Milliseconds on a device."""
+    """Milliseconds on a device. Where the work `waits` for others, that counts too, and a processor's clock is none."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, *, waits: bool = False) -> None:
         self._device = device
-        self.is_processor_time = device == "cpu" and torch.get_num_threads() == 1
+        self.is_processor_time = device == "cpu" and torch.get_num_threads() == 1 and not waits
         self._now_s = time.thread_time if self.is_processor_time else time.perf_counter
         self._began_s = 0.0
 

@@ -227,7 +227,8 @@ def _time(
     before_bytes: int,
     advance: Advance,
 ) -> Throughput:
-    stopwatch, spent_ms, compute = Stopwatch(ranks.device), list[float](), training.compute
+    compute, spent_ms = training.compute, list[float]()
+    stopwatch = Stopwatch(ranks.device, waits=ranks.size > 1)
     with PeakMemory(ranks.device, before_bytes) as memory, tempfile.TemporaryDirectory() as folder:
         recipe = _recipe(preset, training, stage, ranks.device)
         trainer = Trainer(
