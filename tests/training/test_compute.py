@@ -1,0 +1,68 @@
+"""How arithmetic is done changes what is computed by nothing, or by rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from worldsim.training.compute import dtype_of, precision, prepare_layers
+from worldsim.training.config import ComputeConfig
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def write(self, x: Tensor) -> Tensor:
+        return x + self.linear(x).tanh()
+
+    def read(self, x: Tensor) -> Tensor:
+        return self.write(x)
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList([Layer(), Layer()])
+
+    def gradient(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer.write(x)  # type: ignore[operator]  # a Layer
+        x.square().sum().backward()
+        return torch.cat([parameter.grad.flatten() for parameter in self.parameters() if parameter.grad is not None])
+
+
+def test_forgetting_activations_computes_every_layer_again_and_changes_no_gradient() -> None:
+    heard = []
+
+    @contextmanager
+    def computed_again() -> Iterator[None]:
+        heard.append(1)
+        yield
+
+    x, network = torch.randn(3, 4), Network()
+    prepare_layers(network, ComputeConfig(forget_activations=True), computed_again=computed_again)
+    assert torch.equal(network.gradient(x), Network().gradient(x))
+    assert len(heard) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "found"),
+    [
+        ("auto", "cpu", torch.float32),
+        ("auto", "cuda:1", torch.bfloat16),
+        ("float32", "cuda", torch.float32),
+        ("bfloat16", "cpu", torch.bfloat16),
+    ],
+)
+def test_products_are_made_in_what_was_asked_for(asked: str, device: str, found: torch.dtype) -> None:
+    assert dtype_of(ComputeConfig(precision=asked), device) == found  # type: ignore[arg-type]  # one of the names
+    if device == "cpu":
+        with precision(ComputeConfig(precision=asked), device):  # type: ignore[arg-type]
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == found
