@@ -72,9 +72,9 @@ class TrainingData:
     def check_pose(self) -> None:
         """Raises ConfigError when the model has to learn where it is, and nothing says so."""
         known = self._world_share > 0 or any(recordings.has_pose for recordings in self._recordings)
-        if self._preset.model.pose == "place" and not known:
+        if self._preset.model.has_map and not known:
             raise ConfigError(
-                "model.pose is 'place', which is learned from true poses, and these recordings have none",
+                f"model.pose is {self._preset.model.pose!r}, learned from true poses, and these recordings have none",
                 hint="model.pose = 'none' in preset.toml, or mix in the true world: --world-share 0.5",
             )
 
