@@ -7,6 +7,7 @@ import pytest
 
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.core.types import Action, Step
+from worldsim.engine import history
 from worldsim.engine.history import MOMENT_BYTES, SNAPSHOT_EVERY, History, retrace
 
 SNAPSHOT_BYTES = 1000
@@ -158,3 +159,14 @@ def test_a_branch_that_was_dropped_is_not_listed_any_more() -> None:
     play.go(200)
     assert list(play.history.branches) == [2]
     assert play.history.neighbour(1) is None
+
+
+def test_memory_goes_back_to_the_machine_as_often_as_much_was_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back = list[int]()
+    play = Play(budget_bytes=20 * (FRAME_BYTES + MOMENT_BYTES + SNAPSHOT_BYTES))
+    monkeypatch.setattr(history, "GIVE_BACK_BYTES", 10 * FRAME_BYTES)
+    monkeypatch.setattr(history, "give_back_aside", lambda: given_back.append(play.world.num_calls))
+    play.go(15)
+    assert not given_back, "nothing was freed yet"
+    play.go(85)
+    assert 6 <= len(given_back) <= 9 and min(np.diff(given_back)) >= 8

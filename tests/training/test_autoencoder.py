@@ -29,7 +29,7 @@ class ColourPool:
     def draw(self, num_clips: int, clip_frames: int) -> Clips:
         colours = self._rng.integers(0, 256, (num_clips, 1, 1, 1, 3), dtype=np.uint8)
         picture = torch.from_numpy(np.broadcast_to(colours, (num_clips, clip_frames, 8, 12, 3)).copy())
-        return Clips(picture=picture, action=torch.zeros(0), pose=torch.zeros(0))
+        return Clips(picture=picture, action=torch.zeros(0), pose=torch.zeros(0), horizon=torch.zeros(0))
 
 
 def make_recipe(*, freeze_encoder: bool) -> AutoencoderRecipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ def episode(seed: int, shape: tuple[int, ...] = SHAPE) -> Episode:
         frames=rng.integers(0, 256, shape, np.uint8),
         actions=rng.random((shape[0], 2), np.float32),
         pose=rng.random((shape[0], 3), np.float32),
+        horizon=rng.random((shape[0], shape[2]), np.float32),
     )
 
 
@@ -44,7 +46,7 @@ def test_episodes_of_another_process_arrive_in_order_and_whole() -> None:
         assert isinstance(found, Episode)
         expected = episode(seed)
         assert found.seed == seed
-        for name in ("frames", "actions", "pose"):
+        for name in ("frames", "actions", "pose", "horizon"):
             assert np.array_equal(getattr(found, name), getattr(expected, name)), (seed, name)
     assert isinstance(taken[5], WorldError)
 
@@ -60,6 +62,14 @@ def test_a_full_belt_takes_no_more_until_one_is_taken_and_what_was_taken_stays_a
     with pytest.raises(queue.Empty):
         belt.take(0.05)
     belt.close()
+
+
+def test_a_horizon_that_nobody_knows_arrives_as_that() -> None:
+    belt = Belt(multiprocessing.get_context("spawn"), SHAPE, num_slots=1)
+    assert belt.put(replace(episode(0), horizon=np.empty((0, 0), np.float32)), timeout_s=5)
+    found = belt.take(5.0)
+    belt.close()
+    assert isinstance(found, Episode) and not found.has_horizon and found.horizon.shape == (5, 8)
 
 
 @pytest.mark.slow

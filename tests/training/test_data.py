@@ -132,9 +132,16 @@ def test_a_place_memory_learns_from_recordings_that_know_their_pose(tmp_path: Pa
 class FixedSource:
     """Episodes whose pictures and first input say which they are: episode n is full of n."""
 
-    def __init__(self, *lengths: int, first: int = 0, has_pose: bool = False, is_endless: bool = False) -> None:
+    def __init__(
+        self,
+        *lengths: int,
+        first: int = 0,
+        has_pose: bool = False,
+        has_horizon: bool = False,
+        is_endless: bool = False,
+    ) -> None:
         self.num_episodes = None if is_endless else len(lengths)
-        self.has_pose = has_pose
+        self.has_pose, self.has_horizon = has_pose, has_horizon
         self._waiting = [self._episode(first + index, length) for index, length in enumerate(lengths)]
 
     def _episode(self, name: int, num_frames: int) -> Episode:
@@ -143,6 +150,7 @@ class FixedSource:
             frames=np.full((num_frames, 2, 2, 3), name, np.uint8),
             actions=np.column_stack([np.full(num_frames, name), np.arange(num_frames)]).astype(np.float32),
             pose=np.full((num_frames, 3), name if self.has_pose else np.nan, np.float32),
+            horizon=np.full((num_frames, 2), name if self.has_horizon else np.nan, np.float32),
         )
 
     def skip(self, num_episodes: int) -> None:
@@ -184,8 +192,19 @@ def test_each_source_has_its_share_and_poses_come_from_where_they_are_known() ->
     clips = pool.draw(2000, 3)
     assert float((clips.picture[:, 0, 0, 0, 0] < 10).float().mean()) == pytest.approx(0.75, abs=0.05)
     assert torch.equal(clips.pose.isnan().any((1, 2)), clips.picture[:, 0, 0, 0, 0] < 10)
+    assert clips.horizon.isnan().all(), "nobody knows it"
     posed = pool.draw(100, 3, has_pose=True)
     assert not posed.pose.isnan().any() and not pool.draw_paths(100, 3)[1].isnan().any()
+
+
+def test_a_clip_has_its_frames_horizon_and_none_where_nobody_knows_it() -> None:
+    unknown, known = FixedSource(30, 30), FixedSource(9, 9, first=10, has_pose=True, has_horizon=True)
+    pool = filled(Source(stream=unknown, share=0.5), Source(stream=known, share=0.5))
+    clips = pool.draw(200, 3)
+    assert clips.horizon.shape == (200, 3, 2) and clips.horizon.dtype == torch.float32
+    first = clips.picture[:, :, 0, 0, 0].float()[..., None].expand(-1, -1, 2)
+    assert torch.equal(clips.horizon.isnan(), first < 10)
+    assert torch.equal(clips.horizon[first >= 10], first[first >= 10])
 
 
 def test_recordings_that_fit_are_read_once_and_a_world_only_when_enough_was_drawn() -> None:

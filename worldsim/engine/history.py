@@ -18,6 +18,7 @@ from typing import Any
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import StateError
 from worldsim.core.types import ActionSpec, Step
+from worldsim.engine.heap import give_back_aside
 from worldsim.engine.playable import Arrival, Playable
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Run
@@ -25,6 +26,8 @@ from worldsim.episodes.format import Run
 BUDGET_BYTES = 320 * 2**20
 """Of pictures and snapshots. The process holds up to a half more after an hour: what the allocator does not give
 back at once, and every action since the reset. So it stays within 512 MB, for `maze` three minutes of play."""
+GIVE_BACK_BYTES = BUDGET_BYTES // 10
+"""After so much was let go of, what the C library kept of it goes back to the machine."""
 SNAPSHOT_EVERY = 10
 """Frames. At 25 ms a frame the way to any moment then takes a quarter of a second at most."""
 MOMENT_BYTES = 1000
@@ -118,6 +121,7 @@ class History:
     num_bytes: int = 0
     _order: deque[Moment] = field(default_factory=deque)
     _num_branches: int = 0
+    _freed_bytes: int = 0
 
     def begin(
         self,
@@ -233,6 +237,10 @@ class History:
 
     def _drop(self, moment: Moment) -> None:
         self.num_bytes -= self._cost(moment)
+        self._freed_bytes += self._cost(moment)
+        if self._freed_bytes >= GIVE_BACK_BYTES:
+            self._freed_bytes = 0
+            give_back_aside()
         had_snapshot = moment.snapshot is not None
         moment.is_gone, moment.parent, moment.snapshot, moment.trail = True, None, None, None
         if had_snapshot:  # with it goes the way to the moments after it, up to the next snapshot

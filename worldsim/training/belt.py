@@ -38,7 +38,8 @@ class Belt:
         except queue.Empty:
             return False
         self._slots[slot] = episode.frames
-        self._full.put((slot, replace(episode, frames=episode.frames[:0])))
+        horizon = episode.horizon if episode.has_horizon else episode.horizon[:0]
+        self._full.put((slot, replace(episode, frames=episode.frames[:0], horizon=horizon)))
         return True
 
     def fail(self, error: WorldsimError) -> None:

@@ -55,6 +55,7 @@ class TrainingData:
     ) -> None:
         """Raises: ConfigError, RecordingError: see `Recordings`."""
         self._preset, self._training, self._world_share = preset, training, world_share
+        self._with_depth = str(preset.model.pose) == "plan"
         self._names = [source.name for source in opened]
         self._recordings = [
             Recordings(
@@ -85,7 +86,8 @@ class TrainingData:
         with ExitStack() as at_the_end:
             sources = []
             if self._world_share > 0:
-                world = EpisodeStream(self._preset.true_world, self._training.data, seed=seed)
+                true_world, data = self._preset.true_world, self._training.data
+                world = EpisodeStream(true_world, data, seed=seed, with_depth=self._with_depth)
                 sources.append(Source(stream=at_the_end.enter_context(world), share=self._world_share))
             for recordings, share in zip(self._recordings, self._shares, strict=True):
                 stream = RecordedStream(recordings, seed=seed)
@@ -135,7 +137,8 @@ class TrainingData:
 
     def _play(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
         world, script = self._preset.true_world, self._training.data.script
-        return play_episodes(world, range(first_seed, first_seed + count), num_frames, script)
+        seeds = range(first_seed, first_seed + count)
+        return play_episodes(world, seeds, num_frames, script, with_depth=self._with_depth)
 
 
 def checked_world_share(share: float | None, *, has_data: bool) -> float:

@@ -1,25 +1,45 @@
-"""An episode as training sees it."""
+"""An episode as training sees it. Letters: T frames, H W rows and columns, A action."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+def at_the_horizon(depth_HW: Floats) -> Floats:
+    """Of its two middle rows the mean, [W]: how far the walls are in each column."""
+    middle = len(depth_HW) // 2
+    return np.asarray(depth_HW[middle - 1 : middle + 1].mean(0), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
     """Shapes: frames uint8 [T, H, W, 3], actions float32 [T, A] (action[t] led to frame t), pose float32 [T, 3].
 
-    A pose that nobody knows is NaN.
+    What nobody knows of pose and horizon is NaN.
     """
 
     seed: int
     frames: npt.NDArray[np.uint8]
-    actions: npt.NDArray[np.float32]
-    pose: npt.NDArray[np.float32]
+    actions: Floats
+    pose: Floats
+    horizon: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    """Shapes: [T, W]. Units: the world's, along the view direction. Left out or empty: nobody knows it, and the NaNs
+    take no memory."""
+
+    def __post_init__(self) -> None:
+        if not self.horizon.size:
+            num_frames, _, width_px, _ = self.frames.shape
+            object.__setattr__(self, "horizon", np.broadcast_to(np.float32(np.nan), (num_frames, width_px)))
+
+    @property
+    def has_horizon(self) -> bool:
+        return not bool(np.isnan(self.horizon).all())
 
     def first(self, num_frames: int) -> Episode:
-        arrays = {name: getattr(self, name)[:num_frames] for name in ("frames", "actions", "pose")}
+        arrays = {name: getattr(self, name)[:num_frames] for name in ("frames", "actions", "pose", "horizon")}
         return Episode(seed=self.seed, **arrays)

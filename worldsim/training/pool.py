@@ -17,12 +17,14 @@ from worldsim.training.stream import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Clips:
-    """Shapes: picture [B, T, ...] as stored (uint8 frames or float16 latents), action [B, T, A], pose [B, T, 3]."""
+    """Shapes: picture [B, T, ...] as stored (uint8 frames or float16 latents), action [B, T, A], pose [B, T, 3],
+    horizon [B, T, W] (see `Episode`). Pose and horizon are NaN where nobody knows them.
+    """
 
     picture: Tensor
     action: Tensor
     pose: Tensor
-    """NaN where nobody knows it."""
+    horizon: Tensor
 
 
 class ClipPool:
@@ -78,8 +80,8 @@ class ClipPool:
             shelf.owe(count * clip_frames)
             for index, start in zip(*(x.tolist() for x in shelf.places(count, clip_frames)), strict=True):
                 parts.append([tensor[start : start + clip_frames] for tensor in shelf.episodes[index]])
-        picture, action, pose = (torch.stack(column) for column in zip(*parts, strict=True))
-        return Clips(picture=picture, action=action, pose=pose)
+        picture, action, pose, horizon = (torch.stack(column) for column in zip(*parts, strict=True))
+        return Clips(picture=picture, action=action, pose=pose, horizon=horizon.float())
 
     def draw_paths(self, num_clips: int, clip_frames: int) -> tuple[Tensor, Tensor]:
         """As `draw` with poses, without pictures, many at once and not counted: (action [B, T, A], pose [B, T, 3])."""
@@ -104,7 +106,8 @@ class _Shelf:
     def __init__(self, source: Source, config: DataConfig) -> None:
         capacity = max(1, round(config.pool_episodes * source.share))
         self.source, self._reuse = source, config.reuse
-        self.episodes: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=capacity)
+        self.episodes: deque[tuple[Tensor, Tensor, Tensor, Tensor]] = deque(maxlen=capacity)
+        """Picture, action, pose, horizon."""
         self.num_at_start = max(1, round(config.start_episodes * source.share))
         num_there = source.stream.num_episodes
         if num_there is not None:
@@ -131,7 +134,8 @@ class _Shelf:
         self._owed_after_fill = owed_frames
 
     def add(self, episode: Episode, store: Callable[[Episode], Tensor]) -> None:
-        self.episodes.append((store(episode), torch.from_numpy(episode.actions), torch.from_numpy(episode.pose)))
+        action, pose = torch.from_numpy(episode.actions), torch.from_numpy(episode.pose)
+        self.episodes.append((store(episode), action, pose, _stored_horizon(episode)))
         self.num_taken += 1
         self.owed_frames = max(0.0, self.owed_frames - len(episode.actions))
         if self._owed_after_fill is not None and len(self.episodes) == self.num_at_start:
@@ -161,6 +165,13 @@ class _Shelf:
     def _concatenated(self) -> tuple[Tensor, Tensor, Tensor]:
         """(actions, poses, length of each episode), made anew when an episode came or went."""
         if self._paths is None:
-            _, actions, poses = zip(*self.episodes, strict=True)
+            _, actions, poses, _ = zip(*self.episodes, strict=True)
             self._paths = torch.cat(actions), torch.cat(poses), torch.tensor([len(action) for action in actions])
         return self._paths
+
+
+def _stored_horizon(episode: Episode) -> Tensor:
+    """float16: a thousandth of a depth is less than an engine's step. One NaN for all frames takes no memory."""
+    if episode.has_horizon:
+        return torch.from_numpy(episode.horizon).half()
+    return torch.tensor(torch.nan, dtype=torch.float16).expand(episode.horizon.shape)

@@ -28,11 +28,11 @@ from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldError, WorldsimError
 from worldsim.training.belt import Belt
 from worldsim.training.config import DataConfig
-from worldsim.training.episode import Episode
+from worldsim.training.episode import Episode, at_the_horizon
 from worldsim.worlds.base import TrueWorld
 from worldsim.worlds.doom.seeds import training_seeds
 from worldsim.worlds.registry import TrueWorldConfig, open_world
-from worldsim.worlds.walks import walk
+from worldsim.worlds.walks import walking
 
 NUM_SLOTS = 3
 """Finished episodes a worker may have waiting."""
@@ -63,13 +63,13 @@ class Source:
 
 
 class EpisodeStream:
-    """The true world as a source. Use as a context manager."""
+    """The true world as a source; with depth, its episodes know their horizon. Use as a context manager."""
 
     num_episodes: int | None = None
     has_pose = True
 
-    def __init__(self, world: TrueWorldConfig, data: DataConfig, *, seed: int) -> None:
-        self._world, self._data, self._seed = world, data, seed
+    def __init__(self, world: TrueWorldConfig, data: DataConfig, *, seed: int, with_depth: bool = False) -> None:
+        self._world, self._data, self._seed, self._with_depth = world, data, seed, with_depth
         self._belts: list[Belt] = []
         self._workers: list[SpawnProcess] = []
         self._next = 0
@@ -115,25 +115,33 @@ class EpisodeStream:
             num_skipped = len(range(i, self._next, num_workers))
             belt = Belt(context, (self._data.episode_frames, *self._world.frame_shape), num_slots=NUM_SLOTS)
             arguments = (self._world, self._data, self._seed + 7919 * i, num_skipped, belt, os.getpid())
+            options = {"with_depth": self._with_depth}
             self._belts.append(belt)
-            self._workers.append(context.Process(target=_work, args=arguments, daemon=True))
+            self._workers.append(context.Process(target=_work, args=arguments, kwargs=options, daemon=True))
             self._workers[-1].start()
 
 
-def play_episodes(world_config: TrueWorldConfig, seeds: Iterable[int], num_frames: int, script: str) -> list[Episode]:
+def play_episodes(
+    world_config: TrueWorldConfig, seeds: Iterable[int], num_frames: int, script: str, *, with_depth: bool = False
+) -> list[Episode]:
     """One per seed, in a world of their own."""
-    with closing(open_world(world_config)) as world:
-        return [_play(world, seed, num_frames, script) for seed in seeds]
+    with closing(open_world(world_config, with_depth=with_depth)) as world:
+        return [_play(world, seed, num_frames, script, with_depth=with_depth) for seed in seeds]
 
 
-def _play(world: TrueWorld, seed: int, num_frames: int, script: str) -> Episode:
-    steps = walk(world, seed, num_frames, script)
+def _play(world: TrueWorld, seed: int, num_frames: int, script: str, *, with_depth: bool) -> Episode:
+    steps, horizon = [], []
+    for step in walking(world, seed, num_frames, script):
+        steps.append(step)
+        if with_depth:
+            horizon.append(at_the_horizon(world.depth))
     poses = [(s.pose.x, s.pose.y, s.pose.angle_rad) for s in steps if s.pose is not None]
     return Episode(
         seed=seed,
         frames=np.stack([s.frame for s in steps]),
         actions=np.stack([encode_action(world.action_spec, s.action) for s in steps]),
         pose=np.asarray(poses, dtype=np.float32),
+        horizon=np.asarray(horizon, dtype=np.float32),
     )
 
 
@@ -144,6 +152,8 @@ def _work(
     num_skipped: int,
     belt: Belt,
     parent_pid: int,
+    *,
+    with_depth: bool,
 ) -> None:
     def leave(*_: object) -> None:
         """By way of `finally`: an engine that is not closed outlives its worker. What nobody reads any more is not
@@ -153,10 +163,10 @@ def _work(
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    world = open_world(world_config)
+    world = open_world(world_config, with_depth=with_depth)
     try:
         for episode_seed in islice(training_seeds(random.Random(seed)), num_skipped, None):
-            episode = _play(world, episode_seed, data.episode_frames, data.script)
+            episode = _play(world, episode_seed, data.episode_frames, data.script, with_depth=with_depth)
             while not belt.put(episode, timeout_s=2.0):
                 if os.getppid() != parent_pid:
                     leave()

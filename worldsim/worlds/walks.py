@@ -6,6 +6,7 @@ Owns: the seeds and the length of the walks to a start. Does not own: how an exp
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 from worldsim.core.types import Step
 from worldsim.worlds.base import TrueWorld
@@ -20,11 +21,15 @@ START_SCRIPT = "mixed"
 
 def walk(world: TrueWorld, seed: int, num_frames: int, script: str) -> list[Step]:
     """`num_frames` steps from a reset with `seed` on, the reset's among them. Leaves `world` at the last one."""
+    return list(walking(world, seed, num_frames, script))
+
+
+def walking(world: TrueWorld, seed: int, num_frames: int, script: str) -> Iterator[Step]:
+    """As `walk`, one step at a time: until the next is asked for, the world's depth belongs to this one."""
     step = world.reset(seed)
     explorer = world.explorer(script, random.Random(seed))
-    steps = [step]
+    yield step
     for _ in range(num_frames - 1):
         assert step.pose is not None
         step = world.step(explorer.act(step.pose))
-        steps.append(step)
-    return steps
+        yield step

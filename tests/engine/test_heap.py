@@ -1,0 +1,39 @@
+"""Memory that was freed goes back to the machine, and nobody waits for it."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import psutil
+import pytest
+
+from worldsim.engine import heap
+
+PIECE_BYTES, NUM_PIECES = 64_000, 1600
+
+
+@pytest.mark.skipif(heap._trim() is None, reason="the C library is not glibc")
+def test_large_pieces_between_small_ones_go_back_when_they_are_freed() -> None:
+    process = psutil.Process()
+    before_bytes = process.memory_info().rss
+    small, large = list[object](), list[object]()
+    for i in range(NUM_PIECES):
+        large.append(np.full(PIECE_BYTES, i % 256, np.uint8))
+        small.append(np.ones(2000, np.uint8))
+    held_bytes = process.memory_info().rss - before_bytes
+    assert held_bytes > 0.8 * PIECE_BYTES * NUM_PIECES
+    large.clear()
+    heap.give_back_aside()
+    for thread in threading.enumerate():
+        if thread.name == "heap":
+            thread.join()
+    assert process.memory_info().rss - before_bytes < 0.3 * held_bytes
+    assert len(small) == NUM_PIECES
+
+
+def test_without_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
+    assert heap._trim() is None
+    heap.give_back_aside()
+    assert not [thread for thread in threading.enumerate() if thread.name == "heap"]
