@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.motion import Motion, motion_loss, speed
-from worldsim.models.plan import POSE_UNITS, WRITE_RAYS, Plan, PlanState
+from worldsim.models.plan import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, Plan, PlanState
 from worldsim.models.pose import POSE_SIZE, heading_rad, rotate
 from worldsim.models.precision import full_precision
 
@@ -120,25 +120,26 @@ def plan_loss(
 ) -> dict[str, Tensor]:
     """Some frames of a clip are written, others recalled; walks through what was written.
 
-    `depth_BTX` is the true depth across the picture, in a pose's units. `is_taught`: the first updates write where the
-    walls truly are. recall: squared error, each column by 1 / (0.25 + its expected error), which has a likelihood of
+    `depth_BTX` is the true depth across the picture, in a pose's units, NaN where nobody knows it. `is_taught`: the
+    first updates write where the walls truly are. recall: squared error, each column by 1 / (0.25 + its expected error), which has a likelihood of
     its own; depth: of what is written and of what is read.
     """
     batch, num_frames = latent_BTCHW.shape[:2]
     shown_BK, asked_BM = _split(batch, num_frames)
     plan, rays = memory.plan, WRITE_RAYS * latent_BTCHW.shape[-1]
+    depth_BTX = (depth_BTX * POSE_UNITS + BEHIND_UNITS).clamp_max(FARTHEST_UNITS)
     depth_BTR = F.adaptive_avg_pool1d(depth_BTX.flatten(0, 1)[:, None], rays)[:, 0].unflatten(0, depth_BTX.shape[:2])
-    depth_BTR = depth_BTR * POSE_UNITS + BEHIND_UNITS
-    shown, asked = (
+    (shown, shown_pose, shown_depth), (asked, asked_pose, asked_depth) = (
         [_pick(x, index).flatten(0, 1) for x in (latent_BTCHW, pose_BTP, depth_BTR)] for index in (shown_BK, asked_BM)
     )
-    state, log_depth_NR = plan.write(plan.initial_state(batch), *shown[:2], depth_NR=shown[2] if is_taught else None)
+    told = shown_depth if is_taught and bool(shown_depth.isfinite().all()) else None
+    state, log_depth_NR = plan.write(plan.initial_state(batch), shown, shown_pose, depth_NR=told)
     tables = plan.settle(state)
-    recalled = plan.read(tables, asked[1])
-    error_NW = (recalled.latent_NCHW - asked[0]).square().mean((1, 2))
+    recalled = plan.read(tables, asked_pose)
+    error_NW = (recalled.latent_NCHW - asked).square().mean((1, 2))
     expected_NW = recalled.log_error_NW
     weight_NW = 1 / (0.25 + expected_NW.detach().clamp(-4, 2).exp())
-    asked_depth_NR = F.adaptive_avg_pool1d(asked[2][:, None], recalled.log_depth_NR.shape[1])[:, 0]
+    met_depth = F.adaptive_avg_pool1d(asked_depth[:, None], recalled.log_depth_NR.shape[1])[:, 0]
 
     start_BS = torch.randint(num_frames - walk_ticks - 1, (batch, NUM_STARTS))
     walk_BSt = start_BS[..., None] + torch.arange(2 + walk_ticks)
@@ -155,7 +156,7 @@ def plan_loss(
     return {
         "recall": (error_NW * weight_NW).mean() / weight_NW.mean(),
         "expected": 0.05 * (error_NW.detach() * (-expected_NW).exp() + expected_NW).mean(),
-        "depth": 0.3 * _depth_loss(log_depth_NR, shown[2]) + 0.15 * _depth_loss(recalled.log_depth_NR, asked_depth_NR),
+        "depth": 0.3 * _depth_loss(log_depth_NR, shown_depth) + 0.15 * _depth_loss(recalled.log_depth_NR, met_depth),
         "move": motion_loss(move, *walks, position_noise=position_noise),
     }
 
@@ -176,5 +177,7 @@ def _pick(x_BT: Tensor, index_BK: Tensor) -> Tensor:
 
 
 def _depth_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
-    """In the logarithm, near walls not above all."""
-    return ((log_depth.exp() + 30).log() - (depth + 30).log()).abs().mean()
+    """In the logarithm, near walls not above all; of what is known."""
+    is_known = depth.isfinite()
+    error = torch.where(is_known, (log_depth.exp() + 30).log() - (depth + 30).log(), 0.0).abs()
+    return error.sum() / is_known.sum().clamp_min(1)
