@@ -206,7 +206,7 @@ def _prediction_rows(r: dict[str, Any]) -> list[str]:
         return []
     rows = [f"  predicted, not measured: {r['frames_to_train'] / 1e6:g} million frames on devices like this take"]
     for p in r["predicted"]:
-        times = f"{p['hours']:10.1f} h, {p['frames_per_s']:.0f} frames/s, efficiency {p['efficiency']:.3f}"
+        times = f"{p['hours']:10.1f} h, {p['frames_per_s']:.4g} frames/s, efficiency {p['efficiency']:.3f}"
         rows.append(f"    {p['devices']:>3} of them {times}")
     sums = (
         f"{r['gradient_bytes'] / 1e6:.0f} MB of gradients are summed in a ring at {r['link_bytes_per_s'] / 1e9:g} GB/s"
