@@ -115,7 +115,7 @@ class Plan(nn.Module):
         with torch.no_grad():  # at first every wall is some 100 units away, and hardly anything is a wall
             self.write_geometry.weight.mul_(0.3)
             self.write_geometry.bias.view(WRITE_RAYS, 2)[:, 0] = 4.6
-            self.density_out.bias.data = torch.tensor([-3.0, 0.0])
+            self.density_out.state_dict()["bias"].copy_(torch.tensor([-3.0, 0.0]))
 
     def initial_state(self, batch: int) -> PlanState:
         """Shapes: wall_n [B, G / n, G / n, F + 1] (features and their weight, of n x n cells at once), evidence of a

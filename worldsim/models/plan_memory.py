@@ -121,8 +121,8 @@ def plan_loss(
     """Some frames of a clip are written, others recalled; walks through what was written.
 
     `depth_BTX` is the true depth across the picture, in a pose's units, NaN where nobody knows it. `is_taught`: the
-    first updates write where the walls truly are. recall: squared error, each column by 1 / (0.25 + its expected error), which has a likelihood of
-    its own; depth: of what is written and of what is read.
+    first updates write where the walls truly are. recall: squared error, each column by 1 / (0.25 + its expected
+    error), which has a likelihood of its own; depth: of what is written and of what is read.
     """
     batch, num_frames = latent_BTCHW.shape[:2]
     shown_BK, asked_BM = _split(batch, num_frames)
@@ -156,7 +156,7 @@ def plan_loss(
     return {
         "recall": (error_NW * weight_NW).mean() / weight_NW.mean(),
         "expected": 0.05 * (error_NW.detach() * (-expected_NW).exp() + expected_NW).mean(),
-        "depth": 0.3 * _depth_loss(log_depth_NR, shown_depth) + 0.15 * _depth_loss(recalled.log_depth_NR, met_depth),
+        "depth": 0.6 * _depth_loss(log_depth_NR, shown_depth) + 0.3 * _depth_loss(recalled.log_depth_NR, met_depth),
         "move": motion_loss(move, *walks, position_noise=position_noise),
     }
 

@@ -109,7 +109,7 @@ class DynamicsTraining:
     """World units that count as 1 in a pose: for a place memory half of the map's longer side."""
     place_frames: int = 384
     """Frames per update from which the map of a fixed world is learned (model.pose = place)."""
-    plan_clips: int = 6
+    plan_clips: int = 3
     """Clips per update from which it is learned to draw a plan and to read it (model.pose = plan)..."""
     plan_frames: int = 88
     """...and their length."""
