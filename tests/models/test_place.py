@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.place import PlaceMemory, motion_loss, place_loss
+from worldsim.models.motion import motion_loss
+from worldsim.models.place import PlaceMemory, place_loss
 from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
 
 LATENT_SHAPE = (4, 2, 3)
@@ -54,7 +55,7 @@ def losses(memory: PlaceMemory, seed: int) -> dict[str, Tensor]:
     latent, pose, action = walled_world(256, 5, seed)
     return {
         **place_loss(memory, latent[:64, 2], pose[:64, 2], max_level=0.1),
-        "move": motion_loss(memory, pose, action, position_noise=0.01),
+        "move": motion_loss(memory.move, pose, action, position_noise=0.01),
     }
 
 

@@ -23,6 +23,7 @@ from worldsim.engine.simulator import Simulator
 from worldsim.models.config import WorldModelConfig
 from worldsim.models.world_model import build_world_model
 from worldsim.presets.store import load_preset
+from worldsim.training import loop
 from worldsim.training.config import DynamicsTraining, TrainingConfig
 from worldsim.training.ranks import Ranks
 from worldsim.training.run import TrainingRun, begin_with
@@ -158,6 +159,32 @@ def test_a_relative_pose_starts_at_the_origin_looking_along_x(preset_toml: Path)
     assert run.training.dynamics.pose_target == "absolute"
 
 
+def test_a_plan_is_learned_from_the_true_world_with_its_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First alone, then with all else on top of it; what comes out plays."""
+    monkeypatch.setattr(loop, "LOG_EVERY_UPDATES", 1)
+    plan = TINY.replace("[play]", 'pose = "plan"\nplace_width = 12\n[play]').replace(
+        "episode_frames = 24", "episode_frames = 28"
+    )
+    plan = plan.replace(
+        "[training.dynamics]",
+        '[training.dynamics]\nplan_clips = 2\nplan_frames = 26\nplace_only_updates = 1\npose_target = "relative"',
+    )
+    (tmp_path / "preset.toml").write_text(plan, encoding="utf-8")
+    run = TrainingRun.open(tmp_path / "preset.toml", folder=tmp_path / "run", ranks=Ranks(device="cpu"))
+    rows: list[dict[str, Any]] = []
+    run.train("autoencoder", 2.0, 2, tell=rows.append, waiting=lambda have, want: None)
+    run.train("dynamics", 2.0, 2, tell=rows.append, waiting=lambda have, want: None)
+    alone, joint = (row for row in rows if "recall" in row)
+    assert alone["depth"] > 0 and joint["depth"] > 0, "the true depth is known"
+    assert "flow" not in alone and joint["flow"] > 0
+    model = load_preset(tmp_path / "run" / "dynamics" / "last").model
+    with torch.inference_mode():
+        state = model.initial_state(1, seed=0)
+        frame = model.begin(state, torch.zeros(1, model.action_size))
+        after = model.commit(frame, torch.randn(1, *model.latent_shape), torch.zeros(1))
+    assert after.tensors["place.evidence"].any()
+
+
 def test_a_model_that_is_given_a_place_memory_keeps_its_trunk_and_shows_what_is_recalled(tmp_path: Path) -> None:
     options: dict[str, Any] = {"width": 24, "num_heads": 2, "num_layers": 1, "denoiser_width": 16, "denoiser_blocks": 1}
     old = build_world_model(WorldModelConfig(pose="none", **options), (4, 2, 2), 3)
@@ -169,6 +196,6 @@ def test_a_model_that_is_given_a_place_memory_keeps_its_trunk_and_shows_what_is_
     histories = [m.read_history(clip, level, action) for m in (old, new)]
     assert torch.equal(histories[0].features_BTND, histories[1].features_BTND)
     shown = new.predict(histories[1], clip, level, level)
-    assert torch.equal(shown, histories[1].memory[:, :, -1]), "nothing is added to what is recalled"
+    assert torch.equal(shown, histories[1].memory[:, :, -4:]), "nothing is added to what is recalled"
     with pytest.raises(PresetNotFoundError, match="no weights"):
         begin_with(new, tmp_path / "nowhere")

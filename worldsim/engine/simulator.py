@@ -25,7 +25,7 @@ from worldsim.diffusion.samplers import sample_frame
 from worldsim.engine.playable import StageTimes
 from worldsim.episodes.anchor import Anchor
 from worldsim.models.frames import to_frames, to_tensor
-from worldsim.models.place import TICK_SCALE
+from worldsim.models.motion import TICK_SCALE
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import PLACE_PREFIX
 from worldsim.presets.store import Preset

@@ -83,8 +83,8 @@ def find_architecture(name: str) -> Architecture:
 
 def apply(config: WorldModelConfig, name: str) -> WorldModelConfig:
     """`config` as that architecture, whatever size comes out. Raises: ConfigError."""
-    # A place memory is the trunk form's own, and none of the paper's models has one.
-    pose = "head" if config.pose == "place" else config.pose
+    # A map is the trunk form's own, and none of the paper's models has one.
+    pose = "head" if config.has_map else config.pose
     return replace(config, pose=pose, **find_architecture(name).model)
 
 

@@ -74,13 +74,14 @@ class WorldModelConfig:
     """Blocks (convolution + attention) of the denoiser (`trunk` only)."""
     num_past: int = 2
     """Clean past latents the denoiser sees (`trunk` only)."""
-    pose: Literal["none", "head", "place"] = "head"
+    pose: Literal["none", "head", "place", "plan"] = "head"
     """`head`: a training-only head reads the true pose off the trunk, an extra loss that teaches path integration.
-    `place` (`trunk` only): the state carries an estimate of the pose, the weights a map; for fixed worlds."""
+    `place` (`trunk` only): the state carries an estimate of the pose, the weights a map; for fixed worlds.
+    `plan` (`trunk` only): the state carries both; for mazes never seen before."""
     place_width: int = 1024
-    """Hidden width of that map."""
+    """Hidden width of either map."""
     place_view_deg: float = 90.0
-    """The camera's horizontal field of view, from which that map is seen."""
+    """The camera's horizontal field of view, from which either map is seen."""
 
     def __post_init__(self) -> None:
         check_ranges(self, _LIMITS)
@@ -96,8 +97,8 @@ class WorldModelConfig:
                 f"denoiser_width {self.denoiser_width} does not divide into heads and groups",
                 hint="a multiple of 32, or 16",
             )
-        if self.pose == "place" and self.form != "trunk":
-            raise ConfigError("pose = 'place' needs form = 'trunk'", hint="pose = 'head', or form = 'trunk'")
+        if self.has_map and self.form != "trunk":
+            raise ConfigError(f"pose = {self.pose!r} needs form = 'trunk'", hint="pose = 'head', or form = 'trunk'")
         self._check_attention()
         if not 1 <= len(self.blocks) <= 128 or min(map(min, self.blocks)) < 0:
             raise ConfigError(f"blocks is {brief(self.blocks)}", hint="for example [[1, 1], [0, 0]]")
@@ -113,6 +114,11 @@ class WorldModelConfig:
             raise ConfigError(
                 "attention = 'joint' takes an even window_frames and no scan", hint="mixer = 'none', window_frames = 20"
             )
+
+    @property
+    def has_map(self) -> bool:
+        """Whether something is recalled of the place for every frame, from a map in the weights or in the state."""
+        return self.pose in ("place", "plan")
 
     @property
     def frames_at_once(self) -> int:

@@ -39,14 +39,14 @@ class DenoiserBlock(nn.Module):
 
 
 class Denoiser(nn.Module):
-    def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int], num_recalled: int) -> None:
+        """`num_recalled`: channels of what is recalled of the place, its latent last; 0 where nothing is."""
         super().__init__()
         channels, height, width = latent_shape
         inner = config.denoiser_width
         self.patch, self.grid = config.patch, (height // config.patch, width // config.patch)
-        self.has_recalled = config.pose == "place"
-        num_latents = 1 + config.num_past + self.has_recalled
-        self.from_latents = nn.Conv2d(channels * num_latents, inner, 3, padding=1)
+        self.has_recalled = num_recalled > 0
+        self.from_latents = nn.Conv2d(channels * (1 + config.num_past) + num_recalled, inner, 3, padding=1)
         self.from_trunk = nn.Linear(config.width, inner * config.patch**2)
         heads = max(1, inner // 32)
         self.blocks = nn.ModuleList([DenoiserBlock(inner, config.width, heads) for _ in range(config.denoiser_blocks)])
@@ -57,8 +57,8 @@ class Denoiser(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, latents_BCHW: Tensor, trunk_BND: Tensor, condition_BD: Tensor) -> Tensor:
-        """Shapes: latents [B, C * n, H, W], the noisy one first, then the past, then what is recalled of the place if
-        anything is; trunk [B, N, D]; returns [B, C, H, W].
+        """Shapes: latents [B, C * n + recalled, H, W], the noisy one first, then the past, then what is recalled of the
+        place if anything is; trunk [B, N, D]; returns [B, C, H, W].
 
         What is recalled is what is shown, but for what the network adds to it, which is nothing at first.
         """

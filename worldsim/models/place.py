@@ -15,21 +15,16 @@ import math
 from typing import TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.field import Field
 from worldsim.models.mlp import ResidualMLP
-from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
+from worldsim.models.motion import TICK_SCALE, Motion, speed
+from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, unit_heading
 from worldsim.models.precision import full_precision
 from worldsim.models.tables import FeatureTables
 
 PlaceState: TypeAlias = dict[str, Tensor]
-
-TICK_SCALE = 0.05
-"""About how far a pose moves in one tick, in scaled units: brings motions to the size that networks like."""
-TURN_SCALE = 0.17
-"""About how far it turns in one tick, radians."""
 
 FLOOR_TABLES = (16, 32, 64)
 """Cells along x and y of the tables that the motion reads: where the walls are."""
@@ -46,34 +41,29 @@ PROBE_STEP = 0.01
 """Scaled units, and radians, over which the slope of recall is measured."""
 
 
-class Motion(nn.Module):
-    """The pose one tick later. What it says is in the frame of who moves, so that walking is the same everywhere."""
+class FixedMotion(Motion):
+    """Knows the walls of a fixed world: tables of where one stands."""
 
     HEADINGS = (1, 2, 4)
 
     def __init__(self, action_size: int, width: int) -> None:
-        super().__init__()
-        self.floor = FeatureTables(FLOOR_TABLES, FLOOR_FEATURES)
-        self.free = nn.Linear(3 + action_size, 3)
-        around = self.floor.size + 4 + 2 * len(self.HEADINGS)
-        self.walls = ResidualMLP(around + 3 + action_size, width, 3, 2)
-        nn.init.zeros_(self.walls.project_out.weight)
-        nn.init.zeros_(self.walls.project_out.bias)
+        floor = FeatureTables(FLOOR_TABLES, FLOOR_FEATURES)
+        super().__init__(floor.size + 4 + 2 * len(self.HEADINGS), action_size, width)
+        self.floor = floor
 
     def forward(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor) -> Tensor:
-        angle_B, moved_B2 = heading_rad(pose_BP), (pose_BP - previous_BP)[:, :2] / TICK_SCALE
-        turned_B1 = turn_between(previous_BP, pose_BP)[:, None] / TURN_SCALE
-        own = torch.cat((rotate(moved_B2, -angle_B), turned_B1, action_BA), -1)
-        waves = torch.stack([angle_B * k for k in self.HEADINGS], -1)
+        moved_B2 = speed(pose_BP, previous_BP)
+        waves = torch.stack([heading_rad(pose_BP) * k for k in self.HEADINGS], -1)
         ahead_B2 = pose_BP[:, :2] + 0.5 * TICK_SCALE * moved_B2
         around = torch.cat((self.floor(ahead_B2), pose_BP[:, :2], moved_B2, waves.sin(), waves.cos()), -1)
-        motion_B3 = self.free(own) + self.walls(torch.cat((around, own), -1))
-        step_B2 = rotate(motion_B3[:, :2], angle_B) * TICK_SCALE
-        return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * TURN_SCALE), -1))
+        return self.step(pose_BP, previous_BP, action_BA, around)
 
 
 class PlaceMemory(nn.Module):
     """Predict by the action, correct by the frame, as a Kalman filter does, with learned models; then recall."""
+
+    num_figures = 0
+    """Channels of what is recalled before the latent."""
 
     def __init__(
         self, latent_shape: tuple[int, int, int], action_size: int, width: int, *, view_rad: float = math.pi / 2
@@ -81,7 +71,7 @@ class PlaceMemory(nn.Module):
         super().__init__()
         self.field = Field(latent_shape, width // 2, view_rad)
         self.localise_net = ResidualMLP(math.prod(latent_shape), width // 2, POSE_SIZE, 2)
-        self.motion = Motion(action_size, width // 4)
+        self.motion = FixedMotion(action_size, width // 4)
 
     @full_precision
     def recall(self, pose_BP: Tensor) -> Tensor:
@@ -108,6 +98,23 @@ class PlaceMemory(nn.Module):
         """Where the next frame will be seen from."""
         pose_BP = self.move(state["pose"], state["previous"], action_BA)
         return {"pose": pose_BP, "previous": state["pose"], "known": state["known"]}
+
+    def foresee(self, state: PlaceState, action_BA: Tensor) -> tuple[PlaceState, Tensor]:
+        """Where the next frame will be seen from, and what is recalled there [B, C, H, W]."""
+        state = self.predict(state, action_BA)
+        return state, self.recall(state["pose"])
+
+    def commit(
+        self, state: PlaceState, latent_BCHW: Tensor, imagined_B: Tensor, pose_BP: Tensor | None = None
+    ) -> PlaceState:
+        """What is imagined says nothing; a true frame corrects, or the true pose where it is known."""
+        if bool(imagined_B.all()):
+            return state
+        corrected = self.correct(state, latent_BCHW) if pose_BP is None else self.inform(state, pose_BP)
+        return {
+            name: torch.where(imagined_B.view(-1, *[1] * (old.dim() - 1)), old, corrected[name])
+            for name, old in state.items()
+        }
 
     @torch.no_grad()
     @full_precision
@@ -150,18 +157,21 @@ class PlaceMemory(nn.Module):
         for t in range(action_BTA.shape[1]):
             state = self.predict(state, action_BTA[:, t])
             poses.append(state["pose"])
-            imagined_B = imagined_BT[:, t]
-            if bool(imagined_B.all()):
-                continue
-            if pose_BTP is None:
-                corrected = self.correct(state, latent_BTCHW[:, t])
-            else:
-                corrected = self.inform(state, pose_BTP[:, t])
-            state = {
-                name: torch.where(imagined_B.view(-1, *[1] * (old.dim() - 1)), old, corrected[name])
-                for name, old in state.items()
-            }
+            pose_BP = None if pose_BTP is None else pose_BTP[:, t]
+            state = self.commit(state, latent_BTCHW[:, t], imagined_BT[:, t], pose_BP)
         return torch.stack(poses, 1), state
+
+    def recall_clip(
+        self,
+        latent_BTCHW: Tensor,
+        imagined_BT: Tensor,
+        action_BTA: Tensor,
+        pose_BTP: Tensor | None = None,
+        start: PlaceState | None = None,
+    ) -> tuple[Tensor, PlaceState]:
+        """As `track`. Returns: what is recalled at the predicted poses [B, T, C, H, W], and the state after it."""
+        believed_BTP, state = self.track(latent_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
+        return self.recall(believed_BTP.flatten(0, 1)).unflatten(0, believed_BTP.shape[:2]), state
 
     def initial_state(self, batch: int) -> PlaceState:
         """Shapes: `pose` and `previous` [B, P]; `known` [B] bool, False before the first true frame."""
@@ -205,21 +215,3 @@ def place_loss(memory: PlaceMemory, latent_BCHW: Tensor, pose_BP: Tensor, *, max
         "recall": (memory.recall(pose_BP) - latent_BCHW).square().mean(),
         "localise": (memory.localise(noisy_BCHW) - pose_BP).square().mean(),
     }
-
-
-def motion_loss(memory: PlaceMemory, pose_BTP: Tensor, action_BTA: Tensor, *, position_noise: float) -> Tensor:
-    """Poses walked by actions alone from frame 1 on, against the true ones: what play does for hours.
-
-    The start is a little off (`position_noise`, scaled units, at most), so that small errors die away. Mean smooth L1
-    over all ticks, in units of a tick's motion.
-    """
-    off_B1 = position_noise * torch.rand_like(pose_BTP[:, 0, :1]) ** 2
-    off_BP = F.pad(off_B1 * torch.randn_like(pose_BTP[:, 0, :2]), (0, 2))
-    previous_BP, now_BP = pose_BTP[:, 0] + off_BP, pose_BTP[:, 1] + off_BP
-    losses = []
-    for t in range(2, pose_BTP.shape[1]):
-        previous_BP, now_BP = now_BP, memory.move(now_BP, previous_BP, action_BTA[:, t])
-        error_BP = now_BP - pose_BTP[:, t]
-        error_BP = torch.cat((error_BP[:, :2] / TICK_SCALE, error_BP[:, 2:] / TURN_SCALE), -1)
-        losses.append(F.smooth_l1_loss(error_BP, torch.zeros_like(error_BP), beta=0.1))
-    return torch.stack(losses).mean()

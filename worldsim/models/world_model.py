@@ -28,7 +28,8 @@ from worldsim.models.config import WorldModelConfig
 from worldsim.models.denoiser import Denoiser
 from worldsim.models.layer import Layer, build_layers
 from worldsim.models.mixer import LayerState
-from worldsim.models.place import PlaceMemory, PlaceState
+from worldsim.models.place import PlaceMemory
+from worldsim.models.plan_memory import PlanMemory
 from worldsim.models.pose import POSE_SIZE
 from worldsim.models.state import WorldState
 
@@ -50,13 +51,14 @@ class History:
 class FrameContext:
     """What one frame at play may look back on. `state` is the one that `commit` goes on from.
 
-    Of the `trunk` form: the trunk's tokens, and the latents that the denoiser reads (the past, then what is recalled).
+    Of the `trunk` form: the trunk's tokens, and what the denoiser reads (the past latents, then what is recalled), with
+    F channels in all.
     """
 
     state: WorldState
     action_BA: Tensor
     features_BND: Tensor | None = None
-    past_BPCHW: Tensor | None = None
+    seen_BFHW: Tensor | None = None
 
 
 class WorldModel(nn.Module, ABC):
@@ -183,11 +185,14 @@ class TrunkModel(WorldModel):
 
     def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> None:
         super().__init__(config, latent_shape, action_size)
-        self.denoiser = Denoiser(config, latent_shape)
-        self.place: PlaceMemory | None = None
-        if config.pose == "place":
+        self.place: PlaceMemory | PlanMemory | None = None
+        num_recalled = 0
+        if config.has_map:
             view_rad = math.radians(config.place_view_deg)
-            self.place = PlaceMemory(latent_shape, action_size, config.place_width, view_rad=view_rad)
+            kind = PlaceMemory if config.pose == "place" else PlanMemory
+            self.place = kind(latent_shape, action_size, config.place_width, view_rad=view_rad)
+            num_recalled = self.place.num_figures + latent_shape[0]
+        self.denoiser = Denoiser(config, latent_shape, num_recalled)
         self.embed_tau = ScalarEmbedding(config.width)
         self.embed_step = ScalarEmbedding(config.width)
 
@@ -214,38 +219,26 @@ class TrunkModel(WorldModel):
         else:
             before_BPCHW, level_before_B = state.tensors["past"], state.tensors["past_level"]
         padded = torch.cat((before_BPCHW, context_BTCHW), 1)
-        past_BTPCHW = torch.stack([padded[:, p : p + num_frames] for p in range(num_past)], 2)
+        seen_BTFHW = torch.cat([padded[:, p : p + num_frames] for p in range(num_past)], 2)
         past_level_BT = torch.cat((level_before_B[:, None], level_BT[:, :-1]), 1)
         condition_BTD = self.embed_action(action_BTA) + self.embed_level(past_level_BT)
-        x_BTND, _, tensors = self._write(self._tokens(past_BTPCHW[:, :, -1]), condition_BTD, state)
+        last_BTCHW = padded[:, num_past - 1 : num_past - 1 + num_frames]
+        x_BTND, _, tensors = self._write(self._tokens(last_BTCHW), condition_BTD, state)
         if self.place:
             if imagined_BT is None:
                 imagined_BT = torch.zeros_like(level_BT, dtype=torch.bool)
-            start = None if state is None else _from_place(state)
-            recalled, place = self._recall_clip(context_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
-            past_BTPCHW = torch.cat((past_BTPCHW, recalled[:, :, None]), 2)
+            start = None if state is None else state.part(PLACE_PREFIX)
+            with torch.no_grad():  # the map learns by a loss of its own
+                recalled, place = self.place.recall_clip(context_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
+            seen_BTFHW = torch.cat((seen_BTFHW, recalled), 2)
             tensors |= _to_place(place)
         tensors |= {"past": padded[:, num_frames:], "past_level": level_BT[:, -1]}
         return History(
             action_BTA=action_BTA,
             features_BTND=self.final_norm(x_BTND),
-            memory=past_BTPCHW,
+            memory=seen_BTFHW,
             end=state and state.after(tensors, num_frames),
         )
-
-    @torch.no_grad()
-    def _recall_clip(
-        self,
-        context_BTCHW: Tensor,
-        imagined_BT: Tensor,
-        action_BTA: Tensor,
-        pose_BTP: Tensor | None,
-        start: PlaceState | None,
-    ) -> tuple[Tensor, PlaceState]:
-        """What is recalled for every frame, and the state after the last. The map learns by a loss of its own."""
-        assert self.place
-        believed_BTP, place = self.place.track(context_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
-        return self.place.recall(believed_BTP.flatten(0, 1)).unflatten(0, believed_BTP.shape[:2]), place
 
     def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         predicted = self._denoise(
@@ -261,22 +254,22 @@ class TrunkModel(WorldModel):
     def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
         condition_BD = self.embed_action(action_BA) + self.embed_level(state.tensors["past_level"])
         x_BND, tensors = self._step(self._tokens(state.tensors["past"][:, -1]), condition_BD, state)
-        past_BPCHW = state.tensors["past"]
+        seen_BFHW = state.tensors["past"].flatten(1, 2)
         if self.place:
-            place = self.place.predict(_from_place(state), action_BA)
+            place, recalled = self.place.foresee(state.part(PLACE_PREFIX), action_BA)
             tensors |= _to_place(place)
-            past_BPCHW = torch.cat((past_BPCHW, self.place.recall(place["pose"])[:, None]), 1)
+            seen_BFHW = torch.cat((seen_BFHW, recalled), 1)
         return FrameContext(
             state=replace(state, tensors={**state.tensors, **tensors}),
             action_BA=action_BA,
             features_BND=self.final_norm(x_BND),
-            past_BPCHW=past_BPCHW,
+            seen_BFHW=seen_BFHW,
         )
 
     def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
-        assert context.features_BND is not None and context.past_BPCHW is not None
-        past_BPCHW, features_BND = context.past_BPCHW, context.features_BND
-        return self._denoise(noisy_BCHW, past_BPCHW, features_BND, context.action_BA, tau_B, step_size_B)
+        assert context.features_BND is not None and context.seen_BFHW is not None
+        seen_BFHW, features_BND = context.seen_BFHW, context.features_BND
+        return self._denoise(noisy_BCHW, seen_BFHW, features_BND, context.action_BA, tau_B, step_size_B)
 
     def commit(
         self,
@@ -289,17 +282,17 @@ class TrunkModel(WorldModel):
     ) -> WorldState:
         past = torch.cat((context.state.tensors["past"][:, 1:], latent_BCHW[:, None]), 1)
         tensors = {"past": past, "past_level": level_B}
-        if self.place and not imagined:
-            place = _from_place(context.state)
-            place = self.place.correct(place, latent_BCHW) if pose_BP is None else self.place.inform(place, pose_BP)
+        if self.place:
+            imagined_B = torch.full_like(level_B, imagined, dtype=torch.bool)
+            place = self.place.commit(context.state.part(PLACE_PREFIX), latent_BCHW, imagined_B, pose_BP)
             tensors |= _to_place(place)
         return context.state.after(tensors)
 
     def _denoise(
-        self, noisy: Tensor, past_BPCHW: Tensor, trunk: Tensor, action: Tensor, tau: Tensor, step_size: Tensor
+        self, noisy: Tensor, seen_BFHW: Tensor, trunk: Tensor, action: Tensor, tau: Tensor, step_size: Tensor
     ) -> Tensor:
         condition_BD = self.embed_action(action) + self.embed_tau(tau) + self.embed_step(step_size)
-        predicted: Tensor = self.denoiser(torch.cat((noisy, past_BPCHW.flatten(1, 2)), 1), trunk, condition_BD)
+        predicted: Tensor = self.denoiser(torch.cat((noisy, seen_BFHW), 1), trunk, condition_BD)
         return predicted
 
 
@@ -384,9 +377,5 @@ def _join(states: list[LayerState]) -> dict[str, Tensor]:
     return {f"layers.{i}.{name}": tensor for i, state in enumerate(states) for name, tensor in state.items()}
 
 
-def _to_place(place: PlaceState) -> dict[str, Tensor]:
+def _to_place(place: dict[str, Tensor]) -> dict[str, Tensor]:
     return {PLACE_PREFIX + name: tensor for name, tensor in place.items()}
-
-
-def _from_place(state: WorldState) -> PlaceState:
-    return state.part(PLACE_PREFIX)

@@ -109,6 +109,12 @@ class DynamicsTraining:
     """World units that count as 1 in a pose: for a place memory half of the map's longer side."""
     place_frames: int = 384
     """Frames per update from which the map of a fixed world is learned (model.pose = place)."""
+    plan_clips: int = 3
+    """Clips per update from which it is learned to draw a plan and to read it (model.pose = plan)..."""
+    plan_frames: int = 88
+    """...and their length."""
+    plan_taught_updates: int = 300
+    """First so many updates draw the walls where they truly are; after that where the model sees them."""
     walk_poses: int = 2048
     """Poses per update that its motion is asked for."""
     walk_ticks: int = 16
@@ -128,6 +134,8 @@ class DynamicsTraining:
             raise ConfigError("shares are from 0 to 1", hint="see DynamicsTraining")
         if self.clip_frames < 3 or self.batch_clips < 2:
             raise ConfigError("clip_frames >= 3 and batch_clips >= 2 are needed", hint="see DynamicsTraining")
+        if self.plan_frames < 24:
+            raise ConfigError(f"plan_frames is {self.plan_frames}", hint="24 or more: some are drawn, others recalled")
         if self.carry_clips < 1:
             raise ConfigError(f"carry_clips is {self.carry_clips}", hint="1 carries nothing; 2 or more")
 

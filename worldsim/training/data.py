@@ -55,7 +55,7 @@ class TrainingData:
     ) -> None:
         """Raises: ConfigError, RecordingError: see `Recordings`."""
         self._preset, self._training, self._world_share = preset, training, world_share
-        self._with_depth = str(preset.model.pose) == "plan"
+        self._with_depth = preset.model.pose == "plan"
         self._names = [source.name for source in opened]
         self._recordings = [
             Recordings(
@@ -73,9 +73,9 @@ class TrainingData:
     def check_pose(self) -> None:
         """Raises ConfigError when the model has to learn where it is, and nothing says so."""
         known = self._world_share > 0 or any(recordings.has_pose for recordings in self._recordings)
-        if self._preset.model.pose == "place" and not known:
+        if self._preset.model.has_map and not known:
             raise ConfigError(
-                "model.pose is 'place', which is learned from true poses, and these recordings have none",
+                f"model.pose is {self._preset.model.pose!r}, learned from true poses, and these recordings have none",
                 hint="model.pose = 'none' in preset.toml, or mix in the true world: --world-share 0.5",
             )
 

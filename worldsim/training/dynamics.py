@@ -21,7 +21,9 @@ from worldsim.diffusion.objectives import flow_loss, sample_flows, sample_shortc
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
-from worldsim.models.place import PlaceMemory, motion_loss, place_loss
+from worldsim.models.motion import motion_loss
+from worldsim.models.place import PlaceMemory, place_loss
+from worldsim.models.plan_memory import PlanMemory, plan_loss
 from worldsim.models.world_model import History, WorldModel
 from worldsim.training.autoencoder import psnr
 from worldsim.training.chain import Chain, Chains
@@ -78,7 +80,7 @@ class DynamicsRecipe:
 
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         self._pool.refresh()
-        place, place_figures = self._place(num_updates)
+        place, place_figures = self._map(num_updates)
         if num_updates < max(self._config.walk_only_updates, self._config.place_only_updates):
             return place, place_figures
         chain = self._chains.next(num_updates)
@@ -118,21 +120,43 @@ class DynamicsRecipe:
             figures["shortcut"] = float(shortcut.detach())
         return loss, figures
 
-    def _place(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
+    def _map(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         """The map's own losses; zero where the model has none. The walks grow longer as training goes on."""
         memory, config = getattr(self.network, "place", None), self._config
-        if not isinstance(memory, PlaceMemory):
-            return torch.zeros((), device=self._device), {}
         num_ticks = min(config.walk_ticks, 1 + num_updates // config.walk_growth_updates)
+        if isinstance(memory, PlaceMemory):
+            losses = self._place(memory, num_ticks, walk_only=num_updates < config.walk_only_updates)
+        elif isinstance(memory, PlanMemory):
+            losses = self._plan(memory, num_ticks, is_taught=num_updates < config.plan_taught_updates)
+        else:
+            return torch.zeros((), device=self._device), {}
+        return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _place(self, memory: PlaceMemory, num_ticks: int, *, walk_only: bool) -> dict[str, Tensor]:
+        config = self._config
         action, pose = self._pool.draw_paths(config.walk_poses // num_ticks, 2 + num_ticks)
         target = pose_target(pose, config).to(self._device)
-        moved = motion_loss(memory, target, action.to(self._device), position_noise=config.walk_position_noise)
-        losses = {"move": moved}
-        if num_updates >= config.walk_only_updates:
+        noise = config.walk_position_noise
+        losses = {"move": motion_loss(memory.move, target, action.to(self._device), position_noise=noise)}
+        if not walk_only:
             frames = self._pool.draw(config.place_frames, 1, has_pose=True)
             latent, pose = frames.picture[:, 0].float().to(self._device), pose_target(frames.pose, config)[:, 0]
             losses |= place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
-        return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
+        return losses
+
+    def _plan(self, memory: PlanMemory, num_ticks: int, *, is_taught: bool) -> dict[str, Tensor]:
+        config = self._config
+        clips = self._pool.draw(config.plan_clips, config.plan_frames, has_pose=True)
+        return plan_loss(
+            memory,
+            clips.picture.float().to(self._device),
+            pose_target(clips.pose, config).to(self._device),
+            clips.action.to(self._device),
+            clips.horizon.float().to(self._device) / config.pose_scale_units,
+            walk_ticks=num_ticks,
+            position_noise=config.walk_position_noise,
+            is_taught=is_taught,
+        )
 
     def _begin_chain(self) -> Chain:
         clips = self._pool.draw(self._config.batch_clips, self._config.chain_frames)

@@ -1,0 +1,168 @@
+"""A plan drawn while one walks: it does not grow, it does not care for order, and it can be learned."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.models.test_place import LATENT_SHAPE, walled_world
+from worldsim.models.plan import CELL_UNITS, CELLS, Plan, PlanState
+from worldsim.models.plan_memory import IMAGINED_WEIGHT, PlanMemory, plan_loss
+from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
+
+VIEW_RAD = math.pi / 2
+
+
+def make_plan(seed: int = 0) -> Plan:
+    torch.manual_seed(seed)
+    return Plan(LATENT_SHAPE, 24, VIEW_RAD).double()
+
+
+def frames(num: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Latents and poses."""
+    generator = torch.Generator().manual_seed(seed)
+    latent = torch.randn(num, *LATENT_SHAPE, generator=generator, dtype=torch.float64)
+    pose = torch.rand(num, POSE_SIZE, generator=generator, dtype=torch.float64) - 0.5
+    return latent, unit_heading(pose)
+
+
+def difference(a: PlanState, b: PlanState) -> float:
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def relative(pose_BTP: Tensor) -> Tensor:
+    """As seen from each clip's first."""
+    angle_B1 = heading_rad(pose_BTP[:, :1])
+    xy = rotate(pose_BTP[..., :2] - pose_BTP[:, :1, :2], -angle_B1)
+    return torch.cat((xy, rotate(pose_BTP[..., 2:], -angle_B1)), -1)
+
+
+@torch.no_grad()
+def test_frames_may_be_written_one_by_one_at_once_and_in_any_order() -> None:
+    plan, (latent, pose) = make_plan(), frames(12)
+    empty = plan.initial_state(2)
+    at_once, _ = plan.write(empty, latent, pose)
+    state = empty
+    for t in range(6):
+        state, _ = plan.write(state, latent[[t, 6 + t]], pose[[t, 6 + t]])
+    assert difference(at_once, state) < 1e-12
+    order = torch.cat((torch.randperm(6), 6 + torch.randperm(6)))
+    assert difference(at_once, plan.write(empty, latent[order], pose[order])[0]) < 1e-12
+    assert all(tensor.shape == empty[name].shape for name, tensor in at_once.items())
+    assert all(not tensor.any() for tensor in empty.values()), "a state is not changed in place"
+
+
+@torch.no_grad()
+def test_maps_of_a_batch_know_nothing_of_each_other() -> None:
+    plan, (latent, pose) = make_plan(), frames(6)
+    state, _ = plan.write(plan.initial_state(3), latent, pose)
+    recalled = plan.read(plan.settle(state), pose)
+    for index in range(3):
+        part = slice(2 * index, 2 * index + 2)
+        alone, _ = plan.write(plan.initial_state(1), latent[part], pose[part])
+        expected = plan.read(plan.settle(alone), pose[part])
+        assert (recalled.latent_NCHW[part] - expected.latent_NCHW).abs().max() < 1e-12
+        assert (recalled.log_error_NW[part] - expected.log_error_NW).abs().max() < 1e-12
+
+
+@torch.no_grad()
+def test_a_wall_is_drawn_where_it_was_seen_and_what_lies_before_it_is_free() -> None:
+    plan, latent = make_plan(), frames(1)[0]
+    ahead = torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)  # in the middle, looking along y
+    depth = torch.full((1, 4 * LATENT_SHAPE[2]), 200.0, dtype=torch.float64)
+    state, _ = plan.write(plan.initial_state(1), latent, ahead, depth_NR=depth)
+
+    def cell(x: float, y: float) -> tuple[int, int]:
+        return tuple(round(v / CELL_UNITS + (CELLS - 1) / 2) for v in (y, x))  # type: ignore[return-value]
+
+    evidence, free = state["evidence"][0], state["free"][0]
+    assert evidence[cell(5, 205)] > 0 and evidence[cell(5, 100)] == 0 and evidence[cell(5, -205)] == 0
+    assert free[cell(100 / 6, 100)] > 0 and free[cell(40, 240)] == 0 and free[cell(100, 100 / 6)] == 0
+
+
+def test_off_the_plan_nothing_breaks() -> None:
+    plan, (latent, _) = make_plan(), frames(2)
+    far = torch.tensor([[40.0, -40.0, 1.0, 0.0], [-3.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    state, _ = plan.write(plan.initial_state(1), latent, far)
+    recalled = plan.read(plan.settle(state), far)
+    assert bool(recalled.latent_NCHW.isfinite().all()) and bool(recalled.log_error_NW.isfinite().all())
+
+
+@torch.no_grad()
+def test_an_imagined_frame_gives_way_to_a_true_one() -> None:
+    torch.manual_seed(0)
+    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    latent, _ = frames(2)
+    state = memory.initial_state(1)
+    true, imagined = (memory.commit(state, latent[:1], torch.tensor([is_own])) for is_own in (False, True))
+    for name in ("evidence", "free", "floor"):
+        assert torch.allclose(imagined[name], IMAGINED_WEIGHT * true[name])
+    both = memory.commit(imagined, latent[1:], torch.tensor([False]))
+    alone = memory.commit(state, latent[1:], torch.tensor([False]))
+    share = (both["evidence"] - alone["evidence"]).sum() / alone["evidence"].sum()
+    assert 0 < share < 0.1
+
+
+@torch.no_grad()
+def test_the_true_pose_stands_in_for_dead_reckoning_but_not_for_what_is_imagined() -> None:
+    torch.manual_seed(0)
+    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    latent, pose = frames(2)
+    state = memory.initial_state(2)
+    after = memory.commit(state, latent, torch.tensor([False, True]), pose)
+    assert torch.equal(after["pose"][0], pose[0]) and torch.equal(after["pose"][1], state["pose"][1])
+
+
+def test_a_plan_is_learned_for_rooms_never_seen_before() -> None:
+    """Walls are painted by where they are, another way in every room: what is read was written."""
+    torch.manual_seed(0)
+    memory = PlanMemory(LATENT_SHAPE, 2, 48, view_rad=VIEW_RAD)
+    optimiser = torch.optim.AdamW(memory.parameters(), lr=4e-3)
+
+    def rooms(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        latent, pose, action = walled_world(4, 32, seed)
+        sign = torch.randint(2, (4, 1, *LATENT_SHAPE[:2], 1), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        return latent * sign, relative(pose), action
+
+    def losses(seed: int) -> dict[str, Tensor]:
+        unknown = torch.full((4, 32, LATENT_SHAPE[2]), float("nan"))
+        return plan_loss(memory, *rooms(seed), unknown, walk_ticks=2, position_noise=0.01, is_taught=True)
+
+    @torch.no_grad()
+    def recall_error() -> float:
+        latent, pose, _ = rooms(1_000)
+        state, _ = memory.plan.write(
+            memory.plan.initial_state(4), latent[:, :24].flatten(0, 1), pose[:, :24].flatten(0, 1)
+        )
+        recalled = memory.plan.read(memory.plan.settle(state), pose[:, 24:].flatten(0, 1))
+        return float((recalled.latent_NCHW - latent[:, 24:].flatten(0, 1)).square().mean() / latent.square().mean())
+
+    before = float(losses(2_000)["move"].detach())
+    for update in range(60):
+        optimiser.zero_grad()
+        found = losses(update)
+        assert found["depth"] == 0, "nobody knows it"
+        torch.stack(list(found.values())).sum().backward()
+        optimiser.step()
+    assert recall_error() < 0.6
+    assert float(losses(2_000)["move"].detach()) < 0.8 * before
+
+
+@pytest.mark.parametrize("angle", [0.0, 2.0])
+def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
+    """The same room turned, the same way to walk: the same steps."""
+    torch.manual_seed(0)
+    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    for parameter in memory.motion.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    turned = torch.tensor([[0.0, 0.0, math.cos(angle), math.sin(angle)]], dtype=torch.float64)
+    action = torch.tensor([[0.5, -0.2]], dtype=torch.float64)
+    tables = memory.plan.settle(memory.plan.initial_state(1))
+    moved = memory.motion(memory.plan, tables, turned, turned, action)
+    step = rotate(moved[:, :2], -torch.tensor([angle], dtype=torch.float64))
+    reference = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
+    expected = memory.motion(memory.plan, tables, reference, reference, action)[:, :2]
+    assert (step - expected).abs().max() < 1e-9

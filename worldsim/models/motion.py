@@ -1,0 +1,71 @@
+"""The pose one tick later, of somebody who holds keys: what is learned of walking, turning, and walls in the way.
+
+Owns: what a motion is made of, and the loss it learns by. Does not own: what is known of the walls around (`place` has
+tables of a fixed world, `plan_memory` what was seen so far). Letters: B batch, P pose size, A action, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldsim.models.mlp import ResidualMLP
+from worldsim.models.pose import heading_rad, move_by, rotate, turn_between
+
+Move: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(pose, the pose a tick before, action) -> the pose a tick later. Shapes: [B, P], [B, P], [B, A] -> [B, P]."""
+
+TICK_SCALE = 0.05
+"""About how far a pose moves in one tick, in scaled units: brings motions to the size that networks like."""
+TURN_SCALE = 0.17
+"""About how far it turns in one tick, radians."""
+
+
+class Motion(nn.Module):
+    """What it says is in the frame of who moves, so that walking is the same everywhere.
+
+    The pose before gives the speed. At first nothing is in the way.
+    """
+
+    def __init__(self, around_size: int, action_size: int, width: int) -> None:
+        super().__init__()
+        self.free = nn.Linear(3 + action_size, 3)
+        self.walls = ResidualMLP(around_size + 3 + action_size, width, 3, 2)
+        nn.init.zeros_(self.walls.project_out.weight)
+        nn.init.zeros_(self.walls.project_out.bias)
+
+    def step(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor, around_BF: Tensor) -> Tensor:
+        """`around_BF` tells of the walls. Shapes: returns [B, P]."""
+        angle_B, moved_B2 = heading_rad(pose_BP), speed(pose_BP, previous_BP)
+        turned_B1 = turn_between(previous_BP, pose_BP)[:, None] / TURN_SCALE
+        own = torch.cat((rotate(moved_B2, -angle_B), turned_B1, action_BA), -1)
+        motion_B3 = self.free(own) + self.walls(torch.cat((around_BF, own), -1))
+        step_B2 = rotate(motion_B3[:, :2], angle_B) * TICK_SCALE
+        return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * TURN_SCALE), -1))
+
+
+def speed(pose_BP: Tensor, previous_BP: Tensor) -> Tensor:
+    """How far it went in the last tick, in ticks' usual motions. Shapes: returns [B, 2]."""
+    return (pose_BP - previous_BP)[:, :2] / TICK_SCALE
+
+
+def motion_loss(move: Move, pose_BTP: Tensor, action_BTA: Tensor, *, position_noise: float) -> Tensor:
+    """Poses walked by actions alone from frame 1 on, against the true ones: what play does for hours.
+
+    The start is a little off (`position_noise`, scaled units, at most), so that small errors die away. Mean smooth L1
+    over all ticks, in units of a tick's motion.
+    """
+    off_B1 = position_noise * torch.rand_like(pose_BTP[:, 0, :1]) ** 2
+    off_BP = F.pad(off_B1 * torch.randn_like(pose_BTP[:, 0, :2]), (0, 2))
+    previous_BP, now_BP = pose_BTP[:, 0] + off_BP, pose_BTP[:, 1] + off_BP
+    losses = []
+    for t in range(2, pose_BTP.shape[1]):
+        previous_BP, now_BP = now_BP, move(now_BP, previous_BP, action_BTA[:, t])
+        error_BP = now_BP - pose_BTP[:, t]
+        error_BP = torch.cat((error_BP[:, :2] / TICK_SCALE, error_BP[:, 2:] / TURN_SCALE), -1)
+        losses.append(F.smooth_l1_loss(error_BP, torch.zeros_like(error_BP), beta=0.1))
+    return torch.stack(losses).mean()

@@ -1,0 +1,319 @@
+"""A map of a world never seen before, written into the state as one walks and read along rays.
+
+Owns: the writer (what a frame seen from a pose says of the plan), the plan in the state, the reader (a pose to the
+latent seen there). Does not own: where the pose comes from (`plan_memory`), what is done with a recalled frame (the
+trunk).
+As in `field`, a column of the picture shows what its rays meet in a plan of two dimensions. There the plan is in the
+weights; here it is sums over frames: of wall features and how surely they were seen, of evidence that a cell is wall or
+free, of what floor and ceiling look like. Sums do not depend on the order of the frames and do not grow with them.
+
+Letters: B maps, N frames, C H W channels, rows and columns of the latent, P pose size, R rays of all columns, S samples
+along a ray, K slices of depth, F features, E embedding, G cells along a side of the plan. Lengths are in plan units, of
+which a pose's unit has `POSE_UNITS`.
+Sources: Thrun et al. 2005, "Probabilistic Robotics", chapter 9 (occupancy grids); Mildenhall et al. 2020, "NeRF",
+equation 3; Gortler et al. 1996, "The Lumigraph", section 3.4 (pull and push, to fill holes).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldsim.models.pose import heading_rad
+from worldsim.models.precision import full_precision
+
+PlanState: TypeAlias = dict[str, Tensor]
+
+POSE_UNITS = 384.0
+"""Plan units per 1 of a pose. With these a person is 56 high in the mazes of Doom; sizes below are for such rooms."""
+WRITE_RAYS, READ_RAYS = 4, 2
+"""Rays per column of the latent."""
+CELLS, CELL_UNITS = 96, 12.5
+"""The plan is CELLS * CELL_UNITS wide, and the first frame is seen from its middle."""
+PLAN_REACH = CELL_UNITS * (CELLS - 1) / 2
+"""From its middle to the middle of its outermost cells."""
+FLOOR_CELLS, FLOOR_CELL_UNITS = 48, 25.0
+WALL_FEATURES, FLOOR_FEATURES = 24, 8
+SLICES_UNITS = (65.0, 85.0, 110.0, 145.0, 190.0, 250.0, 330.0, 450.0)
+"""Depths at which floor and ceiling are written and read: nearer than the first they are below the picture."""
+NEAREST_UNITS, FARTHEST_UNITS, FINEST_UNITS, COARSEST_UNITS, STEP_SHARE = 8.0, 760.0, 6.0, 20.0, 0.08
+WALL_THICKNESS_UNITS = (0.0, 12.5)
+"""A wall is written where it is met and once more behind, or rays would slip through between two samples."""
+NUM_TOP = 8
+"""Samples of a ray, those that count most, whose features are read."""
+WALL_SIZES = (1, 2, 4)
+HOLE_WEIGHT = 0.02
+"""Of the four cells around, where a cell itself was never seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalled:
+    """Shapes: latent [N, C, H, W]; log_error [N, W], the log of the squared error expected of each column (0: it is
+    as good as unknown; -2: it is well known); log_depth [N, R]."""
+
+    latent_NCHW: Tensor
+    log_error_NW: Tensor
+    log_depth_NR: Tensor
+
+
+class ColumnBlock(nn.Module):
+    """Residual; each column sees itself and its two neighbours. Shapes: [N, W, D] -> [N, W, D]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.project_in, self.project_out = nn.Linear(3 * width, width), nn.Linear(width, width)
+
+    def forward(self, x_NWD: Tensor) -> Tensor:
+        padded = F.pad(self.norm(x_NWD), (0, 0, 1, 1))
+        around = torch.cat((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), -1)
+        return x_NWD + self.project_out(F.silu(self.project_in(around)))
+
+
+class Plan(nn.Module):
+    """Nothing here mutates a state. `view_rad` is the camera's horizontal field of view."""
+
+    depth_S: Tensor
+    gap_S: Tensor
+    write_across_R: Tensor
+    across_R: Tensor
+    slice_K: Tensor
+
+    def __init__(self, latent_shape: tuple[int, int, int], width: int, view_rad: float) -> None:
+        super().__init__()
+        self.latent_shape, read_width = latent_shape, width
+        width = width * 5 // 6
+        channels, rows, columns = latent_shape
+        edges_S = _edges()
+        for name, fixed in {
+            "depth_S": (edges_S[1:] + edges_S[:-1]) / 2,
+            "gap_S": edges_S.diff() / CELL_UNITS,
+            "write_across_R": math.tan(view_rad / 2) * _across(columns * WRITE_RAYS),
+            "across_R": math.tan(view_rad / 2) * _across(columns * READ_RAYS),
+            "slice_K": torch.tensor(SLICES_UNITS),
+        }.items():
+            self.register_buffer(name, fixed, persistent=False)
+        slices = len(SLICES_UNITS)
+        self.column_WE = nn.Parameter(torch.randn(columns, 8) * 0.3)
+        self.write_in = nn.Linear(channels * rows + 8, width)
+        self.write_blocks = nn.Sequential(ColumnBlock(width), ColumnBlock(width))
+        self.write_geometry = nn.Linear(width, WRITE_RAYS * 2)
+        self.write_walls = nn.Linear(width, WRITE_RAYS * (WALL_FEATURES + 1))
+        self.write_floor = nn.Linear(width, slices * (FLOOR_FEATURES + 1))
+        self.density_in, self.density_out = nn.Conv2d(9, 16, 3, padding=1), nn.Conv2d(16, 2, 1)
+        geometry = READ_RAYS * 5
+        self.read_gate = nn.Linear(geometry + slices + 8, read_width)
+        size = READ_RAYS * (WALL_FEATURES + 1) + geometry + slices * (FLOOR_FEATURES + 2) + 8
+        self.read_in = nn.Linear(size, read_width)
+        self.read_blocks = nn.Sequential(ColumnBlock(read_width), ColumnBlock(read_width))
+        self.read_out = nn.Linear(read_width, channels * rows + 1)
+        with torch.no_grad():  # at first every wall is some 100 units away, and hardly anything is a wall
+            self.write_geometry.weight.mul_(0.3)
+            self.write_geometry.bias.view(WRITE_RAYS, 2)[:, 0] = 4.6
+            self.density_out.state_dict()["bias"].copy_(torch.tensor([-3.0, 0.0]))
+
+    def initial_state(self, batch: int) -> PlanState:
+        """Shapes: wall_n [B, G / n, G / n, F + 1] (features and their weight, of n x n cells at once), evidence of a
+        wall and free [B, G, G], floor [B, G, G, F + 1]."""
+        zeros = self.column_WE.detach().new_zeros
+        return {
+            **{f"wall_{n}": zeros(batch, CELLS // n, CELLS // n, WALL_FEATURES + 1) for n in WALL_SIZES},
+            "evidence": zeros(batch, CELLS, CELLS),
+            "free": zeros(batch, CELLS, CELLS),
+            "floor": zeros(batch, FLOOR_CELLS, FLOOR_CELLS, FLOOR_FEATURES + 1),
+        }
+
+    @full_precision
+    def write(
+        self,
+        state: PlanState,
+        latent_NCHW: Tensor,
+        pose_NP: Tensor,
+        weight_N: Tensor | None = None,
+        depth_NR: Tensor | None = None,
+    ) -> tuple[PlanState, Tensor]:
+        """Frames added to the maps, as many to each, those of a map together. N = B * frames.
+
+        `weight_N` for frames that say less than others; `depth_NR` in place of the depth that is read off the frames.
+        Returns: the state, and the log depth that was read off them [N, R].
+        """
+        num, maps = len(latent_NCHW), len(state["free"])
+        map_N = torch.arange(maps, device=pose_NP.device).repeat_interleave(num // maps)
+        weight_N11 = pose_NP.new_ones(num, 1, 1) if weight_N is None else weight_N[:, None, None]
+        log_depth_NR, wall_NRF, floor_NWKF = self._say(latent_NCHW)
+        # The place is where depth says; features are learned through what is read, depth by its own target.
+        if depth_NR is None:
+            depth_NR = log_depth_NR.detach().clamp(1.5, 6.7).exp()
+
+        ahead = torch.stack([depth_NR + behind for behind in WALL_THICKNESS_UNITS], -1)
+        points = self._points(pose_NP, ahead, self.write_across_R)
+        index, share = _splat(points, CELLS, CELL_UNITS)
+        rows_NRS4F = share[..., None] * (wall_NRF * weight_N11)[:, :, None, None]
+        wall = {
+            f"wall_{n}": _add(state[f"wall_{n}"], map_N, _coarser(index, n), rows_NRS4F[..., :-1]) for n in WALL_SIZES
+        }
+        evidence = _add(state["evidence"][..., None], map_N, index, rows_NRS4F[..., -1:])[..., 0]
+
+        shallow_NR = depth_NR.unflatten(1, (-1, WRITE_RAYS // READ_RAYS)).amin(-1)
+        free_NRS = ((shallow_NR[..., None] - 8 - self.depth_S) / 8).clamp(0, 1) * weight_N11
+        points = self._points(pose_NP, self.depth_S.expand(num, len(self.across_R), -1), self.across_R)
+        cell = (points / CELL_UNITS + (CELLS - 1) / 2).round().long().clamp(0, CELLS - 1)
+        index = (cell[..., 1] * CELLS + cell[..., 0])[..., None]
+        free = _add(state["free"][..., None], map_N, index, free_NRS[..., None, None])[..., 0]
+
+        seen_NRK = ((shallow_NR[..., None] - self.slice_K) / 15 + 0.5).clamp(0, 1) * weight_N11
+        points = self._points(pose_NP, self.slice_K.expand(num, len(self.across_R), -1), self.across_R)
+        index, share = _splat(points, FLOOR_CELLS, FLOOR_CELL_UNITS)
+        floor_NRKF = floor_NWKF.repeat_interleave(READ_RAYS, 1)
+        rows = (share * seen_NRK[..., None])[..., None] * floor_NRKF[..., None, :]
+        floor = _add(state["floor"], map_N, index, rows)
+        return {**wall, "evidence": evidence, "free": free, "floor": floor}, log_depth_NR
+
+    def _say(self, latent_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What frames say: log depth [N, R], wall rows [N, R, F + 2], floor rows [N, W, K, F + 1]."""
+        columns = len(self.column_WE)
+        x_NWD = torch.cat(
+            (latent_NCHW.permute(0, 3, 1, 2).flatten(2), self.column_WE.expand(len(latent_NCHW), -1, -1)), -1
+        )
+        x_NWD = self.write_blocks(self.write_in(x_NWD))
+        log_depth, evidence = self.write_geometry(x_NWD).unflatten(2, (WRITE_RAYS, 2)).flatten(1, 2).unbind(-1)
+        wall = self.write_walls(x_NWD).unflatten(2, (WRITE_RAYS, -1)).flatten(1, 2)
+        floor = self.write_floor(x_NWD).reshape(-1, columns, len(SLICES_UNITS), FLOOR_FEATURES + 1)
+        return log_depth, torch.cat((_weighted(wall), evidence.sigmoid()[..., None]), -1), _weighted(floor)
+
+    @full_precision
+    def settle(self, state: PlanState) -> PlanState:
+        """The tables that are read: means in place of sums, holes filled, a density for every cell."""
+        ground = _mean(_fill(state["floor"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        evidence = torch.stack((state["evidence"], state["free"]), 1)
+        features = []
+        for size in (1, 2, 4):
+            e = F.avg_pool2d(evidence, size) if size > 1 else evidence
+            said = torch.cat((torch.log1p(4 * e), e[:, :1] / (e.sum(1, keepdim=True) + 0.05)), 1)
+            features.append(F.interpolate(said, scale_factor=size, mode="nearest") if size > 1 else said)
+        return {
+            "density": self.density_out(F.silu(self.density_in(torch.cat(features, 1)))),
+            "floor": ground,
+            **{f"wall_{n}": state[f"wall_{n}"] for n in WALL_SIZES},
+        }
+
+    @full_precision
+    def density(self, tables: PlanState, place_NK2: Tensor) -> Tensor:
+        """Of a wall, and how sure that is, as the network has them. Shapes: [N, K, 2], scaled as poses -> the same."""
+        maps = len(tables["density"])
+        grid = (place_NK2 * (POSE_UNITS / PLAN_REACH)).reshape(maps, -1, place_NK2.shape[1], 2)
+        met_BFMK = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
+        return met_BFMK.permute(0, 2, 3, 1).reshape(place_NK2.shape)
+
+    @full_precision
+    def read(self, tables: PlanState, pose_NP: Tensor) -> Recalled:
+        """What it looks like from poses, as many of each map, those of a map together."""
+        num, maps = len(pose_NP), len(tables["density"])
+        map_N = torch.arange(maps, device=pose_NP.device).repeat_interleave(num // maps)
+        points = self._points(pose_NP, self.depth_S.expand(num, len(self.across_R), -1), self.across_R)
+        grid = (points / PLAN_REACH).reshape(maps, -1, len(self.depth_S), 2)
+        met = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
+        density_NRS, known_NRS = met.transpose(0, 1).reshape(2, num, -1, len(self.depth_S))
+        passed_NRS = torch.exp(-F.softplus(2 * density_NRS) * self.gap_S)
+        reached_NRS = torch.cumprod(F.pad(passed_NRS[..., :-1] + 1e-6, (1, 0), value=1.0), -1)
+        weight_NRS = reached_NRS * (1 - passed_NRS)
+        left_NR = reached_NRS[..., -1] * passed_NRS[..., -1]
+        log_depth_NR = (weight_NRS * self.depth_S.log()).sum(-1) + 6.6 * left_NR
+
+        top_NRS, at_NRS = weight_NRS.topk(NUM_TOP, -1)
+        index, share = _splat(points.gather(2, at_NRS[..., None].expand(-1, -1, -1, 2)), CELLS, CELL_UNITS)
+        sums = [_get(tables[f"wall_{n}"], map_N, _coarser(index, n)) for n in WALL_SIZES]
+        rows = _mean(sums[0] + HOLE_WEIGHT * (sums[1] / 4 + HOLE_WEIGHT * sums[2] / 16)).flatten(2, 3)
+        wall_NRF = ((share * top_NRS[..., None]).flatten(2)[..., None, :] @ rows)[..., 0, :]
+
+        columns = len(self.column_WE)
+        reached_NWK = reached_NRS[..., torch.searchsorted(self.depth_S, self.slice_K)]
+        reached_NWK = reached_NWK.unflatten(1, (columns, READ_RAYS)).mean(2)
+        points = self._points(pose_NP, self.slice_K.expand(num, len(self.across_R), -1), self.across_R)
+        index, share = _splat(points, FLOOR_CELLS, FLOOR_CELL_UNITS)
+        floor = (_get(tables["floor"], map_N, index) * share[..., None]).sum(-2)
+        floor = floor.unflatten(1, (columns, READ_RAYS)).mean(2) * reached_NWK[..., None]
+
+        near_NR = 30 * (weight_NRS / self.depth_S).sum(-1)
+        known_NR = (weight_NRS * known_NRS.sigmoid()).sum(-1)
+        ray = torch.stack((log_depth_NR - 5, near_NR, left_NR, known_NR, top_NRS[..., 0]), -1)
+        ray, emb = ray.reshape(num, columns, -1), self.column_WE.expand(num, -1, -1)
+        x = torch.cat((wall_NRF.reshape(num, columns, -1), ray, floor.flatten(2), reached_NWK, emb), -1)
+        x = self.read_in(x) * (1 + self.read_gate(torch.cat((ray, reached_NWK, emb), -1)))
+        x = self.read_out(self.read_blocks(x))
+        latent = x[..., :-1].unflatten(2, self.latent_shape[:2]).permute(0, 2, 3, 1)
+        return Recalled(latent_NCHW=latent, log_error_NW=x[..., -1], log_depth_NR=log_depth_NR)
+
+    def _points(self, pose_NP: Tensor, depth_NRS: Tensor, across_R: Tensor) -> Tensor:
+        """Depth is along the camera's axis, as in `field`. Shapes: [N, R, S, 2]."""
+        angle_N1 = heading_rad(pose_NP)[:, None]
+        cos, sin = angle_N1.cos(), angle_N1.sin()
+        along_NR2 = torch.stack((cos + across_R * sin, sin - across_R * cos), -1)
+        return POSE_UNITS * pose_NP[:, None, None, :2] + depth_NRS[..., None] * along_NR2[:, :, None]
+
+
+def _edges() -> Tensor:
+    depth, edges = NEAREST_UNITS, []
+    while depth < FARTHEST_UNITS:
+        edges.append(depth)
+        depth += min(COARSEST_UNITS, max(FINEST_UNITS, STEP_SHARE * depth))
+    return torch.tensor(edges)
+
+
+def _across(num_rays: int) -> Tensor:
+    """From the left edge of the picture (-1) to the right one."""
+    return (torch.arange(num_rays) + 0.5) / num_rays * 2 - 1
+
+
+def _splat(points: Tensor, cells: int, cell_units: float) -> tuple[Tensor, Tensor]:
+    """The four cells around points and the share of each, 0 off the plan. Shapes: [..., 2] -> [..., 4] twice."""
+    place = points / cell_units + (cells - 1) / 2
+    low = place.floor()
+    (x, y), (x0, y0) = (place - low).unbind(-1), low.long().unbind(-1)
+    inside = (x0 >= 0) & (x0 < cells - 1) & (y0 >= 0) & (y0 < cells - 1)
+    base = y0.clamp(0, cells - 2) * cells + x0.clamp(0, cells - 2)
+    index = torch.stack((base, base + 1, base + cells, base + cells + 1), -1)
+    share = torch.stack(((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y), -1)
+    return index, share * inside[..., None]
+
+
+def _add(table_BGGF: Tensor, map_N: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+    """Shapes: index [N, ...], rows [N, ..., F]."""
+    cells = table_BGGF.shape[1] * table_BGGF.shape[2]
+    index = index + cells * map_N.view(-1, *[1] * (index.dim() - 1))
+    flat = table_BGGF.flatten(0, 2)
+    return flat.index_add(0, index.flatten(), rows.reshape(-1, flat.shape[1])).view_as(table_BGGF)
+
+
+def _get(table_BGGF: Tensor, map_N: Tensor, index: Tensor) -> Tensor:
+    cells = table_BGGF.shape[1] * table_BGGF.shape[2]
+    index = index + cells * map_N.view(-1, *[1] * (index.dim() - 1))
+    return table_BGGF.flatten(0, 2).index_select(0, index.flatten()).view(*index.shape, -1)
+
+
+def _weighted(said: Tensor) -> Tensor:
+    """The last feature is how much the others weigh. Shapes: [..., F + 1] -> the same, ready to be added up."""
+    weight = F.softplus(said[..., -1:]) + 1e-3
+    return torch.cat((said[..., :-1] * weight, weight), -1)
+
+
+def _fill(sums: Tensor) -> Tensor:
+    """Each cell plus a little of the 2x2 around it, and less of the 4x4. Shapes: [B, F, G, G]."""
+    twice = F.avg_pool2d(sums, 2)
+    twice = twice + HOLE_WEIGHT * F.interpolate(F.avg_pool2d(twice, 2), scale_factor=2, mode="nearest")
+    return sums + HOLE_WEIGHT * F.interpolate(twice, scale_factor=2, mode="nearest")
+
+
+def _mean(sums: Tensor) -> Tensor:
+    """Features and how surely they are known. Shapes: [..., F + 1]."""
+    return torch.cat((sums[..., :-1] / (sums[..., -1:] + 1e-5), torch.log1p(10 * sums[..., -1:])), -1)
+
+
+def _coarser(index: Tensor, size: int) -> Tensor:
+    """Of a cell, the index of the size x size cells around it."""
+    return index // (CELLS * size) * (CELLS // size) + index % CELLS // size

@@ -1,0 +1,183 @@
+"""Where am I in a world never seen before, and what did I see there: a plan that is drawn while one walks.
+
+Owns: the believed pose, relative to the first frame, and how much a frame counts; the losses of both. Does not own: the
+plan itself (`plan`), the frame that is shown (the denoiser makes it; what is recalled here is one of its inputs).
+The pose is known by dead reckoning: from the actions, and the walls that were seen so far. A world that is imagined has
+no other truth than that, so an error of the pose is one of the world's shape, not a contradiction.
+
+Letters as in `plan`; T frames of a clip, A action.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldsim.models.motion import Motion, motion_loss, speed
+from worldsim.models.plan import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, Plan, PlanState
+from worldsim.models.pose import POSE_SIZE, heading_rad, rotate
+from worldsim.models.precision import full_precision
+
+IMAGINED_WEIGHT = 0.05
+"""How much a frame that the model made says, next to a true one: all of it where nothing else was seen."""
+FEELER_UNITS, NUM_FEELERS = (0.0, 12.0, 24.0, 36.0, 52.0), 8
+"""How far around it, and in how many directions, a walker's motion asks for walls."""
+SHOWN_STEP, NUM_BESIDE, NUM_LATER = 8, 8, 20
+"""Of a clip, a multiple of so many frames is shown; asked for are so many among those, and of what comes after."""
+NUM_STARTS = 16
+"""Walks by actions alone that begin in each clip."""
+BEHIND_UNITS = 4.0
+"""A wall's features are written so far behind its face."""
+
+
+class SeenMotion(Motion):
+    """Knows the walls that are on the plan: its density at points around who moves, in their own frame."""
+
+    feeler_K2: Tensor
+
+    def __init__(self, action_size: int, width: int) -> None:
+        ring = torch.arange(NUM_FEELERS) / NUM_FEELERS * 2 * math.pi
+        points = [(r * angle.cos(), r * angle.sin()) for r in FEELER_UNITS for angle in ring[: NUM_FEELERS if r else 1]]
+        super().__init__(2 * len(points) + 2, action_size, width)
+        self.register_buffer("feeler_K2", torch.tensor(points) / POSE_UNITS, persistent=False)
+
+    def forward(self, plan: Plan, tables: PlanState, pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
+        angle_N, moved_N2 = heading_rad(pose_NP), speed(pose_NP, previous_NP)
+        feelers_NK2 = rotate(self.feeler_K2, angle_N[:, None])
+        density_NKF = plan.density(tables, pose_NP[:, None, :2] + feelers_NK2)
+        around = torch.cat((density_NKF.flatten(1), rotate(moved_N2, -angle_N)), -1)
+        return self.step(pose_NP, previous_NP, action_NA, around)
+
+
+class PlanMemory(nn.Module):
+    """Predict by the action, recall, write. Nothing here mutates a state."""
+
+    num_figures = 1
+    """Channels of what is recalled before the latent: the log of the error expected."""
+
+    def __init__(self, latent_shape: tuple[int, int, int], action_size: int, width: int, *, view_rad: float) -> None:
+        super().__init__()
+        self.plan = Plan(latent_shape, width, view_rad)
+        self.motion = SeenMotion(action_size, width // 2)
+
+    def initial_state(self, batch: int) -> PlanState:
+        """Shapes: `pose` and `previous` [B, P]; the others are the plan's."""
+        pose_BP = self.plan.column_WE.detach().new_zeros(batch, POSE_SIZE)
+        pose_BP[:, 2] = 1.0
+        return {**self.plan.initial_state(batch), "pose": pose_BP, "previous": pose_BP.clone()}
+
+    @full_precision
+    def foresee(self, state: PlanState, action_BA: Tensor) -> tuple[PlanState, Tensor]:
+        """Where the next frame will be seen from, and what was seen there. Shapes: recalled [B, 1 + C, H, W]."""
+        tables = self.plan.settle(state)
+        pose_BP = self.motion(self.plan, tables, state["pose"], state["previous"], action_BA)
+        recalled = self.plan.read(tables, pose_BP)
+        latent_BCHW = recalled.latent_NCHW
+        figures = recalled.log_error_NW[:, None, None].expand(-1, 1, latent_BCHW.shape[2], -1)
+        return {**state, "pose": pose_BP, "previous": state["pose"]}, torch.cat((figures, latent_BCHW), 1)
+
+    def commit(
+        self, state: PlanState, latent_BCHW: Tensor, imagined_B: Tensor, pose_BP: Tensor | None = None
+    ) -> PlanState:
+        """A frame becomes part of the plan, from the true pose `pose_BP` where it is true and that is known."""
+        weight_B = torch.where(imagined_B, IMAGINED_WEIGHT, 1.0)
+        if pose_BP is not None:
+            state = {**state, "pose": torch.where(imagined_B[:, None], state["pose"], pose_BP)}
+        sums, _ = self.plan.write(state, latent_BCHW, state["pose"], weight_B)
+        return {**state, **sums}
+
+    def recall_clip(
+        self,
+        latent_BTCHW: Tensor,
+        imagined_BT: Tensor,
+        action_BTA: Tensor,
+        pose_BTP: Tensor | None = None,
+        start: PlanState | None = None,
+    ) -> tuple[Tensor, PlanState]:
+        """What play does frame by frame, over a clip. Returns: recalled [B, T, 1 + C, H, W], and the state after it."""
+        state, clip = start or self.initial_state(len(action_BTA)), []
+        for t in range(action_BTA.shape[1]):
+            state, recalled = self.foresee(state, action_BTA[:, t])
+            clip.append(recalled)
+            pose_BP = None if pose_BTP is None else pose_BTP[:, t]
+            state = self.commit(state, latent_BTCHW[:, t], imagined_BT[:, t], pose_BP)
+        return torch.stack(clip, 1), state
+
+
+def plan_loss(
+    memory: PlanMemory,
+    latent_BTCHW: Tensor,
+    pose_BTP: Tensor,
+    action_BTA: Tensor,
+    depth_BTX: Tensor,
+    *,
+    walk_ticks: int,
+    position_noise: float,
+    is_taught: bool,
+) -> dict[str, Tensor]:
+    """Some frames of a clip are written, others recalled; walks through what was written.
+
+    `depth_BTX` is the true depth across the picture, in a pose's units, NaN where nobody knows it. `is_taught`: the
+    first updates write where the walls truly are. recall: squared error, each column by 1 / (0.25 + its expected
+    error), which has a likelihood of its own; depth: of what is written and of what is read.
+    """
+    batch, num_frames = latent_BTCHW.shape[:2]
+    shown_BK, asked_BM = _split(batch, num_frames)
+    plan, rays = memory.plan, WRITE_RAYS * latent_BTCHW.shape[-1]
+    depth_BTX = (depth_BTX * POSE_UNITS + BEHIND_UNITS).clamp_max(FARTHEST_UNITS)
+    depth_BTR = F.adaptive_avg_pool1d(depth_BTX.flatten(0, 1)[:, None], rays)[:, 0].unflatten(0, depth_BTX.shape[:2])
+    (shown, shown_pose, shown_depth), (asked, asked_pose, asked_depth) = (
+        [_pick(x, index).flatten(0, 1) for x in (latent_BTCHW, pose_BTP, depth_BTR)] for index in (shown_BK, asked_BM)
+    )
+    told = shown_depth if is_taught and bool(shown_depth.isfinite().all()) else None
+    state, log_depth_NR = plan.write(plan.initial_state(batch), shown, shown_pose, depth_NR=told)
+    tables = plan.settle(state)
+    recalled = plan.read(tables, asked_pose)
+    error_NW = (recalled.latent_NCHW - asked).square().mean((1, 2))
+    expected_NW = recalled.log_error_NW
+    weight_NW = 1 / (0.25 + expected_NW.detach().clamp(-4, 2).exp())
+    met_depth = F.adaptive_avg_pool1d(asked_depth[:, None], recalled.log_depth_NR.shape[1])[:, 0]
+
+    start_BS = torch.randint(num_frames - walk_ticks - 1, (batch, NUM_STARTS))
+    walk_BSt = start_BS[..., None] + torch.arange(2 + walk_ticks)
+    walks = [
+        _pick(x, walk_BSt.flatten(1)).unflatten(1, walk_BSt.shape[1:]).flatten(0, 1) for x in (pose_BTP, action_BTA)
+    ]
+    # What is learned of walls is learned by looking.
+    still = {name: table.detach() for name, table in tables.items()}
+
+    def move(pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
+        moved: Tensor = memory.motion(plan, still, pose_NP, previous_NP, action_NA)
+        return moved
+
+    return {
+        "recall": (error_NW * weight_NW).mean() / weight_NW.mean(),
+        "expected": 0.05 * (error_NW.detach() * (-expected_NW).exp() + expected_NW).mean(),
+        "depth": 0.6 * _depth_loss(log_depth_NR, shown_depth) + 0.3 * _depth_loss(recalled.log_depth_NR, met_depth),
+        "move": motion_loss(move, *walks, position_noise=position_noise),
+    }
+
+
+def _split(batch: int, num_frames: int) -> tuple[Tensor, Tensor]:
+    """Which frames of each clip are shown [B, K] and asked for [B, M]."""
+    most = (num_frames - NUM_BESIDE - 1) * 3 // 4 // SHOWN_STEP
+    assert most >= 1, f"clips of {num_frames} frames are too short for a plan"
+    num_near = SHOWN_STEP * int(torch.randint(1, most + 1, ())) + NUM_BESIDE
+    near = torch.rand(batch, num_near).argsort(1)
+    later = torch.randint(num_near, num_frames, (batch, NUM_LATER))
+    return near[:, NUM_BESIDE:], torch.cat((near[:, :NUM_BESIDE], later), 1)
+
+
+def _pick(x_BT: Tensor, index_BK: Tensor) -> Tensor:
+    """Shapes: [B, T, ...] -> [B, K, ...]."""
+    return x_BT[torch.arange(len(x_BT))[:, None], index_BK]
+
+
+def _depth_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
+    """In the logarithm, near walls not above all; of what is known."""
+    is_known = depth.isfinite()
+    error = torch.where(is_known, (log_depth.exp() + 30).log() - (depth + 30).log(), 0.0).abs()
+    return error.sum() / is_known.sum().clamp_min(1)
