@@ -18,10 +18,10 @@ WORLDS = sorted(
 )
 MILLIONS = {
     "comparison": (0.4, 1),
-    "maze": (2, 10),
+    "maze": (1, 2),
     "maze-large-200m": (185, 215),
     "maze-large-50m": (45, 55),
-    "maze-random": (3, 20),
+    "maze-random": (1, 3),
     "memory-maze": (2, 3),
     "memory-maze-fixed": (1, 2),
     "memory-maze-pose": (2, 3),
