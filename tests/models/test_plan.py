@@ -151,6 +151,36 @@ def test_a_plan_is_learned_for_rooms_never_seen_before() -> None:
     assert float(losses(2_000)["move"].detach()) < 0.8 * before
 
 
+def test_nothing_of_a_plan_is_rounded_under_autocast() -> None:
+    """An error of a hundredth in every step would be added up, walk for walk."""
+    torch.manual_seed(0)
+    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD)
+    for parameter in memory.motion.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    latent, pose, action = walled_world(2, 32, 0)
+    unknown = torch.full((2, 32, LATENT_SHAPE[2]), float("nan"))
+    found = []
+    for is_rounded in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_rounded):
+            losses = plan_loss(
+                memory, latent, relative(pose), action, unknown, walk_ticks=2, position_noise=0.01, is_taught=False
+            )
+            recalled, _ = memory.recall_clip(latent, torch.zeros(2, 32, dtype=torch.bool), action)
+        found.append({**losses, "recalled": recalled})
+    for name, exact in found[0].items():
+        assert torch.equal(found[1][name], exact), name
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8), (3, 12, 16), (2, 5, 7)])
+@torch.no_grad()
+def test_a_latent_may_have_any_size(shape: tuple[int, int, int]) -> None:
+    memory = PlanMemory(shape, 2, 4, view_rad=VIEW_RAD)
+    state, recalled = memory.foresee(memory.initial_state(2), torch.zeros(2, 2))
+    assert recalled.shape == (2, memory.num_figures + shape[0], *shape[1:])
+    assert memory.commit(state, torch.randn(2, *shape), torch.tensor([False, True]))["evidence"].any((1, 2)).all()
+
+
 @pytest.mark.parametrize("angle", [0.0, 2.0])
 def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
     """The same room turned, the same way to walk: the same steps."""

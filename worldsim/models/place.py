@@ -3,7 +3,7 @@
 Owns: an estimate of the camera's pose, carried in the state, and a picture of the world as a function of pose, held in
 the weights. Does not own: the frame that is shown (the denoiser makes it; what is recalled here is one of its inputs).
 In training the true pose is the target; at play there are only frames and actions. Of use where the map is fixed: a
-maze never seen before is not in the weights, there the scan has to remember.
+maze never seen before is not in the weights, there `plan_memory` draws one into the state.
 
 Positions are scaled so that the map lies in [-1, 1] (see `pose`). What is seen from a pose is the business of `field`.
 Letters as in `world_model`; P pose size.
@@ -12,19 +12,17 @@ Letters as in `world_model`; P pose size.
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldsim.models.field import Field
+from worldsim.models.map_memory import MapMemory, MapState
 from worldsim.models.mlp import ResidualMLP
 from worldsim.models.motion import TICK_SCALE, Motion, speed
 from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, unit_heading
 from worldsim.models.precision import full_precision
 from worldsim.models.tables import FeatureTables
-
-PlaceState: TypeAlias = dict[str, Tensor]
 
 FLOOR_TABLES = (16, 32, 64)
 """Cells along x and y of the tables that the motion reads: where the walls are."""
@@ -59,11 +57,10 @@ class FixedMotion(Motion):
         return self.step(pose_BP, previous_BP, action_BA, around)
 
 
-class PlaceMemory(nn.Module):
+class PlaceMemory(MapMemory):
     """Predict by the action, correct by the frame, as a Kalman filter does, with learned models; then recall."""
 
     num_figures = 0
-    """Channels of what is recalled before the latent."""
 
     def __init__(
         self, latent_shape: tuple[int, int, int], action_size: int, width: int, *, view_rad: float = math.pi / 2
@@ -94,19 +91,18 @@ class PlaceMemory(nn.Module):
         moved: Tensor = self.motion(pose_BP, previous_BP, action_BA)
         return moved
 
-    def predict(self, state: PlaceState, action_BA: Tensor) -> PlaceState:
+    def predict(self, state: MapState, action_BA: Tensor) -> MapState:
         """Where the next frame will be seen from."""
         pose_BP = self.move(state["pose"], state["previous"], action_BA)
         return {"pose": pose_BP, "previous": state["pose"], "known": state["known"]}
 
-    def foresee(self, state: PlaceState, action_BA: Tensor) -> tuple[PlaceState, Tensor]:
-        """Where the next frame will be seen from, and what is recalled there [B, C, H, W]."""
+    def foresee(self, state: MapState, action_BA: Tensor) -> tuple[MapState, Tensor]:
         state = self.predict(state, action_BA)
         return state, self.recall(state["pose"])
 
     def commit(
-        self, state: PlaceState, latent_BCHW: Tensor, imagined_B: Tensor, pose_BP: Tensor | None = None
-    ) -> PlaceState:
+        self, state: MapState, latent_BCHW: Tensor, imagined_B: Tensor, pose_BP: Tensor | None = None
+    ) -> MapState:
         """What is imagined says nothing; a true frame corrects, or the true pose where it is known."""
         if bool(imagined_B.all()):
             return state
@@ -118,7 +114,7 @@ class PlaceMemory(nn.Module):
 
     @torch.no_grad()
     @full_precision
-    def correct(self, state: PlaceState, latent_BCHW: Tensor) -> PlaceState:
+    def correct(self, state: MapState, latent_BCHW: Tensor) -> MapState:
         """The belief drawn to the pose from which the map looks most like a true frame.
 
         Never with a frame that was imagined: it was drawn from the believed pose and holds no news of it, and the
@@ -136,7 +132,7 @@ class PlaceMemory(nn.Module):
         pose_BP = torch.where(better_B1, pose_BP, start_BP)
         return _moved_to(state, pose_BP, known_B1 & ~lost_B1)
 
-    def inform(self, state: PlaceState, pose_BP: Tensor) -> PlaceState:
+    def inform(self, state: MapState, pose_BP: Tensor) -> MapState:
         """`correct` for training, where the true pose is known: a good correction, at a hundredth of the cost."""
         noise_B3 = pose_BP.new_tensor(INFORMED_NOISE) * torch.randn_like(pose_BP[:, :3])
         return _moved_to(state, move_by(pose_BP, noise_B3), state["known"][:, None])
@@ -147,8 +143,8 @@ class PlaceMemory(nn.Module):
         imagined_BT: Tensor,
         action_BTA: Tensor,
         pose_BTP: Tensor | None = None,
-        start: PlaceState | None = None,
-    ) -> tuple[Tensor, PlaceState]:
+        start: MapState | None = None,
+    ) -> tuple[Tensor, MapState]:
         """What play does frame by frame, over a clip. Returns: the predicted poses [B, T, P], and the state after it.
 
         With the true poses `pose_BTP` (training) they stand in for what frames say.
@@ -167,13 +163,13 @@ class PlaceMemory(nn.Module):
         imagined_BT: Tensor,
         action_BTA: Tensor,
         pose_BTP: Tensor | None = None,
-        start: PlaceState | None = None,
-    ) -> tuple[Tensor, PlaceState]:
-        """As `track`. Returns: what is recalled at the predicted poses [B, T, C, H, W], and the state after it."""
+        start: MapState | None = None,
+    ) -> tuple[Tensor, MapState]:
+        """The same, all frames recalled at once."""
         believed_BTP, state = self.track(latent_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
         return self.recall(believed_BTP.flatten(0, 1)).unflatten(0, believed_BTP.shape[:2]), state
 
-    def initial_state(self, batch: int) -> PlaceState:
+    def initial_state(self, batch: int) -> MapState:
         """Shapes: `pose` and `previous` [B, P]; `known` [B] bool, False before the first true frame."""
         pose_BP = self.motion.free.weight.new_zeros(batch, POSE_SIZE).detach()
         pose_BP[:, 2] = 1.0
@@ -201,7 +197,7 @@ class PlaceMemory(nn.Module):
         return pose_BP
 
 
-def _moved_to(state: PlaceState, pose_BP: Tensor, kept_B1: Tensor) -> PlaceState:
+def _moved_to(state: MapState, pose_BP: Tensor, kept_B1: Tensor) -> MapState:
     """The belief at another pose. Where it is `kept`, the pose before moves along: the jump is no speed."""
     previous_BP = torch.where(kept_B1, unit_heading(state["previous"] + pose_BP - state["pose"]), pose_BP)
     return {"pose": pose_BP, "previous": previous_BP, "known": torch.ones_like(state["known"])}

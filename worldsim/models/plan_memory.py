@@ -11,11 +11,13 @@ Letters as in `plan`; T frames of a clip, A action.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from worldsim.models.map_memory import MapMemory
 from worldsim.models.motion import Motion, motion_loss, speed
 from worldsim.models.plan import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, Plan, PlanState
 from worldsim.models.pose import POSE_SIZE, heading_rad, rotate
@@ -52,11 +54,11 @@ class SeenMotion(Motion):
         return self.step(pose_NP, previous_NP, action_NA, around)
 
 
-class PlanMemory(nn.Module):
-    """Predict by the action, recall, write. Nothing here mutates a state."""
+class PlanMemory(MapMemory):
+    """Predict by the action, recall, write."""
 
     num_figures = 1
-    """Channels of what is recalled before the latent: the log of the error expected."""
+    """The log of the error expected."""
 
     def __init__(self, latent_shape: tuple[int, int, int], action_size: int, width: int, *, view_rad: float) -> None:
         super().__init__()
@@ -70,10 +72,15 @@ class PlanMemory(nn.Module):
         return {**self.plan.initial_state(batch), "pose": pose_BP, "previous": pose_BP.clone()}
 
     @full_precision
+    def move(self, tables: PlanState, pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
+        """The pose one tick later, with the walls of settled plans in the way. Shapes: returns [N, P]."""
+        moved: Tensor = self.motion(self.plan, tables, pose_NP, previous_NP, action_NA)
+        return moved
+
+    @full_precision
     def foresee(self, state: PlanState, action_BA: Tensor) -> tuple[PlanState, Tensor]:
-        """Where the next frame will be seen from, and what was seen there. Shapes: recalled [B, 1 + C, H, W]."""
         tables = self.plan.settle(state)
-        pose_BP = self.motion(self.plan, tables, state["pose"], state["previous"], action_BA)
+        pose_BP = self.move(tables, state["pose"], state["previous"], action_BA)
         recalled = self.plan.read(tables, pose_BP)
         latent_BCHW = recalled.latent_NCHW
         figures = recalled.log_error_NW[:, None, None].expand(-1, 1, latent_BCHW.shape[2], -1)
@@ -88,23 +95,6 @@ class PlanMemory(nn.Module):
             state = {**state, "pose": torch.where(imagined_B[:, None], state["pose"], pose_BP)}
         sums, _ = self.plan.write(state, latent_BCHW, state["pose"], weight_B)
         return {**state, **sums}
-
-    def recall_clip(
-        self,
-        latent_BTCHW: Tensor,
-        imagined_BT: Tensor,
-        action_BTA: Tensor,
-        pose_BTP: Tensor | None = None,
-        start: PlanState | None = None,
-    ) -> tuple[Tensor, PlanState]:
-        """What play does frame by frame, over a clip. Returns: recalled [B, T, 1 + C, H, W], and the state after it."""
-        state, clip = start or self.initial_state(len(action_BTA)), []
-        for t in range(action_BTA.shape[1]):
-            state, recalled = self.foresee(state, action_BTA[:, t])
-            clip.append(recalled)
-            pose_BP = None if pose_BTP is None else pose_BTP[:, t]
-            state = self.commit(state, latent_BTCHW[:, t], imagined_BT[:, t], pose_BP)
-        return torch.stack(clip, 1), state
 
 
 def plan_loss(
@@ -148,16 +138,11 @@ def plan_loss(
     ]
     # What is learned of walls is learned by looking.
     still = {name: table.detach() for name, table in tables.items()}
-
-    def move(pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
-        moved: Tensor = memory.motion(plan, still, pose_NP, previous_NP, action_NA)
-        return moved
-
     return {
         "recall": (error_NW * weight_NW).mean() / weight_NW.mean(),
         "expected": 0.05 * (error_NW.detach() * (-expected_NW).exp() + expected_NW).mean(),
         "depth": 0.6 * _depth_loss(log_depth_NR, shown_depth) + 0.3 * _depth_loss(recalled.log_depth_NR, met_depth),
-        "move": motion_loss(move, *walks, position_noise=position_noise),
+        "move": motion_loss(partial(memory.move, still), *walks, position_noise=position_noise),
     }
 
 

@@ -27,6 +27,7 @@ from worldsim.models.conditioning import ScalarEmbedding
 from worldsim.models.config import WorldModelConfig
 from worldsim.models.denoiser import Denoiser
 from worldsim.models.layer import Layer, build_layers
+from worldsim.models.map_memory import MapMemory, MapState
 from worldsim.models.mixer import LayerState
 from worldsim.models.place import PlaceMemory
 from worldsim.models.plan_memory import PlanMemory
@@ -130,16 +131,16 @@ class WorldModel(nn.Module, ABC):
         return WorldState(tensors=_join(states), seed=seed)
 
     def without_memory(self, state: WorldState) -> WorldState:
-        """Scan states and the believed pose forgotten, the window and the last latents kept.
+        """Scan states, the believed pose and the plan forgotten, the window and the last latents kept.
 
         A diagnostic, not a control for memory.
         """
+        unseen = self.initial_state(len(next(iter(state.tensors.values()))), state.seed).tensors
 
         def is_memory(name: str) -> bool:
             return name.endswith(".ssm") or name.startswith(PLACE_PREFIX)
 
-        cleared = {n: torch.zeros_like(t) if is_memory(n) else t for n, t in state.tensors.items()}
-        return replace(state, tensors=cleared)
+        return replace(state, tensors={n: unseen[n] if is_memory(n) else t for n, t in state.tensors.items()})
 
     def predict_pose(self, history: History) -> Tensor | None:
         """Shapes: [B, T, 4], or None where there is no pose head."""
@@ -185,7 +186,7 @@ class TrunkModel(WorldModel):
 
     def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> None:
         super().__init__(config, latent_shape, action_size)
-        self.place: PlaceMemory | PlanMemory | None = None
+        self.place: MapMemory | None = None
         num_recalled = 0
         if config.has_map:
             view_rad = math.radians(config.place_view_deg)
@@ -377,5 +378,5 @@ def _join(states: list[LayerState]) -> dict[str, Tensor]:
     return {f"layers.{i}.{name}": tensor for i, state in enumerate(states) for name, tensor in state.items()}
 
 
-def _to_place(place: dict[str, Tensor]) -> dict[str, Tensor]:
+def _to_place(place: MapState) -> dict[str, Tensor]:
     return {PLACE_PREFIX + name: tensor for name, tensor in place.items()}
