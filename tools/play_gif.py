@@ -24,7 +24,7 @@ from worldsim.worlds.registry import open_world
 
 SCALE = 4
 GAP_PX = 2
-COLOURS = 48
+COLOURS = 64
 """Few, to keep the file small enough for a README."""
 CONTEXT_FRAMES = 32
 
