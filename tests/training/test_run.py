@@ -185,10 +185,47 @@ def test_a_plan_is_learned_from_the_true_world_with_its_depth(tmp_path: Path, mo
     assert after.tensors["place.evidence"].any()
 
 
-def test_a_model_that_is_given_a_place_memory_keeps_its_trunk_and_shows_what_is_recalled(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pose", "changes", "message"),
+    [
+        ("plan", "plan_frames = 26", "26 frames are drawn at once, and training.data.episode_frames is 24"),
+        ("place", "walk_ticks = 23", "25 frames are drawn"),
+        ("none", "carry_clips = 5", "30 frames are drawn"),
+    ],
+)
+def test_an_episode_too_short_to_draw_from_is_named_before_anything_is_rendered(
+    pose: str, changes: str, message: str, preset_toml: Path
+) -> None:
+    text = TINY.replace("[play]", f'pose = "{pose}"\n[play]').replace(
+        "[training.dynamics]", f"[training.dynamics]\n{changes}"
+    )
+    preset_toml.write_text(text, encoding="utf-8")
+    run = TrainingRun.open(preset_toml, folder=None, ranks=Ranks(device="cpu"))
+    run.training_data("autoencoder")
+    with pytest.raises(ConfigError, match=message):
+        run.training_data("dynamics")
+
+
+def test_what_a_plan_cannot_be_learned_by_is_named() -> None:
+    plan = WorldModelConfig(pose="plan")
+    DynamicsTraining(pose_target="relative", plan_frames=24, walk_ticks=22).check_fits(plan)
+    with pytest.raises(ConfigError, match="pose_target is 'absolute'"):
+        DynamicsTraining().check_fits(plan)
+    with pytest.raises(ConfigError, match="walk_ticks is 23") as caught:
+        DynamicsTraining(pose_target="relative", plan_frames=24, walk_ticks=23).check_fits(plan)
+    assert "plan_frames = 25" in caught.value.hint
+    DynamicsTraining(plan_frames=24, walk_ticks=100).check_fits(WorldModelConfig(pose="place"))
+
+
+@pytest.mark.parametrize(("before", "pose"), [("none", "place"), ("none", "plan"), ("place", "plan")])
+def test_a_model_that_is_given_a_map_keeps_its_trunk_and_shows_what_is_recalled(
+    before: Any, pose: Any, tmp_path: Path
+) -> None:
     options: dict[str, Any] = {"width": 24, "num_heads": 2, "num_layers": 1, "denoiser_width": 16, "denoiser_blocks": 1}
-    old = build_world_model(WorldModelConfig(pose="none", **options), (4, 2, 2), 3)
-    new = build_world_model(WorldModelConfig(pose="place", place_width=16, **options), (4, 2, 2), 3)
+    options |= {"place_width": 16}
+    old = build_world_model(WorldModelConfig(pose=before, **options), (4, 2, 2), 3)
+    torch.nn.init.normal_(old.denoiser.to_latent.weight)  # it has learned to add something
+    new = build_world_model(WorldModelConfig(pose=pose, **options), (4, 2, 2), 3)
     save_file({f"model.{n}": t.contiguous() for n, t in old.state_dict().items()}, tmp_path / "model.safetensors")
     begin_with(new, tmp_path)
     clip = torch.randn(1, 5, 4, 2, 2)

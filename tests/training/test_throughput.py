@@ -74,6 +74,13 @@ def test_the_map_of_a_place_memory_is_work_too(tiny_config: PresetConfig, plain:
     assert work(place, dynamics(place_frames=8, walk_poses=32, walk_ticks=2)).needed > plain.needed
 
 
+def test_a_recipe_whose_plan_needs_longer_clips_than_all_else_is_measured(tiny_config: PresetConfig) -> None:
+    plan = replace(tiny_config, model=replace(tiny_config.model, pose="plan", place_width=8))
+    training = dynamics(pose_target="relative", plan_clips=1, plan_frames=90, walk_ticks=1, walk_growth_updates=1)
+    result = measure_training(plan, training, "dynamics", ranks=Ranks(device="cpu"), updates=1)
+    assert result.work.forward > result.work.backward > 0, "what is recalled for a clip has no gradient"
+
+
 def throughput(**values: Any) -> Throughput:
     example = Throughput(
         parameters=1000,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from worldsim.core.errors import ConfigError
+from worldsim.models.config import WorldModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ class DynamicsTraining:
     pose_origin_units: tuple[float, float] = (0.0, 0.0)
     """The point of the world that is (0, 0) in an absolute pose: for a place memory the middle of the map."""
     pose_scale_units: float = 384.0
-    """World units that count as 1 in a pose: for a place memory half of the map's longer side."""
+    """World units that count as 1 in a pose: for a place memory half of the map's longer side; for a plan so many that
+    nobody goes further than 1.5 of them from where a clip or a game begins."""
     place_frames: int = 384
     """Frames per update from which the map of a fixed world is learned (model.pose = place)."""
     plan_clips: int = 3
@@ -122,11 +124,13 @@ class DynamicsTraining:
     walk_growth_updates: int = 200
     """Updates after which walks become a tick longer."""
     walk_only_updates: int = 0
-    """First so many updates learn the motion alone: a tenth of the cost of the rest, and all else needs it."""
+    """First so many updates learn the motion alone: a tenth of the cost of the rest, and all else needs it. With a
+    plan, whose motion reads it, as `place_only_updates`."""
     walk_position_noise: float = 0.01
     """Most that a walk's start is off, in scaled units."""
     place_only_updates: int = 0
-    """First so many updates learn that map and its motion alone: it is cheap, and the denoiser starts from it."""
+    """First so many updates learn the map (either) and its motion alone: it is cheap, and the denoiser starts from
+    it."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
@@ -143,6 +147,32 @@ class DynamicsTraining:
     def chain_frames(self) -> int:
         """What is drawn at once: consecutive clips."""
         return self.clip_frames * self.carry_clips
+
+    def drawn_frames(self, model: WorldModelConfig) -> int:
+        """Frames of the longest piece of an episode that is learned from."""
+        walk_frames = 2 + self.walk_ticks
+        of_the_map = {"place": walk_frames, "plan": max(walk_frames, self.plan_frames)}
+        return max(self.chain_frames, of_the_map.get(model.pose, 0))
+
+    def check_fits(self, model: WorldModelConfig) -> None:
+        """Raises: ConfigError for what that model cannot learn by."""
+        if self.carry_clips > 1 and not model.can_carry:
+            raise ConfigError(
+                f"carry_clips is {self.carry_clips}, and attention = {model.attention!r} sees later frames",
+                hint="carry_clips = 1, or attention = 'window'",
+            )
+        if model.pose != "plan":
+            return
+        if self.pose_target != "relative":
+            raise ConfigError(
+                f"a plan begins at a clip's first frame, and pose_target is {self.pose_target!r}",
+                hint="pose_target = 'relative', or for a fixed map model.pose = 'place'",
+            )
+        if self.plan_frames < 2 + self.walk_ticks:
+            raise ConfigError(
+                f"walk_ticks is {self.walk_ticks}, and clips for the plan have {self.plan_frames} frames",
+                hint=f"plan_frames = {2 + self.walk_ticks}, or shorter walks",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldsim.core.errors import ConfigError
 from worldsim.diffusion.noise import context_levels, mix_noise
 from worldsim.diffusion.objectives import flow_loss, sample_flows, sample_shortcuts, shortcut_loss
 from worldsim.diffusion.samplers import sample_frame
@@ -59,12 +58,8 @@ class DynamicsRecipe:
         device: str,
         export_preset: Callable[[Path, WorldModel, dict[str, str]], None],
     ) -> None:
-        """Raises: ConfigError for clips in chains with a model that cannot go on from a state."""
-        if config.carry_clips > 1 and not network.config.can_carry:
-            raise ConfigError(
-                f"carry_clips is {config.carry_clips}, and attention = {network.config.attention!r} sees later frames",
-                hint="carry_clips = 1, or attention = 'window'",
-            )
+        """Raises: ConfigError for what that network cannot learn by."""
+        config.check_fits(network.config)
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.frames_per_update = config.batch_clips * config.clip_frames
@@ -81,7 +76,7 @@ class DynamicsRecipe:
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         self._pool.refresh()
         place, place_figures = self._map(num_updates)
-        if num_updates < max(self._config.walk_only_updates, self._config.place_only_updates):
+        if place_figures and num_updates < max(self._config.walk_only_updates, self._config.place_only_updates):
             return place, place_figures
         chain = self._chains.next(num_updates)
         is_own = float(torch.rand((), generator=self._generator)) < self._config.rollout_share

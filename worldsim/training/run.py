@@ -138,13 +138,21 @@ class TrainingRun:
 
     def training_data(self, stage: Stage) -> TrainingData:
         """Raises: ConfigError, RecordingError for data that does not fit."""
-        least_frames = {
+        drawn_frames = {
             "autoencoder": 1,
-            "dynamics": max(self.training.dynamics.chain_frames, PROBE_CONTEXT + 1, self.preset.play.context_frames),
+            "dynamics": self.training.dynamics.drawn_frames(self.preset.model),
             "decoder": self.training.decoder.clip_frames,
-        }
+        }[stage]
+        episode_frames = self.training.data.episode_frames
+        if drawn_frames > episode_frames:
+            raise ConfigError(
+                f"{drawn_frames} frames are drawn at once, and training.data.episode_frames is {episode_frames}",
+                hint=f"episode_frames = {drawn_frames} or more, or shorter clips (training.{stage})",
+            )
+        shown_frames = max(PROBE_CONTEXT + 1, self.preset.play.context_frames) if stage == "dynamics" else 0
+        least_frames = max(drawn_frames, shown_frames)
         return TrainingData(
-            self.preset, self.training, self.data, world_share=self.world_share, least_frames=least_frames[stage]
+            self.preset, self.training, self.data, world_share=self.world_share, least_frames=least_frames
         )
 
     def _autoencoder_recipe(self, sources: list[Source], probes: list[Episode]) -> tuple[Recipe, ClipPool]:
@@ -253,8 +261,8 @@ def _is_recorded(preset_toml: Path) -> bool:
 def begin_with(network: WorldModel, folder: Path) -> None:
     """Copies the weights of another preset's model that fit, and those that fit after adding inputs of weight zero.
 
-    So a model that was given a further input begins as what it was without it. One that was given a place memory begins
-    by showing what that recalls: what the old one drew is not something to be added to it.
+    So a model that was given a further input begins as what it was without it. One that was given a map, or another
+    kind of map, begins by showing what that recalls: what the old one drew is not something to be added to it.
 
     Side effects: `network`'s parameters.
 
@@ -264,7 +272,8 @@ def begin_with(network: WorldModel, folder: Path) -> None:
     if not path.exists():
         raise PresetNotFoundError(f"no weights at {path}", hint="--init takes a preset folder")
     stored = load_file(path)
-    has_place = getattr(network, "place", None) is None or any(name.startswith("model.place.") for name in stored)
+    place = getattr(network, "place", None)
+    has_place = place is None or all(f"model.place.{name}" in stored for name in place.state_dict())
     for name, parameter in network.state_dict().items():
         if name.startswith("denoiser.to_latent.") and not has_place:
             continue

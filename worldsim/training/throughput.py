@@ -298,7 +298,7 @@ class _MadeUp:
 
     def __init__(self, preset: PresetConfig, config: DynamicsTraining) -> None:
         self._preset, self._config = preset, config
-        self._num_frames = max(_LEAST_EPISODE_FRAMES, config.chain_frames, 2 + config.walk_ticks)
+        self._num_frames = max(_LEAST_EPISODE_FRAMES, config.drawn_frames(preset.model))
         self._random = np.random.default_rng(0)
 
     def skip(self, num_episodes: int) -> None:
