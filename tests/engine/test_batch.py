@@ -47,9 +47,9 @@ def max_levels(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> int:
     return int(np.abs(a.astype(int) - b).max())
 
 
-@pytest.mark.parametrize("form", ["trunk", "single", "place"])
+@pytest.mark.parametrize("form", ["trunk", "single", "place", "plan"])
 def test_a_row_shows_what_the_simulator_shows(form: str, tmp_path: Path) -> None:
-    kind = {"form": "trunk", "pose": "place", "place_width": 16} if form == "place" else {"form": form}
+    kind = {"form": form} if form in ("trunk", "single") else {"form": "trunk", "pose": form, "place_width": 16}
     write_tiny_preset(tmp_path, replace(TINY_CONFIG, model=replace(TINY_CONFIG.model, **kind)))
     preset = load_preset(tmp_path)
     batch, one = BatchSimulator(preset, 3, num_steps=2), Simulator(preset, num_steps=2)

@@ -24,7 +24,7 @@ def dtype_of(config: ComputeConfig, device: str) -> torch.dtype:
 
 
 def precision(config: ComputeConfig, device: str) -> AbstractContextManager[Any]:
-    """The context of a forward pass. Scans and the place memory stay in float32 (`models.precision`)."""
+    """The context of a forward pass. Scans and maps stay in float32 (`models.precision`)."""
     dtype = dtype_of(config, device)
     if dtype == torch.float32:
         return nullcontext()
