@@ -39,14 +39,33 @@ PLAN_REACH = CELL_UNITS * (CELLS - 1) / 2
 """From its middle to the middle of its outermost cells."""
 FLOOR_CELLS, FLOOR_CELL_UNITS = 48, 25.0
 WALL_FEATURES, FLOOR_FEATURES = 24, 8
+COLUMN_SIZE = 8
+"""E: what the networks are told of which column it is."""
 SLICES_UNITS = (65.0, 85.0, 110.0, 145.0, 190.0, 250.0, 330.0, 450.0)
 """Depths at which floor and ceiling are written and read: nearer than the first they are below the picture."""
-NEAREST_UNITS, FARTHEST_UNITS, FINEST_UNITS, COARSEST_UNITS, STEP_SHARE = 8.0, 760.0, 6.0, 20.0, 0.08
+NEAREST_UNITS, FARTHEST_UNITS = 8.0, 760.0
+FINEST_UNITS, COARSEST_UNITS, STEP_SHARE = 6.0, 20.0, 0.08
+"""Samples of a ray are so far apart: that share of their depth, within these limits."""
+BEYOND_LOG_DEPTH = 6.6
+"""Where a ray is taken to end that meets nothing: the log of about 735 units."""
+LOG_DEPTHS = (1.5, 6.7)
+"""Least and most that is read off a frame: 4.5 to 812 units."""
+CLEAR_UNITS = 8.0
+"""What is nearer to a wall than this is not said to be free; all is from twice as far on."""
+EDGE_UNITS = 15.0
+"""Over so much floor and ceiling go over into the wall."""
 WALL_THICKNESS_UNITS = (0.0, 12.5)
 """A wall is written where it is met and once more behind, or rays would slip through between two samples."""
 NUM_TOP = 8
 """Samples of a ray, those that count most, whose features are read."""
 WALL_SIZES = (1, 2, 4)
+"""Cells, along a side, that share a row of features, and that are looked at for evidence: few, and what lies around."""
+EVIDENCE_FIGURES, DENSITY_WIDTH = 3, 16
+"""Of each such size what the density is made of (how often a wall was seen, how often none, the share of walls), and
+hidden channels of what makes it."""
+RAY_FIGURES = 5
+"""What is told of a ray beside features: its depth, how near it is, what is left of it, how well it is known, and the
+weight of the sample that counts most."""
 HOLE_WEIGHT = 0.02
 """Of the four cells around, where a cell itself was never seen."""
 
@@ -86,8 +105,8 @@ class Plan(nn.Module):
 
     def __init__(self, latent_shape: tuple[int, int, int], width: int, view_rad: float) -> None:
         super().__init__()
-        self.latent_shape, read_width = latent_shape, width
-        width = width * 5 // 6
+        self.latent_shape = latent_shape
+        width, read_width = width * 5 // 6, width  # reading is the harder part
         channels, rows, columns = latent_shape
         edges_S = _edges()
         for name, fixed in {
@@ -99,17 +118,18 @@ class Plan(nn.Module):
         }.items():
             self.register_buffer(name, fixed, persistent=False)
         slices = len(SLICES_UNITS)
-        self.column_WE = nn.Parameter(torch.randn(columns, 8) * 0.3)
-        self.write_in = nn.Linear(channels * rows + 8, width)
+        self.column_WE = nn.Parameter(torch.randn(columns, COLUMN_SIZE) * 0.3)
+        self.write_in = nn.Linear(channels * rows + COLUMN_SIZE, width)
         self.write_blocks = nn.Sequential(ColumnBlock(width), ColumnBlock(width))
         self.write_geometry = nn.Linear(width, WRITE_RAYS * 2)
         self.write_walls = nn.Linear(width, WRITE_RAYS * (WALL_FEATURES + 1))
         self.write_floor = nn.Linear(width, slices * (FLOOR_FEATURES + 1))
-        self.density_in, self.density_out = nn.Conv2d(9, 16, 3, padding=1), nn.Conv2d(16, 2, 1)
-        geometry = READ_RAYS * 5
-        self.read_gate = nn.Linear(geometry + slices + 8, read_width)
-        size = READ_RAYS * (WALL_FEATURES + 1) + geometry + slices * (FLOOR_FEATURES + 2) + 8
-        self.read_in = nn.Linear(size, read_width)
+        self.density_in = nn.Conv2d(EVIDENCE_FIGURES * len(WALL_SIZES), DENSITY_WIDTH, 3, padding=1)
+        self.density_out = nn.Conv2d(DENSITY_WIDTH, 2, 1)
+        geometry = READ_RAYS * RAY_FIGURES + slices + COLUMN_SIZE
+        features = READ_RAYS * (WALL_FEATURES + 1) + slices * (FLOOR_FEATURES + 1)
+        self.read_gate = nn.Linear(geometry, read_width)
+        self.read_in = nn.Linear(features + geometry, read_width)
         self.read_blocks = nn.Sequential(ColumnBlock(read_width), ColumnBlock(read_width))
         self.read_out = nn.Linear(read_width, channels * rows + 1)
         with torch.no_grad():  # at first every wall is some 100 units away, and hardly anything is a wall
@@ -148,31 +168,53 @@ class Plan(nn.Module):
         log_depth_NR, wall_NRF, floor_NWKF = self._say(latent_NCHW)
         # The place is where depth says; features are learned through what is read, depth by its own target.
         if depth_NR is None:
-            depth_NR = log_depth_NR.detach().clamp(1.5, 6.7).exp()
-
-        ahead = torch.stack([depth_NR + behind for behind in WALL_THICKNESS_UNITS], -1)
-        points = self._points(pose_NP, ahead, self.write_across_R)
-        index, share = _splat(points, CELLS, CELL_UNITS)
-        rows_NRS4F = share[..., None] * (wall_NRF * weight_N11)[:, :, None, None]
-        wall = {
-            f"wall_{n}": _add(state[f"wall_{n}"], map_N, _coarser(index, n), rows_NRS4F[..., :-1]) for n in WALL_SIZES
-        }
-        evidence = _add(state["evidence"][..., None], map_N, index, rows_NRS4F[..., -1:])[..., 0]
-
+            depth_NR = log_depth_NR.detach().clamp(*LOG_DEPTHS).exp()
         shallow_NR = depth_NR.unflatten(1, (-1, WRITE_RAYS // READ_RAYS)).amin(-1)
-        free_NRS = ((shallow_NR[..., None] - 8 - self.depth_S) / 8).clamp(0, 1) * weight_N11
-        points = self._points(pose_NP, self.depth_S.expand(num, len(self.across_R), -1), self.across_R)
+        written = {
+            **self._with_walls(state, map_N, pose_NP, depth_NR, wall_NRF * weight_N11),
+            "free": self._with_free(state["free"], map_N, pose_NP, shallow_NR, weight_N11),
+            "floor": self._with_floor(state["floor"], map_N, pose_NP, shallow_NR, weight_N11, floor_NWKF),
+        }
+        return written, log_depth_NR
+
+    def _with_walls(
+        self, state: PlanState, map_N: Tensor, pose_NP: Tensor, depth_NR: Tensor, wall_NRF: Tensor
+    ) -> PlanState:
+        ahead_NRS = torch.stack([depth_NR + behind for behind in WALL_THICKNESS_UNITS], -1)
+        index, share = _splat(self._points(pose_NP, ahead_NRS, self.write_across_R), CELLS, CELL_UNITS)
+        rows_NRS4F = share[..., None] * wall_NRF[:, :, None, None]
+        features, evidence = rows_NRS4F[..., :-1], rows_NRS4F[..., -1:]
+        return {
+            **{f"wall_{n}": _add(state[f"wall_{n}"], map_N, _coarser(index, n), features) for n in WALL_SIZES},
+            "evidence": _add(state["evidence"][..., None], map_N, index, evidence)[..., 0],
+        }
+
+    def _with_free(
+        self, free_BGG: Tensor, map_N: Tensor, pose_NP: Tensor, shallow_NR: Tensor, weight_N11: Tensor
+    ) -> Tensor:
+        """What lies before the walls; off the plan, the outermost cells stand for it."""
+        free_NRS = ((shallow_NR[..., None] - CLEAR_UNITS - self.depth_S) / CLEAR_UNITS).clamp(0, 1) * weight_N11
+        points = self._points(pose_NP, self.depth_S.expand(*shallow_NR.shape, -1), self.across_R)
         cell = (points / CELL_UNITS + (CELLS - 1) / 2).round().long().clamp(0, CELLS - 1)
         index = (cell[..., 1] * CELLS + cell[..., 0])[..., None]
-        free = _add(state["free"][..., None], map_N, index, free_NRS[..., None, None])[..., 0]
+        return _add(free_BGG[..., None], map_N, index, free_NRS[..., None, None])[..., 0]
 
-        seen_NRK = ((shallow_NR[..., None] - self.slice_K) / 15 + 0.5).clamp(0, 1) * weight_N11
-        points = self._points(pose_NP, self.slice_K.expand(num, len(self.across_R), -1), self.across_R)
+    def _with_floor(
+        self,
+        floor_BGGF: Tensor,
+        map_N: Tensor,
+        pose_NP: Tensor,
+        shallow_NR: Tensor,
+        weight_N11: Tensor,
+        floor_NWKF: Tensor,
+    ) -> Tensor:
+        """Floor and ceiling, of the slices that lie before the walls."""
+        seen_NRK = ((shallow_NR[..., None] - self.slice_K) / EDGE_UNITS + 0.5).clamp(0, 1) * weight_N11
+        points = self._points(pose_NP, self.slice_K.expand(*shallow_NR.shape, -1), self.across_R)
         index, share = _splat(points, FLOOR_CELLS, FLOOR_CELL_UNITS)
         floor_NRKF = floor_NWKF.repeat_interleave(READ_RAYS, 1)
         rows = (share * seen_NRK[..., None])[..., None] * floor_NRKF[..., None, :]
-        floor = _add(state["floor"], map_N, index, rows)
-        return {**wall, "evidence": evidence, "free": free, "floor": floor}, log_depth_NR
+        return _add(floor_BGGF, map_N, index, rows)
 
     def _say(self, latent_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What frames say: log depth [N, R], wall rows [N, R, F + 2], floor rows [N, W, K, F + 1]."""
@@ -188,11 +230,14 @@ class Plan(nn.Module):
 
     @full_precision
     def settle(self, state: PlanState) -> PlanState:
-        """The tables that are read: means in place of sums, holes filled, a density for every cell."""
+        """The tables that are read: floor and ceiling as means, their holes filled, and a density for every cell.
+
+        Shapes: density [B, 2, G, G] (of a wall, and how sure that is), floor and wall_n as in the state.
+        """
         ground = _mean(_fill(state["floor"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         evidence = torch.stack((state["evidence"], state["free"]), 1)
         features = []
-        for size in (1, 2, 4):
+        for size in WALL_SIZES:
             e = F.avg_pool2d(evidence, size) if size > 1 else evidence
             said = torch.cat((torch.log1p(4 * e), e[:, :1] / (e.sum(1, keepdim=True) + 0.05)), 1)
             features.append(F.interpolate(said, scale_factor=size, mode="nearest") if size > 1 else said)
@@ -204,7 +249,8 @@ class Plan(nn.Module):
 
     @full_precision
     def density(self, tables: PlanState, place_NK2: Tensor) -> Tensor:
-        """Of a wall, and how sure that is, as the network has them. Shapes: [N, K, 2], scaled as poses -> the same."""
+        """Of a wall, and how sure that is, as the network has them. Shapes: places [N, K, 2], x and y in a pose's
+        units -> [N, K, 2]."""
         maps = len(tables["density"])
         grid = (place_NK2 * (POSE_UNITS / PLAN_REACH)).reshape(maps, -1, place_NK2.shape[1], 2)
         met_BFMK = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
@@ -219,35 +265,46 @@ class Plan(nn.Module):
         grid = (points / PLAN_REACH).reshape(maps, -1, len(self.depth_S), 2)
         met = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
         density_NRS, known_NRS = met.transpose(0, 1).reshape(2, num, -1, len(self.depth_S))
+        # As light does: what passes a sample, what reaches it, and what ends there.
         passed_NRS = torch.exp(-F.softplus(2 * density_NRS) * self.gap_S)
         reached_NRS = torch.cumprod(F.pad(passed_NRS[..., :-1] + 1e-6, (1, 0), value=1.0), -1)
         weight_NRS = reached_NRS * (1 - passed_NRS)
         left_NR = reached_NRS[..., -1] * passed_NRS[..., -1]
-        log_depth_NR = (weight_NRS * self.depth_S.log()).sum(-1) + 6.6 * left_NR
+        log_depth_NR = (weight_NRS * self.depth_S.log()).sum(-1) + BEYOND_LOG_DEPTH * left_NR
 
         top_NRS, at_NRS = weight_NRS.topk(NUM_TOP, -1)
-        index, share = _splat(points.gather(2, at_NRS[..., None].expand(-1, -1, -1, 2)), CELLS, CELL_UNITS)
-        sums = [_get(tables[f"wall_{n}"], map_N, _coarser(index, n)) for n in WALL_SIZES]
-        rows = _mean(sums[0] + HOLE_WEIGHT * (sums[1] / 4 + HOLE_WEIGHT * sums[2] / 16)).flatten(2, 3)
-        wall_NRF = ((share * top_NRS[..., None]).flatten(2)[..., None, :] @ rows)[..., 0, :]
+        top_points = points.gather(2, at_NRS[..., None].expand(-1, -1, -1, 2))
+        wall_NRF = self._wall_at(tables, map_N, top_points, top_NRS)
 
         columns = len(self.column_WE)
         reached_NWK = reached_NRS[..., torch.searchsorted(self.depth_S, self.slice_K)]
         reached_NWK = reached_NWK.unflatten(1, (columns, READ_RAYS)).mean(2)
-        points = self._points(pose_NP, self.slice_K.expand(num, len(self.across_R), -1), self.across_R)
-        index, share = _splat(points, FLOOR_CELLS, FLOOR_CELL_UNITS)
-        floor = (_get(tables["floor"], map_N, index) * share[..., None]).sum(-2)
-        floor = floor.unflatten(1, (columns, READ_RAYS)).mean(2) * reached_NWK[..., None]
+        floor_NWKF = self._floor_along(tables, map_N, pose_NP) * reached_NWK[..., None]
 
+        # All of a size that networks like: log depths are about 5, and most walls further than 30 units.
         near_NR = 30 * (weight_NRS / self.depth_S).sum(-1)
         known_NR = (weight_NRS * known_NRS.sigmoid()).sum(-1)
         ray = torch.stack((log_depth_NR - 5, near_NR, left_NR, known_NR, top_NRS[..., 0]), -1)
         ray, emb = ray.reshape(num, columns, -1), self.column_WE.expand(num, -1, -1)
-        x = torch.cat((wall_NRF.reshape(num, columns, -1), ray, floor.flatten(2), reached_NWK, emb), -1)
+        x = torch.cat((wall_NRF.reshape(num, columns, -1), ray, floor_NWKF.flatten(2), reached_NWK, emb), -1)
         x = self.read_in(x) * (1 + self.read_gate(torch.cat((ray, reached_NWK, emb), -1)))
         x = self.read_out(self.read_blocks(x))
         latent = x[..., :-1].unflatten(2, self.latent_shape[:2]).permute(0, 2, 3, 1)
         return Recalled(latent_NCHW=latent, log_error_NW=x[..., -1], log_depth_NR=log_depth_NR)
+
+    def _wall_at(self, tables: PlanState, map_N: Tensor, points: Tensor, weight_NRS: Tensor) -> Tensor:
+        """Weighted sum of features over points of a ray. Shapes: points [N, R, S, 2]; returns [N, R, F + 1]."""
+        index, share = _splat(points, CELLS, CELL_UNITS)
+        sums = [_get(tables[f"wall_{n}"], map_N, _coarser(index, n)) for n in WALL_SIZES]
+        rows = _mean(sums[0] + HOLE_WEIGHT * (sums[1] / 4 + HOLE_WEIGHT * sums[2] / 16)).flatten(2, 3)
+        return ((share * weight_NRS[..., None]).flatten(2)[..., None, :] @ rows)[..., 0, :]
+
+    def _floor_along(self, tables: PlanState, map_N: Tensor, pose_NP: Tensor) -> Tensor:
+        """Shapes: returns [N, W, K, F + 1]."""
+        points = self._points(pose_NP, self.slice_K.expand(len(pose_NP), len(self.across_R), -1), self.across_R)
+        index, share = _splat(points, FLOOR_CELLS, FLOOR_CELL_UNITS)
+        floor = (_get(tables["floor"], map_N, index) * share[..., None]).sum(-2)
+        return floor.unflatten(1, (-1, READ_RAYS)).mean(2)
 
     def _points(self, pose_NP: Tensor, depth_NRS: Tensor, across_R: Tensor) -> Tensor:
         """Depth is along the camera's axis, as in `field`. Shapes: [N, R, S, 2]."""
@@ -258,6 +315,7 @@ class Plan(nn.Module):
 
 
 def _edges() -> Tensor:
+    """Of the samples of a ray, nearest first. Shapes: [S + 1]."""
     depth, edges = NEAREST_UNITS, []
     while depth < FARTHEST_UNITS:
         edges.append(depth)
@@ -283,7 +341,7 @@ def _splat(points: Tensor, cells: int, cell_units: float) -> tuple[Tensor, Tenso
 
 
 def _add(table_BGGF: Tensor, map_N: Tensor, index: Tensor, rows: Tensor) -> Tensor:
-    """Shapes: index [N, ...], rows [N, ..., F]."""
+    """The table with rows added to the cells of each frame's map. Shapes: index [N, ...], rows [N, ..., F]."""
     cells = table_BGGF.shape[1] * table_BGGF.shape[2]
     index = index + cells * map_N.view(-1, *[1] * (index.dim() - 1))
     flat = table_BGGF.flatten(0, 2)
@@ -291,6 +349,7 @@ def _add(table_BGGF: Tensor, map_N: Tensor, index: Tensor, rows: Tensor) -> Tens
 
 
 def _get(table_BGGF: Tensor, map_N: Tensor, index: Tensor) -> Tensor:
+    """Rows of each frame's map. Shapes: index [N, ...]; returns [N, ..., F]."""
     cells = table_BGGF.shape[1] * table_BGGF.shape[2]
     index = index + cells * map_N.view(-1, *[1] * (index.dim() - 1))
     return table_BGGF.flatten(0, 2).index_select(0, index.flatten()).view(*index.shape, -1)

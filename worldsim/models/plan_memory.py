@@ -33,6 +33,10 @@ NUM_STARTS = 16
 """Walks by actions alone that begin in each clip."""
 BEHIND_UNITS = 4.0
 """A wall's features are written so far behind its face."""
+NEAR_UNITS = 30.0
+"""Errors of depth count by their share of it, but nearer walls not more than those so far away."""
+EXPECTED_FLOOR = 0.25
+"""Added to the squared error expected of a column, before it divides: no column counts above four."""
 
 
 class SeenMotion(Motion):
@@ -111,8 +115,10 @@ def plan_loss(
     """Some frames of a clip are written, others recalled; walks through what was written.
 
     `depth_BTX` is the true depth across the picture, in a pose's units, NaN where nobody knows it. `is_taught`: the
-    first updates write where the walls truly are. recall: squared error, each column by 1 / (0.25 + its expected
-    error), which has a likelihood of its own; depth: of what is written and of what is read.
+    first updates write where the walls truly are, if that is known.
+
+    Returns: recall: squared error, each column by 1 / (EXPECTED_FLOOR + its expected error); expected: how likely that
+    error was by what was expected; depth: of what is written and of what is read; move: see `motion_loss`.
     """
     batch, num_frames = latent_BTCHW.shape[:2]
     shown_BK, asked_BM = _split(batch, num_frames)
@@ -128,16 +134,12 @@ def plan_loss(
     recalled = plan.read(tables, asked_pose)
     error_NW = (recalled.latent_NCHW - asked).square().mean((1, 2))
     expected_NW = recalled.log_error_NW
-    weight_NW = 1 / (0.25 + expected_NW.detach().clamp(-4, 2).exp())
+    weight_NW = 1 / (EXPECTED_FLOOR + expected_NW.detach().clamp(-4, 2).exp())
     met_depth = F.adaptive_avg_pool1d(asked_depth[:, None], recalled.log_depth_NR.shape[1])[:, 0]
 
-    start_BS = torch.randint(num_frames - walk_ticks - 1, (batch, NUM_STARTS))
-    walk_BSt = start_BS[..., None] + torch.arange(2 + walk_ticks)
-    walks = [
-        _pick(x, walk_BSt.flatten(1)).unflatten(1, walk_BSt.shape[1:]).flatten(0, 1) for x in (pose_BTP, action_BTA)
-    ]
     # What is learned of walls is learned by looking.
     still = {name: table.detach() for name, table in tables.items()}
+    walks = _walks(pose_BTP, action_BTA, walk_ticks)
     return {
         "recall": (error_NW * weight_NW).mean() / weight_NW.mean(),
         "expected": 0.05 * (error_NW.detach() * (-expected_NW).exp() + expected_NW).mean(),
@@ -156,6 +158,15 @@ def _split(batch: int, num_frames: int) -> tuple[Tensor, Tensor]:
     return near[:, NUM_BESIDE:], torch.cat((near[:, :NUM_BESIDE], later), 1)
 
 
+def _walks(pose_BTP: Tensor, action_BTA: Tensor, num_ticks: int) -> tuple[Tensor, Tensor]:
+    """From random frames on, `NUM_STARTS` of each clip. Shapes: [B * starts, 2 + ticks, P] and [.., A]."""
+    batch, num_frames = pose_BTP.shape[:2]
+    start_BS1 = torch.randint(num_frames - num_ticks - 1, (batch, NUM_STARTS))[..., None]
+    frame_BX = (start_BS1 + torch.arange(2 + num_ticks)).flatten(1)
+    pose, action = (_pick(x, frame_BX).unflatten(1, (NUM_STARTS, -1)).flatten(0, 1) for x in (pose_BTP, action_BTA))
+    return pose, action
+
+
 def _pick(x_BT: Tensor, index_BK: Tensor) -> Tensor:
     """Shapes: [B, T, ...] -> [B, K, ...]."""
     return x_BT[torch.arange(len(x_BT))[:, None], index_BK]
@@ -164,5 +175,5 @@ def _pick(x_BT: Tensor, index_BK: Tensor) -> Tensor:
 def _depth_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
     """In the logarithm, near walls not above all; of what is known."""
     is_known = depth.isfinite()
-    error = torch.where(is_known, (log_depth.exp() + 30).log() - (depth + 30).log(), 0.0).abs()
+    error = torch.where(is_known, (log_depth.exp() + NEAR_UNITS).log() - (depth + NEAR_UNITS).log(), 0.0).abs()
     return error.sum() / is_known.sum().clamp_min(1)
