@@ -63,6 +63,12 @@ def test_what_is_computed_again_is_no_progress(tiny_config: PresetConfig, plain:
     assert forgetting.backward_share > plain.backward_share
 
 
+def test_products_may_be_rounded_on_a_cpu_too(tiny_config: PresetConfig, plain: Work) -> None:
+    """Latents are drawn as they are stored, in float16, with which autocast on a CPU does nothing."""
+    rounded = work(tiny_config, replace(TRAINING, compute=ComputeConfig(precision="bfloat16")))
+    assert rounded.needed == plain.needed
+
+
 def test_own_rollouts_count_as_often_as_they_occur(tiny_config: PresetConfig, plain: Work) -> None:
     half, always = (work(tiny_config, dynamics(rollout_share=share)) for share in (0.5, 1.0))
     assert always.forward > 1.1 * plain.forward

@@ -115,7 +115,7 @@ class Step:
     device: str = ""
     """Where a model made it, as torch names devices; empty for a true one, or where nobody said."""
     believed: Pose | None = None
-    """Where a model with a place memory takes the camera to be: x and y in ticks of walking, of a map of its own."""
+    """Where a model with a map takes the camera to be: x and y in ticks of walking, of a map of its own."""
 
 
 class World(Protocol):

@@ -175,7 +175,7 @@ def _check_finite(latent_BCHW: Tensor, index: int) -> None:
 
 
 def _believed(state: WorldState) -> Pose | None:
-    """What a place memory takes for the camera's pose, of the one row; None without one."""
+    """What a model with a map takes for the camera's pose, of the one row; None without one."""
     pose_BP = state.tensors.get(f"{PLACE_PREFIX}pose")
     if pose_BP is None:
         return None

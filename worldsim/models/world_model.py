@@ -94,7 +94,7 @@ class WorldModel(nn.Module, ABC):
         """Runs the clean stream over a clip. Frame t of `predict` will see context frames before t only.
 
         `imagined_BT` marks frames that are the model's own (bool; None: none is). `pose_BTP` are the true poses where
-        they are known: a place memory then need not read them off the frames, which is most of the work. With a
+        they are known: a map then need not be asked where frames were seen from, which is most of the work. With a
         `state` the clip goes on from there (where `config.can_carry`), without from one that has seen nothing.
         """
 

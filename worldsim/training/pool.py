@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worldsim.models.precision import full_precision
 from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode
 from worldsim.training.stream import Source
@@ -73,6 +74,7 @@ class ClipPool:
             if f"taken_{index}" in counters:
                 shelf.restore(int(counters[f"taken_{index}"]), counters[f"owed_{index}"])
 
+    @full_precision  # autocast on a CPU stacks no float16
     def draw(self, num_clips: int, clip_frames: int, *, has_pose: bool = False) -> Clips:
         """Random clips; with `has_pose`, of sources that know where the camera was."""
         parts = []
