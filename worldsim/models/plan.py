@@ -341,11 +341,17 @@ def _splat(points: Tensor, cells: int, cell_units: float) -> tuple[Tensor, Tenso
 
 
 def _add(table_BGGF: Tensor, map_N: Tensor, index: Tensor, rows: Tensor) -> Tensor:
-    """The table with rows added to the cells of each frame's map. Shapes: index [N, ...], rows [N, ..., F]."""
+    """The table with rows added to the cells of each frame's map. Shapes: index [N, ...], rows [N, ..., F].
+
+    The same bits every time, but for gradients on CUDA: there `index_add` sums in the order in which threads come by.
+    """
     cells = table_BGGF.shape[1] * table_BGGF.shape[2]
     index = index + cells * map_N.view(-1, *[1] * (index.dim() - 1))
     flat = table_BGGF.flatten(0, 2)
-    return flat.index_add(0, index.flatten(), rows.reshape(-1, flat.shape[1])).view_as(table_BGGF)
+    rows = rows.reshape(-1, flat.shape[1])
+    if flat.is_cuda and not torch.is_grad_enabled():
+        return flat.index_put((index.flatten(),), rows, accumulate=True).view_as(table_BGGF)
+    return flat.index_add(0, index.flatten(), rows).view_as(table_BGGF)
 
 
 def _get(table_BGGF: Tensor, map_N: Tensor, index: Tensor) -> Tensor:
