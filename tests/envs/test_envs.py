@@ -21,6 +21,7 @@ from worldsim.core.errors import PresetNotFoundError, UsageError
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
 from worldsim.envs.registration import HORIZON_STEPS
+from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import bundled_presets
 from worldsim.presets.store import load_preset
 from worldsim.worlds.doom.config import EVALUATION_SEED_START
@@ -208,14 +209,16 @@ def test_the_true_world_tells_the_pose_and_shows_its_own_frames(make: Make) -> N
 
 def test_every_bundled_preset_is_there_by_name_with_its_true_world() -> None:
     assert bundled_presets()
-    for name in bundled_presets():
-        for place in (f"worldsim/{name}-v0", f"worldsim/doom-{name}-v0"):
+    assert gymnasium.spec("worldsim/doom-maze-v0").kwargs == {"preset": "maze"}
+    for name, folder in bundled_presets().items():
+        kind = read_config_json(folder / "config.json")[0].world.kind
+        for place in (f"worldsim/{name}-v0", f"worldsim/{kind}-{name}-v0"):
             assert gymnasium.spec(place).kwargs == {"preset": name}
 
 
 def test_a_folder_with_a_preset_toml_alone_is_a_true_world() -> None:
-    env = gymnasium.make(TRUE, preset=str(ROOT / "presets" / "maze-random"))
-    assert env.observation_space.shape == (96, 128, 3)
+    env = gymnasium.make(TRUE, preset=str(ROOT / "presets" / "maze-large-50m"))
+    assert env.observation_space.shape == (192, 256, 3)
     env.close()
 
 
