@@ -1,6 +1,6 @@
 """Writes the README's moving picture: the true engine on the left, on the right the model under the same actions.
 
-python tools/play_gif.py maze assets/maze_play.gif --frames 170 --seed 900003
+python tools/play_gif.py maze assets/maze_play.gif --frames 100 --seed 900003
 
 The model sees the first frames of a held-out walk, which are not shown, and from then on actions alone.
 """
