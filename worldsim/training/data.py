@@ -108,7 +108,8 @@ class TrainingData:
                 found += self._play(FIRST_START_SEED, count, START_WALK_FRAMES)
             else:
                 found += recordings.read(evenly([*recordings.held_out, *recordings.pieces], count))
-        return [Start(frames=e.frames[-START_FRAMES:], actions=e.actions[-START_FRAMES:]) for e in found]
+        kept = max(START_FRAMES, self._preset.play.context_frames)
+        return [Start(frames=e.frames[-kept:], actions=e.actions[-kept:]) for e in found]
 
     def describe(self) -> list[str]:
         """One line per source, for people and for the preset's card."""
