@@ -7,6 +7,8 @@ import math
 import random
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 
 from worldsim.core.errors import ConfigError, MissingPackageError, WorldError
 from worldsim.core.types import NO_ACTION, Action, Step
+from worldsim.worlds.doom import engine
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.seeds import MAZES_PER_WAD
 from worldsim.worlds.doom.world import DoomWorld, maze_seed_of, mean_frame
@@ -247,3 +250,23 @@ def test_a_pose_as_input_shows_what_was_seen_from_there_however_one_came(tics_pe
         np.testing.assert_array_equal(other.frame, again[i].frame)
     assert kept.pose == others[-1].pose, "at rest"
     assert other.action.axis("x") == pytest.approx(seen[31].action.axis("x"), abs=0.002), "and says so as an action"
+
+
+def test_engines_start_one_after_the_other() -> None:
+    """Two that make the same folder at once crash."""
+    pytest.importorskip("fcntl")
+    inside, most = list[int](), list[int]()
+
+    def start() -> None:
+        with engine._one_at_a_time():
+            inside.append(1)
+            time.sleep(0.02)
+            most.append(len(inside))
+            inside.pop()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]

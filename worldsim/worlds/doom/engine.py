@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import tempfile
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +67,9 @@ class DoomEngine:
             game.add_game_args(argument)
         self._end = weakref.finalize(self, _end, game, folder)
         try:
-            game.init()
-            _remove_empty_folder(Path("_vizdoom"))  # the engine leaves one in the current folder
+            with _one_at_a_time():
+                game.init()
+                _remove_empty_folder(Path("_vizdoom"))  # the engine leaves one in the current folder
         except Exception as error:  # vizdoom raises its own several classes, none of which name a remedy
             self._end()
             raise WorldError(
@@ -118,6 +121,20 @@ class DoomEngine:
 def _end(game: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
     game.close()
     folder.cleanup()
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Among all processes of this user: of two engines that make their folder at once, one dies of it, and takes the
+    process that started it along. Where locks are unknown (Windows), nothing is waited for."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / f"worldsim-doom-{os.getuid()}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, or the process ends
+        yield
 
 
 def _remove_empty_folder(path: Path) -> None:
