@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.training.test_run import TINY
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
+from worldsim.engine.true_start import WorldAtStarts
 from worldsim.episodes.format import EpisodeStart
 from worldsim.episodes.writer import SessionWriter
 from worldsim.presets.store import load_preset
@@ -245,3 +247,12 @@ def test_a_pool_that_is_restored_holds_and_draws_what_it_would_have() -> None:
     after.restore(before.counters())
     after.fill(lambda have, want: None)
     assert all(torch.equal(a, b) for a, b in zip(play(after, range(25, 40)), expected[25:], strict=True))
+
+
+def test_who_is_shown_more_has_longer_starts_and_the_true_world_comes_to_them(tmp_path: Path) -> None:
+    run = open_run(TINY.replace("context_frames = 4", "context_frames = 100"), tmp_path)
+    starts = run.training_data("autoencoder").starts()
+    assert {len(start.frames) for start in starts} == {100}
+    with closing(WorldAtStarts(run.preset.true_world, starts)) as world:
+        assert np.array_equal(world.reset(1).frame, starts[1].frames[-1])
+        assert len(world.lead_in) == 100

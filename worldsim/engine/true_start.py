@@ -17,7 +17,7 @@ from worldsim.core.types import Step
 from worldsim.engine.playable import TrueWorld
 from worldsim.worlds.base import Explorer
 from worldsim.worlds.registry import TrueWorldConfig, open_world
-from worldsim.worlds.walks import FIRST_START_SEED, START_SCRIPT, START_WALK_FRAMES, walk
+from worldsim.worlds.walks import FIRST_START_SEED, START_SCRIPT, start_walk_frames, walk
 
 if TYPE_CHECKING:  # loads torch
     from worldsim.presets.store import Start
@@ -38,8 +38,10 @@ class WorldAtStarts(TrueWorld):
         Raises: WorldError when the engine does not come to the preset's start; MissingPackageError.
         """
         number = seed % len(self._starts)
-        self.lead_in = tuple(walk(self._true, FIRST_START_SEED + number, START_WALK_FRAMES, self._script))
-        if not np.array_equal(self.lead_in[-1].frame, self._starts[number].frames[-1]):
+        shown = self._starts[number].frames
+        num_frames = start_walk_frames(len(shown))
+        self.lead_in = tuple(walk(self._true, FIRST_START_SEED + number, num_frames, self._script))
+        if not np.array_equal(self.lead_in[-1].frame, shown[-1]):
             raise WorldError(
                 f"the true world does not come to start {number} of the preset",
                 hint="its starts were not made by `worldsim train` in this world; compare with other weights instead",

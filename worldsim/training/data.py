@@ -17,7 +17,7 @@ from worldsim.training.config import TrainingConfig
 from worldsim.training.episode import Episode
 from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
 from worldsim.training.stream import EpisodeStream, Source, play_episodes
-from worldsim.worlds.walks import FIRST_START_SEED, START_FRAMES, START_WALK_FRAMES
+from worldsim.worlds.walks import FIRST_START_SEED, START_FRAMES, start_walk_frames
 
 NUM_PROBES = 6
 PROBE_FRAMES = 180
@@ -103,12 +103,12 @@ class TrainingData:
     def starts(self) -> list[Start]:
         """From where the preset will be played."""
         found: list[Episode] = []
+        kept = max(START_FRAMES, self._preset.play.context_frames)
         for count, recordings in self._parts(NUM_STARTS):
             if recordings is None:
-                found += self._play(FIRST_START_SEED, count, START_WALK_FRAMES)
+                found += self._play(FIRST_START_SEED, count, start_walk_frames(kept))
             else:
                 found += recordings.read(evenly([*recordings.held_out, *recordings.pieces], count))
-        kept = max(START_FRAMES, self._preset.play.context_frames)
         return [Start(frames=e.frames[-kept:], actions=e.actions[-kept:]) for e in found]
 
     def describe(self) -> list[str]:

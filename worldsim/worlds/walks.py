@@ -19,6 +19,11 @@ FIRST_START_SEED = 801_000
 START_SCRIPT = "mixed"
 
 
+def start_walk_frames(start_frames: int) -> int:
+    """How long the walk to a start is that keeps so many frames."""
+    return max(START_WALK_FRAMES, start_frames)
+
+
 def walk(world: TrueWorld, seed: int, num_frames: int, script: str) -> list[Step]:
     """`num_frames` steps from a reset with `seed` on, the reset's among them. Leaves `world` at the last one."""
     return list(walking(world, seed, num_frames, script))
