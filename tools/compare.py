@@ -52,7 +52,7 @@ the second knows nothing but its window, as the paper's 192 frames are less than
 
 TRAININGS: dict[str, dict[str, Any]] = {
     "": {},
-    "no-context-noise": {"max_context_level": 0.0},
+    "context-noise": {"max_context_level": 1.0},
     "little-context-noise": {"max_context_level": 0.3},
     "no-clean-prefix": {"prefix_share": 0.0},
     "no-one-step": {"one_step_share": 0.0},

@@ -211,3 +211,29 @@ def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
     reference = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
     expected = memory.motion(memory.plan, tables, reference, reference, action)[:, :2]
     assert (step - expected).abs().max() < 1e-9
+
+
+@torch.no_grad()
+def test_where_poses_are_given_nothing_is_reckoned() -> None:
+    """Neither a walk nor a true pose moves it: the action says where the frame is seen from."""
+    torch.manual_seed(0)
+    memory = PlanMemory(LATENT_SHAPE, 6, 24, view_rad=VIEW_RAD, is_given=True).double()
+    latent, pose = frames(2)
+    action = torch.cat((pose, torch.randn(2, 2, dtype=torch.float64)), -1)
+    state, _ = memory.foresee(memory.initial_state(2), action)
+    assert (state["pose"] - pose).abs().max() < 1e-12
+    after = memory.commit(state, latent, torch.tensor([False, False]), torch.zeros_like(pose))
+    assert torch.equal(after["pose"], state["pose"])
+    by_hand, _ = memory.plan.write(memory.initial_state(2), latent, pose)
+    assert (after["evidence"] - by_hand["evidence"]).abs().max() < 1e-9
+    losses = plan_loss(
+        memory,
+        torch.randn(2, 24, *LATENT_SHAPE, dtype=torch.float64),
+        torch.full((2, 24, 4), torch.nan, dtype=torch.float64),
+        torch.cat((pose, torch.zeros(2, 2, dtype=torch.float64)), -1)[:, None].expand(-1, 24, -1),
+        torch.full((2, 24, LATENT_SHAPE[2]), torch.nan, dtype=torch.float64),
+        walk_ticks=2,
+        position_noise=0.0,
+        is_taught=False,
+    )
+    assert "move" not in losses and all(loss.isfinite() for loss in losses.values())

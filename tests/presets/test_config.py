@@ -151,3 +151,11 @@ def test_play_values_out_of_range_are_refused(values: dict[str, float]) -> None:
 def test_reading_a_config_and_finding_a_preset_load_no_torch() -> None:
     code = "import sys, worldsim.presets.config, worldsim.presets.resolve; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_given_pose_needs_a_world_that_gives_it(tiny_config: PresetConfig) -> None:
+    model = replace(tiny_config.model, form="trunk", pose="given")
+    given = replace(tiny_config, world=replace(tiny_config.world, inputs="pose"), model=model)
+    assert given.model.has_plan
+    with pytest.raises(ConfigError, match=r"world\.inputs = 'pose'"):
+        replace(tiny_config, model=model)

@@ -16,9 +16,9 @@ from worldsim.core.errors import ConfigError, nearest
 from worldsim.models.config import WorldModelConfig, layer_size, mlp_size
 
 REFERENCE = "full"
+"""Whose number of parameters the others are given."""
 WAY = "+"
 """Between the name of an architecture and the way in which it was trained, where that is not the usual one."""
-"""Whose number of parameters the others are given."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,9 @@ from typing import Literal
 from worldsim.core.config import brief, check_ranges
 from worldsim.core.errors import ConfigError
 
+GIVEN_POSE = ("x", "y", "cos", "sin")
+"""The first inputs of a world whose inputs are poses."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
@@ -74,10 +77,11 @@ class WorldModelConfig:
     """Blocks (convolution + attention) of the denoiser (`trunk` only)."""
     num_past: int = 2
     """Clean past latents the denoiser sees (`trunk` only)."""
-    pose: Literal["none", "head", "place", "plan"] = "head"
+    pose: Literal["none", "head", "place", "plan", "given"] = "head"
     """`head`: a training-only head reads the true pose off the trunk, an extra loss that teaches path integration.
     `place` (`trunk` only): the state carries an estimate of the pose, the weights a map; for fixed worlds.
-    `plan` (`trunk` only): the state carries both; for mazes never seen before."""
+    `plan` (`trunk` only): the state carries both; for mazes never seen before. `given`: as `plan`, where poses are the
+    inputs (`world.inputs`)."""
     place_width: int = 1024
     """Hidden width of either map."""
     place_view_deg: float = 90.0
@@ -118,7 +122,12 @@ class WorldModelConfig:
     @property
     def has_map(self) -> bool:
         """Whether something is recalled of the place for every frame, from a map in the weights or in the state."""
-        return self.pose in ("place", "plan")
+        return self.pose == "place" or self.has_plan
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether that map is in the state."""
+        return self.pose in ("plan", "given")
 
     @property
     def frames_at_once(self) -> int:

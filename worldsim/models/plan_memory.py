@@ -3,7 +3,8 @@
 Owns: the believed pose, relative to the first frame, and how much a frame counts; the losses of both. Does not own: the
 plan itself (`plan`), the frame that is shown (the denoiser makes it; what is recalled here is one of its inputs).
 The pose is known by dead reckoning: from the actions, and the walls that were seen so far. A world that is imagined has
-no other truth than that, so an error of the pose is one of the world's shape, not a contradiction.
+no other truth than that, so an error of the pose is one of the world's shape, not a contradiction. Or it is given: then
+it is the action, and relative to whatever the world says.
 
 Letters as in `plan`; T frames of a clip, A action.
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 from worldsim.models.map_memory import MapMemory
 from worldsim.models.motion import Motion, motion_loss, speed
 from worldsim.models.plan import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, Plan, PlanState
-from worldsim.models.pose import POSE_SIZE, heading_rad, rotate
+from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 from worldsim.models.precision import full_precision
 
 IMAGINED_WEIGHT = 0.05
@@ -59,15 +60,23 @@ class SeenMotion(Motion):
 
 
 class PlanMemory(MapMemory):
-    """Predict by the action, recall, write."""
+    """Predict by the action, recall, write. With `is_given` an action is the pose: x, y, cos, sin, and what else."""
 
     num_figures = 1
     """The log of the error expected."""
 
-    def __init__(self, latent_shape: tuple[int, int, int], action_size: int, width: int, *, view_rad: float) -> None:
+    def __init__(
+        self,
+        latent_shape: tuple[int, int, int],
+        action_size: int,
+        width: int,
+        *,
+        view_rad: float,
+        is_given: bool = False,
+    ) -> None:
         super().__init__()
         self.plan = Plan(latent_shape, width, view_rad)
-        self.motion = SeenMotion(action_size, width // 2)
+        self.motion = None if is_given else SeenMotion(action_size, width // 2)
 
     def initial_state(self, batch: int) -> PlanState:
         """Shapes: `pose` and `previous` [B, P]; the others are the plan's."""
@@ -78,6 +87,8 @@ class PlanMemory(MapMemory):
     @full_precision
     def move(self, tables: PlanState, pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
         """The pose one tick later, with the walls of settled plans in the way. Shapes: returns [N, P]."""
+        if self.motion is None:
+            return given_pose(action_NA)
         moved: Tensor = self.motion(self.plan, tables, pose_NP, previous_NP, action_NA)
         return moved
 
@@ -95,10 +106,15 @@ class PlanMemory(MapMemory):
     ) -> PlanState:
         """A frame becomes part of the plan, from the true pose `pose_BP` where it is true and that is known."""
         weight_B = torch.where(imagined_B, IMAGINED_WEIGHT, 1.0)
-        if pose_BP is not None:
+        if pose_BP is not None and self.motion is not None:
             state = {**state, "pose": torch.where(imagined_B[:, None], state["pose"], pose_BP)}
         sums, _ = self.plan.write(state, latent_BCHW, state["pose"], weight_B)
         return {**state, **sums}
+
+
+def given_pose(action_BA: Tensor) -> Tensor:
+    """Of inputs that are poses. Shapes: [..., A] -> [..., P]."""
+    return unit_heading(action_BA[..., :POSE_SIZE])
 
 
 def plan_loss(
@@ -118,8 +134,11 @@ def plan_loss(
     first updates write where the walls truly are, if that is known.
 
     Returns: recall: squared error, each column by 1 / (EXPECTED_FLOOR + its expected error); expected: how likely that
-    error was by what was expected; depth: of what is written and of what is read; move: see `motion_loss`.
+    error was by what was expected; depth: of what is written and of what is read; move: see `motion_loss`, where poses
+    are not given. Where they are, `pose_BTP` is not looked at.
     """
+    if memory.motion is None:
+        pose_BTP = given_pose(action_BTA)
     batch, num_frames = latent_BTCHW.shape[:2]
     shown_BK, asked_BM = _split(batch, num_frames)
     plan, rays = memory.plan, WRITE_RAYS * latent_BTCHW.shape[-1]
@@ -137,15 +156,17 @@ def plan_loss(
     weight_NW = 1 / (EXPECTED_FLOOR + expected_NW.detach().clamp(-4, 2).exp())
     met_depth = F.adaptive_avg_pool1d(asked_depth[:, None], recalled.log_depth_NR.shape[1])[:, 0]
 
-    # What is learned of walls is learned by looking.
-    still = {name: table.detach() for name, table in tables.items()}
-    walks = _walks(pose_BTP, action_BTA, walk_ticks)
-    return {
+    losses = {
         "recall": (error_NW * weight_NW).mean() / weight_NW.mean(),
         "expected": 0.05 * (error_NW.detach() * (-expected_NW).exp() + expected_NW).mean(),
         "depth": 0.6 * _depth_loss(log_depth_NR, shown_depth) + 0.3 * _depth_loss(recalled.log_depth_NR, met_depth),
-        "move": motion_loss(partial(memory.move, still), *walks, position_noise=position_noise),
     }
+    if memory.motion is None:
+        return losses
+    # What is learned of walls is learned by looking.
+    still = {name: table.detach() for name, table in tables.items()}
+    walks = _walks(pose_BTP, action_BTA, walk_ticks)
+    return losses | {"move": motion_loss(partial(memory.move, still), *walks, position_noise=position_noise)}
 
 
 def _split(batch: int, num_frames: int) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -190,7 +191,7 @@ class TrunkModel(WorldModel):
         num_recalled = 0
         if config.has_map:
             view_rad = math.radians(config.place_view_deg)
-            kind = PlaceMemory if config.pose == "place" else PlanMemory
+            kind = partial(PlanMemory, is_given=config.pose == "given") if config.has_plan else PlaceMemory
             self.place = kind(latent_shape, action_size, config.place_width, view_rad=view_rad)
             num_recalled = self.place.num_figures + latent_shape[0]
         self.denoiser = Denoiser(config, latent_shape, num_recalled)

@@ -25,7 +25,7 @@ from worldsim.core.config import (
 )
 from worldsim.core.errors import ConfigError, PresetError
 from worldsim.core.types import ActionSpec
-from worldsim.models.config import AutoencoderConfig, WorldModelConfig
+from worldsim.models.config import GIVEN_POSE, AutoencoderConfig, WorldModelConfig
 from worldsim.presets.migrations import migrate
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
@@ -94,6 +94,11 @@ class PresetConfig:
                 hint="autoencoder downscale times model.patch must divide both sides",
             )
         self._check_blocks(height_px // cell_px, width_px // cell_px)
+        if self.model.pose == "given" and self.action_spec.axes[: len(GIVEN_POSE)] != GIVEN_POSE:
+            raise ConfigError(
+                "model.pose is 'given', and the world's inputs are no poses",
+                hint="world.inputs = 'pose', or model.pose = 'plan'",
+            )
 
     def _check_blocks(self, rows: int, columns: int) -> None:
         for high, wide in self.model.blocks:

@@ -108,11 +108,11 @@ class DynamicsTraining:
     """The point of the world that is (0, 0) in an absolute pose: for a place memory the middle of the map."""
     pose_scale_units: float = 384.0
     """World units that count as 1 in a pose: for a place memory half of the map's longer side; for a plan so many that
-    nobody goes further than 1.5 of them from where a clip or a game begins."""
+    nobody goes further than 1.5 of them from where a clip or a game begins. Where poses are given: what 1 is there."""
     place_frames: int = 384
     """Frames per update from which the map of a fixed world is learned (model.pose = place)."""
     plan_clips: int = 3
-    """Clips per update from which it is learned to draw a plan and to read it (model.pose = plan)..."""
+    """Clips per update from which it is learned to draw a plan and to read it (model.pose = plan, or given)..."""
     plan_frames: int = 88
     """...and their length."""
     plan_taught_updates: int = 300
@@ -151,7 +151,7 @@ class DynamicsTraining:
     def drawn_frames(self, model: WorldModelConfig) -> int:
         """Frames of the longest piece of an episode that is learned from."""
         walk_frames = 2 + self.walk_ticks
-        of_the_map = {"place": walk_frames, "plan": max(walk_frames, self.plan_frames)}
+        of_the_map = {"place": walk_frames, "plan": max(walk_frames, self.plan_frames), "given": self.plan_frames}
         return max(self.chain_frames, of_the_map.get(model.pose, 0))
 
     def check_fits(self, model: WorldModelConfig) -> None:
