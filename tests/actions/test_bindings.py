@@ -18,6 +18,7 @@ from worldsim.actions.bindings import (
     rebound,
 )
 from worldsim.core.types import ActionSpec
+from worldsim.worlds.memory_maze.config import MemoryMazeConfig
 
 SPEC = ActionSpec(buttons=("forward", "back", "left", "right"), axes=("turn",))
 
@@ -67,6 +68,19 @@ def test_inputs_that_the_table_does_not_know_get_keys_of_their_own() -> None:
     assert not bound & set(spare) and len(set(spare)) == len(spare)
     many = ActionSpec(buttons=tuple(f"button{index}" for index in range(40)))
     assert len([row for row in offered(many) if row.button]) == len(SPARE_KEYS)
+
+
+def test_where_inputs_are_poses_the_usual_keys_fly_the_camera_and_no_spare_ones_are_used() -> None:
+    rows = offered(MemoryMazeConfig(inputs="pose").action_spec)
+    assert [row.keys for row in rows] == [row.keys for row in BINDINGS]
+    helped = dict(help_rows(rows, has_pad=False))
+    assert [helped[keys] for keys in ("W / Up", "S / Down", "A", "D")] == [
+        "fly forward, through walls too",
+        "fly back",
+        "fly to the left",
+        "fly to the right",
+    ]
+    assert helped["Left / Q"] == "turn left" and helped["R"] == "reset: the same start again"
 
 
 def test_a_world_without_denoising_steps_is_not_offered_their_keys() -> None:

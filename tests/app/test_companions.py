@@ -10,10 +10,11 @@ import pytest
 
 from tests.app.test_application import NOTHING, Play, down
 from tests.engine.fake_truth import FakeTruth, fake_source, no_source
-from tests.engine.fakes import FakeSimulator, fake_load
+from tests.engine.fakes import FakeFlight, FakeSimulator, fake_load
 from worldsim.app.application import Application
 from worldsim.app.companions import Worlds
 from worldsim.app.hud import Anchor
+from worldsim.core.errors import ConfigError
 from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.pictures import GAP_PX
 from worldsim.engine.playable import Loaded, TrueSource
@@ -34,6 +35,10 @@ class Dream(FakeSimulator):
         if self._now.index >= self._fog_from:
             return np.full_like(frame, 128)
         return frame if self._now.index == 0 else frame ^ np.uint8(8)
+
+
+class FlownDream(FakeFlight, Dream):
+    """The same, given poses."""
 
 
 class Company(Play):
@@ -146,6 +151,21 @@ def test_with_the_true_world_the_autopilot_explores_that() -> None:
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 4, [down("g")], *[NOTHING] * 10)
     assert "an explorer in the true world" in play.lines
     assert play.session.picture is not None and play.session.picture.action.buttons == {"forward"}
+
+
+def test_in_a_flight_the_autopilot_flies_by_script_and_walls_of_the_true_world_are_said() -> None:
+    class Walled(FakeTruth):
+        def step(self, action: Action) -> Step:
+            if abs(action.axis("x") + 0.5) > 0.1:
+                raise ConfigError("the pose is inside a wall")
+            return super().step(action)
+
+    play = Company(fake_source(Walled()), FlownDream())
+    play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 4, [down("w")], *[NOTHING] * 12)
+    assert "true | learned   not to be seen from here: the pose is inside a wall" in play.lines
+    play.application._is_running = True
+    play.run([down("g")], *[NOTHING] * 2)
+    assert "autopilot: the script 'explore'" in play.lines
 
 
 def test_recorded_actions_are_done_interrupted_and_done_again_from_a_reset() -> None:

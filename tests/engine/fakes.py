@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from worldsim.core.errors import NonFiniteError
-from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
+from worldsim.core.types import NO_ACTION, Action, ActionSpec, Flight, Frame, Step
 from worldsim.engine.playable import Loaded, StageTimes
 from worldsim.engine.worker import Report
 from worldsim.episodes.anchor import Anchor
@@ -85,6 +86,17 @@ class FakeSimulator:
     def _frame(self) -> Frame:
         rng = np.random.default_rng(int(self._now.history, 16))
         return np.kron(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), dtype=np.uint8))
+
+
+class FakeFlight(FakeSimulator):
+    """Its inputs are poses: a start looks along x from somewhere else for every seed."""
+
+    action_spec = ActionSpec(
+        buttons=(), axes=("x", "y", "cos", "sin"), flight=Flight(step=1 / 16, turn_rad=math.radians(10))
+    )
+
+    def reset(self, seed: int) -> Step:
+        return replace(super().reset(seed), action=Action.of(x=0.25 * seed - 0.5, y=0.25, cos=1.0))
 
 
 HEADER = Header(

@@ -13,6 +13,7 @@ from tests.conftest import write_tiny_preset
 from tests.engine.fake_truth import STRIDE_UNITS, FakeTruth, fake_source, no_source
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.actions.encoding import encode_action
+from worldsim.core.errors import ConfigError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import History, Trail
 from worldsim.engine.playable import TrueSource
@@ -170,6 +171,35 @@ def test_a_world_that_cannot_be_opened_is_a_status_with_the_reason() -> None:
     status = played.truth.status
     assert status.phase is TruthPhase.FAILED
     assert status.error is not None and "not there" in status.error.message and status.error.hint
+
+
+def test_where_the_true_world_cannot_be_it_waits_until_play_is_out_of_the_wall() -> None:
+    class Walled(FakeTruth):
+        def step(self, action: Action) -> Step:
+            if action == TURN:
+                raise ConfigError("the pose is inside a wall")
+            return super().step(action)
+
+    played = Played(Truth(fake_source(Walled()), SPEC))
+    played.step(FORWARD)
+    played.catch_up()
+    played.assert_level()
+    played.step(TURN)
+    played.catch_up()
+    status = played.truth.status
+    assert (status.phase, status.pair) == (TruthPhase.FOLLOWING, None)
+    assert status.nowhere == "the pose is inside a wall"
+    played.step(FORWARD)
+    played.catch_up()
+    status = played.truth.status
+    assert status.nowhere == "" and status.pair is not None and played.history.head is not None
+    assert status.pair.dream is played.history.head.step
+    played.step(TURN)
+    played.catch_up()
+    played.reset(0)
+    played.catch_up()
+    assert played.truth.status.nowhere == ""
+    played.assert_level()
 
 
 def test_a_world_that_hangs_holds_up_nobody() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from worldsim.actions.flight import fly
 from worldsim.core.errors import ConfigError, MissingPackageError, WorldError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.worlds.doom import engine
@@ -250,6 +251,21 @@ def test_a_pose_as_input_shows_what_was_seen_from_there_however_one_came(tics_pe
         np.testing.assert_array_equal(other.frame, again[i].frame)
     assert kept.pose == others[-1].pose, "at rest"
     assert other.action.axis("x") == pytest.approx(seen[31].action.axis("x"), abs=0.002), "and says so as an action"
+
+
+@pytest.mark.parametrize("key", ["forward", "back", "left", "right"])
+def test_keys_fly_the_camera_the_way_they_walk(key: str) -> None:
+    config = DoomConfig(maps=(1,), inputs="pose")
+    spec, way_rad = config.action_spec, {"forward": 0, "left": 1, "back": 2, "right": 3}[key] * math.pi / 2
+    with DoomWorld(config) as world:
+        before = world.reset(5)
+        after = world.step(fly(spec, Action.of(key, turn=1.0), before.action))
+    assert before.pose is not None and after.pose is not None
+    way_rad += before.pose.angle_rad + math.radians(5)
+    moved = after.pose.x - before.pose.x, after.pose.y - before.pose.y
+    assert moved == pytest.approx((16.6 * math.cos(way_rad), 16.6 * math.sin(way_rad)), abs=0.6), "to half a unit"
+    turned = math.remainder(after.pose.angle_rad - before.pose.angle_rad, math.tau)
+    assert math.degrees(turned) == pytest.approx(10, abs=0.02)
 
 
 def test_engines_start_one_after_the_other() -> None:

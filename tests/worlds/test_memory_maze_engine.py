@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from worldsim.actions.flight import fly
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
@@ -130,6 +131,14 @@ def test_a_pose_as_input_shows_what_was_seen_from_there() -> None:
             assert (again.pose.x, again.pose.y) == pytest.approx((step.pose.x, step.pose.y), abs=1e-6)
         with pytest.raises(ConfigError):
             world.step(Action.of("jump"))
+        walked = world.step(Action.of("forward"))
+        flown = world.step(fly(world.action_spec, Action.of("forward", turn=1.0), walked.action))
+        assert flown.pose is not None and walked.pose is not None
+        turned = math.degrees((flown.pose.angle_rad - walked.pose.angle_rad) % math.tau)
+        assert turned == pytest.approx(18.4, abs=0.01)
+        way_rad = walked.pose.angle_rad + math.radians(9.2)
+        moved = flown.pose.x - walked.pose.x, flown.pose.y - walked.pose.y
+        assert moved == pytest.approx((math.cos(way_rad) / 4, math.sin(way_rad) / 4), abs=1e-5), "a quarter of a cell"
 
 
 def test_depth_is_the_distance_ahead(world: MemoryMazeWorld) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import islice
 
+from worldsim.actions.flight import key_spec
 from worldsim.core.types import ActionSpec
 
 MOUSE_X = "mouse_x"
@@ -92,6 +93,13 @@ class OwnKeys:
     keys: tuple[str, ...]
 
 
+_FLIGHT = {
+    "forward": "fly forward, through walls too",
+    "back": "fly back",
+    "left": "fly to the left",
+    "right": "fly to the right",
+}
+"""What the buttons of walking do where the inputs are poses."""
 _STEPS = "1, 2, 4 or 8 denoising steps per frame"
 _SPEED = "slower, faster: 0.25 to 4 times"
 _BRANCH = "the branch of play before, after this one"
@@ -207,16 +215,20 @@ def offered(
 ) -> tuple[Binding, ...]:
     """The rows of `bindings` that do something in a world with this action spec.
 
-    A true world has no denoising steps (`has_num_steps=False`). An input that no row knows gets a row of its own, as
-    long as there are spare keys.
+    A true world has no denoising steps (`has_num_steps=False`). Where the inputs are poses, the rows that walk fly the
+    camera. An input that no row knows gets a row of its own, as long as there are spare keys.
     """
-    return tuple(
+    keys = key_spec(spec)
+    rows = tuple(
         row
         for row in bindings
-        if (not row.button or row.button in spec.buttons)
-        and (not row.axis or row.axis in spec.axes)
+        if (not row.button or row.button in keys.buttons)
+        and (not row.axis or row.axis in keys.axes)
         and (row.command is not Command.NUM_STEPS or has_num_steps)
-    ) + tuple(_spare_rows(spec, bindings))
+    )
+    if spec.flight is not None:
+        return tuple(replace(row, what=_FLIGHT.get(row.button, row.what)) for row in rows)
+    return rows + tuple(_spare_rows(spec, bindings))
 
 
 def _spare_rows(spec: ActionSpec, bindings: tuple[Binding, ...]) -> Iterator[Binding]:

@@ -207,7 +207,8 @@ class Companions:
         if self._recorded is not None and self._recorded.peek() is not None:
             return self._recorded
         status = self._status
-        if status is not None and status.explorer is not None:
+        can_walk = loaded.action_spec.flight is None  # an explorer needs walls that stop it
+        if can_walk and status is not None and status.explorer is not None:
             return ExplorerPilot(lambda: self._status or TruthStatus(), self._index_now)
         return ScriptPilot(loaded.action_spec, self._session.seed)
 
@@ -225,6 +226,8 @@ class Companions:
         if status is None or status.phase is TruthPhase.STARTING:
             return f"{self.worlds.value}   starting the true world ..."
         pair = self._level_pair(self._head.step) if self._head is not None else None
+        if status.nowhere:
+            return f"{self.worlds.value}   not to be seen from here: {status.nowhere}"
         if pair is None:
             return f"{self.worlds.value}   the true world is on its way: {status.num_left} ticks to go"
         return f"{self.worlds.value}   PSNR {pair.psnr_db:.1f} dB"

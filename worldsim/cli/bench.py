@@ -119,6 +119,7 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     begun_s = time.perf_counter()
     import torch
 
+    from worldsim.actions.flight import flown, key_spec
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset
@@ -127,8 +128,9 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     preset = load_preset(arguments.preset, device=device)
     use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
-    actions = script_actions("explore", simulator.action_spec, arguments.seed, arguments.frames)
-    simulator.reset(arguments.seed)
+    spec = simulator.action_spec
+    walk = script_actions("explore", key_spec(spec), arguments.seed, arguments.frames)
+    actions = flown(spec, walk, simulator.reset(arguments.seed).action)
     simulator.step(actions[0])
     first_frame_s = time.perf_counter() - begun_s
     simulator.reset(arguments.seed)

@@ -373,7 +373,7 @@ def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
     _check_inputs(arguments, config.action_spec)
     return Loaded(
-        playable=TrueWorld(open_world(config.true_world)),
+        playable=TrueWorld(open_world(config.true_world), config.true_world.key_spec),
         title=f"{config.title} (the true world)",
         ticks_per_s=config.play.ticks_per_s,
         can_rewind=False,

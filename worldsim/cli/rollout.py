@@ -80,6 +80,7 @@ def run(argv: list[str]) -> int:
 
 def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     """Side effects: writes the video and the recording. Returns: what was done, as the JSON has it."""
+    from worldsim.actions.flight import flown, key_spec
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.recorder import Recorder
     from worldsim.engine.replay import session_header
@@ -92,7 +93,8 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     preset = load_preset(arguments.preset, device=device)
     use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
-    actions = script_actions(arguments.script, simulator.action_spec, arguments.seed, arguments.frames)
+    spec = simulator.action_spec
+    walk = script_actions(arguments.script, key_spec(spec), arguments.seed, arguments.frames)
     height_px, width_px, _ = simulator.frame_shape
     tick = preset.config.play.ticks_per_s
     out = arguments.out or (None if arguments.record else Path("rollout.mp4"))
@@ -107,13 +109,14 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
         at_the_end.callback(recorder.close)
         seed = arguments.seed
         if arguments.load is None:
-            recorder.add(simulator.reset(seed), seed, header)
+            first = simulator.reset(seed)
+            recorder.add(first, seed, header)
         else:
             saved, arrival = SaveFiles(preset, header).read(arguments.load)
             simulator.restore(arrival.snapshot)
-            seed = saved.seed
-            recorder.jump(saved.step, seed, saved.runs, header)
-        for index, action in enumerate(actions, start=1):
+            first, seed = saved.step, saved.seed
+            recorder.jump(first, seed, saved.runs, header)
+        for index, action in enumerate(flown(spec, walk, first.action), start=1):
             before_s = time.perf_counter()
             step = simulator.step(action)
             generating_s += time.perf_counter() - before_s

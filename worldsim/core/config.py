@@ -31,6 +31,8 @@ T = TypeVar("T")
 MAX_CONFIG_BYTES = 2**18
 """A config is a few kB. What is larger is not one, and is not read."""
 MAX_INTEGER = 2**63 - 1
+NOT_STORED = {"is_stored": False}
+"""`field(metadata=NOT_STORED)` is in no file: a value that follows from others."""
 
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
@@ -100,7 +102,7 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], *, where: str = "") -> T
     Raises: ConfigError for an unknown key, a missing key, or a value of another type, with the path of the key.
     """
     hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # T is a dataclass by contract
+    fields = {f.name: f for f in _stored_fields(cls)}
     for key in data:
         if key not in fields:
             raise ConfigError(f"unknown key {brief(_join(where, str(key)))}", hint=nearest(str(key), fields))
@@ -119,12 +121,17 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], *, where: str = "") -> T
 def to_mapping(value: Any) -> Any:
     """The inverse of `from_mapping`: plain dicts, lists, strings and numbers; None stays None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_mapping(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_mapping(getattr(value, f.name)) for f in _stored_fields(value)}
     if isinstance(value, (tuple, list)):
         return [to_mapping(item) for item in value]
     if isinstance(value, Mapping):
         return {str(k): to_mapping(v) for k, v in value.items()}
     return value
+
+
+def _stored_fields(of: Any) -> list[dataclasses.Field[Any]]:
+    """Of a dataclass, or of an instance of one."""
+    return [f for f in dataclasses.fields(of) if f.metadata.get("is_stored", True)]
 
 
 def _join(where: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The values that cross package borders: Action, ActionSpec, Frame, Pose, Step, World.
+"""The values that cross package borders: Action, ActionSpec, Flight, Frame, Pose, Step, World.
 
 Owns: their meaning and validation. Does not own: how an action becomes numbers (`actions.encoding`).
 All are frozen and may be handed between threads.
@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from worldsim.core.config import NOT_STORED
 from worldsim.core.errors import ConfigError, nearest
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
@@ -57,6 +58,19 @@ class Action:
 NO_ACTION = Action()
 
 
+GIVEN_POSE = ("x", "y", "cos", "sin")
+"""The first inputs of a world whose inputs are poses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flight:
+    """How far the usual keys move the camera in one model tick, where the inputs are poses (`actions.flight`)."""
+
+    step: float
+    """In the units of the inputs x and y."""
+    turn_rad: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class ActionSpec:
     """Which buttons and axes a world knows, in the order in which they are encoded.
@@ -67,8 +81,11 @@ class ActionSpec:
     buttons: tuple[str, ...]
     axes: tuple[str, ...] = ()
     axis_units: tuple[tuple[str, str], ...] = ()
+    flight: Flight | None = field(default=None, compare=False, metadata=NOT_STORED)
+    """Where the inputs are poses. How keys make them is a matter of play: what was recorded are the poses."""
 
     def __post_init__(self) -> None:
+        assert self.flight is None or (not self.buttons and self.axes[:4] == GIVEN_POSE), "no poses to fly by"
         names = (*self.buttons, *self.axes)
         if len(set(names)) != len(names):
             raise ConfigError(f"the action spec names an input twice: {names}", hint="every name once")
@@ -100,7 +117,8 @@ class Pose:
 class Step:
     """One frame of play or data.
 
-    `action` is the one that led *to* `frame`; the first frame after a reset has NO_ACTION.
+    `action` is the one that led *to* `frame`; the first frame after a reset has NO_ACTION, or its own pose where poses
+    are the inputs.
     Times are from the session's clock; 0 where there is none (data made ahead of time).
     """
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from worldsim.actions.encoding import decode_action
+from worldsim.actions.flight import key_spec
 from worldsim.actions.scripts import script_actions
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
 from worldsim.engine.truth import TruthStatus
@@ -49,7 +50,7 @@ class ScriptPilot:
 
     def peek(self) -> Action | None:
         if not self._actions:
-            self._actions = script_actions(SCRIPT, self._spec, self._seed, SCRIPT_FRAMES)[::-1]
+            self._actions = script_actions(SCRIPT, key_spec(self._spec), self._seed, SCRIPT_FRAMES)[::-1]
             self._seed += 1
         return self._actions[-1]
 

@@ -140,14 +140,15 @@ class Loaded:
 
 
 class TrueWorld:
-    """A true engine as a Playable: it cannot go back, and has no denoising steps."""
+    """A true engine as a Playable: it cannot go back, and has no denoising steps. `keys`: what moves it, where its own
+    inputs are poses."""
 
     num_steps = 0
     last_times = StageTimes()
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, keys: ActionSpec | None = None) -> None:
         self._world = world
-        self.action_spec = world.action_spec
+        self.action_spec = keys or world.action_spec
         self.frame_shape = world.frame_shape
 
     def reset(self, seed: int) -> Step:

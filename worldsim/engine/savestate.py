@@ -6,6 +6,7 @@ thread. Its tensors are `state.NAME` (the WorldState), and those of `engine.slot
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, from_numpy
 
 from worldsim.core.errors import StateError
 from worldsim.engine.playable import Arrival
-from worldsim.engine.simulator import Snapshot
+from worldsim.engine.simulator import Snapshot, first_action
 from worldsim.engine.slots import SavedPlay, read_saved, saved_arrays, saved_metadata, written_whole
 from worldsim.episodes.format import Header
 from worldsim.models.state import WorldState
@@ -27,7 +28,7 @@ class SaveFiles:
     """Writes and reads the saves of one preset."""
 
     def __init__(self, preset: Preset, header: Header) -> None:
-        self._header = header
+        self._preset, self._header = preset, header
         self._like = preset.model.initial_state(1, 0).to("cpu")
 
     @property
@@ -58,4 +59,6 @@ class SaveFiles:
         except StateError as error:
             raise StateError(f"{path}: {error.message}", hint=error.hint) from None
         state.check_finite()
+        if saved.step.index == 0:
+            saved = replace(saved, step=replace(saved.step, action=first_action(self._preset, saved.seed)))
         return saved, Arrival(step=saved.step, snapshot=Snapshot(state=state, index=saved.step.index))

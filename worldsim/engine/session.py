@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worldsim.actions.bindings import offered
+from worldsim.actions.flight import FLIGHT_WORDS
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import Action, Step
 from worldsim.engine.history import History, Moment
@@ -202,6 +203,8 @@ class Session(Traveller):
         news = self.worker.status
         if news.loaded is not None and news.loaded is not self._status.loaded:
             loaded, playable = news.loaded, news.loaded.playable
+            if playable.action_spec.flight is not None:
+                self.tell(FLIGHT_WORDS)
             self.inputs.bindings = offered(playable.action_spec, has_num_steps=playable.num_steps > 0)
             if loaded.can_rewind:
                 self.history = History(spec=playable.action_spec, snapshot_bytes=loaded.snapshot_bytes)

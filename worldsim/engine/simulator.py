@@ -87,12 +87,12 @@ class Simulator:
         self._snapshot = Snapshot(state=state, index=0)
         return Step(
             index=0,
-            action=NO_ACTION,
+            action=first_action(self._preset, seed),
             frame=start.frames[-1],
             t_input_ns=t_input_ns,
             t_ready_ns=self._clock.now_ns(),
             device=str(self._device),
-            believed=_believed(state),
+            believed=self._believed(state),
         )
 
     @torch.inference_mode()
@@ -103,7 +103,7 @@ class Simulator:
         state = replace(state, frame_index=state.frame_index + anchor.index)
         self._snapshot = Snapshot(state=state, index=anchor.index)
         action = decode_action(self.action_spec, actions[-1])
-        device, believed = str(self._device), _believed(state)
+        device, believed = str(self._device), self._believed(state)
         return Step(index=anchor.index, action=action, frame=frames[-1], device=device, believed=believed)
 
     def _remember(self, frames: npt.NDArray[np.uint8], actions: npt.NDArray[np.float32], seed: int) -> WorldState:
@@ -145,7 +145,7 @@ class Simulator:
             t_ready_ns=t3_ns,
             num_steps=self._num_steps,
             device=str(self._device),
-            believed=_believed(state),
+            believed=self._believed(state),
         )
 
     def snapshot(self) -> Snapshot:
@@ -162,6 +162,16 @@ class Simulator:
     def close(self) -> None:
         self._snapshot = None
 
+    def _believed(self, state: WorldState) -> Pose | None:
+        """What a model with a map takes for the camera's pose, of the one row; None without one."""
+        pose_BP = state.tensors.get(f"{PLACE_PREFIX}pose")
+        if pose_BP is None:
+            return None
+        flight = self.action_spec.flight if self._preset.config.model.pose == "given" else None
+        tick = TICK_SCALE if flight is None else flight.step
+        x, y, cos, sin = pose_BP[0].tolist()
+        return Pose(x=x / tick, y=y / tick, angle_rad=math.atan2(sin, cos))
+
     def _synchronised_ns(self) -> int:
         """Now, after the device has done what was asked of it; else a stage's time would be its launch time."""
         if self._device.type == "cuda":
@@ -169,15 +179,14 @@ class Simulator:
         return self._clock.now_ns()
 
 
+def first_action(preset: Preset, seed: int) -> Action:
+    """Of the frame after a reset: none; where poses are the inputs, that of the start."""
+    spec = preset.config.action_spec
+    if spec.flight is None:
+        return NO_ACTION
+    return decode_action(spec, preset.starts[seed % len(preset.starts)].actions[-1])
+
+
 def _check_finite(latent_BCHW: Tensor, index: int) -> None:
     if not bool(torch.isfinite(latent_BCHW).all()):
         raise NonFiniteError(f"frame {index} came out as NaN or infinity", hint="reset; the weights may be damaged")
-
-
-def _believed(state: WorldState) -> Pose | None:
-    """What a model with a map takes for the camera's pose, of the one row; None without one."""
-    pose_BP = state.tensors.get(f"{PLACE_PREFIX}pose")
-    if pose_BP is None:
-        return None
-    x, y, cos, sin = pose_BP[0].tolist()
-    return Pose(x=x / TICK_SCALE, y=y / TICK_SCALE, angle_rad=math.atan2(sin, cos))

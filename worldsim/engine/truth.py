@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from worldsim.actions.encoding import decode_action, encode_action
-from worldsim.core.errors import WorldsimError
+from worldsim.core.errors import ConfigError, WorldsimError
 from worldsim.core.types import Action, ActionSpec, Step
 from worldsim.engine.history import Moment, Trail
 from worldsim.engine.pictures import psnr_db
@@ -65,6 +65,8 @@ class TruthStatus:
     explorer: Explorer | None = None
     stride_units: float = 1.0
     """How far one walks in a tick, in the world's units: the most that the way to the start went in one."""
+    nowhere: str = ""
+    """Why the true world is not where play is, though it has come that far: play flew into a wall. No `pair` is then."""
     error: WorldsimError | None = None
 
 
@@ -95,6 +97,7 @@ class Truth:
         self._todo: deque[tuple[Action, int]] = deque()
         self._needs_reset = False
         self._seen: deque[Step] = deque(maxlen=source.num_context)
+        self._nowhere = ""
         self._told_s = 0.0
 
     def start(self) -> None:
@@ -158,8 +161,16 @@ class Truth:
             action, count = self._todo.popleft()
             if count > 1:
                 self._todo.appendleft((action, count - 1))
-            self._seen.append(self._world.step(action))
+            self._step(self._world, action)
         self._report(wanted)
+
+    def _step(self, world: TrueEngine, action: Action) -> None:
+        """A pose at which nobody can be is passed over: the next one may be outside of the wall again."""
+        try:
+            self._seen.append(world.step(action))
+            self._nowhere = ""
+        except ConfigError as error:
+            self._nowhere = error.message
 
     def _plan(self, wanted: _Goal) -> None:
         """What is left to do to get to `wanted`: a few more actions, or all of them from the start."""
@@ -177,7 +188,7 @@ class Truth:
 
     def _reset(self, world: TrueEngine, seed: int) -> None:
         world.reset(seed)
-        self._needs_reset = False
+        self._needs_reset, self._nowhere = False, ""
         self._seen.clear()
         self._seen.extend(world.lead_in)
         explorer, stride_units = world.explorer(seed), _stride_units(world.lead_in)
@@ -191,11 +202,12 @@ class Truth:
         now_s = time.monotonic()
         if not is_there and now_s - self._told_s < NEWS_EVERY_S:
             return
-        pair = _pair(goal.dream, tuple(self._seen)) if is_there else None
+        pair = _pair(goal.dream, tuple(self._seen)) if is_there and not self._nowhere else None
         with self._work:
             self._told_s = now_s
-            pair = pair or self._status.pair
-            self._status = replace(self._status, phase=TruthPhase.FOLLOWING, num_left=num_left, pair=pair)
+            pair = pair or (None if self._nowhere else self._status.pair)
+            following = replace(self._status, phase=TruthPhase.FOLLOWING, nowhere=self._nowhere)
+            self._status = replace(following, num_left=num_left, pair=pair)
         self._on_change()
 
     def _fail(self, error: Exception) -> None:

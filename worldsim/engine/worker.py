@@ -8,6 +8,9 @@ slot, one slot per command, as many frames made ahead as `engine.prefetch` finds
 How a wrong guess is undone: every made frame carries the snapshot after it; `_base` is the snapshot after the frame
 the player has. An action that differs from the guess is made anew from `_base`. `_epoch` tells a frame that was still
 being made when the guess fell that nobody wants it any more.
+
+Where keys fly the camera, `_base_action` is the pose of that frame, and an action becomes the pose after it here
+(`actions.flight`): so one guess follows from the other however many are made ahead.
 """
 
 from __future__ import annotations
@@ -15,69 +18,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from worldsim.actions.flight import fly
 from worldsim.core.clock import Clock, MonotonicClock
-from worldsim.core.errors import WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
-from worldsim.engine.playable import Arrival, Loaded, Playable, StageTimes, Where
+from worldsim.engine.playable import Loaded, Playable, StageTimes, Where
 from worldsim.engine.prefetch import Made, Prefetch
+from worldsim.engine.tidings import Counters, Done, Errand, Phase, Report, Status
 from worldsim.engine.trouble import as_worldsim_error
 
-Errand = Callable[[Playable], Arrival | None]
-"""What else the model thread shall do between two frames. Where it puts the world elsewhere, it returns where;
-that leads out of a failure, too."""
-
-Report = Callable[[str], None]
-"""Called by a loader with the name of the stage that begins."""
-
-
-class Phase(Enum):
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """The worker's news for the window; the latest one replaces all before it."""
-
-    phase: Phase = Phase.LOADING
-    stage: str = "starting"
-    loaded: Loaded | None = None
-    error: WorldsimError | None = None
-    trouble: str = ""
-    """What went wrong last and was worked around."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counters:
-    """What happened since the start. `made` counts every frame, wanted or not; `busy_ns` is the time spent on them."""
-
-    hits: int = 0
-    misses: int = 0
-    made: int = 0
-    dropped: int = 0
-    busy_ns: int = 0
-    ahead: int = 0
-    """Frames made ahead and waiting now."""
-    depth: int = 0
-    """How many may wait now."""
-    num_steps: int = 0
-    times: StageTimes = StageTimes()
-    device_bytes: int | None = None
-    """Memory that torch has taken on an accelerator; None on the CPU."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """How an errand ended."""
-
-    arrival: Arrival | None = None
-    error: WorldsimError | None = None
+__all__ = ["Counters", "Done", "Errand", "Phase", "Report", "Status", "Worker"]
 
 
 class Worker:
@@ -111,6 +64,7 @@ class Worker:
         self._demand: tuple[Action, int] | None = None
         self._slot: Step | None = None
         self._base: Any = None
+        self._base_action = NO_ACTION
         self._ahead = Prefetch(prefetch_depth)
         self._in_flight: Action | None = None
         self._errand: Errand | None = None
@@ -150,6 +104,7 @@ class Worker:
         now_ns = self._clock.now_ns()
         with self._work:
             assert self._demand is None and self._slot is None, "the frame asked for before has not been taken"
+            action = self._after(action, self._base_action)
             guess = (*self._ahead.guesses, self._in_flight)[0]
             if guess == action:
                 self._count(hits=1)
@@ -174,8 +129,7 @@ class Worker:
             if action == self._held:
                 return
             self._held = action
-            guesses = {*self._ahead.guesses, *([self._in_flight] if self._in_flight else [])}
-            if self._demand is None and action is not None and guesses - {action}:
+            if self._demand is None and action is not None and not self._leads_to_guesses(action):
                 self._drop_ahead()
             self._work.notify_all()
 
@@ -264,9 +218,10 @@ class Worker:
         loaded, tip = self._status.loaded, self._ahead.tip
         if self._held is None or not self._ahead.has_room or loaded is None or not loaded.can_rewind:
             return None
-        if tip is None:
-            return self._begin_frame(self._held, self._base, loaded.aside)
-        return None if tip.error else self._begin_frame(self._held, tip.snapshot, loaded.aside)
+        if tip is not None and tip.error:
+            return None
+        source, before = (self._base, self._base_action) if tip is None else (tip.snapshot, tip.action)
+        return self._begin_frame(self._after(self._held, before), source, loaded.aside)
 
     def _load_world(self) -> None:
         loaded: Loaded | None = None
@@ -299,7 +254,7 @@ class Worker:
             return
         with self._work:
             if epoch == self._epoch:
-                self._base, self._slot = self._at, step
+                self._base, self._base_action, self._slot = self._at, step.action, step
                 self._status = replace(self._status, phase=Phase.READY, stage="", error=None)
 
     def _run_errand(self, errand: Errand) -> None:
@@ -315,7 +270,7 @@ class Worker:
             self._at = None
             if done.arrival is not None:
                 self._drop_ahead()
-                self._base = done.arrival.snapshot
+                self._base, self._base_action = done.arrival.snapshot, done.arrival.step.action
                 self._status = replace(self._status, phase=Phase.READY, stage="", error=None)
 
     def _begin_frame(self, action: Action, source: Any, where: Where = nullcontext) -> Callable[[], None]:
@@ -371,8 +326,21 @@ class Worker:
         if made.step is None:
             self._status = replace(self._status, phase=Phase.FAILED, stage="", error=made.error)
             return
-        self._base = made.snapshot
+        self._base, self._base_action = made.snapshot, made.step.action
         self._slot = replace(made.step, t_input_ns=asked_ns, t_ready_ns=max(asked_ns, made.ready_ns))
+
+    def _after(self, action: Action, before: Action) -> Action:
+        """Locked. What the world is given for `action`, after a frame under `before`."""
+        loaded = self._status.loaded
+        return action if loaded is None else fly(loaded.action_spec, action, before)
+
+    def _leads_to_guesses(self, action: Action) -> bool:
+        """Locked. Whether what is made ahead is what comes of holding `action`."""
+        before = self._base_action
+        for guess in (*self._ahead.guesses, *([self._in_flight] if self._in_flight else [])):
+            if guess != (before := self._after(action, before)):
+                return False
+        return True
 
     def _drop_ahead(self) -> None:
         """Locked. The guess was wrong: forget what was made under it, and what is being made."""

@@ -91,7 +91,8 @@ class EpisodeStart:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One frame without its picture. `action` led to the frame, encoded as the model got it; all 0 after a reset."""
+    """One frame without its picture. `action` led to the frame, encoded as the model got it; all 0 after a reset,
+    or the pose where poses are inputs."""
 
     action: tuple[float, ...]
     num_steps: int

@@ -11,9 +11,6 @@ from typing import Literal
 from worldsim.core.config import brief, check_ranges
 from worldsim.core.errors import ConfigError
 
-GIVEN_POSE = ("x", "y", "cos", "sin")
-"""The first inputs of a world whose inputs are poses."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:

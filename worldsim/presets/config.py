@@ -24,8 +24,8 @@ from worldsim.core.config import (
     to_mapping,
 )
 from worldsim.core.errors import ConfigError, PresetError
-from worldsim.core.types import ActionSpec
-from worldsim.models.config import GIVEN_POSE, AutoencoderConfig, WorldModelConfig
+from worldsim.core.types import GIVEN_POSE, ActionSpec
+from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.migrations import migrate
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig

@@ -6,16 +6,19 @@ There is no engine behind it: nothing can be compared with the truth, and traini
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 from worldsim.core.config import brief, check_ranges
 from worldsim.core.errors import ConfigError
-from worldsim.core.types import ActionSpec
+from worldsim.core.types import GIVEN_POSE, ActionSpec, Flight
 
 MAX_SIDE_PX = 512
 MAX_INPUTS = 64
+UNKNOWN_FLIGHT = Flight(step=0.05, turn_rad=math.radians(10))
+"""Where recorded inputs are poses: recordings do not say how fast one walked."""
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,31}", re.ASCII)
 
@@ -46,7 +49,9 @@ class RecordedConfig:
 
     @property
     def action_spec(self) -> ActionSpec:
-        return ActionSpec(buttons=self.buttons, axes=self.axes, axis_units=self.axis_units)
+        is_pose = not self.buttons and self.axes[: len(GIVEN_POSE)] == GIVEN_POSE
+        flight = UNKNOWN_FLIGHT if is_pose else None
+        return ActionSpec(buttons=self.buttons, axes=self.axes, axis_units=self.axis_units, flight=flight)
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from worldsim.core.errors import ConfigError
-from worldsim.core.types import ActionSpec
+from worldsim.core.types import GIVEN_POSE, ActionSpec, Flight
 from worldsim.worlds.doom.palette import THEMES
 
 EVALUATION_SEED_START = 900_000
 """Seeds from here up are for evaluation only; training never draws them (`seeds.training_seeds`)."""
 
-POSE_AXES = ("x", "y", "cos", "sin", "cos2", "sin2", "cos4", "sin4")
+POSE_AXES = (*GIVEN_POSE, "cos2", "sin2", "cos4", "sin4")
 """Of a pose as input: the heading and two octaves of it, so that views to this side and that are told apart early."""
+
+WALK_UNITS_PER_TIC = 8.3
+"""How fast one walks in the end, measured."""
 
 ENGINE_RESOLUTIONS_PX = ((160, 120), (256, 192), (320, 240), (400, 300), (512, 384), (640, 480), (800, 600))
 """4:3 resolutions (width, height) the engine can render, cheapest first."""
@@ -83,7 +87,9 @@ class DoomConfig:
         if self.inputs == "keys":
             return self.key_spec
         units = tuple((name, "of the way across" if name in "xy" else "of the heading") for name in POSE_AXES)
-        return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=units)
+        step = WALK_UNITS_PER_TIC * self.tics_per_step / self.across_units
+        flight = Flight(step=step, turn_rad=math.radians(self.turn_deg))
+        return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=units, flight=flight)
 
     @property
     def key_spec(self) -> ActionSpec:
@@ -98,6 +104,11 @@ class DoomConfig:
     @property
     def frame_shape(self) -> tuple[int, int, int]:
         return (self.frame_height_px, self.frame_width_px, 3)
+
+    @property
+    def across_units(self) -> float:
+        """So far away from the start is 1, where poses are inputs."""
+        return float(max(self.grid) * self.cell_units)
 
     @property
     def reach_units(self) -> float:

@@ -139,7 +139,7 @@ class DoomWorld:
     def _go_to(self, engine: DoomEngine, action: Action) -> None:
         self._config.action_spec.check(action)
         assert self._start is not None, "the first frame of an episode says where it began"
-        pose = pose_of(action, self._start, across_units=self._across_units)
+        pose = pose_of(action, self._start, across_units=self._config.across_units)
         x, y = round(pose.x), round(pose.y)
         if not self.layout.has_floor(x, y):
             raise ConfigError(f"the pose {x}, {y} is inside a wall", hint="poses are where somebody can stand")
@@ -164,10 +164,6 @@ class DoomWorld:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def _across_units(self) -> float:
-        return float(max(self._config.grid) * self._config.cell_units)
 
     def _engine_turn(self, engine: DoomEngine, units: int) -> None:
         tics = self._config.tics_per_step
@@ -196,7 +192,7 @@ class DoomWorld:
         frame = mean_frame(picture, self._config.frame_height_px)
         if self._config.inputs == "pose":
             self._start = self._start or pose
-            action = pose_action(pose, self._start, across_units=self._across_units)
+            action = pose_action(pose, self._start, across_units=self._config.across_units)
         return Step(index=self._index, action=action, frame=frame, pose=pose)
 
 

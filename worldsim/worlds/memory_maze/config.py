@@ -8,7 +8,7 @@ from typing import Literal
 
 from worldsim.core.config import check_ranges
 from worldsim.core.errors import ConfigError
-from worldsim.core.types import ActionSpec
+from worldsim.core.types import GIVEN_POSE, ActionSpec, Flight
 
 TARGETS = {5: 1, 7: 2, 9: 3, 11: 4, 13: 5, 15: 6}
 """Cells along a side, walls around it left out, to coloured targets. 9 to 15 are the package's own four tasks."""
@@ -20,7 +20,7 @@ CELLS_PER_S = 1.0
 VIEW_DEG = 80.0
 """The camera's vertical field of view."""
 PHYSICS_HZ = 200
-POSE_AXES = ("x", "y", "cos", "sin")
+POSE_AXES = GIVEN_POSE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,9 @@ class MemoryMazeConfig:
         if self.inputs == "keys":
             return self.key_spec
         units = ("from wall to wall", "from wall to wall", "of the heading", "of the heading")
-        return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=tuple(zip(POSE_AXES, units, strict=True)))
+        flight = Flight(step=2 * CELLS_PER_S / self.control_hz / self.cells, turn_rad=math.radians(self.turn_deg))
+        units_of = tuple(zip(POSE_AXES, units, strict=True))
+        return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=units_of, flight=flight)
 
     @property
     def key_spec(self) -> ActionSpec:

@@ -1,0 +1,138 @@
+"""Keys that fly the camera: ways and turns that close, what stays at the edge, all inputs of a heading."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from worldsim.actions.encoding import decode_action, encode_action
+from worldsim.actions.flight import flown, fly, key_spec
+from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose
+from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.doom.world import pose_action, pose_of
+from worldsim.worlds.memory_maze.config import MemoryMazeConfig
+from worldsim.worlds.recorded import RecordedConfig
+
+DOOM = DoomConfig(maps=(1,), inputs="pose", turn_deg=15.0)
+MAZE = MemoryMazeConfig(inputs="pose")
+RECORDED = RecordedConfig(axes=("x", "y", "cos", "sin", "height"), frame_height_px=48, frame_width_px=64)
+SPECS = [config.action_spec for config in (DOOM, MAZE, RECORDED)]
+OPPOSITE = {"forward": "back", "back": "forward", "left": "right", "right": "left"}
+
+
+def at(spec: ActionSpec, x: float, y: float, angle_deg: float) -> Action:
+    """The pose as the world itself would say it: here, by turning from a pose that looks along x."""
+    angle_rad = math.radians(angle_deg)
+    headings = {
+        name: function(octave * angle_rad)
+        for octave, suffix in ((1, ""), (2, "2"), (4, "4"))
+        for function, name in ((math.cos, f"cos{suffix}"), (math.sin, f"sin{suffix}"))
+    }
+    return Action.of(x=x, y=y, **{name: value for name, value in headings.items() if name in spec.axes})
+
+
+def assert_near(found: Action, expected: Action, spec: ActionSpec, by: float = 2e-6) -> None:
+    for name in spec.axes:
+        assert found.axis(name) == pytest.approx(expected.axis(name), abs=by), name
+
+
+def mirrored(action: Action) -> Action:
+    """The same the other way."""
+    turn = -action.axis("turn")
+    return Action.of(*(OPPOSITE[name] for name in action.buttons), turn=turn)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_out_and_back_by_keys_ends_where_it_began(spec: ActionSpec) -> None:
+    rng = random.Random(1)
+    start = at(spec, 0.1, -0.2, 70)
+    keys = ["forward", "back", "left", "right"]
+    out = [Action.of(*rng.sample(keys, rng.randint(0, 2)), turn=rng.choice((-1, 0, 0.3, 1))) for _ in range(12)]
+    there = flown(spec, out, start)
+    assert math.dist((there[-1].axis("x"), there[-1].axis("y")), (0.1, -0.2)) > 0.05, "it went somewhere"
+    assert_near(flown(spec, map(mirrored, reversed(out)), there[-1])[-1], start, spec)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_four_quarters_are_a_full_turn_and_moving_turns_nothing(spec: ActionSpec) -> None:
+    assert spec.flight is not None
+    start, quarter = at(spec, 0.3, 0.4, 20), math.radians(90) / spec.flight.turn_rad
+    whole, part = divmod(quarter, 1)
+    turns = [*[Action.of(turn=1.0)] * int(whole), Action.of(turn=part)]
+    poses = flown(spec, turns * 4, start)
+    for number, angle_deg in enumerate((110, 200, 290, 380), start=1):
+        assert_near(poses[number * len(turns) - 1], at(spec, 0.3, 0.4, angle_deg), spec)
+    moved = fly(spec, Action.of("left"), start)
+    assert {n: v for n, v in moved.axes if n not in "xy"} == pytest.approx(
+        {n: v for n, v in start.axes if n not in "xy"}, abs=1e-7
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "x", "y"),
+    [
+        (("forward",), 0, 1),
+        (("back",), 0, -1),
+        (("left",), -1, 0),
+        (("right",), 1, 0),
+        (("forward", "right"), math.sqrt(0.5), math.sqrt(0.5)),
+        (("forward", "back"), 0, 0),
+    ],
+)
+def test_every_way_is_one_step_long_as_seen_from_the_camera(keys: tuple[str, ...], x: float, y: float) -> None:
+    spec = MAZE.action_spec
+    assert spec.flight is not None
+    step = spec.flight.step
+    assert_near(fly(spec, Action.of(*keys), at(spec, 0, 0, 90)), at(spec, x * step, y * step, 90), spec)
+
+
+def test_part_of_a_turn_as_by_a_mouse_turns_by_that_part_to_the_left() -> None:
+    spec = DOOM.action_spec
+    assert_near(fly(spec, Action.of(turn=0.4), at(spec, 0, 0, 10)), at(spec, 0, 0, 16), spec)
+
+
+def test_at_the_edge_one_slides_along_it_and_what_an_action_may_hold_is_kept() -> None:
+    spec = MAZE.action_spec
+    poses = flown(spec, [Action.of("forward")] * 200, at(spec, 0.9, 0.0, 30))
+    assert (poses[-1].axis("x"), poses[-1].axis("y")) == (1.0, 1.0)
+    assert poses[5].axis("x") == 1.0 and 0 < poses[4].axis("y") < poses[5].axis("y") < 1.0
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_standing_still_is_the_same_action_again_bit_for_bit_and_so_is_what_was_stored_of_it(spec: ActionSpec) -> None:
+    pose = flown(spec, [Action.of("forward", turn=0.7), Action.of("left")], at(spec, 0.1, 0.2, 33))[-1]
+    assert fly(spec, NO_ACTION, pose) == pose
+    stored = decode_action(spec, encode_action(spec, pose))
+    assert stored == pose
+    assert fly(spec, Action.of("back", turn=-1.0), stored) == fly(spec, Action.of("back", turn=-1.0), pose)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_pose_stays_that_pose_and_from_no_pose_one_begins_in_the_middle(spec: ActionSpec) -> None:
+    pose = at(spec, 0.5, 0.5, 45)
+    assert fly(spec, pose, at(spec, 0, 0, 0)) is pose
+    assert_near(fly(spec, NO_ACTION, NO_ACTION), at(spec, 0, 0, 0), spec)
+
+
+def test_worlds_that_are_walked_in_get_their_keys_as_they_are() -> None:
+    spec = DoomConfig(maps=(1,)).action_spec
+    action = Action.of("forward", turn=0.5)
+    assert key_spec(spec) is spec and fly(spec, action, NO_ACTION) is action
+
+
+def test_all_of_dooms_heading_says_the_same_and_the_world_reads_the_same_pose() -> None:
+    spec = DOOM.action_spec
+    start = Pose(x=300.0, y=200.0, angle_rad=1.0)
+    action = flown(spec, [Action.of("forward", turn=1.0)] * 9, at(spec, 0, 0, 0))[-1]
+    pose = pose_of(action, start, across_units=DOOM.across_units)
+    assert_near(pose_action(pose, start, across_units=DOOM.across_units), action, spec, by=1e-5)
+    assert math.degrees(pose.angle_rad - start.angle_rad) % 360 == pytest.approx(9 * 15, abs=1e-3)
+
+
+def test_speeds_are_those_of_the_worlds_as_they_are_walked_in() -> None:
+    doom, maze = DOOM.action_spec.flight, MAZE.action_spec.flight
+    assert doom is not None and maze is not None
+    assert doom.step * DOOM.across_units == pytest.approx(16.6), "map units in a tick of two tics"
+    assert (maze.step * 9 / 2, math.degrees(maze.turn_rad)) == pytest.approx((0.25, 18.4)), "cells and degrees"

@@ -1,0 +1,270 @@
+"""A session in a world whose inputs are poses, played by keys: the next pose is always that after the frame seen."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_tiny_preset
+from tests.engine.fakes import HEADER, FakeFlight
+from tests.engine.test_time_control import TICK_S, Play, assert_same
+from tests.engine.test_worker import take
+from worldsim.actions.flight import FLIGHT_WORDS
+from worldsim.core.clock import ManualClock
+from worldsim.core.types import NO_ACTION, Action, Step
+from worldsim.engine.autopilot import Autopilot, RecordedPilot, ScriptPilot
+from worldsim.engine.playable import Loaded
+from worldsim.engine.recorder import Recorder
+from worldsim.engine.replay import check, session_header
+from worldsim.engine.savestate import SaveFiles
+from worldsim.engine.session import SessionState
+from worldsim.engine.simulator import Simulator
+from worldsim.engine.worker import Report, Worker
+from worldsim.episodes.reader import open_session
+from worldsim.models.config import WorldModelConfig
+from worldsim.presets.config import PresetConfig
+from worldsim.presets.store import Start, load_preset
+
+STEP, TURN_DEG = 1 / 16, 10.0
+PoseOf = tuple[float, float, float]
+
+
+def fake(report: Report) -> Loaded:
+    header = replace(HEADER, action_spec=FakeFlight.action_spec)
+    return Loaded(playable=FakeFlight(), title="fake", ticks_per_s=1 / TICK_S, header=header)
+
+
+def pose_of(step: Step | None) -> PoseOf:
+    """x, y and degrees."""
+    assert step is not None
+    x, y, cos, sin = (step.action.axis(name) for name in ("x", "y", "cos", "sin"))
+    return x, y, math.degrees(math.atan2(sin, cos))
+
+
+def hold(play: Play, key: str, num_ticks: int) -> None:
+    play.session.inputs.press(key)
+    for _ in range(num_ticks):
+        play.go(TICK_S)
+    play.session.inputs.release(key)
+
+
+def near(x: float, y: float, angle_deg: float) -> object:
+    return pytest.approx((x, y, angle_deg), abs=1e-5)
+
+
+def test_keys_fly_from_the_pose_of_the_start_and_it_is_said() -> None:
+    play = Play(fake)
+    assert play.session.news == FLIGHT_WORDS
+    assert pose_of(play.session.picture) == near(-0.5, 0.25, 0)
+    hold(play, "w", 4)
+    hold(play, "left", 9)
+    hold(play, "w", 2)
+    play.go(TICK_S)
+    assert [pose_of(step) for step in play.steps[-3:]] == [
+        near(-0.25, 0.25 + STEP, 90),
+        near(-0.25, 0.25 + 2 * STEP, 90),
+        near(-0.25, 0.25 + 2 * STEP, 90),
+    ]
+
+
+def test_a_mouse_turns_the_camera() -> None:
+    play = Play(fake)
+    play.session.inputs.move_mouse(30.0)
+    play.go(TICK_S)
+    assert pose_of(play.session.picture) == near(-0.5, 0.25, -TURN_DEG / 2)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_what_is_made_ahead_under_held_keys_is_what_is_asked_for(depth: int) -> None:
+    world = FakeFlight()
+    worker = Worker(lambda _: Loaded(playable=world, title="", ticks_per_s=1.0), prefetch_depth=depth, num_warmup=0)
+    run_all(worker)
+    assert worker.take() is not None
+    keys = Action.of("forward", turn=1.0)
+    steps = []
+    for _ in range(20):
+        worker.hold(keys)
+        run_all(worker)
+        worker.submit(keys)
+        worker.hold(keys)
+        step = worker.take()  # nothing was made in between
+        assert step is not None
+        steps.append(step)
+    counters = worker.counters
+    assert (counters.hits, counters.misses, counters.dropped) == (20, 0, 0)
+    assert pose_of(steps[8])[2] == pytest.approx(90, abs=1e-3) and len({step.action for step in steps}) == 20
+    worker.hold(Action.of("back"))
+    assert worker.counters.ahead == 0, "guesses of other keys are wrong ones"
+    run_all(worker)
+    worker.submit(Action.of("back"))
+    assert worker.counters.hits == 21
+
+
+def run_all(worker: Worker) -> None:
+    while worker.run_once():
+        pass
+
+
+def test_a_session_foresees_every_frame_of_held_keys() -> None:
+    play = Play(fake)
+    hold(play, "up", 12)
+    counters = play.worker.counters
+    assert counters.hits == 11 and counters.misses == 1, "all but the first, before which nothing was held"
+
+
+def test_after_a_rewind_the_flight_goes_on_from_the_frame_seen_and_as_it_did_the_first_time() -> None:
+    play = Play(fake)
+    frames = play.play(20)
+    play.back(8)
+    seen = play.session.picture
+    assert seen is not None and seen.index == 12
+    hold(play, "w", 1)
+    x, y, angle_deg = pose_of(seen)
+    ahead = near(x + STEP * math.cos(math.radians(angle_deg)), y + STEP * math.sin(math.radians(angle_deg)), angle_deg)
+    assert pose_of(play.session.picture) == ahead
+    play.session.change_branch(1)
+    play.go(0.0)
+    assert play.index == 20, "the first branch again"
+    play.back(8)
+    assert_same(play.play(8, first=12), frames[12:])
+
+
+def test_another_start_is_another_pose_also_for_keys_that_are_held() -> None:
+    play = Play(fake)
+    play.session.inputs.press("w")
+    for _ in range(3):
+        play.go(TICK_S)
+    play.session.reset(1)
+    play.go(0.0)
+    assert play.session.state is SessionState.PLAYING
+    play.go(TICK_S)
+    assert pose_of(play.session.picture) == near(-0.25 + STEP, 0.25, 0)
+
+
+def test_scripts_fly_by_the_same_keys_and_a_person_takes_over_where_they_are() -> None:
+    play = Play(fake)
+    autopilot = play.session.driver = Autopilot(play.session.tell)
+    autopilot.give(ScriptPilot(FakeFlight.action_spec, seed=3), NO_ACTION)
+    for _ in range(30):
+        play.go(TICK_S)
+    assert autopilot.pilot is not None, "poses that change are nothing that a person does"
+    flown = {pose_of(step) for step in play.steps[1:]}
+    assert len(flown) > 15
+    before = pose_of(play.session.picture)
+    hold(play, "w", 1)
+    assert autopilot.pilot is None
+    assert math.dist(pose_of(play.session.picture)[:2], before[:2]) == pytest.approx(STEP, abs=1e-6)
+
+
+def test_recorded_poses_are_flown_as_they_are() -> None:
+    play = Play(fake)
+    poses = [Action.of(x=0.1 * n, y=-0.3, cos=-1.0) for n in range(4)]
+    autopilot = play.session.driver = Autopilot(play.session.tell)
+    autopilot.give(RecordedPilot(poses), NO_ACTION)
+    for _ in range(4):
+        play.go(TICK_S)
+    assert [step.action for step in play.steps[-4:]] == poses
+    hold(play, "w", 1)
+    assert pose_of(play.session.picture) == near(0.3 - STEP, -0.3, 180), "and from there by keys"
+
+
+@pytest.mark.parametrize("timing", range(3))
+def test_frames_of_the_running_thread_are_those_of_the_poses_they_say(timing: int) -> None:
+    rng, steps = random.Random(timing), list[Step]()
+    worker = Worker(lambda _: Loaded(playable=FakeFlight(step_s=0.0003), title="", ticks_per_s=1.0), prefetch_depth=3)
+    choices = [Action.of("forward"), Action.of(turn=1.0), NO_ACTION]
+    worker.start()
+    try:
+        steps.append(take(worker))
+        for _ in range(60):
+            action = rng.choice(choices)
+            worker.hold(rng.choice([action, action, None]))
+            worker.submit(action)
+            worker.hold(rng.choice([action, None]))
+            steps.append(take(worker))
+    finally:
+        worker.close()
+    alone = FakeFlight()
+    alone.reset(0)
+    assert_same([step.frame for step in steps[1:]], [alone.step(step.action).frame for step in steps[1:]])
+
+
+# ---- a preset
+
+
+def flight_start(rng: np.random.Generator, config: PresetConfig) -> Start:
+    num_frames = config.play.context_frames
+    actions = np.tile(np.array([0.2, -0.1, 1, 0, 1, 0, 1, 0], np.float32), (num_frames, 1))
+    frames = rng.integers(0, 256, (num_frames, *config.frame_shape), dtype=np.uint8)
+    return Start(frames=frames, actions=actions)
+
+
+@pytest.fixture(scope="module")
+def given(tiny_config: PresetConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model: WorldModelConfig = replace(tiny_config.model, pose="given", place_width=12)
+    config = replace(tiny_config, name="given", world=replace(tiny_config.world, inputs="pose"), model=model)
+    folder = tmp_path_factory.mktemp("given") / "given"
+    write_tiny_preset(folder, config, starts=[flight_start(np.random.default_rng(0), config)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def real(given: Path) -> Callable[[Report], Loaded]:
+    preset = load_preset(str(given))
+
+    def load(report: Report) -> Loaded:
+        simulator = Simulator(preset)
+        header = session_header(preset, simulator, ref=str(given), device="cpu")
+        return Loaded(
+            playable=simulator,
+            title="given",
+            ticks_per_s=1 / TICK_S,
+            header=header,
+            saves=SaveFiles(preset, header),
+        )
+
+    return load
+
+
+def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(
+    real: Callable[[Report], Loaded], given: Path, tmp_path: Path
+) -> None:
+    recorder = Recorder(folder=tmp_path / "session")
+    play = Play(real, recorder=recorder)
+    assert pose_of(play.session.picture) == near(0.2, -0.1, 0)
+    frames = play.play(14)
+    believed = [step.believed for step in play.steps[:2]]
+    assert believed[0] is not None and believed[1] is not None
+    assert math.dist((believed[0].x, believed[0].y), (believed[1].x, believed[1].y)) == pytest.approx(1, abs=1e-4)
+    play.back(5)
+    assert_same(play.play(3, first=9), frames[9:12])
+    play.back(3)
+    assert not np.array_equal(play.play(1, first=12)[0], frames[9]), "another pose is another picture"
+    play.session.recorder.close()
+    session = open_session(tmp_path / "session")
+    assert session.episodes[0].rows[0].action == pytest.approx((0.2, -0.1, 1, 0, 1, 0, 1, 0))
+    assert session.episodes[0].rows[1].action[0] == pytest.approx(0.2 + 16.6 / 768)
+    assert "flight" not in (tmp_path / "session/meta/worldsim.json").read_text()
+    assert check(session, Simulator(load_preset(str(given)))).is_exact
+
+
+@pytest.mark.parametrize("num_ticks", [0, 7])
+def test_a_save_is_loaded_with_the_pose_it_was_saved_at(
+    real: Callable[[Report], Loaded], tmp_path: Path, num_ticks: int
+) -> None:
+    path, first = tmp_path / "save.safetensors", Play(real)
+    first.play(num_ticks)
+    first.session.save(path)
+    first.go(0.0)
+    second = Play(real)
+    hold(second, "s", 3)
+    second.session.load(path)
+    second.go(0.0)
+    assert pose_of(second.session.picture) == near(*pose_of(first.session.picture))
+    assert_same(second.play(4), first.play(4))

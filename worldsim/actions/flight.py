@@ -1,0 +1,74 @@
+"""Presets whose inputs are poses, played by the usual keys: they fly the camera, and no wall is in the way.
+
+Owns: which keys there are then, and the pose that an action leads to. Does not own: how far a tick goes
+(`core.types.Flight`, from each world's config). Nothing is kept here: the next pose follows from the newest frame's,
+wherever play has gone in between.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from worldsim.core.types import Action, ActionSpec
+
+FLIGHT_WORDS = "you fly this world: no wall stops you"
+
+_HEADING = re.compile(r"(cos|sin)(\d*)")
+"""An input of the heading: of the angle, or of so many times the angle."""
+
+
+def key_spec(spec: ActionSpec) -> ActionSpec:
+    """What a person, or a script, does in a world with this spec: its own inputs, or those that fly the camera."""
+    if spec.flight is None:
+        return spec
+    unit = f"{math.degrees(spec.flight.turn_rad):g} deg per tick"
+    return ActionSpec(buttons=("forward", "back", "left", "right"), axes=("turn",), axis_units=(("turn", unit),))
+
+
+def fly(spec: ActionSpec, action: Action, newest: Action) -> Action:
+    """What the world is given where `action` is done: that itself, or the pose that keys lead to from pose `newest`.
+
+    One moves along the heading in the middle of the turn, so that the same keys the other way lead back. Values are
+    those of float32, as they are stored and handed to a model.
+    """
+    flight = spec.flight
+    if flight is None or any(name in spec.axes for name, _ in action.axes):
+        return action
+    pose = dict(newest.axes)
+    angle_rad = math.atan2(pose.get("sin", 0.0), pose.get("cos", 0.0))
+    turn_rad = flight.turn_rad * action.axis("turn")
+    if turn_rad or not ("cos" in pose or "sin" in pose):
+        pose |= _heading(spec, angle_rad + turn_rad)
+    ahead, aside = (_pressed(action, *pair) for pair in (("forward", "back"), ("left", "right")))
+    if ahead or aside:
+        way_rad = angle_rad + turn_rad / 2 + math.atan2(aside, ahead)
+        for name, part in (("x", math.cos(way_rad)), ("y", math.sin(way_rad))):
+            pose[name] = min(1.0, max(-1.0, pose.get(name, 0.0) + flight.step * part))
+    return Action(axes=tuple((name, float(np.float32(value))) for name, value in pose.items()))
+
+
+def flown(spec: ActionSpec, actions: Iterable[Action], newest: Action) -> list[Action]:
+    """`fly` for one action after the other, from the frame with the pose `newest` on."""
+    found: list[Action] = []
+    for action in actions:
+        newest = fly(spec, action, newest)
+        found.append(newest)
+    return found
+
+
+def _heading(spec: ActionSpec, angle_rad: float) -> dict[str, float]:
+    """Every input of the heading."""
+    found: dict[str, float] = {}
+    for name in spec.axes:
+        match = _HEADING.fullmatch(name)
+        if match:
+            found[name] = getattr(math, match[1])(int(match[2] or 1) * angle_rad)
+    return found
+
+
+def _pressed(action: Action, one: str, other: str) -> int:
+    return (one in action.buttons) - (other in action.buttons)
