@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,21 @@ def tiny_preset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A playable preset folder with two starts. Shared: read it, never write to it."""
     folder = tmp_path_factory.mktemp("presets") / "tiny"
     write_tiny_preset(folder, TINY_CONFIG)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def given_preset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with poses as inputs; its one start has looked along x from (0.2, -0.1) all the time."""
+    from worldsim.presets.store import Start
+
+    model = replace(TINY_CONFIG.model, pose="given", place_width=12)
+    config = replace(TINY_CONFIG, name="given", world=DoomConfig(maps=(1,), inputs="pose"), model=model)
+    num_frames, rng = config.play.context_frames, np.random.default_rng(0)
+    frames = rng.integers(0, 256, (num_frames, *config.frame_shape), dtype=np.uint8)
+    actions = np.tile(np.array([0.2, -0.1, 1, 0, 1, 0, 1, 0], np.float32), (num_frames, 1))
+    folder = tmp_path_factory.mktemp("presets") / "given"
+    write_tiny_preset(folder, config, starts=[Start(frames=frames, actions=actions)])
     return folder
 
 

@@ -162,7 +162,7 @@ def test_in_a_flight_the_autopilot_flies_by_script_and_walls_of_the_true_world_a
 
     play = Company(fake_source(Walled()), FlownDream())
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 4, [down("w")], *[NOTHING] * 12)
-    assert "true | learned   not to be seen from here: the pose is inside a wall" in play.lines
+    assert "true | learned   nothing to show: the pose is inside a wall" in play.lines
     play.application._is_running = True
     play.run([down("g")], *[NOTHING] * 2)
     assert "autopilot: the script 'explore'" in play.lines

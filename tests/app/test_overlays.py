@@ -8,6 +8,7 @@ import pygame
 import pytest
 
 from tests.app.test_application import NOTHING, Play, down, keys
+from tests.engine.fakes import FakeFlight
 from worldsim.app.hud import Anchor
 from worldsim.app.renderer import Between
 from worldsim.app.settings import SettingsFile
@@ -50,6 +51,14 @@ def test_keys_are_drawn_at_once_even_in_a_pause() -> None:
     play.run(*BEGIN, *keys("f2 p"), *[NOTHING] * 20, [down("d")], NOTHING)
     (panel,) = [panel for panel in play.renderer.panels[-1] if panel.caps]
     assert {cap.label for cap in panel.caps if cap.fill == (0.0, 1.0)} == {"D"}
+
+
+def test_in_a_flight_the_turn_that_is_drawn_is_that_of_the_keys() -> None:
+    play = Play(FakeFlight())
+    play.run(*BEGIN, [down("f2")], NOTHING, [down("left")], *[NOTHING] * 8)
+    (panel,) = [panel for panel in play.renderer.panels[-1] if panel.caps]
+    assert {cap.label: cap.fill for cap in panel.caps}["turn"] == (0.0, 0.5)
+    assert play.session.picture is not None and play.session.picture.action.axis("sin") > 0
 
 
 def test_f12_writes_a_screenshot_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.engine.fakes import FakeSimulator
 from tests.engine.test_time_control import HEADER
 from worldsim.cli.main import main
-from worldsim.cli.play import PlayArguments, _check_inputs, _true_source, run
+from worldsim.cli.play import PlayArguments, _check_inputs, _load_true_world, _true_source, run
 from worldsim.core.errors import RecordingError, StateError, UsageError
 from worldsim.core.types import ActionSpec
 from worldsim.engine.recorder import Recorder
@@ -140,3 +140,8 @@ def test_the_title_screen_takes_no_option_of_one_session(tmp_path: Path, option:
     with pytest.raises(UsageError) as caught:
         run([option, str(tmp_path / "new")])
     assert caught.value.message == f"{option} without a preset"
+
+
+def test_a_true_world_whose_inputs_are_poses_is_walked_in(given_preset_folder: Path) -> None:
+    loaded = _load_true_world(PlayArguments(preset=str(given_preset_folder), world=True), lambda stage: None)
+    assert loaded.action_spec.buttons == ("forward", "back", "left", "right") and loaded.action_spec.flight is None

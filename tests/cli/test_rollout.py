@@ -239,6 +239,25 @@ def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
     assert check(session, simulator).is_exact
 
 
+def test_where_inputs_are_poses_the_script_flies_and_what_is_recorded_are_poses(
+    given_preset_folder: Path, tmp_path: Path
+) -> None:
+    from worldsim.engine.replay import check
+    from worldsim.engine.simulator import Simulator
+    from worldsim.episodes.reader import open_session
+    from worldsim.presets.store import load_preset
+
+    more = ("--frames", "12", "--script", "look", "--record", str(tmp_path / "recorded"))
+    assert rollout(given_preset_folder, tmp_path / "a.mp4", *more) == 0
+    session = open_session(tmp_path / "recorded")
+    actions = np.array([row.action for row in session.episodes[0].rows])
+    assert np.abs(actions[:, :2] - (0.2, -0.1)).max() < 1e-6, "on the spot"
+    angles_deg = np.degrees(np.unwrap(np.arctan2(actions[:, 3], actions[:, 2])))
+    assert np.abs(np.diff(angles_deg)) == pytest.approx(10, abs=1e-3), "also the first, from the start's own pose"
+    assert check(session, Simulator(load_preset(str(given_preset_folder)))).is_exact
+    assert main(["bench", str(given_preset_folder), "--frames", "20", "--device", "cpu"]) == 0
+
+
 def test_a_damaged_save_is_refused_before_anything_is_loaded(
     tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

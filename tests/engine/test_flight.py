@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import write_tiny_preset
 from tests.engine.fakes import HEADER, FakeFlight
 from tests.engine.test_time_control import TICK_S, Play, assert_same
 from tests.engine.test_worker import take
 from worldsim.actions.flight import FLIGHT_WORDS
-from worldsim.core.clock import ManualClock
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.autopilot import Autopilot, RecordedPilot, ScriptPilot
 from worldsim.engine.playable import Loaded
@@ -27,9 +25,7 @@ from worldsim.engine.session import SessionState
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Report, Worker
 from worldsim.episodes.reader import open_session
-from worldsim.models.config import WorldModelConfig
-from worldsim.presets.config import PresetConfig
-from worldsim.presets.store import Start, load_preset
+from worldsim.presets.store import load_preset
 
 STEP, TURN_DEG = 1 / 16, 10.0
 PoseOf = tuple[float, float, float]
@@ -198,42 +194,21 @@ def test_frames_of_the_running_thread_are_those_of_the_poses_they_say(timing: in
 # ---- a preset
 
 
-def flight_start(rng: np.random.Generator, config: PresetConfig) -> Start:
-    num_frames = config.play.context_frames
-    actions = np.tile(np.array([0.2, -0.1, 1, 0, 1, 0, 1, 0], np.float32), (num_frames, 1))
-    frames = rng.integers(0, 256, (num_frames, *config.frame_shape), dtype=np.uint8)
-    return Start(frames=frames, actions=actions)
-
-
 @pytest.fixture(scope="module")
-def given(tiny_config: PresetConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model: WorldModelConfig = replace(tiny_config.model, pose="given", place_width=12)
-    config = replace(tiny_config, name="given", world=replace(tiny_config.world, inputs="pose"), model=model)
-    folder = tmp_path_factory.mktemp("given") / "given"
-    write_tiny_preset(folder, config, starts=[flight_start(np.random.default_rng(0), config)])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def real(given: Path) -> Callable[[Report], Loaded]:
-    preset = load_preset(str(given))
+def real(given_preset_folder: Path) -> Callable[[Report], Loaded]:
+    preset = load_preset(str(given_preset_folder))
 
     def load(report: Report) -> Loaded:
         simulator = Simulator(preset)
-        header = session_header(preset, simulator, ref=str(given), device="cpu")
-        return Loaded(
-            playable=simulator,
-            title="given",
-            ticks_per_s=1 / TICK_S,
-            header=header,
-            saves=SaveFiles(preset, header),
-        )
+        header = session_header(preset, simulator, ref=str(given_preset_folder), device="cpu")
+        saves = SaveFiles(preset, header)
+        return Loaded(playable=simulator, title="given", ticks_per_s=1 / TICK_S, header=header, saves=saves)
 
     return load
 
 
 def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(
-    real: Callable[[Report], Loaded], given: Path, tmp_path: Path
+    real: Callable[[Report], Loaded], given_preset_folder: Path, tmp_path: Path
 ) -> None:
     recorder = Recorder(folder=tmp_path / "session")
     play = Play(real, recorder=recorder)
@@ -251,7 +226,7 @@ def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(
     assert session.episodes[0].rows[0].action == pytest.approx((0.2, -0.1, 1, 0, 1, 0, 1, 0))
     assert session.episodes[0].rows[1].action[0] == pytest.approx(0.2 + 16.6 / 768)
     assert "flight" not in (tmp_path / "session/meta/worldsim.json").read_text()
-    assert check(session, Simulator(load_preset(str(given)))).is_exact
+    assert check(session, Simulator(load_preset(str(given_preset_folder)))).is_exact
 
 
 @pytest.mark.parametrize("num_ticks", [0, 7])

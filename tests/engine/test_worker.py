@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.engine.fakes import FakeSimulator, fake_load
+from tests.engine.fakes import SPEC, FakeFlight, FakeSimulator, fake_load
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.core.types import Action, Frame, Step
@@ -318,7 +318,7 @@ def test_the_time_from_input_to_frame_is_measured_from_the_demand() -> None:
 
 
 def test_a_true_world_is_played_by_the_same_worker_without_going_back() -> None:
-    world = TrueWorld(FakeSimulator())
+    world = TrueWorld(FakeFlight(), keys=SPEC)
     worker = Worker(lambda report: Loaded(playable=world, title="true", ticks_per_s=10.0, can_rewind=False))
     run_all(worker)
     assert worker.take() is not None

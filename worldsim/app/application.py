@@ -35,7 +35,7 @@ from worldsim.app.side import SideList
 from worldsim.app.timeline import time_lines
 from worldsim.app.window import Window, has_window_changed, is_touch
 from worldsim.core.clock import Clock
-from worldsim.core.types import NO_ACTION, Action, Frame, Step
+from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.playable import Loaded
 from worldsim.engine.session import Session, SessionState
 
@@ -234,7 +234,9 @@ class Application:
         return True
 
     def _caps(self) -> tuple[Panel, ...]:
-        return (self._keys.panel(self._session.inputs, self._picture.action if self._picture else NO_ACTION),)
+        is_flown = self._loaded is not None and self._loaded.action_spec.flight is not None
+        done = self._session.asked if is_flown or self._picture is None else self._picture.action
+        return (self._keys.panel(self._session.inputs, done),)
 
     def _view(self, now_ns: int) -> View:
         session = self._session

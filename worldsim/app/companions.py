@@ -227,7 +227,7 @@ class Companions:
             return f"{self.worlds.value}   starting the true world ..."
         pair = self._level_pair(self._head.step) if self._head is not None else None
         if status.nowhere:
-            return f"{self.worlds.value}   not to be seen from here: {status.nowhere}"
+            return f"{self.worlds.value}   nothing to show: {status.nowhere}"
         if pair is None:
             return f"{self.worlds.value}   the true world is on its way: {status.num_left} ticks to go"
         return f"{self.worlds.value}   PSNR {pair.psnr_db:.1f} dB"

@@ -16,7 +16,7 @@ from typing import Protocol
 from worldsim.actions.bindings import offered
 from worldsim.actions.flight import FLIGHT_WORDS
 from worldsim.core.errors import DeviceError, WorldsimError
-from worldsim.core.types import Action, Step
+from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import History, Moment
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.travel import SessionState, Traveller
@@ -61,6 +61,8 @@ class Session(Traveller):
         super().__init__(worker, seed, recorder, load)
         self.driver: Driver | None = None
         """Says what is done in a tick, once a person's keys are known; None: just that."""
+        self.asked = NO_ACTION
+        """What was done last; where keys fly the camera those keys, of which the frame's own action is the pose."""
         self.speed = 1.0
         self._playhead: Moment | None = None
         self._rewound_s = 0.0
@@ -195,7 +197,8 @@ class Session(Traveller):
 
     def _ask(self, steps: list[Step]) -> None:
         person = self.inputs.sample()
-        self.worker.submit(person if self.driver is None else self.driver.drive(person))
+        self.asked = person if self.driver is None else self.driver.drive(person)
+        self.worker.submit(self.asked)
         self._is_waiting = True
         self._follow_worker(steps)
 

@@ -66,7 +66,7 @@ class TruthStatus:
     stride_units: float = 1.0
     """How far one walks in a tick, in the world's units: the most that the way to the start went in one."""
     nowhere: str = ""
-    """Why the true world is not where play is, though it has come that far: play flew into a wall. No `pair` is then."""
+    """Why the true world cannot be where play is: that flew into a wall. There is no `pair` then."""
     error: WorldsimError | None = None
 
 
