@@ -23,12 +23,15 @@ TICK_SCALE = 0.05
 """About how far a pose moves in one tick, in scaled units: brings motions to the size that networks like."""
 TURN_SCALE = 0.17
 """About how far it turns in one tick, radians."""
+REST_SCALE = 0.05
+"""What is no more than such a share of a tick's usual motion dies away, where nothing is done."""
 
 
 class Motion(nn.Module):
     """What it says is in the frame of who moves, so that walking is the same everywhere.
 
-    The pose before gives the speed. At first nothing is in the way.
+    The pose before gives the speed. Who is at rest and does nothing stays where they are: the least creep would, in a
+    minute on the spot, be a room. At first nothing is in the way.
     """
 
     def __init__(self, around_size: int, action_size: int, width: int) -> None:
@@ -43,7 +46,8 @@ class Motion(nn.Module):
         angle_B, moved_B2 = heading_rad(pose_BP), speed(pose_BP, previous_BP)
         turned_B1 = turn_between(previous_BP, pose_BP)[:, None] / TURN_SCALE
         own = torch.cat((rotate(moved_B2, -angle_B), turned_B1, action_BA), -1)
-        motion_B3 = self.free(own) + self.walls(torch.cat((around_BF, own), -1))
+        is_moving_B1 = 1 - torch.exp(-(own / REST_SCALE).square().sum(-1, keepdim=True))
+        motion_B3 = is_moving_B1 * (self.free(own) + self.walls(torch.cat((around_BF, own), -1)))
         step_B2 = rotate(motion_B3[:, :2], angle_B) * TICK_SCALE
         return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * TURN_SCALE), -1))
 

@@ -1,0 +1,55 @@
+"""Walking: what is at rest stays, what moves glides out, whatever was learned."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from worldsim.models.motion import TICK_SCALE, Motion
+
+ACTIONS = 3
+
+
+def motion(bias: float) -> Motion:
+    """One that always creeps: what a network learns is never quite zero."""
+    torch.manual_seed(0)
+    made = Motion(2, ACTIONS, 16).double()
+    with torch.no_grad():
+        made.free.weight.mul_(0.0)
+        made.free.weight[:, :3] = 0.5 * torch.eye(3)  # half of the speed is left after a tick
+        made.free.bias.fill_(bias)
+    return made
+
+
+@torch.no_grad()
+def walk(made: Motion, speed: float, num_ticks: int) -> tuple[Tensor, Tensor]:
+    """Nothing is done. Returns the last two poses."""
+    previous = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
+    now = previous + torch.tensor([[speed * TICK_SCALE, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    nothing, around = torch.zeros(1, ACTIONS, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    for _ in range(num_ticks):
+        previous, now = now, made.step(now, previous, nothing, around)
+    return previous, now
+
+
+def test_who_is_at_rest_and_does_nothing_stays_for_ever() -> None:
+    _, now = walk(motion(bias=0.01), 0.0, 1000)
+    assert torch.equal(now, torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64))
+
+
+def test_who_moves_glides_out_and_stands() -> None:
+    made = motion(bias=0.01)
+    _, after_one = walk(made, 1.0, 1)
+    assert (after_one[0, 0] / TICK_SCALE - 1.51).abs() < 1e-6, "as learned, while it moves"
+    before, after = walk(made, 1.0, 200)
+    assert torch.allclose(before, after, atol=1e-9)
+
+
+def test_a_key_moves_from_rest() -> None:
+    made = motion(bias=0.0)
+    with torch.no_grad():
+        made.free.weight[0, 3] = 1.0
+    rest = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
+    pressed, around = torch.eye(1, ACTIONS, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    with torch.no_grad():
+        assert (made.step(rest, rest, pressed, around)[0, 0] - TICK_SCALE).abs() < 1e-9
