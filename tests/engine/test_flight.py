@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 
 from tests.engine.fakes import HEADER, FakeFlight
-from tests.engine.test_time_control import TICK_S, Play, assert_same
+from tests.engine.test_time_control import TICK_S, Play, assert_same, loads
 from tests.engine.test_worker import take
 from worldsim.actions.flight import FLIGHT_WORDS
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.autopilot import Autopilot, RecordedPilot, ScriptPilot
 from worldsim.engine.playable import Loaded
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.replay import check, session_header
-from worldsim.engine.savestate import SaveFiles
+from worldsim.engine.replay import check
 from worldsim.engine.session import SessionState
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Report, Worker
@@ -196,15 +195,7 @@ def test_frames_of_the_running_thread_are_those_of_the_poses_they_say(timing: in
 
 @pytest.fixture(scope="module")
 def real(given_preset_folder: Path) -> Callable[[Report], Loaded]:
-    preset = load_preset(str(given_preset_folder))
-
-    def load(report: Report) -> Loaded:
-        simulator = Simulator(preset)
-        header = session_header(preset, simulator, ref=str(given_preset_folder), device="cpu")
-        saves = SaveFiles(preset, header)
-        return Loaded(playable=simulator, title="given", ticks_per_s=1 / TICK_S, header=header, saves=saves)
-
-    return load
+    return loads(given_preset_folder)
 
 
 def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(

@@ -86,13 +86,13 @@ class Play:
         return self.session.picture.index
 
 
-@pytest.fixture(scope="module")
-def tiny(tiny_preset_folder: Path) -> Callable[[Report], Loaded]:
-    preset = load_preset(str(tiny_preset_folder))
+def loads(folder: Path) -> Callable[[Report], Loaded]:
+    """What a worker is given to play a preset."""
+    preset = load_preset(str(folder))
 
     def load(report: Report) -> Loaded:
         simulator = Simulator(preset)
-        header = session_header(preset, simulator, ref=str(tiny_preset_folder), device="cpu")
+        header = session_header(preset, simulator, ref=str(folder), device="cpu")
         saves = SaveFiles(preset, header)
         return Loaded(
             playable=simulator,
@@ -104,6 +104,11 @@ def tiny(tiny_preset_folder: Path) -> Callable[[Report], Loaded]:
         )
 
     return load
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_preset_folder: Path) -> Callable[[Report], Loaded]:
+    return loads(tiny_preset_folder)
 
 
 def assert_same(found: list[Frame], expected: list[Frame]) -> None:
