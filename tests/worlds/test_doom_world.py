@@ -286,3 +286,25 @@ def test_engines_start_one_after_the_other() -> None:
     for thread in threads:
         thread.join()
     assert most == [1, 1, 1, 1]
+
+
+def test_engines_start_one_after_the_other_but_wait_for_none_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fcntl")
+    monkeypatch.setattr(engine.tempfile, "gettempdir", lambda: str(tmp_path))
+    order: list[str] = []
+
+    def start(patience_s: float) -> None:
+        with engine._one_at_a_time(patience_s):
+            order.append("second")
+
+    with engine._one_at_a_time():
+        start(0.05)
+        assert order == ["second"], "it starts all the same"
+        waiting = threading.Thread(target=start, args=(30.0,))
+        waiting.start()
+        time.sleep(0.1)
+        order.append("first")
+    waiting.join(10)
+    assert order == ["second", "first", "second"]

@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import tempfile
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ BINARY_UNITS_PER_TURN = 65536
 
 BUTTONS = ("forward", "back", "left", "right")
 CONSOLE_SETTINGS = ("+movebob", "0", "+stillbob", "0", "+cl_run", "0", "+am_showmonsters", "0")
+START_PATIENCE_S, LOOK_AGAIN_S = 30.0, 0.02
+"""How long an engine waits for those that start at the same time, and how often it looks."""
 
 
 class DoomEngine:
@@ -124,16 +127,23 @@ def _end(game: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
 
 
 @contextlib.contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def _one_at_a_time(patience_s: float = START_PATIENCE_S) -> Iterator[None]:
     """Among all processes of this user: of two engines that make their folder at once, one dies of it, and takes the
-    process that started it along. Where locks are unknown (Windows), nothing is waited for."""
+    process that started it along. One that hangs is not waited for, nor any where locks are unknown (Windows)."""
     try:
         import fcntl
     except ImportError:
         yield
         return
     with (Path(tempfile.gettempdir()) / f"worldsim-doom-{os.getuid()}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, or the process ends
+        deadline_s = time.monotonic() + patience_s
+        while time.monotonic() < deadline_s:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when the file is closed
+            except BlockingIOError:
+                time.sleep(LOOK_AGAIN_S)
+            else:
+                break
         yield
 
 
