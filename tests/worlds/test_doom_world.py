@@ -7,6 +7,7 @@ import math
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -292,7 +293,7 @@ def test_engines_start_one_after_the_other_but_wait_for_none_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("fcntl")
-    monkeypatch.setattr(engine.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     order: list[str] = []
 
     def start(patience_s: float) -> None:
