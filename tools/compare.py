@@ -51,7 +51,6 @@ the second knows nothing but its window, as the paper's 192 frames are less than
 
 
 TRAININGS: dict[str, dict[str, Any]] = {
-    "": {},
     "context-noise": {"max_context_level": 1.0},
     "little-context-noise": {"max_context_level": 0.3},
     "no-clean-prefix": {"prefix_share": 0.0},
@@ -61,7 +60,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "short-clips": {"clip_frames": 6, "batch_clips": 32},
     "carried": {"clip_frames": 6, "batch_clips": 32, "carry_clips": 4},
 }
-"""What is left out of the training, or added to it: `--architectures full+rollouts`. The last two are held against each
+"""What is left out of the training, or added to it: `--architectures full+rollouts+no-one-step`. The last two are held against each
 other, with as many frames an update as the recipe; they want its episodes to be of 24 frames."""
 
 
@@ -83,12 +82,14 @@ class Comparison:
     device: str
 
     def run(self, name: str, seed: int) -> dict[str, object]:
-        """Trains one model and scores it. `name` is that of an architecture, and after a + of a training."""
-        architecture, _, way = name.partition(WAY)
+        """Trains one model and scores it. `name` is that of an architecture, and after every + that of a training."""
+        architecture, *ways = name.split(WAY)
         model = matched(self.preset.model, architecture)
         if architecture in WINDOWS:
             model = replace(model, window_frames=WINDOWS[architecture])
-        dynamics = replace(self.training.dynamics, **find_architecture(architecture).training, **TRAININGS[way])
+        dynamics = replace(self.training.dynamics, **find_architecture(architecture).training)
+        for way in ways:
+            dynamics = replace(dynamics, **TRAININGS[way])
         torch.manual_seed(seed)
         network = build_world_model(model, self.preset.latent_shape, self.preset.action_spec.size).to(self.device)
         preset = replace(self.preset, name=f"{self.preset.name}-{name}".replace("+", "."), model=model)
@@ -116,7 +117,8 @@ class Comparison:
         return {
             "kind": "comparison",
             "experiment": f"{self.preset.title}, {self.updates} updates",
-            "command": f"python tools/compare.py {self.recipe} --updates {self.updates} --seeds {seed}",
+            "command": f"python tools/compare.py {self.recipe} --updates {self.updates} --seeds {seed} "
+            f"--architectures {name}",
             "architecture": name,
             "seed": seed,
             "updates": trainer.num_updates,

@@ -131,6 +131,9 @@ def test_another_way_of_training_is_held_against_the_same_architecture() -> None
     html = page(Results(runs=[run("full", 25.0), run("block-1", 28.0), run("block-1+rollouts", 27.0)]))
     (way,) = [row for row in rows(html, "block-1+rollouts") if "against" in row[2]]
     assert way[1] == "block-1" and way[3].startswith("-1.00 [")
+    both = page(Results(runs=[run("block-1+noise", 28.0), run("block-1+noise+rollouts", 30.0)]))
+    (two_ways,) = [row for row in rows(both, "block-1+noise+rollouts") if "against" in row[2]]
+    assert two_ways[1] == "block-1+noise" and two_ways[3].startswith("+2.00 [")
     alone = page(Results(runs=[run("full", 25.0), run("block-1+rollouts", 27.0)]))
     assert "No run of block-1 is among these" in alone and "1 against 1" not in alone
 

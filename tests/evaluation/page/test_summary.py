@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from worldsim.evaluation.page.results import Results, Run, RunScore
 from worldsim.evaluation.page.summary import main_table
 
@@ -43,6 +45,12 @@ def test_scores_and_costs_of_an_architecture_share_a_row() -> None:
 
 def test_ways_of_training_are_left_to_the_report() -> None:
     assert [row[0] for row in texts(Results(runs=[run("full", 25.0), run("full+rollouts", 22.0)]))] == ["`full`"]
+
+
+def test_the_longest_training_counts() -> None:
+    long = replace(run("full", 28.0), updates=3, experiment="3 updates")
+    (full,) = texts(Results(runs=[run("full", 17.0), run("lstm", 16.0), long]))
+    assert full[1].startswith("28.0")
 
 
 def test_what_was_not_measured_has_no_column() -> None:

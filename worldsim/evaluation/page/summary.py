@@ -14,11 +14,12 @@ from worldsim.models.architectures import REFERENCE, WAY
 
 
 def main_table(results: Results) -> Table:
-    """One row per architecture: the first score of the first experiment, and the first cost measurement.
+    """One row per architecture: the first score of the longest experiment, and the first cost measurement.
 
     What was trained another way is left to the report.
     """
-    runs = grouped(results.runs, results.runs[0].experiment) if results.runs else {}
+    longest = max(results.runs, key=lambda run: run.updates, default=None)
+    runs = grouped(results.runs, longest.experiment) if longest else {}
     runs = {name: group for name, group in runs.items() if WAY not in name}
     costs: dict[str, Any] = dict(results.costs[0]["architectures"]) if results.costs else {}
     metric = next(iter(metrics_of([run for group in runs.values() for run in group])), None)

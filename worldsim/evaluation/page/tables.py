@@ -50,9 +50,8 @@ def sort_architectures(names: Iterable[str]) -> list[str]:
 
 
 def reference_of(name: str) -> str:
-    """What a run is held against: `full`; where it was trained another way, its own architecture."""
-    own, way, _ = name.partition(WAY)
-    return own if way else REFERENCE
+    """What a run is held against: `full`; where it was trained another way, the same without the last of its ways."""
+    return name.rpartition(WAY)[0] or REFERENCE
 
 
 def colour_of(architecture: str) -> int:
