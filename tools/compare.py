@@ -60,8 +60,9 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "short-clips": {"clip_frames": 6, "batch_clips": 32},
     "carried": {"clip_frames": 6, "batch_clips": 32, "carry_clips": 4},
 }
-"""What is left out of the training, or added to it: `--architectures full+rollouts+no-one-step`. The last two are held against each
-other, with as many frames an update as the recipe; they want its episodes to be of 24 frames."""
+"""What is left out of the training, or added to it: `--architectures full+rollouts+no-one-step`. The last
+two are held against each other, with as many frames an update as the recipe; they want its episodes to be of 24
+frames."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ A comparison run is one architecture trained once: {"kind": "comparison", "archi
 "frames", "parameters", "scores": {metric: {"value", "per_seed": [one value per walk]}}}, and where there are any
 "experiment" (runs of different ones are never compared), "by_distance": {metric: [[frames, value], ...]}, "by_steps":
 {metric: [[sampler steps, value], ...]}, "references": {metric: {name: value}} (the autoencoder's ceiling among them),
-"command", "notes". Other keys are let pass. An architecture that was trained another way is called name+way, or name+way+way.
+"command", "notes". Other keys are let pass. An architecture that was trained another way is called name+way, or
+name+way+way.
 """
 
 from __future__ import annotations
