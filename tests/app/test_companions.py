@@ -18,7 +18,7 @@ from worldsim.core.errors import ConfigError
 from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.pictures import GAP_PX
 from worldsim.engine.playable import Loaded, TrueSource
-from worldsim.engine.worker import Report
+from worldsim.engine.tidings import Report
 
 HEIGHT_PX, WIDTH_PX, _ = FakeSimulator.frame_shape
 

@@ -7,7 +7,7 @@ import numpy as np
 from worldsim.app.figures import BAR, DIAGRAM_HEIGHT_PX, LATE, diagram, figure_rows
 from worldsim.app.rates import NUM_BARS, Rates, Spread
 from worldsim.engine.playable import StageTimes
-from worldsim.engine.worker import Counters
+from worldsim.engine.tidings import Counters
 
 RATES = Rates(
     made_per_s=17.5,

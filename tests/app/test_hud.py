@@ -9,7 +9,7 @@ from worldsim.app.rates import Rates
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.engine.playable import StageTimes
 from worldsim.engine.session import SessionState
-from worldsim.engine.worker import Counters
+from worldsim.engine.tidings import Counters
 
 PLAYING = View(
     state=SessionState.PLAYING,

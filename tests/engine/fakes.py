@@ -12,7 +12,7 @@ import numpy as np
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Flight, Frame, Step
 from worldsim.engine.playable import Loaded, StageTimes
-from worldsim.engine.worker import Report
+from worldsim.engine.tidings import Report
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header
 

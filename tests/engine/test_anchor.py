@@ -16,7 +16,7 @@ from worldsim.engine.playable import Loaded, TrueWorld
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check, resimulate
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.worker import Report
+from worldsim.engine.tidings import Report
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset

@@ -22,7 +22,8 @@ from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check
 from worldsim.engine.session import SessionState
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.worker import Report, Worker
+from worldsim.engine.tidings import Report
+from worldsim.engine.worker import Worker
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
 

@@ -21,7 +21,8 @@ from worldsim.engine.replay import check, session_header
 from worldsim.engine.savestate import SaveFiles
 from worldsim.engine.session import MAX_REWIND_PACE, Session, SessionState
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.worker import Report, Worker
+from worldsim.engine.tidings import Report
+from worldsim.engine.worker import Worker
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
 

@@ -16,7 +16,8 @@ from worldsim.core.clock import ManualClock
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.playable import Loaded, TrueWorld
-from worldsim.engine.worker import Phase, Report, Worker
+from worldsim.engine.tidings import Phase, Report
+from worldsim.engine.worker import Worker
 
 FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
 

@@ -14,7 +14,7 @@ from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
 from worldsim.app.rates import Rates
 from worldsim.core.errors import WorldsimError
 from worldsim.engine.session import SessionState
-from worldsim.engine.worker import Counters
+from worldsim.engine.tidings import Counters
 
 MESSAGE_COLUMNS = 64
 """Letters in a line of an error message."""

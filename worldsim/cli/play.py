@@ -39,7 +39,7 @@ from worldsim.core.log import say
 from worldsim.core.types import ActionSpec
 from worldsim.engine.playable import Loaded, TrueSource, TrueWorld
 from worldsim.engine.slots import read_saved
-from worldsim.engine.worker import Report
+from worldsim.engine.tidings import Report
 from worldsim.episodes.format import check_new
 from worldsim.episodes.reader import open_session
 from worldsim.worlds.recorded import RecordedConfig

@@ -22,7 +22,7 @@ from worldsim.cli.arguments import (
 from worldsim.cli.output import Progress, tell
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
 from worldsim.engine.playable import Loaded, Playable
-from worldsim.engine.worker import Report
+from worldsim.engine.tidings import Report
 from worldsim.episodes.reader import RecordedSession, open_session
 
 if TYPE_CHECKING:  # loads torch

@@ -21,7 +21,8 @@ from worldsim.core.types import Step
 from worldsim.engine.inputs import Inputs
 from worldsim.engine.playable import Loaded, Playable
 from worldsim.engine.session import Session, SessionState
-from worldsim.engine.worker import Counters, Worker
+from worldsim.engine.tidings import Counters
+from worldsim.engine.worker import Worker
 
 PATIENCE_S = 0.05
 """The loop looks at the session at least that often."""

@@ -19,8 +19,9 @@ from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import History, Moment
 from worldsim.engine.recorder import Recorder
+from worldsim.engine.tidings import Phase, Status
 from worldsim.engine.travel import SessionState, Traveller
-from worldsim.engine.worker import Phase, Status, Worker
+from worldsim.engine.worker import Worker
 
 __all__ = ["Session", "SessionState"]
 

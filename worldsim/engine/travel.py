@@ -21,7 +21,8 @@ from worldsim.engine.inputs import Inputs
 from worldsim.engine.playable import Anchorable, Arrival, Playable, Saves
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.slots import SavedPlay
-from worldsim.engine.worker import Done, Errand, Phase, Status, Worker
+from worldsim.engine.tidings import Done, Errand, Phase, Status
+from worldsim.engine.worker import Worker
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header, Run
 

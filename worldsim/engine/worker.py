@@ -30,8 +30,6 @@ from worldsim.engine.prefetch import Made, Prefetch
 from worldsim.engine.tidings import Counters, Done, Errand, Phase, Report, Status
 from worldsim.engine.trouble import as_worldsim_error
 
-__all__ = ["Counters", "Done", "Errand", "Phase", "Report", "Status", "Worker"]
-
 
 class Worker:
     """`start` runs it as a thread; tests leave that out and call `run_once` between the other calls."""
