@@ -112,6 +112,7 @@ def test_an_imagined_frame_gives_way_to_a_true_one() -> None:
     memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     latent, _ = frames(2)
     state = memory.initial_state(1)
+    state["previous"] = state["previous"] + torch.tensor([1.0, 0.0, 0.0, 0.0])  # who comes along fast
     true, imagined = (memory.commit(state, latent[:1], torch.tensor([is_own])) for is_own in (False, True))
     for name in ("evidence", "free", "floor"):
         assert torch.allclose(imagined[name], IMAGINED_WEIGHT * true[name])
@@ -119,6 +120,17 @@ def test_an_imagined_frame_gives_way_to_a_true_one() -> None:
     alone = memory.commit(state, latent[1:], torch.tensor([False]))
     share = (both["evidence"] - alone["evidence"]).sum() / alone["evidence"].sum()
     assert 0 < share < 0.1
+
+
+@torch.no_grad()
+def test_who_stands_still_imagines_nothing_into_the_plan() -> None:
+    torch.manual_seed(0)
+    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    latent, _ = frames(2)
+    before = memory.commit(memory.initial_state(1), latent[:1], torch.tensor([False]))
+    after = memory.commit(before, latent[1:], torch.tensor([True]))
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert not torch.equal(memory.commit(before, latent[1:], torch.tensor([False]))["free"], before["free"])
 
 
 @torch.no_grad()
@@ -193,6 +205,7 @@ def test_a_latent_may_have_any_size(shape: tuple[int, int, int]) -> None:
     memory = PlanMemory(shape, 2, 4, view_rad=VIEW_RAD)
     state, recalled = memory.foresee(memory.initial_state(2), torch.zeros(2, 2))
     assert recalled.shape == (2, memory.num_figures + shape[0], *shape[1:])
+    state["previous"] = state["previous"] + torch.tensor([1.0, 0.0, 0.0, 0.0])
     assert memory.commit(state, torch.randn(2, *shape), torch.tensor([False, True]))["evidence"].any((1, 2)).all()
 
 

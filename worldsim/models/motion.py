@@ -43,18 +43,26 @@ class Motion(nn.Module):
 
     def step(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor, around_BF: Tensor) -> Tensor:
         """`around_BF` tells of the walls. Shapes: returns [B, P]."""
-        angle_B, moved_B2 = heading_rad(pose_BP), speed(pose_BP, previous_BP)
-        turned_B1 = turn_between(previous_BP, pose_BP)[:, None] / TURN_SCALE
-        own = torch.cat((rotate(moved_B2, -angle_B), turned_B1, action_BA), -1)
-        is_moving_B1 = 1 - torch.exp(-(own / REST_SCALE).square().sum(-1, keepdim=True))
-        motion_B3 = is_moving_B1 * (self.free(own) + self.walls(torch.cat((around_BF, own), -1)))
-        step_B2 = rotate(motion_B3[:, :2], angle_B) * TICK_SCALE
+        own = torch.cat((own_motion(pose_BP, previous_BP), action_BA), -1)
+        motion_B3 = how_moving(own)[:, None] * (self.free(own) + self.walls(torch.cat((around_BF, own), -1)))
+        step_B2 = rotate(motion_B3[:, :2], heading_rad(pose_BP)) * TICK_SCALE
         return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * TURN_SCALE), -1))
+
+
+def how_moving(own_BF: Tensor) -> Tensor:
+    """From 0, at rest, to 1, of what adds up to more than `REST_SCALE`. Shapes: returns [B]."""
+    return 1 - torch.exp(-(own_BF / REST_SCALE).square().sum(-1))
 
 
 def speed(pose_BP: Tensor, previous_BP: Tensor) -> Tensor:
     """How far it went in the last tick, in ticks' usual motions. Shapes: returns [B, 2]."""
     return (pose_BP - previous_BP)[:, :2] / TICK_SCALE
+
+
+def own_motion(pose_BP: Tensor, previous_BP: Tensor) -> Tensor:
+    """Of the last tick, ahead, aside and turned, in ticks' usual motions. Shapes: returns [B, 3]."""
+    moved_B2 = rotate(speed(pose_BP, previous_BP), -heading_rad(pose_BP))
+    return torch.cat((moved_B2, turn_between(previous_BP, pose_BP)[:, None] / TURN_SCALE), -1)
 
 
 def motion_loss(move: Move, pose_BTP: Tensor, action_BTA: Tensor, *, position_noise: float) -> Tensor:

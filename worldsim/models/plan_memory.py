@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.models.map_memory import MapMemory
-from worldsim.models.motion import Motion, motion_loss, speed
+from worldsim.models.motion import Motion, how_moving, motion_loss, own_motion
 from worldsim.models.plan import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, Plan, PlanState
 from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 from worldsim.models.precision import full_precision
@@ -52,10 +52,9 @@ class SeenMotion(Motion):
         self.register_buffer("feeler_K2", torch.tensor(points) / POSE_UNITS, persistent=False)
 
     def forward(self, plan: Plan, tables: PlanState, pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
-        angle_N, moved_N2 = heading_rad(pose_NP), speed(pose_NP, previous_NP)
-        feelers_NK2 = rotate(self.feeler_K2, angle_N[:, None])
+        feelers_NK2 = rotate(self.feeler_K2, heading_rad(pose_NP)[:, None])
         density_NKF = plan.density(tables, pose_NP[:, None, :2] + feelers_NK2)
-        around = torch.cat((density_NKF.flatten(1), rotate(moved_N2, -angle_N)), -1)
+        around = torch.cat((density_NKF.flatten(1), own_motion(pose_NP, previous_NP)[:, :2]), -1)
         return self.step(pose_NP, previous_NP, action_NA, around)
 
 
@@ -105,7 +104,9 @@ class PlanMemory(MapMemory):
         self, state: PlanState, latent_BCHW: Tensor, imagined_B: Tensor, pose_BP: Tensor | None = None
     ) -> PlanState:
         """A frame becomes part of the plan, from the true pose `pose_BP` where it is true and that is known."""
-        weight_B = torch.where(imagined_B, IMAGINED_WEIGHT, 1.0)
+        # Who stands still imagines nothing new, and would in the end see nothing but that.
+        moving_B = how_moving(own_motion(state["pose"], state["previous"]))
+        weight_B = torch.where(imagined_B, IMAGINED_WEIGHT * moving_B, 1.0)
         if pose_BP is not None and self.motion is not None:
             state = {**state, "pose": torch.where(imagined_B[:, None], state["pose"], pose_BP)}
         sums, _ = self.plan.write(state, latent_BCHW, state["pose"], weight_B)
