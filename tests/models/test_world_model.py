@@ -13,7 +13,7 @@ from worldsim.models.world_model import TrunkModel, WorldModel, build_world_mode
 TOLERANCE = 1e-11
 """float64, through two layers; the largest difference seen was 3e-14."""
 LATENT_SHAPE = (4, 4, 6)
-ACTION_SIZE = 3
+ACTION_SIZE = 5
 NUM_FRAMES = 9
 
 
@@ -66,6 +66,7 @@ FORMS = ("trunk", "single")
         *((form, {"mixer": mixer}) for form in FORMS for mixer in ("mamba2", "gated_deltanet", "lstm", "none")),
         ("trunk", {"pose": "place"}),
         ("trunk", {"pose": "plan"}),
+        ("trunk", {"pose": "given"}),
     ],
 )
 def test_training_form_equals_frame_by_frame_play(form: str, changes: dict[str, str]) -> None:
@@ -79,6 +80,7 @@ CARRIED = [
     *((form, {"attention": attention}) for form in FORMS for attention in ("full", "none")),
     ("trunk", {"pose": "place"}),
     ("trunk", {"pose": "plan"}),
+    ("trunk", {"pose": "given"}),
 ]
 
 
