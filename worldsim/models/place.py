@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from worldsim.models.field import Field
+from worldsim.models.localise import fit_pose, moved_along
 from worldsim.models.map_memory import MapMemory, MapState
 from worldsim.models.mlp import ResidualMLP
 from worldsim.models.motion import TICK_SCALE, Motion, speed
@@ -35,8 +36,6 @@ BELIEF_PRECISION = (1 / 0.03**2, 1 / 0.03**2, 1 / 0.04**2)
 """How firmly the believed (x, y, heading) resists a frame: one over its variance."""
 INFORMED_NOISE = (0.006, 0.006, 0.01)
 """How far a correction is off, about: (x, y, heading)."""
-PROBE_STEP = 0.01
-"""Scaled units, and radians, over which the slope of recall is measured."""
 
 
 class FixedMotion(Motion):
@@ -127,7 +126,7 @@ class PlaceMemory(MapMemory):
         misfit_B, misfit_seen_B = misfits_2B.chunk(2)
         lost_B1 = (misfit_seen_B < 0.5 * misfit_B)[:, None]
         start_BP, misfit_B = torch.where(lost_B1, seen_BP, believed_BP), torch.minimum(misfit_B, misfit_seen_B)
-        pose_BP = self._fit(start_BP, latent_BCHW)
+        pose_BP = fit_pose(self._look, start_BP, latent_BCHW, precision=BELIEF_PRECISION, num_steps=CORRECTION_STEPS)
         better_B1 = (self._misfit(pose_BP, latent_BCHW) < misfit_B)[:, None]
         pose_BP = torch.where(better_B1, pose_BP, start_BP)
         return _moved_to(state, pose_BP, known_B1 & ~lost_B1)
@@ -180,26 +179,13 @@ class PlaceMemory(MapMemory):
         """Mean squared error of what is recalled. Shapes: returns [B]."""
         return (self.recall(pose_BP) - latent_BCHW).square().mean((1, 2, 3))
 
-    def _fit(self, start_BP: Tensor, latent_BCHW: Tensor) -> Tensor:
-        """Gauss-Newton steps on the misfit, held to the start by `BELIEF_PRECISION`."""
-        probe_33 = PROBE_STEP * torch.eye(3, dtype=start_BP.dtype, device=start_BP.device)
-        belief_33 = torch.diag(start_BP.new_tensor(BELIEF_PRECISION))
-        pose_BP, moved_B3 = start_BP, torch.zeros_like(start_BP[:, :3])
-        for _ in range(CORRECTION_STEPS):
-            beside_4BP = torch.cat((pose_BP, *(move_by(pose_BP, step.expand(len(pose_BP), 3)) for step in probe_33)))
-            here, *beside = self.recall(beside_4BP).flatten(1).chunk(4)
-            slope_BL3 = torch.stack([(recalled - here) / PROBE_STEP for recalled in beside], -1)
-            error_BL1 = (latent_BCHW.flatten(1) - here)[..., None]
-            normal_B33 = slope_BL3.transpose(1, 2) @ slope_BL3 / MISFIT_VARIANCE + belief_33
-            pull_B31 = slope_BL3.transpose(1, 2) @ error_BL1 / MISFIT_VARIANCE - belief_33 @ moved_B3[..., None]
-            moved_B3 = moved_B3 + torch.linalg.solve(normal_B33, pull_B31)[..., 0].clamp(-0.1, 0.1)
-            pose_BP = move_by(start_BP, moved_B3)
-        return pose_BP
+    def _look(self, pose_BP: Tensor) -> tuple[Tensor, Tensor]:
+        return self.recall(pose_BP), pose_BP.new_tensor(1 / MISFIT_VARIANCE)
 
 
 def _moved_to(state: MapState, pose_BP: Tensor, kept_B1: Tensor) -> MapState:
     """The belief at another pose. Where it is `kept`, the pose before moves along: the jump is no speed."""
-    previous_BP = torch.where(kept_B1, unit_heading(state["previous"] + pose_BP - state["pose"]), pose_BP)
+    previous_BP = torch.where(kept_B1, moved_along(state["previous"], state["pose"], pose_BP), pose_BP)
     return {"pose": pose_BP, "previous": previous_BP, "known": torch.ones_like(state["known"])}
 
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worldsim.models.localise import fit_pose, moved_along
 from worldsim.models.map_memory import MapMemory
 from worldsim.models.motion import Motion, how_moving, motion_loss, own_motion
 from worldsim.models.plan import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, Plan, PlanState
@@ -36,6 +37,11 @@ BEHIND_UNITS = 4.0
 """A wall's features are written so far behind its face."""
 NEAR_UNITS = 30.0
 """Errors of depth count by their share of it, but nearer walls not more than those so far away."""
+BELIEF_PRECISION = (1 / 0.006**2, 1 / 0.006**2, 1 / 0.006**2)
+"""How firmly the believed (x, y, heading) resists a true frame: one over its variance."""
+KNOWN_ERROR, ALIKE = 0.6, 4.0
+"""Columns with more squared error expected correct nothing; so many numbers of a column tell what one would that errs
+by itself."""
 EXPECTED_FLOOR = 0.25
 """Added to the squared error expected of a column, before it divides: no column counts above four."""
 
@@ -107,10 +113,36 @@ class PlanMemory(MapMemory):
         # Who stands still imagines nothing new, and would in the end see nothing but that.
         moving_B = how_moving(own_motion(state["pose"], state["previous"]))
         weight_B = torch.where(imagined_B, IMAGINED_WEIGHT * moving_B, 1.0)
-        if pose_BP is not None and self.motion is not None:
-            state = {**state, "pose": torch.where(imagined_B[:, None], state["pose"], pose_BP)}
+        if self.motion is not None and not bool(imagined_B.all()):
+            state = self._found(state, latent_BCHW, imagined_B[:, None], pose_BP)
         sums, _ = self.plan.write(state, latent_BCHW, state["pose"], weight_B)
         return {**state, **sums}
+
+    def _found(self, state: PlanState, latent_BCHW: Tensor, imagined_B1: Tensor, pose_BP: Tensor | None) -> PlanState:
+        """At the true pose, if that is known; else where true frames say."""
+        before_BP = state["previous"]
+        if pose_BP is None:
+            pose_BP = self._corrected(state, latent_BCHW)
+            before_BP = moved_along(before_BP, state["pose"], pose_BP)
+        return {
+            **state,
+            "pose": torch.where(imagined_B1, state["pose"], pose_BP),
+            "previous": torch.where(imagined_B1, state["previous"], before_BP),
+        }
+
+    @torch.no_grad()
+    @full_precision
+    def _corrected(self, state: PlanState, latent_BCHW: Tensor) -> Tensor:
+        """The pose from which the plan, where it is known, looks more like a true frame."""
+        tables = self.plan.settle(state)
+
+        def look(pose_NP: Tensor) -> tuple[Tensor, Tensor]:
+            recalled = self.plan.read(tables, pose_NP)
+            expected_NW = recalled.log_error_NW.clamp(-4, 2).exp()
+            weight_NW = torch.where(expected_NW < KNOWN_ERROR, 1 / (ALIKE * (EXPECTED_FLOOR + expected_NW)), 0.0)
+            return recalled.latent_NCHW, weight_NW[:, None, None]
+
+        return fit_pose(look, state["pose"], latent_BCHW, precision=BELIEF_PRECISION, num_steps=1)
 
 
 def given_pose(action_BA: Tensor) -> Tensor:
