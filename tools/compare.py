@@ -4,7 +4,7 @@ python tools/compare.py presets/comparison/preset.toml --updates 400 --seeds 1 2
 
 One process, one pool of episodes for all. A run that has its result is passed over, one that was stopped goes on.
 Results: <out>/<architecture>-<seed>.json, one each, for `worldsim report`; beside each a playable preset. With
---again, what was trained is scored again.
+--again, what was trained is scored again; with --sheet, its second turns are drawn below the true ones.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from worldsim.evaluation.clips import Clips, mean_image, record_clips
 from worldsim.evaluation.latents import LatentClips, decode_frames, encode_clips, generate
 from worldsim.evaluation.metrics import Images, psnr, sharpness
 from worldsim.evaluation.pilots import spin_pilot, spin_ticks
+from worldsim.evaluation.sheets import Row, Section, write_sheet
+from worldsim.evaluation.tasks import Evaluator
 from worldsim.models.architectures import ARCHITECTURES, WAY, find_architecture, matched
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.world_model import WorldModel, build_world_model
@@ -43,6 +45,8 @@ from worldsim.worlds.registry import open_world
 FIRST_SEED = 900_500
 NUM_WALKS = 48
 NUM_TURNS = 5
+NUM_SHOWN = 3
+"""Walks on a sheet."""
 STEPS = (1, 2, 4, 8)
 """Of the sampler, for quality against steps. All other scores are at the recipe's own number."""
 WINDOWS = {"causal-window": 2, "bidirectional": 2, "chunk": 2}
@@ -179,10 +183,27 @@ class Comparison:
             "by_steps": by_steps,
         }
 
+    def sheet(self, names: Sequence[str], seed: int) -> list[Section]:
+        """The second turn of the first walks: true, then as each of these models made it."""
+        turn = spin_ticks(self.preset.true_world.turn_deg)
+        walks = self.walks.first(2 * turn)
+
+        def row(label: str, frames: Images) -> Row:
+            return Row(label=label, frames=np.concatenate(list(frames[:NUM_SHOWN])))
+
+        rows = [row("true", walks.frames[:, turn:])]
+        for name in names:
+            preset = load_preset(self.out / f"{name}-{seed}" / "last")
+            evaluator = Evaluator(preset, mean_image=walks.frames[0, 0])
+            made = evaluator.generate(evaluator.encode(walks), turn)
+            rows.append(row(name, evaluator.decode(made)))
+        columns = tuple(f"maze {maze + 1}, {tick + 1}" for maze in range(NUM_SHOWN) for tick in range(turn))
+        return [Section(title="second turn", columns=columns, rows=tuple(rows))]
+
 
 @contextmanager
-def comparison(arguments: argparse.Namespace) -> Iterator[Comparison]:
-    """Fills the pool once."""
+def comparison(arguments: argparse.Namespace, *, is_trained: bool) -> Iterator[Comparison]:
+    """Fills the pool once, where something is trained."""
     preset, table = read_preset_toml(arguments.recipe)
     training = from_mapping(TrainingConfig, table, where="training")
     autoencoder = load_preset(arguments.autoencoder).autoencoder.to(arguments.device)
@@ -192,7 +213,7 @@ def comparison(arguments: argparse.Namespace) -> Iterator[Comparison]:
     data = TrainingData(preset, training, (), world_share=1.0, least_frames=training.dynamics.clip_frames)
     with data.sources() as sources:
         pool = ClipPool(sources, lambda e: encode_frames(autoencoder, e, arguments.device), training.data)
-        if not arguments.again:
+        if is_trained:
             pool.fill(lambda have, want: print(f"{have} of {want} episodes", end="\r", flush=True))
         yield Comparison(
             preset=preset,
@@ -220,18 +241,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--out", type=Path, default=Path("runs/comparison"))
     parser.add_argument("--again", action="store_true", help="score again what was trained")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw what the models of the first seed remember")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args(argv)
-    with comparison(arguments) as shared:
-        for seed in arguments.seeds:
-            for name in arguments.architectures:
-                path = arguments.out / f"{name}-{seed}.json"
-                if path.exists() and not arguments.again:
-                    continue
-                began_s = time.monotonic()
-                result = shared.run(name, seed)
-                path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-                print(f"{name}, seed {seed}: {time.monotonic() - began_s:.0f} s, {result['by_distance']}", flush=True)
+    runs = {
+        arguments.out / f"{name}-{seed}.json": (name, seed)
+        for seed in arguments.seeds
+        for name in arguments.architectures
+    }
+    wanted = {path: run for path, run in runs.items() if arguments.again or not path.exists()}
+    with comparison(arguments, is_trained=bool(wanted) and not arguments.again) as shared:
+        for path, (name, seed) in wanted.items():
+            began_s = time.monotonic()
+            result = shared.run(name, seed)
+            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            print(f"{name}, seed {seed}: {time.monotonic() - began_s:.0f} s, {result['by_distance']}", flush=True)
+        if arguments.sheet:
+            write_sheet(arguments.sheet, shared.sheet(arguments.architectures, arguments.seeds[0]))
 
 
 if __name__ == "__main__":

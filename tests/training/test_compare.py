@@ -61,6 +61,7 @@ def test_a_comparison_gives_results_for_the_report_and_can_be_scored_again(
     before = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     assert {run["updates"] for run in before} == {2} and len({run["frames"] for run in before}) == 1
     assert all(5 < run["scores"]["second_turn"]["value"] < 40 for run in before)
-    compare.main([*options, "--again"])
+    compare.main([*options, "--again", "--sheet", str(tmp_path / "sheet.png")])
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert [json.loads(path.read_text(encoding="utf-8")) for path in paths] == before
     assert len(read_results(paths).runs) == 2
