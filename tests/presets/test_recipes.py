@@ -21,10 +21,10 @@ MILLIONS = {
     "maze": (1, 2),
     "maze-large-200m": (185, 215),
     "maze-large-50m": (45, 55),
-    "maze-random": (1, 3),
-    "memory-maze": (2, 3),
+    "maze-random": (0.7, 1.2),
+    "memory-maze": (0.7, 1.2),
     "memory-maze-fixed": (1, 2),
-    "memory-maze-pose": (2, 3),
+    "memory-maze-pose": (0.7, 1.2),
 }
 """Parameters of the world model, from and to."""
 
