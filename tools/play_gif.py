@@ -1,8 +1,10 @@
-"""Writes the README's moving picture: the true engine on the left, on the right the model under the same actions.
+"""Writes the README's moving pictures: the true engine on the left, on the right the model under the same actions.
 
 python tools/play_gif.py maze assets/maze_play.gif --frames 100 --seed 900003
+python tools/play_gif.py memory-maze assets/way_back.gif --frames 72 --seed 900006 --way-back
 
-The model sees the first frames of a held-out walk, which are not shown, and from then on actions alone.
+The model sees the first frames of a held-out walk, which are not shown, and from then on actions alone. With --way-back
+what it sees is the way out, as long as the way back that is shown.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from PIL import Image
 
 from worldsim.evaluation.clips import record_clips
 from worldsim.evaluation.tasks import Evaluator
-from worldsim.evaluation.truth import explore_pilot
+from worldsim.evaluation.truth import explore_pilot, return_pilot
 from worldsim.presets.store import load_preset
 from worldsim.worlds.registry import open_world
 
@@ -35,12 +37,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--frames", type=int, default=170)
     parser.add_argument("--seed", type=int, default=900_000)
+    parser.add_argument("--way-back", action="store_true")
     arguments = parser.parse_args(argv)
     preset = load_preset(arguments.preset)
+    num_context = arguments.frames if arguments.way_back else CONTEXT_FRAMES
+    num_frames = num_context + arguments.frames
     with closing(open_world(preset.config.true_world)) as world:
-        clips = record_clips(world, explore_pilot(world), [arguments.seed], CONTEXT_FRAMES + arguments.frames)
+        pilot = return_pilot(world, num_frames) if arguments.way_back else explore_pilot(world)
+        clips = record_clips(world, pilot, [arguments.seed], num_frames)
     none = np.zeros(preset.config.frame_shape, dtype=np.uint8)
-    outcome = Evaluator(preset, mean_image=none).compare(clips, num_context=CONTEXT_FRAMES)
+    outcome = Evaluator(preset, mean_image=none).compare(clips, num_context=num_context)
     gap = np.zeros((arguments.frames, none.shape[0], GAP_PX, 3), dtype=np.uint8)
     beside = np.concatenate([outcome.truth[0], gap, outcome.generated[0]], axis=2)
     pictures = [Image.fromarray(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1)) for frame in beside]
