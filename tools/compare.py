@@ -1,6 +1,6 @@
 """Trains architectures alike and scores what each remembers: the same episodes in the same order, as many updates.
 
-python tools/compare.py presets/comparison/preset.toml --updates 400 --seeds 1 2
+python tools/compare.py presets/comparison/preset.toml --updates 1200 --seeds 1 2
 
 One process, one pool of episodes for all. A run that has its result is passed over, one that was stopped goes on.
 Results: <out>/<architecture>-<seed>.json, one each, for `worldsim report`; beside each a playable preset. With

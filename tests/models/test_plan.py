@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.models.test_place import LATENT_SHAPE, walled_world
-from worldsim.models.plan import CELL_UNITS, CELLS, Plan, PlanState
+from worldsim.models.plan import CELL_UNITS, CELLS, Plan, PlanState, Recalled
 from worldsim.models.plan_memory import IMAGINED_WEIGHT, PlanMemory, plan_loss
 from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 
@@ -250,3 +250,35 @@ def test_where_poses_are_given_nothing_is_reckoned() -> None:
         is_taught=False,
     )
     assert "move" not in losses and all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize(("log_error", "is_corrected"), [(-2.0, True), (1.0, False)])
+@torch.no_grad()
+def test_a_true_frame_corrects_the_pose_where_the_plan_is_known(
+    log_error: float, is_corrected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a plan that looks the same whatever was written: waves of the place."""
+    torch.manual_seed(0)
+    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    waves = 70 * torch.randn(2, math.prod(LATENT_SHAPE), dtype=torch.float64)
+
+    def look(_: dict[str, Tensor], pose: Tensor) -> Recalled:
+        error = torch.full((len(pose), LATENT_SHAPE[2]), log_error, dtype=torch.float64)
+        return Recalled(
+            latent_NCHW=torch.sin(pose[:, :2] @ waves).unflatten(1, LATENT_SHAPE),
+            log_error_NW=error,
+            log_depth_NR=error,
+        )
+
+    monkeypatch.setattr(memory.plan, "read", look)
+    _, true = frames(2)
+    state = memory.initial_state(2)
+    off = true + torch.tensor([0.004, -0.003, 0.0, 0.0], dtype=torch.float64)
+    state |= {"pose": off, "previous": off}
+    latent = look({}, true).latent_NCHW
+    found = memory.commit(state, latent, torch.tensor([False, False]))["pose"]
+    shares = (found - true)[:, :2].norm(dim=-1) / (off - true)[:, :2].norm(dim=-1)
+    assert bool((shares < 0.8).all()) is is_corrected
+    assert is_corrected or torch.allclose(found, off)
+    imagined = memory.commit(state, latent, torch.tensor([True, True]))["pose"]
+    assert torch.equal(imagined, off), "what is imagined corrects nothing"
