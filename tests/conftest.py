@@ -81,7 +81,7 @@ def write_tiny_preset(
     import torch
 
     from worldsim.models.autoencoder import Autoencoder
-    from worldsim.models.world_model import build_world_model
+    from worldsim.models.sequence.world_model import build_world_model
     from worldsim.presets.store import Start, save_preset
 
     with torch.random.fork_rng(devices=[]):

@@ -29,9 +29,9 @@ from worldsim.evaluation.metrics import Images, psnr, sharpness
 from worldsim.evaluation.pilots import spin_pilot, spin_ticks
 from worldsim.evaluation.sheets import Row, Section, write_sheet
 from worldsim.evaluation.tasks import Evaluator
-from worldsim.models.architectures import ARCHITECTURES, WAY, find_architecture, matched
 from worldsim.models.autoencoder import Autoencoder
-from worldsim.models.world_model import WorldModel, build_world_model
+from worldsim.models.sequence.architectures import ARCHITECTURES, WAY, find_architecture, matched
+from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.store import Start, load_preset, save_preset
 from worldsim.training.config import TrainingConfig

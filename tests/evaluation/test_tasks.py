@@ -24,7 +24,7 @@ from worldsim.evaluation.latents import LatentClips, decode_frames, encode_clips
 from worldsim.evaluation.metrics import psnr
 from worldsim.evaluation.scores import one_step_score, rollout_scores, score
 from worldsim.evaluation.tasks import Evaluator
-from worldsim.models.world_model import FrameContext
+from worldsim.models.sequence.world_model import FrameContext
 
 CLIPS = scroll_clips()
 NUM_FRAMES = CLIPS.frames.shape[1]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from worldsim.core.config import from_mapping
-from worldsim.models.world_model import build_world_model
+from worldsim.models.sequence.world_model import build_world_model
 from worldsim.presets.config import read_preset_toml
 from worldsim.training.config import TrainingConfig
 

@@ -13,7 +13,7 @@ from worldsim.core.errors import ConfigError, UsageError
 from worldsim.core.types import Action
 from worldsim.engine.batch import BatchSimulator
 from worldsim.engine.simulator import Simulator
-from worldsim.models.architectures import ARCHITECTURES
+from worldsim.models.sequence.architectures import ARCHITECTURES
 from worldsim.presets.store import load_preset
 
 MAPPED = OWN.replace("[play]", 'pose = "place"\n[play]')

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.episodes.recordings import record
-from tests.models.test_world_model import make_clip, make_model
+from tests.models.sequence.test_world_model import make_clip, make_model
 from tests.training.test_data import OWN, open_run, train
 from worldsim.core.errors import ConfigError
-from worldsim.models.world_model import WorldModel
+from worldsim.models.sequence.world_model import WorldModel
 from worldsim.training.chain import Chain, Chains
 
 FORMS = ("trunk", "single")

@@ -13,7 +13,7 @@ import pytest
 
 from worldsim.evaluation.page.results import read_results
 from worldsim.evaluation.pilots import spin_ticks
-from worldsim.models.architectures import ARCHITECTURES, matched
+from worldsim.models.sequence.architectures import ARCHITECTURES, matched
 from worldsim.presets.config import read_preset_toml
 
 ROOT = Path(__file__).parents[2]

@@ -21,7 +21,7 @@ from worldsim.core.errors import ConfigError, PresetNotFoundError
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
 from worldsim.models.config import WorldModelConfig
-from worldsim.models.world_model import build_world_model
+from worldsim.models.sequence.world_model import build_world_model
 from worldsim.presets.store import load_preset
 from worldsim.training import loop
 from worldsim.training.config import DynamicsTraining, TrainingConfig

@@ -15,7 +15,7 @@ from rich.table import Table
 import worldsim
 from worldsim.cli.arguments import DeviceOption, JsonOption, ProgressOption, at_least, choose_device, parse_arguments
 from worldsim.cli.output import STDOUT, Progress, write_json
-from worldsim.models.architectures import ARCHITECTURES
+from worldsim.models.sequence.architectures import ARCHITECTURES
 
 HELP = "measure what each architecture costs: training by context length, memory and time by frames generated"
 

@@ -14,7 +14,7 @@ from worldsim.cli.arguments import DeviceOption, JsonOption, OfflineOption, Prog
 from worldsim.cli.output import Progress, write_json
 from worldsim.core.config import to_mapping
 from worldsim.core.errors import UsageError
-from worldsim.models.architectures import ARCHITECTURES
+from worldsim.models.sequence.architectures import ARCHITECTURES
 from worldsim.presets.resolve import resolve_preset
 from worldsim.training.trackers import TrackerName, open_trackers
 

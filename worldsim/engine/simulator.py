@@ -25,9 +25,9 @@ from worldsim.diffusion.samplers import sample_frame
 from worldsim.engine.playable import StageTimes
 from worldsim.episodes.anchor import Anchor
 from worldsim.models.frames import to_frames, to_tensor
-from worldsim.models.motion import TICK_SCALE
+from worldsim.models.maps.motion import TICK_SCALE
+from worldsim.models.sequence.world_model import PLACE_PREFIX
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import PLACE_PREFIX
 from worldsim.presets.store import Preset
 
 __all__ = ["Simulator", "Snapshot", "StageTimes"]

@@ -23,10 +23,10 @@ from torch import Tensor
 from worldsim.core.errors import UsageError
 from worldsim.diffusion.objectives import flow_loss
 from worldsim.diffusion.samplers import sample_frame
-from worldsim.models.architectures import find_architecture, matched
 from worldsim.models.config import WorldModelConfig
+from worldsim.models.sequence.architectures import find_architecture, matched
+from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import WorldModel, build_world_model
 from worldsim.training.meters import Stopwatch, held_bytes
 
 EARLY_FRAME = 100

@@ -30,7 +30,7 @@ import worldsim
 from worldsim.core.config import MAX_CONFIG_BYTES, brief
 from worldsim.core.errors import PresetError, PresetShapeError, StorageError, nearest
 from worldsim.models.autoencoder import Autoencoder
-from worldsim.models.world_model import WorldModel, build_world_model
+from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.presets.card import model_card
 from worldsim.presets.config import SCHEMA_VERSION, PresetConfig, config_json, read_config_json
 from worldsim.presets.files import (

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from worldsim.training.config import ComputeConfig
 
 TRAINED_VERBS = ("write", "read")
-"""Of a layer, those with a backward pass; see `models.mixer`."""
+"""Of a layer, those with a backward pass; see `models.sequence.mixer`."""
 
 
 def dtype_of(config: ComputeConfig, device: str) -> torch.dtype:
@@ -24,7 +24,7 @@ def dtype_of(config: ComputeConfig, device: str) -> torch.dtype:
 
 
 def precision(config: ComputeConfig, device: str) -> AbstractContextManager[Any]:
-    """The context of a forward pass. Scans and maps stay in float32 (`models.precision`)."""
+    """The context of a forward pass. Scans and maps stay in float32 (`models.fp32`)."""
     dtype = dtype_of(config, device)
     if dtype == torch.float32:
         return nullcontext()

@@ -20,10 +20,10 @@ from worldsim.diffusion.objectives import flow_loss, sample_flows, sample_shortc
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
-from worldsim.models.motion import motion_loss
-from worldsim.models.place import PlaceMemory, place_loss
-from worldsim.models.plan_memory import PlanMemory, plan_loss
-from worldsim.models.world_model import History, WorldModel
+from worldsim.models.maps.fixed_map import PlaceMemory, place_loss
+from worldsim.models.maps.map_tracker import PlanMemory, plan_loss
+from worldsim.models.maps.motion import motion_loss
+from worldsim.models.sequence.world_model import History, WorldModel
 from worldsim.training.autoencoder import psnr
 from worldsim.training.chain import Chain, Chains
 from worldsim.training.config import DynamicsTraining

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worldsim.models.precision import full_precision
+from worldsim.models.fp32 import full_precision
 from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode
 from worldsim.training.stream import Source

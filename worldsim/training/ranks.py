@@ -25,7 +25,7 @@ from worldsim.core.errors import RankError, UsageError
 TIMEOUT = timedelta(minutes=15)
 """Longer than a rank takes to export a preset and its samples."""
 LAYER_VERBS = ("write", "read", "step")
-"""What is called on a layer in place of `forward`; see `models.mixer`."""
+"""What is called on a layer in place of `forward`; see `models.sequence.mixer`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from worldsim.core.config import from_mapping, read_toml
 from worldsim.core.errors import ConfigError, DeviceError, PresetNotFoundError
-from worldsim.models.architectures import find_architecture, matched
 from worldsim.models.autoencoder import Autoencoder
-from worldsim.models.world_model import WorldModel, build_world_model
+from worldsim.models.sequence.architectures import find_architecture, matched
+from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import WEIGHTS_FILE as WEIGHTS_FILE_OF_PRESET
 from worldsim.presets.store import load_preset, save_preset
@@ -66,7 +66,7 @@ class TrainingRun:
         architecture: str | None = None,
     ) -> TrainingRun:
         """`world_share` of None: all from the world without data, nothing with it. `architecture`: another model than
-        the file's, see `models.architectures`.
+        the file's, see `models.sequence.architectures`.
 
         Raises: ConfigError for what is wrong in the file, RecordingError for data that is not there or not whole,
         UsageError for a share that makes no sense.

@@ -14,7 +14,7 @@ from worldsim.evaluation.page.page import NO_NOTES, NO_SHEETS, render, write_pag
 from worldsim.evaluation.page.paper import read_paper
 from worldsim.evaluation.page.results import Note, Results, Run, RunScore
 from worldsim.evaluation.page.scores import score_tables
-from worldsim.models.architectures import ARCHITECTURES, REFERENCE
+from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE
 
 
 def run(architecture: str, value: float, seed: int = 0, **fields: Any) -> Run:

@@ -10,7 +10,7 @@ from worldsim.evaluation.page.results import Results, Run
 from worldsim.evaluation.page.scores import headings
 from worldsim.evaluation.page.significance import mean
 from worldsim.evaluation.page.tables import Cell, Table, score_cell, sort_architectures
-from worldsim.models.architectures import REFERENCE, WAY
+from worldsim.models.sequence.architectures import REFERENCE, WAY
 
 
 def main_table(results: Results) -> Table:

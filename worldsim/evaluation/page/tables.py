@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from worldsim.evaluation.page.charts import Chart
 from worldsim.evaluation.page.scores import Score
 from worldsim.evaluation.page.significance import Estimate
-from worldsim.models.architectures import ARCHITECTURES, REFERENCE, WAY
+from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE, WAY
 
 
 @dataclass(frozen=True, kw_only=True)

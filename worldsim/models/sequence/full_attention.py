@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.models.attention import FrameAttention, attend, rotate
-from worldsim.models.mixer import LayerState
-from worldsim.models.ssd import log_mask
+from worldsim.models.sequence.attention import FrameAttention, attend, rotate
+from worldsim.models.sequence.mamba2 import log_mask
+from worldsim.models.sequence.mixer import LayerState
 from worldsim.models.state import GROWING_PREFIX
 
 TIME_BASE = 10_000.0

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.motion import motion_loss
-from worldsim.models.place import PlaceMemory, place_loss
-from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
+from worldsim.models.maps.fixed_map import PlaceMemory, place_loss
+from worldsim.models.maps.motion import motion_loss
+from worldsim.models.maps.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
 
 LATENT_SHAPE = (4, 2, 3)
 WALL = 0.8

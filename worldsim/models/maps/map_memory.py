@@ -1,7 +1,7 @@
 """What a model may know of the place it is in, whoever drew the map: one interface for the trunk.
 
-Owns: the interface, and what it is over a clip. Does not own: a map in the weights (`place`), one in the state
-(`plan_memory`). Letters as in `world_model`; P pose size, F channels of what is recalled.
+Owns: the interface, and what it is over a clip. Does not own: a map in the weights (`fixed_map`), one in the state
+(`map_tracker`). Letters as in `world_model`; P pose size, F channels of what is recalled.
 """
 
 from __future__ import annotations

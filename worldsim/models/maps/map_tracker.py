@@ -1,12 +1,12 @@
 """Where am I in a world never seen before, and what did I see there: a plan that is drawn while one walks.
 
 Owns: the believed pose, relative to the first frame, and how much a frame counts; the losses of both. Does not own: the
-plan itself (`plan`), the frame that is shown (the denoiser makes it; what is recalled here is one of its inputs).
-The pose is known by dead reckoning: from the actions, and the walls that were seen so far. A world that is imagined has
-no other truth than that, so an error of the pose is one of the world's shape, not a contradiction. Or it is given: then
-it is the action, and relative to whatever the world says.
+plan itself (`spatial_map`), the frame that is shown (the denoiser makes it; what is recalled here is one of its
+inputs). The pose is known by dead reckoning: from the actions, and the walls that were seen so far. A world that is
+imagined has no other truth than that, so an error of the pose is one of the world's shape, not a contradiction. Or it
+is given: then it is the action, and relative to whatever the world says.
 
-Letters as in `plan`; T frames of a clip, A action.
+Letters as in `spatial_map`; T frames of a clip, A action.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.models.localise import fit_pose, moved_along
-from worldsim.models.map_memory import MapMemory
-from worldsim.models.motion import Motion, how_moving, motion_loss, own_motion
-from worldsim.models.plan import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, Plan, PlanState
-from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
-from worldsim.models.precision import full_precision
+from worldsim.models.fp32 import full_precision
+from worldsim.models.maps.map_memory import MapMemory
+from worldsim.models.maps.motion import Motion, how_moving, motion_loss, own_motion
+from worldsim.models.maps.pose import POSE_SIZE, heading_rad, rotate, unit_heading
+from worldsim.models.maps.pose_refinement import fit_pose, moved_along
+from worldsim.models.maps.spatial_map import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, Plan, PlanState
 
 IMAGINED_WEIGHT = 0.05
 """How much a frame that the model made says, next to a true one: all of it where nothing else was seen."""

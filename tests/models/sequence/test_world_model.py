@@ -7,8 +7,8 @@ import torch
 
 from worldsim.core.errors import NonFiniteError, StateError
 from worldsim.models.config import WorldModelConfig
+from worldsim.models.sequence.world_model import TrunkModel, WorldModel, build_world_model
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import TrunkModel, WorldModel, build_world_model
 
 TOLERANCE = 1e-11
 """float64, through two layers; the largest difference seen was 3e-14."""

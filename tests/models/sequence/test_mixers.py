@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldsim.models.attention import FrameLocalAttention
-from worldsim.models.attention_full import FullAttention
-from worldsim.models.lstm import BlockLSTM
-from worldsim.models.mixer import BlockDelta, BlockScan, TimeMixer
+from worldsim.models.sequence.attention import FrameLocalAttention
+from worldsim.models.sequence.full_attention import FullAttention
+from worldsim.models.sequence.lstm import BlockLSTM
+from worldsim.models.sequence.mixer import BlockDelta, BlockScan, TimeMixer
 
 TOLERANCE = 1e-12
 """float64; the largest difference seen was 1e-15, of gradients 2e-15."""
@@ -98,7 +98,7 @@ def test_attention_of_a_long_clip_is_cut_into_parts_without_a_difference(monkeyp
     mixer = make_mixer("full")
     streams = [torch.randn(1, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
     whole = at_once(mixer, *streams)
-    monkeypatch.setattr("worldsim.models.attention_full.PART_TOKENS", 24)
+    monkeypatch.setattr("worldsim.models.sequence.full_attention.PART_TOKENS", 24)
     difference = (at_once(mixer, *streams) - whole).abs().max()
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
 

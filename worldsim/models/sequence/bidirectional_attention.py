@@ -1,6 +1,7 @@
 """Attention that looks both ways in time: within chunks of frames, as the paper's own does, or over a whole window.
 
-Owns: the two layers. Does not own: how a frame at a time is made with them (`joint_models`). Letters as in `attention`.
+Owns: the two layers. Does not own: how a frame at a time is made with them (`bidirectional`). Letters as in
+`attention`.
 Source: LSSVWM, supplement S2 (chunks of 5); Song et al. 2025, "History-guided video diffusion" (the window).
 """
 
@@ -9,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worldsim.models.attention import SPATIAL_BASE, FrameAttention, PartedAttention, PartsMemo, attend, rotate
-from worldsim.models.mixer import LayerState
-from worldsim.models.ssd import log_mask
+from worldsim.models.sequence.attention import SPATIAL_BASE, FrameAttention, PartedAttention, PartsMemo, attend, rotate
+from worldsim.models.sequence.mamba2 import log_mask
+from worldsim.models.sequence.mixer import LayerState
 
 PRESENT = "present"
 """In the state that a chunk is stepped from: which of its frames are there yet. Shapes: bool [B, P]."""

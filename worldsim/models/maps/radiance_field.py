@@ -1,14 +1,14 @@
 """What a fixed world looks like from a pose: a plane of walls, seen along rays, as a latent.
 
 Owns: the map in the weights and the way from a pose to the latent seen there. Does not own: where the pose comes from
-(`place`). A maze seen at eye level is a plan: what a column of the picture shows depends on what its rays meet there.
-So density and features lie in tables over the plan and are added up along the rays as in a radiance field, with two
-differences: the plane has two dimensions, and what comes out is a column of the autoencoder's latent, not a colour.
+(`fixed_map`). A maze seen at eye level is a plan: what a column of the picture shows depends on what its rays meet
+there. So density and features lie in tables over the plan and are added up along the rays as in a radiance field, with
+two differences: the plane has two dimensions, and what comes out is a column of the autoencoder's latent, not a colour.
 A wall learned from one place is known from every other, which an MLP from pose to picture has to learn anew.
 
 Letters: B batch, P pose size, C H W channels, rows and columns of the latent, R rays of all columns, S samples along a
 ray, F features, K slices of depth.
-Source: Mildenhall et al. 2020, "NeRF", equation 3; tables: see `tables`.
+Source: Mildenhall et al. 2020, "NeRF", equation 3; tables: see `feature_grid`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldsim.models.maps.feature_grid import FeatureTables
+from worldsim.models.maps.pose import heading_rad
 from worldsim.models.mlp import ResidualMLP
-from worldsim.models.pose import heading_rad
-from worldsim.models.tables import FeatureTables
 
 RAYS_PER_COLUMN = 2
 NUM_SAMPLES = 40

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.models.precision import full_precision
+from worldsim.models.fp32 import full_precision
 
 CHUNK_TOKENS = 32
 """About how many tokens are handled as one matrix product; measured flat between 24 and 32 on a CPU,

@@ -1,9 +1,9 @@
 """Models whose attention looks both ways in time: chunks of frames, and a window that is denoised whole.
 
-Owns: how they are trained on clips and made to play a frame at a time. Does not own: their layers (`attention_joint`).
-A frame is not told apart from those after it within its chunk or window, so in training each frame there has its own
-noise level (diffusion forcing), and at play those that are finished are given as clean as they are said to be.
-Letters as in `world_model`; P frames of a chunk, W of a window.
+Owns: how they are trained on clips and made to play a frame at a time. Does not own: their layers
+(`bidirectional_attention`). A frame is not told apart from those after it within its chunk or window, so in training
+each frame there has its own noise level (diffusion forcing), and at play those that are finished are given as clean as
+they are said to be. Letters as in `world_model`; P frames of a chunk, W of a window.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.models.attention_joint import PRESENT
+from worldsim.models.sequence.bidirectional_attention import PRESENT
+from worldsim.models.sequence.world_model import FrameContext, History, SingleModel
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import FrameContext, History, SingleModel
 
 
 class _RingModel(SingleModel):

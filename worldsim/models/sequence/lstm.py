@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from worldsim.models.mixer import BlockMixer, LayerState
-from worldsim.models.precision import full_precision
+from worldsim.models.fp32 import full_precision
+from worldsim.models.sequence.mixer import BlockMixer, LayerState
 
 
 class BlockLSTM(BlockMixer):

@@ -1,7 +1,7 @@
 """The pose one tick later, of somebody who holds keys: what is learned of walking, turning, and walls in the way.
 
-Owns: what a motion is made of, and the loss it learns by. Does not own: what is known of the walls around (`place` has
-tables of a fixed world, `plan_memory` what was seen so far). Letters: B batch, P pose size, A action, F features.
+Owns: what a motion is made of, and the loss it learns by. Does not own: what is known of the walls around (`fixed_map`
+has tables of a fixed world, `map_tracker` what was seen so far). Letters: B batch, P pose size, A action, F features.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldsim.models.maps.pose import heading_rad, move_by, rotate, turn_between
 from worldsim.models.mlp import ResidualMLP
-from worldsim.models.pose import heading_rad, move_by, rotate, turn_between
 
 Move: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(pose, the pose a tick before, action) -> the pose a tick later. Shapes: [B, P], [B, P], [B, A] -> [B, P]."""

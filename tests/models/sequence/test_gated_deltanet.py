@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.models.test_ssd import TOLERANCE, frame_of, make_stream, start_state
-from worldsim.models.delta import delta_chunked, delta_chunked_read, delta_reference, delta_step
-from worldsim.models.ssd import ScanInput
+from tests.models.sequence.test_mamba2 import TOLERANCE, frame_of, make_stream, start_state
+from worldsim.models.sequence.gated_deltanet import delta_chunked, delta_chunked_read, delta_reference, delta_step
+from worldsim.models.sequence.mamba2 import ScanInput
 
 
 def make_delta_stream(num_frames: int, num_tokens: int, seed: int) -> ScanInput:

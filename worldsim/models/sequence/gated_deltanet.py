@@ -1,13 +1,13 @@
 """The gated delta rule over blocks of tokens: a token first takes out what the state holds under its key, then writes.
 
-Owns: the arithmetic, in three equal forms as in `ssd`, whose stream and memo it uses. Does not own: projections
+Owns: the arithmetic, in three equal forms as in `mamba2`, whose stream and memo it uses. Does not own: projections
 (`mixer`).
 
     h_q = exp(a_q) h_{q-1} (I - b_q dt_q b_q^T) + dt_q x_q b_q^T          y_q = h_q c_q
 
-Letters and names as in `ssd`, with the delta rule's symbols: dt is beta, exp(a) alpha, b the key (of length one), c the
-query, x the value; U, W what tokens would write to an empty state, and how much the state they start from changes that.
-Keys and queries are shared by the heads, as Mamba-2's are.
+Letters and names as in `mamba2`, with the delta rule's symbols: dt is beta, exp(a) alpha, b the key (of length one), c
+the query, x the value; U, W what tokens would write to an empty state, and how much the state they start from changes
+that. Keys and queries are shared by the heads, as Mamba-2's are.
 Source: Yang et al. 2024, "Gated Delta Networks", equation 10 and section 3.3.
 """
 
@@ -16,8 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worldsim.models.precision import full_precision
-from worldsim.models.ssd import (
+from worldsim.models.fp32 import full_precision
+from worldsim.models.sequence.mamba2 import (
     ScanInput,
     ScanMemo,
     by_frame,

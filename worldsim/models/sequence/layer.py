@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worldsim.models.attention import FrameLocalAttention
-from worldsim.models.attention_full import FullAttention
-from worldsim.models.attention_joint import ChunkAttention, JointAttention
 from worldsim.models.conditioning import Modulation, modulate
 from worldsim.models.config import WorldModelConfig
-from worldsim.models.lstm import BlockLSTM
-from worldsim.models.mixer import BlockDelta, BlockScan, LayerState, TimeMixer
+from worldsim.models.sequence.attention import FrameLocalAttention
+from worldsim.models.sequence.bidirectional_attention import ChunkAttention, JointAttention
+from worldsim.models.sequence.full_attention import FullAttention
+from worldsim.models.sequence.lstm import BlockLSTM
+from worldsim.models.sequence.mixer import BlockDelta, BlockScan, LayerState, TimeMixer
 
 
 class Layer(nn.Module):

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.localise import Look, fit_pose, moved_along
-from worldsim.models.pose import heading_rad, move_by
+from worldsim.models.maps.pose import heading_rad, move_by
+from worldsim.models.maps.pose_refinement import Look, fit_pose, moved_along
 
 SHAPE = (4, 3, 6)
 

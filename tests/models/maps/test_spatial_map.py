@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.test_place import LATENT_SHAPE, walled_world
-from worldsim.models.plan import CELL_UNITS, CELLS, Plan, PlanState, Recalled
-from worldsim.models.plan_memory import IMAGINED_WEIGHT, PlanMemory, plan_loss
-from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
+from tests.models.maps.test_fixed_map import LATENT_SHAPE, walled_world
+from worldsim.models.maps.map_tracker import IMAGINED_WEIGHT, PlanMemory, plan_loss
+from worldsim.models.maps.pose import POSE_SIZE, heading_rad, rotate, unit_heading
+from worldsim.models.maps.spatial_map import CELL_UNITS, CELLS, Plan, PlanState, Recalled
 
 VIEW_RAD = math.pi / 2
 

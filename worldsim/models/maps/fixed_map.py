@@ -3,10 +3,10 @@
 Owns: an estimate of the camera's pose, carried in the state, and a picture of the world as a function of pose, held in
 the weights. Does not own: the frame that is shown (the denoiser makes it; what is recalled here is one of its inputs).
 In training the true pose is the target; at play there are only frames and actions. Of use where the map is fixed: a
-maze never seen before is not in the weights, there `plan_memory` draws one into the state.
+maze never seen before is not in the weights, there `map_tracker` draws one into the state.
 
-Positions are scaled so that the map lies in [-1, 1] (see `pose`). What is seen from a pose is the business of `field`.
-Letters as in `world_model`; P pose size.
+Positions are scaled so that the map lies in [-1, 1] (see `pose`). What is seen from a pose is the business of
+`radiance_field`. Letters as in `world_model`; P pose size.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.field import Field
-from worldsim.models.localise import fit_pose, moved_along
-from worldsim.models.map_memory import MapMemory, MapState
+from worldsim.models.fp32 import full_precision
+from worldsim.models.maps.feature_grid import FeatureTables
+from worldsim.models.maps.map_memory import MapMemory, MapState
+from worldsim.models.maps.motion import TICK_SCALE, Motion, speed
+from worldsim.models.maps.pose import POSE_SIZE, heading_rad, move_by, unit_heading
+from worldsim.models.maps.pose_refinement import fit_pose, moved_along
+from worldsim.models.maps.radiance_field import Field
 from worldsim.models.mlp import ResidualMLP
-from worldsim.models.motion import TICK_SCALE, Motion, speed
-from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, unit_heading
-from worldsim.models.precision import full_precision
-from worldsim.models.tables import FeatureTables
 
 FLOOR_TABLES = (16, 32, 64)
 """Cells along x and y of the tables that the motion reads: where the walls are."""

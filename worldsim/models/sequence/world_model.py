@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 from worldsim.models.conditioning import ScalarEmbedding
 from worldsim.models.config import WorldModelConfig
-from worldsim.models.denoiser import Denoiser
-from worldsim.models.layer import Layer, build_layers
-from worldsim.models.map_memory import MapMemory, MapState
-from worldsim.models.mixer import LayerState
-from worldsim.models.place import PlaceMemory
-from worldsim.models.plan_memory import PlanMemory
-from worldsim.models.pose import POSE_SIZE
+from worldsim.models.maps.fixed_map import PlaceMemory
+from worldsim.models.maps.map_memory import MapMemory, MapState
+from worldsim.models.maps.map_tracker import PlanMemory
+from worldsim.models.maps.pose import POSE_SIZE
+from worldsim.models.sequence.denoiser import Denoiser
+from worldsim.models.sequence.layer import Layer, build_layers
+from worldsim.models.sequence.mixer import LayerState
 from worldsim.models.state import WorldState
 
 PLACE_PREFIX = "place."
@@ -367,7 +367,7 @@ class SingleModel(WorldModel):
 
 def build_world_model(config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> WorldModel:
     """The model that `config` describes, with fresh weights. Shapes: latent_shape is (C, H, W)."""
-    from worldsim.models.joint_models import ChunkModel, WindowModel  # they are made of SingleModel
+    from worldsim.models.sequence.bidirectional import ChunkModel, WindowModel  # they are made of SingleModel
 
     kind: type[WorldModel] = TrunkModel
     if config.form == "single":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from worldsim.models.tables import FeatureTables
+from worldsim.models.maps.feature_grid import FeatureTables
 
 
 def test_tables_are_read_linearly_between_their_points_and_by_the_edge_beyond_it() -> None:

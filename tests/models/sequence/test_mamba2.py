@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worldsim.models.ssd import ScanInput, ssd_chunked, ssd_chunked_read, ssd_reference, ssd_step
+from worldsim.models.sequence.mamba2 import ScanInput, ssd_chunked, ssd_chunked_read, ssd_reference, ssd_step
 
 TOLERANCE = 1e-12
 """float64; the largest difference seen was 4e-15."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worldsim.models.motion import TICK_SCALE, Motion
+from worldsim.models.maps.motion import TICK_SCALE, Motion
 
 ACTIONS = 3
 

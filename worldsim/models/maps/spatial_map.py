@@ -1,11 +1,12 @@
 """A map of a world never seen before, written into the state as one walks and read along rays.
 
 Owns: the writer (what a frame seen from a pose says of the plan), the plan in the state, the reader (a pose to the
-latent seen there). Does not own: where the pose comes from (`plan_memory`), what is done with a recalled frame (the
+latent seen there). Does not own: where the pose comes from (`map_tracker`), what is done with a recalled frame (the
 trunk).
-As in `field`, a column of the picture shows what its rays meet in a plan of two dimensions. There the plan is in the
-weights; here it is sums over frames: of wall features and how surely they were seen, of evidence that a cell is wall or
-free, of what floor and ceiling look like. Sums do not depend on the order of the frames and do not grow with them.
+As in `radiance_field`, a column of the picture shows what its rays meet in a plan of two dimensions. There the plan is
+in the weights; here it is sums over frames: of wall features and how surely they were seen, of evidence that a cell is
+wall or free, of what floor and ceiling look like. Sums do not depend on the order of the frames and do not grow with
+them.
 
 Letters: B maps, N frames, C H W channels, rows and columns of the latent, P pose size, R rays of all columns, S samples
 along a ray, K slices of depth, F features, E embedding, G cells along a side of the plan. Lengths are in plan units, of
@@ -24,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.pose import heading_rad
-from worldsim.models.precision import full_precision
+from worldsim.models.fp32 import full_precision
+from worldsim.models.maps.pose import heading_rad
 
 PlanState: TypeAlias = dict[str, Tensor]
 
@@ -307,7 +308,7 @@ class Plan(nn.Module):
         return floor.unflatten(1, (-1, READ_RAYS)).mean(2)
 
     def _points(self, pose_NP: Tensor, depth_NRS: Tensor, across_R: Tensor) -> Tensor:
-        """Depth is along the camera's axis, as in `field`. Shapes: [N, R, S, 2]."""
+        """Depth is along the camera's axis, as in `radiance_field`. Shapes: [N, R, S, 2]."""
         angle_N1 = heading_rad(pose_NP)[:, None]
         cos, sin = angle_N1.cos(), angle_N1.sin()
         along_NR2 = torch.stack((cos + across_R * sin, sin - across_R * cos), -1)

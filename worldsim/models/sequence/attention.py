@@ -1,9 +1,9 @@
 """Attention between the frames of a clip: what every kind shares, and the frame-local kind.
 
 Owns: projections, rotary positions, and the local layer with its ring of keys and values at play time. Does not own:
-the whole past (`attention_full`), chunks and windows that look both ways (`attention_joint`). Same verbs as `mixer`.
-Keys are stored before rotation: only differences of positions matter, so at play the slot in the window serves as time.
-Letters as in `mixer`; W frames of the window, M keys, P frames of a part of the clip, Q its tokens.
+the whole past (`full_attention`), chunks and windows that look both ways (`bidirectional_attention`). Same verbs as
+`mixer`. Keys are stored before rotation: only differences of positions matter, so at play the slot in the window serves
+as time. Letters as in `mixer`; W frames of the window, M keys, P frames of a part of the clip, Q its tokens.
 Source: LSSVWM, section 4.1 (its chunks that look ahead are left out here: no frame sees a later one).
 """
 
@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.mixer import LayerState, TimeMixer
-from worldsim.models.ssd import log_mask
+from worldsim.models.sequence.mamba2 import log_mask
+from worldsim.models.sequence.mixer import LayerState, TimeMixer
 
 SPATIAL_BASE = 16.0
 """Of the rotary positions over rows and columns: the slowest pair turns once in about a hundred of them."""

@@ -1,6 +1,6 @@
 """The block-wise scans as layers: tokens of a frame grid in, tokens out, a state of fixed size in between.
 
-Owns: projections, block order, the verbs every time-mixing layer has. Does not own: the arithmetic (`ssd`).
+Owns: projections, block order, the verbs every time-mixing layer has. Does not own: the arithmetic (`mamba2`).
 
 The verbs (attention has the same):
     write(x)          all frames of the clean stream; returns the output and a memo for `read`
@@ -23,8 +23,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.delta import delta_chunked, delta_chunked_read, delta_step
-from worldsim.models.ssd import ScanInput, ScanMemo, as_one_frame, ssd_chunked, ssd_chunked_read, ssd_step, zero_state
+from worldsim.models.sequence.gated_deltanet import delta_chunked, delta_chunked_read, delta_step
+from worldsim.models.sequence.mamba2 import (
+    ScanInput,
+    ScanMemo,
+    as_one_frame,
+    ssd_chunked,
+    ssd_chunked_read,
+    ssd_step,
+    zero_state,
+)
 
 LayerState: TypeAlias = dict[str, Tensor]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models.test_world_model import (
+from tests.models.sequence.test_world_model import (
     ACTION_SIZE,
     NUM_FRAMES,
     TOLERANCE,
@@ -20,10 +20,10 @@ from tests.models.test_world_model import (
     train_form,
 )
 from worldsim.core.errors import ConfigError
-from worldsim.models.architectures import ARCHITECTURES, REFERENCE, apply, matched
 from worldsim.models.config import WorldModelConfig, layer_size
+from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE, apply, matched
+from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import WorldModel, build_world_model
 
 SOME_LATENT_SHAPE = (16, 6, 8)
 SIZES = {
@@ -98,7 +98,7 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
 
 
 def test_the_registry_loads_no_torch() -> None:
-    program = "import sys, worldsim.models.architectures; sys.exit('torch' in sys.modules)"
+    program = "import sys, worldsim.models.sequence.architectures; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
