@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from tests.app.test_application import NOTHING, Play, down
-from tests.engine.fake_truth import FakeTruth, fake_source, no_source
+from tests.engine.fake_reference import FakeTruth, fake_source, no_source
 from tests.engine.fakes import FakeFlight, FakeSimulator, fake_load
 from worldsim.app.application import Application
 from worldsim.app.companions import Worlds
 from worldsim.app.hud import Anchor
 from worldsim.core.errors import ConfigError
+from worldsim.core.images import GAP_PX
 from worldsim.core.types import Action, Frame, Step
-from worldsim.engine.pictures import GAP_PX
-from worldsim.engine.playable import Loaded, TrueSource
-from worldsim.engine.tidings import Report
+from worldsim.engine.interfaces import Loaded, TrueSource
+from worldsim.engine.messages import Report
 
 HEIGHT_PX, WIDTH_PX, _ = FakeSimulator.frame_shape
 
@@ -81,7 +81,7 @@ class Company(Play):
 
 @pytest.fixture(autouse=True)
 def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worldsim.engine.truth.Truth.start", lambda truth: None)
+    monkeypatch.setattr("worldsim.engine.reference_world.Truth.start", lambda truth: None)
 
 
 def test_the_key_goes_from_learned_over_both_and_the_true_one_to_the_difference() -> None:

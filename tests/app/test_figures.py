@@ -6,8 +6,8 @@ import numpy as np
 
 from worldsim.app.figures import BAR, DIAGRAM_HEIGHT_PX, LATE, diagram, figure_rows
 from worldsim.app.rates import NUM_BARS, Rates, Spread
-from worldsim.engine.playable import StageTimes
-from worldsim.engine.tidings import Counters
+from worldsim.engine.interfaces import StageTimes
+from worldsim.engine.messages import Counters
 
 RATES = Rates(
     made_per_s=17.5,

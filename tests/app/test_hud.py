@@ -7,9 +7,9 @@ from dataclasses import replace
 from worldsim.app.hud import LINE_COLUMNS, Anchor, Panel, StatusLevel, Tone, View, panels, status_line
 from worldsim.app.rates import Rates
 from worldsim.core.errors import NonFiniteError, PresetError
-from worldsim.engine.playable import StageTimes
+from worldsim.engine.interfaces import StageTimes
+from worldsim.engine.messages import Counters
 from worldsim.engine.session import SessionState
-from worldsim.engine.tidings import Counters
 
 PLAYING = View(
     state=SessionState.PLAYING,

@@ -7,7 +7,7 @@ import pytest
 
 from worldsim.app.rates import NUM_BARS, RateMeter, Rates, Spread, spread
 from worldsim.core.types import NO_ACTION, Step
-from worldsim.engine.tidings import Counters
+from worldsim.engine.messages import Counters
 
 
 def test_rates_are_differences_over_the_last_two_seconds() -> None:

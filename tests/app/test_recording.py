@@ -9,9 +9,9 @@ import pytest
 
 from tests.app.test_application import NOTHING, Play, down
 from tests.engine.fakes import HEADER, FakeSimulator
-from worldsim.engine.playable import Loaded
+from worldsim.engine.interfaces import Loaded
+from worldsim.engine.messages import Report
 from worldsim.engine.replay import check
-from worldsim.engine.tidings import Report
 from worldsim.engine.worker import Worker
 from worldsim.episodes.format import RECORDINGS, Header
 from worldsim.episodes.reader import find_sessions, open_session

@@ -10,7 +10,7 @@ from worldsim.app.renderer import Between, PictureFilter
 from worldsim.app.screen import BETWEEN_S, STALE_S, Screen
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
-from worldsim.engine.tidings import Counters
+from worldsim.engine.messages import Counters
 
 FRAME: Frame = np.zeros((2, 2, 3), dtype=np.uint8)
 TICK_S = 0.06

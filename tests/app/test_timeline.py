@@ -16,8 +16,8 @@ from worldsim.app.hud import Row, Tone
 from worldsim.app.timeline import MAX_BRANCHES, branch_rows, slot_rows
 from worldsim.core.types import Action, Step
 from worldsim.engine.history import History, retrace
+from worldsim.engine.saves import SavedPlay, Slot
 from worldsim.engine.session import SessionState
-from worldsim.engine.slots import SavedPlay, Slot
 
 PLAYING = [NOTHING] * 60
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.fakes import FakeSimulator
-from tests.engine.test_time_control import HEADER
+from tests.engine.test_time_travel import HEADER
 from worldsim.cli.main import main
 from worldsim.cli.play import PlayArguments, _check_inputs, _load_true_world, _true_source, run
 from worldsim.core.errors import RecordingError, StateError, UsageError

@@ -210,9 +210,9 @@ def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
 ) -> None:
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.replay import check, session_header
-    from worldsim.engine.savestate import SaveFiles
+    from worldsim.engine.save_files import SaveFiles
+    from worldsim.engine.saves import SavedPlay
     from worldsim.engine.simulator import Simulator
-    from worldsim.engine.slots import SavedPlay
     from worldsim.episodes.format import Run, frame_hash
     from worldsim.episodes.reader import open_session
     from worldsim.presets.store import load_preset

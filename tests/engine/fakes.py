@@ -11,8 +11,8 @@ import numpy as np
 
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Flight, Frame, Step
-from worldsim.engine.playable import Loaded, StageTimes
-from worldsim.engine.tidings import Report
+from worldsim.engine.interfaces import Loaded, StageTimes
+from worldsim.engine.messages import Report
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.fake_truth import STRIDE_UNITS
+from tests.engine.fake_reference import STRIDE_UNITS
 from tests.engine.fakes import SPEC
+from tests.engine.test_reference_world import FORWARD, Played
 from tests.engine.test_replay import recorded
 from tests.engine.test_session import TICK_S
 from tests.engine.test_session import Play as SessionPlay
-from tests.engine.test_truth import FORWARD, Played
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.autopilot import Autopilot, ExplorerPilot, RecordedPilot, ScriptPilot, recorded_actions
 from worldsim.episodes.reader import open_session

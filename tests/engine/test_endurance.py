@@ -14,7 +14,7 @@ from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action, Step
 from worldsim.engine import endurance
 from worldsim.engine.endurance import endure
-from worldsim.engine.playable import Loaded
+from worldsim.engine.interfaces import Loaded
 from worldsim.engine.simulator import Simulator
 from worldsim.presets.store import load_preset
 

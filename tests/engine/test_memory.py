@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.fakes import SPEC
+from worldsim.core.images import psnr_db
 from worldsim.core.types import NO_ACTION, Action, Frame, Pose, Step
 from worldsim.engine.history import History
 from worldsim.engine.memory import (
@@ -21,8 +22,7 @@ from worldsim.engine.memory import (
     Memory,
     thinned,
 )
-from worldsim.engine.pictures import psnr_db
-from worldsim.engine.truth import Pair
+from worldsim.engine.reference_world import Pair
 from worldsim.episodes.anchor import Anchor
 
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ import torch
 
 from worldsim.core.errors import ConfigError, NonFiniteError, UsageError
 from worldsim.core.types import NO_ACTION, Action
-from worldsim.engine.playable import Loaded
+from worldsim.engine.interfaces import Loaded
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Worker
 from worldsim.presets.store import Preset, load_preset

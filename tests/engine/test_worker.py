@@ -15,8 +15,8 @@ from tests.engine.fakes import SPEC, FakeFlight, FakeSimulator, fake_load
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.core.types import Action, Frame, Step
-from worldsim.engine.playable import Loaded, TrueWorld
-from worldsim.engine.tidings import Phase, Report
+from worldsim.engine.interfaces import Loaded, TrueWorld
+from worldsim.engine.messages import Phase, Report
 from worldsim.engine.worker import Worker
 
 FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)

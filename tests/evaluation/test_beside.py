@@ -10,8 +10,8 @@ import pytest
 from tests.engine.fakes import FakeSimulator
 from tests.engine.test_replay import recorded
 from worldsim.core.errors import RecordingError
+from worldsim.core.images import GAP_PX
 from worldsim.core.types import Action
-from worldsim.engine.pictures import GAP_PX
 from worldsim.engine.replay import ReplayWorld
 from worldsim.evaluation.beside import Beside, score
 from worldsim.evaluation.metrics import MAX_PSNR_DB

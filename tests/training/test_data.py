@@ -16,8 +16,8 @@ from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
 from tests.training.test_run import TINY
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.core.types import Action
+from worldsim.engine.reference_starts import WorldAtStarts
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.true_start import WorldAtStarts
 from worldsim.episodes.format import EpisodeStart
 from worldsim.episodes.writer import SessionWriter
 from worldsim.presets.store import load_preset

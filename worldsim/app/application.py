@@ -36,7 +36,7 @@ from worldsim.app.timeline import time_lines
 from worldsim.app.window import Window, has_window_changed, is_touch
 from worldsim.core.clock import Clock
 from worldsim.core.types import Action, Frame, Step
-from worldsim.engine.playable import Loaded
+from worldsim.engine.interfaces import Loaded
 from worldsim.engine.session import Session, SessionState
 
 E = TypeVar("E", bound=Enum)

@@ -1,7 +1,7 @@
 """What goes along with play: the true world beside it, the autopilot, the memory view, the way back from drift.
 
 Owns: which of them are on, which world is shown, what is said of them. Does not own: the true world's thread
-(`engine.truth`), pilots (`engine.autopilot`), the scores (`engine.memory`), the memory view's words
+(`engine.reference_world`), pilots (`engine.autopilot`), the scores (`engine.memory`), the memory view's words
 (`app.memory_page`). UI thread; never waits.
 """
 
@@ -16,14 +16,14 @@ import numpy as np
 from worldsim.actions.bindings import Binding, Command, key_of
 from worldsim.app.hud import Row
 from worldsim.app.memory_page import memory_rows
+from worldsim.core.images import difference, side_by_side
 from worldsim.core.types import NO_ACTION, Action, Frame, Step
 from worldsim.engine.autopilot import Autopilot, ExplorerPilot, Pilot, RecordedPilot, ScriptPilot
 from worldsim.engine.history import History, Moment
+from worldsim.engine.interfaces import Anchorable, Loaded
 from worldsim.engine.memory import Memory
-from worldsim.engine.pictures import difference, side_by_side
-from worldsim.engine.playable import Anchorable, Loaded
+from worldsim.engine.reference_world import Pair, Truth, TruthPhase, TruthStatus
 from worldsim.engine.session import Session, SessionState
-from worldsim.engine.truth import Pair, Truth, TruthPhase, TruthStatus
 
 MAX_TICKS_BEHIND = 3
 """So far the true world may be behind and is still shown: both pictures are then that old."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from worldsim.app.hud import Picture, Row, Tone
 from worldsim.app.rates import NUM_BARS, Rates, Spread
-from worldsim.engine.tidings import Counters
+from worldsim.engine.messages import Counters
 
 DIAGRAM_HEIGHT_PX = 24
 WALL, BAR, LATE, LINE = (30, 33, 40), (120, 200, 150), (255, 120, 110), (236, 238, 242)

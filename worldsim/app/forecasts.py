@@ -23,7 +23,7 @@ import platformdirs
 
 from worldsim.core.config import from_mapping, parse_json, read_text, to_mapping
 from worldsim.core.errors import ConfigError, StorageError
-from worldsim.engine.slots import written_whole
+from worldsim.engine.saves import written_whole
 
 PATIENCE_S = 120.0
 MAX_KEPT = 200

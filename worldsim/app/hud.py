@@ -13,8 +13,8 @@ from textwrap import wrap
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
 from worldsim.app.rates import Rates
 from worldsim.core.errors import WorldsimError
+from worldsim.engine.messages import Counters
 from worldsim.engine.session import SessionState
-from worldsim.engine.tidings import Counters
 
 MESSAGE_COLUMNS = 64
 """Letters in a line of an error message."""

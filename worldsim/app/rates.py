@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from worldsim.core.types import Step
-from worldsim.engine.tidings import Counters
+from worldsim.engine.messages import Counters
 
 WINDOW_NS = 2_000_000_000
 MAX_SAMPLES = 256

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from worldsim.app.rates import Rates
 from worldsim.core.clock import Clock
-from worldsim.engine.tidings import Counters
+from worldsim.engine.messages import Counters
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,8 @@ import worldsim
 from worldsim.core.errors import StorageError
 from worldsim.core.types import Step
 from worldsim.engine.history import History
+from worldsim.engine.saves import written_whole
 from worldsim.engine.session import Session
-from worldsim.engine.slots import written_whole
 from worldsim.episodes.format import Header, Run
 
 WIDTH_PX = 960

@@ -19,7 +19,7 @@ from worldsim.actions.bindings import OwnKeys
 from worldsim.core.config import check_ranges, from_mapping, parse_json, read_text, to_mapping
 from worldsim.core.errors import ConfigError, StorageError
 from worldsim.engine.inputs import DEAD_ZONE
-from worldsim.engine.slots import written_whole
+from worldsim.engine.saves import written_whole
 
 Filter = Literal["sharp", "smooth", "nearest"]
 FILTERS: tuple[Filter, ...] = ("sharp", "smooth", "nearest")

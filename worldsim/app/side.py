@@ -1,6 +1,6 @@
 """The list beside the picture: branches or slots, which of them is shown, which slot is chosen.
 
-Owns: what is shown and for how long. Does not own: the words (`app.timeline`), what a save is (`engine.slots`).
+Owns: what is shown and for how long. Does not own: the words (`app.timeline`), what a save is (`engine.saves`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from worldsim.actions.bindings import BINDINGS, Binding
 from worldsim.app.hud import Row
 from worldsim.app.timeline import branch_rows, slot_rows
 from worldsim.core.clock import Clock
+from worldsim.engine.saves import NUM_SLOTS, Slot, list_slots, slot_path
 from worldsim.engine.session import Session
-from worldsim.engine.slots import NUM_SLOTS, Slot, list_slots, slot_path
 
 SHOWN_S = 4.0
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
 from worldsim.app.hud import Picture, Row, Tone
 from worldsim.engine.history import Branch, History
+from worldsim.engine.saves import NUM_SLOTS, Slot
 from worldsim.engine.session import Session, SessionState
-from worldsim.engine.slots import NUM_SLOTS, Slot
 
 MAX_BRANCHES = 12
 """Rows of the list; the ones nearest to the present branch are shown."""

@@ -32,7 +32,7 @@ from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
     from worldsim.core.types import Action
-    from worldsim.engine.playable import Loaded
+    from worldsim.engine.interfaces import Loaded
     from worldsim.engine.simulator import Simulator, StageTimes
 
 HELP = "measure frames/s, ms per stage, time and memory over a long session, latency in play, the cost of training"
@@ -181,8 +181,8 @@ def _loaded(arguments: BenchArguments) -> tuple[Loaded, dict[str, Any]]:
     """What the app's worker is given, and what the JSON says of it."""
     import torch
 
-    from worldsim.engine.accelerator import aside
-    from worldsim.engine.playable import Loaded
+    from worldsim.engine.cuda_stream import aside
+    from worldsim.engine.interfaces import Loaded
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset
 

@@ -13,8 +13,8 @@ import numpy as np
 from worldsim.core.clock import MonotonicClock
 
 if TYPE_CHECKING:
+    from worldsim.engine.interfaces import Loaded
     from worldsim.engine.paced import Paced
-    from worldsim.engine.playable import Loaded
 
 ROUND_S = 5.0
 """Of each way, before it is the other's turn."""

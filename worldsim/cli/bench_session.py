@@ -10,7 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from worldsim.engine.endurance import Point
-    from worldsim.engine.playable import Loaded
+    from worldsim.engine.interfaces import Loaded
 
 NUM_POINTS = 20
 NUM_ROWS = 10

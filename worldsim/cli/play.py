@@ -37,9 +37,9 @@ from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import RecordingError, UsageError, WorldsimError
 from worldsim.core.log import say
 from worldsim.core.types import ActionSpec
-from worldsim.engine.playable import Loaded, TrueSource, TrueWorld
-from worldsim.engine.slots import read_saved
-from worldsim.engine.tidings import Report
+from worldsim.engine.interfaces import Loaded, TrueSource, TrueWorld
+from worldsim.engine.messages import Report
+from worldsim.engine.saves import read_saved
 from worldsim.episodes.format import check_new
 from worldsim.episodes.reader import open_session
 from worldsim.worlds.recorded import RecordedConfig
@@ -284,11 +284,11 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     if arguments.world:
         return _load_true_world(arguments, report)
     report("loading torch")
-    from worldsim.engine.accelerator import aside, device_bytes
+    from worldsim.engine.cuda_stream import aside, device_bytes
+    from worldsim.engine.fallback import Sturdy, kind_of
     from worldsim.engine.replay import session_header
-    from worldsim.engine.savestate import SaveFiles
+    from worldsim.engine.save_files import SaveFiles
     from worldsim.engine.simulator import Simulator
-    from worldsim.engine.trouble import Sturdy, kind_of
     from worldsim.presets.fetching import fetch_reported
     from worldsim.presets.store import load_preset
 
@@ -352,7 +352,7 @@ def _check_inputs(arguments: PlayArguments, spec: ActionSpec) -> None:
 
 def _true_source(preset: Preset) -> TrueSource | None:
     """Nothing is started yet, and nobody has asked whether its package is installed."""
-    from worldsim.engine.true_start import WorldAtStarts
+    from worldsim.engine.reference_starts import WorldAtStarts
 
     config = preset.config
     if isinstance(config.world, RecordedConfig):

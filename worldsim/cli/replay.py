@@ -21,8 +21,8 @@ from worldsim.cli.arguments import (
 )
 from worldsim.cli.output import Progress, tell
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
-from worldsim.engine.playable import Loaded, Playable
-from worldsim.engine.tidings import Report
+from worldsim.engine.interfaces import Loaded, Playable
+from worldsim.engine.messages import Report
 from worldsim.episodes.reader import RecordedSession, open_session
 
 if TYPE_CHECKING:  # loads torch
@@ -162,7 +162,7 @@ def _both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulat
     check_origin(session, session_header(preset, own, ref=own_ref, device=device))
     if not arguments.world:
         return own, _simulator(arguments, session, arguments.preset or own_ref)[0]
-    from worldsim.engine.true_start import WorldAtStarts
+    from worldsim.engine.reference_starts import WorldAtStarts
 
     return own, WorldAtStarts(preset.config.true_world, preset.starts)
 

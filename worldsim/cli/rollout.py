@@ -27,7 +27,7 @@ from worldsim.cli.arguments import (
     use_threads,
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
-from worldsim.engine.slots import read_saved
+from worldsim.engine.saves import read_saved
 from worldsim.episodes.format import check_new
 
 HELP = "walk through a preset by script and write a video of it; needs no display"
@@ -84,7 +84,7 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.recorder import Recorder
     from worldsim.engine.replay import session_header
-    from worldsim.engine.savestate import SaveFiles
+    from worldsim.engine.save_files import SaveFiles
     from worldsim.engine.simulator import Simulator
     from worldsim.episodes.video import video_file
     from worldsim.presets.store import load_preset

@@ -1,7 +1,7 @@
 """Who plays: a person, or a pilot that the person gave control to and can take it back from at any moment.
 
 Owns: the change between the two, pilots by script, by recording and by an explorer who sees the true pose. Does not
-own: keys (`engine.inputs` says what a person does), the true world (`engine.truth`). UI thread; torch-free.
+own: keys (`engine.inputs` says what a person does), the true world (`engine.reference_world`). UI thread; torch-free.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from worldsim.actions.encoding import decode_action
 from worldsim.actions.flight import key_spec
 from worldsim.actions.scripts import script_actions
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
-from worldsim.engine.truth import TruthStatus
+from worldsim.engine.reference_world import TruthStatus
 from worldsim.episodes.reader import RecordedSession
 
 SCRIPT = "explore"

@@ -18,8 +18,8 @@ from typing import Any
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import StateError
 from worldsim.core.types import ActionSpec, Step
-from worldsim.engine.heap import give_back_aside
-from worldsim.engine.playable import Arrival, Playable
+from worldsim.engine.interfaces import Arrival, Playable
+from worldsim.engine.malloc_trim import give_back_aside
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Run
 

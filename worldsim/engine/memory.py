@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from worldsim.core.images import psnr_db
 from worldsim.core.types import Frame, Pose
 from worldsim.engine.history import Moment
-from worldsim.engine.pictures import psnr_db
-from worldsim.engine.truth import Pair
+from worldsim.engine.reference_world import Pair
 
 MAX_SIDE_PX = 64
 NEAR_STRIDES, NEAR_DEG = 1.0, 4.0

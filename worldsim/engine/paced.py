@@ -19,9 +19,9 @@ from worldsim.core.clock import Clock
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
 from worldsim.engine.inputs import Inputs
-from worldsim.engine.playable import Loaded, Playable
+from worldsim.engine.interfaces import Loaded, Playable
+from worldsim.engine.messages import Counters
 from worldsim.engine.session import Session, SessionState
-from worldsim.engine.tidings import Counters
 from worldsim.engine.worker import Worker
 
 PATIENCE_S = 0.05

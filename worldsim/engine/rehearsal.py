@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from worldsim.core.types import NO_ACTION
-from worldsim.engine.playable import StageTimes
+from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.simulator import Simulator
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.cost import cost_of, untrained_preset

@@ -18,9 +18,9 @@ import torch
 import worldsim
 from worldsim.actions.encoding import decode_action
 from worldsim.core.errors import ReplayError
+from worldsim.core.images import psnr_db
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
-from worldsim.engine.pictures import psnr_db
-from worldsim.engine.playable import Anchorable, Playable, StageTimes
+from worldsim.engine.interfaces import Anchorable, Playable, StageTimes
 from worldsim.engine.simulator import Simulator
 from worldsim.episodes.format import EpisodeStart, Header, frame_hash
 from worldsim.episodes.journal import Episode

@@ -1,8 +1,8 @@
 """Play as a state machine with a schedule: when a tick is due, which action it takes, what the worker's news mean.
 
-Owns: state, pace, the inputs between ticks, rewinding. Does not own: the other ways to go elsewhere (`engine.travel`),
-frames in the making (`engine.worker`), what was played (`engine.history`), windows, time: the caller says how much of
-it went by. UI thread; no call waits.
+Owns: state, pace, the inputs between ticks, rewinding. Does not own: the other ways to go elsewhere
+(`engine.time_travel`), frames in the making (`engine.worker`), what was played (`engine.history`), windows, time: the
+caller says how much of it went by. UI thread; no call waits.
 
 While rewinding, only stored pictures are shown. When the key is let go, the worker makes the state of the picture shown
 from the nearest snapshot before it; play goes on from there as it would have the first time.
@@ -18,9 +18,9 @@ from worldsim.actions.flight import FLIGHT_WORDS
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import History, Moment
+from worldsim.engine.messages import Phase, Status
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.tidings import Phase, Status
-from worldsim.engine.travel import SessionState, Traveller
+from worldsim.engine.time_travel import SessionState, Traveller
 from worldsim.engine.worker import Worker
 
 __all__ = ["Session", "SessionState"]

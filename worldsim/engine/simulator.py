@@ -22,7 +22,7 @@ from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.diffusion.noise import frame_noise
 from worldsim.diffusion.samplers import sample_frame
-from worldsim.engine.playable import StageTimes
+from worldsim.engine.interfaces import StageTimes
 from worldsim.episodes.anchor import Anchor
 from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.maps.motion import TICK_SCALE

@@ -25,10 +25,10 @@ from typing import Any
 from worldsim.actions.flight import fly
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.types import NO_ACTION, Action, Step
-from worldsim.engine.playable import Loaded, Playable, StageTimes, Where
+from worldsim.engine.fallback import as_worldsim_error
+from worldsim.engine.interfaces import Loaded, Playable, StageTimes, Where
+from worldsim.engine.messages import Counters, Done, Errand, Phase, Report, Status
 from worldsim.engine.prefetch import Made, Prefetch
-from worldsim.engine.tidings import Counters, Done, Errand, Phase, Report, Status
-from worldsim.engine.trouble import as_worldsim_error
 
 
 class Worker:

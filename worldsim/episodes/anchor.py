@@ -1,6 +1,6 @@
 """True pictures that took the place of what a model remembered, so that a replay can put them there again.
 
-Owns: their form in JSON. Does not own: where they come from (`engine.truth`), what is done with them
+Owns: their form in JSON. Does not own: where they come from (`engine.reference_world`), what is done with them
 (`engine.simulator`). A recording and a saved state hold them, so a replay needs no true world.
 """
 

@@ -1,7 +1,7 @@
 """A recorded session beside another world under the same inputs: other weights, other steps, or the true engine.
 
 Owns: the scores, two worlds as one. Does not own: making a session again (`engine.replay`), the true engine where a
-preset begins (`engine.true_start`), the measures (`evaluation.metrics`).
+preset begins (`engine.reference_starts`), the measures (`evaluation.metrics`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from worldsim.core.errors import RecordingError
+from worldsim.core.images import GAP_PX, side_by_side
 from worldsim.core.types import Action, ActionSpec, Frame, Step
-from worldsim.engine.pictures import GAP_PX, side_by_side
-from worldsim.engine.playable import Playable, StageTimes
+from worldsim.engine.interfaces import Playable, StageTimes
 from worldsim.engine.replay import resimulate
 from worldsim.episodes.format import frame_hash
 from worldsim.episodes.reader import RecordedSession

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_tiny_preset
-from tests.engine.fake_truth import STRIDE_UNITS, FakeTruth, fake_source, no_source
+from tests.engine.fake_reference import STRIDE_UNITS, FakeTruth, fake_source, no_source
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import History, Trail
-from worldsim.engine.playable import TrueSource
-from worldsim.engine.truth import Truth, TruthPhase, runs_between
+from worldsim.engine.interfaces import TrueSource
+from worldsim.engine.reference_world import Truth, TruthPhase, runs_between
 from worldsim.episodes.format import Run
 from worldsim.presets.config import PresetConfig
 
@@ -242,8 +242,8 @@ def test_doom_itself_follows_and_its_pictures_bring_a_preset_level_with_it(
     tiny_config: PresetConfig, tmp_path: Path
 ) -> None:
     pytest.importorskip("vizdoom")
+    from worldsim.engine.reference_starts import WorldAtStarts
     from worldsim.engine.simulator import Simulator
-    from worldsim.engine.true_start import WorldAtStarts
     from worldsim.presets.store import Start, load_preset
     from worldsim.worlds.registry import open_world
     from worldsim.worlds.walks import FIRST_START_SEED, START_SCRIPT, START_WALK_FRAMES, walk

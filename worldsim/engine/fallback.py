@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import Action, ActionSpec, Step
-from worldsim.engine.playable import Anchorable, Playable, StageTimes
+from worldsim.engine.interfaces import Anchorable, Playable, StageTimes
 from worldsim.episodes.anchor import Anchor
 
 T = TypeVar("T")

@@ -8,19 +8,19 @@ import numpy as np
 import psutil
 import pytest
 
-from worldsim.engine import heap
+from worldsim.engine import malloc_trim
 
 PIECE_BYTES, NUM_PIECES = 64_000, 1600
 
 
 def give_back() -> None:
-    heap.give_back_aside()
+    malloc_trim.give_back_aside()
     for thread in threading.enumerate():
-        if thread.name == "heap":
+        if thread.name == "malloc_trim":
             thread.join()
 
 
-@pytest.mark.skipif(heap._trim() is None, reason="the C library is not glibc")
+@pytest.mark.skipif(malloc_trim._trim() is None, reason="the C library is not glibc")
 def test_large_pieces_between_small_ones_go_back_when_they_are_freed() -> None:
     process = psutil.Process()
     give_back()  # what earlier tests left free would hide what is taken here
@@ -38,7 +38,7 @@ def test_large_pieces_between_small_ones_go_back_when_they_are_freed() -> None:
 
 
 def test_without_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
-    assert heap._trim() is None
-    heap.give_back_aside()
-    assert not [thread for thread in threading.enumerate() if thread.name == "heap"]
+    monkeypatch.setattr(malloc_trim.ctypes, "CDLL", lambda name: object())
+    assert malloc_trim._trim() is None
+    malloc_trim.give_back_aside()
+    assert not [thread for thread in threading.enumerate() if thread.name == "malloc_trim"]

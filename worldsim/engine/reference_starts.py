@@ -1,7 +1,7 @@
 """The true engine brought to where a preset begins, so that both can be given the same actions from there on.
 
-Owns: the walk to a start, and the proof that it ends in the preset's own picture. Does not own: threads (`truth`), the
-engine itself (`worlds`). Torch-free; not thread-safe.
+Owns: the walk to a start, and the proof that it ends in the preset's own picture. Does not own: threads
+(`engine.reference_world`), the engine itself (`worlds`). Torch-free; not thread-safe.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from worldsim.core.errors import WorldError
 from worldsim.core.types import Step
-from worldsim.engine.playable import TrueWorld
+from worldsim.engine.interfaces import TrueWorld
 from worldsim.worlds.base import Explorer
 from worldsim.worlds.registry import TrueWorldConfig, open_world
 from worldsim.worlds.walks import FIRST_START_SEED, START_SCRIPT, start_walk_frames, walk

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from worldsim.engine.playable import Where
+from worldsim.engine.interfaces import Where
 
 
 def aside(device: str) -> Where:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from worldsim.core.errors import WorldsimError
-from worldsim.engine.playable import Arrival, Loaded, Playable, StageTimes
+from worldsim.engine.interfaces import Arrival, Loaded, Playable, StageTimes
 
 Errand = Callable[[Playable], Arrival | None]
 """What else the model thread shall do between two frames. Where it puts the world elsewhere, it returns where;

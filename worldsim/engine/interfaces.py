@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worldsim.core.types import Action, ActionSpec, Step, World
-from worldsim.engine.slots import SavedPlay
+from worldsim.engine.saves import SavedPlay
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header
 from worldsim.worlds.base import Explorer

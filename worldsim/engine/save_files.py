@@ -1,7 +1,7 @@
 """A place in play as one safetensors file: the whole state, its picture, and the session it comes from.
 
-Owns: the file. Does not own: which slots there are (`engine.slots`), when one is written (`engine.session`). Model
-thread. Its tensors are `state.NAME` (the WorldState), and those of `engine.slots`, which are read without torch.
+Owns: the file. Does not own: which slots there are (`engine.saves`), when one is written (`engine.session`). Model
+thread. Its tensors are `state.NAME` (the WorldState), and those of `engine.saves`, which are read without torch.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, from_numpy
 
 from worldsim.core.errors import StateError
-from worldsim.engine.playable import Arrival
+from worldsim.engine.interfaces import Arrival
+from worldsim.engine.saves import SavedPlay, read_saved, saved_arrays, saved_metadata, written_whole
 from worldsim.engine.simulator import Snapshot, first_action
-from worldsim.engine.slots import SavedPlay, read_saved, saved_arrays, saved_metadata, written_whole
 from worldsim.episodes.format import Header
 from worldsim.models.state import WorldState
 from worldsim.presets.store import Preset

@@ -1,7 +1,7 @@
 """Where a session is saved, and what a save says of itself. Torch-free: the window lists slots with it.
 
 Owns: the slots' places, the header and the picture of a save, and their checks. Does not own: the state inside
-(`engine.savestate`). In the file: `frame` uint8 [H, W, 3], `run_actions` float32 [R, A] and `run_counts` int64 [R, 2]
+(`engine.save_files`). In the file: `frame` uint8 [H, W, 3], `run_actions` float32 [R, A] and `run_counts` int64 [R, 2]
 (denoising steps, frames) for the actions since the reset, and one JSON text in the metadata.
 """
 

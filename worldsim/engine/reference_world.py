@@ -21,10 +21,10 @@ import numpy as np
 
 from worldsim.actions.encoding import decode_action, encode_action
 from worldsim.core.errors import ConfigError, WorldsimError
+from worldsim.core.images import psnr_db
 from worldsim.core.types import Action, ActionSpec, Step
 from worldsim.engine.history import Moment, Trail
-from worldsim.engine.pictures import psnr_db
-from worldsim.engine.playable import TrueEngine, TrueSource
+from worldsim.engine.interfaces import TrueEngine, TrueSource
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Run
 from worldsim.worlds.base import Explorer

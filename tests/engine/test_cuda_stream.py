@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from worldsim.core.types import Action, Frame
-from worldsim.engine.accelerator import aside, device_bytes
-from worldsim.engine.playable import Loaded
+from worldsim.engine.cuda_stream import aside, device_bytes
+from worldsim.engine.interfaces import Loaded
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Worker
 from worldsim.presets.store import load_preset

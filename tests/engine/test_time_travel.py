@@ -15,13 +15,13 @@ from worldsim.core.clock import ManualClock
 from worldsim.core.errors import StateError
 from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.history import MOMENT_BYTES
-from worldsim.engine.playable import Loaded
+from worldsim.engine.interfaces import Loaded
+from worldsim.engine.messages import Report
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check, session_header
-from worldsim.engine.savestate import SaveFiles
+from worldsim.engine.save_files import SaveFiles
 from worldsim.engine.session import MAX_REWIND_PACE, Session, SessionState
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.tidings import Report
 from worldsim.engine.worker import Worker
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from worldsim.core.errors import NonFiniteError, StateError, StorageError, WorldsimError
 from worldsim.core.types import Action
 from worldsim.engine.replay import session_header
-from worldsim.engine.savestate import SaveFiles
+from worldsim.engine.save_files import SaveFiles
+from worldsim.engine.saves import NUM_SLOTS, SavedPlay, list_slots, read_saved, slot_path
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.slots import NUM_SLOTS, SavedPlay, list_slots, read_saved, slot_path
 from worldsim.episodes.format import Run
 from worldsim.presets.store import Preset, load_preset
 

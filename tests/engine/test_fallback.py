@@ -14,14 +14,14 @@ from tests.engine.fakes import HEADER, FakeSimulator, FakeSnapshot
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import DeviceError, NonFiniteError, StateError, WorldsimError
 from worldsim.core.types import Action, Step
+from worldsim.engine.fallback import Kind, Sturdy, as_worldsim_error, kind_of
 from worldsim.engine.history import Route, retrace
-from worldsim.engine.playable import Anchorable, Arrival, Loaded
+from worldsim.engine.interfaces import Anchorable, Arrival, Loaded
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check, moves
+from worldsim.engine.saves import SavedPlay
 from worldsim.engine.session import Session, SessionState
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.slots import SavedPlay
-from worldsim.engine.trouble import Kind, Sturdy, as_worldsim_error, kind_of
 from worldsim.engine.worker import Worker
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset

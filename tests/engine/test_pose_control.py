@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from tests.engine.fakes import HEADER, FakeFlight
-from tests.engine.test_time_control import TICK_S, Play, assert_same, loads
+from tests.engine.test_time_travel import TICK_S, Play, assert_same, loads
 from tests.engine.test_worker import take
 from worldsim.actions.flight import FLIGHT_WORDS
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.autopilot import Autopilot, RecordedPilot, ScriptPilot
-from worldsim.engine.playable import Loaded
+from worldsim.engine.interfaces import Loaded
+from worldsim.engine.messages import Report
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check
 from worldsim.engine.session import SessionState
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.tidings import Report
 from worldsim.engine.worker import Worker
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset

@@ -18,10 +18,10 @@ from worldsim.core.errors import WorldsimError
 from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.history import Branch, History, Moment, retrace
 from worldsim.engine.inputs import Inputs
-from worldsim.engine.playable import Anchorable, Arrival, Playable, Saves
+from worldsim.engine.interfaces import Anchorable, Arrival, Playable, Saves
+from worldsim.engine.messages import Done, Errand, Phase, Status
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.slots import SavedPlay
-from worldsim.engine.tidings import Done, Errand, Phase, Status
+from worldsim.engine.saves import SavedPlay
 from worldsim.engine.worker import Worker
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.format import Header, Run

@@ -15,7 +15,7 @@ def give_back_aside() -> None:
     """Does it in a thread of its own: it takes some milliseconds, in which nobody has to wait."""
     trim = _trim()
     if trim is not None:
-        threading.Thread(target=trim, args=(0,), name="heap", daemon=True).start()
+        threading.Thread(target=trim, args=(0,), name="malloc_trim", daemon=True).start()
 
 
 def _trim() -> Callable[[int], int] | None:

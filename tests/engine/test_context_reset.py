@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tests.engine.fakes import SPEC, FakeSimulator
-from tests.engine.test_time_control import Play, assert_same, tiny  # noqa: F401  # tiny is a fixture
+from tests.engine.test_time_travel import Play, assert_same, tiny  # noqa: F401  # tiny is a fixture
 from worldsim.core.errors import RecordingError
-from worldsim.engine.playable import Loaded, TrueWorld
+from worldsim.engine.interfaces import Loaded, TrueWorld
+from worldsim.engine.messages import Report
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check, resimulate
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.tidings import Report
 from worldsim.episodes.anchor import Anchor
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tests.engine.fakes import FakeSimulator
 from worldsim.core.errors import MissingPackageError
 from worldsim.core.types import Action, Pose, Step
-from worldsim.engine.playable import TrueSource
+from worldsim.engine.interfaces import TrueSource
 
 STRIDE_UNITS = 16.0
 
