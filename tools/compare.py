@@ -39,7 +39,7 @@ from worldsim.training.data import TrainingData
 from worldsim.training.dynamics import DynamicsRecipe, encode_frames
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
-from worldsim.training.pool import ClipPool
+from worldsim.training.replay_buffer import ClipPool
 from worldsim.worlds.registry import open_world
 
 FIRST_SEED = 900_500

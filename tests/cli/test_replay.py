@@ -140,7 +140,7 @@ def test_the_true_world_is_scored_from_where_the_preset_begins(
 ) -> None:
     pytest.importorskip("vizdoom")
     from worldsim.presets.store import Start
-    from worldsim.training.stream import play_episodes
+    from worldsim.training.workers import play_episodes
     from worldsim.worlds.walks import FIRST_START_SEED, START_WALK_FRAMES
 
     (walk,) = play_episodes(tiny_config.true_world, [FIRST_START_SEED], START_WALK_FRAMES, "mixed")

@@ -12,7 +12,7 @@ from tests.training.test_data import OWN
 from worldsim.cli.main import main
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.presets.config import read_config_json
-from worldsim.training.ranks import Ranks
+from worldsim.training.distributed import Ranks
 
 OWN_PRESET = Path(__file__).parents[2] / "presets" / "own" / "preset.toml"
 

@@ -14,7 +14,7 @@ from worldsim.training.autoencoder import AutoencoderRecipe
 from worldsim.training.config import AutoencoderTraining, OptimiserConfig
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
-from worldsim.training.pool import ClipPool, Clips
+from worldsim.training.replay_buffer import ClipPool, Clips
 
 
 class ColourPool:

@@ -21,7 +21,7 @@ from worldsim.training.checkpoint import (
     restore_optimiser,
     save_training_state,
 )
-from worldsim.training.ranks import Ranks
+from worldsim.training.distributed import Ranks
 
 
 def test_tensors_and_counters_come_back_from_shards_under_the_limit(

@@ -23,12 +23,12 @@ from worldsim.episodes.writer import SessionWriter
 from worldsim.presets.store import load_preset
 from worldsim.training.autoencoder import store_frames
 from worldsim.training.config import DataConfig
+from worldsim.training.distributed import Ranks
 from worldsim.training.episode import Episode
-from worldsim.training.pool import ClipPool
-from worldsim.training.ranks import Ranks
 from worldsim.training.recordings import DataSource
+from worldsim.training.replay_buffer import ClipPool
 from worldsim.training.run import Stage, TrainingRun
-from worldsim.training.stream import Source
+from worldsim.training.workers import Source
 
 WORLD, OWN_WORLD = "maps = [1]\ngrid = [2, 2]\nlandmarks = 0\n", 'kind = "recorded"\n'
 OWN = TINY.replace(WORLD, OWN_WORLD)

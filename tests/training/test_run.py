@@ -25,7 +25,7 @@ from worldsim.models.sequence.world_model import build_world_model
 from worldsim.presets.store import load_preset
 from worldsim.training import loop
 from worldsim.training.config import DynamicsTraining, TrainingConfig
-from worldsim.training.ranks import Ranks
+from worldsim.training.distributed import Ranks
 from worldsim.training.run import TrainingRun, begin_with
 
 TINY = """

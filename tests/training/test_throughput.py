@@ -9,7 +9,7 @@ import pytest
 
 from worldsim.presets.config import PresetConfig
 from worldsim.training.config import ComputeConfig, DynamicsTraining, TrainingConfig
-from worldsim.training.ranks import Ranks
+from worldsim.training.distributed import Ranks
 from worldsim.training.throughput import Throughput, Work, count_work, measure_training, predict, updates_of_work
 
 TRAINING = TrainingConfig(dynamics=DynamicsTraining(clip_frames=4, batch_clips=4, shortcut_share=0.25))

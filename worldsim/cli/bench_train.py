@@ -16,7 +16,7 @@ from worldsim.presets.resolve import locate_recipe
 from worldsim.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from worldsim.training.ranks import Ranks
+    from worldsim.training.distributed import Ranks
     from worldsim.training.throughput import Throughput
 
 CPU_PRODUCT_SIZE, PRODUCT_SIZE = 1024, 8192
@@ -57,7 +57,7 @@ def bench_train(
     preset, training = read_recipe(ref, options)
     device = choose_device(device)
     use_threads(threads, preset.play.cpu_threads)
-    from worldsim.training.ranks import join_ranks
+    from worldsim.training.distributed import join_ranks
 
     with join_ranks(device) as ranks:
         measured = _measure(preset, training, options, ranks, progress_file if ranks.is_first else None)
@@ -134,7 +134,7 @@ def _utilisation(measured: Throughput, device: str, peak_tflops: float | None) -
     """Of what the device does in products alone, and of what it is said to do."""
     import torch
 
-    from worldsim.training.meters import product_rate
+    from worldsim.training.profiling import product_rate
 
     size = CPU_PRODUCT_SIZE if device == "cpu" else PRODUCT_SIZE
     rate = product_rate(device, getattr(torch, measured.dtype), rows=size, size=size, limit_s=PRODUCT_S)

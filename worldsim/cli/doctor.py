@@ -152,7 +152,7 @@ def _product_rates(device: str, rows: int) -> dict[str, float]:
     """GFLOP/s of a matrix product of `rows` rows, in float32 and in bfloat16."""
     import torch
 
-    from worldsim.training.meters import product_rate
+    from worldsim.training.profiling import product_rate
 
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     return {

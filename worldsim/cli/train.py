@@ -19,8 +19,8 @@ from worldsim.presets.resolve import resolve_preset
 from worldsim.training.trackers import TrackerName, open_trackers
 
 if TYPE_CHECKING:
+    from worldsim.training.distributed import Ranks
     from worldsim.training.loop import Trainer
-    from worldsim.training.ranks import Ranks
     from worldsim.training.run import TrainingRun
 
 Stage = Literal["autoencoder", "dynamics", "decoder"]
@@ -76,7 +76,7 @@ def run(argv: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 
-    from worldsim.training.ranks import join_ranks
+    from worldsim.training.distributed import join_ranks
     from worldsim.training.run import pick_device
 
     torch.set_num_threads(arguments.threads)

@@ -4,9 +4,9 @@ Owns: what is timed, and in which order. Does not own: printing (`worldsim.cli.c
 costs the same whatever they are. The autoencoder is left out, being the same for all.
 Source: LSSVWM, figure 8.
 
-Other programs on the machine only ever add time, and not evenly (see `training.meters`). So every time is the fastest
-of some rounds, and every round takes all architectures in turn at all their samples, early and late: states are never
-changed, so they can all be kept.
+Other programs on the machine only ever add time, and not evenly (see `training.profiling`). So every time is the
+fastest of some rounds, and every round takes all architectures in turn at all their samples, early and late: states are
+never changed, so they can all be kept.
 Letters: B batch, T frames, C channels, H W rows and columns, A action.
 """
 
@@ -27,7 +27,7 @@ from worldsim.models.config import WorldModelConfig
 from worldsim.models.sequence.architectures import find_architecture, matched
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.models.state import WorldState
-from worldsim.training.meters import Stopwatch, held_bytes
+from worldsim.training.profiling import Stopwatch, held_bytes
 
 EARLY_FRAME = 100
 """What later frames are compared with."""

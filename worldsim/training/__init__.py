@@ -1,4 +1,4 @@
 """Floor 4: from a true world to a playable preset.
 
-`stream` renders, `pool` keeps clips, the recipes train, `loop` drives.
+`workers` renders, `replay_buffer` keeps clips, the recipes train, `loop` drives.
 """

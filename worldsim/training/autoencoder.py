@@ -12,9 +12,9 @@ from torch import Tensor
 from worldsim.models.autoencoder import Autoencoder, reconstruction_loss
 from worldsim.models.frames import to_frames, to_tensor
 from worldsim.training.config import AutoencoderTraining
+from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode
-from worldsim.training.pool import ClipPool
-from worldsim.training.sheets import write_sheet
+from worldsim.training.replay_buffer import ClipPool
 
 WEIGHTS_FILE = "autoencoder.safetensors"
 NUM_SAMPLES = 10

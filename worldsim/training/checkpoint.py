@@ -32,7 +32,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from worldsim.core.errors import PresetError, StateError
-from worldsim.training.ranks import Ranks
+from worldsim.training.distributed import Ranks
 
 SHARD_BYTES = 15 * 2**20
 COUNTERS_FILE = "counters.json"

@@ -1,6 +1,6 @@
 """What a run learns from: the true world, recordings, or both in given shares; and what it is looked at with.
 
-Owns: the shares, probes and starts. Does not own: how either kind of source works (`stream`, `recordings`).
+Owns: the shares, probes and starts. Does not own: how either kind of source works (`workers`, `recordings`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from worldsim.presets.store import Start
 from worldsim.training.config import TrainingConfig
 from worldsim.training.episode import Episode
 from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
-from worldsim.training.stream import EpisodeStream, Source, play_episodes
+from worldsim.training.workers import EpisodeStream, Source, play_episodes
 from worldsim.worlds.walks import FIRST_START_SEED, START_FRAMES, start_walk_frames
 
 NUM_PROBES = 6

@@ -20,9 +20,9 @@ from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.sequence.world_model import WorldModel
 from worldsim.training.autoencoder import gradient_energy, psnr
 from worldsim.training.config import DecoderTraining
+from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode
-from worldsim.training.pool import ClipPool
-from worldsim.training.sheets import write_sheet
+from worldsim.training.replay_buffer import ClipPool
 
 CONTEXT_FRAMES = 4
 """First frames of a clip, from which the model finds out where it is; its predictions of them are not drawn."""

@@ -25,11 +25,11 @@ from worldsim.models.maps.map_tracker import PlanMemory, plan_loss
 from worldsim.models.maps.motion import motion_loss
 from worldsim.models.sequence.world_model import History, WorldModel
 from worldsim.training.autoencoder import psnr
-from worldsim.training.chain import Chain, Chains
 from worldsim.training.config import DynamicsTraining
+from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode
-from worldsim.training.pool import ClipPool
-from worldsim.training.sheets import write_sheet
+from worldsim.training.replay_buffer import ClipPool
+from worldsim.training.tbptt import Chain, Chains
 
 ENCODE_BATCH = 64
 PROBE_CONTEXT = 16

@@ -1,7 +1,7 @@
 """The training loop: budget, optimiser, EMA, log, checkpoints, stopping. A recipe says what is learned.
 
 Owns: legs that resume, what happens in an update, the JSONL log, when a checkpoint is due. Does not own: losses and
-data (the recipes), the learning rate (`schedule`), how processes share the work (`ranks`), files of a checkpoint
+data (the recipes), the learning rate (`schedule`), how processes share the work (`distributed`), files of a checkpoint
 (`checkpoint`). Side effects: everything is written under the run's folder.
 """
 
@@ -24,7 +24,7 @@ from worldsim.core.errors import NonFiniteError, RankError, WorldError
 from worldsim.training.checkpoint import checkpoint_of
 from worldsim.training.compute import precision, prepare_layers
 from worldsim.training.config import ComputeConfig, OptimiserConfig
-from worldsim.training.ranks import Ranks, lost_rank, whole_tensors, without_sync
+from worldsim.training.distributed import Ranks, lost_rank, whole_tensors, without_sync
 from worldsim.training.schedule import Leg, Schedule
 
 CHECKPOINT_EVERY_S = 240.0

@@ -1,7 +1,7 @@
 """Recorded sessions as training data: found, compared with the preset, cut into pieces, read by a thread.
 
 Owns: what `--data` may name, which piece is trained on and which is held out, the reading thread. Does not own: the
-format (`episodes`), what is drawn from the pieces (`pool`). Nothing of a session is changed.
+format (`episodes`), what is drawn from the pieces (`replay_buffer`). Nothing of a session is changed.
 """
 
 from __future__ import annotations

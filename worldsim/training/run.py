@@ -26,13 +26,13 @@ from worldsim.training.checkpoint import check_fits
 from worldsim.training.config import TrainingConfig
 from worldsim.training.data import OpenedSource, TrainingData, checked_world_share
 from worldsim.training.decoder import DecoderRecipe
+from worldsim.training.distributed import Ranks
 from worldsim.training.dynamics import PROBE_CONTEXT, DynamicsRecipe, encode_frames
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Recipe, Report, Trainer
-from worldsim.training.pool import ClipPool
-from worldsim.training.ranks import Ranks
 from worldsim.training.recordings import DataSource, known_of, open_source
-from worldsim.training.stream import Source
+from worldsim.training.replay_buffer import ClipPool
+from worldsim.training.workers import Source
 
 Stage = Literal["autoencoder", "dynamics", "decoder"]
 

@@ -1,7 +1,7 @@
 """How fast a recipe trains on a device: the updates of training itself on made-up data, without world or weights.
 
 Owns: what is run and counted, and the prediction for several devices. Does not own: an update (`loop`), the instruments
-(`meters`), printing. The data is at hand, so rendering, encoding and waiting for either are not in it. The learning
+(`profiling`), printing. The data is at hand, so rendering, encoding and waiting for either are not in it. The learning
 rate is 0: that costs the same, and made-up data can break nothing.
 """
 
@@ -25,13 +25,13 @@ from worldsim.presets.store import build_networks
 from worldsim.training.autoencoder import AutoencoderRecipe, store_frames
 from worldsim.training.compute import dtype_of, precision, prepare_layers
 from worldsim.training.config import DynamicsTraining, TrainingConfig
+from worldsim.training.distributed import Ranks
 from worldsim.training.dynamics import DynamicsRecipe
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Recipe, Trainer, batch_seed
-from worldsim.training.meters import FlopCounter, PeakMemory, Stopwatch, held_bytes
-from worldsim.training.pool import ClipPool
-from worldsim.training.ranks import Ranks
-from worldsim.training.stream import Source
+from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, held_bytes
+from worldsim.training.replay_buffer import ClipPool
+from worldsim.training.workers import Source
 
 TimedStage = Literal["dynamics", "autoencoder"]
 

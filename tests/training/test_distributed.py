@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-PROGRAM = Path(__file__).parent / "ranks_program.py"
+PROGRAM = Path(__file__).parent / "distributed_program.py"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 TOLERANCE = 1e-6
 """Largest difference of a weight: two processes add gradients in another order than one."""

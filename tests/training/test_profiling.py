@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldsim.training.meters import FlopCounter, PeakMemory, Stopwatch, held_bytes, product_rate
+from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, held_bytes, product_rate
 
 
 def test_products_are_counted_forward_and_backward() -> None:

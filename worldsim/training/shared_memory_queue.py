@@ -1,6 +1,6 @@
 """Episodes from a worker process to the trainer: pictures through shared memory, the rest through a queue.
 
-Owns: the slots and who may write into which. Does not own: processes and order (`stream`). The trainer's one thread
+Owns: the slots and who may write into which. Does not own: processes and order (`workers`). The trainer's one thread
 takes 1.6 times as many pictures a second out of slots as it unpickles (128x96, a busy core: see the slow test).
 One worker puts, one trainer takes. Shapes: T frames, H W rows and columns.
 """

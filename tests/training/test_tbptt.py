@@ -16,7 +16,7 @@ from tests.models.sequence.test_world_model import make_clip, make_model
 from tests.training.test_data import OWN, open_run, train
 from worldsim.core.errors import ConfigError
 from worldsim.models.sequence.world_model import WorldModel
-from worldsim.training.chain import Chain, Chains
+from worldsim.training.tbptt import Chain, Chains
 
 FORMS = ("trunk", "single")
 CARRIED = OWN.replace("clip_frames = 6", "clip_frames = 4\ncarry_clips = 3")

@@ -1,6 +1,6 @@
 """What torchrun starts in `test_ranks`: a small recipe with layers, trained by one process or by several.
 
-python ranks_program.py FOLDER:UPDATES[:shard] ... [--rank-1-dies-at UPDATE]
+python distributed_program.py FOLDER:UPDATES[:shard] ... [--rank-1-dies-at UPDATE]
 
 Every job is a leg of a run of its own in FOLDER, which goes on where the last job there ended.
 """
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from worldsim.core.errors import WorldsimError
 from worldsim.training.config import ComputeConfig, OptimiserConfig
+from worldsim.training.distributed import Ranks, join_ranks
 from worldsim.training.loop import Trainer
-from worldsim.training.ranks import Ranks, join_ranks
 
 SIZE = 8
 

@@ -1,9 +1,9 @@
 """Worker processes that play the true world and hand over episodes.
 
-Owns: the processes, their seeds, their end, the order of episodes. Does not own: what is kept (`pool`). Nothing is
-written to disk. Workers run ahead of the trainer by a bounded belt each and are asked in turn, so the order does not
-depend on who is faster. They end with the trainer, however it ends: they are daemons, and each looks whether its parent
-is still there.
+Owns: the processes, their seeds, their end, the order of episodes. Does not own: what is kept (`replay_buffer`).
+Nothing is written to disk. Workers run ahead of the trainer by a bounded belt each and are asked in turn, so the order
+does not depend on who is faster. They end with the trainer, however it ends: they are daemons, and each looks whether
+its parent is still there.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import numpy as np
 
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldError, WorldsimError
-from worldsim.training.belt import Belt
 from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode, at_the_horizon
+from worldsim.training.shared_memory_queue import Belt
 from worldsim.worlds.base import TrueWorld
 from worldsim.worlds.doom.seeds import training_seeds
 from worldsim.worlds.registry import TrueWorldConfig, open_world

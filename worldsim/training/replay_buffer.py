@@ -13,7 +13,7 @@ from torch import Tensor
 from worldsim.models.fp32 import full_precision
 from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode
-from worldsim.training.stream import Source
+from worldsim.training.workers import Source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import pytest
 
 from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode, at_the_horizon
-from worldsim.training.stream import EpisodeStream, play_episodes
+from worldsim.training.workers import EpisodeStream, play_episodes
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.world import DoomWorld
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from worldsim.core.errors import WorldError
-from worldsim.training.belt import Belt
 from worldsim.training.episode import Episode
+from worldsim.training.shared_memory_queue import Belt
 
 SHAPE = (5, 6, 8, 3)
 
@@ -74,7 +74,7 @@ def test_a_horizon_that_nobody_knows_arrives_as_that() -> None:
 
 @pytest.mark.slow
 def test_pictures_through_shared_memory_cost_the_trainer_less_than_pickled_ones() -> None:
-    """Prints the figures: `pytest -s -m slow tests/training/test_belt.py`."""
+    """Prints the figures: `pytest -s -m slow tests/training/test_shared_memory_queue.py`."""
     context, shape = multiprocessing.get_context("spawn"), (256, 96, 128, 3)
     belt, pickled, one = Belt(context, shape, num_slots=3), context.Queue(3), episode(0, shape)
     took_s = {"belt": 0.0, "pickled": 0.0}
