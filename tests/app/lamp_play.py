@@ -18,7 +18,7 @@ import pygame
 
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.app.application import Application
-from worldsim.app.lasting import LastingRenderer
+from worldsim.app.recovering_renderer import LastingRenderer
 from worldsim.app.window import Window
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.types import Action, Frame, Step

@@ -14,8 +14,8 @@ import pytest
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.actions.bindings import Command, OwnKeys
 from worldsim.app.application import Application, Ending, PlayReport
-from worldsim.app.devices import scancode
 from worldsim.app.hud import Anchor, Panel
+from worldsim.app.input_handler import scancode
 from worldsim.app.renderer import Between, PictureFilter
 from worldsim.app.settings import SettingsFile
 from worldsim.core.clock import ManualClock

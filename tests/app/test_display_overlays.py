@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.app.lamp_play import IDLE, WALK
 from tests.app.test_display import Screen, finish, screen
-from worldsim.app.caps import FILLED
+from worldsim.app.key_cap_painter import FILLED
 
 __all__ = ["screen"]
 pytestmark = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from worldsim.app.hud import LINE_COLUMNS, Anchor, Panel, StatusLevel, Tone, View, panels, status_line
-from worldsim.app.rates import Rates
+from worldsim.app.metrics import Rates
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.messages import Counters

@@ -9,10 +9,10 @@ import pygame
 import pytest
 
 from tests.app.test_application import NOTHING, Play, down
-from tests.app.test_recording import HEADER, recorded_play, said
+from tests.app.test_recording_control import HEADER, recorded_play, said
 from tests.engine.fakes import SPEC, FakeSimulator
-from worldsim.app.devices import scancode
 from worldsim.app.hud import Row, Tone
+from worldsim.app.input_handler import scancode
 from worldsim.app.timeline import MAX_BRANCHES, branch_rows, slot_rows
 from worldsim.core.types import Action, Step
 from worldsim.engine.history import History, retrace

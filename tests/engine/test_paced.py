@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.actions.bindings import MOUSE_X
-from worldsim.actions.hands import Touch, hands
+from worldsim.actions.synthetic_input import Touch, hands
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action

@@ -14,7 +14,7 @@ import pytest
 from tests.engine.fakes import HEADER, FakeFlight
 from tests.engine.test_time_travel import TICK_S, Play, assert_same, loads
 from tests.engine.test_worker import take
-from worldsim.actions.flight import FLIGHT_WORDS
+from worldsim.actions.pose_control import FLIGHT_WORDS
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.autopilot import Autopilot, RecordedPilot, ScriptPilot
 from worldsim.engine.interfaces import Loaded

@@ -18,8 +18,8 @@ LISTING = """
 import json, sys, time
 from dataclasses import asdict
 from pathlib import Path
-from worldsim.app.forecasts import Forecasts
-from worldsim.app.shelf import Shelf
+from worldsim.app.speed_estimates import Forecasts
+from worldsim.app.preset_library import Shelf
 
 shelf = Shelf(Forecasts(device="cpu", path=Path(sys.argv[1])))
 shelf.start()

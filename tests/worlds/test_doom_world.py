@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from worldsim.actions.flight import fly
+from worldsim.actions.pose_control import fly
 from worldsim.core.errors import ConfigError, MissingPackageError, WorldError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.worlds.doom import engine

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worldsim.actions.flight import fly
+from worldsim.actions.pose_control import fly
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig

@@ -1,10 +1,10 @@
 """THE key table: which physical key does what. Help overlay, README table and input handling all come from it.
 
 Owns: the rows, a person's own keys in their place, and their rendering as help. Does not own: how a window reports keys
-(`app.devices` maps these names to scancodes, `app.pads` to a gamepad's buttons and sticks), where a person's keys are
-kept (`app.settings`). Keys are physical positions named by what a US keyboard prints there, so that WASD is in the same
-place on every layout. A gamepad's are "pad_" and SDL's name of the button, or of the axis with the direction: "pad_a",
-"pad_leftx-"; they are keys like any other, and on an axis they count as far as they are moved.
+(`app.input_handler` maps these names to scancodes, `app.gamepad` to a gamepad's buttons and sticks), where a person's
+keys are kept (`app.settings`). Keys are physical positions named by what a US keyboard prints there, so that WASD is in
+the same place on every layout. A gamepad's are "pad_" and SDL's name of the button, or of the axis with the direction:
+"pad_a", "pad_leftx-"; they are keys like any other, and on an axis they count as far as they are moved.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import islice
 
-from worldsim.actions.flight import key_spec
+from worldsim.actions.pose_control import key_spec
 from worldsim.core.types import ActionSpec
 
 MOUSE_X = "mouse_x"

@@ -1,8 +1,8 @@
 """The loop: events, one look at the session, a drawing when there is something new, and sleep until the next of them.
 
 Owns: what commands do, when to draw, the pause menu, the report at the end. Does not own: pace and state
-(`engine.session`), the model thread (`engine.worker`), menus (`app.menu`, `app.pages`), the title screen (`app.title`).
-UI thread; never calls torch, never waits for the model.
+(`engine.session`), the model thread (`engine.worker`), menus (`app.menu`, `app.menu_pages`), the title screen
+(`app.title_screen`). UI thread; never calls torch, never waits for the model.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import psutil
 import pygame
 
 from worldsim.actions.bindings import Binding, Command, help_rows, offered, rebound
-from worldsim.app.companions import Companions
-from worldsim.app.devices import Devices, Request
-from worldsim.app.figures import figure_rows
+from worldsim.app.frame_pacing import Screen
 from worldsim.app.hud import Panel, StatusLevel, View, panels
-from worldsim.app.keycaps import KeyOverlay
+from worldsim.app.input_handler import Devices, Request
+from worldsim.app.key_overlay import KeyOverlay
 from worldsim.app.menu import Menus, Page
-from worldsim.app.menu_devices import work_menu
-from worldsim.app.news import News
-from worldsim.app.pages import SettingsPages, pause_page
-from worldsim.app.recording import RecordingKey
+from worldsim.app.menu_input import work_menu
+from worldsim.app.menu_pages import SettingsPages, pause_page
+from worldsim.app.notifications import News
+from worldsim.app.performance_panel import figure_rows
+from worldsim.app.recording_control import RecordingKey
+from worldsim.app.reference_panel import Companions
 from worldsim.app.renderer import Between, PictureFilter, Renderer
-from worldsim.app.report import PlayReport, Tally
-from worldsim.app.screen import Screen
 from worldsim.app.screenshot import take_screenshot
+from worldsim.app.session_stats import PlayReport, Tally
 from worldsim.app.settings import Settings, SettingsFile
-from worldsim.app.side import SideList
+from worldsim.app.side_panel import SideList
 from worldsim.app.timeline import time_lines
 from worldsim.app.window import Window, has_window_changed, is_touch
 from worldsim.core.clock import Clock

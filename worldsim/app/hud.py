@@ -1,6 +1,7 @@
 """What is said on top of the picture, as rows of text. A pure model: no window, no fonts, no pygame.
 
-Owns: the words and which panels there are. Does not own: how text looks (`app.text`) or where time goes (`app.rates`).
+Owns: the words and which panels there are. Does not own: how text looks (`app.text_renderer`) or where time goes
+(`app.metrics`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import cached_property
 from textwrap import wrap
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
-from worldsim.app.rates import Rates
+from worldsim.app.metrics import Rates
 from worldsim.core.errors import WorldsimError
 from worldsim.engine.messages import Counters
 from worldsim.engine.session import SessionState

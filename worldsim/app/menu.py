@@ -1,7 +1,7 @@
 """Menus as a pure model: pages of rows, a focus, what a key does to them. No window, no fonts, no pygame.
 
 Owns: the stack of open pages, focus, scrolling, waiting for a key to bind. Does not own: what pages there are
-(`app.pages`), events (`app.menu_devices`), how rows look (`app.text`).
+(`app.menu_pages`), events (`app.menu_input`), how rows look (`app.text_renderer`).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import pygame
 
 from worldsim.app.assets import asset_path
 from worldsim.app.hud import Anchor, Panel
-from worldsim.app.text import TextPainter
+from worldsim.app.text_renderer import TextPainter
 from worldsim.app.window import is_emulated
 from worldsim.core.types import Frame
 

@@ -1,7 +1,7 @@
 """A person's settings, kept between runs as JSON in the user's config folder.
 
 Owns: the fields, the file, what happens when it is damaged. Does not own: what settings do (`app.application`), how
-they are shown (`app.pages`).
+they are shown (`app.menu_pages`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is said of time control: rewinding, speed, branches, slots. Pure: from a session's state to rows of text.
 
-Owns: the words. Does not own: what they look like (`app.text`), when they are shown (`app.application`).
+Owns: the words. Does not own: what they look like (`app.text_renderer`), when they are shown (`app.application`).
 """
 
 from __future__ import annotations

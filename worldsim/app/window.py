@@ -17,7 +17,7 @@ import moderngl
 import pygame
 
 from worldsim.app.assets import asset_path
-from worldsim.app.pads import PadPorts
+from worldsim.app.gamepad import PadPorts
 from worldsim.core.errors import DisplayError, GraphicsError
 
 SCREENLESS_DRIVERS = frozenset({"dummy", "offscreen", "evdev"})

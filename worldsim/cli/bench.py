@@ -119,7 +119,7 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     begun_s = time.perf_counter()
     import torch
 
-    from worldsim.actions.flight import flown, key_spec
+    from worldsim.actions.pose_control import flown, key_spec
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset

@@ -27,7 +27,7 @@ def bench_play(
 
     Returns: the measurements, as the JSON has them.
     """
-    from worldsim.actions.hands import hands
+    from worldsim.actions.synthetic_input import hands
     from worldsim.engine.paced import num_other_frames, play_paced
 
     played: dict[int, list[Paced]] = {0: [], prefetch_depth: []}

@@ -46,8 +46,8 @@ from worldsim.worlds.recorded import RecordedConfig
 
 if TYPE_CHECKING:
     from worldsim.app.application import Ending
-    from worldsim.app.lasting import LastingRenderer
-    from worldsim.app.report import PlayReport
+    from worldsim.app.recovering_renderer import LastingRenderer
+    from worldsim.app.session_stats import PlayReport
     from worldsim.app.settings import SettingsFile
     from worldsim.app.window import Window
     from worldsim.engine.autopilot import RecordedActions
@@ -129,9 +129,9 @@ def play(arguments: PlayArguments, load: Callable[[Report], Loaded], size_px: tu
 def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
     """Sessions, one after the other, until the program shall end. Returns: the last one."""
     from worldsim.app.application import Ending
-    from worldsim.app.forecasts import Forecasts
-    from worldsim.app.shelf import Shelf
-    from worldsim.app.title import TitleScreen
+    from worldsim.app.preset_library import Shelf
+    from worldsim.app.speed_estimates import Forecasts
+    from worldsim.app.title_screen import TitleScreen
 
     played = None
     while True:
@@ -153,7 +153,7 @@ def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
 @contextmanager
 def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterator[_Stage]:
     from worldsim.app.application import apply_to_screen
-    from worldsim.app.lasting import LastingRenderer
+    from worldsim.app.recovering_renderer import LastingRenderer
     from worldsim.app.settings import Settings, SettingsFile
     from worldsim.app.window import Window
 

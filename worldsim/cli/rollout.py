@@ -80,7 +80,7 @@ def run(argv: list[str]) -> int:
 
 def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     """Side effects: writes the video and the recording. Returns: what was done, as the JSON has it."""
-    from worldsim.actions.flight import flown, key_spec
+    from worldsim.actions.pose_control import flown, key_spec
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.recorder import Recorder
     from worldsim.engine.replay import session_header

@@ -64,7 +64,7 @@ GIVEN_POSE = ("x", "y", "cos", "sin")
 
 @dataclass(frozen=True, kw_only=True)
 class Flight:
-    """How far the usual keys move the camera in one model tick, where the inputs are poses (`actions.flight`)."""
+    """How far the usual keys move the camera in one model tick, where the inputs are poses (`actions.pose_control`)."""
 
     step: float
     """In the units of the inputs x and y."""

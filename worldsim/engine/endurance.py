@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from worldsim.actions.hands import Touch, hands
+from worldsim.actions.synthetic_input import Touch, hands
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame, Step
 from worldsim.engine.interfaces import Loaded

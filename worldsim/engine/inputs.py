@@ -1,7 +1,7 @@
 """Keys and mouse motion between two model ticks, and the Action they amount to.
 
-Owns: what is held, what was tapped, how far the mouse went. Does not own: events (`app.devices` calls `press` and the
-rest) or the key table (`actions.bindings`). UI thread.
+Owns: what is held, what was tapped, how far the mouse went. Does not own: events (`app.input_handler` calls `press` and
+the rest) or the key table (`actions.bindings`). UI thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How well a world is remembered while it is played: looks back, drift, the path. Cheap enough to run at every frame.
 
 Owns: the views that were seen and from where, the scores. Does not own: poses (a model's belief, or the true world's),
-how it is shown (`app.memory_page`). UI thread; torch-free. A picture of more than `MAX_SIDE_PX` is thinned out first:
+how it is shown (`app.memory_panel`). UI thread; torch-free. A picture of more than `MAX_SIDE_PX` is thinned out first:
 every second, third... pixel of it counts.
 
 The look-back score compares the frame seen now with the one seen first from the same pose, after the place had left

@@ -1,7 +1,7 @@
 """Play in real time without a window: a track of touches goes in, and when each tick and frame came is written down.
 
 Owns: the loop, the times. Does not own: pace (`engine.session`), the model's thread (`engine.worker`), the track
-(`actions.hands`). What a window would add, drawing and the screen, is not in these times.
+(`actions.synthetic_input`). What a window would add, drawing and the screen, is not in these times.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from worldsim.actions.bindings import MOUSE_X
-from worldsim.actions.hands import Touch
+from worldsim.actions.synthetic_input import Touch
 from worldsim.core.clock import Clock
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step

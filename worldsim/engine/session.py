@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from worldsim.actions.bindings import offered
-from worldsim.actions.flight import FLIGHT_WORDS
+from worldsim.actions.pose_control import FLIGHT_WORDS
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import History, Moment

@@ -10,7 +10,7 @@ the player has. An action that differs from the guess is made anew from `_base`.
 being made when the guess fell that nobody wants it any more.
 
 Where keys fly the camera, `_base_action` is the pose of that frame, and an action becomes the pose after it here
-(`actions.flight`): so one guess follows from the other however many are made ahead.
+(`actions.pose_control`): so one guess follows from the other however many are made ahead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from worldsim.actions.flight import fly
+from worldsim.actions.pose_control import fly
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.fallback import as_worldsim_error

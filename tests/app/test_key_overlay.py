@@ -6,9 +6,9 @@ import numpy as np
 import pygame
 
 from worldsim.actions.bindings import BINDINGS
-from worldsim.app.caps import FILLED, paint_caps
 from worldsim.app.hud import Cap, Panel
-from worldsim.app.keycaps import KeyOverlay, keycaps
+from worldsim.app.key_cap_painter import FILLED, paint_caps
+from worldsim.app.key_overlay import KeyOverlay, keycaps
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.inputs import Inputs
 

@@ -1,6 +1,6 @@
 """The keys of the world as they lie on a keyboard, those held now filled, and what came of them.
 
-Owns: which caps there are, and where. Does not own: what they look like (`app.caps`), what a key means
+Owns: which caps there are, and where. Does not own: what they look like (`app.key_cap_painter`), what a key means
 (`actions.bindings`). Units: the width of a letter's key.
 """
 

@@ -9,12 +9,12 @@ import pygame
 import pytest
 
 from tests.app.test_application import PaperRenderer, PaperWindow, keys
-from worldsim.app.forecasts import Forecast
 from worldsim.app.hud import Picture
+from worldsim.app.preset_library import Offer
 from worldsim.app.renderer import PictureFilter
 from worldsim.app.settings import SettingsFile
-from worldsim.app.shelf import Offer
-from worldsim.app.title import TitleScreen
+from worldsim.app.speed_estimates import Forecast
+from worldsim.app.title_screen import TitleScreen
 from worldsim.core.clock import ManualClock
 
 SLOW = Forecast(frames_per_s=9, ticks_per_s=20)

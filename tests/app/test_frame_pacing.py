@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from worldsim.app.frame_pacing import BETWEEN_S, STALE_S, Screen
 from worldsim.app.hud import Panel
 from worldsim.app.renderer import Between, PictureFilter
-from worldsim.app.screen import BETWEEN_S, STALE_S, Screen
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
 from worldsim.engine.messages import Counters

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from worldsim.app.hud import Anchor, Panel, Picture, Row, Tone
-from worldsim.app.text import BACKGROUND, TextPainter
+from worldsim.app.text_renderer import BACKGROUND, TextPainter
 
 TABLE = Panel(Anchor.CENTRE, (Row("title", tone=Tone.STRONG), Row("W", "walk forward"), Row("Ctrl+Q", "quit")))
 

@@ -1,7 +1,7 @@
 """Panels of text as pictures, drawn into RGBA arrays. Works without a window.
 
-Owns: fonts, colours, sizes, where in a panel each row lies. Does not own: the words (`app.hud`, `app.pages`), where a
-panel lies (`app.renderer`).
+Owns: fonts, colours, sizes, where in a panel each row lies. Does not own: the words (`app.hud`, `app.menu_pages`),
+where a panel lies (`app.renderer`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pygame
 
 from worldsim.app.assets import asset_path
-from worldsim.app.caps import paint_caps
 from worldsim.app.hud import Anchor, Panel, Row, Tone
+from worldsim.app.key_cap_painter import paint_caps
 
 BACKGROUND = (12, 14, 18, 214)
 COLOURS = {

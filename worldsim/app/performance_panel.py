@@ -1,6 +1,6 @@
 """The figures of play: rates, times, prefetch, memory, and a little diagram. Pure: from figures to rows.
 
-Owns: the words and the diagram. Does not own: the measuring (`app.rates`), the look of text (`app.text`).
+Owns: the words and the diagram. Does not own: the measuring (`app.metrics`), the look of text (`app.text_renderer`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from worldsim.app.hud import Picture, Row, Tone
-from worldsim.app.rates import NUM_BARS, Rates, Spread
+from worldsim.app.metrics import NUM_BARS, Rates, Spread
 from worldsim.engine.messages import Counters
 
 DIAGRAM_HEIGHT_PX = 24

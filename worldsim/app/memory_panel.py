@@ -1,6 +1,6 @@
 """The memory view: what is said of looks back and drift, and the map of the path. Pure, no pygame.
 
-Owns: words and the map's pixels. Does not own: the scores (`engine.memory`), when it is shown (`app.companions`).
+Owns: words and the map's pixels. Does not own: the scores (`engine.memory`), when it is shown (`app.reference_panel`).
 """
 
 from __future__ import annotations

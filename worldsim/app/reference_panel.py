@@ -2,7 +2,7 @@
 
 Owns: which of them are on, which world is shown, what is said of them. Does not own: the true world's thread
 (`engine.reference_world`), pilots (`engine.autopilot`), the scores (`engine.memory`), the memory view's words
-(`app.memory_page`). UI thread; never waits.
+(`app.memory_panel`). UI thread; never waits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from worldsim.actions.bindings import Binding, Command, key_of
 from worldsim.app.hud import Row
-from worldsim.app.memory_page import memory_rows
+from worldsim.app.memory_panel import memory_rows
 from worldsim.core.images import difference, side_by_side
 from worldsim.core.types import NO_ACTION, Action, Frame, Step
 from worldsim.engine.autopilot import Autopilot, ExplorerPilot, Pilot, RecordedPilot, ScriptPilot

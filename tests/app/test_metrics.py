@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldsim.app.rates import NUM_BARS, RateMeter, Rates, Spread, spread
+from worldsim.app.metrics import NUM_BARS, RateMeter, Rates, Spread, spread
 from worldsim.core.types import NO_ACTION, Step
 from worldsim.engine.messages import Counters
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worldsim.app.hud import Panel
-from worldsim.app.rates import RateMeter
+from worldsim.app.metrics import RateMeter
 from worldsim.app.renderer import Between, Renderer
 from worldsim.app.window import Window
 from worldsim.core.clock import Clock

@@ -1,7 +1,7 @@
 """pygame events to held keys, taps, mouse motion and commands.
 
 Owns: the mapping from the key table's names to scancodes (physical places: WASD works on AZERTY). Does not own:
-gamepads (`app.pads`), what a key means (`actions.bindings`) or what is done about it (`app.application`). UI thread.
+gamepads (`app.gamepad`), what a key means (`actions.bindings`) or what is done about it (`app.application`). UI thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 import pygame
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command
-from worldsim.app.pads import PadKeys
+from worldsim.app.gamepad import PadKeys
 from worldsim.engine.inputs import DEAD_ZONE, Inputs
 
 Request = tuple[Command, int]

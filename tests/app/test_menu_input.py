@@ -5,10 +5,10 @@ from __future__ import annotations
 import pygame
 import pytest
 
-from worldsim.app.devices import scancode
+from worldsim.app.gamepad import PadKeys
+from worldsim.app.input_handler import scancode
 from worldsim.app.menu import Item, Menus, Page
-from worldsim.app.menu_devices import work_menu
-from worldsim.app.pads import PadKeys
+from worldsim.app.menu_input import work_menu
 
 
 class Desk:

@@ -10,7 +10,7 @@ import pygame
 import pytest
 
 from worldsim.app.hud import Anchor, Panel, Row
-from worldsim.app.lasting import MAX_LOST, LastingRenderer
+from worldsim.app.recovering_renderer import MAX_LOST, LastingRenderer
 from worldsim.app.renderer import PictureFilter
 from worldsim.core.errors import GraphicsError
 from worldsim.core.types import Frame

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worldsim.app.rates import Rates
+from worldsim.app.metrics import Rates
 from worldsim.core.clock import Clock
 from worldsim.engine.messages import Counters
 

@@ -8,9 +8,9 @@ import pytest
 
 from worldsim.actions.bindings import BINDINGS
 from worldsim.app.menu import Item, MenuKey, Menus
-from worldsim.app.pages import SettingsPages, title_page
+from worldsim.app.menu_pages import SettingsPages, title_page
+from worldsim.app.preset_library import Offer
 from worldsim.app.settings import Settings, SettingsFile
-from worldsim.app.shelf import Offer
 
 
 class Desk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from worldsim.actions.bindings import BINDINGS, MOUSE_X
-from worldsim.actions.hands import MOUSE_REPORT_S, TAP_S, Touch, hands
+from worldsim.actions.synthetic_input import MOUSE_REPORT_S, TAP_S, Touch, hands
 
 TOUCHES = hands(3, 120.0)
 

@@ -17,8 +17,8 @@ from worldsim.actions.bindings import (
     offered,
     rebound,
 )
-from worldsim.app.devices import Devices, key_name, scancode
-from worldsim.app.pads import pad_axes, pad_buttons
+from worldsim.app.gamepad import pad_axes, pad_buttons
+from worldsim.app.input_handler import Devices, key_name, scancode
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
 from worldsim.engine.inputs import Inputs
 

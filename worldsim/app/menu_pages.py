@@ -13,8 +13,8 @@ from typing import TypeVar
 from worldsim.actions.bindings import BINDINGS, Binding, OwnKeys, conflicts, key_label, rebound
 from worldsim.app.hud import Picture, wrapped
 from worldsim.app.menu import Item, Menus, Page
+from worldsim.app.preset_library import Offer
 from worldsim.app.settings import FILTERS, IN_BETWEEN, Settings, SettingsFile
-from worldsim.app.shelf import Offer
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 Owns: what is said of a preset before it is loaded, and who finds it out meanwhile: two threads, since nobody shall wait
 for a disk, the network or a rehearsal in front of a screen that stands still. Does not own: the listing's drawing,
-loading, what the Hub says (`presets.hub`), how fast it will be (`app.forecasts`). Loads no torch.
+loading, what the Hub says (`presets.hub`), how fast it will be (`app.speed_estimates`). Loads no torch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from threading import Lock, Thread
 
 from safetensors import SafetensorError, safe_open
 
-from worldsim.app.forecasts import Forecast, Forecasts
 from worldsim.app.hud import Picture
+from worldsim.app.speed_estimates import Forecast, Forecasts
 from worldsim.core.errors import WorldsimError
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CONFIG_FILE, START_FOLDER, WEIGHTS_FILE, bundled_presets

@@ -12,8 +12,8 @@ from tests.app.test_application import NOTHING, Play, down
 from tests.engine.fake_reference import FakeTruth, fake_source, no_source
 from tests.engine.fakes import FakeFlight, FakeSimulator, fake_load
 from worldsim.app.application import Application
-from worldsim.app.companions import Worlds
 from worldsim.app.hud import Anchor
+from worldsim.app.reference_panel import Worlds
 from worldsim.core.errors import ConfigError
 from worldsim.core.images import GAP_PX
 from worldsim.core.types import Action, Frame, Step

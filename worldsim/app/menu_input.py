@@ -1,6 +1,6 @@
 """pygame events to an open menu: keys by scancode, gamepads by name, the mouse by the row under it. UI thread.
 
-Owns: which keys work a menu. Does not own: what they do (`app.menu`), keys of play (`app.devices`).
+Owns: which keys work a menu. Does not own: what they do (`app.menu`), keys of play (`app.input_handler`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pygame
 
-from worldsim.app.devices import key_name
+from worldsim.app.gamepad import PadKeys
+from worldsim.app.input_handler import key_name
 from worldsim.app.menu import MenuKey, Menus
-from worldsim.app.pads import PadKeys
 
 KEYS = {
     pygame.KSCAN_UP: MenuKey.UP,

@@ -12,8 +12,8 @@ import pygame
 import pytest
 
 from worldsim.actions.bindings import BINDINGS, Command
-from worldsim.app.devices import Devices
-from worldsim.app.pads import PadPorts
+from worldsim.app.gamepad import PadPorts
+from worldsim.app.input_handler import Devices
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.inputs import Inputs
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from worldsim.app.figures import BAR, DIAGRAM_HEIGHT_PX, LATE, diagram, figure_rows
-from worldsim.app.rates import NUM_BARS, Rates, Spread
+from worldsim.app.metrics import NUM_BARS, Rates, Spread
+from worldsim.app.performance_panel import BAR, DIAGRAM_HEIGHT_PX, LATE, diagram, figure_rows
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.messages import Counters
 

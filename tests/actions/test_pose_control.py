@@ -8,7 +8,7 @@ import random
 import pytest
 
 from worldsim.actions.encoding import decode_action, encode_action
-from worldsim.actions.flight import flown, fly, key_spec
+from worldsim.actions.pose_control import flown, fly, key_spec
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.world import pose_action, pose_of

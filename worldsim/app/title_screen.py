@@ -1,7 +1,7 @@
 """The title screen: which preset to play. A loop of its own, before and between sessions.
 
-Owns: the loop, what follows from a choice. Does not own: the rows (`app.pages`), the presets (`app.shelf`), play
-(`app.application`). UI thread.
+Owns: the loop, what follows from a choice. Does not own: the rows (`app.menu_pages`), the presets
+(`app.preset_library`), play (`app.application`). UI thread.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 
 from worldsim.actions.bindings import rebound
 from worldsim.app.application import apply_to_screen
-from worldsim.app.devices import Devices
 from worldsim.app.hud import Picture
+from worldsim.app.input_handler import Devices
 from worldsim.app.menu import Menus, Page
-from worldsim.app.menu_devices import work_menu
-from worldsim.app.pages import NO_PICTURE, SettingsPages, title_page
+from worldsim.app.menu_input import work_menu
+from worldsim.app.menu_pages import NO_PICTURE, SettingsPages, title_page
+from worldsim.app.preset_library import Offer, Shelf
 from worldsim.app.renderer import Renderer
 from worldsim.app.settings import Settings, SettingsFile
-from worldsim.app.shelf import Offer, Shelf
 from worldsim.app.window import Window, has_window_changed
 from worldsim.core.types import Frame
 from worldsim.engine.inputs import Inputs

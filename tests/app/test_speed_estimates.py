@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worldsim.app.forecasts import Forecast, Forecasts
+from worldsim.app.speed_estimates import Forecast, Forecasts
 
 SHOW = """
 import json, sys

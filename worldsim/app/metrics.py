@@ -1,7 +1,8 @@
 """How fast things go: rates over the last two seconds, percentiles over the last some hundred events. Pure; time is
 passed in.
 
-Owns: what is measured of play, and how it is summed up. Does not own: how it is shown (`app.figures`, `app.hud`).
+Owns: what is measured of play, and how it is summed up. Does not own: how it is shown (`app.performance_panel`,
+`app.hud`).
 """
 
 from __future__ import annotations

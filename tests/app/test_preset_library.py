@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from worldsim.app import shelf
-from worldsim.app.forecasts import Forecast
-from worldsim.app.shelf import Shelf
+from worldsim.app import preset_library
+from worldsim.app.preset_library import Shelf
+from worldsim.app.speed_estimates import Forecast
 from worldsim.core.errors import HubError
 from worldsim.presets import hub
 from worldsim.presets.hub import CachedPreset
@@ -48,7 +48,7 @@ class Desk:
             CachedPreset(repo=repo, commit="c0ffee", folder=place, num_bytes=1)
             for repo, place in (("someone/else", empty), ("me/tiny", folder))
         ]
-        monkeypatch.setattr(shelf, "bundled_presets", lambda: {"tiny": folder, "gone": empty})
+        monkeypatch.setattr(preset_library, "bundled_presets", lambda: {"tiny": folder, "gone": empty})
         monkeypatch.setattr(hub, "cached_presets", lambda: cached)
         monkeypatch.setattr(hub, "is_offline", lambda: False)
         monkeypatch.setattr(hub, "search", lambda words, limit: self.search())
@@ -149,4 +149,4 @@ def test_offline_the_hub_is_not_asked(desk: Desk, monkeypatch: pytest.MonkeyPatc
 def test_a_preset_without_a_readable_start_has_no_picture(tiny_preset_copy: Path) -> None:
     for path in (tiny_preset_copy / "start").iterdir():
         path.write_bytes(b"nothing")
-    assert shelf._offer("x", "x", tiny_preset_copy, "bundled").picture is None
+    assert preset_library._offer("x", "x", tiny_preset_copy, "bundled").picture is None
