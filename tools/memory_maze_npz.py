@@ -19,7 +19,7 @@ from worldsim.core.types import Action
 from worldsim.episodes.importers import memory_maze
 from worldsim.presets.config import read_preset_toml
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
-from worldsim.worlds.memory_maze.explorers import EXPLORER_NAMES
+from worldsim.worlds.memory_maze.policies import POLICY_NAMES
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--frames", type=int, default=1001)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--explorer", choices=EXPLORER_NAMES, default="mixed")
+    parser.add_argument("--explorer", choices=POLICY_NAMES, default="mixed")
     args = parser.parse_args()
     config = read_preset_toml(args.preset)[0].true_world
     if not isinstance(config, MemoryMazeConfig):

@@ -19,9 +19,9 @@ from worldsim.core.types import Frame, Pose
 from worldsim.presets.config import read_preset_toml
 from worldsim.worlds.base import TrueWorld
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.explorers import EXPLORER_NAMES
 from worldsim.worlds.doom.layout import MazeLayout
 from worldsim.worlds.doom.palette import THEMES
+from worldsim.worlds.doom.policies import POLICY_NAMES
 from worldsim.worlds.doom.world import DoomWorld
 from worldsim.worlds.memory_maze.layout import MazePlan
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--maps", type=int, nargs="*", default=[1], help="fixed maze seeds; none: the seed's maze")
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--grid", type=int, nargs=2, default=[4, 4])
-    parser.add_argument("--explorer", choices=EXPLORER_NAMES, default="mixed")
+    parser.add_argument("--explorer", choices=POLICY_NAMES, default="mixed")
     parser.add_argument("--columns", type=int, default=6)
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--every", type=int, default=40, help="ticks between two pictures")

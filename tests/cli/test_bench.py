@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from worldsim.cli.bench import FrameCost, summary, windows
-from worldsim.cli.bench_play import summary as summary_of_play
-from worldsim.cli.bench_play import text
+from worldsim.cli.bench_latency import summary as summary_of_play
+from worldsim.cli.bench_latency import text
 from worldsim.cli.main import main
 from worldsim.engine.simulator import StageTimes
 

@@ -141,7 +141,7 @@ def test_the_true_world_is_scored_from_where_the_preset_begins(
     pytest.importorskip("vizdoom")
     from worldsim.presets.store import Start
     from worldsim.training.workers import play_episodes
-    from worldsim.worlds.walks import FIRST_START_SEED, START_WALK_FRAMES
+    from worldsim.worlds.trajectories import FIRST_START_SEED, START_WALK_FRAMES
 
     (walk,) = play_episodes(tiny_config.true_world, [FIRST_START_SEED], START_WALK_FRAMES, "mixed")
     preset, folder = tmp_path / "tiny", tmp_path / "s"

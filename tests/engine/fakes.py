@@ -13,7 +13,7 @@ from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Flight, Frame, Step
 from worldsim.engine.interfaces import Loaded, StageTimes
 from worldsim.engine.messages import Report
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Header
 
 SPEC = ActionSpec(
@@ -69,7 +69,7 @@ class FakeSimulator:
         frame, device = self._frame(), self.device
         return Step(index=self._now.index, action=action, frame=frame, num_steps=self.num_steps, device=device)
 
-    def anchor(self, anchor: Anchor, seed: int) -> Step:
+    def anchor(self, anchor: ContextOverride, seed: int) -> Step:
         frames = anchor.frames(self.frame_shape)
         self._now = FakeSnapshot(seed, anchor.index, _digest(f"{seed} {anchor.actions} {frames.tobytes().hex()}"))
         return Step(index=anchor.index, action=NO_ACTION, frame=frames[-1], device=self.device)

@@ -17,21 +17,21 @@ from worldsim.engine.messages import Report
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check, resimulate
 from worldsim.engine.simulator import Simulator
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
 
 SHAPE = FakeSimulator.frame_shape
 
 
-def pictures(index: int) -> Anchor:
+def pictures(index: int) -> ContextOverride:
     """Other pictures than play has shown."""
     rng = np.random.default_rng(index)
     frames = [rng.integers(0, 256, SHAPE, dtype=np.uint8) for _ in range(4)]
-    return Anchor.of(index, frames, [[0.0] * SPEC.size] * 4)
+    return ContextOverride.of(index, frames, [[0.0] * SPEC.size] * 4)
 
 
-def bring_back(play: Play) -> Anchor:
+def bring_back(play: Play) -> ContextOverride:
     """Returns: what was put in the place of memory."""
     play.session.worker.cancel()
     assert play.session.history is not None and play.session.history.head is not None

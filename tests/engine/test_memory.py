@@ -23,7 +23,7 @@ from worldsim.engine.memory import (
     thinned,
 )
 from worldsim.engine.reference_world import Pair
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 
 RNG = np.random.default_rng(0)
 
@@ -168,7 +168,7 @@ def test_true_pictures_in_the_place_of_memory_end_what_has_drifted() -> None:
         walk.go(at(), np.zeros((48, 64, 3), np.uint8))
     head = walk.history.head
     assert head is not None and head.drift is not None and head.drift > 1
-    anchor = Anchor.of(head.step.index, [A], [[0.0] * SPEC.size])
+    anchor = ContextOverride.of(head.step.index, [A], [[0.0] * SPEC.size])
     walk.history.replace_memory(head.step, object(), anchor)
     walk.see()
     assert walk.history.head is not head and walk.memory.drift.level is None

@@ -246,7 +246,7 @@ def test_doom_itself_follows_and_its_pictures_bring_a_preset_level_with_it(
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import Start, load_preset
     from worldsim.worlds.registry import open_world
-    from worldsim.worlds.walks import FIRST_START_SEED, START_SCRIPT, START_WALK_FRAMES, walk
+    from worldsim.worlds.trajectories import FIRST_START_SEED, START_SCRIPT, START_WALK_FRAMES, walk
 
     actions = [Action.of("forward", turn=turn) for turn in (1.0, 0.0, -1.0, 0.5) * 3]
     alone = open_world(tiny_config.true_world)

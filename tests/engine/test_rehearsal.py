@@ -22,7 +22,7 @@ from worldsim.engine.rehearsal import predict
 from worldsim.engine.simulator import Simulator
 from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.config import PresetConfig
-from worldsim.presets.cost import cost_of
+from worldsim.presets.model_size import cost_of
 from worldsim.presets.resolve import bundled_presets
 from worldsim.presets.store import load_preset
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from worldsim.episodes.finish import finish
+from worldsim.episodes.finalize import finalize
 from worldsim.episodes.format import JOURNAL
 from worldsim.episodes.journal import read_journal
 from worldsim.episodes.reader import open_session
@@ -44,10 +44,10 @@ def kill_one(folder: Path, after_s: float) -> tuple[int, float]:
         child.wait()
     num_told, last_ns = struct.unpack("<qq", told.read_bytes())
     assert not read_journal(folder / "s").writing.is_alive
-    finished = finish(folder / "s")
+    result = finalize(folder / "s")
     session = open_session(folder / "s")
     assert session.is_complete
-    assert session.num_frames == finished.frames
+    assert session.num_frames == result.frames
     for index in {0, len(session.episodes) - 1}:
         assert len(list(session.pictures(index))) == len(session.episodes[index].rows)
     lost = num_told - session.num_frames

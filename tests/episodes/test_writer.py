@@ -135,10 +135,10 @@ def test_a_disk_that_is_full_of_video_stops_the_recording_and_repair_has_every_a
     assert "File too large" in writer.error.message, writer.error.message
     writer.add_frame(made_up_row(60), frames[0])  # does nothing, and says nothing
     num_rows = len(open_session(tmp_path / "s").episodes[0].rows)
-    from worldsim.episodes.finish import finish
+    from worldsim.episodes.finalize import finalize
 
-    finished = finish(tmp_path / "s")
-    assert finished.frames == num_rows > 10
+    result = finalize(tmp_path / "s")
+    assert result.frames == num_rows > 10
     session = open_session(tmp_path / "s")
     assert session.episodes[0].rows[5] == made_up_row(5)
     assert (next(session.pictures(0)) == frames[0]).all()
@@ -174,14 +174,14 @@ def test_a_crash_while_the_files_are_finished_is_mended(tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device", "s/videos/file-000.tmp.mp4")
 
     with monkeypatch.context() as broken:
-        broken.setattr("worldsim.episodes.finish._write_meta", fail)
+        broken.setattr("worldsim.episodes.finalize._write_meta", fail)
         writer = record(tmp_path / "s", 25)
     assert writer.state is WriterState.FAILED and writer.error is not None
     assert writer.error.message == f"the recording {tmp_path / 's'} has stopped: No space left on device"
     assert not open_session(tmp_path / "s").is_complete
-    from worldsim.episodes.finish import finish
+    from worldsim.episodes.finalize import finalize
 
-    assert finish(tmp_path / "s").frames == 25
+    assert finalize(tmp_path / "s").frames == 25
     assert open_session(tmp_path / "s").is_complete
     assert not (tmp_path / "s" / JOURNAL).exists()
     assert not part_path(tmp_path / "s", 0).exists()

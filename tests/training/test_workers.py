@@ -12,7 +12,7 @@ from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.world import DoomWorld
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
 from worldsim.worlds.registry import TrueWorldConfig
-from worldsim.worlds.walks import walk
+from worldsim.worlds.trajectories import walk
 
 WORLD = DoomConfig(maps=(1,), grid=(2, 2), landmarks=0)
 DATA = DataConfig(episode_frames=12, script="explore")

@@ -18,8 +18,8 @@ from worldsim.presets.card import model_card
 from worldsim.presets.config import PresetConfig, preset_from_mapping
 from worldsim.worlds.memory_maze import graphics
 from worldsim.worlds.memory_maze.config import TARGETS, MemoryMazeConfig
-from worldsim.worlds.memory_maze.explorers import EXPLORER_NAMES, make_explorer
 from worldsim.worlds.memory_maze.layout import MazePlan
+from worldsim.worlds.memory_maze.policies import POLICY_NAMES, make_policy
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld, as_one_of_six, maze_and_start, pose_action, pose_of
 from worldsim.worlds.registry import check_installed, open_world
 
@@ -30,7 +30,7 @@ PLAN = MazePlan(seed=0, free=np.array([[letter == "1" for letter in row] for row
 
 def walk(name: str, num_ticks: int, seed: int = 0) -> Iterator[tuple[Pose, Action]]:
     """A point that moves as fast as the ball, at once, and stops at walls."""
-    explorer = make_explorer(name, PLAN, CONFIG, random.Random(seed))
+    explorer = make_policy(name, PLAN, CONFIG, random.Random(seed))
     pose = Pose(x=0.5, y=0.5, angle_rad=0.0)
     for _ in range(num_ticks):
         action = explorer.act(pose)
@@ -105,7 +105,7 @@ def test_a_path_goes_round_the_walls_and_a_point_on_a_wall_has_a_cell() -> None:
     assert PLAN.cell_at(1.02, 1.1) == (0, 1) and PLAN.cell_at(2.5, 2.5) == (2, 2)
 
 
-@pytest.mark.parametrize("name", EXPLORER_NAMES)
+@pytest.mark.parametrize("name", POLICY_NAMES)
 def test_an_explorer_presses_only_the_six_actions_and_the_same_by_seed(name: str) -> None:
     actions = [action for _, action in walk(name, 300)]
     assert all(as_one_of_six(action) == action for action in actions)
@@ -129,7 +129,7 @@ def test_return_comes_back_over_the_same_places() -> None:
 
 def test_an_unknown_explorer_names_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
-        make_explorer("retrun", PLAN, CONFIG, random.Random(0))
+        make_policy("retrun", PLAN, CONFIG, random.Random(0))
     assert "return" in caught.value.hint
 
 

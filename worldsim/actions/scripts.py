@@ -1,6 +1,6 @@
 """Open-loop scripts: fixed sequences of actions for worlds that give no pose (the learned one above all).
 
-Owns: `explore`, `return`, `look`, by seed. Does not own: walkers that see where they are (`worlds.doom.explorers`).
+Owns: `explore`, `return`, `look`, by seed. Does not own: walkers that see where they are (`worlds.doom.policies`).
 What the turn axis does in a tick is read from the spec's `axis_units`, never assumed.
 """
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import psutil
 import tyro
 
-from worldsim.cli import bench_play, bench_session, bench_train
+from worldsim.cli import bench_latency, bench_soak, bench_train
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
@@ -92,9 +92,9 @@ def run(argv: list[str]) -> int:
     total = arguments.frames if arguments.play is None else round(2 * arguments.play)
     do, text = bench, _text
     if arguments.play is not None:
-        do, text = bench_of_play, bench_play.text
+        do, text = bench_of_play, bench_latency.text
     elif arguments.session is not None:
-        do, text = bench_of_session, bench_session.text
+        do, text = bench_of_session, bench_soak.text
     with Progress(total, f"bench {arguments.preset}", arguments.progress) as progress:
         result = do(arguments, progress)
     tell(text(result), result, arguments.json)
@@ -153,7 +153,7 @@ def bench_of_play(arguments: BenchArguments, progress: Progress) -> dict[str, An
     """Returns, side effects: as `bench`."""
     assert arguments.play is not None
     loaded, about = _loaded(arguments)
-    measured = bench_play.bench_play(
+    measured = bench_latency.bench_latency(
         loaded,
         duration_s=arguments.play,
         prefetch_depth=arguments.prefetch,
@@ -166,7 +166,7 @@ def bench_of_play(arguments: BenchArguments, progress: Progress) -> dict[str, An
 def bench_of_session(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     """Returns, side effects: as `bench`."""
     loaded, about = _loaded(arguments)
-    measured = bench_session.bench_session(
+    measured = bench_soak.bench_soak(
         loaded,
         is_idle=arguments.session == "idle",
         num_ticks=arguments.frames,

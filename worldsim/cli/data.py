@@ -14,11 +14,11 @@ from worldsim.cli.arguments import JsonOption, ProgressOption, at_least
 from worldsim.cli.output import Progress
 from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
 from worldsim.core.errors import RecordingError, StorageError, UsageError
-from worldsim.episodes.check import AXIS_BINS, Checked, check_sessions, survey
-from worldsim.episodes.exporting import export_folder
+from worldsim.episodes.export_npz import export_folder
+from worldsim.episodes.images import write_contact_sheet
+from worldsim.episodes.importers.base import ActionTime, Reading
 from worldsim.episodes.importers.convert import LAYOUTS, Imported, import_folder
-from worldsim.episodes.importers.take import ActionTime, Reading
-from worldsim.episodes.pictures import write_contact_sheet
+from worldsim.episodes.validate import AXIS_BINS, Checked, check_sessions, survey
 
 HELP = "import recordings of other games and data sets, export them; check a data set and show what is in it"
 

@@ -289,7 +289,7 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     from worldsim.engine.replay import session_header
     from worldsim.engine.save_files import SaveFiles
     from worldsim.engine.simulator import Simulator
-    from worldsim.presets.fetching import fetch_reported
+    from worldsim.presets.download_progress import fetch_reported
     from worldsim.presets.store import load_preset
 
     device = choose_device(arguments.device)

@@ -21,8 +21,8 @@ from worldsim.cli.subcommands import Answer
 from worldsim.core.errors import PresetError, UsageError
 from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET, model_card, on_hub
 from worldsim.presets.config import read_config_json
-from worldsim.presets.files import read_header
 from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, HubRef, locate_preset, resolve_preset
+from worldsim.presets.safe_io import read_header
 
 
 @dataclass(frozen=True, kw_only=True)

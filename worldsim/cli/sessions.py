@@ -22,7 +22,7 @@ from worldsim.cli.arguments import JsonOption, OfflineOption, at_least, parse_ar
 from worldsim.cli.output import STDOUT, write_json
 from worldsim.core.errors import MissingPackageError, RecordingError, StorageError, UsageError, WorldsimError
 from worldsim.episodes.card import pushed_files
-from worldsim.episodes.finish import finish
+from worldsim.episodes.finalize import finalize
 from worldsim.episodes.format import LEROBOT_VERSION, RECORDINGS, video_path
 from worldsim.episodes.reader import RecordedSession, find_sessions, is_session, open_session
 from worldsim.episodes.video import enlarge, scale_for
@@ -154,7 +154,7 @@ def _repair(arguments: SessionsArguments) -> dict[str, Any]:
     if session.is_being_recorded:
         raise RecordingError(f"{arguments.folder} is still being recorded", hint="stop the recording first")
     if not session.is_complete:
-        finish(arguments.folder)
+        finalize(arguments.folder)
     return {**summary(open_session(arguments.folder)), "repaired": not session.is_complete}
 
 

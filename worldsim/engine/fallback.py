@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import Action, ActionSpec, Step
 from worldsim.engine.interfaces import Anchorable, Playable, StageTimes
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class Sturdy:
     def step(self, action: Action) -> Step:
         return self._tried(lambda playable: playable.step(action))
 
-    def anchor(self, anchor: Anchor, seed: int) -> Step:
+    def anchor(self, anchor: ContextOverride, seed: int) -> Step:
         def stand(playable: Playable) -> Step:
             assert isinstance(playable, Anchorable), "only what was learned has a memory that can give way"
             return playable.anchor(anchor, seed)

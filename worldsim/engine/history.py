@@ -20,7 +20,7 @@ from worldsim.core.errors import StateError
 from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.interfaces import Arrival, Playable
 from worldsim.engine.malloc_trim import give_back_aside
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Run
 
 BUDGET_BYTES = 320 * 2**20
@@ -53,7 +53,7 @@ class Moment:
     parent: Moment | None
     trail: Trail | None
     snapshot: Any = None
-    anchor: Anchor | None = None
+    anchor: ContextOverride | None = None
     """The last time up to here that true pictures took the place of memory."""
     drift: float | None = None
     """What the drift meter said of it; None while it does not know yet."""
@@ -131,7 +131,7 @@ class History:
         seed: int,
         runs: Iterable[Run] = (),
         label: str = "",
-        anchor: Anchor | None = None,
+        anchor: ContextOverride | None = None,
     ) -> None:
         """Play begins anew at `step`, to which `runs` led from a reset with `seed`."""
         trail: Trail | None = None
@@ -151,7 +151,7 @@ class History:
             moment.snapshot = snapshot
         self._append(moment, head)
 
-    def replace_memory(self, step: Step, snapshot: Any, anchor: Anchor) -> None:
+    def replace_memory(self, step: Step, snapshot: Any, anchor: ContextOverride) -> None:
         """The head once more, as a moment of its own: the same actions led there, but play goes on from true pictures.
 
         Rewinding goes from it back to what the head was.

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from worldsim.core.types import Action, ActionSpec, Step, World
 from worldsim.engine.saves import SavedPlay
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Header
 from worldsim.worlds.base import Explorer
 
@@ -58,7 +58,7 @@ class Playable(World, Protocol):
 class Anchorable(Protocol):
     """A Playable of which the memory can give way to true pictures: a learned one."""
 
-    def anchor(self, anchor: Anchor, seed: int) -> Step:
+    def anchor(self, anchor: ContextOverride, seed: int) -> Step:
         """Stands at the last of the pictures, with nothing else in its memory. The same noise follows as would have.
 
         Raises: RecordingError when the pictures are damaged.

@@ -14,7 +14,7 @@ from pathlib import Path
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import RECORDINGS, EpisodeStart, Header, Row, Run, frame_hash
 from worldsim.episodes.writer import SessionWriter, WriterState
 
@@ -38,7 +38,7 @@ class Recorder:
         self._old_writers: list[SessionWriter] = []
         self._seed = 0
         self._history: list[Run] = []
-        self._anchor: Anchor | None = None
+        self._anchor: ContextOverride | None = None
         self._last: tuple[Row, Step] | None = None
         self._device = ""
         """Where that was made, if not where the header says."""
@@ -91,7 +91,9 @@ class Recorder:
             self._begin_episode(*self._last)
         self.tell()
 
-    def jump(self, step: Step, seed: int, runs: Sequence[Run], header: Header, anchor: Anchor | None = None) -> None:
+    def jump(
+        self, step: Step, seed: int, runs: Sequence[Run], header: Header, anchor: ContextOverride | None = None
+    ) -> None:
         """Play goes on from `step`, to which `runs` led from a reset with `seed`: after a rewind, a load, a change of
         branch, or with true pictures (`anchor`) in the place of memory. What was recorded stays, for it was played; a
         new episode begins, with `runs` as its start, so that a replay makes it again from the reset. Raises: as

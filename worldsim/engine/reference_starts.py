@@ -17,7 +17,7 @@ from worldsim.core.types import Step
 from worldsim.engine.interfaces import TrueWorld
 from worldsim.worlds.base import Explorer
 from worldsim.worlds.registry import TrueWorldConfig, open_world
-from worldsim.worlds.walks import FIRST_START_SEED, START_SCRIPT, start_walk_frames, walk
+from worldsim.worlds.trajectories import FIRST_START_SEED, START_SCRIPT, start_walk_frames, walk
 
 if TYPE_CHECKING:  # loads torch
     from worldsim.presets.store import Start

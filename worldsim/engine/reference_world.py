@@ -25,7 +25,7 @@ from worldsim.core.images import psnr_db
 from worldsim.core.types import Action, ActionSpec, Step
 from worldsim.engine.history import Moment, Trail
 from worldsim.engine.interfaces import TrueEngine, TrueSource
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Run
 from worldsim.worlds.base import Explorer
 
@@ -42,10 +42,10 @@ class Pair:
     psnr_db: float
     context: tuple[Step, ...]
 
-    def anchor(self, spec: ActionSpec) -> Anchor:
+    def anchor(self, spec: ActionSpec) -> ContextOverride:
         """The true pictures, to take the place of what the model remembers."""
         actions = [encode_action(spec, step.action).tolist() for step in self.context]
-        return Anchor.of(self.dream.index, [step.frame for step in self.context], actions)
+        return ContextOverride.of(self.dream.index, [step.frame for step in self.context], actions)
 
 
 class TruthPhase(Enum):

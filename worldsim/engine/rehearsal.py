@@ -18,7 +18,7 @@ from worldsim.core.types import NO_ACTION
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.simulator import Simulator
 from worldsim.presets.config import PresetConfig
-from worldsim.presets.cost import cost_of, untrained_preset
+from worldsim.presets.model_size import cost_of, untrained_preset
 
 WARM_UP_FRAMES = 3
 """Untimed, or what fits in that time."""

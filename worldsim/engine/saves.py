@@ -22,7 +22,7 @@ from worldsim.actions.encoding import decode_action
 from worldsim.core.config import from_mapping, parse_json, to_mapping
 from worldsim.core.errors import ConfigError, RecordingError, StateError, StorageError
 from worldsim.core.types import NO_ACTION, Step
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Header, Run
 
 SAVES = Path("saves")
@@ -41,7 +41,7 @@ class SavedPlay:
     seed: int
     step: Step = field(repr=False)
     runs: tuple[Run, ...] = field(repr=False)
-    anchor: Anchor | None = None
+    anchor: ContextOverride | None = None
     """See `EpisodeStart`."""
 
 
@@ -53,7 +53,7 @@ class _Told:
     header: Header
     seed: int
     index: int
-    anchor: Anchor | None = None
+    anchor: ContextOverride | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

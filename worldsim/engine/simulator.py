@@ -23,7 +23,7 @@ from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.diffusion.noise import frame_noise
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.engine.interfaces import StageTimes
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.maps.motion import TICK_SCALE
 from worldsim.models.sequence.world_model import PLACE_PREFIX
@@ -96,7 +96,7 @@ class Simulator:
         )
 
     @torch.inference_mode()
-    def anchor(self, anchor: Anchor, seed: int) -> Step:
+    def anchor(self, anchor: ContextOverride, seed: int) -> Step:
         """Replays true pictures into a fresh state: see `Anchorable`."""
         frames, actions = anchor.frames(self.frame_shape), np.asarray(anchor.actions, np.float32)
         state = self._remember(frames, actions, seed)

@@ -23,10 +23,10 @@ from worldsim.engine.messages import Done, Errand, Phase, Status
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.saves import SavedPlay
 from worldsim.engine.worker import Worker
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Header, Run
 
-MakeAnchor = Callable[[], Anchor]
+MakeAnchor = Callable[[], ContextOverride]
 """Runs in the model thread: packing pictures takes a while."""
 
 
@@ -119,10 +119,10 @@ class Traveller:
         self._send_anchor(head, make, "the device was lost: on the CPU from here on, remembering the last {} pictures")
 
     def _send_anchor(self, moment: Moment, make: MakeAnchor, words: str) -> None:
-        made: list[Anchor] = []
+        made: list[ContextOverride] = []
         self._send(partial(_anchor, make, moment, made), lambda done: self._anchored(moment, made, words, done))
 
-    def _anchored(self, moment: Moment, made: Sequence[Anchor], words: str, done: Done) -> None:
+    def _anchored(self, moment: Moment, made: Sequence[ContextOverride], words: str, done: Done) -> None:
         assert self.history is not None
         if done.arrival is None:
             self.tell(done.error.message if done.error else "")
@@ -210,7 +210,7 @@ class Traveller:
         self.history.go(moment, done.arrival.snapshot)
         self._arrive(done.arrival, moment.seed, moment.runs(), moment.anchor)
 
-    def _arrive(self, arrival: Arrival, seed: int, runs: Sequence[Run], anchor: Anchor | None) -> None:
+    def _arrive(self, arrival: Arrival, seed: int, runs: Sequence[Run], anchor: ContextOverride | None) -> None:
         self.seed, self.picture, self._snapshot = seed, arrival.step, arrival.snapshot
         if self.header is not None:
             self.recorder.jump(arrival.step, seed, runs, self.header, anchor)
@@ -241,7 +241,7 @@ class Traveller:
         self._due_s = 0.0
 
 
-def _anchor(make: MakeAnchor, moment: Moment, made: list[Anchor], playable: Playable) -> Arrival:
+def _anchor(make: MakeAnchor, moment: Moment, made: list[ContextOverride], playable: Playable) -> Arrival:
     assert isinstance(playable, Anchorable), "a true world needs no anchor"
     anchor = make()
     stand = playable.anchor(anchor, moment.seed)
@@ -250,7 +250,7 @@ def _anchor(make: MakeAnchor, moment: Moment, made: list[Anchor], playable: Play
     return Arrival(step=step, snapshot=playable.snapshot())
 
 
-def _anchor_of_pictures(spec: ActionSpec, head: Moment, num_frames: int) -> Anchor:
+def _anchor_of_pictures(spec: ActionSpec, head: Moment, num_frames: int) -> ContextOverride:
     steps, now = list[Step](), head
     while len(steps) < num_frames:
         steps.append(now.step)
@@ -259,7 +259,7 @@ def _anchor_of_pictures(spec: ActionSpec, head: Moment, num_frames: int) -> Anch
         now = now.parent
     steps.reverse()
     vectors = [tuple(map(float, encode_action(spec, step.action))) for step in steps]
-    return Anchor.of(head.step.index, [step.frame for step in steps], vectors)
+    return ContextOverride.of(head.step.index, [step.frame for step in steps], vectors)
 
 
 def _write(saves: Saves, path: Path, saved: SavedPlay, snapshot: Any, playable: Playable) -> None:

@@ -1,6 +1,6 @@
 """What a recorded session is on disk: its header, its episodes, one row per frame, and where each of them lies.
 
-Owns: names, paths and the meaning of every value. Does not own: writing (`writer`, `finish`), reading (`reader`). The
+Owns: names, paths and the meaning of every value. Does not own: writing (`writer`, `finalize`), reading (`reader`). The
 folder is a LeRobotDataset v3.0, one file per episode; `meta/worldsim.json` beside it holds what replay needs.
 """
 
@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 from worldsim.core.errors import StorageError, UsageError
 from worldsim.core.types import ActionSpec, Frame
-from worldsim.episodes.anchor import Anchor
+from worldsim.episodes.context_override import ContextOverride
 
 SCHEMA_VERSION = 1
 LEROBOT_VERSION = "v3.0"
@@ -83,7 +83,7 @@ class EpisodeStart:
     """How many frames after the reset the first recorded one came."""
     prelude: tuple[Run, ...] = ()
     """What led to the frame before the first recorded one."""
-    anchor: Anchor | None = None
+    anchor: ContextOverride | None = None
     """The last time before the first recorded frame, or with it, that true pictures took the place of memory."""
     device: str = ""
     """Where its frames were made, if not where the header says. When play moves, another episode begins."""

@@ -1,6 +1,6 @@
 """A recorded session, opened: complete, or as far as its journal goes.
 
-Owns: what may be asked of a recording. Does not own: the files' layout (`format`), mending (`finish`).
+Owns: what may be asked of a recording. Does not own: the files' layout (`format`), mending (`finalize`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The recording thread: journal first, pictures after, and nobody waits for either.
 
 Owns: the queue, its bound and its high-water mark, what happens when the disk is full. Does not own: what is recorded
-(`engine.recorder`), the files' final form (`episodes.finish`). The public methods belong to the caller's thread.
+(`engine.recorder`), the files' final form (`episodes.finalize`). The public methods belong to the caller's thread.
 
 The thread writes the actions of *all* that waits before it encodes *one* picture, so that video may lag, actions never.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from worldsim.core.errors import StorageError, WorldsimError
 from worldsim.core.types import Frame
-from worldsim.episodes.finish import Finished, finish
+from worldsim.episodes.finalize import FinalizeResult, finalize
 from worldsim.episodes.format import JOURNAL, EpisodeStart, Header, Row, check_new, part_path
 from worldsim.episodes.journal import JournalFile, this_process
 from worldsim.episodes.video import LOSSLESS, WATCHING, VideoEncoder
@@ -72,7 +72,7 @@ class SessionWriter:
         open_journal: Callable[[Path], BinaryIO] = lambda path: path.open("xb"),
     ) -> None:
         self.folder, self.header = folder, header
-        self.finished: Finished | None = None
+        self.finalize_result: FinalizeResult | None = None
         self.error: WorldsimError | None = None
         self.state = WriterState.RECORDING
         self._codec = LOSSLESS if is_lossless else WATCHING
@@ -161,7 +161,7 @@ class SessionWriter:
     def _run(self) -> None:
         try:
             self._record()
-            self.finished = finish(self.folder, high_water=self.counters.high_water)
+            self.finalize_result = finalize(self.folder, high_water=self.counters.high_water)
             self.state = WriterState.COMPLETE
         except Exception as error:  # the game goes on, whatever a disk or an encoder does
             with suppress(OSError):

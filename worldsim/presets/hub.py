@@ -50,7 +50,8 @@ from worldsim.core.config import MAX_CONFIG_BYTES, brief
 from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError, WorldsimError
 from worldsim.core.log import say
 from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET
-from worldsim.presets.files import (
+from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, FETCHED_FILES, START_FOLDER, WEIGHTS_FILE, HubRef
+from worldsim.presets.safe_io import (
     MAX_START_BYTES,
     MAX_STARTS,
     MAX_STARTS_BYTES,
@@ -58,7 +59,6 @@ from worldsim.presets.files import (
     damaged,
     sha256,
 )
-from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, FETCHED_FILES, START_FOLDER, WEIGHTS_FILE, HubRef
 
 LIBRARY = "worldsim"
 """`library_name` in a card: how the Hub knows a preset."""

@@ -2,7 +2,7 @@
 
 Owns: the folder's layout and the strictness of loading (safetensors only; every tensor's name, type and shape is
 compared with the config before memory is taken for any). Does not own: finding the folder (`presets.resolve`), what may
-be opened and how (`presets.files`), the networks, the words of the card.
+be opened and how (`presets.safe_io`), the networks, the words of the card.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.presets.card import model_card
 from worldsim.presets.config import SCHEMA_VERSION, PresetConfig, config_json, read_config_json
-from worldsim.presets.files import (
+from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, START_FOLDER, WEIGHTS_FILE, check_no_pickle
+from worldsim.presets.resolve import resolve_preset as resolve_preset
+from worldsim.presets.safe_io import (
     FETCH_AGAIN,
     MAX_WEIGHTS_BYTES,
     Header,
@@ -44,8 +46,6 @@ from worldsim.presets.files import (
     sha256_of_hub,
     start_files,
 )
-from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, START_FOLDER, WEIGHTS_FILE, check_no_pickle
-from worldsim.presets.resolve import resolve_preset as resolve_preset
 
 LICENCE = "apache-2.0"
 DATA_SHA256 = "data_sha256"

@@ -17,7 +17,7 @@ from worldsim.training.config import TrainingConfig
 from worldsim.training.episode import Episode
 from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
 from worldsim.training.workers import EpisodeStream, Source, play_episodes
-from worldsim.worlds.walks import FIRST_START_SEED, START_FRAMES, start_walk_frames
+from worldsim.worlds.trajectories import FIRST_START_SEED, START_FRAMES, start_walk_frames
 
 NUM_PROBES = 6
 PROBE_FRAMES = 180

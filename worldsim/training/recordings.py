@@ -20,7 +20,7 @@ import numpy as np
 from worldsim.core.errors import ConfigError, PresetNotFoundError, RecordingError, UsageError, WorldsimError, nearest
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.format import Header
-from worldsim.episodes.pictures import resize
+from worldsim.episodes.images import resize
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.resolve import hub_ref

@@ -32,7 +32,7 @@ from worldsim.training.shared_memory_queue import Belt
 from worldsim.worlds.base import TrueWorld
 from worldsim.worlds.doom.seeds import training_seeds
 from worldsim.worlds.registry import TrueWorldConfig, open_world
-from worldsim.worlds.walks import walking
+from worldsim.worlds.trajectories import walking
 
 NUM_SLOTS = 3
 """Finished episodes a worker may have waiting."""

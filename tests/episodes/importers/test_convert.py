@@ -13,8 +13,8 @@ import pytest
 
 from tests.episodes.recordings import made_up_frame
 from worldsim.core.errors import StorageError, UsageError
+from worldsim.episodes.importers.base import ActionTime, Reading, class_vectors
 from worldsim.episodes.importers.convert import LAYOUTS, Imported, import_folder
-from worldsim.episodes.importers.take import ActionTime, Reading, class_vectors
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.episodes.video import VideoEncoder
 

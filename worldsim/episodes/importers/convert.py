@@ -21,10 +21,10 @@ import worldsim
 from worldsim.core.errors import RecordingError, StorageError, UsageError
 from worldsim.core.types import Frame
 from worldsim.episodes.format import EpisodeStart, Header, Row, frame_hash
-from worldsim.episodes.importers import memory_maze, table, teco, vpt
-from worldsim.episodes.importers.take import Layout, Reading, Take, every
+from worldsim.episodes.images import resize
+from worldsim.episodes.importers import memory_maze, teco, video_csv, vpt
+from worldsim.episodes.importers.base import Layout, Reading, Take, every
 from worldsim.episodes.journal import pose_of
-from worldsim.episodes.pictures import resize
 from worldsim.episodes.reader import is_session
 from worldsim.episodes.writer import SessionWriter
 
@@ -33,7 +33,7 @@ LAYOUTS: dict[str, Layout] = {
     "teco-dmlab": teco.DMLAB,
     "teco-minecraft": teco.MINECRAFT,
     "vpt": vpt.LAYOUT,
-    "video-csv": table.LAYOUT,
+    "video-csv": video_csv.LAYOUT,
 }
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from worldsim.core.errors import RecordingError, StorageError
 from worldsim.core.types import ActionSpec
-from worldsim.episodes.importers.take import Layout, Reading, Take, check_pictures, class_vectors, led_to, read_npz
+from worldsim.episodes.importers.base import Layout, Reading, Take, check_pictures, class_vectors, led_to, read_npz
 
 CLASSES = ("noop", "forward", "turn=1", "turn=-1", "forward+turn=1", "forward+turn=-1")
 """Turning left is turn=1, as in the worlds of this project."""

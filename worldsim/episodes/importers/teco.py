@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worldsim.episodes.importers.take import (
+from worldsim.episodes.importers.base import (
     Layout,
     Reading,
     Take,

@@ -14,7 +14,7 @@ import numpy as np
 
 from worldsim.core.errors import RecordingError
 from worldsim.core.types import ActionSpec
-from worldsim.episodes.importers.take import (
+from worldsim.episodes.importers.base import (
     Actions,
     Layout,
     Reading,

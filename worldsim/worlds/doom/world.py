@@ -22,8 +22,8 @@ from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Pose, Step
 from worldsim.worlds.base import Explorer
 from worldsim.worlds.doom.config import POSE_AXES, DoomConfig
 from worldsim.worlds.doom.engine import BINARY_UNITS_PER_TURN, DoomEngine
-from worldsim.worlds.doom.explorers import make_explorer
 from worldsim.worlds.doom.layout import MazeLayout, plan_maze
+from worldsim.worlds.doom.policies import make_policy
 from worldsim.worlds.doom.seeds import MAZES_PER_WAD
 from worldsim.worlds.doom.wad import map_name, wad_bytes
 from worldsim.worlds.grid import Cell
@@ -84,7 +84,7 @@ class DoomWorld:
 
     def explorer(self, name: str, rng: random.Random) -> Explorer:
         """Raises: ConfigError for an unknown name."""
-        return make_explorer(name, self.layout, self._config, rng)
+        return make_policy(name, self.layout, self._config, rng)
 
     def reset(self, seed: int) -> Step:
         """Starts the maze and the start pose that `seed` means.

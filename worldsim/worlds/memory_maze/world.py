@@ -22,8 +22,8 @@ from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.worlds.base import Explorer
 from worldsim.worlds.memory_maze.config import POSE_AXES, MemoryMazeConfig
 from worldsim.worlds.memory_maze.engine import MemoryMazeEngine
-from worldsim.worlds.memory_maze.explorers import make_explorer
 from worldsim.worlds.memory_maze.layout import MazePlan
+from worldsim.worlds.memory_maze.policies import make_policy
 
 
 class MemoryMazeWorld:
@@ -65,7 +65,7 @@ class MemoryMazeWorld:
         return self._started.truth()
 
     def explorer(self, name: str, rng: random.Random) -> Explorer:
-        return make_explorer(name, self.layout, self._config, rng)
+        return make_policy(name, self.layout, self._config, rng)
 
     def reset(self, seed: int) -> Step:
         """Without fixed maps, what the package's environment of that seed shows after its first reset.

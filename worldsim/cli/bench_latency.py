@@ -20,7 +20,7 @@ ROUND_S = 5.0
 """Of each way, before it is the other's turn."""
 
 
-def bench_play(
+def bench_latency(
     loaded: Loaded, *, duration_s: float, prefetch_depth: int, seed: int, tell: Callable[[float, str], None]
 ) -> dict[str, Any]:
     """`tell` is given the seconds played so far, of both ways together, and what goes on.

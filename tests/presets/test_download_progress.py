@@ -9,7 +9,7 @@ import pytest
 
 from worldsim.core.errors import HubError
 from worldsim.presets import hub
-from worldsim.presets.fetching import fetch_reported
+from worldsim.presets.download_progress import fetch_reported
 from worldsim.presets.hub import Listing, RemoteFile
 from worldsim.presets.resolve import HubRef
 

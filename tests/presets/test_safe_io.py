@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from worldsim.core.errors import PresetError
-from worldsim.presets.files import MAX_HEADER_BYTES, read_header, sha256
+from worldsim.presets.safe_io import MAX_HEADER_BYTES, read_header, sha256
 
 ONE: dict[str, Any] = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

@@ -19,7 +19,7 @@ LATE = (0.85, 1.0)
 """Shares of the ticks that are compared; what begins with play, torch's own caches for one, is over by then."""
 
 
-def bench_session(
+def bench_soak(
     loaded: Loaded,
     *,
     is_idle: bool,

@@ -13,11 +13,11 @@ import pytest
 from worldsim.core.types import Action, Pose
 from worldsim.worlds.base import Explorer
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.explorers import make_explorer as doom_explorer
 from worldsim.worlds.doom.layout import plan_maze
+from worldsim.worlds.doom.policies import make_policy as doom_explorer
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
-from worldsim.worlds.memory_maze.explorers import make_explorer as memory_maze_explorer
 from worldsim.worlds.memory_maze.layout import MazePlan
+from worldsim.worlds.memory_maze.policies import make_policy as memory_maze_explorer
 
 DOOM, MEMORY_MAZE = DoomConfig(maps=(1,)), MemoryMazeConfig()
 ROWS = ["111110", "100010", "101111", "111001", "001101", "111111"]  # south first

@@ -13,10 +13,10 @@ from tests.episodes.importers.test_convert import write_memory_maze
 from tests.episodes.recordings import record
 from worldsim.core.errors import RecordingError, UsageError
 from worldsim.core.types import ActionSpec
-from worldsim.episodes.exporting import export_folder
+from worldsim.episodes.export_npz import export_folder
+from worldsim.episodes.importers.base import Reading
 from worldsim.episodes.importers.convert import LAYOUTS, import_folder
 from worldsim.episodes.importers.memory_maze import one_hot
-from worldsim.episodes.importers.take import Reading
 from worldsim.episodes.reader import open_session
 
 READING = Reading(action_time=LAYOUTS["memory-maze"].action_time)

@@ -1,7 +1,7 @@
 """Is a folder of sessions what it says, and what is in it? Every picture is decoded.
 
 Owns: the comparisons (pictures, rows, times, hashes, tables among each other) and the statistics. Does not own: mending
-(`finish`), showing (`cli.data`).
+(`finalize`), showing (`cli.data`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from worldsim.core.errors import RecordingError
 from worldsim.core.types import Frame
 from worldsim.episodes.format import INFO, data_path, frame_hash, video_path
-from worldsim.episodes.importers.take import video_times
+from worldsim.episodes.images import resize
+from worldsim.episodes.importers.base import video_times
 from worldsim.episodes.journal import Episode
-from worldsim.episodes.pictures import resize
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 
 AXIS_BINS = (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0)

@@ -1,6 +1,6 @@
 """A walk through a true world by an explorer, and the walks that end where presets begin.
 
-Owns: the seeds and the length of the walks to a start. Does not own: how an explorer walks (each world's `explorers`).
+Owns: the seeds and the length of the walks to a start. Does not own: how an explorer walks (each world's `policies`).
 """
 
 from __future__ import annotations

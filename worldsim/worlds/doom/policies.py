@@ -18,7 +18,7 @@ from worldsim.worlds.base import Explorer
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import MazeLayout
 from worldsim.worlds.grid import Cell
-from worldsim.worlds.walkers import SINGLE_LEGS, Actions, Legs, Point, Walker, legs_of
+from worldsim.worlds.scripted_policy import SINGLE_LEGS, Actions, Legs, Point, Walker, legs_of
 
 REACH_UNITS = 34.0
 """A waypoint counts as reached from here: about two ticks of walking."""
@@ -27,8 +27,8 @@ KEYBOARD_SHARE = 0.88
 """Share of stretches steered by held keys; the rest are steered by a mouse."""
 
 
-def make_explorer(name: str, layout: MazeLayout, config: DoomConfig, rng: random.Random) -> Explorer:
-    """A walker through `layout`: one of `EXPLORER_NAMES`. The same `rng` state and poses, the same actions."""
+def make_policy(name: str, layout: MazeLayout, config: DoomConfig, rng: random.Random) -> Explorer:
+    """A walker through `layout`: one of `POLICY_NAMES`. The same `rng` state and poses, the same actions."""
     return _Walker(legs_of(name, _LEGS), layout, config, rng)
 
 
@@ -180,7 +180,7 @@ _LEGS: dict[str, Legs] = {
     **SINGLE_LEGS,
     "mixed": {"explore": 0.35, "return": 0.15, "look": 0.25, "wander": 0.25},
 }
-EXPLORER_NAMES = tuple(_LEGS)
+POLICY_NAMES = tuple(_LEGS)
 """`mixed` draws a leg of the others each time; its weights are per leg, explore legs being the longest."""
 
 

@@ -1,7 +1,7 @@
 """What the closed-loop walkers of all worlds have in common: they hold keys, and string legs together.
 
 Owns: the choice of legs, where a walker is and has been, turns on the spot. Does not own: the legs, and the way to a
-point (each world's `explorers`). A leg is a generator of actions that reads the pose afresh before each.
+point (each world's `policies`). A leg is a generator of actions that reads the pose afresh before each.
 """
 
 from __future__ import annotations

@@ -14,15 +14,15 @@ from worldsim.worlds.base import Explorer
 from worldsim.worlds.grid import Cell
 from worldsim.worlds.memory_maze.config import CELLS_PER_S, MemoryMazeConfig
 from worldsim.worlds.memory_maze.layout import MazePlan
-from worldsim.worlds.walkers import SINGLE_LEGS, Actions, Legs, Point, Walker, legs_of
+from worldsim.worlds.scripted_policy import SINGLE_LEGS, Actions, Legs, Point, Walker, legs_of
 
 JITTER_CELLS = 0.15
 STEER_DEG = 40.0
 """A walker that is off by less walks on while it turns."""
 
 
-def make_explorer(name: str, plan: MazePlan, config: MemoryMazeConfig, rng: random.Random) -> Explorer:
-    """One of `EXPLORER_NAMES`. Raises: ConfigError."""
+def make_policy(name: str, plan: MazePlan, config: MemoryMazeConfig, rng: random.Random) -> Explorer:
+    """One of `POLICY_NAMES`. Raises: ConfigError."""
     return _Walker(legs_of(name, _LEGS), plan, config, rng)
 
 
@@ -96,5 +96,5 @@ _LEGS: dict[str, Legs] = {
     **SINGLE_LEGS,
     "mixed": {"explore": 0.3, "return": 0.3, "look": 0.2, "wander": 0.2},
 }
-EXPLORER_NAMES = tuple(_LEGS)
+POLICY_NAMES = tuple(_LEGS)
 """`mixed` draws a leg of the others each time."""

@@ -21,7 +21,7 @@ MAX_FRAMES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anchor:
+class ContextOverride:
     """At frame `index` after the reset the model's memory gave way to these pictures, the last of them that frame."""
 
     index: int
@@ -31,7 +31,7 @@ class Anchor:
     """Base64 of zlib of uint8 [T, H, W, 3]."""
 
     @classmethod
-    def of(cls, index: int, frames: Sequence[Frame], actions: Sequence[Sequence[float]]) -> Anchor:
+    def of(cls, index: int, frames: Sequence[Frame], actions: Sequence[Sequence[float]]) -> ContextOverride:
         packed = zlib.compress(np.stack(frames).tobytes(), level=1)
         vectors = tuple(tuple(map(float, action)) for action in actions)
         return cls(index=index, actions=vectors, pixels=base64.b64encode(packed).decode())

@@ -57,14 +57,14 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
+class FinalizeResult:
     frames: int
     episodes: int
     pictures_missing: int
     """Frames whose picture was not kept or is lost; the video repeats the one before."""
 
 
-def finish(folder: Path, *, high_water: int | None = None) -> Finished:
+def finalize(folder: Path, *, high_water: int | None = None) -> FinalizeResult:
     """Side effects: writes all final files, then removes the journal and the parts.
 
     Raises: RecordingError for a journal that is missing or empty, StorageError when something cannot be written.
@@ -83,7 +83,7 @@ def finish(folder: Path, *, high_water: int | None = None) -> Finished:
         hint = f"make room, then: worldsim sessions repair {folder}"
         raise StorageError(f"cannot finish {folder}: {error}", hint=hint) from None
     missing = sum(int((~columns["worldsim.has_picture"]).sum()) for columns in tables)
-    return Finished(frames=_num_frames(tables), episodes=len(tables), pictures_missing=missing)
+    return FinalizeResult(frames=_num_frames(tables), episodes=len(tables), pictures_missing=missing)
 
 
 def feature_specs(header: Header, codec: Codec, *, has_pose: bool = False) -> dict[str, dict[str, Any]]:
@@ -133,7 +133,7 @@ def _write_episodes(folder: Path, journal: Journal, codec: Codec) -> list[Column
     tables: list[Columns] = []
     begin = 0
     for index, episode in enumerate(journal.episodes):
-        num_pictures = _finish_video(folder, index, len(episode.rows), journal.header, codec)
+        num_pictures = _finalize_video(folder, index, len(episode.rows), journal.header, codec)
         columns = _columns(episode, index, begin, num_pictures, journal.header)
         _write_parquet(
             data_path(folder, index), _table(columns, feature_specs(journal.header, codec, has_pose=POSE in columns))
@@ -143,7 +143,7 @@ def _write_episodes(folder: Path, journal: Journal, codec: Codec) -> list[Column
     return tables
 
 
-def _finish_video(folder: Path, index: int, num_frames: int, header: Header, codec: Codec) -> int:
+def _finalize_video(folder: Path, index: int, num_frames: int, header: Header, codec: Codec) -> int:
     """Returns: how many of the frames have their own picture. The video has `num_frames` pictures in any case."""
     part, final = part_path(folder, index), video_path(folder, index)
     if not part.exists() and count_pictures(final) == num_frames:
