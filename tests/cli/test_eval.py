@@ -16,6 +16,7 @@ from rich.console import Console
 from tests.conftest import write_tiny_preset
 from worldsim.cli.eval_tables import tables
 from worldsim.cli.main import main
+from worldsim.core.install import install_hint
 from worldsim.evaluation.config import TASKS, EvalConfig
 from worldsim.presets.config import PresetConfig
 from worldsim.worlds.recorded import RecordedConfig
@@ -184,7 +185,7 @@ def test_without_vizdoom_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "vizdoom", None)
     assert main(["eval", str(tiny_preset_folder)]) == 8
-    assert "hint: pip install 'worldsim[doom]'" in capsys.readouterr().err
+    assert f"hint: {install_hint('doom')}" in capsys.readouterr().err
 
 
 def test_an_unknown_preset_exits_with_4() -> None:

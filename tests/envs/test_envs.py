@@ -18,6 +18,7 @@ from gymnasium.utils.env_checker import check_env
 
 import worldsim.envs  # noqa: F401  # registers
 from worldsim.core.errors import PresetNotFoundError, UsageError
+from worldsim.core.install import install_hint
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
 from worldsim.envs.registration import HORIZON_STEPS
@@ -258,4 +259,4 @@ except Exception as error:
     done = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
-    assert done.stdout.splitlines() == ["[]", "MissingPackageError pip install 'worldsim[gym]'"], done.stderr
+    assert done.stdout.splitlines() == ["[]", f"MissingPackageError {install_hint('gym')}"], done.stderr

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from worldsim.core.errors import MissingPackageError
+from worldsim.core.install import install_hint
 from worldsim.training.trackers import open_trackers
 
 ROWS: list[dict[str, float | int | str]] = [{"update": 20, "loss": 0.5, "note": "words"}, {"update": 40, "loss": 0.25}]
@@ -54,4 +55,4 @@ def test_a_missing_package_is_named_before_anything_is_trained(monkeypatch: pyte
         open_trackers(["wandb"], tmp_path, project="", config={}),
     ):
         pass
-    assert caught.value.hint == "pip install 'worldsim[wandb]'"
+    assert caught.value.hint == install_hint("wandb")

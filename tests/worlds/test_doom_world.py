@@ -19,6 +19,7 @@ import pytest
 
 from worldsim.actions.pose_control import fly
 from worldsim.core.errors import ConfigError, MissingPackageError, WorldError
+from worldsim.core.install import install_hint
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.worlds.doom import engine
 from worldsim.worlds.doom.config import DoomConfig
@@ -189,7 +190,7 @@ def test_without_vizdoom_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "vizdoom", None)
     with pytest.raises(MissingPackageError, match="vizdoom") as caught:
         DoomWorld(CONFIG).reset(0)
-    assert caught.value.hint == "pip install 'worldsim[doom]'"
+    assert caught.value.hint == install_hint("doom")
 
 
 def test_config_and_explorers_do_not_load_vizdoom_or_torch() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from worldsim.core.config import from_mapping, to_mapping
 from worldsim.core.errors import ConfigError, MissingPackageError, WorldError
+from worldsim.core.install import install_hint
 from worldsim.core.types import NO_ACTION, Action, Pose
 from worldsim.presets.card import model_card
 from worldsim.presets.config import PresetConfig, preset_from_mapping
@@ -140,7 +141,7 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
     for attempt in (lambda: MemoryMazeWorld(CONFIG).reset(0), lambda: check_installed(CONFIG)):
         with pytest.raises(MissingPackageError) as caught:
             attempt()
-        assert caught.value.hint == "pip install 'worldsim[memory-maze]'"
+        assert caught.value.hint == install_hint("memory-maze")
     with pytest.raises(WorldError) as stepped:
         MemoryMazeWorld(CONFIG).step(NO_ACTION)
     assert "reset" in stepped.value.hint

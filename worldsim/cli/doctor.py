@@ -21,7 +21,8 @@ import psutil
 import worldsim
 from worldsim.cli.arguments import DeviceOption, JsonOption, choose_device, parse_arguments
 from worldsim.cli.output import tell
-from worldsim.core.errors import WorldsimError, install_hint
+from worldsim.core.errors import WorldsimError
+from worldsim.core.install import install_hint
 from worldsim.presets.resolve import CONFIG_FILE, WEIGHTS_FILE, bundled_presets
 
 HELP = "say what this machine can run: devices, dtype, window, true worlds, frames/s of every preset"
@@ -104,7 +105,7 @@ def examine_preset(folder: Path, device: str) -> dict[str, Any]:
 _GRAPHICS_PROBE = """
 import json
 from worldsim.app.window import Window
-from worldsim.core.errors import WorldsimError, install_hint
+from worldsim.core.errors import WorldsimError
 try:
     window = Window(title="worldsim doctor", size_px=(64, 48))
 except WorldsimError as error:

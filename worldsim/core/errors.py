@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
-
-Extra: TypeAlias = Literal["doom", "memory-maze", "gym", "tensorboard", "trackio", "wandb"]
-"""Optional parts of worldsim, as pyproject.toml names them."""
 
 
 class WorldsimError(Exception):
@@ -134,11 +130,6 @@ class ResultsError(WorldsimError):
     """A file of kept results is damaged, of an unknown kind, or not there."""
 
     exit_code = 19
-
-
-def install_hint(extra: Extra) -> str:
-    """What brings the optional packages of one of worldsim's extras, in versions that go together."""
-    return f"pip install 'worldsim[{extra}]'"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from worldsim.core.errors import MissingPackageError, install_hint
+from worldsim.core.errors import MissingPackageError
+from worldsim.core.install import install_hint
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CONFIG_FILE, bundled_presets
 from worldsim.worlds.recorded import RecordedConfig

@@ -164,7 +164,7 @@ def preset_from_mapping(data: Mapping[str, Any], *, where: str) -> PresetConfig:
     if version > SCHEMA_VERSION:
         raise PresetError(
             f"{where} has schema version {brief(version)}; this worldsim reads versions up to {SCHEMA_VERSION}",
-            hint="update worldsim: pip install --upgrade worldsim",
+            hint="it was made by a newer worldsim: update yours",
         )
     try:
         return from_mapping(PresetConfig, migrate(data, version, SCHEMA_VERSION))

@@ -291,7 +291,7 @@ def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
     if not re.fullmatch("[1-9][0-9]{0,8}", version) or int(version) > SCHEMA_VERSION:
         raise PresetError(
             f"{path} has schema version {version[:20]}; this worldsim reads versions up to {SCHEMA_VERSION}",
-            hint="update worldsim: pip install --upgrade worldsim",
+            hint="it was made by a newer worldsim: update yours",
         )
 
 

@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from worldsim.core.errors import MissingPackageError, install_hint
+from worldsim.core.errors import MissingPackageError
+from worldsim.core.install import install_hint
 
 TrackerName = Literal["tensorboard", "trackio", "wandb"]
 Row = Mapping[str, float | int | str]

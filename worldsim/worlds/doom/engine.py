@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import MissingPackageError, WorldError, install_hint
+from worldsim.core.errors import MissingPackageError, WorldError
+from worldsim.core.install import install_hint, reinstall_hint
 from worldsim.core.types import Pose
 
 BINARY_UNITS_PER_TURN = 65536
@@ -76,7 +77,7 @@ class DoomEngine:
         except Exception as error:  # vizdoom raises its own several classes, none of which name a remedy
             self._end()
             raise WorldError(
-                f"the Doom engine did not start: {error}", hint="try: pip install --force-reinstall vizdoom"
+                f"the Doom engine did not start: {error}", hint="try: " + reinstall_hint("vizdoom")
             ) from error
 
     def start_map(self, name: str) -> None:

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import MissingPackageError, WorldError, install_hint
+from worldsim.core.errors import MissingPackageError, WorldError
+from worldsim.core.install import install_hint
 from worldsim.core.types import Frame, Pose
 from worldsim.worlds.memory_maze.config import PHYSICS_HZ, TARGETS, MemoryMazeConfig
 from worldsim.worlds.memory_maze.graphics import choose_graphics
