@@ -10,13 +10,13 @@ import pytest
 
 from worldsim.cli import doctor
 from worldsim.cli.main import main
-from worldsim.engine import rehearsal
+from worldsim.engine.bench import estimate
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PROBE_S", 0.01)
-    monkeypatch.setattr(rehearsal, "REHEARSAL_S", 0.05)
+    monkeypatch.setattr(estimate, "REHEARSAL_S", 0.05)
 
 
 def test_it_reports_the_machine_and_the_rate_of_every_bundled_preset(

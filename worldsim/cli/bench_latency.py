@@ -13,8 +13,8 @@ import numpy as np
 from worldsim.core.clock import MonotonicClock
 
 if TYPE_CHECKING:
+    from worldsim.engine.bench.realtime import Paced
     from worldsim.engine.interfaces import Loaded
-    from worldsim.engine.paced import Paced
 
 ROUND_S = 5.0
 """Of each way, before it is the other's turn."""
@@ -28,7 +28,7 @@ def bench_latency(
     Returns: the measurements, as the JSON has them.
     """
     from worldsim.actions.synthetic_input import hands
-    from worldsim.engine.paced import num_other_frames, play_paced
+    from worldsim.engine.bench.realtime import num_other_frames, play_paced
 
     played: dict[int, list[Paced]] = {0: [], prefetch_depth: []}
     num_other, num_touches, spent_s = 0, 0, 0.0

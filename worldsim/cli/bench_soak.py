@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from worldsim.engine.endurance import Point
+    from worldsim.engine.bench.soak import Point
     from worldsim.engine.interfaces import Loaded
 
 NUM_POINTS = 20
@@ -29,7 +29,7 @@ def bench_soak(
     tell: Callable[[int], None],
 ) -> dict[str, Any]:
     """Returns: the measurements, as the JSON has them."""
-    from worldsim.engine.endurance import endure
+    from worldsim.engine.bench.soak import endure
 
     every = max(1, num_ticks // NUM_POINTS)
     endured = endure(

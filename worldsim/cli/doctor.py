@@ -1,6 +1,7 @@
 """`worldsim doctor`: what this machine can run. All of it is tried on the spot, nothing looked up in a table.
 
-A preset is rehearsed with untrained weights (`engine.rehearsal`), the same way as one whose weights are not here yet.
+A preset is rehearsed with untrained weights (`engine.bench.estimate`), the same way as one whose weights are not here
+yet.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ _PRODUCTS = {"play": PLAY_ROWS, "train": TRAIN_ROWS}
 
 def examine_preset(folder: Path, device: str) -> dict[str, Any]:
     """Is the preset whole, and how will it play here? One that is not says why instead."""
-    from worldsim.engine.rehearsal import predict
+    from worldsim.engine.bench.estimate import predict
     from worldsim.presets.config import read_config_json
     from worldsim.presets.store import verify
 

@@ -115,7 +115,7 @@ def show(arguments: ShowArguments) -> Answer:
     else:
         config, _ = read_config_json(place / CONFIG_FILE)
         facts |= {"folder": str(place), "bytes": _bytes(place)}
-    from worldsim.engine.rehearsal import predict  # torch: only once there is something to predict
+    from worldsim.engine.bench.estimate import predict  # torch: only once there is something to predict
 
     prediction = predict(config, device=choose_device(arguments.device))
     height_px, width_px, _ = config.frame_shape

@@ -1,4 +1,4 @@
-"""The learned world behind reset and step. With `rehearsal`, all of the engine that imports torch.
+"""The learned world behind reset and step. With `bench.estimate`, all of the engine that imports torch.
 
 Owns: the state of one session and the order of work in a frame (begin, sample, commit, decode). Does not own: threads
 (`engine.worker`), pace (`engine.session`), or the number of torch threads (the caller's business). Not thread-safe.

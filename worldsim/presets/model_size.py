@@ -1,7 +1,7 @@
 """What a preset costs, from its config alone: before its weights are fetched or read.
 
 Owns: the count of weights and of work, and an untrained preset of the same sizes. Does not own: how fast that one plays
-(`engine.rehearsal`).
+(`engine.bench.estimate`).
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ import psutil
 from worldsim.actions.synthetic_input import Touch, hands
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame, Step
+from worldsim.engine.bench.realtime import apply_touch, raise_failure
 from worldsim.engine.interfaces import Loaded
 from worldsim.engine.memory import Memory, features
-from worldsim.engine.paced import apply_touch, raise_failure
 from worldsim.engine.session import Session
 from worldsim.engine.worker import Worker
 

@@ -17,8 +17,8 @@ from tests.conftest import TINY_CONFIG, write_tiny_preset
 from worldsim.actions.scripts import script_actions
 from worldsim.cli.bench import measure, summary
 from worldsim.cli.output import Progress
-from worldsim.engine import rehearsal
-from worldsim.engine.rehearsal import predict
+from worldsim.engine.bench import estimate
+from worldsim.engine.bench.estimate import predict
 from worldsim.engine.simulator import Simulator
 from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.config import PresetConfig
@@ -48,7 +48,7 @@ def test_the_count_of_weights_is_that_of_the_networks(tiny_preset_folder: Path, 
 def test_a_prediction_plays_the_sizes_and_leaves_torch_as_it_was(
     tiny_config: PresetConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rehearsal, "REHEARSAL_S", 0.05)
+    monkeypatch.setattr(estimate, "REHEARSAL_S", 0.05)
     torch.manual_seed(3)
     expected, threads = torch.rand(1), torch.get_num_threads()
     torch.manual_seed(3)
@@ -98,7 +98,7 @@ def test_speed_is_as_predicted(folder: Path) -> None:
 
 PREDICT = """
 import json, pathlib, sys
-from worldsim.engine.rehearsal import predict
+from worldsim.engine.bench.estimate import predict
 from worldsim.presets.config import read_config_json
 config, _ = read_config_json(pathlib.Path(sys.argv[1]) / "config.json")
 print(json.dumps({"memory_bytes": predict(config).memory_bytes}))

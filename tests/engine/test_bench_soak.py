@@ -12,8 +12,8 @@ import pytest
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action, Step
-from worldsim.engine import endurance
-from worldsim.engine.endurance import endure
+from worldsim.engine.bench import soak
+from worldsim.engine.bench.soak import endure
 from worldsim.engine.interfaces import Loaded
 from worldsim.engine.simulator import Simulator
 from worldsim.presets.store import load_preset
@@ -73,7 +73,7 @@ def test_a_world_that_fails_ends_it_with_its_reason() -> None:
 def test_pictures_are_told_in_figures() -> None:
     rows = np.zeros((8, 8, 3), np.uint8)
     rows[::2] = (40, 80, 120)
-    look = endurance._look([endurance.features(rows)])
+    look = soak._look([soak.features(rows)])
     assert look.rgb == pytest.approx((20, 40, 60), abs=0.1)
     assert look.sharpness == pytest.approx(80, rel=0.01)
     assert look.contrast == pytest.approx(40, rel=0.01)

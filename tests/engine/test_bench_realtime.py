@@ -13,7 +13,7 @@ from worldsim.actions.synthetic_input import Touch, hands
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action
-from worldsim.engine.paced import Paced, num_other_frames, play_paced
+from worldsim.engine.bench.realtime import Paced, num_other_frames, play_paced
 
 TICK_S = 0.02
 
