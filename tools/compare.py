@@ -30,7 +30,7 @@ from worldsim.evaluation.pilots import spin_pilot, spin_ticks
 from worldsim.evaluation.sheets import Row, Section, write_sheet
 from worldsim.evaluation.tasks import Evaluator
 from worldsim.models.autoencoder import Autoencoder
-from worldsim.models.sequence.architectures import ARCHITECTURES, WAY, find_architecture, matched
+from worldsim.models.sequence.architectures import ARCHITECTURES, VARIANT_SEPARATOR, find_architecture, match_parameters
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.store import Start, load_preset, save_preset
@@ -88,8 +88,8 @@ class Comparison:
 
     def run(self, name: str, seed: int) -> dict[str, object]:
         """Trains one model and scores it. `name` is that of an architecture, and after every + that of a training."""
-        architecture, *ways = name.split(WAY)
-        model = matched(self.preset.model, architecture)
+        architecture, *ways = name.split(VARIANT_SEPARATOR)
+        model = match_parameters(self.preset.model, architecture)
         if architecture in WINDOWS:
             model = replace(model, window_frames=WINDOWS[architecture])
         dynamics = replace(self.training.dynamics, **find_architecture(architecture).training)

@@ -156,6 +156,6 @@ def test_reading_a_config_and_finding_a_preset_load_no_torch() -> None:
 def test_a_given_pose_needs_a_world_that_gives_it(tiny_config: PresetConfig) -> None:
     model = replace(tiny_config.model, form="trunk", pose="given")
     given = replace(tiny_config, world=replace(tiny_config.world, inputs="pose"), model=model)
-    assert given.model.has_plan
+    assert given.model.has_spatial_map
     with pytest.raises(ConfigError, match="inputs are no poses"):
         replace(tiny_config, model=model)

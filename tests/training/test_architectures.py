@@ -46,7 +46,7 @@ def test_it_learns_and_plays(name: str, trained: Path, tmp_path: Path) -> None:
         simulator.restore(snapshot)
         walks.append([simulator.step(Action.of("forward")).frame for _ in range(5)])
     assert all((a == b).all() for a, b in zip(*walks, strict=True)), "another frame after going back"
-    if not preset.config.model.is_state_fixed:
+    if not preset.config.model.has_constant_state:
         with pytest.raises(UsageError, match="would grow apart"):
             BatchSimulator(preset, 2)
 

@@ -13,7 +13,7 @@ import pytest
 
 from worldsim.evaluation.page.results import read_results
 from worldsim.evaluation.pilots import spin_ticks
-from worldsim.models.sequence.architectures import ARCHITECTURES, matched
+from worldsim.models.sequence.architectures import ARCHITECTURES, match_parameters
 from worldsim.presets.config import read_preset_toml
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def test_the_control_cannot_see_a_turn_ago(compare: ModuleType) -> None:
     """Through all its layers: each reaches a window less one further back."""
     preset, _ = read_preset_toml(RECIPE)
     turn = spin_ticks(preset.true_world.turn_deg)
-    control = matched(preset.model, "causal-window")
+    control = match_parameters(preset.model, "causal-window")
     windows = compare.WINDOWS
     assert set(windows) <= set(ARCHITECTURES)
     assert control.num_layers * (windows["causal-window"] - 1) < turn

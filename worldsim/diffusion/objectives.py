@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worldsim.diffusion.noise import mix_noise
 
-Network: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+DenoisingNetwork: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 SMALLEST_STEP = 1 / 8
 """The step size at which the network learns from data; larger ones learn from it."""
@@ -34,8 +34,8 @@ def flow_loss(predicted_BTCHW: Tensor, clean_BTCHW: Tensor, tau_BT: Tensor, mask
 
 
 def shortcut_loss(
-    student: Network,
-    teacher: Network,
+    student: DenoisingNetwork,
+    teacher: DenoisingNetwork,
     clean_BTCHW: Tensor,
     noise_BTCHW: Tensor,
     tau_BT: Tensor,

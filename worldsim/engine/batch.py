@@ -33,7 +33,7 @@ class BatchSimulator:
 
     def __init__(self, preset: Preset, num_rows: int, *, device: str = "cpu", num_steps: int | None = None) -> None:
         assert num_rows >= 1, num_rows
-        if not preset.config.model.is_state_fixed:
+        if not preset.config.model.has_constant_state:
             hint = "one environment at a time, or another architecture"
             raise UsageError(f"{preset.config.name} attends to all frames: its rows would grow apart", hint=hint)
         self._preset, self._device, self.num_rows = preset, torch.device(device), num_rows

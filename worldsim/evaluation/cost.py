@@ -24,7 +24,7 @@ from worldsim.core.errors import UsageError
 from worldsim.diffusion.objectives import flow_loss
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.config import WorldModelConfig
-from worldsim.models.sequence.architectures import find_architecture, matched
+from worldsim.models.sequence.architectures import find_architecture, match_parameters
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.models.state import WorldState
 from worldsim.training.profiling import Stopwatch, held_bytes
@@ -224,7 +224,7 @@ def _build(plan: CostPlan, device: str) -> tuple[dict[str, Costs], list[_Subject
     subjects: list[_Subject] = []
     built: dict[WorldModelConfig, str] = {}
     for name in plan.architectures:
-        config = matched(plan.model, name)
+        config = match_parameters(plan.model, name)
         twin = built.setdefault(config, name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

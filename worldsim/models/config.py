@@ -119,25 +119,25 @@ class WorldModelConfig:
     @property
     def has_map(self) -> bool:
         """Whether something is recalled of the place for every frame, from a map in the weights or in the state."""
-        return self.pose == "place" or self.has_plan
+        return self.pose == "place" or self.has_spatial_map
 
     @property
-    def has_plan(self) -> bool:
+    def has_spatial_map(self) -> bool:
         """Whether that map is in the state."""
         return self.pose in ("plan", "given")
 
     @property
-    def frames_at_once(self) -> int:
+    def frames_per_block(self) -> int:
         """Frames of which each sees the others, also those after it."""
         return self.window_frames if self.attention in ("chunk", "joint") else 1
 
     @property
-    def can_carry(self) -> bool:
+    def supports_tbptt(self) -> bool:
         """Whether a clip can be trained from the state that the clip before it left: no frame sees later ones."""
         return self.attention not in ("chunk", "joint")
 
     @property
-    def is_state_fixed(self) -> bool:
+    def has_constant_state(self) -> bool:
         """Whether the state has the same size after any number of frames."""
         return self.attention != "full"
 
@@ -152,7 +152,7 @@ class WorldModelConfig:
         return 1 + (self.mixer != "none") + (self.attention != "none")
 
 
-def layer_size(config: WorldModelConfig) -> int:
+def layer_parameters(config: WorldModelConfig) -> int:
     """Parameters of one of the scanned layers."""
     width, heads = config.width, config.num_heads
     mamba2 = width * (3 * width + 2 * config.state_dim + heads) + width + 3 * heads
@@ -165,10 +165,10 @@ def layer_size(config: WorldModelConfig) -> int:
     }[config.mixer]
     attention = 0 if config.attention == "none" else 4 * width**2 + 2 * (width // heads)
     modulation = 3 * config.num_sublayers * width * (width + 1)
-    return modulation + scan + attention + mlp_size(config, config.mlp_hidden)
+    return modulation + scan + attention + mlp_parameters(config, config.mlp_hidden)
 
 
-def mlp_size(config: WorldModelConfig, hidden: int) -> int:
+def mlp_parameters(config: WorldModelConfig, hidden: int) -> int:
     """Parameters of a layer's MLP of that hidden width."""
     return (2 * config.width + 1) * hidden + config.width
 

@@ -108,7 +108,7 @@ class PresetConfig:
                     f"a frame of {columns}x{rows} tokens does not divide into scan blocks of {wide}x{high}",
                     hint="model.blocks are (rows, columns) that divide both sides, 0 for the whole side",
                 )
-            if self.model.num_heads * rows * columns * high * wide * self.model.frames_at_once**2 > MAX_SCAN_NUMBERS:
+            if self.model.num_heads * rows * columns * high * wide * self.model.frames_per_block**2 > MAX_SCAN_NUMBERS:
                 raise ConfigError(
                     f"a scan block of {wide}x{high} tokens is too large", hint="smaller model.blocks, or a larger patch"
                 )

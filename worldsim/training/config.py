@@ -156,7 +156,7 @@ class DynamicsTraining:
 
     def check_fits(self, model: WorldModelConfig) -> None:
         """Raises: ConfigError for what that model cannot learn by."""
-        if self.carry_clips > 1 and not model.can_carry:
+        if self.carry_clips > 1 and not model.supports_tbptt:
             raise ConfigError(
                 f"carry_clips is {self.carry_clips}, and attention = {model.attention!r} sees later frames",
                 hint="carry_clips = 1, or attention = 'window'",

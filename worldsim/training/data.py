@@ -55,7 +55,7 @@ class TrainingData:
     ) -> None:
         """Raises: ConfigError, RecordingError: see `Recordings`."""
         self._preset, self._training, self._world_share = preset, training, world_share
-        self._with_depth = preset.model.has_plan
+        self._with_depth = preset.model.has_spatial_map
         self._names = [source.name for source in opened]
         self._recordings = [
             Recordings(

@@ -20,10 +20,10 @@ from worldsim.diffusion.objectives import flow_loss, sample_flows, sample_shortc
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
-from worldsim.models.maps.fixed_map import PlaceMemory, place_loss
-from worldsim.models.maps.map_tracker import PlanMemory, plan_loss
+from worldsim.models.maps.fixed_map import FixedMapMemory, place_loss
+from worldsim.models.maps.map_tracker import SpatialMapMemory, plan_loss
 from worldsim.models.maps.motion import motion_loss
-from worldsim.models.sequence.world_model import History, WorldModel
+from worldsim.models.sequence.world_model import ClipContext, WorldModel
 from worldsim.training.autoencoder import psnr
 from worldsim.training.config import DynamicsTraining
 from worldsim.training.contact_sheet import write_sheet
@@ -119,15 +119,15 @@ class DynamicsRecipe:
         """The map's own losses; zero where the model has none. The walks grow longer as training goes on."""
         memory, config = getattr(self.network, "place", None), self._config
         num_ticks = min(config.walk_ticks, 1 + num_updates // config.walk_growth_updates)
-        if isinstance(memory, PlaceMemory):
+        if isinstance(memory, FixedMapMemory):
             losses = self._place(memory, num_ticks, walk_only=num_updates < config.walk_only_updates)
-        elif isinstance(memory, PlanMemory):
+        elif isinstance(memory, SpatialMapMemory):
             losses = self._plan(memory, num_ticks, is_taught=num_updates < config.plan_taught_updates)
         else:
             return torch.zeros((), device=self._device), {}
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
 
-    def _place(self, memory: PlaceMemory, num_ticks: int, *, walk_only: bool) -> dict[str, Tensor]:
+    def _place(self, memory: FixedMapMemory, num_ticks: int, *, walk_only: bool) -> dict[str, Tensor]:
         config = self._config
         action, pose = self._pool.draw_paths(config.walk_poses // num_ticks, 2 + num_ticks)
         target = pose_target(pose, config).to(self._device)
@@ -139,7 +139,7 @@ class DynamicsRecipe:
             losses |= place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
         return losses
 
-    def _plan(self, memory: PlanMemory, num_ticks: int, *, is_taught: bool) -> dict[str, Tensor]:
+    def _plan(self, memory: SpatialMapMemory, num_ticks: int, *, is_taught: bool) -> dict[str, Tensor]:
         config = self._config
         clips = self._pool.draw(config.plan_clips, config.plan_frames, has_pose=True)
         return plan_loss(
@@ -207,7 +207,7 @@ class DynamicsRecipe:
         imagined_BT = (torch.arange(num_frames, device=level.device) >= num_true).expand(batch, -1)
         return torch.stack(frames, 1), level[:, None].expand(-1, num_frames), imagined_BT
 
-    def _flow(self, history: History, clean: Tensor, target: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    def _flow(self, history: ClipContext, clean: Tensor, target: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """(the objective, the pose head's loss), both from frame `first` on."""
         batch, num_frames = clean.shape[:2]
         share = self._config.one_step_share
@@ -220,7 +220,7 @@ class DynamicsRecipe:
             return flow, flow.new_zeros(())
         return flow, _pose_loss(predicted_pose[:, first:], target[:, first:])
 
-    def _shortcut(self, history: History, clean: Tensor, first: int) -> Tensor:
+    def _shortcut(self, history: ClipContext, clean: Tensor, first: int) -> Tensor:
         batch, num_frames = clean.shape[:2]
         tau, step = (x.to(self._device) for x in sample_shortcuts(batch, num_frames, self._generator))
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from worldsim.core.config import from_mapping, read_toml
 from worldsim.core.errors import ConfigError, DeviceError, PresetNotFoundError
 from worldsim.models.autoencoder import Autoencoder
-from worldsim.models.sequence.architectures import find_architecture, matched
+from worldsim.models.sequence.architectures import find_architecture, match_parameters
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import WEIGHTS_FILE as WEIGHTS_FILE_OF_PRESET
@@ -247,7 +247,7 @@ class TrainingRun:
 def _with_architecture(
     preset: PresetConfig, training: TrainingConfig, name: str
 ) -> tuple[PresetConfig, TrainingConfig]:
-    model = matched(preset.model, name)
+    model = match_parameters(preset.model, name)
     dynamics = replace(training.dynamics, **find_architecture(name).training)
     title = f"{preset.title} ({name})"
     return replace(preset, name=f"{preset.name}-{name}", title=title, model=model), replace(training, dynamics=dynamics)

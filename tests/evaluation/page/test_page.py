@@ -14,7 +14,7 @@ from worldsim.evaluation.page.page import NO_NOTES, NO_SHEETS, render, write_pag
 from worldsim.evaluation.page.paper import read_paper
 from worldsim.evaluation.page.results import Note, Results, Run, RunScore
 from worldsim.evaluation.page.scores import score_tables
-from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE
+from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE_ARCHITECTURE
 
 
 def run(architecture: str, value: float, seed: int = 0, **fields: Any) -> Run:
@@ -108,7 +108,7 @@ def test_experiments_are_kept_apart() -> None:
     html = page(Results(runs=runs))
     assert "trained alike: spins" in html and "trained alike: mazes" in html
     assert "against" not in "".join(cell for row in rows(html, "mamba2") for cell in row)
-    assert f"No run of {REFERENCE} is among these" in html
+    assert f"No run of {REFERENCE_ARCHITECTURE} is among these" in html
 
 
 def test_the_papers_numbers_stand_beside_these_with_their_scale() -> None:

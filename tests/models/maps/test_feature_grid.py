@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from worldsim.models.maps.feature_grid import FeatureTables
+from worldsim.models.maps.feature_grid import FeatureGrid
 
 
 def test_tables_are_read_linearly_between_their_points_and_by_the_edge_beyond_it() -> None:
-    tables = FeatureTables((3, 5), 2)
+    tables = FeatureGrid((3, 5), 2)
     read = tables(torch.tensor([[5.0, -0.2], [1.0, -0.2]]))
     assert read.shape == (2, tables.size)
     assert torch.allclose(read[0], read[1]), "beyond the plane its edge is read"

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.maps.fixed_map import PlaceMemory, place_loss
+from worldsim.models.maps.fixed_map import FixedMapMemory, place_loss
 from worldsim.models.maps.motion import motion_loss
 from worldsim.models.maps.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
 
@@ -51,7 +51,7 @@ def picture(pose: Tensor) -> Tensor:
     return waves.unflatten(-2, (channels, rows))
 
 
-def losses(memory: PlaceMemory, seed: int) -> dict[str, Tensor]:
+def losses(memory: FixedMapMemory, seed: int) -> dict[str, Tensor]:
     latent, pose, action = walled_world(256, 5, seed)
     return {
         **place_loss(memory, latent[:64, 2], pose[:64, 2], max_level=0.1),
@@ -61,7 +61,7 @@ def losses(memory: PlaceMemory, seed: int) -> dict[str, Tensor]:
 
 def test_a_map_is_learned_and_walked_by_actions_alone() -> None:
     torch.manual_seed(0)
-    memory = PlaceMemory(LATENT_SHAPE, 2, 64)
+    memory = FixedMapMemory(LATENT_SHAPE, 2, 64)
     before = losses(memory, seed=1)
     optimiser = torch.optim.AdamW(memory.parameters(), lr=3e-3)
     for update in range(400):
@@ -90,7 +90,7 @@ def test_a_map_is_learned_and_walked_by_actions_alone() -> None:
 
 def test_true_frames_move_the_belief_and_imagined_ones_do_not() -> None:
     torch.manual_seed(0)
-    memory = PlaceMemory(LATENT_SHAPE, 1, 32)
+    memory = FixedMapMemory(LATENT_SHAPE, 1, 32)
     first, other = torch.randn(2, 1, *LATENT_SHAPE)
     action = torch.zeros(1, 3, 1)
     state = memory.initial_state(1)
@@ -108,7 +108,7 @@ def test_true_frames_move_the_belief_and_imagined_ones_do_not() -> None:
 
 def test_where_the_true_pose_is_known_it_stands_in_for_what_frames_say() -> None:
     torch.manual_seed(0)
-    memory = PlaceMemory(LATENT_SHAPE, 2, 32)
+    memory = FixedMapMemory(LATENT_SHAPE, 2, 32)
     latent, pose, action = walled_world(16, 12, seed=0)
     imagined = torch.arange(12).expand(16, -1) >= 6
     with torch.no_grad():

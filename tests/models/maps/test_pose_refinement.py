@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from worldsim.models.maps.pose import heading_rad, move_by
-from worldsim.models.maps.pose_refinement import Look, fit_pose, moved_along
+from worldsim.models.maps.pose_refinement import MapReader, fit_pose, moved_along
 
 SHAPE = (4, 3, 6)
 
 
-def look_at(waves: Tensor, weight: float) -> Look:
+def look_at(waves: Tensor, weight: float) -> MapReader:
     """A smooth world: waves of place and heading, another in every number of the latent."""
 
     def look(pose_NP: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from worldsim.models.maps import radiance_field
-from worldsim.models.maps.radiance_field import Field
+from worldsim.models.maps.radiance_field import RadianceField
 
 SHAPE = (3, 2, 4)
 
 
-def painted(wall_at: float) -> Field:
+def painted(wall_at: float) -> RadianceField:
     """Empty space and one thick wall for x >= `wall_at` (plane coordinates)."""
     torch.manual_seed(0)
-    field = Field(SHAPE, 16, math.pi / 2)
+    field = RadianceField(SHAPE, 16, math.pi / 2)
     for table in field.walls.tables:
         x = torch.linspace(-1, 1, table.shape[-1])
         table.data[0] = torch.where(x >= wall_at, 1.0, -1.0)
     return field
 
 
-def look(field: Field, x: float, degrees: float) -> Tensor:
+def look(field: RadianceField, x: float, degrees: float) -> Tensor:
     angle = torch.tensor(math.radians(degrees))
     seen: Tensor = field(torch.stack((torch.tensor(x), torch.tensor(0.1), angle.cos(), angle.sin()))[None])[0]
     return seen
@@ -70,7 +70,7 @@ def test_one_wall_is_learned_from_one_place_and_known_from_another() -> None:
         return torch.cat((at, angle.cos()[:, None], angle.sin()[:, None]), -1)
 
     torch.manual_seed(0)
-    field = Field(SHAPE, 32, math.pi / 2)
+    field = RadianceField(SHAPE, 32, math.pi / 2)
     optimiser = torch.optim.AdamW(field.parameters(), lr=3e-3)
     for _ in range(200):
         pose = poses(0.1, 0.5)

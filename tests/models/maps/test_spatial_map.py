@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from tests.models.maps.test_fixed_map import LATENT_SHAPE, walled_world
-from worldsim.models.maps.map_tracker import IMAGINED_WEIGHT, PlanMemory, plan_loss
+from worldsim.models.maps.map_tracker import IMAGINED_WEIGHT, SpatialMapMemory, plan_loss
 from worldsim.models.maps.pose import POSE_SIZE, heading_rad, rotate, unit_heading
-from worldsim.models.maps.spatial_map import CELL_UNITS, CELLS, Plan, PlanState, Recalled
+from worldsim.models.maps.spatial_map import CELL_UNITS, CELLS, MapRead, SpatialMap, SpatialMapState
 
 VIEW_RAD = math.pi / 2
 
 
-def make_plan(seed: int = 0) -> Plan:
+def make_plan(seed: int = 0) -> SpatialMap:
     torch.manual_seed(seed)
-    return Plan(LATENT_SHAPE, 24, VIEW_RAD).double()
+    return SpatialMap(LATENT_SHAPE, 24, VIEW_RAD).double()
 
 
 def frames(num: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ def frames(num: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return latent, unit_heading(pose)
 
 
-def difference(a: PlanState, b: PlanState) -> float:
+def difference(a: SpatialMapState, b: SpatialMapState) -> float:
     return max(float((a[name] - b[name]).detach().abs().max()) for name in a)
 
 
@@ -109,7 +109,7 @@ def test_off_the_plan_nothing_breaks() -> None:
 @torch.no_grad()
 def test_an_imagined_frame_gives_way_to_a_true_one() -> None:
     torch.manual_seed(0)
-    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     latent, _ = frames(2)
     state = memory.initial_state(1)
     state["previous"] = state["previous"] + torch.tensor([1.0, 0.0, 0.0, 0.0])  # who comes along fast
@@ -125,7 +125,7 @@ def test_an_imagined_frame_gives_way_to_a_true_one() -> None:
 @torch.no_grad()
 def test_who_stands_still_imagines_nothing_into_the_plan() -> None:
     torch.manual_seed(0)
-    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     latent, _ = frames(2)
     before = memory.commit(memory.initial_state(1), latent[:1], torch.tensor([False]))
     after = memory.commit(before, latent[1:], torch.tensor([True]))
@@ -136,7 +136,7 @@ def test_who_stands_still_imagines_nothing_into_the_plan() -> None:
 @torch.no_grad()
 def test_the_true_pose_stands_in_for_dead_reckoning_but_not_for_what_is_imagined() -> None:
     torch.manual_seed(0)
-    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     latent, pose = frames(2)
     state = memory.initial_state(2)
     after = memory.commit(state, latent, torch.tensor([False, True]), pose)
@@ -146,7 +146,7 @@ def test_the_true_pose_stands_in_for_dead_reckoning_but_not_for_what_is_imagined
 def test_a_plan_is_learned_for_rooms_never_seen_before() -> None:
     """Walls are painted by where they are, another way in every room: what is read was written."""
     torch.manual_seed(0)
-    memory = PlanMemory(LATENT_SHAPE, 2, 48, view_rad=VIEW_RAD)
+    memory = SpatialMapMemory(LATENT_SHAPE, 2, 48, view_rad=VIEW_RAD)
     optimiser = torch.optim.AdamW(memory.parameters(), lr=4e-3)
 
     def rooms(seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -181,7 +181,7 @@ def test_a_plan_is_learned_for_rooms_never_seen_before() -> None:
 def test_nothing_of_a_plan_is_rounded_under_autocast() -> None:
     """An error of a hundredth in every step would be added up, walk for walk."""
     torch.manual_seed(0)
-    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD)
+    memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD)
     for parameter in memory.motion.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     latent, pose, action = walled_world(2, 32, 0)
@@ -202,7 +202,7 @@ def test_nothing_of_a_plan_is_rounded_under_autocast() -> None:
 @pytest.mark.parametrize("shape", [(4, 8, 8), (3, 12, 16), (2, 5, 7)])
 @torch.no_grad()
 def test_a_latent_may_have_any_size(shape: tuple[int, int, int]) -> None:
-    memory = PlanMemory(shape, 2, 4, view_rad=VIEW_RAD)
+    memory = SpatialMapMemory(shape, 2, 4, view_rad=VIEW_RAD)
     state, recalled = memory.foresee(memory.initial_state(2), torch.zeros(2, 2))
     assert recalled.shape == (2, memory.num_figures + shape[0], *shape[1:])
     state["previous"] = state["previous"] + torch.tensor([1.0, 0.0, 0.0, 0.0])
@@ -213,7 +213,7 @@ def test_a_latent_may_have_any_size(shape: tuple[int, int, int]) -> None:
 def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
     """The same room turned, the same way to walk: the same steps."""
     torch.manual_seed(0)
-    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     for parameter in memory.motion.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     turned = torch.tensor([[0.0, 0.0, math.cos(angle), math.sin(angle)]], dtype=torch.float64)
@@ -230,7 +230,7 @@ def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
 def test_where_poses_are_given_nothing_is_reckoned() -> None:
     """Neither a walk nor a true pose moves it: the action says where the frame is seen from."""
     torch.manual_seed(0)
-    memory = PlanMemory(LATENT_SHAPE, 6, 24, view_rad=VIEW_RAD, is_given=True).double()
+    memory = SpatialMapMemory(LATENT_SHAPE, 6, 24, view_rad=VIEW_RAD, is_given=True).double()
     latent, pose = frames(2)
     action = torch.cat((pose, torch.randn(2, 2, dtype=torch.float64)), -1)
     state, _ = memory.foresee(memory.initial_state(2), action)
@@ -259,12 +259,12 @@ def test_a_true_frame_corrects_the_pose_where_the_plan_is_known(
 ) -> None:
     """Of a plan that looks the same whatever was written: waves of the place."""
     torch.manual_seed(0)
-    memory = PlanMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
+    memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     waves = 70 * torch.randn(2, math.prod(LATENT_SHAPE), dtype=torch.float64)
 
-    def look(_: dict[str, Tensor], pose: Tensor) -> Recalled:
+    def look(_: dict[str, Tensor], pose: Tensor) -> MapRead:
         error = torch.full((len(pose), LATENT_SHAPE[2]), log_error, dtype=torch.float64)
-        return Recalled(
+        return MapRead(
             latent_NCHW=torch.sin(pose[:, :2] @ waves).unflatten(1, LATENT_SHAPE),
             log_error_NW=error,
             log_depth_NR=error,

@@ -20,8 +20,13 @@ from tests.models.sequence.test_world_model import (
     train_form,
 )
 from worldsim.core.errors import ConfigError
-from worldsim.models.config import WorldModelConfig, layer_size
-from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE, apply, matched
+from worldsim.models.config import WorldModelConfig, layer_parameters
+from worldsim.models.sequence.architectures import (
+    ARCHITECTURES,
+    REFERENCE_ARCHITECTURE,
+    apply_architecture,
+    match_parameters,
+)
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.models.state import WorldState
 
@@ -56,24 +61,24 @@ def tiny(name: str, **more: object) -> WorldModel:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_all_have_as_many_parameters_as_the_full_model(name: str, size: str) -> None:
-    expected = num_parameters(build(matched(SIZES[size], REFERENCE)))
-    found = num_parameters(build(matched(SIZES[size], name)))
+    expected = num_parameters(build(match_parameters(SIZES[size], REFERENCE_ARCHITECTURE)))
+    found = num_parameters(build(match_parameters(SIZES[size], name)))
     assert abs(found / expected - 1) < 0.01, f"{found} against {expected}"
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_size_of_a_layer_is_that_of_its_parameters(name: str) -> None:
-    config = apply(SIZES["comparison"], name)
-    assert {num_parameters(layer) for layer in build(config).layers} == {layer_size(config)}
+    config = apply_architecture(SIZES["comparison"], name)
+    assert {num_parameters(layer) for layer in build(config).layers} == {layer_parameters(config)}
 
 
 def test_the_reference_is_left_as_it_is() -> None:
     config = SIZES["nano"]
-    assert matched(config, REFERENCE) == apply(config, REFERENCE)
+    assert match_parameters(config, REFERENCE_ARCHITECTURE) == apply_architecture(config, REFERENCE_ARCHITECTURE)
 
 
 def test_a_place_memory_and_the_trunk_are_left_behind() -> None:
-    made = apply(WorldModelConfig(pose="place"), "mamba2")
+    made = apply_architecture(WorldModelConfig(pose="place"), "mamba2")
     assert (made.form, made.pose) == ("single", "head")
 
 
@@ -93,7 +98,7 @@ def test_what_does_not_go_together_is_said(changes: dict[str, object], message: 
 
 def test_an_unknown_architecture_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no architecture 'mamba'") as error:
-        matched(SIZES["nano"], "mamba")
+        match_parameters(SIZES["nano"], "mamba")
     assert "mamba2" in str(error.value.hint)
 
 
@@ -194,7 +199,7 @@ def test_a_state_grows_only_where_the_config_says_so_and_a_saved_one_goes_on(nam
     model, clip = tiny(name), make_clip()
     start = model.initial_state(2, seed=0)
     _, state = play_form(model, clip)
-    assert (state.num_bytes == start.num_bytes) == model.config.is_state_fixed
+    assert (state.num_bytes == start.num_bytes) == model.config.has_constant_state
     restored = WorldState.from_bytes(state.to_bytes(), like=start)
     assert restored.frame_index == NUM_FRAMES
     assert all(torch.equal(tensor, restored.tensors[n]) for n, tensor in state.tensors.items())

@@ -13,17 +13,17 @@ from torch import Tensor
 from worldsim.models.sequence.attention import FrameLocalAttention
 from worldsim.models.sequence.full_attention import FullAttention
 from worldsim.models.sequence.lstm import BlockLSTM
-from worldsim.models.sequence.mixer import BlockDelta, BlockScan, TimeMixer
+from worldsim.models.sequence.mixer import BlockGatedDeltaNet, BlockMamba2, TimeMixer
 
 TOLERANCE = 1e-12
 """float64; the largest difference seen was 1e-15, of gradients 2e-15."""
 GRID, WIDTH, NUM_FRAMES = (2, 3), 24, 11
 
 MIXERS: dict[str, Callable[[], TimeMixer]] = {
-    "mamba2 1": lambda: BlockScan(WIDTH, 2, 4, GRID, (1, 1)),
-    "mamba2 frame": lambda: BlockScan(WIDTH, 2, 4, GRID, (0, 0)),
-    "gated_deltanet 1": lambda: BlockDelta(WIDTH, 2, 4, GRID, (1, 1)),
-    "gated_deltanet frame": lambda: BlockDelta(WIDTH, 2, 4, GRID, (0, 0)),
+    "mamba2 1": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (1, 1)),
+    "mamba2 frame": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (0, 0)),
+    "gated_deltanet 1": lambda: BlockGatedDeltaNet(WIDTH, 2, 4, GRID, (1, 1)),
+    "gated_deltanet frame": lambda: BlockGatedDeltaNet(WIDTH, 2, 4, GRID, (0, 0)),
     "lstm 1": lambda: BlockLSTM(WIDTH, GRID, (1, 1)),
     "lstm frame": lambda: BlockLSTM(WIDTH, GRID, (0, 0)),
     "window 1": lambda: FrameLocalAttention(WIDTH, 2, GRID, 1),

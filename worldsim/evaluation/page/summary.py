@@ -10,7 +10,7 @@ from worldsim.evaluation.page.results import Results, Run
 from worldsim.evaluation.page.scores import headings
 from worldsim.evaluation.page.significance import mean
 from worldsim.evaluation.page.tables import Cell, Table, score_cell, sort_architectures
-from worldsim.models.sequence.architectures import REFERENCE, WAY
+from worldsim.models.sequence.architectures import REFERENCE_ARCHITECTURE, VARIANT_SEPARATOR
 
 
 def main_table(results: Results) -> Table:
@@ -20,21 +20,21 @@ def main_table(results: Results) -> Table:
     """
     longest = max(results.runs, key=lambda run: run.updates, default=None)
     runs = grouped(results.runs, longest.experiment) if longest else {}
-    runs = {name: group for name, group in runs.items() if WAY not in name}
+    runs = {name: group for name, group in runs.items() if VARIANT_SEPARATOR not in name}
     costs: dict[str, Any] = dict(results.costs[0]["architectures"]) if results.costs else {}
     metric = next(iter(metrics_of([run for group in runs.values() for run in group])), None)
     rows = []
     for name in sort_architectures({*runs, *(name for name in costs if not costs[name].get("same_as"))}):
-        scores = _scores(name, runs.get(name, []), runs.get(REFERENCE, []), metric) if metric else ()
+        scores = _scores(name, runs.get(name, []), runs.get(REFERENCE_ARCHITECTURE, []), metric) if metric else ()
         rows.append((Cell(text=f"`{name}`"), *scores, *(_cost(costs.get(name)) if costs else ())))
     head = ["architecture"]
-    head += [headings([metric])[0], f"minus `{REFERENCE}`"] if metric else []
+    head += [headings([metric])[0], f"minus `{REFERENCE_ARCHITECTURE}`"] if metric else []
     head += _cost_heads(costs) if costs else []
     return Table(title="", head=tuple(head), rows=tuple(rows))
 
 
 def _scores(name: str, runs: Sequence[Run], reference: Sequence[Run], metric: str) -> tuple[Cell, Cell]:
-    if name == REFERENCE or not runs or not reference:
+    if name == REFERENCE_ARCHITECTURE or not runs or not reference:
         return score_cell(mean(runs, metric)), Cell(text="")
     return score_cell(mean(runs, metric)), difference_cell(runs, reference, metric)
 

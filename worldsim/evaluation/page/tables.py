@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from worldsim.evaluation.page.charts import Chart
 from worldsim.evaluation.page.scores import Score
 from worldsim.evaluation.page.significance import Estimate
-from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE, WAY
+from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE_ARCHITECTURE, VARIANT_SEPARATOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def sort_architectures(names: Iterable[str]) -> list[str]:
     order = list(ARCHITECTURES)
 
     def place(name: str) -> tuple[int, str]:
-        own = name.partition(WAY)[0]
+        own = name.partition(VARIANT_SEPARATOR)[0]
         return (order.index(own) if own in order else len(order), name)
 
     return sorted(names, key=place)
@@ -51,7 +51,7 @@ def sort_architectures(names: Iterable[str]) -> list[str]:
 
 def reference_of(name: str) -> str:
     """What a run is held against: `full`; where it was trained another way, the same without the last of its ways."""
-    return name.rpartition(WAY)[0] or REFERENCE
+    return name.rpartition(VARIANT_SEPARATOR)[0] or REFERENCE_ARCHITECTURE
 
 
 def colour_of(architecture: str) -> int:

@@ -15,7 +15,7 @@ TABLE_GAIN = 5.0
 """A table learns this many times as fast as a matrix: each update touches few of its cells."""
 
 
-class FeatureTables(nn.Module):
+class FeatureGrid(nn.Module):
     """`cells` are the tables' sizes along x and y; each has `num_features` numbers per point."""
 
     def __init__(self, cells: tuple[int, ...], num_features: int) -> None:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from worldsim.models.fp32 import full_precision
-from worldsim.models.maps.feature_grid import FeatureTables
+from worldsim.models.maps.feature_grid import FeatureGrid
 from worldsim.models.maps.map_memory import MapMemory, MapState
 from worldsim.models.maps.motion import TICK_SCALE, Motion, speed
 from worldsim.models.maps.pose import POSE_SIZE, heading_rad, move_by, unit_heading
 from worldsim.models.maps.pose_refinement import fit_pose, moved_along
-from worldsim.models.maps.radiance_field import Field
+from worldsim.models.maps.radiance_field import RadianceField
 from worldsim.models.mlp import ResidualMLP
 
 FLOOR_TABLES = (16, 32, 64)
@@ -38,13 +38,13 @@ INFORMED_NOISE = (0.006, 0.006, 0.01)
 """How far a correction is off, about: (x, y, heading)."""
 
 
-class FixedMotion(Motion):
+class FixedMapMotion(Motion):
     """Knows the walls of a fixed world: tables of where one stands."""
 
     HEADINGS = (1, 2, 4)
 
     def __init__(self, action_size: int, width: int) -> None:
-        floor = FeatureTables(FLOOR_TABLES, FLOOR_FEATURES)
+        floor = FeatureGrid(FLOOR_TABLES, FLOOR_FEATURES)
         super().__init__(floor.size + 4 + 2 * len(self.HEADINGS), action_size, width)
         self.floor = floor
 
@@ -56,7 +56,7 @@ class FixedMotion(Motion):
         return self.step(pose_BP, previous_BP, action_BA, around)
 
 
-class PlaceMemory(MapMemory):
+class FixedMapMemory(MapMemory):
     """Predict by the action, correct by the frame, as a Kalman filter does, with learned models; then recall."""
 
     num_figures = 0
@@ -65,9 +65,9 @@ class PlaceMemory(MapMemory):
         self, latent_shape: tuple[int, int, int], action_size: int, width: int, *, view_rad: float = math.pi / 2
     ) -> None:
         super().__init__()
-        self.field = Field(latent_shape, width // 2, view_rad)
+        self.field = RadianceField(latent_shape, width // 2, view_rad)
         self.localise_net = ResidualMLP(math.prod(latent_shape), width // 2, POSE_SIZE, 2)
-        self.motion = FixedMotion(action_size, width // 4)
+        self.motion = FixedMapMotion(action_size, width // 4)
 
     @full_precision
     def recall(self, pose_BP: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ def _moved_to(state: MapState, pose_BP: Tensor, kept_B1: Tensor) -> MapState:
     return {"pose": pose_BP, "previous": previous_BP, "known": torch.ones_like(state["known"])}
 
 
-def place_loss(memory: PlaceMemory, latent_BCHW: Tensor, pose_BP: Tensor, *, max_level: float) -> dict[str, Tensor]:
+def place_loss(memory: FixedMapMemory, latent_BCHW: Tensor, pose_BP: Tensor, *, max_level: float) -> dict[str, Tensor]:
     """recall: ||recall(p) - z||^2, localise: ||localise(z + noise) - p||^2."""
     level = torch.rand(len(latent_BCHW), 1, 1, 1, device=latent_BCHW.device) * max_level
     noisy_BCHW = (1 - level) * latent_BCHW + level * torch.randn_like(latent_BCHW)

@@ -23,7 +23,7 @@ from worldsim.models.maps.map_memory import MapMemory
 from worldsim.models.maps.motion import Motion, how_moving, motion_loss, own_motion
 from worldsim.models.maps.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 from worldsim.models.maps.pose_refinement import fit_pose, moved_along
-from worldsim.models.maps.spatial_map import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, Plan, PlanState
+from worldsim.models.maps.spatial_map import FARTHEST_UNITS, POSE_UNITS, WRITE_RAYS, SpatialMap, SpatialMapState
 
 IMAGINED_WEIGHT = 0.05
 """How much a frame that the model made says, next to a true one: all of it where nothing else was seen."""
@@ -46,7 +46,7 @@ EXPECTED_FLOOR = 0.25
 """Added to the squared error expected of a column, before it divides: no column counts above four."""
 
 
-class SeenMotion(Motion):
+class MapAwareMotion(Motion):
     """Knows the walls that are on the plan: its density at points around who moves, in their own frame."""
 
     feeler_K2: Tensor
@@ -57,14 +57,16 @@ class SeenMotion(Motion):
         super().__init__(2 * len(points) + 2, action_size, width)
         self.register_buffer("feeler_K2", torch.tensor(points) / POSE_UNITS, persistent=False)
 
-    def forward(self, plan: Plan, tables: PlanState, pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
+    def forward(
+        self, plan: SpatialMap, tables: SpatialMapState, pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor
+    ) -> Tensor:
         feelers_NK2 = rotate(self.feeler_K2, heading_rad(pose_NP)[:, None])
         density_NKF = plan.density(tables, pose_NP[:, None, :2] + feelers_NK2)
         around = torch.cat((density_NKF.flatten(1), own_motion(pose_NP, previous_NP)[:, :2]), -1)
         return self.step(pose_NP, previous_NP, action_NA, around)
 
 
-class PlanMemory(MapMemory):
+class SpatialMapMemory(MapMemory):
     """Predict by the action, recall, write. With `is_given` an action is the pose: x, y, cos, sin, and what else."""
 
     num_figures = 1
@@ -80,17 +82,17 @@ class PlanMemory(MapMemory):
         is_given: bool = False,
     ) -> None:
         super().__init__()
-        self.plan = Plan(latent_shape, width, view_rad)
-        self.motion = None if is_given else SeenMotion(action_size, width // 2)
+        self.plan = SpatialMap(latent_shape, width, view_rad)
+        self.motion = None if is_given else MapAwareMotion(action_size, width // 2)
 
-    def initial_state(self, batch: int) -> PlanState:
+    def initial_state(self, batch: int) -> SpatialMapState:
         """Shapes: `pose` and `previous` [B, P]; the others are the plan's."""
         pose_BP = self.plan.column_WE.detach().new_zeros(batch, POSE_SIZE)
         pose_BP[:, 2] = 1.0
         return {**self.plan.initial_state(batch), "pose": pose_BP, "previous": pose_BP.clone()}
 
     @full_precision
-    def move(self, tables: PlanState, pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
+    def move(self, tables: SpatialMapState, pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
         """The pose one tick later, with the walls of settled plans in the way. Shapes: returns [N, P]."""
         if self.motion is None:
             return given_pose(action_NA)
@@ -98,7 +100,7 @@ class PlanMemory(MapMemory):
         return moved
 
     @full_precision
-    def foresee(self, state: PlanState, action_BA: Tensor) -> tuple[PlanState, Tensor]:
+    def foresee(self, state: SpatialMapState, action_BA: Tensor) -> tuple[SpatialMapState, Tensor]:
         tables = self.plan.settle(state)
         pose_BP = self.move(tables, state["pose"], state["previous"], action_BA)
         recalled = self.plan.read(tables, pose_BP)
@@ -107,8 +109,8 @@ class PlanMemory(MapMemory):
         return {**state, "pose": pose_BP, "previous": state["pose"]}, torch.cat((figures, latent_BCHW), 1)
 
     def commit(
-        self, state: PlanState, latent_BCHW: Tensor, imagined_B: Tensor, pose_BP: Tensor | None = None
-    ) -> PlanState:
+        self, state: SpatialMapState, latent_BCHW: Tensor, imagined_B: Tensor, pose_BP: Tensor | None = None
+    ) -> SpatialMapState:
         """A frame becomes part of the plan, from the true pose `pose_BP` where it is true and that is known."""
         # Who stands still imagines nothing new, and would in the end see nothing but that.
         moving_B = how_moving(own_motion(state["pose"], state["previous"]))
@@ -118,7 +120,9 @@ class PlanMemory(MapMemory):
         sums, _ = self.plan.write(state, latent_BCHW, state["pose"], weight_B)
         return {**state, **sums}
 
-    def _found(self, state: PlanState, latent_BCHW: Tensor, imagined_B1: Tensor, pose_BP: Tensor | None) -> PlanState:
+    def _found(
+        self, state: SpatialMapState, latent_BCHW: Tensor, imagined_B1: Tensor, pose_BP: Tensor | None
+    ) -> SpatialMapState:
         """At the true pose, if that is known; else where true frames say."""
         before_BP = state["previous"]
         if pose_BP is None:
@@ -132,7 +136,7 @@ class PlanMemory(MapMemory):
 
     @torch.no_grad()
     @full_precision
-    def _corrected(self, state: PlanState, latent_BCHW: Tensor) -> Tensor:
+    def _corrected(self, state: SpatialMapState, latent_BCHW: Tensor) -> Tensor:
         """The pose from which the plan, where it is known, looks more like a true frame."""
         tables = self.plan.settle(state)
 
@@ -151,7 +155,7 @@ def given_pose(action_BA: Tensor) -> Tensor:
 
 
 def plan_loss(
-    memory: PlanMemory,
+    memory: SpatialMapMemory,
     latent_BTCHW: Tensor,
     pose_BTP: Tensor,
     action_BTA: Tensor,

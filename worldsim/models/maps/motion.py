@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from worldsim.models.maps.pose import heading_rad, move_by, rotate, turn_between
 from worldsim.models.mlp import ResidualMLP
 
-Move: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+MotionFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(pose, the pose a tick before, action) -> the pose a tick later. Shapes: [B, P], [B, P], [B, A] -> [B, P]."""
 
 TICK_SCALE = 0.05
@@ -65,7 +65,7 @@ def own_motion(pose_BP: Tensor, previous_BP: Tensor) -> Tensor:
     return torch.cat((moved_B2, turn_between(previous_BP, pose_BP)[:, None] / TURN_SCALE), -1)
 
 
-def motion_loss(move: Move, pose_BTP: Tensor, action_BTA: Tensor, *, position_noise: float) -> Tensor:
+def motion_loss(move: MotionFunction, pose_BTP: Tensor, action_BTA: Tensor, *, position_noise: float) -> Tensor:
     """Poses walked by actions alone from frame 1 on, against the true ones: what play does for hours.
 
     The start is a little off (`position_noise`, scaled units, at most), so that small errors die away. Mean smooth L1

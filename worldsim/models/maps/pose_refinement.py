@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worldsim.models.maps.pose import move_by, unit_heading
 
-Look: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+MapReader: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Poses [N, P], those of a batch row together -> what is recalled there [N, C, H, W], and how much each of its numbers
 tells (one over a variance; any shape that goes with it)."""
 
@@ -27,7 +27,7 @@ MOST_PER_STEP = 0.1
 
 
 def fit_pose(
-    look: Look, start_BP: Tensor, latent_BCHW: Tensor, *, precision: tuple[float, float, float], num_steps: int
+    look: MapReader, start_BP: Tensor, latent_BCHW: Tensor, *, precision: tuple[float, float, float], num_steps: int
 ) -> Tensor:
     """Gauss-Newton steps on the misfit, held to the start by `precision`, one over the variances of x, y and heading.
 

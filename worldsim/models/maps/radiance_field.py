@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.maps.feature_grid import FeatureTables
+from worldsim.models.maps.feature_grid import FeatureGrid
 from worldsim.models.maps.pose import heading_rad
 from worldsim.models.mlp import ResidualMLP
 
@@ -41,7 +41,7 @@ TABLE_START = 2.0
 """Tables begin this much larger than others do: the field begins uneven, or nothing breaks the symmetry of its fog."""
 
 
-class Field(nn.Module):
+class RadianceField(nn.Module):
     """`view_rad` is the camera's horizontal field of view."""
 
     off_R: Tensor
@@ -52,8 +52,8 @@ class Field(nn.Module):
     def __init__(self, latent_shape: tuple[int, int, int], width: int, view_rad: float) -> None:
         super().__init__()
         self.latent_shape = channels, rows, columns = latent_shape
-        self.walls = FeatureTables(WALL_CELLS, 1 + WALL_FEATURES)
-        self.floor = FeatureTables(FLOOR_CELLS, FLOOR_FEATURES)
+        self.walls = FeatureGrid(WALL_CELLS, 1 + WALL_FEATURES)
+        self.floor = FeatureGrid(FLOOR_CELLS, FLOOR_FEATURES)
         for parameter in (*self.walls.parameters(), *self.floor.parameters()):
             parameter.data.mul_(TABLE_START)
         size = RAYS_PER_COLUMN * (2 * WALL_FEATURES + 2 + NUM_SLICES * (FLOOR_FEATURES + 1))

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from worldsim.models.fp32 import full_precision
 from worldsim.models.maps.pose import heading_rad
 
-PlanState: TypeAlias = dict[str, Tensor]
+SpatialMapState: TypeAlias = dict[str, Tensor]
 
 POSE_UNITS = 384.0
-"""Plan units per 1 of a pose. With these a person is 56 high in the mazes of Doom; sizes below are for such rooms."""
+"""Map units per 1 of a pose. With these a person is 56 high in the mazes of Doom; sizes below are for such rooms."""
 WRITE_RAYS, READ_RAYS = 4, 2
 """Rays per column of the latent."""
 CELLS, CELL_UNITS = 96, 12.5
@@ -72,7 +72,7 @@ HOLE_WEIGHT = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recalled:
+class MapRead:
     """Shapes: latent [N, C, H, W]; log_error [N, W], the log of the squared error expected of each column (0: it is
     as good as unknown; -2: it is well known); log_depth [N, R]."""
 
@@ -95,7 +95,7 @@ class ColumnBlock(nn.Module):
         return x_NWD + self.project_out(F.silu(self.project_in(around)))
 
 
-class Plan(nn.Module):
+class SpatialMap(nn.Module):
     """Nothing here mutates a state. `view_rad` is the camera's horizontal field of view."""
 
     depth_S: Tensor
@@ -138,7 +138,7 @@ class Plan(nn.Module):
             self.write_geometry.bias.view(WRITE_RAYS, 2)[:, 0] = 4.6
             self.density_out.state_dict()["bias"].copy_(torch.tensor([-3.0, 0.0]))
 
-    def initial_state(self, batch: int) -> PlanState:
+    def initial_state(self, batch: int) -> SpatialMapState:
         """Shapes: wall_n [B, G / n, G / n, F + 1] (features and their weight, of n x n cells at once), evidence of a
         wall and free [B, G, G], floor [B, G, G, F + 1]."""
         zeros = self.column_WE.detach().new_zeros
@@ -152,12 +152,12 @@ class Plan(nn.Module):
     @full_precision
     def write(
         self,
-        state: PlanState,
+        state: SpatialMapState,
         latent_NCHW: Tensor,
         pose_NP: Tensor,
         weight_N: Tensor | None = None,
         depth_NR: Tensor | None = None,
-    ) -> tuple[PlanState, Tensor]:
+    ) -> tuple[SpatialMapState, Tensor]:
         """Frames added to the maps, as many to each, those of a map together. N = B * frames.
 
         `weight_N` for frames that say less than others; `depth_NR` in place of the depth that is read off the frames.
@@ -179,8 +179,8 @@ class Plan(nn.Module):
         return written, log_depth_NR
 
     def _with_walls(
-        self, state: PlanState, map_N: Tensor, pose_NP: Tensor, depth_NR: Tensor, wall_NRF: Tensor
-    ) -> PlanState:
+        self, state: SpatialMapState, map_N: Tensor, pose_NP: Tensor, depth_NR: Tensor, wall_NRF: Tensor
+    ) -> SpatialMapState:
         ahead_NRS = torch.stack([depth_NR + behind for behind in WALL_THICKNESS_UNITS], -1)
         index, share = _splat(self._points(pose_NP, ahead_NRS, self.write_across_R), CELLS, CELL_UNITS)
         rows_NRS4F = share[..., None] * wall_NRF[:, :, None, None]
@@ -230,7 +230,7 @@ class Plan(nn.Module):
         return log_depth, torch.cat((_weighted(wall), evidence.sigmoid()[..., None]), -1), _weighted(floor)
 
     @full_precision
-    def settle(self, state: PlanState) -> PlanState:
+    def settle(self, state: SpatialMapState) -> SpatialMapState:
         """The tables that are read: floor and ceiling as means, their holes filled, and a density for every cell.
 
         Shapes: density [B, 2, G, G] (of a wall, and how sure that is), floor and wall_n as in the state.
@@ -249,7 +249,7 @@ class Plan(nn.Module):
         }
 
     @full_precision
-    def density(self, tables: PlanState, place_NK2: Tensor) -> Tensor:
+    def density(self, tables: SpatialMapState, place_NK2: Tensor) -> Tensor:
         """Of a wall, and how sure that is, as the network has them. Shapes: places [N, K, 2], x and y in a pose's
         units -> [N, K, 2]."""
         maps = len(tables["density"])
@@ -258,7 +258,7 @@ class Plan(nn.Module):
         return met_BFMK.permute(0, 2, 3, 1).reshape(place_NK2.shape)
 
     @full_precision
-    def read(self, tables: PlanState, pose_NP: Tensor) -> Recalled:
+    def read(self, tables: SpatialMapState, pose_NP: Tensor) -> MapRead:
         """What it looks like from poses, as many of each map, those of a map together."""
         num, maps = len(pose_NP), len(tables["density"])
         map_N = torch.arange(maps, device=pose_NP.device).repeat_interleave(num // maps)
@@ -291,16 +291,16 @@ class Plan(nn.Module):
         x = self.read_in(x) * (1 + self.read_gate(torch.cat((ray, reached_NWK, emb), -1)))
         x = self.read_out(self.read_blocks(x))
         latent = x[..., :-1].unflatten(2, self.latent_shape[:2]).permute(0, 2, 3, 1)
-        return Recalled(latent_NCHW=latent, log_error_NW=x[..., -1], log_depth_NR=log_depth_NR)
+        return MapRead(latent_NCHW=latent, log_error_NW=x[..., -1], log_depth_NR=log_depth_NR)
 
-    def _wall_at(self, tables: PlanState, map_N: Tensor, points: Tensor, weight_NRS: Tensor) -> Tensor:
+    def _wall_at(self, tables: SpatialMapState, map_N: Tensor, points: Tensor, weight_NRS: Tensor) -> Tensor:
         """Weighted sum of features over points of a ray. Shapes: points [N, R, S, 2]; returns [N, R, F + 1]."""
         index, share = _splat(points, CELLS, CELL_UNITS)
         sums = [_get(tables[f"wall_{n}"], map_N, _coarser(index, n)) for n in WALL_SIZES]
         rows = _mean(sums[0] + HOLE_WEIGHT * (sums[1] / 4 + HOLE_WEIGHT * sums[2] / 16)).flatten(2, 3)
         return ((share * weight_NRS[..., None]).flatten(2)[..., None, :] @ rows)[..., 0, :]
 
-    def _floor_along(self, tables: PlanState, map_N: Tensor, pose_NP: Tensor) -> Tensor:
+    def _floor_along(self, tables: SpatialMapState, map_N: Tensor, pose_NP: Tensor) -> Tensor:
         """Shapes: returns [N, W, K, F + 1]."""
         points = self._points(pose_NP, self.slice_K.expand(len(pose_NP), len(self.across_R), -1), self.across_R)
         index, share = _splat(points, FLOOR_CELLS, FLOOR_CELL_UNITS)

@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 from worldsim.core.errors import ConfigError, nearest
-from worldsim.models.config import WorldModelConfig, layer_size, mlp_size
+from worldsim.models.config import WorldModelConfig, layer_parameters, mlp_parameters
 
-REFERENCE = "full"
+REFERENCE_ARCHITECTURE = "full"
 """Whose number of parameters the others are given."""
-WAY = "+"
+VARIANT_SEPARATOR = "+"
 """Between the name of an architecture and the way in which it was trained, where that is not the usual one."""
 
 
@@ -81,22 +81,23 @@ def find_architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def apply(config: WorldModelConfig, name: str) -> WorldModelConfig:
+def apply_architecture(config: WorldModelConfig, name: str) -> WorldModelConfig:
     """`config` as that architecture, whatever size comes out. Raises: ConfigError."""
     # A map is the trunk form's own, and none of the paper's models has one.
     pose = "head" if config.has_map else config.pose
     return replace(config, pose=pose, **find_architecture(name).model)
 
 
-def matched(config: WorldModelConfig, name: str) -> WorldModelConfig:
-    """As `apply`, with as many parameters as `full` of the same config: layers first, then the width of the MLP.
+def match_parameters(config: WorldModelConfig, name: str) -> WorldModelConfig:
+    """As `apply_architecture`, with as many parameters as `full` of the same config: layers first, then the width of
+    the MLP.
 
     Raises: ConfigError, also where no width of the MLP does it.
     """
-    reference, made = apply(config, REFERENCE), apply(config, name)
-    budget = reference.num_layers * layer_size(reference)
-    num_layers = max(1, round(budget / layer_size(made)))
-    without_mlp = layer_size(made) - mlp_size(made, made.mlp_hidden)
-    per_unit = mlp_size(made, 1) - mlp_size(made, 0)
-    hidden = round((budget / num_layers - without_mlp - mlp_size(made, 0)) / per_unit)
+    reference, made = apply_architecture(config, REFERENCE_ARCHITECTURE), apply_architecture(config, name)
+    budget = reference.num_layers * layer_parameters(reference)
+    num_layers = max(1, round(budget / layer_parameters(made)))
+    without_mlp = layer_parameters(made) - mlp_parameters(made, made.mlp_hidden)
+    per_unit = mlp_parameters(made, 1) - mlp_parameters(made, 0)
+    hidden = round((budget / num_layers - without_mlp - mlp_parameters(made, 0)) / per_unit)
     return replace(made, num_layers=num_layers, mlp_ratio=hidden / made.width)

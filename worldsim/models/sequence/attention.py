@@ -110,7 +110,7 @@ class FrameAttention(TimeMixer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartsMemo:
+class KVCache:
     """Keys (rotated) and values of the clean stream that a part of the clip may see. Shapes: [B, parts, K, M, E]."""
 
     key: Tensor
@@ -119,7 +119,7 @@ class PartsMemo:
     """Which of the frames before the clip are there (None: none is). Shapes: bool [B, num_before * P]."""
 
 
-class PartedAttention(FrameAttention):
+class SegmentedAttention(FrameAttention):
     """The clip in parts of P frames that are attended to at once: own part, and `num_before` parts before it."""
 
     def __init__(
@@ -128,9 +128,9 @@ class PartedAttention(FrameAttention):
         super().__init__(width, num_heads, grid, time_base)
         self.part_frames, self.num_before = part_frames, num_before
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, PartsMemo]:
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, KVCache]:
         query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
-        memo = PartsMemo(key=self._with_before(key), value=self._with_before(value))
+        memo = KVCache(key=self._with_before(key), value=self._with_before(value))
         mask = self._mask(x_BTND, self.sees_clean())
         return self._join(attend(query, memo.key, memo.value, mask), x_BTND), memo
 
@@ -174,7 +174,7 @@ class PartedAttention(FrameAttention):
         return self.project_out(y_BTND[:, : x_BTND.shape[1]])
 
 
-class FrameLocalAttention(PartedAttention):
+class FrameLocalAttention(SegmentedAttention):
     """A token sees its own frame (both ways) and the W - 1 frames before it."""
 
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int], window_frames: int) -> None:
@@ -188,13 +188,13 @@ class FrameLocalAttention(PartedAttention):
         back_PF = self._frames_back()
         return (back_PF >= 0) & (back_PF < self.window)
 
-    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, PartsMemo, LayerState]:
+    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, KVCache, LayerState]:
         query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
         memo = self._memo_from(state, key, value)
         output_BRKQE = attend(query, memo.key, memo.value, self._mask(x_BTND, self.sees_clean(), memo.before))
         return self._join(output_BRKQE, x_BTND), memo, self._ring_after(x_BTND, state)
 
-    def read(self, x_BTND: Tensor, memo: PartsMemo) -> Tensor:
+    def read(self, x_BTND: Tensor, memo: KVCache) -> Tensor:
         """The noisy frame sees itself and the clean frames before it."""
         query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
         back_PF = self._frames_back()
@@ -225,7 +225,7 @@ class FrameLocalAttention(PartedAttention):
         valid = torch.zeros(batch, self.window - 1, dtype=torch.bool, device=weight.device)
         return {"key": ring, "value": torch.zeros_like(ring), "valid": valid}
 
-    def _memo_from(self, state: LayerState, key_BRKQE: Tensor, value_BRKQE: Tensor) -> PartsMemo:
+    def _memo_from(self, state: LayerState, key_BRKQE: Tensor, value_BRKQE: Tensor) -> KVCache:
         """The ring as the parts before the clip."""
         num_frames = self.num_before * self.part_frames
         cos, sin = self.rotation(num_frames, key_BRKQE, -num_frames)
@@ -233,7 +233,7 @@ class FrameLocalAttention(PartedAttention):
         ring_key, ring_value = (
             F.pad(state[name], (0, 0, 0, 0, 0, 0, unused, 0)).transpose(2, 3) for name in ("key", "value")
         )
-        return PartsMemo(
+        return KVCache(
             key=self._with_before(key_BRKQE, self._parts(rotate(ring_key, cos, sin))),
             value=self._with_before(value_BRKQE, self._parts(ring_value)),
             before=F.pad(state["valid"], (unused, 0)),

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.models.sequence.bidirectional_attention import PRESENT
-from worldsim.models.sequence.world_model import FrameContext, History, SingleModel
+from worldsim.models.sequence.world_model import ClipContext, FrameContext, SingleModel
 from worldsim.models.state import WorldState
 
 
-class _RingModel(SingleModel):
+class _RingBufferModel(SingleModel):
     """Keeps frames as latents, with what else is known of them: the `ring.*` tensors of the state."""
 
     @property
@@ -39,7 +39,7 @@ class _RingModel(SingleModel):
         return replace(state, tensors={**state.tensors, **ring})
 
 
-class WindowModel(_RingModel):
+class BidirectionalModel(_RingBufferModel):
     """Denoises a window of W frames with attention both ways, in which every frame has a noise level of its own.
 
     In training the first half of a window is context and the second is noisy; every frame of a clip is in a second half
@@ -55,17 +55,17 @@ class WindowModel(_RingModel):
         imagined_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
-    ) -> History:
+    ) -> ClipContext:
         """The features are those of the context alone; they are there for the pose head, and else not made."""
         assert state is None, "a window goes on from no state"
         features_BTND = context_BTCHW.new_zeros(())
-        history = History(action_BTA=action_BTA, features_BTND=features_BTND, memory=(context_BTCHW, level_BT))
+        history = ClipContext(action_BTA=action_BTA, features_BTND=features_BTND, memory=(context_BTCHW, level_BT))
         if self.pose_head is None:
             return history
         x_BTND = self._run_clip(history, context_BTCHW, 1 - level_BT, torch.zeros_like(level_BT))
         return replace(history, features_BTND=self.final_norm(x_BTND))
 
-    def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+    def predict(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         return self._latent(self._run_clip(history, noisy_BTCHW, tau_BT, step_size_BT))
 
     def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class WindowModel(_RingModel):
         tensors["ring.count"] = (tensors["ring.count"] + 1).clamp_max(self.ring_frames)
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
-    def _run_clip(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+    def _run_clip(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         """Every frame in the second half of a window. Shapes: returns [B, T, N, D]."""
         context_BTCHW, level_BT = history.memory
         half, num_frames = self.config.window_frames // 2, noisy_BTCHW.shape[1]
@@ -128,7 +128,7 @@ class WindowModel(_RingModel):
         return x_BWND
 
 
-class ChunkModel(_RingModel):
+class ChunkModel(_RingBufferModel):
     """Chunks of P frames: a chunk is seen both ways within, and becomes memory when its last frame is finished.
 
     Its finished frames wait in the ring; to make the next, the chunk is gone through as far as it is there.

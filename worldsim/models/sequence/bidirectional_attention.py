@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worldsim.models.sequence.attention import SPATIAL_BASE, FrameAttention, PartedAttention, PartsMemo, attend, rotate
+from worldsim.models.sequence.attention import SPATIAL_BASE, FrameAttention, KVCache, SegmentedAttention, attend, rotate
 from worldsim.models.sequence.mamba2 import log_mask
 from worldsim.models.sequence.mixer import LayerState
 
@@ -18,7 +18,7 @@ PRESENT = "present"
 """In the state that a chunk is stepped from: which of its frames are there yet. Shapes: bool [B, P]."""
 
 
-class ChunkAttention(PartedAttention):
+class ChunkAttention(SegmentedAttention):
     """A token sees its own chunk (both ways) and the chunk before. A noisy chunk sees itself and the clean one before.
 
     `step` takes a chunk, not a frame: x [B, P, N, D].
@@ -31,7 +31,7 @@ class ChunkAttention(PartedAttention):
     def sees_clean(self) -> Tensor:
         return torch.ones(self.part_frames, 2 * self.part_frames, dtype=torch.bool)
 
-    def read(self, x_BTND: Tensor, memo: PartsMemo) -> Tensor:
+    def read(self, x_BTND: Tensor, memo: KVCache) -> Tensor:
         query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
         key, value = (
             torch.cat((clean[:, :, :, : own.shape[3]], own), dim=3)
@@ -61,7 +61,7 @@ class ChunkAttention(PartedAttention):
         return {"key": key, "value": torch.zeros_like(key), "valid": valid}
 
 
-class JointAttention(FrameAttention):
+class BidirectionalAttention(FrameAttention):
     """A token sees all frames of the window that are there. Nothing is kept from one window to the next."""
 
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int], window_frames: int) -> None:

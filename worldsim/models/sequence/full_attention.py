@@ -26,7 +26,7 @@ KEY, VALUE = GROWING_PREFIX + "key", GROWING_PREFIX + "value"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PastMemo:
+class FullKVCache:
     """Keys (rotated) and values of the clean stream, those of `first` frames before the clip too.
 
     Shapes: [B, K, (first + T) * N, E].
@@ -45,20 +45,20 @@ class FullAttention(FrameAttention):
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int]) -> None:
         super().__init__(width, num_heads, grid, TIME_BASE)
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, PastMemo]:
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, FullKVCache]:
         query, key, value = (_by_head(x) for x in self.project_clip(x_BTND))
-        memo = PastMemo(key=key, value=value)
+        memo = FullKVCache(key=key, value=value)
         return self._attend_clean(query, memo, x_BTND), memo
 
-    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, PastMemo, LayerState]:
+    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, FullKVCache, LayerState]:
         first = state[KEY].shape[1]
         query, key, value = self.project_clip(x_BTND, first)
         after = {name: torch.cat((state[name], x.transpose(2, 3)), 1) for name, x in ((KEY, key), (VALUE, value))}
         keys, values = (_by_head(after[name].transpose(2, 3)) for name in (KEY, VALUE))
-        memo = PastMemo(key=keys, value=values, first=first)
+        memo = FullKVCache(key=keys, value=values, first=first)
         return self._attend_clean(_by_head(query), memo, x_BTND), memo, after
 
-    def _attend_clean(self, query_BKQE: Tensor, memo: PastMemo, x_BTND: Tensor) -> Tensor:
+    def _attend_clean(self, query_BKQE: Tensor, memo: FullKVCache, x_BTND: Tensor) -> Tensor:
         outputs = []
         for begin, end in self._parts(x_BTND.shape[1]):
             mask = self._mask(memo.first + begin, memo.first + end, x_BTND, seen_after=1)
@@ -67,7 +67,7 @@ class FullAttention(FrameAttention):
             outputs.append(attend(part, memo.key[:, :, here], memo.value[:, :, here], mask))
         return self._join(outputs)
 
-    def read(self, x_BTND: Tensor, memo: PastMemo) -> Tensor:
+    def read(self, x_BTND: Tensor, memo: FullKVCache) -> Tensor:
         query, key, value = (_by_head(x) for x in self.project_clip(x_BTND, memo.first))
         outputs = []
         for begin, end in self._parts(x_BTND.shape[1]):

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from worldsim.models.fp32 import full_precision
 from worldsim.models.sequence.mamba2 import (
+    ScanCache,
     ScanInput,
-    ScanMemo,
     by_frame,
     decay_within,
     flat,
@@ -55,7 +55,7 @@ def delta_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @full_precision
-def delta_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMemo]:
+def delta_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
     """All frames; equal to `delta_reference`. Shapes: returns y [G, T, N, K, E]."""
     num_frames, num_tokens = stream.x.shape[1:3]
     chunks, num_chunks = in_chunks(stream)
@@ -64,7 +64,7 @@ def delta_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMe
 
 
 @full_precision
-def delta_chunked_read(memo: ScanMemo, noisy: ScanInput) -> Tensor:
+def delta_chunked_read(memo: ScanCache, noisy: ScanInput) -> Tensor:
     """As `ssd_chunked_read`: equal to `delta_step(noisy[t], state after clean[t - 1])` for every t."""
     num_frames, num_tokens = noisy.x.shape[1:3]
     chunks, num_chunks = in_chunks(noisy)
@@ -80,7 +80,7 @@ def delta_chunked_read(memo: ScanMemo, noisy: ScanInput) -> Tensor:
     return past + own_GKNE.transpose(1, 2).unflatten(0, (-1, num_frames))
 
 
-def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanMemo]:
+def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanCache]:
     alone_GKQE, cum_GKQ, key_GQS, query_GQS = flat(chunks)
     beta_GKQ = chunks.dt.flatten(1, 2).transpose(1, 2)
     kept_GKQS = (beta_GKQ * cum_GKQ.exp())[..., None] * key_GQS[:, None]
@@ -96,7 +96,7 @@ def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tens
         starts.append(torch.addcmul(added, cum[..., -1].exp()[..., None, None], starts[-1]))
     write_GKQE = torch.stack(writes, 1).flatten(0, 1)
     starts_GKES = torch.stack(starts[:-1], 1).flatten(0, 1)
-    memo = ScanMemo(write=write_GKQE, cumulative=cum_GKQ, key=key_GQS, starts=starts_GKES, end=starts[-1])
+    memo = ScanCache(write=write_GKQE, cumulative=cum_GKQ, key=key_GQS, starts=starts_GKES, end=starts[-1])
     return within(query_GQS, key_GQS, cum_GKQ, write_GKQE) + from_state(query_GQS, cum_GKQ, starts_GKES), memo
 
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from worldsim.models.conditioning import Modulation, modulate
 from worldsim.models.config import WorldModelConfig
 from worldsim.models.sequence.attention import FrameLocalAttention
-from worldsim.models.sequence.bidirectional_attention import ChunkAttention, JointAttention
+from worldsim.models.sequence.bidirectional_attention import BidirectionalAttention, ChunkAttention
 from worldsim.models.sequence.full_attention import FullAttention
 from worldsim.models.sequence.lstm import BlockLSTM
-from worldsim.models.sequence.mixer import BlockDelta, BlockScan, LayerState, TimeMixer
+from worldsim.models.sequence.mixer import BlockGatedDeltaNet, BlockMamba2, LayerState, TimeMixer
 
 
 class Layer(nn.Module):
@@ -78,8 +78,8 @@ def build_mixer(config: WorldModelConfig, grid: tuple[int, int], block: tuple[in
         return None
     if config.mixer == "lstm":
         return BlockLSTM(config.width, grid, block)
-    kind = {"mamba2": BlockScan, "gated_deltanet": BlockDelta}[config.mixer]
-    return kind(config.width, config.num_heads, config.state_dim, grid, block, config.frames_at_once)
+    kind = {"mamba2": BlockMamba2, "gated_deltanet": BlockGatedDeltaNet}[config.mixer]
+    return kind(config.width, config.num_heads, config.state_dim, grid, block, config.frames_per_block)
 
 
 def build_attention(config: WorldModelConfig, grid: tuple[int, int]) -> TimeMixer | None:
@@ -91,7 +91,7 @@ def build_attention(config: WorldModelConfig, grid: tuple[int, int]) -> TimeMixe
     kinds: dict[str, Callable[[int, int, tuple[int, int], int], TimeMixer]] = {
         "window": FrameLocalAttention,
         "chunk": ChunkAttention,
-        "joint": JointAttention,
+        "joint": BidirectionalAttention,
     }
     return kinds[config.attention](config.width, config.num_heads, grid, config.window_frames)
 

@@ -43,7 +43,7 @@ class ScanInput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanMemo:
+class ScanCache:
     """What a written stream left, chunk by chunk: what the noisy stream reads, and the state at the end.
 
     Shapes: write [G * chunks, K, Q, E], cumulative log-decay [G * chunks, K, Q], key [G * chunks, Q, S], starts (the
@@ -100,7 +100,7 @@ def ssd_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @full_precision
-def ssd_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMemo]:
+def ssd_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
     """All frames; equal to `ssd_reference`. All chunks are worked on at once, but for the states that lead from one to
     the next. Shapes: returns y [G, T, N, K, E].
     """
@@ -110,7 +110,7 @@ def ssd_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMemo
     return out_of_chunks(y_GKQE, num_frames, num_tokens, num_chunks), memo
 
 
-def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanMemo]:
+def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanCache]:
     write_GKQE, cum_GKQ, b_GQS, c_GQS = flat(chunks)
     written_GKES = written(write_GKQE, cum_GKQ, b_GQS)
     kept_GK = cum_GKQ[..., -1].exp()
@@ -122,12 +122,12 @@ def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tens
     ):
         starts.append(torch.addcmul(added, kept[..., None, None], starts[-1]))
     starts_GKES = torch.stack(starts[:-1], 1).flatten(0, 1)
-    memo = ScanMemo(write=write_GKQE, cumulative=cum_GKQ, key=b_GQS, starts=starts_GKES, end=starts[-1])
+    memo = ScanCache(write=write_GKQE, cumulative=cum_GKQ, key=b_GQS, starts=starts_GKES, end=starts[-1])
     return within(c_GQS, b_GQS, cum_GKQ, write_GKQE) + from_state(c_GQS, cum_GKQ, starts_GKES), memo
 
 
 @full_precision
-def ssd_chunked_read(memo: ScanMemo, noisy: ScanInput) -> Tensor:
+def ssd_chunked_read(memo: ScanCache, noisy: ScanInput) -> Tensor:
     """What the noisy stream reads: at frame t the state left by the clean frames before t, then its own frame.
 
     Equal to `ssd_step(noisy[t], state after clean[t - 1])` for every t: exactly the arithmetic of play, for all frames
@@ -143,7 +143,7 @@ def ssd_chunked_read(memo: ScanMemo, noisy: ScanInput) -> Tensor:
     return past + own_GKNE.transpose(1, 2).unflatten(0, (-1, num_frames))
 
 
-def read_past(memo: ScanMemo, query_GQS: Tensor, since_GKQ: Tensor, num_tokens: int) -> Tensor:
+def read_past(memo: ScanCache, query_GQS: Tensor, since_GKQ: Tensor, num_tokens: int) -> Tensor:
     """What is held at the start of each token's frame, further decayed by `since`. Shapes: [G * chunks, K, Q, E]."""
     size = since_GKQ.shape[-1] // num_tokens
     ends_GKF = memo.cumulative[..., num_tokens - 1 :: num_tokens]

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from worldsim.models.sequence.gated_deltanet import delta_chunked, delta_chunked_read, delta_step
 from worldsim.models.sequence.mamba2 import (
+    ScanCache,
     ScanInput,
-    ScanMemo,
     as_one_frame,
     ssd_chunked,
     ssd_chunked_read,
@@ -50,7 +50,7 @@ class TimeMixer(nn.Module, ABC):
     def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Any, LayerState]:
         """As `write`, of frames that go on from a state; returns the state after them too.
 
-        Not where a frame sees some that are after it (`WorldModelConfig.can_carry`).
+        Not where a frame sees some that are after it (`WorldModelConfig.supports_tbptt`).
         """
         raise NotImplementedError(type(self).__name__)
 
@@ -91,12 +91,12 @@ class BlockMixer(TimeMixer):
         return x.permute(0, 3, 1, 4, 2, 5, 6).reshape(-1, frames, rows * columns, channels)
 
 
-class BlockScan(BlockMixer):
+class BlockMamba2(BlockMixer):
     """Mamba-2.
 
     No short convolution: the local attention after every scan does that work, and its cache is needed anyway.
     dt is divided by the tokens of a block, so that time constants are in frames whatever the block. With
-    `frames_at_once`, so many frames are read as one: a noisy token sees the noisy ones before it in those frames.
+    `frames_per_block`, so many frames are read as one: a noisy token sees the noisy ones before it in those frames.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class BlockScan(BlockMixer):
         state_dim: int,
         grid: tuple[int, int],
         block: tuple[int, int],
-        frames_at_once: int = 1,
+        frames_per_block: int = 1,
     ) -> None:
         super().__init__(grid, block)
-        self.frames_at_once = frames_at_once
+        self.frames_per_block = frames_per_block
         self.num_heads, self.state_dim, self.head_dim = num_heads, state_dim, width // num_heads
         self.split = self._channels(width)
         self.project_in = nn.Linear(width, sum(self.split), bias=False)
@@ -124,30 +124,30 @@ class BlockScan(BlockMixer):
         """What the input is projected to: gate, x, b, c, dt."""
         return width, width, self.state_dim, self.state_dim, self.num_heads
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanMemo]:
+    def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanCache]:
         gate, stream = self._project(x_BTND)
-        y, memo = self._chunked(as_one_frame(stream, self.frames_at_once), zero_state(stream))
+        y, memo = self._chunked(as_one_frame(stream, self.frames_per_block), zero_state(stream))
         return self._finish(y, gate, stream), memo
 
-    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, ScanMemo, LayerState]:
+    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, ScanCache, LayerState]:
         gate, stream = self._project(x_BTND)
         y, memo = self._chunked(stream, state["ssm"].flatten(0, 1))
         return self._finish(y, gate, stream), memo, {"ssm": memo.end.unflatten(0, state["ssm"].shape[:2])}
 
-    def read(self, x_BTND: Tensor, memo: ScanMemo) -> Tensor:
+    def read(self, x_BTND: Tensor, memo: ScanCache) -> Tensor:
         gate, stream = self._project(x_BTND)
-        return self._finish(self._chunked_read(memo, as_one_frame(stream, self.frames_at_once)), gate, stream)
+        return self._finish(self._chunked_read(memo, as_one_frame(stream, self.frames_per_block)), gate, stream)
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """With `frames_at_once`, x is [B, frames, N, D]."""
+        """With `frames_per_block`, x is [B, frames, N, D]."""
         gate, stream = self._project(x_BND if x_BND.dim() == 4 else x_BND[:, None])
-        y, scan_GKES = self._one_step(as_one_frame(stream, self.frames_at_once), state["ssm"].flatten(0, 1))
+        y, scan_GKES = self._one_step(as_one_frame(stream, self.frames_per_block), state["ssm"].flatten(0, 1))
         return self._finish(y, gate, stream).view_as(x_BND), {"ssm": scan_GKES.unflatten(0, state["ssm"].shape[:2])}
 
-    def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMemo]:
+    def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
         return ssd_chunked(stream, state_GKES)
 
-    def _chunked_read(self, memo: ScanMemo, stream: ScanInput) -> Tensor:
+    def _chunked_read(self, memo: ScanCache, stream: ScanInput) -> Tensor:
         return ssd_chunked_read(memo, stream)
 
     def _one_step(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,13 +184,13 @@ class BlockScan(BlockMixer):
         return self._from_blocks(self.project_out(self.norm(y_GTND * F.silu(gate_GTND))))
 
 
-class BlockDelta(BlockScan):
-    """Gated DeltaNet: as BlockScan, by the gated delta rule."""
+class BlockGatedDeltaNet(BlockMamba2):
+    """Gated DeltaNet: as BlockMamba2, by the gated delta rule."""
 
-    def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanMemo]:
+    def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
         return delta_chunked(stream, state_GKES)
 
-    def _chunked_read(self, memo: ScanMemo, stream: ScanInput) -> Tensor:
+    def _chunked_read(self, memo: ScanCache, stream: ScanInput) -> Tensor:
         return delta_chunked_read(memo, stream)
 
     def _one_step(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from worldsim.models.conditioning import ScalarEmbedding
 from worldsim.models.config import WorldModelConfig
-from worldsim.models.maps.fixed_map import PlaceMemory
+from worldsim.models.maps.fixed_map import FixedMapMemory
 from worldsim.models.maps.map_memory import MapMemory, MapState
-from worldsim.models.maps.map_tracker import PlanMemory
+from worldsim.models.maps.map_tracker import SpatialMapMemory
 from worldsim.models.maps.pose import POSE_SIZE
 from worldsim.models.sequence.denoiser import Denoiser
 from worldsim.models.sequence.layer import Layer, build_layers
@@ -39,7 +39,7 @@ PLACE_PREFIX = "place."
 
 
 @dataclass(frozen=True, kw_only=True)
-class History:
+class ClipContext:
     """What all frames of a clip may look back on. `memory` is the form's own."""
 
     action_BTA: Tensor
@@ -91,16 +91,16 @@ class WorldModel(nn.Module, ABC):
         imagined_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
-    ) -> History:
+    ) -> ClipContext:
         """Runs the clean stream over a clip. Frame t of `predict` will see context frames before t only.
 
         `imagined_BT` marks frames that are the model's own (bool; None: none is). `pose_BTP` are the true poses where
         they are known: a map then need not be asked where frames were seen from, which is most of the work. With a
-        `state` the clip goes on from there (where `config.can_carry`), without from one that has seen nothing.
+        `state` the clip goes on from there (where `config.supports_tbptt`), without from one that has seen nothing.
         """
 
     @abstractmethod
-    def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+    def predict(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         """The clean latent of every frame. Shapes: returns [B, T, C, H, W]."""
 
     @abstractmethod
@@ -143,7 +143,7 @@ class WorldModel(nn.Module, ABC):
 
         return replace(state, tensors={n: unseen[n] if is_memory(n) else t for n, t in state.tensors.items()})
 
-    def predict_pose(self, history: History) -> Tensor | None:
+    def predict_pose(self, history: ClipContext) -> Tensor | None:
         """Shapes: [B, T, 4], or None where there is no pose head."""
         return None if self.pose_head is None else self.pose_head(history.features_BTND.flatten(2))
 
@@ -191,7 +191,9 @@ class TrunkModel(WorldModel):
         num_recalled = 0
         if config.has_map:
             view_rad = math.radians(config.place_view_deg)
-            kind = partial(PlanMemory, is_given=config.pose == "given") if config.has_plan else PlaceMemory
+            kind = (
+                partial(SpatialMapMemory, is_given=config.pose == "given") if config.has_spatial_map else FixedMapMemory
+            )
             self.place = kind(latent_shape, action_size, config.place_width, view_rad=view_rad)
             num_recalled = self.place.num_figures + latent_shape[0]
         self.denoiser = Denoiser(config, latent_shape, num_recalled)
@@ -213,7 +215,7 @@ class TrunkModel(WorldModel):
         imagined_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
-    ) -> History:
+    ) -> ClipContext:
         num_past, num_frames = self.config.num_past, context_BTCHW.shape[1]
         if state is None:
             before_BPCHW = context_BTCHW.new_zeros(len(context_BTCHW), num_past, *self.latent_shape)
@@ -235,14 +237,14 @@ class TrunkModel(WorldModel):
             seen_BTFHW = torch.cat((seen_BTFHW, recalled), 2)
             tensors |= _to_place(place)
         tensors |= {"past": padded[:, num_frames:], "past_level": level_BT[:, -1]}
-        return History(
+        return ClipContext(
             action_BTA=action_BTA,
             features_BTND=self.final_norm(x_BTND),
             memory=seen_BTFHW,
             end=state and state.after(tensors, num_frames),
         )
 
-    def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+    def predict(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         predicted = self._denoise(
             noisy_BTCHW.flatten(0, 1),
             history.memory.flatten(0, 1),
@@ -317,17 +319,17 @@ class SingleModel(WorldModel):
         imagined_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
-    ) -> History:
+    ) -> ClipContext:
         condition_BTD = self._condition(1 - level_BT, torch.zeros_like(level_BT), action_BTA)
         x_BTND, memos, tensors = self._write(self._tokens(context_BTCHW), condition_BTD, state)
-        return History(
+        return ClipContext(
             action_BTA=action_BTA,
             features_BTND=self.final_norm(x_BTND),
             memory=memos,
             end=state and state.after(tensors, context_BTCHW.shape[1]),
         )
 
-    def predict(self, history: History, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+    def predict(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         condition_BTD = self._condition(tau_BT, step_size_BT, history.action_BTA)
         x_BTND = self._tokens(noisy_BTCHW)
         for layer, memo in zip(self._layers, history.memory, strict=True):
@@ -367,11 +369,11 @@ class SingleModel(WorldModel):
 
 def build_world_model(config: WorldModelConfig, latent_shape: tuple[int, int, int], action_size: int) -> WorldModel:
     """The model that `config` describes, with fresh weights. Shapes: latent_shape is (C, H, W)."""
-    from worldsim.models.sequence.bidirectional import ChunkModel, WindowModel  # they are made of SingleModel
+    from worldsim.models.sequence.bidirectional import BidirectionalModel, ChunkModel  # they are made of SingleModel
 
     kind: type[WorldModel] = TrunkModel
     if config.form == "single":
-        kind = {"chunk": ChunkModel, "joint": WindowModel}.get(config.attention, SingleModel)
+        kind = {"chunk": ChunkModel, "joint": BidirectionalModel}.get(config.attention, SingleModel)
     return kind(config, latent_shape, action_size)
 
 
