@@ -10,7 +10,7 @@ from worldsim.app.hud import Panel
 from worldsim.app.renderer import Between, PictureFilter
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
-from worldsim.engine.messages import Counters
+from worldsim.engine.messages import WorkerCounters
 
 FRAME: Frame = np.zeros((2, 2, 3), dtype=np.uint8)
 TICK_S = 0.06
@@ -100,9 +100,9 @@ def test_a_frame_of_somewhere_else_is_there_at_once_and_a_pause_ends_the_way() -
 
 def test_what_drawing_takes_is_measured() -> None:
     play = Play(Between.OFF, draw_s=0.004)
-    play.screen.meter.sample(0, Counters(), 0)
+    play.screen.meter.sample(0, WorkerCounters(), 0)
     play.one_tick()
-    play.screen.meter.sample(1_000_000_000, Counters(), 1)
+    play.screen.meter.sample(1_000_000_000, WorkerCounters(), 1)
     rates = play.screen.meter.rates
     assert (rates.ms_upload, rates.ms_draw, rates.ms_flip) == pytest.approx((1.0, 4.0, 2.0))
     assert rates.drawn_per_s == 1.0

@@ -8,7 +8,7 @@ from worldsim.app.hud import LINE_COLUMNS, Anchor, Panel, StatusLevel, Tone, Vie
 from worldsim.app.metrics import Rates
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.engine.interfaces import StageTimes
-from worldsim.engine.messages import Counters
+from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import SessionState
 
 PLAYING = View(
@@ -16,7 +16,7 @@ PLAYING = View(
     title="A maze",
     is_loaded=True,
     rates=Rates(made_per_s=17.5, shown_per_s=17.4, ms_per_frame=12.34),
-    counters=Counters(hits=9, misses=1, made=12, dropped=2, num_steps=2, times=StageTimes(ms_denoise=9.87)),
+    counters=WorkerCounters(hits=9, misses=1, made=12, dropped=2, num_steps=2, times=StageTimes(ms_denoise=9.87)),
     help_rows=(("W / Up", "walk forward"), ("R", "reset")),
 )
 
@@ -32,11 +32,11 @@ def test_the_status_line_has_rates_times_steps_and_prefetch() -> None:
 
 
 def test_before_any_frame_was_asked_for_there_is_no_hit_rate() -> None:
-    assert "prefetch -" in status_line(replace(PLAYING, counters=Counters(num_steps=1)))
+    assert "prefetch -" in status_line(replace(PLAYING, counters=WorkerCounters(num_steps=1)))
 
 
 def test_a_true_world_is_named_as_one() -> None:
-    view = replace(PLAYING, counters=Counters(num_steps=0), status=StatusLevel.DETAIL)
+    view = replace(PLAYING, counters=WorkerCounters(num_steps=0), status=StatusLevel.DETAIL)
     assert "the true world" in status_line(view)
     assert "denoise" not in text(panels(view), Anchor.TOP_LEFT)
 

@@ -7,14 +7,14 @@ import pytest
 
 from worldsim.app.metrics import NUM_BARS, RateMeter, Rates, Spread, spread
 from worldsim.core.types import NO_ACTION, Step
-from worldsim.engine.messages import Counters
+from worldsim.engine.messages import WorkerCounters
 
 
 def test_rates_are_differences_over_the_last_two_seconds() -> None:
     meter = RateMeter()
     for tenth in range(101):  # 5 made/s for five seconds, then 20 made/s
         made = tenth // 2 if tenth <= 50 else 25 + (tenth - 50) * 2
-        meter.sample(tenth * 100_000_000, Counters(made=made, busy_ns=made * 4_000_000), num_shown=made)
+        meter.sample(tenth * 100_000_000, WorkerCounters(made=made, busy_ns=made * 4_000_000), num_shown=made)
     rates = meter.rates
     assert rates.made_per_s == pytest.approx(20.0)
     assert rates.shown_per_s == pytest.approx(20.0)
@@ -32,8 +32,8 @@ def step(input_ms: float, ready_ms: float = 0.0) -> Step:
 
 
 def rates_of(meter: RateMeter) -> Rates:
-    meter.sample(0, Counters(), 0)
-    meter.sample(1, Counters(), 0)
+    meter.sample(0, WorkerCounters(), 0)
+    meter.sample(1, WorkerCounters(), 0)
     return meter.rates
 
 
@@ -85,9 +85,9 @@ def test_drawing_is_counted_and_timed_and_the_diagram_is_bounded() -> None:
     for number in range(NUM_BARS + 50):
         meter.shown(step(10 * number), number * 10_000_000)
         meter.drawn(draw_ns=2_000_000, flip_ns=1_000_000, upload_ns=None if number % 2 else 500_000)
-    meter.sample(0, Counters(), 0)
+    meter.sample(0, WorkerCounters(), 0)
     meter.drawn(draw_ns=8_000_000, flip_ns=1_000_000)
-    meter.sample(1_000_000_000, Counters(), 0)
+    meter.sample(1_000_000_000, WorkerCounters(), 0)
     rates = meter.rates
     assert (rates.ms_upload, rates.ms_draw, rates.ms_flip, rates.drawn_per_s) == (0.5, 2.0, 1.0, 1.0)
     assert len(rates.intervals_ms) == NUM_BARS

@@ -7,7 +7,7 @@ import numpy as np
 from worldsim.app.metrics import NUM_BARS, Rates, Spread
 from worldsim.app.performance_panel import BAR, DIAGRAM_HEIGHT_PX, LATE, diagram, figure_rows
 from worldsim.engine.interfaces import StageTimes
-from worldsim.engine.messages import Counters
+from worldsim.engine.messages import WorkerCounters
 
 RATES = Rates(
     made_per_s=17.5,
@@ -18,12 +18,12 @@ RATES = Rates(
     period_ms=57.1,
     intervals_ms=(57.0,) * 50 + (140.0,),
 )
-COUNTERS = Counters(
+COUNTERS = WorkerCounters(
     hits=90, misses=10, made=104, dropped=4, ahead=2, depth=3, num_steps=1, times=StageTimes(ms_denoise=9.8)
 )
 
 
-def said(counters: Counters) -> str:
+def said(counters: WorkerCounters) -> str:
     return "\n".join(f"{row.left}: {row.right}" for row in figure_rows(RATES, counters, 400_000_000))
 
 
@@ -44,8 +44,8 @@ def test_all_that_is_measured_is_said() -> None:
 
 
 def test_an_accelerators_memory_is_said_and_a_true_world_has_no_model() -> None:
-    assert "400 MB, on the device 1200 MB" in said(Counters(num_steps=1, device_bytes=1_200_000_000))
-    assert "denoise" not in said(Counters()) and "prefetch" not in said(Counters())
+    assert "400 MB, on the device 1200 MB" in said(WorkerCounters(num_steps=1, device_bytes=1_200_000_000))
+    assert "denoise" not in said(WorkerCounters()) and "prefetch" not in said(WorkerCounters())
 
 
 def test_a_late_frame_stands_out_at_the_right_end_of_the_diagram() -> None:

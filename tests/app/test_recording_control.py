@@ -9,8 +9,8 @@ import pytest
 
 from tests.app.test_application import NOTHING, Play, down
 from tests.engine.fakes import HEADER, FakeSimulator
-from worldsim.engine.interfaces import Loaded
-from worldsim.engine.messages import Report
+from worldsim.engine.interfaces import LoadedWorld
+from worldsim.engine.messages import StageCallback
 from worldsim.engine.replay import check
 from worldsim.engine.worker import Worker
 from worldsim.episodes.format import RECORDINGS, Header
@@ -20,8 +20,8 @@ from worldsim.episodes.reader import find_sessions, open_session
 def recorded_play(header: Header | None) -> Play:
     """Play of the fake world that can be recorded; run it once."""
 
-    def load(report: Report) -> Loaded:
-        return Loaded(playable=FakeSimulator(), title="fake", ticks_per_s=10.0, header=header)
+    def load(report: StageCallback) -> LoadedWorld:
+        return LoadedWorld(playable=FakeSimulator(), title="fake", ticks_per_s=10.0, header=header)
 
     play = Play()
     play.worker = Worker(load, clock=play.clock)

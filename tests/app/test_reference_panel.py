@@ -17,8 +17,8 @@ from worldsim.app.reference_panel import Worlds
 from worldsim.core.errors import ConfigError
 from worldsim.core.images import GAP_PX
 from worldsim.core.types import Action, Frame, Step
-from worldsim.engine.interfaces import Loaded, TrueSource
-from worldsim.engine.messages import Report
+from worldsim.engine.interfaces import LoadedWorld, ReferenceSource
+from worldsim.engine.messages import StageCallback
 
 HEIGHT_PX, WIDTH_PX, _ = FakeSimulator.frame_shape
 
@@ -44,11 +44,13 @@ class FlownDream(FakeFlight, Dream):
 class Company(Play):
     """Play with a true world whose thread is run by hand while the loop waits."""
 
-    def __init__(self, source: TrueSource | None, dream: Dream | None = None, actions: tuple[Action, ...] = ()) -> None:
+    def __init__(
+        self, source: ReferenceSource | None, dream: Dream | None = None, actions: tuple[Action, ...] = ()
+    ) -> None:
         super().__init__()
         load = fake_load(dream or Dream(), ticks_per_s=10)
 
-        def load_both(report: Report) -> Loaded:
+        def load_both(report: StageCallback) -> LoadedWorld:
             return replace(load(report), truth=source)
 
         self.worker._load = load_both
@@ -81,7 +83,7 @@ class Company(Play):
 
 @pytest.fixture(autouse=True)
 def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worldsim.engine.reference_world.Truth.start", lambda truth: None)
+    monkeypatch.setattr("worldsim.engine.reference_world.ReferenceWorker.start", lambda truth: None)
 
 
 def test_the_key_goes_from_learned_over_both_and_the_true_one_to_the_difference() -> None:
@@ -125,7 +127,7 @@ def test_it_follows_through_a_reset_and_a_rewind() -> None:
 
 
 @pytest.mark.parametrize(("source", "words"), [(None, "there is no true world"), (no_source(), "pip install it")])
-def test_without_a_true_world_one_line_says_why(source: TrueSource | None, words: str) -> None:
+def test_without_a_true_world_one_line_says_why(source: ReferenceSource | None, words: str) -> None:
     play = Company(source)
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 6)
     assert words in play.lines

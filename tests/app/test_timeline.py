@@ -15,8 +15,8 @@ from worldsim.app.hud import Row, Tone
 from worldsim.app.input_handler import scancode
 from worldsim.app.timeline import MAX_BRANCHES, branch_rows, slot_rows
 from worldsim.core.types import Action, Step
-from worldsim.engine.history import History, retrace
-from worldsim.engine.saves import SavedPlay, Slot
+from worldsim.engine.history import PlayHistory, retrace
+from worldsim.engine.saves import SaveRecord, SaveSlot
 from worldsim.engine.session import SessionState
 
 PLAYING = [NOTHING] * 60
@@ -26,9 +26,9 @@ def up(key: str) -> pygame.event.Event:
     return pygame.event.Event(pygame.KEYUP, scancode=scancode(key), mod=0)
 
 
-def played(num_frames: int) -> tuple[FakeSimulator, History]:
+def played(num_frames: int) -> tuple[FakeSimulator, PlayHistory]:
     world = FakeSimulator()
-    history = History(spec=SPEC, snapshot_bytes=100)
+    history = PlayHistory(spec=SPEC, snapshot_bytes=100)
     step = world.reset(4)
     history.begin(step, world.snapshot(), 4)
     for _ in range(num_frames):
@@ -110,11 +110,11 @@ def test_f6_shows_the_slots_and_then_goes_to_the_next(tmp_path: Path, monkeypatc
 
 def test_a_slot_has_its_picture_its_time_and_its_seed_and_a_damaged_one_says_so() -> None:
     frame = FakeSimulator().reset(0).frame
-    saved = SavedPlay(header=HEADER, seed=3, step=Step(index=750, action=Action(), frame=frame), runs=())
+    saved = SaveRecord(header=HEADER, seed=3, step=Step(index=750, action=Action(), frame=frame), runs=())
     slots = (
-        Slot(number=1, path=Path("1"), saved=saved),
-        Slot(number=2, path=Path("2"), trouble="it is damaged"),
-        Slot(number=3, path=Path("3")),
+        SaveSlot(number=1, path=Path("1"), saved=saved),
+        SaveSlot(number=2, path=Path("2"), trouble="it is damaged"),
+        SaveSlot(number=3, path=Path("3")),
     )
     _, first, second, third, _ = slot_rows(slots, 2, 0.1)
     assert first.left.endswith("1  1:15, seed 3") and first.picture is not None

@@ -211,7 +211,7 @@ def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.replay import check, session_header
     from worldsim.engine.save_files import SaveFiles
-    from worldsim.engine.saves import SavedPlay
+    from worldsim.engine.saves import SaveRecord
     from worldsim.engine.simulator import Simulator
     from worldsim.episodes.format import Run, frame_hash
     from worldsim.episodes.reader import open_session
@@ -223,7 +223,7 @@ def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
     simulator.reset(1)
     step = [simulator.step(Action.of("forward")) for _ in range(3)][-1]
     run = Run(action=(1.0, 0.0, 0.0, 0.0, 0.0), num_steps=step.num_steps, count=3)
-    saved = SavedPlay(header=header, seed=1, step=step, runs=(run,))
+    saved = SaveRecord(header=header, seed=1, step=step, runs=(run,))
     SaveFiles(preset, header).write(tmp_path / "save", saved, simulator.snapshot())
     more = ("--load", str(tmp_path / "save"), "--record", str(tmp_path / "recorded"))
     if is_fresh_process:

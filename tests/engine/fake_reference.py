@@ -9,7 +9,7 @@ from dataclasses import replace
 from tests.engine.fakes import FakeSimulator
 from worldsim.core.errors import MissingPackageError
 from worldsim.core.types import Action, Pose, Step
-from worldsim.engine.interfaces import TrueSource
+from worldsim.engine.interfaces import ReferenceSource
 
 STRIDE_UNITS = 16.0
 
@@ -49,12 +49,12 @@ class Turner:
         return Action.of("forward", turn=min(1.0, pose.x / 1000))
 
 
-def fake_source(world: FakeTruth, num_context: int = 4) -> TrueSource:
-    return TrueSource(open=lambda: world, num_context=num_context)
+def fake_source(world: FakeTruth, num_context: int = 4) -> ReferenceSource:
+    return ReferenceSource(open=lambda: world, num_context=num_context)
 
 
-def no_source() -> TrueSource:
+def no_source() -> ReferenceSource:
     def fail() -> FakeTruth:
         raise MissingPackageError("the package of the true world is not there", hint="pip install it")
 
-    return TrueSource(open=fail, num_context=4)
+    return ReferenceSource(open=fail, num_context=4)

@@ -11,8 +11,8 @@ import numpy as np
 
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Flight, Frame, Step
-from worldsim.engine.interfaces import Loaded, StageTimes
-from worldsim.engine.messages import Report
+from worldsim.engine.interfaces import LoadedWorld, StageTimes
+from worldsim.engine.messages import StageCallback
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Header
 
@@ -113,9 +113,9 @@ HEADER = Header(
 
 
 def fake_load(simulator: FakeSimulator, *, ticks_per_s: float = 10.0, stage: str = "loading the fake"):  # type: ignore[no-untyped-def]  # a test's shorthand
-    def load(report: Report) -> Loaded:
+    def load(report: StageCallback) -> LoadedWorld:
         report(stage)
-        return Loaded(playable=simulator, title="fake", ticks_per_s=ticks_per_s)
+        return LoadedWorld(playable=simulator, title="fake", ticks_per_s=ticks_per_s)
 
     return load
 

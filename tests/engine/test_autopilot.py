@@ -13,7 +13,7 @@ from tests.engine.test_replay import recorded
 from tests.engine.test_session import TICK_S
 from tests.engine.test_session import Play as SessionPlay
 from worldsim.core.types import NO_ACTION, Action
-from worldsim.engine.autopilot import Autopilot, ExplorerPilot, RecordedPilot, ScriptPilot, recorded_actions
+from worldsim.engine.autopilot import Autopilot, RecordedPolicy, ReferencePolicy, ScriptPolicy, recorded_actions
 from worldsim.episodes.reader import open_session
 
 LEFT, BACK = Action.of("left"), Action.of("back")
@@ -41,14 +41,14 @@ class Play(SessionPlay):
 
 def test_a_pilot_acts_at_every_tick_and_what_it_does_next_is_made_ahead() -> None:
     play = Play()
-    play.autopilot.give(RecordedPilot(RECORDED), NO_ACTION)
+    play.autopilot.give(RecordedPolicy(RECORDED), NO_ACTION)
     play.ticks(3)
     assert play.actions == RECORDED
     assert play.worker.counters.hits >= 2
 
 
 def test_a_key_of_play_takes_control_back_in_its_own_tick_and_the_pilot_goes_on_where_it_was() -> None:
-    play, pilot = Play(), RecordedPilot(RECORDED)
+    play, pilot = Play(), RecordedPolicy(RECORDED)
     play.autopilot.give(pilot, NO_ACTION)
     play.ticks(1)
     play.session.inputs.press("d")
@@ -64,7 +64,7 @@ def test_a_key_of_play_takes_control_back_in_its_own_tick_and_the_pilot_goes_on_
 def test_a_key_that_was_held_all_along_takes_nothing_back_but_a_second_one_does() -> None:
     play = Play()
     play.session.inputs.press("s")
-    play.autopilot.give(RecordedPilot([FORWARD, FORWARD, LEFT]), BACK)
+    play.autopilot.give(RecordedPolicy([FORWARD, FORWARD, LEFT]), BACK)
     play.ticks(1)
     play.session.inputs.release("s")
     play.ticks(1)
@@ -76,14 +76,14 @@ def test_a_key_that_was_held_all_along_takes_nothing_back_but_a_second_one_does(
 
 def test_a_stick_that_trembles_takes_nothing_back() -> None:
     autopilot = Autopilot(lambda text: None)
-    autopilot.give(RecordedPilot(RECORDED), Action.of(turn=0.3))
+    autopilot.give(RecordedPolicy(RECORDED), Action.of(turn=0.3))
     assert autopilot.drive(Action.of(turn=0.34)) == FORWARD
     assert autopilot.drive(Action.of(turn=0.9)) == Action.of(turn=0.9)
 
 
 def test_at_the_end_of_a_recording_the_person_has_control() -> None:
     play = Play()
-    play.autopilot.give(RecordedPilot(RECORDED[:1]), NO_ACTION)
+    play.autopilot.give(RecordedPolicy(RECORDED[:1]), NO_ACTION)
     play.ticks(2)
     assert play.actions == [FORWARD, NO_ACTION]
     assert "at their end" in play.told[0]
@@ -91,7 +91,7 @@ def test_at_the_end_of_a_recording_the_person_has_control() -> None:
 
 def test_a_script_never_ends_and_is_known_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worldsim.engine.autopilot.SCRIPT_FRAMES", 7)
-    pilot, again = ScriptPilot(SPEC, 3), ScriptPilot(SPEC, 3)
+    pilot, again = ScriptPolicy(SPEC, 3), ScriptPolicy(SPEC, 3)
     taken = []
     for _ in range(20):
         expected = pilot.peek()
@@ -103,7 +103,7 @@ def test_a_script_never_ends_and_is_known_ahead(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_explorer_sees_the_true_pose_and_is_known_once_that_is_level_with_play() -> None:
     played = Played()
-    pilot = ExplorerPilot(lambda: played.truth.status, lambda: played.world.snapshot().index)
+    pilot = ReferencePolicy(lambda: played.truth.status, lambda: played.world.snapshot().index)
     assert pilot.peek() is None
     assert pilot.take() == NO_ACTION, "there is no pose yet, and nobody waits for one"
     played.step(FORWARD, FORWARD)

@@ -18,7 +18,7 @@ from worldsim.actions.scripts import script_actions
 from worldsim.cli.bench import measure, summary
 from worldsim.cli.output import Progress
 from worldsim.engine.bench import estimate
-from worldsim.engine.bench.estimate import predict
+from worldsim.engine.bench.estimate import estimate_play
 from worldsim.engine.simulator import Simulator
 from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.config import PresetConfig
@@ -52,7 +52,7 @@ def test_a_prediction_plays_the_sizes_and_leaves_torch_as_it_was(
     torch.manual_seed(3)
     expected, threads = torch.rand(1), torch.get_num_threads()
     torch.manual_seed(3)
-    prediction = predict(tiny_config, num_steps=2)
+    prediction = estimate_play(tiny_config, num_steps=2)
     assert torch.equal(torch.rand(1), expected)
     assert torch.get_num_threads() == threads
     assert prediction.frames_per_s and prediction.stages and prediction.state_bytes
@@ -62,7 +62,7 @@ def test_a_prediction_plays_the_sizes_and_leaves_torch_as_it_was(
 
 def test_what_is_too_large_is_counted_and_not_tried(tiny_config: PresetConfig) -> None:
     huge = replace(tiny_config, model=replace(tiny_config.model, width=8184, num_heads=1, num_layers=128))
-    prediction = predict(huge)
+    prediction = estimate_play(huge)
     assert prediction.frames_per_s is None and not prediction.full_speed
     assert "too large to be tried" in prediction.reason
     assert prediction.memory_bytes > 10**11
@@ -88,7 +88,7 @@ def test_speed_is_as_predicted(folder: Path) -> None:
     torch.set_num_threads(preset.config.play.cpu_threads)
     ratios = []
     for index in range(ROUNDS):
-        predicted = predict(preset.config).frames_per_s
+        predicted = estimate_play(preset.config).frames_per_s
         costs = measure(simulator, actions[index * BENCH_FRAMES :][:BENCH_FRAMES], Progress(BENCH_FRAMES, "bench"))
         assert predicted
         ratios.append(predicted * summary(costs)["ms_per_frame_p50"] / 1e3)

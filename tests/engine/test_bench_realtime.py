@@ -13,14 +13,14 @@ from worldsim.actions.synthetic_input import Touch, hands
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action
-from worldsim.engine.bench.realtime import Paced, num_other_frames, play_paced
+from worldsim.engine.bench.realtime import RealtimeResult, num_other_frames, play_realtime
 
 TICK_S = 0.02
 
 
-def play(simulator: FakeSimulator, touches: tuple[Touch, ...], *, duration_s: float, depth: int = 2) -> Paced:
+def play(simulator: FakeSimulator, touches: tuple[Touch, ...], *, duration_s: float, depth: int = 2) -> RealtimeResult:
     loaded = fake_load(simulator, ticks_per_s=1 / TICK_S)(lambda stage: None)
-    return play_paced(loaded, touches, duration_s=duration_s, seed=1, prefetch_depth=depth, clock=MonotonicClock())
+    return play_realtime(loaded, touches, duration_s=duration_s, seed=1, prefetch_depth=depth, clock=MonotonicClock())
 
 
 @pytest.mark.parametrize("depth", [0, 3])

@@ -13,8 +13,8 @@ from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action, Step
 from worldsim.engine.bench import soak
-from worldsim.engine.bench.soak import endure
-from worldsim.engine.interfaces import Loaded
+from worldsim.engine.bench.soak import run_soak
+from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.simulator import Simulator
 from worldsim.presets.store import load_preset
 
@@ -37,29 +37,29 @@ class Diary(FakeSimulator):
         return super().step(action)
 
 
-def loaded_of(simulator: FakeSimulator, ticks_per_s: float = 10.0) -> Loaded:
+def loaded_of(simulator: FakeSimulator, ticks_per_s: float = 10.0) -> LoadedWorld:
     return fake_load(simulator, ticks_per_s=ticks_per_s)(lambda stage: None)
 
 
 def test_standing_still_does_nothing_and_play_does_what_hands_do() -> None:
     still, busy = Diary(), Diary()
-    endured = endure(loaded_of(still), is_idle=True, num_ticks=100, every=20)
+    endured = run_soak(loaded_of(still), is_idle=True, num_ticks=100, every=20)
     assert set(still.actions) == {Action()}
     assert [point.tick for point in endured.points] == [20, 40, 60, 80, 100]
     assert len(endured.tick_ms) == 100 and still.is_closed
-    endure(loaded_of(busy), is_idle=False, num_ticks=100, every=50)
+    run_soak(loaded_of(busy), is_idle=False, num_ticks=100, every=50)
     assert len(set(busy.actions)) > 5
     assert any("forward" in action.buttons for action in busy.actions)
 
 
 def test_hands_go_on_after_their_first_minute() -> None:
     late = Diary()
-    endure(loaded_of(late, ticks_per_s=2.0), is_idle=False, num_ticks=180, every=90)
+    run_soak(loaded_of(late, ticks_per_s=2.0), is_idle=False, num_ticks=180, every=90)
     assert len(set(late.actions[-50:])) > 5
 
 
 def test_what_gets_slower_and_larger_is_seen() -> None:
-    endured = endure(loaded_of(Diary(leak=30_000)), is_idle=True, num_ticks=150, every=15)
+    endured = run_soak(loaded_of(Diary(leak=30_000)), is_idle=True, num_ticks=150, every=15)
     first, last = endured.points[1], endured.points[-1]
     assert last.ms_p50 > 2 * first.ms_p50
     assert last.rss_bytes > first.rss_bytes + 100 * 30_000 * 8
@@ -67,13 +67,13 @@ def test_what_gets_slower_and_larger_is_seen() -> None:
 
 def test_a_world_that_fails_ends_it_with_its_reason() -> None:
     with pytest.raises(NonFiniteError):
-        endure(loaded_of(FakeSimulator(fail_at=20)), is_idle=True, num_ticks=50, every=10)
+        run_soak(loaded_of(FakeSimulator(fail_at=20)), is_idle=True, num_ticks=50, every=10)
 
 
 def test_pictures_are_told_in_figures() -> None:
     rows = np.zeros((8, 8, 3), np.uint8)
     rows[::2] = (40, 80, 120)
-    look = soak._look([soak.features(rows)])
+    look = soak._image_stats([soak.features(rows)])
     assert look.rgb == pytest.approx((20, 40, 60), abs=0.1)
     assert look.sharpness == pytest.approx(80, rel=0.01)
     assert look.contrast == pytest.approx(40, rel=0.01)
@@ -89,7 +89,7 @@ def test_minutes_of_a_real_model_neither_grow_nor_stutter(tiny_preset_folder: Pa
         snapshot_bytes=preset.model.initial_state(1, 0).num_bytes,
         start_frames=tuple(start.frames for start in preset.starts),
     )
-    endured = endure(loaded, is_idle=is_idle, num_ticks=1500, every=75)
+    endured = run_soak(loaded, is_idle=is_idle, num_ticks=1500, every=75)
     early, late = endured.tick_ms[150:450], endured.tick_ms[-300:]
     for share, most in (
         (50, 1.4),

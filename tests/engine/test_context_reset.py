@@ -12,8 +12,8 @@ import pytest
 from tests.engine.fakes import SPEC, FakeSimulator
 from tests.engine.test_time_travel import Play, assert_same, tiny  # noqa: F401  # tiny is a fixture
 from worldsim.core.errors import RecordingError
-from worldsim.engine.interfaces import Loaded, TrueWorld
-from worldsim.engine.messages import Report
+from worldsim.engine.interfaces import ForwardOnlySimulator, LoadedWorld
+from worldsim.engine.messages import StageCallback
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check, resimulate
 from worldsim.engine.simulator import Simulator
@@ -127,11 +127,14 @@ def test_a_true_world_walks_all_of_the_way_of_such_an_episode(tmp_path: Path) ->
     play.play(2, first=4)
     recorder.close()
     episode = open_session(tmp_path / "s").episodes[-1]
-    true_frames = list(resimulate(TrueWorld(FakeSimulator()), episode, SPEC))
+    true_frames = list(resimulate(ForwardOnlySimulator(FakeSimulator()), episode, SPEC))
     assert np.array_equal(true_frames[0], frames[3]), "not the frame that the actions lead to from the reset"
 
 
-def test_a_save_after_it_is_loaded_and_recorded_on_exactly(tiny: Callable[[Report], Loaded], tmp_path: Path) -> None:  # noqa: F811
+def test_a_save_after_it_is_loaded_and_recorded_on_exactly(
+    tiny: Callable[[StageCallback], LoadedWorld],  # noqa: F811
+    tmp_path: Path,
+) -> None:
     play = Play(tiny)
     play.play(3)
     bring_back(play)

@@ -11,7 +11,7 @@ import torch
 
 from worldsim.core.types import Action, Frame
 from worldsim.engine.cuda_stream import aside, device_bytes
-from worldsim.engine.interfaces import Loaded
+from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Worker
 from worldsim.presets.store import load_preset
@@ -22,7 +22,7 @@ ACTIONS = [a for a in random.Random(0).choices([Action.of("forward"), Action.of(
 def played(folder: Path, device: str, depth: int) -> list[Frame]:
     """The frames of `ACTIONS`, each asked for after the model has made ahead what it will."""
     simulator = Simulator(load_preset(folder, device=device), device=device)
-    loaded = Loaded(playable=simulator, title="", ticks_per_s=10, aside=aside(device))
+    loaded = LoadedWorld(playable=simulator, title="", ticks_per_s=10, aside=aside(device))
     worker = Worker(lambda report: loaded, prefetch_depth=depth)
     frames = []
     for action in [None, *ACTIONS]:

@@ -14,12 +14,12 @@ from tests.engine.fakes import HEADER, FakeSimulator, FakeSnapshot
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import DeviceError, NonFiniteError, StateError, WorldsimError
 from worldsim.core.types import Action, Step
-from worldsim.engine.fallback import Kind, Sturdy, as_worldsim_error, kind_of
-from worldsim.engine.history import Route, retrace
-from worldsim.engine.interfaces import Anchorable, Arrival, Loaded
+from worldsim.engine.fallback import DeviceFault, FallbackSimulator, as_worldsim_error, classify_fault
+from worldsim.engine.history import ReplayPath, retrace
+from worldsim.engine.interfaces import LoadedWorld, Position, SupportsContextReset
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check, moves
-from worldsim.engine.saves import SavedPlay
+from worldsim.engine.saves import SaveRecord
 from worldsim.engine.session import Session, SessionState
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Worker
@@ -91,9 +91,9 @@ class Play:
 
     def __post_init__(self) -> None:
         self.clock = ManualClock()
-        self.sturdy = Sturdy(OnDevice(self.device), (lambda: OnCpu(self.device)) if self.has_other else None)
+        self.sturdy = FallbackSimulator(OnDevice(self.device), (lambda: OnCpu(self.device)) if self.has_other else None)
         self.sturdy.num_steps = 4
-        loaded = Loaded(
+        loaded = LoadedWorld(
             playable=self.sturdy,
             title="fake",
             ticks_per_s=10.0,
@@ -124,20 +124,20 @@ class Play:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (OUT_OF_MEMORY, Kind.OUT_OF_MEMORY),
-        (MemoryError(), Kind.OUT_OF_MEMORY),
-        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), Kind.OUT_OF_MEMORY),
-        (RuntimeError("CUDA error: out of memory"), Kind.OUT_OF_MEMORY),
-        (DEVICE_LOST, Kind.DEVICE_LOST),
-        (RuntimeError("HIP error: the operation cannot be performed"), Kind.DEVICE_LOST),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), Kind.DEVICE_LOST),
+        (OUT_OF_MEMORY, DeviceFault.OUT_OF_MEMORY),
+        (MemoryError(), DeviceFault.OUT_OF_MEMORY),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), DeviceFault.OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: out of memory"), DeviceFault.OUT_OF_MEMORY),
+        (DEVICE_LOST, DeviceFault.DEVICE_LOST),
+        (RuntimeError("HIP error: the operation cannot be performed"), DeviceFault.DEVICE_LOST),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), DeviceFault.DEVICE_LOST),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
         (ValueError("out of memory, says a value"), None),
         (NonFiniteError("frame 3 came out as NaN"), None),
     ],
 )
-def test_kinds_are_told_apart(error: Exception, kind: Kind | None) -> None:
-    assert kind_of(error) is kind
+def test_kinds_are_told_apart(error: Exception, kind: DeviceFault | None) -> None:
+    assert classify_fault(error) is kind
 
 
 def test_what_torch_says_when_there_is_no_memory_is_understood_and_put_into_one_line() -> None:
@@ -270,7 +270,7 @@ def test_moments_in_a_lost_device_are_gone_in_words_and_play_stays_where_it_is()
 
 def test_a_reset_needs_nothing_of_what_a_lost_device_held() -> None:
     device = Device()
-    sturdy = Sturdy(OnDevice(device), lambda: OnCpu(device))
+    sturdy = FallbackSimulator(OnDevice(device), lambda: OnCpu(device))
     sturdy.reset(0)
     device.is_lost = True
     with pytest.raises(DeviceError, match="what the model remembered"):
@@ -279,11 +279,11 @@ def test_a_reset_needs_nothing_of_what_a_lost_device_held() -> None:
 
 
 def test_other_errors_are_not_its_business() -> None:
-    sturdy = Sturdy(FakeSimulator(fail_at=1), lambda: FakeSimulator())
+    sturdy = FallbackSimulator(FakeSimulator(fail_at=1), lambda: FakeSimulator())
     sturdy.reset(0)
     with pytest.raises(NonFiniteError):
         sturdy.step(WALK)
-    assert sturdy.trouble == "" and isinstance(sturdy, Anchorable)
+    assert sturdy.trouble == "" and isinstance(sturdy, SupportsContextReset)
 
 
 def test_the_real_model_on_the_cpu_goes_on_from_the_same_state(tiny_preset_folder: Path) -> None:
@@ -291,7 +291,7 @@ def test_the_real_model_on_the_cpu_goes_on_from_the_same_state(tiny_preset_folde
         return Simulator(load_preset(tiny_preset_folder), num_steps=1)
 
     first, expected = simulator(), simulator()
-    sturdy = Sturdy(first, simulator)
+    sturdy = FallbackSimulator(first, simulator)
     for world in (sturdy, expected):
         world.reset(0)
         world.step(WALK)
@@ -310,9 +310,9 @@ def test_a_way_back_that_needs_more_memory_than_there_is_is_refused() -> None:
     simulator.reset(0)
     start = simulator.snapshot()
     step = simulator.step(WALK)
-    route = Route(snapshot=start, path=(step,), step=step)
+    route = ReplayPath(snapshot=start, path=(step,), step=step)
     device = Device(room_steps=2)
-    sturdy = Sturdy(OnDevice(device))
+    sturdy = FallbackSimulator(OnDevice(device))
     sturdy.reset(0)
     with pytest.raises(StateError, match="no memory for as many"):
         retrace(route, sturdy)
@@ -321,10 +321,10 @@ def test_a_way_back_that_needs_more_memory_than_there_is_is_refused() -> None:
 class Kept:
     """Saves in memory."""
 
-    def write(self, path: Path, saved: SavedPlay, snapshot: object) -> None:
-        self._kept = saved, Arrival(step=saved.step, snapshot=snapshot)
+    def write(self, path: Path, saved: SaveRecord, snapshot: object) -> None:
+        self._kept = saved, Position(step=saved.step, snapshot=snapshot)
 
-    def read(self, path: Path) -> tuple[SavedPlay, Arrival]:
+    def read(self, path: Path) -> tuple[SaveRecord, Position]:
         return self._kept
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.core.types import Action, Step
 from worldsim.engine import history
-from worldsim.engine.history import MOMENT_BYTES, SNAPSHOT_EVERY, History, retrace
+from worldsim.engine.history import MOMENT_BYTES, SNAPSHOT_EVERY, PlayHistory, retrace
 
 SNAPSHOT_BYTES = 1000
 FRAME_BYTES = 48 * 64 * 3
@@ -20,7 +20,7 @@ class Play:
 
     def __init__(self, budget_bytes: int = 2**40) -> None:
         self.world = FakeSimulator()
-        self.history = History(spec=SPEC, snapshot_bytes=SNAPSHOT_BYTES, budget_bytes=budget_bytes)
+        self.history = PlayHistory(spec=SPEC, snapshot_bytes=SNAPSHOT_BYTES, budget_bytes=budget_bytes)
         self.reset(0)
 
     def reset(self, seed: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.engine.fakes import SPEC
 from worldsim.core.images import psnr_db
 from worldsim.core.types import NO_ACTION, Action, Frame, Pose, Step
-from worldsim.engine.history import History
+from worldsim.engine.history import PlayHistory
 from worldsim.engine.memory import (
     DRIFT_FRAMES,
     FIRST_FRAMES,
@@ -18,11 +18,11 @@ from worldsim.engine.memory import (
     MAX_VIEW_BYTES,
     MIN_DRIFT_FRAMES,
     DriftMeter,
-    LookBack,
     Memory,
+    RevisitScore,
     thinned,
 )
-from worldsim.engine.reference_world import Pair
+from worldsim.engine.reference_world import AlignedFrames
 from worldsim.episodes.context_override import ContextOverride
 
 RNG = np.random.default_rng(0)
@@ -40,7 +40,7 @@ A, B, C = noise(), noise(), noise()
 
 
 def test_a_view_is_compared_with_the_first_from_there_once_it_has_been_out_of_view() -> None:
-    looks = LookBack()
+    looks = RevisitScore()
     looks.add(0, at(), A)
     looks.add(1, at(0.5), B)
     assert looks.last_db is None, "it never left the view"
@@ -54,7 +54,7 @@ def test_a_view_is_compared_with_the_first_from_there_once_it_has_been_out_of_vi
 
 
 def test_walking_on_takes_a_place_out_of_view_and_another_heading_is_another_view() -> None:
-    looks = LookBack()
+    looks = RevisitScore()
     looks.add(0, at(), A)
     looks.add(1, at(LEFT_STRIDES - 1), B)
     looks.add(2, at(), A)
@@ -67,7 +67,7 @@ def test_walking_on_takes_a_place_out_of_view_and_another_heading_is_another_vie
 
 
 def test_what_is_seen_after_a_moment_can_be_forgotten() -> None:
-    looks = LookBack()
+    looks = RevisitScore()
     looks.add(0, at(), A)
     looks.add(9, at(deg=180), B)
     looks.forget_after(5)
@@ -80,7 +80,7 @@ def test_what_is_seen_after_a_moment_can_be_forgotten() -> None:
 def test_large_pictures_are_thinned_and_their_memory_is_bounded() -> None:
     large = noise(size=(192, 256))
     assert thinned(large).shape == (48, 64, 3)
-    looks = LookBack()
+    looks = RevisitScore()
     for n in range(MAX_VIEW_BYTES // thinned(large).nbytes + 10):
         looks.add(n, at(x=2.0 * n), large)
     assert sum(view.frame.nbytes for view in looks._views) <= MAX_VIEW_BYTES
@@ -133,7 +133,7 @@ class Walk:
     """A history that is walked by hand, with a believed pose per frame."""
 
     def __init__(self, believes: bool = True) -> None:
-        self.history = History(spec=SPEC, snapshot_bytes=1)
+        self.history = PlayHistory(spec=SPEC, snapshot_bytes=1)
         self.memory = Memory(starts())
         self._believes = believes
         self.history.begin(self._step(0, at(), A), object(), 0)
@@ -209,7 +209,7 @@ def test_without_a_belief_the_true_pose_counts_and_the_truth_has_scores_of_its_o
     for index, (deg, dream, truth) in enumerate([(0, A, A), (150, B, B), (0, C, A)]):
         step = Step(index=index, action=Action.of("left"), frame=dream)
         true_step = Step(index=index, action=NO_ACTION, frame=truth, pose=at(x=160, deg=deg))
-        walk.memory.compare(Pair(dream=step, truth=true_step, psnr_db=1.0, context=(true_step,)), 16.0)
+        walk.memory.compare(AlignedFrames(dream=step, truth=true_step, psnr_db=1.0, context=(true_step,)), 16.0)
     assert walk.memory.looks.last_db == psnr_db(C, A)
     assert walk.memory.true_looks.last_db == 100.0
     assert walk.memory.path[0][1].x == 10.0, "in strides"

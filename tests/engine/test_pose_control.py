@@ -16,9 +16,9 @@ from tests.engine.test_time_travel import TICK_S, Play, assert_same, loads
 from tests.engine.test_worker import take
 from worldsim.actions.pose_control import FLIGHT_WORDS
 from worldsim.core.types import NO_ACTION, Action, Step
-from worldsim.engine.autopilot import Autopilot, RecordedPilot, ScriptPilot
-from worldsim.engine.interfaces import Loaded
-from worldsim.engine.messages import Report
+from worldsim.engine.autopilot import Autopilot, RecordedPolicy, ScriptPolicy
+from worldsim.engine.interfaces import LoadedWorld
+from worldsim.engine.messages import StageCallback
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check
 from worldsim.engine.session import SessionState
@@ -31,9 +31,9 @@ STEP, TURN_DEG = 1 / 16, 10.0
 PoseOf = tuple[float, float, float]
 
 
-def fake(report: Report) -> Loaded:
+def fake(report: StageCallback) -> LoadedWorld:
     header = replace(HEADER, action_spec=FakeFlight.action_spec)
-    return Loaded(playable=FakeFlight(), title="fake", ticks_per_s=1 / TICK_S, header=header)
+    return LoadedWorld(playable=FakeFlight(), title="fake", ticks_per_s=1 / TICK_S, header=header)
 
 
 def pose_of(step: Step | None) -> PoseOf:
@@ -79,7 +79,9 @@ def test_a_mouse_turns_the_camera() -> None:
 @pytest.mark.parametrize("depth", [1, 3])
 def test_what_is_made_ahead_under_held_keys_is_what_is_asked_for(depth: int) -> None:
     world = FakeFlight()
-    worker = Worker(lambda _: Loaded(playable=world, title="", ticks_per_s=1.0), prefetch_depth=depth, num_warmup=0)
+    worker = Worker(
+        lambda _: LoadedWorld(playable=world, title="", ticks_per_s=1.0), prefetch_depth=depth, num_warmup=0
+    )
     run_all(worker)
     assert worker.take() is not None
     keys = Action.of("forward", turn=1.0)
@@ -146,7 +148,7 @@ def test_another_start_is_another_pose_also_for_keys_that_are_held() -> None:
 def test_scripts_fly_by_the_same_keys_and_a_person_takes_over_where_they_are() -> None:
     play = Play(fake)
     autopilot = play.session.driver = Autopilot(play.session.tell)
-    autopilot.give(ScriptPilot(FakeFlight.action_spec, seed=3), NO_ACTION)
+    autopilot.give(ScriptPolicy(FakeFlight.action_spec, seed=3), NO_ACTION)
     for _ in range(30):
         play.go(TICK_S)
     assert autopilot.pilot is not None, "poses that change are nothing that a person does"
@@ -162,7 +164,7 @@ def test_recorded_poses_are_flown_as_they_are() -> None:
     play = Play(fake)
     poses = [Action.of(x=0.1 * n, y=-0.3, cos=-1.0) for n in range(4)]
     autopilot = play.session.driver = Autopilot(play.session.tell)
-    autopilot.give(RecordedPilot(poses), NO_ACTION)
+    autopilot.give(RecordedPolicy(poses), NO_ACTION)
     for _ in range(4):
         play.go(TICK_S)
     assert [step.action for step in play.steps[-4:]] == poses
@@ -173,7 +175,9 @@ def test_recorded_poses_are_flown_as_they_are() -> None:
 @pytest.mark.parametrize("timing", range(3))
 def test_frames_of_the_running_thread_are_those_of_the_poses_they_say(timing: int) -> None:
     rng, steps = random.Random(timing), list[Step]()
-    worker = Worker(lambda _: Loaded(playable=FakeFlight(step_s=0.0003), title="", ticks_per_s=1.0), prefetch_depth=3)
+    worker = Worker(
+        lambda _: LoadedWorld(playable=FakeFlight(step_s=0.0003), title="", ticks_per_s=1.0), prefetch_depth=3
+    )
     choices = [Action.of("forward"), Action.of(turn=1.0), NO_ACTION]
     worker.start()
     try:
@@ -195,12 +199,12 @@ def test_frames_of_the_running_thread_are_those_of_the_poses_they_say(timing: in
 
 
 @pytest.fixture(scope="module")
-def real(given_preset_folder: Path) -> Callable[[Report], Loaded]:
+def real(given_preset_folder: Path) -> Callable[[StageCallback], LoadedWorld]:
     return loads(given_preset_folder)
 
 
 def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(
-    real: Callable[[Report], Loaded], given_preset_folder: Path, tmp_path: Path
+    real: Callable[[StageCallback], LoadedWorld], given_preset_folder: Path, tmp_path: Path
 ) -> None:
     recorder = Recorder(folder=tmp_path / "session")
     play = Play(real, recorder=recorder)
@@ -223,7 +227,7 @@ def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(
 
 @pytest.mark.parametrize("num_ticks", [0, 7])
 def test_a_save_is_loaded_with_the_pose_it_was_saved_at(
-    real: Callable[[Report], Loaded], tmp_path: Path, num_ticks: int
+    real: Callable[[StageCallback], LoadedWorld], tmp_path: Path, num_ticks: int
 ) -> None:
     path, first = tmp_path / "save.safetensors", Play(real)
     first.play(num_ticks)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from worldsim.core.types import Action
-from worldsim.engine.prefetch import DEEPER_AFTER, Made, Prefetch
+from worldsim.engine.prefetch import DEEPER_AFTER, Prefetch, PrefetchedFrame
 
-FORWARD = Made(action=Action.of("forward"))
+FORWARD = PrefetchedFrame(action=Action.of("forward"))
 
 
 def play(prefetch: Prefetch, num_frames: int, *, most_in_time: int = 99) -> None:

@@ -15,9 +15,9 @@ from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import NO_ACTION, Action, Step
-from worldsim.engine.history import History, Trail
-from worldsim.engine.interfaces import TrueSource
-from worldsim.engine.reference_world import Truth, TruthPhase, runs_between
+from worldsim.engine.history import ActionRuns, PlayHistory
+from worldsim.engine.interfaces import ReferenceSource
+from worldsim.engine.reference_world import ReferencePhase, ReferenceWorker, runs_between
 from worldsim.episodes.format import Run
 from worldsim.presets.config import PresetConfig
 
@@ -27,10 +27,10 @@ FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
 class Played:
     """A fake world played by hand, and the truth that follows it. Without steps the truth has nothing to say."""
 
-    def __init__(self, truth: Truth | None = None, seed: int = 0) -> None:
+    def __init__(self, truth: ReferenceWorker | None = None, seed: int = 0) -> None:
         self.world, self.true_world = FakeSimulator(), FakeTruth()
-        self.truth = truth or Truth(fake_source(self.true_world), SPEC)
-        self.history = History(spec=SPEC, snapshot_bytes=1)
+        self.truth = truth or ReferenceWorker(fake_source(self.true_world), SPEC)
+        self.history = PlayHistory(spec=SPEC, snapshot_bytes=1)
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -131,8 +131,8 @@ def test_what_lies_between_two_moments() -> None:
     def run(axis: float, count: int) -> Run:
         return Run(action=(axis,), num_steps=1, count=count)
 
-    first = Trail(None, run(0.0, 3))
-    longer, second = Trail(None, run(0.0, 5)), Trail(first, run(1.0, 2))
+    first = ActionRuns(None, run(0.0, 3))
+    longer, second = ActionRuns(None, run(0.0, 5)), ActionRuns(first, run(1.0, 2))
     assert runs_between(first, first) == []
     assert runs_between(None, second) == [run(0.0, 3), run(1.0, 2)]
     assert runs_between(first, longer) == [run(0.0, 2)]
@@ -166,10 +166,10 @@ def test_it_says_how_far_one_walks_in_a_tick_and_who_can_explore() -> None:
 
 
 def test_a_world_that_cannot_be_opened_is_a_status_with_the_reason() -> None:
-    played = Played(Truth(no_source(), SPEC))
+    played = Played(ReferenceWorker(no_source(), SPEC))
     assert played.catch_up() == 1
     status = played.truth.status
-    assert status.phase is TruthPhase.FAILED
+    assert status.phase is ReferencePhase.FAILED
     assert status.error is not None and "not there" in status.error.message and status.error.hint
 
 
@@ -180,14 +180,14 @@ def test_where_the_true_world_cannot_be_it_waits_until_play_is_out_of_the_wall()
                 raise ConfigError("the pose is inside a wall")
             return super().step(action)
 
-    played = Played(Truth(fake_source(Walled()), SPEC))
+    played = Played(ReferenceWorker(fake_source(Walled()), SPEC))
     played.step(FORWARD)
     played.catch_up()
     played.assert_level()
     played.step(TURN)
     played.catch_up()
     status = played.truth.status
-    assert (status.phase, status.pair) == (TruthPhase.FOLLOWING, None)
+    assert (status.phase, status.pair) == (ReferencePhase.FOLLOWING, None)
     assert status.nowhere == "the pose is inside a wall"
     played.step(FORWARD)
     played.catch_up()
@@ -210,7 +210,7 @@ def test_a_world_that_hangs_holds_up_nobody() -> None:
             hanging.wait(20)
             return super().step(action)
 
-    truth = Truth(fake_source(Hangs()), SPEC)
+    truth = ReferenceWorker(fake_source(Hangs()), SPEC)
     truth.start()
     played = Played(truth)
     begin_s = time.monotonic()
@@ -224,7 +224,7 @@ def test_a_world_that_hangs_holds_up_nobody() -> None:
 
 def test_its_thread_follows_and_closes_the_world() -> None:
     world, news = FakeTruth(), threading.Event()
-    truth = Truth(fake_source(world), SPEC, news.set)
+    truth = ReferenceWorker(fake_source(world), SPEC, news.set)
     truth.start()
     played = Played(truth)
     played.step(FORWARD, TURN)
@@ -242,7 +242,7 @@ def test_doom_itself_follows_and_its_pictures_bring_a_preset_level_with_it(
     tiny_config: PresetConfig, tmp_path: Path
 ) -> None:
     pytest.importorskip("vizdoom")
-    from worldsim.engine.reference_starts import WorldAtStarts
+    from worldsim.engine.reference_starts import ReferenceWorldAtStarts
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import Start, load_preset
     from worldsim.worlds.registry import open_world
@@ -260,9 +260,9 @@ def test_doom_itself_follows_and_its_pictures_bring_a_preset_level_with_it(
     finally:
         alone.close()
     preset = load_preset(str(tmp_path))
-    simulator, world = Simulator(preset), WorldAtStarts(tiny_config.true_world, preset.starts)
-    history = History(spec=simulator.action_spec, snapshot_bytes=1)
-    truth = Truth(TrueSource(open=lambda: world, num_context=4), simulator.action_spec)
+    simulator, world = Simulator(preset), ReferenceWorldAtStarts(tiny_config.true_world, preset.starts)
+    history = PlayHistory(spec=simulator.action_spec, snapshot_bytes=1)
+    truth = ReferenceWorker(ReferenceSource(open=lambda: world, num_context=4), simulator.action_spec)
     try:
         history.begin(simulator.reset(0), simulator.snapshot(), 0)
         for action in actions:

@@ -15,7 +15,7 @@ from worldsim.core.errors import NonFiniteError, StateError, StorageError, World
 from worldsim.core.types import Action
 from worldsim.engine.replay import session_header
 from worldsim.engine.save_files import SaveFiles
-from worldsim.engine.saves import NUM_SLOTS, SavedPlay, list_slots, read_saved, slot_path
+from worldsim.engine.saves import NUM_SLOTS, SaveRecord, list_slots, read_saved, slot_path
 from worldsim.engine.simulator import Simulator
 from worldsim.episodes.format import Run
 from worldsim.presets.store import Preset, load_preset
@@ -32,7 +32,7 @@ class Saving:
         self.simulator.reset(1)
         step = [self.simulator.step(Action.of("forward")) for _ in range(3)][-1]
         run = Run(action=(1.0, 0.0, 0.0, 0.0, 0.0), num_steps=step.num_steps, count=3)
-        self.saved = SavedPlay(header=self.header, seed=1, step=step, runs=(run,))
+        self.saved = SaveRecord(header=self.header, seed=1, step=step, runs=(run,))
         self.files.write(path, self.saved, self.simulator.snapshot())
 
     def rewrite(self, change: Callable[[dict], None], metadata: dict[str, str] | None = None) -> None:  # type: ignore[type-arg]
@@ -143,7 +143,7 @@ def test_slots_are_listed_full_empty_and_damaged(saving: Saving, tmp_path: Path)
 
 def test_a_save_from_before_any_action_comes_back(saving: Saving, tmp_path: Path) -> None:
     step = saving.simulator.reset(0)
-    saved = SavedPlay(header=saving.header, seed=0, step=step, runs=())
+    saved = SaveRecord(header=saving.header, seed=0, step=step, runs=())
     saving.files.write(tmp_path / "first", saved, saving.simulator.snapshot())
     again, _ = saving.files.read(tmp_path / "first")
     assert (again.runs, again.step.index, again.step.action) == ((), 0, Action())

@@ -12,7 +12,7 @@ import torch
 
 from worldsim.core.errors import ConfigError, NonFiniteError, UsageError
 from worldsim.core.types import NO_ACTION, Action
-from worldsim.engine.interfaces import Loaded
+from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Worker
 from worldsim.presets.store import Preset, load_preset
@@ -82,7 +82,7 @@ def test_going_back_to_a_snapshot_gives_the_same_frames_again(simulator: Simulat
 
 def test_prefetch_and_rollback_change_no_bit_of_a_learned_world(preset: Preset) -> None:
     actions = [FORWARD, FORWARD, TURN, NO_ACTION, FORWARD, TURN]
-    worker = Worker(lambda report: Loaded(playable=Simulator(preset), title="tiny", ticks_per_s=10.0))
+    worker = Worker(lambda report: LoadedWorld(playable=Simulator(preset), title="tiny", ticks_per_s=10.0))
     truth = Simulator(preset)
     truth.reset(0)
     while worker.run_once():

@@ -15,8 +15,8 @@ from worldsim.core.clock import ManualClock
 from worldsim.core.errors import StateError
 from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.history import MOMENT_BYTES
-from worldsim.engine.interfaces import Loaded
-from worldsim.engine.messages import Report
+from worldsim.engine.interfaces import LoadedWorld
+from worldsim.engine.messages import StageCallback
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check, session_header
 from worldsim.engine.save_files import SaveFiles
@@ -31,8 +31,8 @@ KEYS = ["w", "left", "w", "d", "right", "s"]
 """One per tick, over and over."""
 
 
-def fake(report: Report) -> Loaded:
-    return Loaded(playable=FakeSimulator(), title="fake", ticks_per_s=1 / TICK_S, header=HEADER)
+def fake(report: StageCallback) -> LoadedWorld:
+    return LoadedWorld(playable=FakeSimulator(), title="fake", ticks_per_s=1 / TICK_S, header=HEADER)
 
 
 class Play:
@@ -40,7 +40,7 @@ class Play:
 
     def __init__(
         self,
-        load_world: Callable[[Report], Loaded] = fake,
+        load_world: Callable[[StageCallback], LoadedWorld] = fake,
         *,
         recorder: Recorder | None = None,
         load: Path | None = None,
@@ -87,15 +87,15 @@ class Play:
         return self.session.picture.index
 
 
-def loads(folder: Path) -> Callable[[Report], Loaded]:
+def loads(folder: Path) -> Callable[[StageCallback], LoadedWorld]:
     """What a worker is given to play a preset."""
     preset = load_preset(str(folder))
 
-    def load(report: Report) -> Loaded:
+    def load(report: StageCallback) -> LoadedWorld:
         simulator = Simulator(preset)
         header = session_header(preset, simulator, ref=str(folder), device="cpu")
         saves = SaveFiles(preset, header)
-        return Loaded(
+        return LoadedWorld(
             playable=simulator,
             title="tiny",
             ticks_per_s=1 / TICK_S,
@@ -108,7 +108,7 @@ def loads(folder: Path) -> Callable[[Report], Loaded]:
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_preset_folder: Path) -> Callable[[Report], Loaded]:
+def tiny(tiny_preset_folder: Path) -> Callable[[StageCallback], LoadedWorld]:
     return loads(tiny_preset_folder)
 
 
@@ -127,7 +127,7 @@ def test_the_picture_goes_back_while_the_key_is_held_and_play_goes_on_from_there
     assert_same(play.play(12, first=18), frames[18:])
 
 
-def test_rewinding_is_bit_for_bit_with_the_real_model(tiny: Callable[[Report], Loaded]) -> None:
+def test_rewinding_is_bit_for_bit_with_the_real_model(tiny: Callable[[StageCallback], LoadedWorld]) -> None:
     play = Play(tiny)
     frames = play.play(27)
     play.back(14)
@@ -224,7 +224,7 @@ def test_a_world_without_snapshots_says_that_it_cannot_go_back() -> None:
     assert "cannot go back" in play.session.news
 
 
-def test_fork_and_return(tiny: Callable[[Report], Loaded]) -> None:
+def test_fork_and_return(tiny: Callable[[StageCallback], LoadedWorld]) -> None:
     play, straight = Play(tiny), Play(tiny)
     frames = straight.play(30)
     play.play(20)
@@ -259,7 +259,9 @@ def test_speed_changes_how_many_ticks_a_second_has_and_nothing_else(offset: int,
     assert_same([s.frame for s in play.steps], [s.frame for s in straight.steps[: len(play.steps)]])
 
 
-def test_save_and_load_in_another_session_go_on_bit_for_bit(tiny: Callable[[Report], Loaded], tmp_path: Path) -> None:
+def test_save_and_load_in_another_session_go_on_bit_for_bit(
+    tiny: Callable[[StageCallback], LoadedWorld], tmp_path: Path
+) -> None:
     path = tmp_path / "new" / "slot-1.safetensors"
     play = Play(tiny)
     play.session.set_num_steps(2)
@@ -278,7 +280,7 @@ def test_save_and_load_in_another_session_go_on_bit_for_bit(tiny: Callable[[Repo
     assert [b.label for b in other.session.history.branches.values()] == ["", "slot-1"]  # type: ignore[union-attr]
 
 
-def test_a_session_may_begin_with_a_save(tiny: Callable[[Report], Loaded], tmp_path: Path) -> None:
+def test_a_session_may_begin_with_a_save(tiny: Callable[[StageCallback], LoadedWorld], tmp_path: Path) -> None:
     path = tmp_path / "slot.safetensors"
     play = Play(tiny)
     play.play(4)
@@ -291,7 +293,7 @@ def test_a_session_may_begin_with_a_save(tiny: Callable[[Report], Loaded], tmp_p
 
 
 def test_a_save_that_cannot_be_loaded_is_said_and_play_goes_on(
-    tiny: Callable[[Report], Loaded], tmp_path: Path
+    tiny: Callable[[StageCallback], LoadedWorld], tmp_path: Path
 ) -> None:
     path = tmp_path / "slot.safetensors"
     play, straight = Play(tiny), Play(tiny)
@@ -308,7 +310,7 @@ def test_a_save_that_cannot_be_loaded_is_said_and_play_goes_on(
 
 
 def test_a_session_that_was_to_begin_with_a_damaged_save_has_failed(
-    tiny: Callable[[Report], Loaded], tmp_path: Path
+    tiny: Callable[[StageCallback], LoadedWorld], tmp_path: Path
 ) -> None:
     play = Play(tiny, load=tmp_path / "nothing")
     assert play.session.state is SessionState.FAILED
@@ -319,7 +321,7 @@ def test_a_session_that_was_to_begin_with_a_damaged_save_has_failed(
 
 
 def test_what_is_recorded_through_rewinds_and_branches_and_loads_replays_exactly(
-    tiny: Callable[[Report], Loaded], tmp_path: Path
+    tiny: Callable[[StageCallback], LoadedWorld], tmp_path: Path
 ) -> None:
     recorder = Recorder(folder=tmp_path / "session")
     play = Play(tiny, recorder=recorder)
@@ -348,7 +350,7 @@ def test_what_is_recorded_through_rewinds_and_branches_and_loads_replays_exactly
 
 
 def test_a_recording_of_a_session_that_began_with_a_save_replays_exactly(
-    tiny: Callable[[Report], Loaded], tmp_path: Path
+    tiny: Callable[[StageCallback], LoadedWorld], tmp_path: Path
 ) -> None:
     play = Play(tiny)
     play.play(5)

@@ -15,8 +15,8 @@ from tests.engine.fakes import SPEC, FakeFlight, FakeSimulator, fake_load
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.core.types import Action, Frame, Step
-from worldsim.engine.interfaces import Loaded, TrueWorld
-from worldsim.engine.messages import Phase, Report
+from worldsim.engine.interfaces import ForwardOnlySimulator, LoadedWorld
+from worldsim.engine.messages import StageCallback, WorkerPhase
 from worldsim.engine.worker import Worker
 
 FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
@@ -233,7 +233,7 @@ def test_a_failing_model_is_news_and_reset_recovers() -> None:
     worker.submit(FORWARD)
     run_all(worker)
     assert worker.take() is None
-    assert worker.status.phase is Phase.FAILED
+    assert worker.status.phase is WorkerPhase.FAILED
     assert isinstance(worker.status.error, NonFiniteError)
     worker.reset(6)
     run_all(worker)
@@ -245,17 +245,17 @@ def test_an_error_made_ahead_counts_only_if_its_action_is_asked_for() -> None:
     worker = ready_worker(FakeSimulator(fail_on=FORWARD))
     worker.hold(FORWARD)
     run_all(worker)
-    assert worker.status.phase is Phase.READY
+    assert worker.status.phase is WorkerPhase.READY
     assert_same([ask(worker, TURN).frame], truth([TURN]))
     run_all(worker)
     worker.submit(FORWARD)
-    assert worker.status.phase is Phase.FAILED
+    assert worker.status.phase is WorkerPhase.FAILED
 
 
 def test_a_failed_load_is_news_and_reset_tries_again() -> None:
     attempts = []
 
-    def load(report: Report) -> Loaded:
+    def load(report: StageCallback) -> LoadedWorld:
         attempts.append(report)
         if len(attempts) == 1:
             raise PresetError("model.safetensors is cut short", hint="fetch it again")
@@ -263,7 +263,7 @@ def test_a_failed_load_is_news_and_reset_tries_again() -> None:
 
     worker = Worker(load)
     run_all(worker)
-    assert worker.status.phase is Phase.FAILED
+    assert worker.status.phase is WorkerPhase.FAILED
     assert isinstance(worker.status.error, PresetError)
     worker.reset(0)
     run_all(worker)
@@ -271,7 +271,7 @@ def test_a_failed_load_is_news_and_reset_tries_again() -> None:
 
 
 def test_an_unforeseen_exception_becomes_a_message_and_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    def load(report: Report) -> Loaded:
+    def load(report: StageCallback) -> LoadedWorld:
         raise RuntimeError("shapes differ")
 
     worker = Worker(load)
@@ -319,8 +319,8 @@ def test_the_time_from_input_to_frame_is_measured_from_the_demand() -> None:
 
 
 def test_a_true_world_is_played_by_the_same_worker_without_going_back() -> None:
-    world = TrueWorld(FakeFlight(), keys=SPEC)
-    worker = Worker(lambda report: Loaded(playable=world, title="true", ticks_per_s=10.0, can_rewind=False))
+    world = ForwardOnlySimulator(FakeFlight(), keys=SPEC)
+    worker = Worker(lambda report: LoadedWorld(playable=world, title="true", ticks_per_s=10.0, can_rewind=False))
     run_all(worker)
     assert worker.take() is not None
     frames = []

@@ -16,7 +16,7 @@ from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
 from tests.training.test_run import TINY
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.core.types import Action
-from worldsim.engine.reference_starts import WorldAtStarts
+from worldsim.engine.reference_starts import ReferenceWorldAtStarts
 from worldsim.engine.simulator import Simulator
 from worldsim.episodes.format import EpisodeStart
 from worldsim.episodes.writer import SessionWriter
@@ -253,6 +253,6 @@ def test_who_is_shown_more_has_longer_starts_and_the_true_world_comes_to_them(tm
     run = open_run(TINY.replace("context_frames = 4", "context_frames = 100"), tmp_path)
     starts = run.training_data("autoencoder").starts()
     assert {len(start.frames) for start in starts} == {100}
-    with closing(WorldAtStarts(run.preset.true_world, starts)) as world:
+    with closing(ReferenceWorldAtStarts(run.preset.true_world, starts)) as world:
         assert np.array_equal(world.reset(1).frame, starts[1].frames[-1])
         assert len(world.lead_in) == 100

@@ -36,7 +36,7 @@ from worldsim.app.timeline import time_lines
 from worldsim.app.window import Window, has_window_changed, is_touch
 from worldsim.core.clock import Clock
 from worldsim.core.types import Action, Frame, Step
-from worldsim.engine.interfaces import Loaded
+from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.session import Session, SessionState
 
 E = TypeVar("E", bound=Enum)
@@ -93,7 +93,7 @@ class Application:
         self._settings_pages = SettingsPages(self._menus, settings, self._apply) if settings else None
         self._settings = settings.current if settings else Settings()
         self._bindings = rebound(())
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedWorld | None = None
         self._own_num_steps, self._first_num_steps = 0, num_steps
         self._status, self._is_help_shown, self._are_keys_shown = StatusLevel.LINE, False, False
         self._panels: tuple[Panel, ...] = ()
@@ -360,7 +360,7 @@ class Application:
         if self._loaded is not None:
             self._session.inputs.bindings = self._offered(self._loaded)
 
-    def _offered(self, loaded: Loaded) -> tuple[Binding, ...]:
+    def _offered(self, loaded: LoadedWorld) -> tuple[Binding, ...]:
         has_num_steps = loaded.playable.num_steps > 0
         return offered(loaded.action_spec, has_num_steps=has_num_steps, bindings=self._bindings)
 

@@ -14,7 +14,7 @@ from textwrap import wrap
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
 from worldsim.app.metrics import Rates
 from worldsim.core.errors import WorldsimError
-from worldsim.engine.messages import Counters
+from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import SessionState
 
 MESSAGE_COLUMNS = 64
@@ -123,7 +123,7 @@ class View:
     is_help_shown: bool = False
     help_rows: tuple[tuple[str, str], ...] = ()
     rates: Rates = field(default_factory=Rates)
-    counters: Counters = field(default_factory=Counters)
+    counters: WorkerCounters = field(default_factory=WorkerCounters)
     can_go_back: bool = False
     """Whether there is a past to go back to, out of a failure."""
     frame_index: int = 0

@@ -13,7 +13,7 @@ import numpy as np
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
 from worldsim.app.hud import Picture, Row, Tone
 from worldsim.core.types import Pose
-from worldsim.engine.memory import LookBack, Memory
+from worldsim.engine.memory import Memory, RevisitScore
 
 MAP_PX = 96
 MAP_LINES = 9
@@ -44,7 +44,7 @@ def memory_rows(
     return (*rows, Row(f"{key} brings a drifted world back", tone=Tone.QUIET))
 
 
-def _looks(looks: LookBack) -> str:
+def _looks(looks: RevisitScore) -> str:
     if looks.last_db is None or looks.mean_db is None:
         return "nothing seen twice yet"
     return f"{looks.last_db:.1f} dB, mean of {looks.num_scores}: {looks.mean_db:.1f}"

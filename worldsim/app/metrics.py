@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from worldsim.core.types import Step
-from worldsim.engine.messages import Counters
+from worldsim.engine.messages import WorkerCounters
 
 WINDOW_NS = 2_000_000_000
 MAX_SAMPLES = 256
@@ -105,7 +105,7 @@ class RateMeter:
         if upload_ns is not None:
             self._upload_ms.append(upload_ns / 1e6)
 
-    def sample(self, now_ns: int, counters: Counters, num_shown: int) -> None:
+    def sample(self, now_ns: int, counters: WorkerCounters, num_shown: int) -> None:
         self._samples.append((now_ns, counters.made, num_shown, counters.busy_ns, self._num_drawn))
         while len(self._samples) > 2 and now_ns - self._samples[1][0] >= WINDOW_NS:
             self._samples.popleft()

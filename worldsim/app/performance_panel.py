@@ -11,7 +11,7 @@ import numpy as np
 
 from worldsim.app.hud import Picture, Row, Tone
 from worldsim.app.metrics import NUM_BARS, Rates, Spread
-from worldsim.engine.messages import Counters
+from worldsim.engine.messages import WorkerCounters
 
 DIAGRAM_HEIGHT_PX = 24
 WALL, BAR, LATE, LINE = (30, 33, 40), (120, 200, 150), (255, 120, 110), (236, 238, 242)
@@ -19,7 +19,7 @@ LATE_PERIODS = 1.5
 """A frame that came later than that is drawn in another colour."""
 
 
-def figure_rows(rates: Rates, counters: Counters, resident_bytes: int) -> tuple[Row, ...]:
+def figure_rows(rates: Rates, counters: WorkerCounters, resident_bytes: int) -> tuple[Row, ...]:
     times, asked = counters.times, counters.hits + counters.misses
     hits = f"{counters.hits} hits, {counters.misses} misses" + (f": {counters.hits / asked:.0%}" if asked else "")
     of_a_model = (

@@ -18,11 +18,11 @@ from worldsim.app.hud import Row
 from worldsim.app.memory_panel import memory_rows
 from worldsim.core.images import difference, side_by_side
 from worldsim.core.types import NO_ACTION, Action, Frame, Step
-from worldsim.engine.autopilot import Autopilot, ExplorerPilot, Pilot, RecordedPilot, ScriptPilot
-from worldsim.engine.history import History, Moment
-from worldsim.engine.interfaces import Anchorable, Loaded
+from worldsim.engine.autopilot import Autopilot, AutopilotPolicy, RecordedPolicy, ReferencePolicy, ScriptPolicy
+from worldsim.engine.history import HistoryNode, PlayHistory
+from worldsim.engine.interfaces import LoadedWorld, SupportsContextReset
 from worldsim.engine.memory import Memory
-from worldsim.engine.reference_world import Pair, Truth, TruthPhase, TruthStatus
+from worldsim.engine.reference_world import AlignedFrames, ReferencePhase, ReferenceStatus, ReferenceWorker
 from worldsim.engine.session import Session, SessionState
 
 MAX_TICKS_BEHIND = 3
@@ -50,17 +50,17 @@ class Companions:
     ) -> None:
         """`wake` ends the window's sleep; it is called from another thread. `actions` have control from the start."""
         self._session, self._wake = session, wake
-        self._recorded = RecordedPilot(actions) if actions else None
+        self._recorded = RecordedPolicy(actions) if actions else None
         self.autopilot = Autopilot(session.tell)
         session.driver = self.autopilot
         if self._recorded is not None:
             self.autopilot.give(self._recorded, NO_ACTION)
         self.worlds = Worlds.LEARNED
         self.memory = Memory()
-        self._truth: Truth | None = None
-        self._loaded: Loaded | None = None
+        self._truth: ReferenceWorker | None = None
+        self._loaded: LoadedWorld | None = None
         self._is_memory_shown = self._is_anchor_wanted = False
-        self._head: Moment | None = None
+        self._head: HistoryNode | None = None
         self._shown: tuple[object, ...] = ()
         self._picture: Frame | None = None
         self._rows: tuple[Row, ...] = ()
@@ -97,7 +97,7 @@ class Companions:
         loaded, history = self._loaded, self._session.history
         if loaded is None or history is None or history.head is None or self._session.state is SessionState.REWINDING:
             return
-        if self._truth is not None and isinstance(loaded.playable, Anchorable):
+        if self._truth is not None and isinstance(loaded.playable, SupportsContextReset):
             self._is_anchor_wanted = True
             return
         here = history.head
@@ -137,10 +137,10 @@ class Companions:
         if self._truth is not None:
             self._follow_truth(self._truth, head)
 
-    def _follow_truth(self, truth: Truth, head: Moment) -> None:
+    def _follow_truth(self, truth: ReferenceWorker, head: HistoryNode) -> None:
         truth.follow(head)
         status = truth.status
-        if status.phase is TruthPhase.FAILED and status.error is not None:
+        if status.phase is ReferencePhase.FAILED and status.error is not None:
             self._session.tell(": ".join(filter(None, (status.error.message, status.error.hint))))
             truth.close()
             self._truth, self.worlds, self._is_anchor_wanted = None, Worlds.LEARNED, False
@@ -189,7 +189,7 @@ class Companions:
     # ---- within
 
     @property
-    def _status(self) -> TruthStatus | None:
+    def _status(self) -> ReferenceStatus | None:
         return self._truth.status if self._truth is not None else None
 
     def _start_truth(self) -> bool:
@@ -199,31 +199,31 @@ class Companions:
         if self._loaded is None or self._loaded.truth is None:
             self._session.tell("there is no true world to show beside this one")
             return False
-        self._truth = Truth(self._loaded.truth, self._loaded.action_spec, self._wake)
+        self._truth = ReferenceWorker(self._loaded.truth, self._loaded.action_spec, self._wake)
         self._truth.start()
         return True
 
-    def _pilot(self, loaded: Loaded) -> Pilot:
+    def _pilot(self, loaded: LoadedWorld) -> AutopilotPolicy:
         if self._recorded is not None and self._recorded.peek() is not None:
             return self._recorded
         status = self._status
         can_walk = loaded.action_spec.flight is None  # an explorer needs walls that stop it
         if can_walk and status is not None and status.explorer is not None:
-            return ExplorerPilot(lambda: self._status or TruthStatus(), self._index_now)
-        return ScriptPilot(loaded.action_spec, self._session.seed)
+            return ReferencePolicy(lambda: self._status or ReferenceStatus(), self._index_now)
+        return ScriptPolicy(loaded.action_spec, self._session.seed)
 
     def _index_now(self) -> int:
         return self._head.step.index if self._head is not None else 0
 
-    def _level_pair(self, picture: Step) -> Pair | None:
+    def _level_pair(self, picture: Step) -> AlignedFrames | None:
         """The newest moment of both, unless it is too old to stand for `picture`."""
         pair = status.pair if (status := self._status) is not None else None
         return pair if pair is not None and 0 <= picture.index - pair.dream.index <= MAX_TICKS_BEHIND else None
 
-    def _words_of_truth(self, status: TruthStatus | None) -> str:
+    def _words_of_truth(self, status: ReferenceStatus | None) -> str:
         if self._session.state is SessionState.REWINDING:
             return f"{self.worlds.value}   the true world waits while you rewind"
-        if status is None or status.phase is TruthPhase.STARTING:
+        if status is None or status.phase is ReferencePhase.STARTING:
             return f"{self.worlds.value}   starting the true world ..."
         pair = self._level_pair(self._head.step) if self._head is not None else None
         if status.nowhere:
@@ -236,15 +236,15 @@ class Companions:
         return key_of(command, bindings=self._session.inputs.bindings)
 
 
-def _earlier(history: History, moment: Moment, is_wanted: Callable[[float], bool]) -> Moment | None:
+def _earlier(history: PlayHistory, moment: HistoryNode, is_wanted: Callable[[float], bool]) -> HistoryNode | None:
     """The last moment, this one included, of which the drift is known and wanted."""
-    now: Moment | None = moment
+    now: HistoryNode | None = moment
     while now is not None and (now.drift is None or not is_wanted(now.drift)):
         now = history.before(now)
     return now
 
 
-def _composed(worlds: Worlds, picture: Step, pair: Pair | None) -> Frame:
+def _composed(worlds: Worlds, picture: Step, pair: AlignedFrames | None) -> Frame:
     """Without a pair: the learned world, where the other would be black beside it."""
     if worlds is Worlds.BESIDE:
         true = np.zeros_like(picture.frame) if pair is None else pair.truth.frame

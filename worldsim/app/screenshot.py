@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 import worldsim
 from worldsim.core.errors import StorageError
 from worldsim.core.types import Step
-from worldsim.engine.history import History
+from worldsim.engine.history import PlayHistory
 from worldsim.engine.saves import written_whole
 from worldsim.engine.session import Session
 from worldsim.episodes.format import Header, Run
@@ -69,7 +69,7 @@ def actions_hash(runs: Iterable[Run]) -> str:
     return hashlib.sha256(json.dumps([astuple(run) for run in runs]).encode()).hexdigest()
 
 
-def runs_to(history: History | None, step: Step) -> tuple[Run, ...] | None:
+def runs_to(history: PlayHistory | None, step: Step) -> tuple[Run, ...] | None:
     """What led to `step`, which lies on the present branch; None where that is not held."""
     moment = history.head if history is not None else None
     while moment is not None and moment.step is not step:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from worldsim.app.metrics import Rates
 from worldsim.core.clock import Clock
-from worldsim.engine.messages import Counters
+from worldsim.engine.messages import WorkerCounters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,12 @@ class Tally:
         self._first_ns: int | None = None
         self._made_at_first = 0
 
-    def shown(self, frame_index: int, counters: Counters) -> None:
+    def shown(self, frame_index: int, counters: WorkerCounters) -> None:
         self.num_generated += frame_index > 0
         if self._first_ns is None:
             self._first_ns, self._made_at_first = self._clock.now_ns(), counters.made
 
-    def report(self, counters: Counters, rates: Rates) -> PlayReport:
+    def report(self, counters: WorkerCounters, rates: Rates) -> PlayReport:
         elapsed_s = (self._clock.now_ns() - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
         made = counters.made - self._made_at_first
         return PlayReport(

@@ -13,7 +13,7 @@ from worldsim.actions.bindings import BINDINGS, Binding
 from worldsim.app.hud import Row
 from worldsim.app.timeline import branch_rows, slot_rows
 from worldsim.core.clock import Clock
-from worldsim.engine.saves import NUM_SLOTS, Slot, list_slots, slot_path
+from worldsim.engine.saves import NUM_SLOTS, SaveSlot, list_slots, slot_path
 from worldsim.engine.session import Session
 
 SHOWN_S = 4.0
@@ -31,7 +31,7 @@ class SideList:
         self._side = Side.NONE
         self._until_ns: int | None = None
         self._slot = 1
-        self._slots: tuple[Slot, ...] = ()
+        self._slots: tuple[SaveSlot, ...] = ()
 
     def rows(self, now_ns: int, bindings: tuple[Binding, ...] = BINDINGS) -> tuple[Row, ...]:
         if self._until_ns is not None and now_ns >= self._until_ns:
@@ -71,6 +71,6 @@ class SideList:
         """For a while."""
         self._side, self._until_ns = side, self._clock.now_ns() + round(SHOWN_S * 1e9)
 
-    def _list_slots(self) -> tuple[Slot, ...]:
+    def _list_slots(self) -> tuple[SaveSlot, ...]:
         header = self._session.header
         return list_slots(header.preset) if header is not None else ()

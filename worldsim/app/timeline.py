@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
 from worldsim.app.hud import Picture, Row, Tone
-from worldsim.engine.history import Branch, History
-from worldsim.engine.saves import NUM_SLOTS, Slot
+from worldsim.engine.history import Branch, PlayHistory
+from worldsim.engine.saves import NUM_SLOTS, SaveSlot
 from worldsim.engine.session import Session, SessionState
 
 MAX_BRANCHES = 12
@@ -31,7 +31,9 @@ def time_lines(session: Session, news: str) -> tuple[str, ...]:
     return (*lines, "   ".join(parts)) if parts else tuple(lines)
 
 
-def branch_rows(history: History | None, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS) -> tuple[Row, ...]:
+def branch_rows(
+    history: PlayHistory | None, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
+) -> tuple[Row, ...]:
     """The tree of what was played, one row per branch, the present one marked."""
     title = Row("Branches", tone=Tone.STRONG)
     if history is None or history.head is None:
@@ -45,7 +47,7 @@ def branch_rows(history: History | None, tick_s: float, bindings: tuple[Binding,
 
 
 def slot_rows(
-    slots: Iterable[Slot], chosen: int, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
+    slots: Iterable[SaveSlot], chosen: int, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
 ) -> tuple[Row, ...]:
     rows = [Row(f"Slot {chosen} of {NUM_SLOTS}", tone=Tone.STRONG)]
     for slot in slots:
@@ -63,7 +65,7 @@ def slot_rows(
     return (*rows, Row(f"{save} saves, {load} loads", tone=Tone.QUIET))
 
 
-def _branch_row(history: History, branch: Branch, tick_s: float) -> Row:
+def _branch_row(history: PlayHistory, branch: Branch, tick_s: float) -> Row:
     is_here = history.head is not None and history.head.branch == branch.number
     origin = branch.label or f"seed {branch.tip.seed}" if branch.parent is None else f"left {branch.parent}"
     begin_s, end_s = branch.first_index * tick_s, branch.tip.step.index * tick_s

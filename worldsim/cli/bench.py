@@ -32,7 +32,7 @@ from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
     from worldsim.core.types import Action
-    from worldsim.engine.interfaces import Loaded
+    from worldsim.engine.interfaces import LoadedWorld
     from worldsim.engine.simulator import Simulator, StageTimes
 
 HELP = "measure frames/s, ms per stage, time and memory over a long session, latency in play, the cost of training"
@@ -177,12 +177,12 @@ def bench_of_session(arguments: BenchArguments, progress: Progress) -> dict[str,
     return {**about, "session": arguments.session, **measured}
 
 
-def _loaded(arguments: BenchArguments) -> tuple[Loaded, dict[str, Any]]:
+def _loaded(arguments: BenchArguments) -> tuple[LoadedWorld, dict[str, Any]]:
     """What the app's worker is given, and what the JSON says of it."""
     import torch
 
     from worldsim.engine.cuda_stream import aside
-    from worldsim.engine.interfaces import Loaded
+    from worldsim.engine.interfaces import LoadedWorld
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset
 
@@ -191,7 +191,7 @@ def _loaded(arguments: BenchArguments) -> tuple[Loaded, dict[str, Any]]:
     play = preset.config.play
     use_threads(arguments.threads, play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
-    loaded = Loaded(
+    loaded = LoadedWorld(
         playable=simulator,
         title="",
         ticks_per_s=play.ticks_per_s,

@@ -13,24 +13,24 @@ import numpy as np
 from worldsim.core.clock import MonotonicClock
 
 if TYPE_CHECKING:
-    from worldsim.engine.bench.realtime import Paced
-    from worldsim.engine.interfaces import Loaded
+    from worldsim.engine.bench.realtime import RealtimeResult
+    from worldsim.engine.interfaces import LoadedWorld
 
 ROUND_S = 5.0
 """Of each way, before it is the other's turn."""
 
 
 def bench_latency(
-    loaded: Loaded, *, duration_s: float, prefetch_depth: int, seed: int, tell: Callable[[float, str], None]
+    loaded: LoadedWorld, *, duration_s: float, prefetch_depth: int, seed: int, tell: Callable[[float, str], None]
 ) -> dict[str, Any]:
     """`tell` is given the seconds played so far, of both ways together, and what goes on.
 
     Returns: the measurements, as the JSON has them.
     """
     from worldsim.actions.synthetic_input import hands
-    from worldsim.engine.bench.realtime import num_other_frames, play_paced
+    from worldsim.engine.bench.realtime import num_other_frames, play_realtime
 
-    played: dict[int, list[Paced]] = {0: [], prefetch_depth: []}
+    played: dict[int, list[RealtimeResult]] = {0: [], prefetch_depth: []}
     num_other, num_touches, spent_s = 0, 0, 0.0
     while spent_s < duration_s:
         round_seed, round_s = seed + len(played[0]), min(ROUND_S, duration_s - spent_s)
@@ -38,7 +38,7 @@ def bench_latency(
         num_touches += len(touches)
         for turn, depth in enumerate(played):
             tell(2 * spent_s + turn * round_s, f"{depth} ahead")
-            paced = play_paced(
+            paced = play_realtime(
                 loaded, touches, duration_s=round_s, seed=round_seed, prefetch_depth=depth, clock=MonotonicClock()
             )
             num_other += num_other_frames(loaded.playable, round_seed, paced.steps)
@@ -71,7 +71,7 @@ _TIMES = (
 )
 
 
-def summary(played: Sequence[Paced]) -> dict[str, float]:
+def summary(played: Sequence[RealtimeResult]) -> dict[str, float]:
     """Over all rounds of one way to play."""
     key_ms = [ms for paced in played for ms in paced.key_ms]
     mouse_ms = [ms for paced in played for ms in paced.mouse_ms]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from worldsim.engine.bench.soak import Point
-    from worldsim.engine.interfaces import Loaded
+    from worldsim.engine.bench.soak import SoakSample
+    from worldsim.engine.interfaces import LoadedWorld
 
 NUM_POINTS = 20
 NUM_ROWS = 10
@@ -20,7 +20,7 @@ LATE = (0.85, 1.0)
 
 
 def bench_soak(
-    loaded: Loaded,
+    loaded: LoadedWorld,
     *,
     is_idle: bool,
     num_ticks: int,
@@ -29,10 +29,10 @@ def bench_soak(
     tell: Callable[[int], None],
 ) -> dict[str, Any]:
     """Returns: the measurements, as the JSON has them."""
-    from worldsim.engine.bench.soak import endure
+    from worldsim.engine.bench.soak import run_soak
 
     every = max(1, num_ticks // NUM_POINTS)
-    endured = endure(
+    endured = run_soak(
         loaded,
         is_idle=is_idle,
         num_ticks=num_ticks,
@@ -58,7 +58,7 @@ def bench_soak(
     }
 
 
-def full_from(points: Sequence[Point]) -> int:
+def full_from(points: Sequence[SoakSample]) -> int:
     """The first point at which what can be rewound to has its full size: memory grows up to there, as it should."""
     most = points[-1].history_bytes
     return next(index for index, point in enumerate(points) if point.history_bytes >= 0.98 * most)

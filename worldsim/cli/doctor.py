@@ -82,13 +82,13 @@ _PRODUCTS = {"play": PLAY_ROWS, "train": TRAIN_ROWS}
 
 def examine_preset(folder: Path, device: str) -> dict[str, Any]:
     """Is the preset whole, and how will it play here? One that is not says why instead."""
-    from worldsim.engine.bench.estimate import predict
+    from worldsim.engine.bench.estimate import estimate_play
     from worldsim.presets.config import read_config_json
     from worldsim.presets.store import verify
 
     try:
         verified = verify(folder)
-        prediction = predict(read_config_json(folder / CONFIG_FILE)[0], device=device)
+        prediction = estimate_play(read_config_json(folder / CONFIG_FILE)[0], device=device)
     except WorldsimError as error:
         return {"error": error.message}
     return {

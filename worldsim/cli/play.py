@@ -37,8 +37,8 @@ from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import RecordingError, UsageError, WorldsimError
 from worldsim.core.log import say
 from worldsim.core.types import ActionSpec
-from worldsim.engine.interfaces import Loaded, TrueSource, TrueWorld
-from worldsim.engine.messages import Report
+from worldsim.engine.interfaces import ForwardOnlySimulator, LoadedWorld, ReferenceSource
+from worldsim.engine.messages import StageCallback
 from worldsim.engine.saves import read_saved
 from worldsim.episodes.format import check_new
 from worldsim.episodes.reader import open_session
@@ -86,7 +86,7 @@ class PlayArguments:
     json: JsonOption = None
 
 
-Load = Callable[["PlayArguments", Report], Loaded]
+Load = Callable[["PlayArguments", StageCallback], LoadedWorld]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,9 @@ def run(argv: list[str]) -> int:
     return _ended(played, stage) if played is not None else 0
 
 
-def play(arguments: PlayArguments, load: Callable[[Report], Loaded], size_px: tuple[int, int] | None) -> int:
+def play(
+    arguments: PlayArguments, load: Callable[[StageCallback], LoadedWorld], size_px: tuple[int, int] | None
+) -> int:
     """The window, on whatever `load` gives, without a title screen. Returns: the exit code."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     with _opened(arguments, size_px) as stage:
@@ -278,14 +280,14 @@ def checked_size(text: str | None) -> tuple[int, int] | None:
     return int(size[1]), int(size[2])
 
 
-def _load(arguments: PlayArguments, report: Report) -> Loaded:
+def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     """Runs in the model thread; the only part of `play` that loads torch."""
     assert arguments.preset is not None
     if arguments.world:
         return _load_true_world(arguments, report)
     report("loading torch")
     from worldsim.engine.cuda_stream import aside, device_bytes
-    from worldsim.engine.fallback import Sturdy, kind_of
+    from worldsim.engine.fallback import FallbackSimulator, classify_fault
     from worldsim.engine.replay import session_header
     from worldsim.engine.save_files import SaveFiles
     from worldsim.engine.simulator import Simulator
@@ -298,7 +300,7 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     try:
         preset = load_preset(arguments.preset, device=device)
     except RuntimeError as error:
-        if device == "cpu" or kind_of(error) is None:
+        if device == "cpu" or classify_fault(error) is None:
             raise
         report(f"on the CPU: no room on {device}")
         device = "cpu"
@@ -306,10 +308,10 @@ def _load(arguments: PlayArguments, report: Report) -> Loaded:
     _check_inputs(arguments, preset.config.action_spec)
     use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
-    sturdy = Sturdy(simulator, partial(_on_cpu, arguments) if device != "cpu" else None)
+    sturdy = FallbackSimulator(simulator, partial(_on_cpu, arguments) if device != "cpu" else None)
     header = session_header(preset, simulator, ref=arguments.preset, device=device)
     saves = SaveFiles(preset, header)
-    return Loaded(
+    return LoadedWorld(
         playable=sturdy,
         trouble=lambda: sturdy.trouble,
         num_context=preset.config.play.context_frames,
@@ -350,18 +352,18 @@ def _check_inputs(arguments: PlayArguments, spec: ActionSpec) -> None:
         raise UsageError(f"{arguments.actions} was recorded with other inputs", hint="take a recording of this world")
 
 
-def _true_source(preset: Preset) -> TrueSource | None:
+def _true_source(preset: Preset) -> ReferenceSource | None:
     """Nothing is started yet, and nobody has asked whether its package is installed."""
-    from worldsim.engine.reference_starts import WorldAtStarts
+    from worldsim.engine.reference_starts import ReferenceWorldAtStarts
 
     config = preset.config
     if isinstance(config.world, RecordedConfig):
         return None
-    begin = partial(WorldAtStarts, config.true_world, preset.starts)
-    return TrueSource(open=begin, num_context=config.play.context_frames)
+    begin = partial(ReferenceWorldAtStarts, config.true_world, preset.starts)
+    return ReferenceSource(open=begin, num_context=config.play.context_frames)
 
 
-def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
+def _load_true_world(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     from worldsim.presets.config import read_config_json, read_preset_toml
     from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
     from worldsim.worlds.registry import open_world
@@ -372,8 +374,8 @@ def _load_true_world(arguments: PlayArguments, report: Report) -> Loaded:
     stored = folder / CONFIG_FILE
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
     _check_inputs(arguments, config.action_spec)
-    return Loaded(
-        playable=TrueWorld(open_world(config.true_world), config.true_world.key_spec),
+    return LoadedWorld(
+        playable=ForwardOnlySimulator(open_world(config.true_world), config.true_world.key_spec),
         title=f"{config.title} (the true world)",
         ticks_per_s=config.play.ticks_per_s,
         can_rewind=False,

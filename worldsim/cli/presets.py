@@ -115,9 +115,9 @@ def show(arguments: ShowArguments) -> Answer:
     else:
         config, _ = read_config_json(place / CONFIG_FILE)
         facts |= {"folder": str(place), "bytes": _bytes(place)}
-    from worldsim.engine.bench.estimate import predict  # torch: only once there is something to predict
+    from worldsim.engine.bench.estimate import estimate_play  # torch: only once there is something to predict
 
-    prediction = predict(config, device=choose_device(arguments.device))
+    prediction = estimate_play(config, device=choose_device(arguments.device))
     height_px, width_px, _ = config.frame_shape
     facts |= {
         "name": config.name,

@@ -21,12 +21,12 @@ from worldsim.cli.arguments import (
 )
 from worldsim.cli.output import Progress, tell
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
-from worldsim.engine.interfaces import Loaded, Playable
-from worldsim.engine.messages import Report
+from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol
+from worldsim.engine.messages import StageCallback
 from worldsim.episodes.reader import RecordedSession, open_session
 
 if TYPE_CHECKING:  # loads torch
-    from worldsim.engine.replay import Difference, Verdict
+    from worldsim.engine.replay import Mismatch, ReplayResult
     from worldsim.engine.simulator import Simulator
 
 HELP = "make a recorded session again from its inputs: in the window, or proved equal (--check)"
@@ -106,7 +106,9 @@ def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, An
         return _simulator(replace(arguments, device=device), session, ref)[0]
 
     with Progress(session.num_frames, f"replay {arguments.folder}", arguments.progress) as progress:
-        verdict: Verdict = check(session, simulator, progress.update, elsewhere if arguments.device is None else None)
+        verdict: ReplayResult = check(
+            session, simulator, progress.update, elsewhere if arguments.device is None else None
+        )
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     text = "exact" if verdict.difference is None else _words(verdict.difference)
@@ -153,7 +155,7 @@ def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, 
     }
 
 
-def _both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulator, Playable]:
+def _both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulator, SimulatorProtocol]:
     """The recorded weights, and what they are compared with."""
     from worldsim.engine.replay import check_origin, session_header
 
@@ -162,9 +164,9 @@ def _both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulat
     check_origin(session, session_header(preset, own, ref=own_ref, device=device))
     if not arguments.world:
         return own, _simulator(arguments, session, arguments.preset or own_ref)[0]
-    from worldsim.engine.reference_starts import WorldAtStarts
+    from worldsim.engine.reference_starts import ReferenceWorldAtStarts
 
-    return own, WorldAtStarts(preset.config.true_world, preset.starts)
+    return own, ReferenceWorldAtStarts(preset.config.true_world, preset.starts)
 
 
 def _simulator(arguments: ReplayArguments, session: RecordedSession, ref: str) -> tuple[Simulator, Any, str]:
@@ -188,21 +190,21 @@ def _in_window(arguments: ReplayArguments, session: RecordedSession) -> int:
     return play(shown, _loader(arguments, session), checked_size(arguments.window))
 
 
-def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[Report], Loaded]:
-    def load(report: Report) -> Loaded:
+def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[StageCallback], LoadedWorld]:
+    def load(report: StageCallback) -> LoadedWorld:
         report("loading the weights")
         title = f"replay of {session.folder.name}"
         if not arguments.is_beside:
             from worldsim.engine.replay import ReplayWorld
 
             simulator, preset, _ = _simulator(arguments, session, session.header.preset_ref)
-            playable: Playable = ReplayWorld(session, simulator)
+            playable: SimulatorProtocol = ReplayWorld(session, simulator)
             title += f" ({preset.config.title})"
         else:
             playable = _beside(arguments, session)
             names = (arguments.preset or "", f"{arguments.steps} step(s)" * (arguments.steps is not None))
             title += f", beside {', '.join(filter(None, names)) or 'the true world'}"
-        return Loaded(
+        return LoadedWorld(
             playable=playable,
             title=title,
             ticks_per_s=session.header.frames_per_s,
@@ -212,7 +214,7 @@ def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[R
     return load
 
 
-def _beside(arguments: ReplayArguments, session: RecordedSession) -> Playable:
+def _beside(arguments: ReplayArguments, session: RecordedSession) -> SimulatorProtocol:
     """As recorded on the left; on the right the same inputs in the other world."""
     from worldsim.engine.replay import ReplayWorld
     from worldsim.evaluation.beside import Beside
@@ -223,7 +225,7 @@ def _beside(arguments: ReplayArguments, session: RecordedSession) -> Playable:
     return Beside(ReplayWorld(session, own), ReplayWorld(session, other, arguments.steps))
 
 
-def _words(difference: Difference) -> str:
+def _words(difference: Mismatch) -> str:
     where = f"differs first at frame {difference.frame} of episode {difference.episode}"
     if difference.max_levels is None or difference.psnr_db is None:
         return f"{where}; the recording has no picture of it"

@@ -16,7 +16,7 @@ from worldsim.actions.encoding import decode_action
 from worldsim.actions.pose_control import key_spec
 from worldsim.actions.scripts import script_actions
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
-from worldsim.engine.reference_world import TruthStatus
+from worldsim.engine.reference_world import ReferenceStatus
 from worldsim.episodes.reader import RecordedSession
 
 SCRIPT = "explore"
@@ -26,7 +26,7 @@ NEW_AXIS = 0.1
 """A stick that trembles takes nothing back."""
 
 
-class Pilot(Protocol):
+class AutopilotPolicy(Protocol):
     @property
     def name(self) -> str: ...
 
@@ -39,7 +39,7 @@ class Pilot(Protocol):
         ...
 
 
-class ScriptPilot:
+class ScriptPolicy:
     """Walks by a script, for ever."""
 
     def __init__(self, spec: ActionSpec, seed: int) -> None:
@@ -78,7 +78,7 @@ def recorded_actions(session: RecordedSession) -> RecordedActions:
     return RecordedActions(seed=episode.start.seed, spec=spec, actions=actions)
 
 
-class RecordedPilot:
+class RecordedPolicy:
     """Does what was recorded, from the first action to the last; goes on where it was interrupted."""
 
     def __init__(self, actions: Sequence[Action]) -> None:
@@ -100,12 +100,12 @@ class RecordedPilot:
         self._num_taken = 0
 
 
-class ExplorerPilot:
+class ReferencePolicy:
     """A walker who sees where the camera truly is: it follows the true world, not what the model shows."""
 
     name = "an explorer in the true world"
 
-    def __init__(self, status_now: Callable[[], TruthStatus], index_now: Callable[[], int]) -> None:
+    def __init__(self, status_now: Callable[[], ReferenceStatus], index_now: Callable[[], int]) -> None:
         """`status_now`: of the true world; `index_now`: of the newest frame of play."""
         self._status_now, self._index_now = status_now, index_now
         self._next: Action | None = None
@@ -134,11 +134,11 @@ class Autopilot:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self.pilot: Pilot | None = None
+        self.pilot: AutopilotPolicy | None = None
         """Who has control; None is the person."""
         self._person = NO_ACTION
 
-    def give(self, pilot: Pilot, person: Action) -> None:
+    def give(self, pilot: AutopilotPolicy, person: Action) -> None:
         """`person`: what is held at that moment, which takes nothing back."""
         self.pilot, self._person = pilot, person
 

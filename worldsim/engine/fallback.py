@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import Action, ActionSpec, Step
-from worldsim.engine.interfaces import Anchorable, Playable, StageTimes
+from worldsim.engine.interfaces import SimulatorProtocol, StageTimes, SupportsContextReset
 from worldsim.episodes.context_override import ContextOverride
 
 T = TypeVar("T")
@@ -28,40 +28,40 @@ _DEVICE_LOST = re.compile(
 )
 
 
-class Kind(Enum):
+class DeviceFault(Enum):
     OUT_OF_MEMORY = "out of memory"
     DEVICE_LOST = "the device was lost"
 
 
-def kind_of(error: Exception) -> Kind | None:
+def classify_fault(error: Exception) -> DeviceFault | None:
     """None: it is neither."""
     if isinstance(error, MemoryError):
-        return Kind.OUT_OF_MEMORY
+        return DeviceFault.OUT_OF_MEMORY
     if isinstance(error, WorldsimError) or not isinstance(error, RuntimeError):
         return None
     if _OUT_OF_MEMORY.search(str(error)):
-        return Kind.OUT_OF_MEMORY
+        return DeviceFault.OUT_OF_MEMORY
     is_lost = type(error).__name__ == "AcceleratorError" or _DEVICE_LOST.search(str(error))
-    return Kind.DEVICE_LOST if is_lost else None
+    return DeviceFault.DEVICE_LOST if is_lost else None
 
 
 def as_worldsim_error(error: Exception) -> WorldsimError:
     """In words for the window. What nobody foresaw is printed with its traceback."""
     if isinstance(error, WorldsimError):
         return error
-    kind = kind_of(error)
-    if kind is Kind.OUT_OF_MEMORY:
+    kind = classify_fault(error)
+    if kind is DeviceFault.OUT_OF_MEMORY:
         return WorldsimError("out of memory", hint="close other programs, or choose a smaller preset")
-    if kind is Kind.DEVICE_LOST:
+    if kind is DeviceFault.DEVICE_LOST:
         return DeviceError(f"the device was lost: {_first_line(error)}", hint="--device cpu does without it")
     traceback.print_exception(error)
     return WorldsimError(f"{type(error).__name__}: {error}", hint="see the traceback in the terminal")
 
 
-class Sturdy:
-    """A Playable that goes on where another one cannot. `trouble` says, in one line, how it last had to."""
+class FallbackSimulator:
+    """A simulator that falls back where another one fails. `trouble` says, in one line, how it last had to."""
 
-    def __init__(self, playable: Playable, on_cpu: Callable[[], Playable] | None = None) -> None:
+    def __init__(self, playable: SimulatorProtocol, on_cpu: Callable[[], SimulatorProtocol] | None = None) -> None:
         """`on_cpu`: makes the same world on the CPU; None where it is there already."""
         self._playable, self._on_cpu = playable, on_cpu
         self.action_spec: ActionSpec = playable.action_spec
@@ -89,8 +89,8 @@ class Sturdy:
         return self._tried(lambda playable: playable.step(action))
 
     def anchor(self, anchor: ContextOverride, seed: int) -> Step:
-        def stand(playable: Playable) -> Step:
-            assert isinstance(playable, Anchorable), "only what was learned has a memory that can give way"
+        def stand(playable: SimulatorProtocol) -> Step:
+            assert isinstance(playable, SupportsContextReset), "only what was learned has a memory that can give way"
             return playable.anchor(anchor, seed)
 
         self._at = None
@@ -105,13 +105,13 @@ class Sturdy:
     def close(self) -> None:
         self._playable.close()
 
-    def _tried(self, do: Callable[[Playable], T]) -> T:
+    def _tried(self, do: Callable[[SimulatorProtocol], T]) -> T:
         """Raises: DeviceError when what is remembered lay in a device that was lost; WorldsimError without memory."""
         while True:
             try:
                 done = do(self._playable)
             except Exception as error:  # torch has no class of its own for most of these
-                kind = kind_of(error)
+                kind = classify_fault(error)
                 if kind is None:
                     raise
                 self._give_way(kind, error)
@@ -119,14 +119,14 @@ class Sturdy:
                 self._at = self._playable.snapshot()
                 return done
 
-    def _give_way(self, kind: Kind, error: Exception) -> None:
+    def _give_way(self, kind: DeviceFault, error: Exception) -> None:
         """Afterwards it can be tried again."""
         num_steps = self.num_steps
-        if kind is Kind.OUT_OF_MEMORY and num_steps > 1:
+        if kind is DeviceFault.OUT_OF_MEMORY and num_steps > 1:
             self._playable.num_steps = 1
             self.trouble = f"out of memory: 1 denoising step instead of {num_steps} from here on"
             return
-        if self._on_cpu is None and self.trouble.startswith(Kind.DEVICE_LOST.value):
+        if self._on_cpu is None and self.trouble.startswith(DeviceFault.DEVICE_LOST.value):
             raise DeviceError("what was remembered then lay in the device that was lost") from error
         if self._on_cpu is None:
             raise as_worldsim_error(error) from error

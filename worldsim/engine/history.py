@@ -18,7 +18,7 @@ from typing import Any
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import StateError
 from worldsim.core.types import ActionSpec, Step
-from worldsim.engine.interfaces import Arrival, Playable
+from worldsim.engine.interfaces import Position, SimulatorProtocol
 from worldsim.engine.malloc_trim import give_back_aside
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Run
@@ -36,22 +36,22 @@ MOMENT_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class ActionRuns:
     """The actions since the reset, newest first; branches share what they have in common."""
 
-    before: Trail | None
+    before: ActionRuns | None
     run: Run
 
 
 @dataclass(eq=False, slots=True)
-class Moment:
+class HistoryNode:
     """One frame of play, and how it came about."""
 
     step: Step
     seed: int
     branch: int
-    parent: Moment | None
-    trail: Trail | None
+    parent: HistoryNode | None
+    trail: ActionRuns | None
     snapshot: Any = None
     anchor: ContextOverride | None = None
     """The last time up to here that true pictures took the place of memory."""
@@ -76,12 +76,12 @@ class Branch:
     number: int
     parent: int | None
     first_index: int
-    tip: Moment
+    tip: HistoryNode
     label: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route:
+class ReplayPath:
     """How to stand at a moment again: `path` from `snapshot` ends in `step`."""
 
     snapshot: Any
@@ -89,7 +89,7 @@ class Route:
     step: Step
 
 
-def retrace(route: Route, playable: Playable) -> Arrival:
+def retrace(route: ReplayPath, playable: SimulatorProtocol) -> Position:
     """Puts `playable` at the route's end. Its number of denoising steps is afterwards what it was.
 
     Raises: StateError when a frame could not be made as it was.
@@ -102,25 +102,25 @@ def retrace(route: Route, playable: Playable) -> Arrival:
                 playable.num_steps = step.num_steps
             if playable.step(step.action).num_steps != step.num_steps:
                 raise StateError("the way there cannot be gone again: there is no memory for as many denoising steps")
-        return Arrival(step=route.step, snapshot=playable.snapshot())
+        return Position(step=route.step, snapshot=playable.snapshot())
     finally:
         if num_steps:
             playable.num_steps = num_steps
 
 
 @dataclass(eq=False, kw_only=True)
-class History:
+class PlayHistory:
     """`begin` at every reset, `add` every frame after it; `go` says that play goes on from another moment."""
 
     spec: ActionSpec
     snapshot_bytes: int
     budget_bytes: int = BUDGET_BYTES
-    head: Moment | None = None
+    head: HistoryNode | None = None
     """The moment that play has reached."""
     branches: dict[int, Branch] = field(default_factory=dict)
     """Those of which the end is still held, by number, oldest first."""
     num_bytes: int = 0
-    _order: deque[Moment] = field(default_factory=deque)
+    _order: deque[HistoryNode] = field(default_factory=deque)
     _num_branches: int = 0
     _freed_bytes: int = 0
 
@@ -134,10 +134,10 @@ class History:
         anchor: ContextOverride | None = None,
     ) -> None:
         """Play begins anew at `step`, to which `runs` led from a reset with `seed`."""
-        trail: Trail | None = None
+        trail: ActionRuns | None = None
         for run in runs:
-            trail = Trail(trail, run)
-        moment = Moment(step, seed, self._num_branches + 1, None, trail, snapshot, anchor)
+            trail = ActionRuns(trail, run)
+        moment = HistoryNode(step, seed, self._num_branches + 1, None, trail, snapshot, anchor)
         self._open_branch(None, moment, label)
         self._keep(moment)
 
@@ -145,7 +145,7 @@ class History:
         """The frame after the head. Where the head is not the end of its branch, another branch begins."""
         head = self.head
         assert head is not None, "begin comes before add"
-        moment = Moment(step, head.seed, head.branch, head, self._trail_after(head, step), anchor=head.anchor)
+        moment = HistoryNode(step, head.seed, head.branch, head, self._trail_after(head, step), anchor=head.anchor)
         nearest, distance = self._nearest(head)
         if nearest is None or distance + 1 >= SNAPSHOT_EVERY:
             moment.snapshot = snapshot
@@ -158,9 +158,9 @@ class History:
         """
         head = self.head
         assert head is not None, "begin comes before replace_memory"
-        self._append(Moment(step, head.seed, head.branch, head, head.trail, snapshot, anchor), head)
+        self._append(HistoryNode(step, head.seed, head.branch, head, head.trail, snapshot, anchor), head)
 
-    def _append(self, moment: Moment, head: Moment) -> None:
+    def _append(self, moment: HistoryNode, head: HistoryNode) -> None:
         branch = self.branches.get(head.branch)
         if branch is not None and branch.tip is head:
             branch.tip = moment
@@ -169,19 +169,19 @@ class History:
             self._open_branch(head.branch, moment)
         self._keep(moment)
 
-    def go(self, moment: Moment, snapshot: Any) -> None:
+    def go(self, moment: HistoryNode, snapshot: Any) -> None:
         """Play goes on from `moment`, where `snapshot` was just made."""
         if moment.snapshot is None:
             moment.snapshot = snapshot
             self.num_bytes += self.snapshot_bytes
         self.head = moment
 
-    def before(self, moment: Moment) -> Moment | None:
+    def before(self, moment: HistoryNode) -> HistoryNode | None:
         """The moment one frame earlier; None where play began, or where what came before is not held any more."""
         parent = moment.parent
         return parent if parent is not None and self._nearest(parent)[0] is not None else None
 
-    def route(self, moment: Moment) -> Route:
+    def route(self, moment: HistoryNode) -> ReplayPath:
         nearest, distance = self._nearest(moment)
         assert nearest is not None, "nobody can go there: before() and branches say where one can"
         path: list[Step] = []
@@ -190,7 +190,7 @@ class History:
             path.append(now.step)
             assert now.parent is not None
             now = now.parent
-        return Route(snapshot=nearest.snapshot, path=tuple(reversed(path)), step=moment.step)
+        return ReplayPath(snapshot=nearest.snapshot, path=tuple(reversed(path)), step=moment.step)
 
     def depth(self, branch: Branch) -> int:
         """How many branches it grew out of, as far as they are still held."""
@@ -207,7 +207,7 @@ class History:
         here = numbers.index(self.head.branch) if self.head.branch in self.branches else 0
         return self.branches[numbers[(here + offset) % len(numbers)]]
 
-    def _nearest(self, moment: Moment) -> tuple[Moment | None, int]:
+    def _nearest(self, moment: HistoryNode) -> tuple[HistoryNode | None, int]:
         """The nearest moment with a snapshot, at `moment` or before it, and how many frames before."""
         distance, now = 0, moment
         while not now.is_gone:
@@ -218,25 +218,25 @@ class History:
             now, distance = now.parent, distance + 1
         return None, distance
 
-    def _trail_after(self, head: Moment, step: Step) -> Trail:
+    def _trail_after(self, head: HistoryNode, step: Step) -> ActionRuns:
         action = tuple(map(float, encode_action(self.spec, step.action)))
         last = head.trail
         if last is not None and last.run.takes(action, step.num_steps, step.device):
-            return Trail(last.before, replace(last.run, count=last.run.count + 1))
-        return Trail(last, Run(action=action, num_steps=step.num_steps, device=step.device, count=1))
+            return ActionRuns(last.before, replace(last.run, count=last.run.count + 1))
+        return ActionRuns(last, Run(action=action, num_steps=step.num_steps, device=step.device, count=1))
 
-    def _open_branch(self, parent: int | None, moment: Moment, label: str = "") -> None:
+    def _open_branch(self, parent: int | None, moment: HistoryNode, label: str = "") -> None:
         self._num_branches = moment.branch
         self.branches[moment.branch] = Branch(moment.branch, parent, moment.step.index, moment, label)
 
-    def _keep(self, moment: Moment) -> None:
+    def _keep(self, moment: HistoryNode) -> None:
         self.head = moment
         self._order.append(moment)
         self.num_bytes += self._cost(moment)
         while self.num_bytes > self.budget_bytes and self._order[0] is not self.head:
             self._drop(self._order.popleft())
 
-    def _drop(self, moment: Moment) -> None:
+    def _drop(self, moment: HistoryNode) -> None:
         self.num_bytes -= self._cost(moment)
         self._freed_bytes += self._cost(moment)
         if self._freed_bytes >= GIVE_BACK_BYTES:
@@ -247,5 +247,5 @@ class History:
         if had_snapshot:  # with it goes the way to the moments after it, up to the next snapshot
             self.branches = {n: b for n, b in self.branches.items() if self._nearest(b.tip)[0] is not None}
 
-    def _cost(self, moment: Moment) -> int:
+    def _cost(self, moment: HistoryNode) -> int:
         return MOMENT_BYTES + moment.step.frame.nbytes + (self.snapshot_bytes if moment.snapshot is not None else 0)

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from worldsim.core.types import Action, ActionSpec, Step, World
-from worldsim.engine.saves import SavedPlay
+from worldsim.engine.saves import SaveRecord
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Header
 from worldsim.worlds.base import Explorer
 
-Where: TypeAlias = Callable[[], AbstractContextManager[Any]]
+StreamContext: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class StageTimes:
         return self.ms_denoise + self.ms_commit + self.ms_decode
 
 
-class Playable(World, Protocol):
+class SimulatorProtocol(World, Protocol):
     """A World with snapshots and a number of denoising steps. Not thread-safe; one owner."""
 
     num_steps: int
@@ -55,8 +55,8 @@ class Playable(World, Protocol):
 
 
 @runtime_checkable
-class Anchorable(Protocol):
-    """A Playable of which the memory can give way to true pictures: a learned one."""
+class SupportsContextReset(Protocol):
+    """A simulator whose memory can be replaced by given frames: a learned one."""
 
     def anchor(self, anchor: ContextOverride, seed: int) -> Step:
         """Stands at the last of the pictures, with nothing else in its memory. The same noise follows as would have.
@@ -67,26 +67,26 @@ class Anchorable(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrival:
+class Position:
     """Where the world stands after it was put somewhere else: `snapshot` is the one after `step`."""
 
     step: Step
     snapshot: Any
 
 
-class Saves(Protocol):
+class SaveStore(Protocol):
     """Saved states as files. Its methods run in the model thread."""
 
-    def write(self, path: Path, saved: SavedPlay, snapshot: Any) -> None:
+    def write(self, path: Path, saved: SaveRecord, snapshot: Any) -> None:
         """Raises: StorageError."""
         ...
 
-    def read(self, path: Path) -> tuple[SavedPlay, Arrival]:
+    def read(self, path: Path) -> tuple[SaveRecord, Position]:
         """Raises: StateError when the file is damaged, or of another preset."""
         ...
 
 
-class TrueEngine(World, Protocol):
+class ReferenceWorld(World, Protocol):
     """A true world that `reset` brings to where a preset begins."""
 
     @property
@@ -98,19 +98,19 @@ class TrueEngine(World, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrueSource:
+class ReferenceSource:
     """What loading hands on of a preset's true world. Nothing is started before `open` is called."""
 
-    open: Callable[[], TrueEngine]
+    open: Callable[[], ReferenceWorld]
     num_context: int
     """How many true pictures a model is given to begin from."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
+class LoadedWorld:
     """What loading hands to the worker: the world, and what the window needs to know about it."""
 
-    playable: Playable
+    playable: SimulatorProtocol
     title: str
     ticks_per_s: float
     can_rewind: bool = True
@@ -119,15 +119,15 @@ class Loaded:
     """What a recording says of its origin; None where it cannot be recorded."""
     snapshot_bytes: int = 2**20
     """What one snapshot costs: the history counts with it."""
-    truth: TrueSource | None = None
+    truth: ReferenceSource | None = None
     """The true world that the preset was learned from; None where there is none, or it is that world itself."""
     start_frames: Sequence[npt.NDArray[np.uint8]] = ()
     """True pictures, [T, H, W, 3] per start: what the drift meter takes for good."""
     num_context: int = 1
     """How many pictures the model begins from."""
-    saves: Saves | None = None
+    saves: SaveStore | None = None
     """Writes and reads saved states; None where there are none."""
-    aside: Where = nullcontext
+    aside: StreamContext = nullcontext
     """What surrounds a frame that is made ahead: on CUDA, a stream of its own."""
     device_bytes: Callable[[], int | None] = lambda: None
     """Memory that torch has taken on an accelerator; None on the CPU. Asked in the model thread."""
@@ -139,9 +139,9 @@ class Loaded:
         return self.playable.action_spec
 
 
-class TrueWorld:
-    """A true engine as a Playable: it cannot go back, and has no denoising steps. `keys`: what moves it, where its own
-    inputs are poses."""
+class ForwardOnlySimulator:
+    """A reference world as a simulator: it cannot be rewound, and has no denoising steps. `keys`: what moves it, where
+    its own inputs are poses."""
 
     num_steps = 0
     last_times = StageTimes()

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from worldsim.core.images import psnr_db
 from worldsim.core.types import Frame, Pose
-from worldsim.engine.history import Moment
-from worldsim.engine.reference_world import Pair
+from worldsim.engine.history import HistoryNode
+from worldsim.engine.reference_world import AlignedFrames
 
 MAX_SIDE_PX = 64
 NEAR_STRIDES, NEAR_DEG = 1.0, 4.0
@@ -54,16 +54,16 @@ def thinned(frame: Frame) -> Frame:
 
 
 @dataclass(frozen=True)
-class _View:
+class _SeenView:
     index: int
     frame: Frame
 
 
-class LookBack:
+class RevisitScore:
     """`add` every frame with its pose. A view that was seen before is compared with the first time, and kept so."""
 
     def __init__(self) -> None:
-        self._views: list[_View] = []
+        self._views: list[_SeenView] = []
         self._poses = np.zeros((MAX_VIEWS, 3), np.float32)
         self._left_at = np.full(MAX_VIEWS, NEVER)
         """The first frame at which a view was out of sight."""
@@ -92,7 +92,7 @@ class LookBack:
                     self._score(psnr_db(thin, self._views[nearest].frame))
                 return
         if num < MAX_VIEWS and (num + 1) * thin.nbytes <= MAX_VIEW_BYTES:
-            self._views.append(_View(index, thin.copy()))
+            self._views.append(_SeenView(index, thin.copy()))
             self._poses[num], self._left_at[num] = here, NEVER
 
     def forget_after(self, index: int) -> None:
@@ -170,14 +170,14 @@ class Memory:
 
     def __init__(self, start_frames: Sequence[npt.NDArray[np.uint8]] = ()) -> None:
         self.drift = DriftMeter(start_frames)
-        self.looks, self.true_looks = LookBack(), LookBack()
+        self.looks, self.true_looks = RevisitScore(), RevisitScore()
         """Of what is played, and of the true world: what a perfect memory scores, as no pose is ever quite the same."""
         self.path: deque[tuple[int, Pose]] = deque(maxlen=MAX_PATH)
         """(frame, pose), oldest first; in strides."""
-        self._last: Moment | None = None
-        self._pair: Pair | None = None
+        self._last: HistoryNode | None = None
+        self._pair: AlignedFrames | None = None
 
-    def follow(self, head: Moment) -> None:
+    def follow(self, head: HistoryNode) -> None:
         """Side effects: says in every new moment how far the world has drifted in it."""
         if head is self._last:
             return
@@ -192,7 +192,7 @@ class Memory:
         for moment in new:
             self._add(moment)
 
-    def compare(self, pair: Pair, stride_units: float) -> None:
+    def compare(self, pair: AlignedFrames, stride_units: float) -> None:
         """The true world has come to the same moment."""
         pose = pair.truth.pose
         if pair is self._pair or pose is None:
@@ -203,7 +203,7 @@ class Memory:
         if pair.dream.believed is None:
             self._look(pair.dream.index, strides, pair.dream.frame)
 
-    def _add(self, moment: Moment) -> None:
+    def _add(self, moment: HistoryNode) -> None:
         step, parent = moment.step, moment.parent
         if parent is not None and moment.anchor is not parent.anchor:
             self.drift.settle()
@@ -227,14 +227,14 @@ class Memory:
     def _forget(self) -> None:
         """Play goes on from elsewhere: nothing of it has been seen on this way."""
         self.drift.settle()
-        self.looks, self.true_looks = LookBack(), LookBack()
+        self.looks, self.true_looks = RevisitScore(), RevisitScore()
         self.path.clear()
 
 
-def _since(before: Moment | None, after: Moment, limit: int | None = 8) -> list[Moment] | None:
+def _since(before: HistoryNode | None, after: HistoryNode, limit: int | None = 8) -> list[HistoryNode] | None:
     """The moments after `before` up to `after`; None where one does not follow from the other (within `limit`)."""
-    found: list[Moment] = []
-    now: Moment | None = after
+    found: list[HistoryNode] = []
+    now: HistoryNode | None = after
     while now is not None and (limit is None or len(found) < limit):
         if now is before:
             return found[::-1]

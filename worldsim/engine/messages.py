@@ -10,36 +10,36 @@ from dataclasses import dataclass
 from enum import Enum
 
 from worldsim.core.errors import WorldsimError
-from worldsim.engine.interfaces import Arrival, Loaded, Playable, StageTimes
+from worldsim.engine.interfaces import LoadedWorld, Position, SimulatorProtocol, StageTimes
 
-Errand = Callable[[Playable], Arrival | None]
+Task = Callable[[SimulatorProtocol], Position | None]
 """What else the model thread shall do between two frames. Where it puts the world elsewhere, it returns where;
 that leads out of a failure, too."""
 
-Report = Callable[[str], None]
+StageCallback = Callable[[str], None]
 """Called by a loader with the name of the stage that begins."""
 
 
-class Phase(Enum):
+class WorkerPhase(Enum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class WorkerStatus:
     """The worker's news for the window; the latest one replaces all before it."""
 
-    phase: Phase = Phase.LOADING
+    phase: WorkerPhase = WorkerPhase.LOADING
     stage: str = "starting"
-    loaded: Loaded | None = None
+    loaded: LoadedWorld | None = None
     error: WorldsimError | None = None
     trouble: str = ""
     """What went wrong last and was worked around."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counters:
+class WorkerCounters:
     """What happened since the start. `made` counts every frame, wanted or not; `busy_ns` is the time spent on them."""
 
     hits: int = 0
@@ -58,8 +58,8 @@ class Counters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class TaskResult:
     """How an errand ended."""
 
-    arrival: Arrival | None = None
+    arrival: Position | None = None
     error: WorldsimError | None = None

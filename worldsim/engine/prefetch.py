@@ -21,7 +21,7 @@ DEEPER_AFTER = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class PrefetchedFrame:
     """One frame, or the error that came instead. An error made ahead only counts if its action is asked for."""
 
     action: Action
@@ -38,7 +38,7 @@ class Prefetch:
         assert most >= 0, most
         self._most = most
         self.depth = min(1, most)
-        self._made: deque[Made] = deque()
+        self._made: deque[PrefetchedFrame] = deque()
         self._num_full = 0
 
     def __len__(self) -> int:
@@ -54,14 +54,14 @@ class Prefetch:
         return tuple(made.action for made in self._made)
 
     @property
-    def tip(self) -> Made | None:
+    def tip(self) -> PrefetchedFrame | None:
         """The last one: the next is made from there."""
         return self._made[-1] if self._made else None
 
-    def add(self, made: Made) -> None:
+    def add(self, made: PrefetchedFrame) -> None:
         self._made.append(made)
 
-    def take(self) -> Made | None:
+    def take(self) -> PrefetchedFrame | None:
         """The next frame was asked for, and rightly foreseen. Returns: it; None while it is still being made."""
         self._num_full = self._num_full + 1 if self._made and not self.has_room else 0
         if self._num_full >= DEEPER_AFTER and self.depth < self._most:

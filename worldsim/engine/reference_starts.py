@@ -14,7 +14,7 @@ import numpy as np
 
 from worldsim.core.errors import WorldError
 from worldsim.core.types import Step
-from worldsim.engine.interfaces import TrueWorld
+from worldsim.engine.interfaces import ForwardOnlySimulator
 from worldsim.worlds.base import Explorer
 from worldsim.worlds.registry import TrueWorldConfig, open_world
 from worldsim.worlds.trajectories import FIRST_START_SEED, START_SCRIPT, start_walk_frames, walk
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # loads torch
     from worldsim.presets.store import Start
 
 
-class WorldAtStarts(TrueWorld):
+class ReferenceWorldAtStarts(ForwardOnlySimulator):
     """`reset(seed)` walks to a preset's own start, as the walk was once recorded."""
 
     def __init__(self, config: TrueWorldConfig, starts: Sequence[Start], *, script: str = START_SCRIPT) -> None:

@@ -23,8 +23,8 @@ from worldsim.actions.encoding import decode_action, encode_action
 from worldsim.core.errors import ConfigError, WorldsimError
 from worldsim.core.images import psnr_db
 from worldsim.core.types import Action, ActionSpec, Step
-from worldsim.engine.history import Moment, Trail
-from worldsim.engine.interfaces import TrueEngine, TrueSource
+from worldsim.engine.history import ActionRuns, HistoryNode
+from worldsim.engine.interfaces import ReferenceSource, ReferenceWorld
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Run
 from worldsim.worlds.base import Explorer
@@ -34,7 +34,7 @@ NEWS_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class AlignedFrames:
     """The same moment in both worlds. `context` is what led to it in the true one, its last step `truth`."""
 
     dream: Step
@@ -48,7 +48,7 @@ class Pair:
         return ContextOverride.of(self.dream.index, [step.frame for step in self.context], actions)
 
 
-class TruthPhase(Enum):
+class ReferencePhase(Enum):
     OFF = "off"
     STARTING = "starting"
     FOLLOWING = "following"
@@ -56,11 +56,11 @@ class TruthPhase(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TruthStatus:
-    phase: TruthPhase = TruthPhase.OFF
+class ReferenceStatus:
+    phase: ReferencePhase = ReferencePhase.OFF
     num_left: int = 0
     """Ticks that the true world is behind."""
-    pair: Pair | None = None
+    pair: AlignedFrames | None = None
     """The newest moment at which it was level with play."""
     explorer: Explorer | None = None
     stride_units: float = 1.0
@@ -75,24 +75,24 @@ class _Goal:
     """Where play is. Held without the moment itself, so that the history can let go of it."""
 
     seed: int
-    trail: Trail | None
+    trail: ActionRuns | None
     dream: Step
 
 
-class Truth:
+class ReferenceWorker:
     """`start` runs it as a thread; tests leave that out and call `run_once` between the other calls."""
 
-    def __init__(self, source: TrueSource, spec: ActionSpec, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, source: ReferenceSource, spec: ActionSpec, on_change: Callable[[], None] = lambda: None) -> None:
         """`on_change` is called from the thread, unlocked."""
         self._source, self._spec, self._on_change = source, spec, on_change
         self._thread = threading.Thread(target=self._run, name="truth", daemon=True)
         self._work = threading.Condition()
         # Below: only with the lock.
-        self._status = TruthStatus(phase=TruthPhase.STARTING)
+        self._status = ReferenceStatus(phase=ReferencePhase.STARTING)
         self._wanted: _Goal | None = None
         self._is_closing = False
         # Below: only in the thread.
-        self._world: TrueEngine | None = None
+        self._world: ReferenceWorld | None = None
         self._goal: _Goal | None = None
         self._todo: deque[tuple[Action, int]] = deque()
         self._needs_reset = False
@@ -111,7 +111,7 @@ class Truth:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def follow(self, moment: Moment) -> None:
+    def follow(self, moment: HistoryNode) -> None:
         """Play is at `moment`: the true world shall be there too."""
         with self._work:
             wanted = self._wanted
@@ -120,7 +120,7 @@ class Truth:
                 self._work.notify_all()
 
     @property
-    def status(self) -> TruthStatus:
+    def status(self) -> ReferenceStatus:
         with self._work:
             return self._status
 
@@ -129,7 +129,7 @@ class Truth:
     def run_once(self) -> bool:
         """One step of the way. Returns whether there was one to do."""
         with self._work:
-            wanted, is_failed = self._wanted, self._status.phase is TruthPhase.FAILED
+            wanted, is_failed = self._wanted, self._status.phase is ReferencePhase.FAILED
         if wanted is None or is_failed or (wanted is self._goal and not self._needs_reset and not self._todo):
             return False
         try:
@@ -145,7 +145,7 @@ class Truth:
             with self._work:
                 if self._is_closing:
                     break
-                if self._wanted is self._goal or self._status.phase is TruthPhase.FAILED:
+                if self._wanted is self._goal or self._status.phase is ReferencePhase.FAILED:
                     self._work.wait()
         if self._world is not None:
             self._world.close()
@@ -164,7 +164,7 @@ class Truth:
             self._step(self._world, action)
         self._report(wanted)
 
-    def _step(self, world: TrueEngine, action: Action) -> None:
+    def _step(self, world: ReferenceWorld, action: Action) -> None:
         """A pose at which nobody can be is passed over: the next one may be outside of the wall again."""
         try:
             self._seen.append(world.step(action))
@@ -186,7 +186,7 @@ class Truth:
         for run in more:
             self._todo.append((decode_action(self._spec, np.asarray(run.action, np.float32)), run.count))
 
-    def _reset(self, world: TrueEngine, seed: int) -> None:
+    def _reset(self, world: ReferenceWorld, seed: int) -> None:
         world.reset(seed)
         self._needs_reset, self._nowhere = False, ""
         self._seen.clear()
@@ -202,11 +202,11 @@ class Truth:
         now_s = time.monotonic()
         if not is_there and now_s - self._told_s < NEWS_EVERY_S:
             return
-        pair = _pair(goal.dream, tuple(self._seen)) if is_there and not self._nowhere else None
+        pair = _align(goal.dream, tuple(self._seen)) if is_there and not self._nowhere else None
         with self._work:
             self._told_s = now_s
             pair = pair or (None if self._nowhere else self._status.pair)
-            following = replace(self._status, phase=TruthPhase.FOLLOWING, nowhere=self._nowhere)
+            following = replace(self._status, phase=ReferencePhase.FOLLOWING, nowhere=self._nowhere)
             self._status = replace(following, num_left=num_left, pair=pair)
         self._on_change()
 
@@ -215,11 +215,11 @@ class Truth:
             traceback.print_exception(error)
             error = WorldsimError(f"the true world: {type(error).__name__}: {error}")
         with self._work:
-            self._status = TruthStatus(phase=TruthPhase.FAILED, error=error)
+            self._status = ReferenceStatus(phase=ReferencePhase.FAILED, error=error)
         self._on_change()
 
 
-def runs_between(before: Trail | None, after: Trail | None) -> list[Run] | None:
+def runs_between(before: ActionRuns | None, after: ActionRuns | None) -> list[Run] | None:
     """What was done from one moment to a later one of the same line of play; None when it is not a later one."""
     found: list[Run] = []
     while after is not before:
@@ -233,16 +233,16 @@ def runs_between(before: Trail | None, after: Trail | None) -> list[Run] | None:
     return found[::-1]
 
 
-def _is_longer(trail: Trail, before: Trail) -> bool:
+def _is_longer(trail: ActionRuns, before: ActionRuns) -> bool:
     """Whether `trail` is `before` with its last action held for longer."""
     now, then = trail.run, before.run
     same = trail.before is before.before and now.takes(then.action, then.num_steps, then.device)
     return same and now.count > then.count
 
 
-def _pair(dream: Step, seen: tuple[Step, ...]) -> Pair:
+def _align(dream: Step, seen: tuple[Step, ...]) -> AlignedFrames:
     truth = replace(seen[-1], index=dream.index)
-    return Pair(dream=dream, truth=truth, psnr_db=psnr_db(truth.frame, dream.frame), context=seen)
+    return AlignedFrames(dream=dream, truth=truth, psnr_db=psnr_db(truth.frame, dream.frame), context=seen)
 
 
 def _stride_units(steps: Sequence[Step]) -> float:

@@ -20,7 +20,7 @@ from worldsim.actions.encoding import decode_action
 from worldsim.core.errors import ReplayError
 from worldsim.core.images import psnr_db
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
-from worldsim.engine.interfaces import Anchorable, Playable, StageTimes
+from worldsim.engine.interfaces import SimulatorProtocol, StageTimes, SupportsContextReset
 from worldsim.engine.simulator import Simulator
 from worldsim.episodes.format import EpisodeStart, Header, frame_hash
 from worldsim.episodes.journal import Episode
@@ -30,7 +30,7 @@ from worldsim.presets.store import Preset, source_commit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class Mismatch:
     """The first frame that came out otherwise. The two values are None where the recording has no picture of it."""
 
     episode: int
@@ -43,10 +43,10 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class ReplayResult:
     frames: int
     """Compared, the differing one included."""
-    difference: Difference | None
+    difference: Mismatch | None
     notes: tuple[str, ...] = field(default=())
     """What is not as it was when the session was recorded."""
 
@@ -91,14 +91,16 @@ def check_origin(session: RecordedSession, now: Header) -> tuple[str, ...]:
     )
 
 
-class Places:
+class DeviceMap:
     """The same world wherever a session was played: as a rule on one device, the header's."""
 
-    def __init__(self, playable: Playable, elsewhere: Callable[[str], Playable] | None = None) -> None:
+    def __init__(
+        self, playable: SimulatorProtocol, elsewhere: Callable[[str], SimulatorProtocol] | None = None
+    ) -> None:
         """`elsewhere`: makes it on a device of that name; without, all is made in `playable`."""
         self._made, self._elsewhere, self._device = {"": playable}, elsewhere, ""
 
-    def at(self, device: str, *, with_memory: bool = True) -> Playable:
+    def at(self, device: str, *, with_memory: bool = True) -> SimulatorProtocol:
         """The world there, with what it remembers where it was last."""
         before = self._made[self._device]
         if self._elsewhere is None or device == self._device:
@@ -122,21 +124,21 @@ def moves(session: RecordedSession) -> tuple[str, ...]:
 
 
 def resimulate(
-    playable: Playable | Places, episode: Episode, spec: ActionSpec, num_steps: int | None = None
+    playable: SimulatorProtocol | DeviceMap, episode: Episode, spec: ActionSpec, num_steps: int | None = None
 ) -> Iterator[Frame]:
     """The frames of an episode, made again. `num_steps`: another number than was recorded.
 
     Where true pictures took the place of memory they do so again, and nothing before them has to be made; a true world
     walks all of the way.
     """
-    places = playable if isinstance(playable, Places) else Places(playable)
+    places = playable if isinstance(playable, DeviceMap) else DeviceMap(playable)
     start, index = episode.start, 0
     devices = [run.device for run in start.prelude]
     world = places.at("" if start.first_index and not devices else (*devices, start.device)[0], with_memory=False)
     frame = world.reset(start.seed).frame
-    if start.anchor is not None and isinstance(world, Anchorable):
+    if start.anchor is not None and isinstance(world, SupportsContextReset):
         world = places.at(_device_at(start, start.anchor.index), with_memory=False)
-        assert isinstance(world, Anchorable), "the same world as before, elsewhere"
+        assert isinstance(world, SupportsContextReset), "the same world as before, elsewhere"
         frame, index = world.anchor(start.anchor, start.seed).frame, start.anchor.index
     num_left_out = index
     for run in start.prelude:
@@ -157,32 +159,33 @@ def resimulate(
 
 def check(
     session: RecordedSession,
-    playable: Playable,
+    playable: SimulatorProtocol,
     on_frame: Callable[[int], None] = lambda num_frames: None,
-    elsewhere: Callable[[str], Playable] | None = None,
-) -> Verdict:
+    elsewhere: Callable[[str], SimulatorProtocol] | None = None,
+) -> ReplayResult:
     """Makes every frame anew and compares it with the recorded hash, up to the first that differs.
 
     `elsewhere` makes the same world on another device, for what was played there.
     """
-    num_frames, places = 0, Places(playable, elsewhere)
+    num_frames, places = 0, DeviceMap(playable, elsewhere)
     for index, episode in enumerate(session.episodes):
         frames = resimulate(places, episode, session.header.action_spec)
         for position, (frame, row) in enumerate(zip(frames, episode.rows, strict=True)):
             num_frames += 1
             on_frame(num_frames)
             if frame_hash(frame) != row.frame_hash:
-                return Verdict(frames=num_frames, difference=_difference(session, index, position, frame))
-    return Verdict(frames=num_frames, difference=None)
+                return ReplayResult(frames=num_frames, difference=_difference(session, index, position, frame))
+    return ReplayResult(frames=num_frames, difference=None)
 
 
 class ReplayWorld:
-    """A session as a Playable: `reset(n)` begins its episode n, `step` takes the recorded action, not the given one.
+    """A recorded session as a simulator: `reset(n)` begins its episode n, `step` takes the recorded action, not the
+    given one.
 
     After the last frame of an episode it stays where it is.
     """
 
-    def __init__(self, session: RecordedSession, playable: Playable, num_steps: int | None = None) -> None:
+    def __init__(self, session: RecordedSession, playable: SimulatorProtocol, num_steps: int | None = None) -> None:
         self._session, self._playable, self._asked_num_steps = session, playable, num_steps
         self.action_spec = ActionSpec(buttons=())
         self.frame_shape = playable.frame_shape
@@ -245,11 +248,11 @@ def _action(spec: ActionSpec, vector: tuple[float, ...]) -> Action:
     return decode_action(spec, np.asarray(vector, np.float32))
 
 
-def _difference(session: RecordedSession, episode: int, position: int, frame: Frame) -> Difference:
+def _difference(session: RecordedSession, episode: int, position: int, frame: Frame) -> Mismatch:
     recorded = next(islice(session.pictures(episode), position, None), None)
     if not session.episodes[episode].rows[position].has_picture or recorded is None or recorded.shape != frame.shape:
         recorded = None
-    return Difference(
+    return Mismatch(
         episode=episode,
         frame=position,
         max_levels=None if recorded is None else int(np.abs(recorded.astype(int) - frame).max()),

@@ -14,8 +14,8 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, from_numpy
 
 from worldsim.core.errors import StateError
-from worldsim.engine.interfaces import Arrival
-from worldsim.engine.saves import SavedPlay, read_saved, saved_arrays, saved_metadata, written_whole
+from worldsim.engine.interfaces import Position
+from worldsim.engine.saves import SaveRecord, read_saved, saved_arrays, saved_metadata, written_whole
 from worldsim.engine.simulator import Snapshot, first_action
 from worldsim.episodes.format import Header
 from worldsim.models.state import WorldState
@@ -35,7 +35,7 @@ class SaveFiles:
     def state_bytes(self) -> int:
         return self._like.num_bytes
 
-    def write(self, path: Path, saved: SavedPlay, snapshot: Any) -> None:
+    def write(self, path: Path, saved: SaveRecord, snapshot: Any) -> None:
         """Raises: StorageError; what lay there before is then still whole."""
         assert isinstance(snapshot, Snapshot), snapshot
         tensors: dict[str, Tensor] = {STATE + name: t for name, t in load(snapshot.state.to_bytes()).items()}
@@ -43,7 +43,7 @@ class SaveFiles:
         with written_whole(path) as part:
             save_file(tensors, part, metadata=saved_metadata(saved))
 
-    def read(self, path: Path) -> tuple[SavedPlay, Arrival]:
+    def read(self, path: Path) -> tuple[SaveRecord, Position]:
         """Raises: StateError when the file is damaged, or of other weights; NonFiniteError."""
         saved = read_saved(path)
         then, now = saved.header, self._header
@@ -61,4 +61,4 @@ class SaveFiles:
         state.check_finite()
         if saved.step.index == 0:
             saved = replace(saved, step=replace(saved.step, action=first_action(self._preset, saved.seed)))
-        return saved, Arrival(step=saved.step, snapshot=Snapshot(state=state, index=saved.step.index))
+        return saved, Position(step=saved.step, snapshot=Snapshot(state=state, index=saved.step.index))

@@ -34,7 +34,7 @@ _KEY = "worldsim"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SavedPlay:
+class SaveRecord:
     """All of a save but the state itself. `runs` led from a reset with `seed` to `step`."""
 
     header: Header
@@ -46,7 +46,7 @@ class SavedPlay:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
+class SaveMetadata:
     """The JSON text in the file's metadata."""
 
     schema: int
@@ -57,12 +57,12 @@ class _Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slot:
+class SaveSlot:
     """One slot as the window shows it. At most one of `saved` and `trouble` is there; without both it is empty."""
 
     number: int
     path: Path
-    saved: SavedPlay | None = None
+    saved: SaveRecord | None = None
     trouble: str = ""
 
 
@@ -70,18 +70,18 @@ def slot_path(preset: str, number: int, folder: Path = SAVES) -> Path:
     return folder / Path(preset).name / f"slot-{number}.safetensors"
 
 
-def list_slots(preset: str, folder: Path = SAVES) -> tuple[Slot, ...]:
+def list_slots(preset: str, folder: Path = SAVES) -> tuple[SaveSlot, ...]:
     """Every slot of a preset. Raises: nothing; a damaged file is a slot with trouble."""
     return tuple(_slot(number, slot_path(preset, number, folder)) for number in range(1, NUM_SLOTS + 1))
 
 
-def read_saved(path: Path) -> SavedPlay:
+def read_saved(path: Path) -> SaveRecord:
     """The header and the picture of a save. Raises: StateError in one line, whatever is wrong with the file."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError(f"larger than {MAX_FILE_BYTES // 2**20} MB")
         with safe_open(path, framework="numpy") as file:
-            told = from_mapping(_Told, parse_json((file.metadata() or {})[_KEY]))
+            told = from_mapping(SaveMetadata, parse_json((file.metadata() or {})[_KEY]))
             arrays = {name: file.get_tensor(name) for name in ("frame", "run_actions", "run_counts")}
         return _checked(told, arrays)
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def read_saved(path: Path) -> SavedPlay:
         raise StateError(f"the saved state {path} is damaged: {text}", hint="use another save") from None
 
 
-def saved_arrays(saved: SavedPlay) -> dict[str, npt.NDArray[Any]]:
+def saved_arrays(saved: SaveRecord) -> dict[str, npt.NDArray[Any]]:
     size = saved.header.action_spec.size
     return {
         "frame": np.array(saved.step.frame),
@@ -100,8 +100,8 @@ def saved_arrays(saved: SavedPlay) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def saved_metadata(saved: SavedPlay) -> dict[str, str]:
-    told = _Told(
+def saved_metadata(saved: SaveRecord) -> dict[str, str]:
+    told = SaveMetadata(
         schema=SCHEMA_VERSION, header=saved.header, seed=saved.seed, index=saved.step.index, anchor=saved.anchor
     )
     return {_KEY: json.dumps(to_mapping(told))}
@@ -121,16 +121,16 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise StorageError(f"cannot save to {path}: {error}", hint="check the path, space and permissions") from None
 
 
-def _slot(number: int, path: Path) -> Slot:
+def _slot(number: int, path: Path) -> SaveSlot:
     if not path.exists():
-        return Slot(number=number, path=path)
+        return SaveSlot(number=number, path=path)
     try:
-        return Slot(number=number, path=path, saved=read_saved(path))
+        return SaveSlot(number=number, path=path, saved=read_saved(path))
     except StateError as error:
-        return Slot(number=number, path=path, trouble=error.message)
+        return SaveSlot(number=number, path=path, trouble=error.message)
 
 
-def _checked(told: _Told, arrays: Mapping[str, npt.NDArray[Any]]) -> SavedPlay:
+def _checked(told: SaveMetadata, arrays: Mapping[str, npt.NDArray[Any]]) -> SaveRecord:
     """Raises: ValueError."""
     frame, actions, counts = (arrays[name] for name in ("frame", "run_actions", "run_counts"))
     spec = told.header.action_spec
@@ -152,4 +152,4 @@ def _checked(told: _Told, arrays: Mapping[str, npt.NDArray[Any]]) -> SavedPlay:
         told.anchor.frames(told.header.frame_shape)
     action = decode_action(spec, np.asarray(actions[-1], np.float32)) if runs else NO_ACTION
     step = Step(index=told.index, action=action, frame=frame, num_steps=runs[-1].num_steps if runs else 0)
-    return SavedPlay(header=told.header, seed=told.seed, step=step, runs=runs, anchor=told.anchor)
+    return SaveRecord(header=told.header, seed=told.seed, step=step, runs=runs, anchor=told.anchor)

@@ -17,10 +17,10 @@ from worldsim.actions.bindings import offered
 from worldsim.actions.pose_control import FLIGHT_WORDS
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
-from worldsim.engine.history import History, Moment
-from worldsim.engine.messages import Phase, Status
+from worldsim.engine.history import HistoryNode, PlayHistory
+from worldsim.engine.messages import WorkerPhase, WorkerStatus
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.time_travel import SessionState, Traveller
+from worldsim.engine.time_travel import SessionState, TimeTravel
 from worldsim.engine.worker import Worker
 
 __all__ = ["Session", "SessionState"]
@@ -34,7 +34,7 @@ MAX_REWIND_PACE = 8
 """Rewinding begins at the world's own pace and doubles every second, up to this: a minute takes ten seconds."""
 
 
-class Driver(Protocol):
+class ActionFilter(Protocol):
     """Stands between a person and the world: `engine.autopilot`."""
 
     def drive(self, person: Action) -> Action:
@@ -46,7 +46,7 @@ class Driver(Protocol):
         ...
 
 
-class Session(Traveller):
+class Session(TimeTravel):
     """`tick` drives it; the other methods are what keys ask for."""
 
     def __init__(
@@ -60,12 +60,12 @@ class Session(Traveller):
     ) -> None:
         """`ticks_per_s`: another pace than the world's own. `recorder` is told every frame. Begins with `load`."""
         super().__init__(worker, seed, recorder, load)
-        self.driver: Driver | None = None
+        self.driver: ActionFilter | None = None
         """Says what is done in a tick, once a person's keys are known; None: just that."""
         self.asked = NO_ACTION
         """What was done last; where keys fly the camera those keys, of which the frame's own action is the pose."""
         self.speed = 1.0
-        self._playhead: Moment | None = None
+        self._playhead: HistoryNode | None = None
         self._rewound_s = 0.0
         self._is_paused_beneath = False
         self._late_rewind: bool | None = None
@@ -73,7 +73,7 @@ class Session(Traveller):
         self._pace_per_s = ticks_per_s
 
     @property
-    def status(self) -> Status:
+    def status(self) -> WorkerStatus:
         """The worker's news, as of the last `tick`."""
         return self._status
 
@@ -211,8 +211,8 @@ class Session(Traveller):
                 self.tell(FLIGHT_WORDS)
             self.inputs.bindings = offered(playable.action_spec, has_num_steps=playable.num_steps > 0)
             if loaded.can_rewind:
-                self.history = History(spec=playable.action_spec, snapshot_bytes=loaded.snapshot_bytes)
-        is_failure_new = news.phase is Phase.FAILED and news.error is not self._status.error
+                self.history = PlayHistory(spec=playable.action_spec, snapshot_bytes=loaded.snapshot_bytes)
+        is_failure_new = news.phase is WorkerPhase.FAILED and news.error is not self._status.error
         if news.trouble and news.trouble != self._status.trouble:
             self.tell(news.trouble)
         self._status = news

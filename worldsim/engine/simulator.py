@@ -97,7 +97,7 @@ class Simulator:
 
     @torch.inference_mode()
     def anchor(self, anchor: ContextOverride, seed: int) -> Step:
-        """Replays true pictures into a fresh state: see `Anchorable`."""
+        """Replays true pictures into a fresh state: see `SupportsContextReset`."""
         frames, actions = anchor.frames(self.frame_shape), np.asarray(anchor.actions, np.float32)
         state = self._remember(frames, actions, seed)
         state = replace(state, frame_index=state.frame_index + anchor.index)

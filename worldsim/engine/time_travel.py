@@ -16,17 +16,17 @@ from typing import Any
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import ActionSpec, Step
-from worldsim.engine.history import Branch, History, Moment, retrace
+from worldsim.engine.history import Branch, HistoryNode, PlayHistory, retrace
 from worldsim.engine.inputs import Inputs
-from worldsim.engine.interfaces import Anchorable, Arrival, Playable, Saves
-from worldsim.engine.messages import Done, Errand, Phase, Status
+from worldsim.engine.interfaces import Position, SaveStore, SimulatorProtocol, SupportsContextReset
+from worldsim.engine.messages import Task, TaskResult, WorkerPhase, WorkerStatus
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.saves import SavedPlay
+from worldsim.engine.saves import SaveRecord
 from worldsim.engine.worker import Worker
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import Header, Run
 
-MakeAnchor = Callable[[], ContextOverride]
+MakeContextOverride = Callable[[], ContextOverride]
 """Runs in the model thread: packing pictures takes a while."""
 
 
@@ -38,7 +38,7 @@ class SessionState(Enum):
     FAILED = "failed"
 
 
-class Traveller:
+class TimeTravel:
     """Where play stands, and the ways to elsewhere."""
 
     def __init__(self, worker: Worker, seed: int, recorder: Recorder | None, load: Path | None) -> None:
@@ -49,7 +49,7 @@ class Traveller:
         self.inputs = Inputs()
         self.has_started = False
         """Whether there has been a frame since the last reset."""
-        self.history: History | None = None
+        self.history: PlayHistory | None = None
         self.picture: Step | None = None
         """What is to be seen: the newest frame, or an old one while rewinding."""
         self.news = ""
@@ -58,8 +58,8 @@ class Traveller:
         self._first_load = load
         self._load_error: WorldsimError | None = None
         self._snapshot: Any = None
-        self._when_done: Callable[[Done], None] | None = None
-        self._status = Status()
+        self._when_done: Callable[[TaskResult], None] | None = None
+        self._status = WorkerStatus()
         self._due_s = 0.0
         self._is_waiting = False
         self._is_step_asked = False
@@ -87,13 +87,13 @@ class Traveller:
         self._travel(branch.tip)
         return branch
 
-    def go_to(self, moment: Moment) -> None:
+    def go_to(self, moment: HistoryNode) -> None:
         """Play goes on from a moment that is held, as after a rewind."""
         if self._can_travel("go back"):
             self._withdraw()
             self._travel(moment)
 
-    def anchor(self, moment: Moment, make: MakeAnchor) -> bool:
+    def anchor(self, moment: HistoryNode, make: MakeContextOverride) -> bool:
         """True pictures take the place of what the model remembers; `moment` is the one that they show.
 
         How it ended is told in `news`. Returns whether it was tried: not when play has moved on from `moment`.
@@ -112,17 +112,17 @@ class Traveller:
         loaded, head = self._status.loaded, self.history.head if self.history else None
         if loaded is None or head is None or not self.has_started or self._when_done is not None:
             return
-        if not isinstance(loaded.playable, Anchorable):
+        if not isinstance(loaded.playable, SupportsContextReset):
             return
         self._withdraw()
         make = partial(_anchor_of_pictures, loaded.playable.action_spec, head, loaded.num_context)
         self._send_anchor(head, make, "the device was lost: on the CPU from here on, remembering the last {} pictures")
 
-    def _send_anchor(self, moment: Moment, make: MakeAnchor, words: str) -> None:
+    def _send_anchor(self, moment: HistoryNode, make: MakeContextOverride, words: str) -> None:
         made: list[ContextOverride] = []
         self._send(partial(_anchor, make, moment, made), lambda done: self._anchored(moment, made, words, done))
 
-    def _anchored(self, moment: Moment, made: Sequence[ContextOverride], words: str, done: Done) -> None:
+    def _anchored(self, moment: HistoryNode, made: Sequence[ContextOverride], words: str, done: TaskResult) -> None:
         assert self.history is not None
         if done.arrival is None:
             self.tell(done.error.message if done.error else "")
@@ -141,7 +141,7 @@ class Traveller:
         if loaded is None or loaded.saves is None or loaded.header is None or head is None:
             self.tell("this world cannot be saved")
             return
-        saved = SavedPlay(header=loaded.header, seed=head.seed, step=head.step, runs=head.runs(), anchor=head.anchor)
+        saved = SaveRecord(header=loaded.header, seed=head.seed, step=head.step, runs=head.runs(), anchor=head.anchor)
         errand = partial(_write, loaded.saves, path, saved, self._snapshot)
         self._send(errand, lambda done: self.tell(done.error.message if done.error else f"saved {path}"))
 
@@ -153,11 +153,11 @@ class Traveller:
             self.tell("this world cannot be saved")
             return
         self._withdraw()
-        found: list[SavedPlay] = []
+        found: list[SaveRecord] = []
         errand = partial(_read, self._status.loaded.saves, path, found)
         self._send(errand, lambda done: self._loaded(path, found, done))
 
-    def _loaded(self, path: Path, found: Sequence[SavedPlay], done: Done) -> None:
+    def _loaded(self, path: Path, found: Sequence[SaveRecord], done: TaskResult) -> None:
         if done.error is not None:
             self.tell(done.error.message)
             if not self.has_started:
@@ -174,7 +174,7 @@ class Traveller:
         path, self._first_load = self._first_load, None
         loaded = self._status.loaded
         assert path is not None and loaded is not None and loaded.saves is not None, "--load needs a world with saves"
-        found: list[SavedPlay] = []
+        found: list[SaveRecord] = []
         self._send(partial(_read, loaded.saves, path, found), lambda done: self._loaded(path, found, done))
 
     def _can_travel(self, what: str) -> bool:
@@ -194,23 +194,23 @@ class Traveller:
         if late is not None:
             self._take(late)
 
-    def _travel(self, moment: Moment) -> None:
+    def _travel(self, moment: HistoryNode) -> None:
         """Play shall go on from `moment`."""
         assert self.history is not None
         self._send(partial(retrace, self.history.route(moment)), lambda done: self._travelled(moment, done))
 
-    def _travelled(self, moment: Moment, done: Done) -> None:
+    def _travelled(self, moment: HistoryNode, done: TaskResult) -> None:
         assert self.history is not None and self.history.head is not None
         if done.arrival is None:
             self.tell(done.error.message if done.error else "")
             self.picture = self.history.head.step
-            if self._status.phase is Phase.FAILED:
+            if self._status.phase is WorkerPhase.FAILED:
                 self.state = SessionState.FAILED
             return
         self.history.go(moment, done.arrival.snapshot)
         self._arrive(done.arrival, moment.seed, moment.runs(), moment.anchor)
 
-    def _arrive(self, arrival: Arrival, seed: int, runs: Sequence[Run], anchor: ContextOverride | None) -> None:
+    def _arrive(self, arrival: Position, seed: int, runs: Sequence[Run], anchor: ContextOverride | None) -> None:
         self.seed, self.picture, self._snapshot = seed, arrival.step, arrival.snapshot
         if self.header is not None:
             self.recorder.jump(arrival.step, seed, runs, self.header, anchor)
@@ -219,7 +219,7 @@ class Traveller:
         if not self.has_started or self.state is SessionState.FAILED:
             self._start()
 
-    def _send(self, errand: Errand, when_done: Callable[[Done], None]) -> None:
+    def _send(self, errand: Task, when_done: Callable[[TaskResult], None]) -> None:
         self._when_done = when_done
         self.worker.send(errand)
 
@@ -241,16 +241,18 @@ class Traveller:
         self._due_s = 0.0
 
 
-def _anchor(make: MakeAnchor, moment: Moment, made: list[ContextOverride], playable: Playable) -> Arrival:
-    assert isinstance(playable, Anchorable), "a true world needs no anchor"
+def _anchor(
+    make: MakeContextOverride, moment: HistoryNode, made: list[ContextOverride], playable: SimulatorProtocol
+) -> Position:
+    assert isinstance(playable, SupportsContextReset), "a true world needs no anchor"
     anchor = make()
     stand = playable.anchor(anchor, moment.seed)
     made.append(anchor)
     step = replace(moment.step, frame=stand.frame, device=stand.device, believed=stand.believed)
-    return Arrival(step=step, snapshot=playable.snapshot())
+    return Position(step=step, snapshot=playable.snapshot())
 
 
-def _anchor_of_pictures(spec: ActionSpec, head: Moment, num_frames: int) -> ContextOverride:
+def _anchor_of_pictures(spec: ActionSpec, head: HistoryNode, num_frames: int) -> ContextOverride:
     steps, now = list[Step](), head
     while len(steps) < num_frames:
         steps.append(now.step)
@@ -262,11 +264,11 @@ def _anchor_of_pictures(spec: ActionSpec, head: Moment, num_frames: int) -> Cont
     return ContextOverride.of(head.step.index, [step.frame for step in steps], vectors)
 
 
-def _write(saves: Saves, path: Path, saved: SavedPlay, snapshot: Any, playable: Playable) -> None:
+def _write(saves: SaveStore, path: Path, saved: SaveRecord, snapshot: Any, playable: SimulatorProtocol) -> None:
     saves.write(path, saved, snapshot)
 
 
-def _read(saves: Saves, path: Path, found: list[SavedPlay], playable: Playable) -> Arrival:
+def _read(saves: SaveStore, path: Path, found: list[SaveRecord], playable: SimulatorProtocol) -> Position:
     saved, arrival = saves.read(path)
     found.append(saved)
     return arrival

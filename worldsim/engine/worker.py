@@ -26,9 +26,9 @@ from worldsim.actions.pose_control import fly
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.fallback import as_worldsim_error
-from worldsim.engine.interfaces import Loaded, Playable, StageTimes, Where
-from worldsim.engine.messages import Counters, Done, Errand, Phase, Report, Status
-from worldsim.engine.prefetch import Made, Prefetch
+from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol, StageTimes, StreamContext
+from worldsim.engine.messages import StageCallback, Task, TaskResult, WorkerCounters, WorkerPhase, WorkerStatus
+from worldsim.engine.prefetch import Prefetch, PrefetchedFrame
 
 
 class Worker:
@@ -36,7 +36,7 @@ class Worker:
 
     def __init__(
         self,
-        load: Callable[[Report], Loaded],
+        load: Callable[[StageCallback], LoadedWorld],
         *,
         seed: int = 0,
         prefetch_depth: int = 1,
@@ -54,8 +54,8 @@ class Worker:
         self._work = threading.Condition()
         self._is_closing = False
         # Below: only with the lock.
-        self._status = Status()
-        self._counters = Counters()
+        self._status = WorkerStatus()
+        self._counters = WorkerCounters()
         self._wanted_seed: int | None = seed
         self._wanted_num_steps: int | None = None
         self._held: Action | None = None
@@ -65,11 +65,11 @@ class Worker:
         self._base_action = NO_ACTION
         self._ahead = Prefetch(prefetch_depth)
         self._in_flight: Action | None = None
-        self._errand: Errand | None = None
-        self._done: Done | None = None
+        self._errand: Task | None = None
+        self._done: TaskResult | None = None
         self._epoch = 0
         # Below: only in the model thread.
-        self._playable: Playable | None = None
+        self._playable: SimulatorProtocol | None = None
         self._device_bytes: Callable[[], int | None] = lambda: None
         self._trouble: Callable[[], str] = lambda: ""
         self._at: Any = None
@@ -88,12 +88,12 @@ class Worker:
             self._thread.join(timeout_s)
 
     @property
-    def status(self) -> Status:
+    def status(self) -> WorkerStatus:
         with self._work:
             return self._status
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> WorkerCounters:
         with self._work:
             return replace(self._counters, ahead=len(self._ahead), depth=self._ahead.depth)
 
@@ -137,7 +137,7 @@ class Worker:
             self._wanted_seed = seed
             self._demand = self._slot = self._errand = self._done = None
             self._drop_ahead()
-            self._status = replace(self._status, phase=Phase.LOADING, stage="starting afresh", error=None)
+            self._status = replace(self._status, phase=WorkerPhase.LOADING, stage="starting afresh", error=None)
             self._work.notify_all()
 
     @property
@@ -154,14 +154,14 @@ class Worker:
             self._drop_ahead()
             return step
 
-    def send(self, errand: Errand) -> None:
+    def send(self, errand: Task) -> None:
         """Runs `errand` before the next frame; `take_done` then tells. One at a time; a reset forgets it."""
         with self._work:
             assert self._errand is None and self._done is None, "one errand at a time"
             self._errand = errand
             self._work.notify_all()
 
-    def take_done(self) -> Done | None:
+    def take_done(self) -> TaskResult | None:
         with self._work:
             done, self._done = self._done, None
             return done
@@ -209,7 +209,7 @@ class Worker:
             return partial(self._reset_world, seed, self._epoch)
         if self._errand is not None and self._playable is not None:
             return partial(self._run_errand, self._errand)
-        if self._status.phase is not Phase.READY:
+        if self._status.phase is not WorkerPhase.READY:
             return None
         if self._demand is not None:
             return self._begin_frame(self._demand[0], self._base)
@@ -222,7 +222,7 @@ class Worker:
         return self._begin_frame(self._after(self._held, before), source, loaded.aside)
 
     def _load_world(self) -> None:
-        loaded: Loaded | None = None
+        loaded: LoadedWorld | None = None
         try:
             loaded = self._load(self._report)
             if self._num_warmup and loaded.can_rewind:
@@ -253,14 +253,14 @@ class Worker:
         with self._work:
             if epoch == self._epoch:
                 self._base, self._base_action, self._slot = self._at, step.action, step
-                self._status = replace(self._status, phase=Phase.READY, stage="", error=None)
+                self._status = replace(self._status, phase=WorkerPhase.READY, stage="", error=None)
 
-    def _run_errand(self, errand: Errand) -> None:
+    def _run_errand(self, errand: Task) -> None:
         assert self._playable is not None
         try:
-            done = Done(arrival=errand(self._playable))
+            done = TaskResult(arrival=errand(self._playable))
         except Exception as error:
-            done = Done(error=as_worldsim_error(error))
+            done = TaskResult(error=as_worldsim_error(error))
         with self._work:
             if self._errand is not errand:  # a reset came in between
                 return
@@ -269,9 +269,9 @@ class Worker:
             if done.arrival is not None:
                 self._drop_ahead()
                 self._base, self._base_action = done.arrival.snapshot, done.arrival.step.action
-                self._status = replace(self._status, phase=Phase.READY, stage="", error=None)
+                self._status = replace(self._status, phase=WorkerPhase.READY, stage="", error=None)
 
-    def _begin_frame(self, action: Action, source: Any, where: Where = nullcontext) -> Callable[[], None]:
+    def _begin_frame(self, action: Action, source: Any, where: StreamContext = nullcontext) -> Callable[[], None]:
         """Locked. A frame is now in the making, from snapshot `source`."""
         assert self._playable is not None
         if self._wanted_num_steps is not None and self._playable.num_steps:
@@ -281,7 +281,7 @@ class Worker:
         self._in_flight = action
         return partial(self._make_frame, action, source, self._epoch, where)
 
-    def _make_frame(self, action: Action, source: Any, epoch: int, where: Where) -> None:
+    def _make_frame(self, action: Action, source: Any, epoch: int, where: StreamContext) -> None:
         made = self._make(action, source, where)
         with self._work:
             if epoch != self._epoch:
@@ -294,7 +294,7 @@ class Worker:
             assert self._demand[0] == action and not len(self._ahead), "a wrong guess was not dropped"
             self._deliver(made)
 
-    def _make(self, action: Action, source: Any, where: Where) -> Made:
+    def _make(self, action: Action, source: Any, where: StreamContext) -> PrefetchedFrame:
         assert self._playable is not None
         begin_ns = self._clock.now_ns()
         try:
@@ -305,10 +305,10 @@ class Worker:
                 step = self._playable.step(action)
             self._at = self._playable.snapshot()
             end_ns = self._clock.now_ns()
-            made = Made(action=action, step=step, snapshot=self._at, ready_ns=end_ns)
+            made = PrefetchedFrame(action=action, step=step, snapshot=self._at, ready_ns=end_ns)
         except Exception as error:
             end_ns = self._clock.now_ns()
-            made = Made(action=action, error=as_worldsim_error(error))
+            made = PrefetchedFrame(action=action, error=as_worldsim_error(error))
         device_bytes = self._device_bytes()
         with self._work:
             num_steps, times = self._playable.num_steps, self._playable.last_times
@@ -317,12 +317,12 @@ class Worker:
             self._counters = replace(self._counters, device_bytes=device_bytes)
         return made
 
-    def _deliver(self, made: Made) -> None:
+    def _deliver(self, made: PrefetchedFrame) -> None:
         """Locked. The demand is met by `made`."""
         assert self._demand is not None
         asked_ns, self._demand = self._demand[1], None
         if made.step is None:
-            self._status = replace(self._status, phase=Phase.FAILED, stage="", error=made.error)
+            self._status = replace(self._status, phase=WorkerPhase.FAILED, stage="", error=made.error)
             return
         self._base, self._base_action = made.snapshot, made.step.action
         self._slot = replace(made.step, t_input_ns=asked_ns, t_ready_ns=max(asked_ns, made.ready_ns))
@@ -350,7 +350,7 @@ class Worker:
         """The world could not be loaded or reset. Unless another reset is waiting, that is the news."""
         with self._work:
             if self._wanted_seed is None:
-                self._status = replace(self._status, phase=Phase.FAILED, stage="", error=as_worldsim_error(error))
+                self._status = replace(self._status, phase=WorkerPhase.FAILED, stage="", error=as_worldsim_error(error))
 
     def _report(self, stage: str) -> None:
         with self._work:

@@ -103,7 +103,7 @@ class LearnedEnv(WorldEnv):
         return seed, self._simulator.reset(seed)
 
 
-Made: TypeAlias = gymnasium.Env[Frame, npt.NDArray[np.float32]]
+FrameEnv: TypeAlias = gymnasium.Env[Frame, npt.NDArray[np.float32]]
 
 
 def learned_env(
@@ -113,7 +113,7 @@ def learned_env(
     device: str = "cpu",
     render_mode: str | None = None,
     render_scale: int | None = None,
-) -> Made:
+) -> FrameEnv:
     """What `gymnasium.make("worldsim/Preset-v0", preset=...)` calls. Raises: as `load_preset`; UsageError."""
     loaded = load_preset(preset, device=device)
     simulator = Simulator(loaded, device=device, num_steps=steps)
@@ -123,7 +123,7 @@ def learned_env(
     return _shown(env, render_mode)
 
 
-def true_env(*, preset: str, render_mode: str | None = None, render_scale: int | None = None) -> Made:
+def true_env(*, preset: str, render_mode: str | None = None, render_scale: int | None = None) -> FrameEnv:
     """The world that a preset was learned from, with the preset's pace. Needs no weights: a folder with a `preset.toml`
     will do. Raises: as `resolve_preset` and `reset` of a true world; ConfigError, UsageError.
     """
@@ -145,5 +145,5 @@ def _drawing(mode: str | None, scale: int | None, world: World) -> dict[str, Any
     return {"render_mode": "rgb_array" if mode else None, "render_scale": default if scale is None else scale}
 
 
-def _shown(env: WorldEnv, mode: str | None) -> Made:
+def _shown(env: WorldEnv, mode: str | None) -> FrameEnv:
     return HumanRendering(env) if mode == "human" else env

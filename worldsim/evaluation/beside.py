@@ -16,7 +16,7 @@ import numpy as np
 from worldsim.core.errors import RecordingError
 from worldsim.core.images import GAP_PX, side_by_side
 from worldsim.core.types import Action, ActionSpec, Frame, Step
-from worldsim.engine.interfaces import Playable, StageTimes
+from worldsim.engine.interfaces import SimulatorProtocol, StageTimes
 from worldsim.engine.replay import resimulate
 from worldsim.episodes.format import frame_hash
 from worldsim.episodes.reader import RecordedSession
@@ -37,8 +37,8 @@ class Scores:
 
 def score(
     session: RecordedSession,
-    own: Playable,
-    other: Playable,
+    own: SimulatorProtocol,
+    other: SimulatorProtocol,
     num_steps: int | None = None,
     on_frame: Callable[[int], None] = lambda num_frames: None,
 ) -> Scores:
@@ -65,7 +65,7 @@ def score(
 
 
 def _frames(
-    session: RecordedSession, own: Playable, other: Playable, num_steps: int | None
+    session: RecordedSession, own: SimulatorProtocol, other: SimulatorProtocol, num_steps: int | None
 ) -> Iterator[tuple[str, Frame, Frame]]:
     """(recorded hash, own frame, other frame)."""
     spec = session.header.action_spec
@@ -76,9 +76,9 @@ def _frames(
 
 
 class Beside:
-    """Two worlds as one Playable that is given the same actions: their frames side by side, `left` first."""
+    """Two worlds as one simulator that is given the same actions: their frames side by side, `left` first."""
 
-    def __init__(self, left: Playable, right: Playable) -> None:
+    def __init__(self, left: SimulatorProtocol, right: SimulatorProtocol) -> None:
         assert left.frame_shape == right.frame_shape, f"{left.frame_shape} is not {right.frame_shape}"
         self._left, self._right = left, right
         self.action_spec: ActionSpec = left.action_spec

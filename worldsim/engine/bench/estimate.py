@@ -29,7 +29,7 @@ MAX_TRIED_BYTES, MAX_TRIED_MULTIPLY_ADDS = 2**30, 10**11
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
+class PlayEstimate:
     """What playing a preset will take. Rates are None where it was not tried; `reason` says why."""
 
     num_weights: int
@@ -51,10 +51,10 @@ class Prediction:
         return self.frames_per_s is not None and self.frames_per_s >= self.ticks_per_s
 
 
-def predict(config: PresetConfig, *, device: str = "cpu", num_steps: int | None = None) -> Prediction:
+def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int | None = None) -> PlayEstimate:
     """Takes about a second. Side effects: none that last; torch has the preset's number of threads meanwhile."""
     cost, before_bytes = cost_of(config), psutil.Process().memory_info().rss
-    prediction = Prediction(
+    prediction = PlayEstimate(
         num_weights=cost.num_weights,
         file_bytes=cost.file_bytes,
         memory_bytes=before_bytes + cost.memory_bytes,

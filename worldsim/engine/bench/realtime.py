@@ -19,8 +19,8 @@ from worldsim.core.clock import Clock
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
 from worldsim.engine.inputs import Inputs
-from worldsim.engine.interfaces import Loaded, Playable
-from worldsim.engine.messages import Counters
+from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol
+from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import Session, SessionState
 from worldsim.engine.worker import Worker
 
@@ -29,7 +29,7 @@ PATIENCE_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paced:
+class RealtimeResult:
     """What came of a track. The first of `steps` is the start's."""
 
     steps: tuple[Step, ...]
@@ -38,7 +38,7 @@ class Paced:
     """Per key that went down or up: from then to when the first frame was there that knows of it."""
     mouse_ms: tuple[float, ...]
     """The same for motions of the mouse, which nobody can foresee."""
-    counters: Counters
+    counters: WorkerCounters
 
     @property
     def asked_ms(self) -> list[float]:
@@ -52,9 +52,9 @@ class Paced:
         return [abs(after - before - self.tick_s) / self.tick_s for before, after in pairwise(begun_s)]
 
 
-def play_paced(
-    loaded: Loaded, touches: Sequence[Touch], *, duration_s: float, seed: int, prefetch_depth: int, clock: Clock
-) -> Paced:
+def play_realtime(
+    loaded: LoadedWorld, touches: Sequence[Touch], *, duration_s: float, seed: int, prefetch_depth: int, clock: Clock
+) -> RealtimeResult:
     """Plays for `duration_s`. Side effects: closes the playable. Raises: what ended play."""
     wake = threading.Event()
     worker = Worker(lambda _: loaded, seed=seed, prefetch_depth=prefetch_depth, clock=clock, on_change=wake.set)
@@ -66,13 +66,15 @@ def play_paced(
         worker.close()
 
 
-def num_other_frames(playable: Playable, seed: int, steps: Sequence[Step]) -> int:
+def num_other_frames(playable: SimulatorProtocol, seed: int, steps: Sequence[Step]) -> int:
     """How many frames of `steps` differ in any bit from those that the same actions give one after the other."""
     frames = [playable.reset(seed).frame, *(playable.step(step.action).frame for step in steps[1:])]
     return sum(not np.array_equal(step.frame, frame) for step, frame in zip(steps, frames, strict=True))
 
 
-def _play(session: Session, touches: list[Touch], duration_s: float, wake: threading.Event, clock: Clock) -> Paced:
+def _play(
+    session: Session, touches: list[Touch], duration_s: float, wake: threading.Event, clock: Clock
+) -> RealtimeResult:
     steps: list[Step] = []
     seen_ms: dict[bool, list[float]] = {False: [], True: []}
     unseen: list[tuple[int, bool]] = []
@@ -99,7 +101,7 @@ def _play(session: Session, touches: list[Touch], duration_s: float, wake: threa
         due_s = session.next_due_s
         wake.wait(max(0.0, min(until_touch_s, PATIENCE_S if due_s is None else due_s, PATIENCE_S)))
         wake.clear()
-    return Paced(
+    return RealtimeResult(
         steps=tuple(steps),
         tick_s=session.tick_s,
         key_ms=tuple(seen_ms[False]),

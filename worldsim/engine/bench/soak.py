@@ -21,19 +21,19 @@ from worldsim.actions.synthetic_input import Touch, hands
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame, Step
 from worldsim.engine.bench.realtime import apply_touch, raise_failure
-from worldsim.engine.interfaces import Loaded
+from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.memory import Memory, features
 from worldsim.engine.session import Session
 from worldsim.engine.worker import Worker
 
 LOOK_EVERY = 5
-"""Ticks between two pictures that count for `Look`."""
+"""Ticks between two pictures that count for `ImageStats`."""
 HANDS_S = 60.0
 """Touches are made for so long at once: all those of an hour would be memory that grows by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class ImageStats:
     """Pictures in figures, means over some of them."""
 
     sharpness: float
@@ -44,30 +44,30 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class SoakSample:
     """The ticks since the point before, and how things stand at the end of them."""
 
     tick: int
     ms_p50: float
     rss_bytes: int
     history_bytes: int
-    look: Look
+    look: ImageStats
     drift: float | None
     """The drift meter's level, mean over these ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Endured:
+class SoakResult:
     tick_ms: npt.NDArray[np.float64]
     """Per tick, in order."""
-    points: tuple[Point, ...]
-    begin: Look
+    points: tuple[SoakSample, ...]
+    begin: ImageStats
     """Of the preset's own start pictures; standing still, of the picture that is looked at."""
     tick_s: float
 
 
-def endure(
-    loaded: Loaded,
+def run_soak(
+    loaded: LoadedWorld,
     *,
     is_idle: bool,
     num_ticks: int,
@@ -75,7 +75,7 @@ def endure(
     seed: int = 0,
     prefetch_depth: int = 1,
     tell: Callable[[int], None] = lambda tick: None,
-) -> Endured:
+) -> SoakResult:
     """Plays `num_ticks`, standing still or with input like a person's; a point `every` so many ticks.
 
     `tell` is given the number of ticks done. Side effects: closes the playable. Raises: what ended play.
@@ -85,7 +85,7 @@ def endure(
     session, memory, process = Session(worker, seed=seed), Memory(loaded.start_frames), psutil.Process()
     first = _until_frame(session, [])
     touches: deque[Touch] = deque()
-    tick_ms, points = np.zeros(num_ticks), list[Point]()
+    tick_ms, points = np.zeros(num_ticks), list[SoakSample]()
     looks, levels = list[npt.NDArray[np.float64]](), list[float]()
     num_minutes = 0
     for tick in range(num_ticks):
@@ -109,12 +109,12 @@ def endure(
             looks.append(features(step.frame))
         if (tick + 1) % every == 0:
             points.append(
-                Point(
+                SoakSample(
                     tick=tick + 1,
                     ms_p50=float(np.median(tick_ms[tick + 1 - every : tick + 1])),
                     rss_bytes=process.memory_info().rss,
                     history_bytes=session.history.num_bytes,
-                    look=_look(looks),
+                    look=_image_stats(looks),
                     drift=float(np.mean(levels)) if levels else None,
                 )
             )
@@ -125,10 +125,10 @@ def endure(
     loaded.playable.close()
     starts = [frame for frames in loaded.start_frames for frame in frames]
     begin: Sequence[Frame] = [first.frame] if is_idle or not starts else starts
-    return Endured(
+    return SoakResult(
         tick_ms=tick_ms,
         points=tuple(points),
-        begin=_look([features(frame) for frame in begin]),
+        begin=_image_stats([features(frame) for frame in begin]),
         tick_s=session.tick_s,
     )
 
@@ -146,7 +146,7 @@ def _later(touch: Touch, by_s: float) -> Touch:
     return Touch(t_s=touch.t_s + by_s, key=touch.key, is_down=touch.is_down, dx_px=touch.dx_px)
 
 
-def _look(found: Sequence[npt.NDArray[np.float64]]) -> Look:
+def _image_stats(found: Sequence[npt.NDArray[np.float64]]) -> ImageStats:
     mean = np.mean(found, axis=0)
     red, green, blue = map(float, mean[:3])
-    return Look(sharpness=math.expm1(mean[6]), contrast=float(mean[3:6].mean()), rgb=(red, green, blue))
+    return ImageStats(sharpness=math.expm1(mean[6]), contrast=float(mean[3:6].mean()), rgb=(red, green, blue))
