@@ -39,7 +39,7 @@ from worldsim.training.data import TrainingData
 from worldsim.training.dynamics import DynamicsRecipe, encode_frames
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
-from worldsim.training.replay_buffer import ClipPool
+from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.worlds.registry import open_world
 
 FIRST_SEED = 900_500
@@ -76,7 +76,7 @@ class Comparison:
     preset: PresetConfig
     training: TrainingConfig
     autoencoder: Autoencoder
-    pool: ClipPool
+    replay_buffer: ReplayBuffer
     probes: list[Episode]
     starts: list[Start]
     walks: Clips
@@ -102,7 +102,7 @@ class Comparison:
             network,
             self.autoencoder,
             dynamics,
-            self.pool,
+            self.replay_buffer,
             self.probes,
             device=self.device,
             export_preset=lambda folder, average, counters: save_preset(
@@ -111,7 +111,7 @@ class Comparison:
         )
         folder = self.out / f"{name}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(recipe, dynamics.optimiser, folder, tell=print, seed=seed, compute=self.training.compute)
+        trainer = Trainer(recipe, dynamics.optimiser, folder, on_log=print, seed=seed, compute=self.training.compute)
         trainer.resume()
         left = self.updates - trainer.num_updates
         if left > 0:
@@ -212,14 +212,14 @@ def comparison(arguments: argparse.Namespace, *, is_trained: bool) -> Iterator[C
         walks = record_clips(world, spin_pilot, seeds, NUM_TURNS * spin_ticks(preset.true_world.turn_deg))
     data = TrainingData(preset, training, (), world_share=1.0, least_frames=training.dynamics.clip_frames)
     with data.sources() as sources:
-        pool = ClipPool(sources, lambda e: encode_frames(autoencoder, e, arguments.device), training.data)
+        replay_buffer = ReplayBuffer(sources, lambda e: encode_frames(autoencoder, e, arguments.device), training.data)
         if is_trained:
-            pool.fill(lambda have, want: print(f"{have} of {want} episodes", end="\r", flush=True))
+            replay_buffer.fill(lambda have, want: print(f"{have} of {want} episodes", end="\r", flush=True))
         yield Comparison(
             preset=preset,
             training=training,
             autoencoder=autoencoder,
-            pool=pool,
+            replay_buffer=replay_buffer,
             probes=data.probes(),
             starts=data.starts(),
             walks=walks,

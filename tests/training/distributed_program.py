@@ -60,7 +60,7 @@ class Recipe:
     """Learns the sum of its inputs, from random inputs; never calls `forward`, as the real recipes do not."""
 
     frames_per_update = 16
-    updates_at_once = 1
+    updates_per_sequence = 1
 
     def __init__(self, rank: int, dies_at: int) -> None:
         torch.manual_seed(0)
@@ -85,7 +85,7 @@ def train(folder: Path, updates: int, ranks: Ranks, *, shard: bool, dies_at: int
     config = OptimiserConfig(learning_rate=0.01, warmup_updates=1, cooldown_share=0.0)
     compute = ComputeConfig(accumulate=2 // ranks.size, shard=shard, forget_activations=True)
     recipe = Recipe(ranks.rank, dies_at)
-    trainer = Trainer(recipe, config, folder, tell=lambda row: None, seed=3, compute=compute, ranks=ranks)
+    trainer = Trainer(recipe, config, folder, on_log=lambda row: None, seed=3, compute=compute, ranks=ranks)
     trainer.resume()
     trainer.run(updates=updates)
     print(f"rank {ranks.rank} of {ranks.size}: {trainer.num_updates} updates, {trainer.num_frames} frames", flush=True)

@@ -14,10 +14,10 @@ from worldsim.training.autoencoder import AutoencoderRecipe
 from worldsim.training.config import AutoencoderTraining, OptimiserConfig
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
-from worldsim.training.replay_buffer import ClipPool, Clips
+from worldsim.training.replay_buffer import ClipBatch, ReplayBuffer
 
 
-class ColourPool:
+class ColorBuffer:
     """Frames of one colour each."""
 
     def __init__(self) -> None:
@@ -26,19 +26,19 @@ class ColourPool:
     def refresh(self) -> None:
         """Nothing new comes."""
 
-    def draw(self, num_clips: int, clip_frames: int) -> Clips:
+    def sample(self, num_clips: int, clip_frames: int) -> ClipBatch:
         colours = self._rng.integers(0, 256, (num_clips, 1, 1, 1, 3), dtype=np.uint8)
-        picture = torch.from_numpy(np.broadcast_to(colours, (num_clips, clip_frames, 8, 12, 3)).copy())
-        return Clips(picture=picture, action=torch.zeros(0), pose=torch.zeros(0), horizon=torch.zeros(0))
+        content = torch.from_numpy(np.broadcast_to(colours, (num_clips, clip_frames, 8, 12, 3)).copy())
+        return ClipBatch(content=content, action=torch.zeros(0), pose=torch.zeros(0), depth_profile=torch.zeros(0))
 
 
 def make_recipe(*, freeze_encoder: bool) -> AutoencoderRecipe:
     torch.manual_seed(0)
     network = Autoencoder(AutoencoderConfig(latent_channels=4, widths=(16, 16)))
-    frames = ColourPool().draw(16, 1).picture[:, 0].numpy()
+    frames = ColorBuffer().sample(16, 1).content[:, 0].numpy()
     probe = Episode(seed=0, frames=frames, actions=np.zeros((16, 1), np.float32), pose=np.zeros((16, 3), np.float32))
     config = AutoencoderTraining(batch_frames=8, freeze_encoder=freeze_encoder)
-    return AutoencoderRecipe(network, config, cast(ClipPool, ColourPool()), probe, device="cpu")
+    return AutoencoderRecipe(network, config, cast(ReplayBuffer, ColorBuffer()), probe, device="cpu")
 
 
 def test_training_learns_to_reconstruct_and_then_a_frozen_encoder_keeps_its_latents(tmp_path: Path) -> None:
@@ -46,11 +46,11 @@ def test_training_learns_to_reconstruct_and_then_a_frozen_encoder_keeps_its_late
     rows: list[dict[str, float | int | str]] = []
     first = make_recipe(freeze_encoder=False)
     untrained = first.export(tmp_path, 0, 0)["psnr_probe"]
-    Trainer(first, optimiser, tmp_path, tell=rows.append).run(updates=150)
+    Trainer(first, optimiser, tmp_path, on_log=rows.append).run(updates=150)
     assert float(rows[-1]["psnr_probe"]) > untrained + 2
 
     second = make_recipe(freeze_encoder=True)
-    trainer = Trainer(second, optimiser, tmp_path, tell=rows.append)
+    trainer = Trainer(second, optimiser, tmp_path, on_log=rows.append)
     assert trainer.resume()
     frames = torch.rand(3, 3, 8, 12) * 2 - 1
     before_latent, before_decoded = second.average.encode(frames), second.average.decode(torch.ones(3, 4, 2, 3))

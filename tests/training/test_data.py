@@ -26,9 +26,9 @@ from worldsim.training.config import DataConfig
 from worldsim.training.distributed import Ranks
 from worldsim.training.episode import Episode
 from worldsim.training.recordings import DataSource
-from worldsim.training.replay_buffer import ClipPool
+from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.training.run import Stage, TrainingRun
-from worldsim.training.workers import Source
+from worldsim.training.workers import WeightedStream
 
 WORLD, OWN_WORLD = "maps = [1]\ngrid = [2, 2]\nlandmarks = 0\n", 'kind = "recorded"\n'
 OWN = TINY.replace(WORLD, OWN_WORLD)
@@ -57,7 +57,7 @@ def open_run(toml: str, tmp_path: Path, *data: str, **options: Any) -> TrainingR
 
 def train(run: TrainingRun, stage: Stage) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    reason, trainer = run.train(stage, 2.0, 2, tell=rows.append, waiting=lambda have, want: None)
+    reason, trainer = run.train(stage, 2.0, 2, on_log=rows.append, on_fill=lambda have, want: None)
     assert (reason, trainer.num_updates) == ("updates", 2)
     return rows
 
@@ -132,7 +132,7 @@ def test_a_place_memory_learns_from_recordings_that_know_their_pose(tmp_path: Pa
     assert math.isfinite(train(run, "dynamics")[-1]["psnr_1"])
 
 
-class FixedSource:
+class FixedStream:
     """Episodes whose pictures and first input say which they are: episode n is full of n."""
 
     def __init__(
@@ -140,11 +140,11 @@ class FixedSource:
         *lengths: int,
         first: int = 0,
         has_pose: bool = False,
-        has_horizon: bool = False,
+        has_depth_profile: bool = False,
         is_endless: bool = False,
     ) -> None:
         self.num_episodes = None if is_endless else len(lengths)
-        self.has_pose, self.has_horizon = has_pose, has_horizon
+        self.has_pose, self.has_depth_profile = has_pose, has_depth_profile
         self._waiting = [self._episode(first + index, length) for index, length in enumerate(lengths)]
 
     def _episode(self, name: int, num_frames: int) -> Episode:
@@ -153,7 +153,7 @@ class FixedSource:
             frames=np.full((num_frames, 2, 2, 3), name, np.uint8),
             actions=np.column_stack([np.full(num_frames, name), np.arange(num_frames)]).astype(np.float32),
             pose=np.full((num_frames, 3), name if self.has_pose else np.nan, np.float32),
-            horizon=np.full((num_frames, 2), name if self.has_horizon else np.nan, np.float32),
+            depth_profile=np.full((num_frames, 2), name if self.has_depth_profile else np.nan, np.float32),
         )
 
     def skip(self, num_episodes: int) -> None:
@@ -163,78 +163,86 @@ class FixedSource:
         return self._waiting.pop(0)
 
 
-def filled(*sources: Source, **config: Any) -> ClipPool:
+def filled(*sources: WeightedStream, **config: Any) -> ReplayBuffer:
     torch.manual_seed(0)
-    pool = ClipPool(sources, store_frames, DataConfig(**{"start_episodes": 8, "pool_episodes": 8, **config}))
-    pool.fill(lambda have, want: None)
-    return pool
+    replay_buffer = ReplayBuffer(
+        sources, store_frames, DataConfig(**{"start_episodes": 8, "pool_episodes": 8, **config})
+    )
+    replay_buffer.fill(lambda have, want: None)
+    return replay_buffer
 
 
 def test_clips_are_whole_and_every_place_is_as_likely() -> None:
-    pool = filled(Source(stream=FixedSource(4, 19, 3)))
-    clips = pool.draw(4000, 4)
-    assert torch.equal(clips.picture[..., 0, 0, 0].float(), clips.action[..., 0]), (
+    replay_buffer = filled(WeightedStream(stream=FixedStream(4, 19, 3)))
+    clips = replay_buffer.sample(4000, 4)
+    assert torch.equal(clips.content[..., 0, 0, 0].float(), clips.action[..., 0]), (
         "pictures and actions belong together"
     )
     assert torch.equal(clips.action[:, 1:, 1], clips.action[:, :-1, 1] + 1), "frames follow one another"
-    counts = torch.bincount(clips.picture[:, 0, 0, 0, 0].int(), minlength=3)
+    counts = torch.bincount(clips.content[:, 0, 0, 0, 0].int(), minlength=3)
     assert int(counts[2]) == 0, "too short for a clip"
     assert int(counts[0]) / 4000 == pytest.approx(1 / 17, abs=0.02), counts.tolist()
     assert set(clips.action[:, 0, 1].int().tolist()) == set(range(16))
-    action, pose = pool_paths(FixedSource(4, 19, 3, has_pose=True))
+    action, pose = buffered_paths(FixedStream(4, 19, 3, has_pose=True))
     assert torch.equal(action[..., 0], pose[..., 0]) and torch.equal(action[:, 1:, 1], action[:, :-1, 1] + 1)
 
 
-def pool_paths(stream: FixedSource) -> tuple[torch.Tensor, torch.Tensor]:
-    return filled(Source(stream=stream)).draw_paths(500, 4)
+def buffered_paths(stream: FixedStream) -> tuple[torch.Tensor, torch.Tensor]:
+    return filled(WeightedStream(stream=stream)).sample_paths(500, 4)
 
 
 def test_each_source_has_its_share_and_poses_come_from_where_they_are_known() -> None:
-    unknown, known = FixedSource(30, 30), FixedSource(9, 9, first=10, has_pose=True)
-    pool = filled(Source(stream=unknown, share=0.75), Source(stream=known, share=0.25))
-    clips = pool.draw(2000, 3)
-    assert float((clips.picture[:, 0, 0, 0, 0] < 10).float().mean()) == pytest.approx(0.75, abs=0.05)
-    assert torch.equal(clips.pose.isnan().any((1, 2)), clips.picture[:, 0, 0, 0, 0] < 10)
-    assert clips.horizon.isnan().all(), "nobody knows it"
-    posed = pool.draw(100, 3, has_pose=True)
-    assert not posed.pose.isnan().any() and not pool.draw_paths(100, 3)[1].isnan().any()
+    unknown, known = FixedStream(30, 30), FixedStream(9, 9, first=10, has_pose=True)
+    replay_buffer = filled(WeightedStream(stream=unknown, share=0.75), WeightedStream(stream=known, share=0.25))
+    clips = replay_buffer.sample(2000, 3)
+    assert float((clips.content[:, 0, 0, 0, 0] < 10).float().mean()) == pytest.approx(0.75, abs=0.05)
+    assert torch.equal(clips.pose.isnan().any((1, 2)), clips.content[:, 0, 0, 0, 0] < 10)
+    assert clips.depth_profile.isnan().all(), "nobody knows it"
+    posed = replay_buffer.sample(100, 3, has_pose=True)
+    assert not posed.pose.isnan().any() and not replay_buffer.sample_paths(100, 3)[1].isnan().any()
 
 
-def test_a_clip_has_its_frames_horizon_and_none_where_nobody_knows_it() -> None:
-    unknown, known = FixedSource(30, 30), FixedSource(9, 9, first=10, has_pose=True, has_horizon=True)
-    pool = filled(Source(stream=unknown, share=0.5), Source(stream=known, share=0.5))
-    clips = pool.draw(200, 3)
-    assert clips.horizon.shape == (200, 3, 2) and clips.horizon.dtype == torch.float32
-    first = clips.picture[:, :, 0, 0, 0].float()[..., None].expand(-1, -1, 2)
-    assert torch.equal(clips.horizon.isnan(), first < 10)
-    assert torch.equal(clips.horizon[first >= 10], first[first >= 10])
+def test_a_clip_has_its_frames_depth_profile_and_none_where_nobody_knows_it() -> None:
+    unknown, known = FixedStream(30, 30), FixedStream(9, 9, first=10, has_pose=True, has_depth_profile=True)
+    replay_buffer = filled(WeightedStream(stream=unknown, share=0.5), WeightedStream(stream=known, share=0.5))
+    clips = replay_buffer.sample(200, 3)
+    assert clips.depth_profile.shape == (200, 3, 2) and clips.depth_profile.dtype == torch.float32
+    first = clips.content[:, :, 0, 0, 0].float()[..., None].expand(-1, -1, 2)
+    assert torch.equal(clips.depth_profile.isnan(), first < 10)
+    assert torch.equal(clips.depth_profile[first >= 10], first[first >= 10])
 
 
 def test_recordings_that_fit_are_read_once_and_a_world_only_when_enough_was_drawn() -> None:
-    few, world = FixedSource(9, 9, 9, 9), FixedSource(*[9] * 50, first=10, is_endless=True)
-    pool = filled(
-        Source(stream=few, share=0.5), Source(stream=world, share=0.5), start_episodes=2, pool_episodes=8, reuse=1.0
+    few, world = FixedStream(9, 9, 9, 9), FixedStream(*[9] * 50, first=10, is_endless=True)
+    replay_buffer = filled(
+        WeightedStream(stream=few, share=0.5),
+        WeightedStream(stream=world, share=0.5),
+        start_episodes=2,
+        pool_episodes=8,
+        reuse=1.0,
     )
     for _ in range(6):
-        pool.refresh()
-    assert set(pool.draw(400, 1).picture.flatten().tolist()) == {0, 1, 2, 3, 10}, "nothing was owed to the world yet"
-    pool.refresh()
-    assert 11 in pool.draw(400, 1).picture
+        replay_buffer.refresh()
+    assert set(replay_buffer.sample(400, 1).content.flatten().tolist()) == {0, 1, 2, 3, 10}, (
+        "no frame of the world is due yet"
+    )
+    replay_buffer.refresh()
+    assert 11 in replay_buffer.sample(400, 1).content
 
 
-def test_a_pool_that_is_restored_holds_and_draws_what_it_would_have() -> None:
-    def begin() -> ClipPool:
-        world = FixedSource(*[9] * 60, is_endless=True)
-        few = FixedSource(9, 9, 9, first=100)
-        sources = [Source(stream=world, share=0.7), Source(stream=few, share=0.3)]
-        return ClipPool(sources, store_frames, DataConfig(start_episodes=4, pool_episodes=10, reuse=1.0))
+def test_a_replay_buffer_that_is_restored_holds_and_draws_what_it_would_have() -> None:
+    def begin() -> ReplayBuffer:
+        world = FixedStream(*[9] * 60, is_endless=True)
+        few = FixedStream(9, 9, 9, first=100)
+        sources = [WeightedStream(stream=world, share=0.7), WeightedStream(stream=few, share=0.3)]
+        return ReplayBuffer(sources, store_frames, DataConfig(start_episodes=4, pool_episodes=10, reuse=1.0))
 
-    def play(pool: ClipPool, updates: range) -> list[torch.Tensor]:
+    def play(replay_buffer: ReplayBuffer, updates: range) -> list[torch.Tensor]:
         drawn = []
         for update in updates:
             torch.manual_seed(update)
-            pool.refresh()
-            drawn.append(pool.draw(5, 3).action)
+            replay_buffer.refresh()
+            drawn.append(replay_buffer.sample(5, 3).action)
         return drawn
 
     whole = begin()

@@ -172,8 +172,8 @@ def test_a_plan_is_learned_from_the_true_world_with_its_depth(tmp_path: Path, mo
     (tmp_path / "preset.toml").write_text(plan, encoding="utf-8")
     run = TrainingRun.open(tmp_path / "preset.toml", folder=tmp_path / "run", ranks=Ranks(device="cpu"))
     rows: list[dict[str, Any]] = []
-    run.train("autoencoder", 2.0, 2, tell=rows.append, waiting=lambda have, want: None)
-    run.train("dynamics", 2.0, 2, tell=rows.append, waiting=lambda have, want: None)
+    run.train("autoencoder", 2.0, 2, on_log=rows.append, on_fill=lambda have, want: None)
+    run.train("dynamics", 2.0, 2, on_log=rows.append, on_fill=lambda have, want: None)
     alone, joint = (row for row in rows if "recall" in row)
     assert alone["depth"] > 0 and joint["depth"] > 0, "the true depth is known"
     assert "flow" not in alone and joint["flow"] > 0

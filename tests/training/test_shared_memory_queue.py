@@ -1,4 +1,4 @@
-"""Episodes come through shared memory as they were put in, in order, and a full belt holds the worker back."""
+"""Episodes come through shared memory as they were put in, in order, and a full queue holds the worker back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from worldsim.core.errors import WorldError
 from worldsim.training.episode import Episode
-from worldsim.training.shared_memory_queue import Belt
+from worldsim.training.shared_memory_queue import EpisodeQueue
 
 SHAPE = (5, 6, 8, 3)
 
@@ -24,71 +24,75 @@ def episode(seed: int, shape: tuple[int, ...] = SHAPE) -> Episode:
         frames=rng.integers(0, 256, shape, np.uint8),
         actions=rng.random((shape[0], 2), np.float32),
         pose=rng.random((shape[0], 3), np.float32),
-        horizon=rng.random((shape[0], shape[2]), np.float32),
+        depth_profile=rng.random((shape[0], shape[2]), np.float32),
     )
 
 
-def put_some(belt: Belt, count: int) -> None:
+def put_some(episode_queue: EpisodeQueue, count: int) -> None:
     for seed in range(count):
-        assert belt.put(episode(seed), timeout_s=30)
-    belt.fail(WorldError("no more", hint="none"))
+        assert episode_queue.put(episode(seed), timeout_s=30)
+    episode_queue.put_error(WorldError("no more", hint="none"))
 
 
 def test_episodes_of_another_process_arrive_in_order_and_whole() -> None:
     context = multiprocessing.get_context("spawn")
-    belt = Belt(context, SHAPE, num_slots=2)
-    worker = context.Process(target=put_some, args=(belt, 5), daemon=True)
+    episode_queue = EpisodeQueue(context, SHAPE, num_slots=2)
+    worker = context.Process(target=put_some, args=(episode_queue, 5), daemon=True)
     worker.start()
-    taken = [belt.take(30.0) for _ in range(6)]
+    taken = [episode_queue.get(30.0) for _ in range(6)]
     worker.join(10)
-    belt.close()
+    episode_queue.close()
     for seed, found in enumerate(taken[:5]):
         assert isinstance(found, Episode)
         expected = episode(seed)
         assert found.seed == seed
-        for name in ("frames", "actions", "pose", "horizon"):
+        for name in ("frames", "actions", "pose", "depth_profile"):
             assert np.array_equal(getattr(found, name), getattr(expected, name)), (seed, name)
     assert isinstance(taken[5], WorldError)
 
 
-def test_a_full_belt_takes_no_more_until_one_is_taken_and_what_was_taken_stays_as_it_is() -> None:
-    belt = Belt(multiprocessing.get_context("spawn"), SHAPE, num_slots=1)
-    assert belt.put(episode(0), timeout_s=5)
-    assert not belt.put(episode(1), timeout_s=0.05)
-    first = belt.take(5.0)
-    assert belt.put(episode(1), timeout_s=5)
+def test_a_full_queue_takes_no_more_until_one_is_taken_and_what_was_taken_stays_as_it_is() -> None:
+    episode_queue = EpisodeQueue(multiprocessing.get_context("spawn"), SHAPE, num_slots=1)
+    assert episode_queue.put(episode(0), timeout_s=5)
+    assert not episode_queue.put(episode(1), timeout_s=0.05)
+    first = episode_queue.get(5.0)
+    assert episode_queue.put(episode(1), timeout_s=5)
     assert isinstance(first, Episode) and np.array_equal(first.frames, episode(0).frames)
-    assert isinstance(belt.take(5.0), Episode)
+    assert isinstance(episode_queue.get(5.0), Episode)
     with pytest.raises(queue.Empty):
-        belt.take(0.05)
-    belt.close()
+        episode_queue.get(0.05)
+    episode_queue.close()
 
 
-def test_a_horizon_that_nobody_knows_arrives_as_that() -> None:
-    belt = Belt(multiprocessing.get_context("spawn"), SHAPE, num_slots=1)
-    assert belt.put(replace(episode(0), horizon=np.empty((0, 0), np.float32)), timeout_s=5)
-    found = belt.take(5.0)
-    belt.close()
-    assert isinstance(found, Episode) and not found.has_horizon and found.horizon.shape == (5, 8)
+def test_a_depth_profile_that_nobody_knows_arrives_as_that() -> None:
+    episode_queue = EpisodeQueue(multiprocessing.get_context("spawn"), SHAPE, num_slots=1)
+    assert episode_queue.put(replace(episode(0), depth_profile=np.empty((0, 0), np.float32)), timeout_s=5)
+    found = episode_queue.get(5.0)
+    episode_queue.close()
+    assert isinstance(found, Episode) and not found.has_depth_profile and found.depth_profile.shape == (5, 8)
 
 
 @pytest.mark.slow
 def test_pictures_through_shared_memory_cost_the_trainer_less_than_pickled_ones() -> None:
     """Prints the figures: `pytest -s -m slow tests/training/test_shared_memory_queue.py`."""
     context, shape = multiprocessing.get_context("spawn"), (256, 96, 128, 3)
-    belt, pickled, one = Belt(context, shape, num_slots=3), context.Queue(3), episode(0, shape)
-    took_s = {"belt": 0.0, "pickled": 0.0}
+    episode_queue, pickled, one = EpisodeQueue(context, shape, num_slots=3), context.Queue(3), episode(0, shape)
+    took_s = {"shared memory": 0.0, "pickled": 0.0}
     for _ in range(20):
-        assert belt.put(one, timeout_s=5)
+        assert episode_queue.put(one, timeout_s=5)
         pickled.put(one)
         time.sleep(0.1)
-        for name, take in (("belt", lambda: belt.take(5.0)), ("pickled", lambda: pickled.get(timeout=5))):
+        for name, get in (
+            ("shared memory", lambda: episode_queue.get(5.0)),
+            ("pickled", lambda: pickled.get(timeout=5)),
+        ):
             began_s = time.perf_counter()
-            take()
+            get()
             took_s[name] += time.perf_counter() - began_s
-    belt.close()
+    episode_queue.close()
     rates = {name: 20 * shape[0] / seconds for name, seconds in took_s.items()}
     print(
-        {name: f"{rate:.0f} frames/s" for name, rate in rates.items()}, f"ratio {rates['belt'] / rates['pickled']:.1f}"
+        {name: f"{rate:.0f} frames/s" for name, rate in rates.items()},
+        f"ratio {rates['shared memory'] / rates['pickled']:.1f}",
     )
-    assert rates["belt"] > rates["pickled"]
+    assert rates["shared memory"] > rates["pickled"]

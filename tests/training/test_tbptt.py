@@ -16,59 +16,59 @@ from tests.models.sequence.test_world_model import make_clip, make_model
 from tests.training.test_data import OWN, open_run, train
 from worldsim.core.errors import ConfigError
 from worldsim.models.sequence.world_model import WorldModel
-from worldsim.training.tbptt import Chain, Chains
+from worldsim.training.tbptt import ClipSequence, ClipSequences
 
 FORMS = ("trunk", "single")
 CARRIED = OWN.replace("clip_frames = 6", "clip_frames = 4\ncarry_clips = 3")
 
 
-def make_chain(num_frames: int = 12) -> Chain:
+def make_sequence(num_frames: int = 12) -> ClipSequence:
     """Frames that say which they are."""
     frame_L = torch.arange(num_frames, dtype=torch.float64)
     known_L1 = frame_L[None, :, None]
-    return Chain(clean=known_L1[..., None, None], action=known_L1, target=known_L1, level=frame_L[None])
+    return ClipSequence(clean=known_L1[..., None, None], action=known_L1, target=known_L1, level=frame_L[None])
 
 
-def test_clips_follow_one_another_and_all_chains_begin_where_nothing_is_carried() -> None:
+def test_clips_follow_one_another_and_all_sequences_begin_where_nothing_is_carried() -> None:
     model, drawn = make_model("single"), []
 
-    def draw() -> Chain:
-        drawn.append(make_chain())
+    def draw() -> ClipSequence:
+        drawn.append(make_sequence())
         return drawn[-1]
 
-    chains, seen = Chains(3, draw), []
+    sequences, seen = ClipSequences(3, draw), []
     for update in range(7):
         for _ in range(2):
-            chain = chains.next(update)
-            clip = chain.clip(4)
+            sequence = sequences.next(update)
+            clip = sequence.clip(4)
             assert clip.level is not None
             assert torch.equal(clip.clean.flatten(), clip.level.flatten())
             seen.append((int(clip.clean[0, 0]), None if clip.state is None else clip.state.frame_index))
-            end = replace(model.initial_state(1, seed=0), frame_index=chain.first + 4)
-            chains.keep(chain.after(4, [end]), update)
+            end = replace(model.initial_state(1, seed=0), frame_index=sequence.first + 4)
+            sequences.put_back(sequence.advance(4, [end]), update)
     assert seen[::2] == seen[1::2] == [(0, None), (4, 4), (8, 8), (0, None), (4, 4), (8, 8), (0, None)]
     assert len(drawn) == 6
 
 
-def test_a_chain_that_is_begun_in_between_ends_where_the_others_do() -> None:
-    chains, model = Chains(4, make_chain), make_model("single")
+def test_a_sequence_that_is_begun_in_between_ends_where_the_others_do() -> None:
+    sequences, model = ClipSequences(4, make_sequence), make_model("single")
     first = []
     for update in range(2, 6):
-        chain = chains.next(update)
-        first.append(chain.first)
-        chains.keep(chain.after(3, [model.initial_state(1, seed=0)]), update)
+        sequence = sequences.next(update)
+        first.append(sequence.first)
+        sequences.put_back(sequence.advance(3, [model.initial_state(1, seed=0)]), update)
     assert first == [0, 3, 0, 3]
 
 
 def gradient_of_the_first_clip(model: WorldModel, *, detach: bool) -> Tensor:
     clip = make_clip()
     context = clip["context"].requires_grad_()
-    chain = Chain(clean=context, action=clip["action"], target=clip["action"], level=clip["level"])
-    chain = replace(chain, state=model.initial_state(2, seed=0))
-    first = model.read_history(context[:, :4], clip["level"][:, :4], clip["action"][:, :4], state=chain.state)
+    sequence = ClipSequence(clean=context, action=clip["action"], target=clip["action"], level=clip["level"])
+    sequence = replace(sequence, state=model.initial_state(2, seed=0))
+    first = model.read_history(context[:, :4], clip["level"][:, :4], clip["action"][:, :4], state=sequence.state)
     assert first.end
     by_row = [first.end.map(lambda tensor: tensor[:1]), first.end.map(lambda tensor: tensor[1:])]
-    state = chain.after(4, by_row).state if detach else first.end
+    state = sequence.advance(4, by_row).state if detach else first.end
     second = model.read_history(context[:, 4:], clip["level"][:, 4:], clip["action"][:, 4:], state=state)
     predicted = model.predict(second, clip["noisy"][:, 4:], clip["tau"][:, 4:], clip["step_size"][:, 4:])
     predicted.square().sum().backward()
@@ -98,13 +98,13 @@ def weights_after(begun: Path, folder: Path, form: str, *legs: int) -> tuple[dic
     toml, ends = CARRIED.replace("[model]", f'[model]\nform = "{form}"'), []
     for updates in legs:
         run = open_run(toml, folder, str(begun / "data"))
-        leg = {"cooldown_updates": 0, "tell": lambda row: None, "waiting": lambda have, want: None}
+        leg = {"cooldown_updates": 0, "on_log": lambda row: None, "on_fill": lambda have, want: None}
         ends.append(run.train("dynamics", 2.0, updates, **leg)[1].num_updates)  # type: ignore[arg-type]
     return load_file(folder / "run" / "dynamics" / "last" / "model.safetensors"), ends
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_leg_ends_after_whole_chains_and_going_on_equals_never_stopping(
+def test_a_phase_ends_after_complete_sequences_and_going_on_equals_never_stopping(
     form: str, begun: Path, tmp_path: Path
 ) -> None:
     stopped, ends = weights_after(begun, tmp_path / "stopped", form, 2, 3)

@@ -103,8 +103,8 @@ def _train(arguments: Arguments, ranks: Ranks) -> None:
     summaries: dict[str, dict[str, float | int | str]] = {}
     progress_file = arguments.progress if ranks.is_first else None
     with Progress(arguments.minutes * 60, arguments.stage, progress_file, unit="second") as progress:
-        for stage, minutes in _legs(arguments, run):
-            reason, trainer = _leg(run, stage, minutes, arguments, progress)
+        for stage, minutes in _phases(arguments, run):
+            reason, trainer = _train_phase(run, stage, minutes, arguments, progress)
             summaries[stage] = _summary(trainer, reason)
             _say(ranks, f"ended by {reason} after {trainer.num_updates} updates; {run.folder / stage}")
             if reason.startswith("SIG"):
@@ -114,7 +114,7 @@ def _train(arguments: Arguments, ranks: Ranks) -> None:
         write_json(arguments.json, {**last, "stages": summaries} if arguments.stage == "all" else last)
 
 
-def _legs(arguments: Arguments, run: TrainingRun) -> list[tuple[Stage, float]]:
+def _phases(arguments: Arguments, run: TrainingRun) -> list[tuple[Stage, float]]:
     """Stages and their minutes, in order."""
     if arguments.stage != "all":
         return [(arguments.stage, arguments.minutes)]
@@ -123,7 +123,7 @@ def _legs(arguments: Arguments, run: TrainingRun) -> list[tuple[Stage, float]]:
     return [(stage, arguments.minutes * share / sum(shares.values())) for stage, share in shares.items()]
 
 
-def _leg(
+def _train_phase(
     run: TrainingRun, stage: Stage, minutes: float, arguments: Arguments, progress: Progress
 ) -> tuple[str, Trainer]:
     on = run.device if run.ranks.size == 1 else f"{run.ranks.size} times {run.device}"
@@ -132,10 +132,10 @@ def _leg(
         _say(run.ranks, f"data: {line}")
     before_s = progress.done
 
-    def waiting(have: int, want: int) -> None:
+    def on_fill(have: int, want: int) -> None:
         progress.update(before_s, note=f"episode {have} of {want}")
 
-    def tell(row: dict[str, float | int | str]) -> None:
+    def on_log(row: dict[str, float | int | str]) -> None:
         spent_s = minutes * 60 - float(row.get("left_s", 0))
         progress.update(before_s + spent_s, note=_note(row), **row)
         print(_line(row), flush=True)
@@ -144,11 +144,11 @@ def _leg(
     names = arguments.track if run.ranks.is_first else ()
     with open_trackers(names, run.folder / stage, project="worldsim", config=to_mapping(run.training)) as track:
 
-        def tell_all(row: dict[str, float | int | str]) -> None:
-            tell(row)
+        def on_row(row: dict[str, float | int | str]) -> None:
+            on_log(row)
             track(row)
 
-        return run.train(stage, minutes, arguments.updates, cooldown_updates=cooldown, tell=tell_all, waiting=waiting)
+        return run.train(stage, minutes, arguments.updates, cooldown_updates=cooldown, on_log=on_row, on_fill=on_fill)
 
 
 def _say(ranks: Ranks, line: str) -> None:
@@ -168,7 +168,7 @@ def _summary(trainer: Trainer, reason: str) -> dict[str, float | int | str]:
     """`again`: the options that make the same leg again, on any machine."""
     frames_per_s = trainer.num_frames / max(trainer.trained_s, 1e-9)
     return {
-        "again": trainer.leg.again if trainer.leg else "",
+        "again": trainer.phase.reproduce_args if trainer.phase else "",
         "ended_by": reason,
         "updates": trainer.num_updates,
         "frames": trainer.num_frames,

@@ -14,7 +14,7 @@ from worldsim.models.frames import to_frames, to_tensor
 from worldsim.training.config import AutoencoderTraining
 from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode
-from worldsim.training.replay_buffer import ClipPool
+from worldsim.training.replay_buffer import ReplayBuffer
 
 WEIGHTS_FILE = "autoencoder.safetensors"
 NUM_SAMPLES = 10
@@ -26,20 +26,26 @@ def store_frames(episode: Episode) -> Tensor:
 
 
 class AutoencoderRecipe:
-    updates_at_once = 1
+    updates_per_sequence = 1
 
     def __init__(
-        self, network: Autoencoder, config: AutoencoderTraining, pool: ClipPool, probe: Episode, *, device: str
+        self,
+        network: Autoencoder,
+        config: AutoencoderTraining,
+        replay_buffer: ReplayBuffer,
+        probe: Episode,
+        *,
+        device: str,
     ) -> None:
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.frames_per_update = config.batch_frames
-        self._config, self._pool, self._device = config, pool, device
+        self._config, self._replay_buffer, self._device = config, replay_buffer, device
         self._probe = to_tensor(probe.frames[:: max(1, len(probe.frames) // 64)], device)
 
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
-        self._pool.refresh()
-        frames = self._pool.draw(self._config.batch_frames, 1).picture[:, 0].numpy()
+        self._replay_buffer.refresh()
+        frames = self._replay_buffer.sample(self._config.batch_frames, 1).content[:, 0].numpy()
         frames_BCHW = to_tensor(frames, self._device).contiguous(memory_format=torch.channels_last)
         if self._config.freeze_encoder:
             self._freeze_encoder()

@@ -144,7 +144,7 @@ class DynamicsTraining:
             raise ConfigError(f"carry_clips is {self.carry_clips}", hint="1 carries nothing; 2 or more")
 
     @property
-    def chain_frames(self) -> int:
+    def sequence_frames(self) -> int:
         """What is drawn at once: consecutive clips."""
         return self.clip_frames * self.carry_clips
 
@@ -152,7 +152,7 @@ class DynamicsTraining:
         """Frames of the longest piece of an episode that is learned from."""
         walk_frames = 2 + self.walk_ticks
         of_the_map = {"place": walk_frames, "plan": max(walk_frames, self.plan_frames), "given": self.plan_frames}
-        return max(self.chain_frames, of_the_map.get(model.pose, 0))
+        return max(self.sequence_frames, of_the_map.get(model.pose, 0))
 
     def check_fits(self, model: WorldModelConfig) -> None:
         """Raises: ConfigError for what that model cannot learn by."""

@@ -16,7 +16,7 @@ from worldsim.presets.store import Start
 from worldsim.training.config import TrainingConfig
 from worldsim.training.episode import Episode
 from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
-from worldsim.training.workers import EpisodeStream, Source, play_episodes
+from worldsim.training.workers import WeightedStream, WorldStream, record_episodes
 from worldsim.worlds.trajectories import FIRST_START_SEED, START_FRAMES, start_walk_frames
 
 NUM_PROBES = 6
@@ -80,18 +80,18 @@ class TrainingData:
             )
 
     @contextmanager
-    def sources(self, *, rank: int = 0) -> Iterator[list[Source]]:
+    def sources(self, *, rank: int = 0) -> Iterator[list[WeightedStream]]:
         """Running, until the block ends. Every rank of those that train together has its own episodes."""
         seed = self._training.seed + rank * SEEDS_OF_A_RANK
         with ExitStack() as at_the_end:
             sources = []
             if self._world_share > 0:
                 true_world, data = self._preset.true_world, self._training.data
-                world = EpisodeStream(true_world, data, seed=seed, with_depth=self._with_depth)
-                sources.append(Source(stream=at_the_end.enter_context(world), share=self._world_share))
+                world = WorldStream(true_world, data, seed=seed, with_depth=self._with_depth)
+                sources.append(WeightedStream(stream=at_the_end.enter_context(world), share=self._world_share))
             for recordings, share in zip(self._recordings, self._shares, strict=True):
                 stream = RecordedStream(recordings, seed=seed)
-                sources.append(Source(stream=at_the_end.enter_context(stream), share=share))
+                sources.append(WeightedStream(stream=at_the_end.enter_context(stream), share=share))
             yield sources
 
     def probes(self) -> list[Episode]:
@@ -139,7 +139,7 @@ class TrainingData:
     def _play(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
         world, script = self._preset.true_world, self._training.data.script
         seeds = range(first_seed, first_seed + count)
-        return play_episodes(world, seeds, num_frames, script, with_depth=self._with_depth)
+        return record_episodes(world, seeds, num_frames, script, with_depth=self._with_depth)
 
 
 def checked_world_share(share: float | None, *, has_data: bool) -> float:

@@ -22,7 +22,7 @@ from worldsim.training.autoencoder import gradient_energy, psnr
 from worldsim.training.config import DecoderTraining
 from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode
-from worldsim.training.replay_buffer import ClipPool
+from worldsim.training.replay_buffer import ReplayBuffer
 
 CONTEXT_FRAMES = 4
 """First frames of a clip, from which the model finds out where it is; its predictions of them are not drawn."""
@@ -33,14 +33,14 @@ class DecoderRecipe:
     """`network` is the autoencoder, of which the decoder alone is trained. `export_preset(folder, average)` writes a
     playable preset."""
 
-    updates_at_once = 1
+    updates_per_sequence = 1
 
     def __init__(
         self,
         network: Autoencoder,
         model: WorldModel,
         config: DecoderTraining,
-        pool: ClipPool,
+        replay_buffer: ReplayBuffer,
         probes: list[Episode],
         *,
         device: str,
@@ -50,7 +50,7 @@ class DecoderRecipe:
         self.network.requires_grad_(False).decoder.requires_grad_(True)
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.frames_per_update = config.batch_clips * (config.clip_frames - CONTEXT_FRAMES)
-        self._model, self._config, self._pool, self._device = model, config, pool, device
+        self._model, self._config, self._replay_buffer, self._device = model, config, replay_buffer, device
         self._export_preset = export_preset
         probe_frames = torch.stack([to_tensor(p.frames[: config.clip_frames], device) for p in probes])
         actions = torch.stack([torch.from_numpy(p.actions[: config.clip_frames]) for p in probes]).to(device)
@@ -58,9 +58,9 @@ class DecoderRecipe:
         self._probe = {"true": probe_frames[:, CONTEXT_FRAMES:].flatten(0, 1), "code": encoded, "drawn": predicted}
 
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
-        self._pool.refresh()
-        clips = self._pool.draw(self._config.batch_clips, self._config.clip_frames)
-        frames_BTCHW = to_tensor(clips.picture.numpy(), self._device)
+        self._replay_buffer.refresh()
+        clips = self._replay_buffer.sample(self._config.batch_clips, self._config.clip_frames)
+        frames_BTCHW = to_tensor(clips.content.numpy(), self._device)
         encoded, predicted = self._latents(frames_BTCHW, clips.action.to(self._device), None)
         true = frames_BTCHW[:, CONTEXT_FRAMES:].flatten(0, 1)
         drawn, weight = self.network.decode(predicted), self._config.texture_weight

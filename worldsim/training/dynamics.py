@@ -28,8 +28,8 @@ from worldsim.training.autoencoder import psnr
 from worldsim.training.config import DynamicsTraining
 from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode
-from worldsim.training.replay_buffer import ClipPool
-from worldsim.training.tbptt import Chain, Chains
+from worldsim.training.replay_buffer import ReplayBuffer
+from worldsim.training.tbptt import ClipSequence, ClipSequences
 
 ENCODE_BATCH = 64
 PROBE_CONTEXT = 16
@@ -52,7 +52,7 @@ class DynamicsRecipe:
         network: WorldModel,
         autoencoder: Autoencoder,
         config: DynamicsTraining,
-        pool: ClipPool,
+        replay_buffer: ReplayBuffer,
         probes: list[Episode],
         *,
         device: str,
@@ -63,9 +63,9 @@ class DynamicsRecipe:
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.frames_per_update = config.batch_clips * config.clip_frames
-        self.updates_at_once = config.carry_clips
-        self._chains = Chains(config.carry_clips, self._begin_chain)
-        self._autoencoder, self._config, self._pool = autoencoder, config, pool
+        self.updates_per_sequence = config.carry_clips
+        self._sequences = ClipSequences(config.carry_clips, self._begin_sequence)
+        self._autoencoder, self._config, self._replay_buffer = autoencoder, config, replay_buffer
         self._device, self._export_preset = device, export_preset
         # The loop seeds torch's global random numbers anew for every batch.
         self._generator = torch.default_generator
@@ -74,15 +74,15 @@ class DynamicsRecipe:
         self._probe_actions = torch.stack([torch.from_numpy(p.actions) for p in probes]).to(device)
 
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
-        self._pool.refresh()
+        self._replay_buffer.refresh()
         place, place_figures = self._map(num_updates)
         if place_figures and num_updates < max(self._config.walk_only_updates, self._config.place_only_updates):
             return place, place_figures
-        chain = self._chains.next(num_updates)
+        sequence = self._sequences.next(num_updates)
         is_own = float(torch.rand((), generator=self._generator)) < self._config.rollout_share
-        if chain.level is None and not is_own:
-            chain = replace(chain, level=self._levels(chain))
-        clip = chain.clip(self._config.clip_frames)
+        if sequence.level is None and not is_own:
+            sequence = replace(sequence, level=self._levels(sequence))
+        clip = sequence.clip(self._config.clip_frames)
         # Frames of nobody knows where: the model reads off them where they were seen from.
         known = clip.target if bool(clip.target.isfinite().all()) else None
         context, level, imagined = self._own_rollout(clip, known) if is_own else self._noisy(clip)
@@ -98,13 +98,15 @@ class DynamicsRecipe:
                 clip.action[part],
                 imagined[part],
                 None if known is None else known[part],
-                clip.state_of(part),
+                clip.state_of_rows(part),
             )
             for part in (slice(num_flow), slice(num_flow, None))
             if num_shortcut or part.start is None
         ]
         if clip.state is not None:
-            self._chains.keep(chain.after(self._config.clip_frames, [part.end for part in parts]), num_updates)
+            self._sequences.put_back(
+                sequence.advance(self._config.clip_frames, [part.end for part in parts]), num_updates
+            )
         first = 1 if clip.first == 0 else 0  # which frame is the first that something is known before
         flow, pose_loss = self._flow(parts[0], clip.clean[:num_flow], clip.target[:num_flow], first)
         loss = place + flow * (num_flow / self._config.batch_clips) + self._config.pose_weight * pose_loss
@@ -129,57 +131,57 @@ class DynamicsRecipe:
 
     def _place(self, memory: FixedMapMemory, num_ticks: int, *, walk_only: bool) -> dict[str, Tensor]:
         config = self._config
-        action, pose = self._pool.draw_paths(config.walk_poses // num_ticks, 2 + num_ticks)
+        action, pose = self._replay_buffer.sample_paths(config.walk_poses // num_ticks, 2 + num_ticks)
         target = pose_target(pose, config).to(self._device)
         noise = config.walk_position_noise
         losses = {"move": motion_loss(memory.move, target, action.to(self._device), position_noise=noise)}
         if not walk_only:
-            frames = self._pool.draw(config.place_frames, 1, has_pose=True)
-            latent, pose = frames.picture[:, 0].float().to(self._device), pose_target(frames.pose, config)[:, 0]
+            frames = self._replay_buffer.sample(config.place_frames, 1, has_pose=True)
+            latent, pose = frames.content[:, 0].float().to(self._device), pose_target(frames.pose, config)[:, 0]
             losses |= place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
         return losses
 
     def _plan(self, memory: SpatialMapMemory, num_ticks: int, *, is_taught: bool) -> dict[str, Tensor]:
         config = self._config
-        clips = self._pool.draw(config.plan_clips, config.plan_frames, has_pose=True)
+        clips = self._replay_buffer.sample(config.plan_clips, config.plan_frames, has_pose=True)
         return plan_loss(
             memory,
-            clips.picture.float().to(self._device),
+            clips.content.float().to(self._device),
             pose_target(clips.pose, config).to(self._device),
             clips.action.to(self._device),
-            clips.horizon.float().to(self._device) / config.pose_scale_units,
+            clips.depth_profile.float().to(self._device) / config.pose_scale_units,
             walk_ticks=num_ticks,
             position_noise=config.walk_position_noise,
             is_taught=is_taught,
         )
 
-    def _begin_chain(self) -> Chain:
-        clips = self._pool.draw(self._config.batch_clips, self._config.chain_frames)
-        return Chain(
-            clean=clips.picture.float().to(self._device),
+    def _begin_sequence(self) -> ClipSequence:
+        clips = self._replay_buffer.sample(self._config.batch_clips, self._config.sequence_frames)
+        return ClipSequence(
+            clean=clips.content.float().to(self._device),
             action=clips.action.to(self._device),
             target=pose_target(clips.pose.to(self._device), self._config),
             state=self.network.initial_state(len(clips.action), seed=0) if self._config.carry_clips > 1 else None,
         )
 
-    def _levels(self, chain: Chain) -> Tensor:
+    def _levels(self, sequence: ClipSequence) -> Tensor:
         """Drawn for all clips at once, as for one long clip. Shapes: [B, L]."""
         levels = context_levels(
-            *chain.clean.shape[:2],
+            *sequence.clean.shape[:2],
             max_level=self._config.max_context_level,
             prefix_share=self._config.prefix_share,
             generator=self._generator,
         )
         return levels.to(self._device)
 
-    def _noisy(self, clip: Chain) -> tuple[Tensor, Tensor, Tensor]:
+    def _noisy(self, clip: ClipSequence) -> tuple[Tensor, Tensor, Tensor]:
         """What the model may look back on, how noisy it is said to be, and which of it is the model's own."""
         assert clip.level is not None
         context = mix_noise(clip.clean, torch.randn_like(clip.clean), 1 - clip.level)
         return context, clip.level, torch.zeros_like(clip.level, dtype=torch.bool)
 
     @torch.no_grad()
-    def _own_rollout(self, clip: Chain, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _own_rollout(self, clip: ClipSequence, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """As `_noisy`: a few true frames, then the network's own, in one step each, exactly what play feeds back.
 
         The states are detached (no gradient through the rollout), as in Self Forcing; the target stays the true

@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 
-def at_the_horizon(depth_HW: Floats) -> Floats:
+def middle_row_depth(depth_HW: Floats) -> Floats:
     """Of its two middle rows the mean, [W]: how far the walls are in each column."""
     middle = len(depth_HW) // 2
     return np.asarray(depth_HW[middle - 1 : middle + 1].mean(0), np.float32)
@@ -20,26 +20,26 @@ def at_the_horizon(depth_HW: Floats) -> Floats:
 class Episode:
     """Shapes: frames uint8 [T, H, W, 3], actions float32 [T, A] (action[t] led to frame t), pose float32 [T, 3].
 
-    What nobody knows of pose and horizon is NaN.
+    What nobody knows of pose and depth profile is NaN.
     """
 
     seed: int
     frames: npt.NDArray[np.uint8]
     actions: Floats
     pose: Floats
-    horizon: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    depth_profile: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     """Shapes: [T, W]. Units: the world's, along the view direction. Left out or empty: nobody knows it, and the NaNs
     take no memory."""
 
     def __post_init__(self) -> None:
-        if not self.horizon.size:
+        if not self.depth_profile.size:
             num_frames, _, width_px, _ = self.frames.shape
-            object.__setattr__(self, "horizon", np.broadcast_to(np.float32(np.nan), (num_frames, width_px)))
+            object.__setattr__(self, "depth_profile", np.broadcast_to(np.float32(np.nan), (num_frames, width_px)))
 
     @property
-    def has_horizon(self) -> bool:
-        return not bool(np.isnan(self.horizon).all())
+    def has_depth_profile(self) -> bool:
+        return not bool(np.isnan(self.depth_profile).all())
 
     def first(self, num_frames: int) -> Episode:
-        arrays = {name: getattr(self, name)[:num_frames] for name in ("frames", "actions", "pose", "horizon")}
+        arrays = {name: getattr(self, name)[:num_frames] for name in ("frames", "actions", "pose", "depth_profile")}
         return Episode(seed=self.seed, **arrays)

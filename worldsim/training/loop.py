@@ -25,7 +25,7 @@ from worldsim.training.checkpoint import checkpoint_of
 from worldsim.training.compute import precision, prepare_layers
 from worldsim.training.config import ComputeConfig, OptimiserConfig
 from worldsim.training.distributed import Ranks, lost_rank, whole_tensors, without_sync
-from worldsim.training.schedule import Leg, Schedule
+from worldsim.training.schedule import Schedule, TrainingPhase
 
 CHECKPOINT_EVERY_S = 240.0
 LOG_EVERY_UPDATES = 20
@@ -44,7 +44,7 @@ class Recipe(Protocol):
     def frames_per_update(self) -> int: ...
 
     @property
-    def updates_at_once(self) -> int:
+    def updates_per_sequence(self) -> int:
         """After every so many nothing is under way but what a checkpoint holds: there alone a leg ends."""
         ...
 
@@ -57,17 +57,17 @@ class Recipe(Protocol):
         ...
 
 
-class Data(Protocol):
+class ResumableData(Protocol):
     """What else goes on where it was when a run is resumed."""
 
-    waited_s: float
+    wait_s: float
 
     def counters(self) -> dict[str, float]: ...
 
     def restore(self, counters: Mapping[str, float]) -> None: ...
 
 
-Report = Callable[[dict[str, float | int | str]], None]
+LogCallback = Callable[[dict[str, float | int | str]], None]
 
 
 class Objective(nn.Module):
@@ -95,13 +95,13 @@ class Trainer:
         config: OptimiserConfig,
         folder: Path,
         *,
-        tell: Report,
-        data: Data | None = None,
+        on_log: LogCallback,
+        data: ResumableData | None = None,
         seed: int = 0,
         compute: ComputeConfig | None = None,
         ranks: Ranks | None = None,
     ) -> None:
-        self._recipe, self._config, self._folder, self._tell, self._seed = recipe, config, folder, tell, seed
+        self._recipe, self._config, self._folder, self._on_log, self._seed = recipe, config, folder, on_log, seed
         self._data = data
         self._compute, self._ranks = compute or ComputeConfig(), ranks or Ranks(device="cpu")
         prepare_layers(recipe.network, self._compute)
@@ -119,8 +119,8 @@ class Trainer:
         self.num_updates = 0
         self.num_frames = 0
         self.trained_s = 0.0
-        self.leg: Leg | None = None
-        self._stop_reason, self._is_over = "", False
+        self.phase: TrainingPhase | None = None
+        self._stop_reason, self._is_done = "", False
 
     def resume(self) -> bool:
         """Goes on from the run's folder if there is something to go on from."""
@@ -146,7 +146,7 @@ class Trainer:
             first=self.num_updates,
             updates=updates,
             cooldown_updates=cooldown_updates,
-            multiple=self._recipe.updates_at_once,
+            multiple=self._recipe.updates_per_sequence,
         )
         with self._stop_on_signal():
             try:
@@ -155,24 +155,24 @@ class Trainer:
                 if self._ranks.is_first and not self._compute.shard:
                     self._save()
                 raise
-        self._stop_reason = self._stop_reason or ("time" if updates is None or not self._is_over else "updates")
+        self._stop_reason = self._stop_reason or ("time" if updates is None or not self._is_done else "updates")
         self.save()
         self._checkpoint.finish()
         return self._stop_reason
 
-    def update(self, rate: float) -> dict[str, float]:
+    def update(self, learning_rate: float) -> dict[str, float]:
         """One update at this learning rate, and nothing beside it. Returns: figures for the log. Raises: as `run`."""
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate
         self._optimiser.zero_grad(set_to_none=True)
         loss_value, figures = self._backward()
-        norm_value = self._clip()
-        self._require_finite(loss_value, norm_value)
+        gradient_norm = self._clip_gradients()
+        self._check_finite(loss_value, gradient_norm)
         self._optimiser.step()
-        self._follow()
+        self._update_average()
         self.num_updates += 1
         self.num_frames += self._recipe.frames_per_update * self._compute.accumulate * self._ranks.size
-        return {**figures, "loss": loss_value, "gradient_norm": norm_value}
+        return {**figures, "loss": loss_value, "gradient_norm": gradient_norm}
 
     def save(self) -> None:
         """Writes the training state and what the recipe exports, with all ranks."""
@@ -186,28 +186,28 @@ class Trainer:
             now_s = time.monotonic()
             # Clocks and signals differ between ranks; what follows from them must not.
             spent_s, unsaved_s, stop = self._ranks.agree(now_s - started_s, now_s - saved_s, bool(self._stop_reason))
-            schedule.observe(self.num_updates, spent_s, budget_s)
-            self.leg, self._is_over = schedule.leg, schedule.is_over(self.num_updates)
-            if self.num_updates % self._recipe.updates_at_once == 0:
-                if stop or self._is_over or spent_s >= budget_s:
+            schedule.observe_time(self.num_updates, spent_s, budget_s)
+            self.phase, self._is_done = schedule.phase, schedule.is_over(self.num_updates)
+            if self.num_updates % self._recipe.updates_per_sequence == 0:
+                if stop or self._is_done or spent_s >= budget_s:
                     return
                 if unsaved_s > CHECKPOINT_EVERY_S:
                     self.save()
                     saved_s = time.monotonic()
-            rate = schedule.rate(self.num_updates)
-            figures = self.update(rate)
+            learning_rate = schedule.learning_rate(self.num_updates)
+            figures = self.update(learning_rate)
             self.trained_s += time.monotonic() - now_s
             if self.num_updates % LOG_EVERY_UPDATES == 0:
                 now_s = time.monotonic()
                 rate_hz = (self.num_frames - logged_frames) / max(now_s - logged_s, 1e-9)
-                figures |= {"frames_per_s": rate_hz, "learning_rate": rate, "left_s": budget_s - spent_s}
+                figures |= {"frames_per_s": rate_hz, "learning_rate": learning_rate, "left_s": budget_s - spent_s}
                 figures["wait_share"] = (self._waited_s - logged_wait_s) / max(now_s - logged_s, 1e-9)
                 self._log(figures)
                 logged_s, logged_frames, logged_wait_s = now_s, self.num_frames, self._waited_s
 
     @property
     def _waited_s(self) -> float:
-        return self._data.waited_s if self._data else 0.0
+        return self._data.wait_s if self._data else 0.0
 
     def _save(self) -> None:
         counters = {"num_updates": self.num_updates, "num_frames": self.num_frames, "trained_s": self.trained_s}
@@ -230,21 +230,21 @@ class Trainer:
             loss_value += float(loss.detach()) / count
         return loss_value, figures
 
-    def _clip(self) -> float:
+    def _clip_gradients(self) -> float:
         norm = nn.utils.clip_grad_norm_(self._recipe.network.parameters(), self._config.gradient_clip)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
-    def _require_finite(self, loss_value: float, norm_value: float) -> None:
-        loss_broken, norm_broken = self._ranks.agree(not math.isfinite(loss_value), not math.isfinite(norm_value))
+    def _check_finite(self, loss_value: float, gradient_norm: float) -> None:
+        loss_broken, norm_broken = self._ranks.agree(not math.isfinite(loss_value), not math.isfinite(gradient_norm))
         if loss_broken or norm_broken:
-            name, value = ("loss", loss_value) if loss_broken else ("gradient", norm_value)
+            name, value = ("loss", loss_value) if loss_broken else ("gradient", gradient_norm)
             raise NonFiniteError(
                 f"the {name} became {value} at update {self.num_updates}",
                 hint="lower optimiser.learning_rate; the last checkpoint is untouched",
             )
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_average(self) -> None:
         """The average takes a step towards the network."""
         decay = min(self._config.ema_decay, (1 + self.num_updates) / (10 + self.num_updates))
         averages, networks = self._average.state_dict(), self._recipe.network.state_dict()
@@ -261,7 +261,7 @@ class Trainer:
         row |= {"minutes": round(self.trained_s / 60, 3)} | {k: round(float(v), 6) for k, v in figures.items()}
         with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        self._tell(row)
+        self._on_log(row)
 
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:

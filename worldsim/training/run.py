@@ -29,10 +29,10 @@ from worldsim.training.decoder import DecoderRecipe
 from worldsim.training.distributed import Ranks
 from worldsim.training.dynamics import PROBE_CONTEXT, DynamicsRecipe, encode_frames
 from worldsim.training.episode import Episode
-from worldsim.training.loop import Recipe, Report, Trainer
+from worldsim.training.loop import LogCallback, Recipe, Trainer
 from worldsim.training.recordings import DataSource, known_of, open_source
-from worldsim.training.replay_buffer import ClipPool
-from worldsim.training.workers import Source
+from worldsim.training.replay_buffer import ReplayBuffer
+from worldsim.training.workers import WeightedStream
 
 Stage = Literal["autoencoder", "dynamics", "decoder"]
 
@@ -103,8 +103,8 @@ class TrainingRun:
         updates: int | None = None,
         *,
         cooldown_updates: int | None = None,
-        tell: Report,
-        waiting: Callable[[int, int], None],
+        on_log: LogCallback,
+        on_fill: Callable[[int, int], None],
     ) -> tuple[str, Trainer]:
         """Trains one leg. Returns why it ended, and the trainer with its counters."""
         torch.manual_seed(self.training.seed)
@@ -120,20 +120,20 @@ class TrainingRun:
                 "dynamics": self._dynamics_recipe,
                 "decoder": self._decoder_recipe,
             }
-            recipe, pool = makers[stage](sources, probes)
+            recipe, replay_buffer = makers[stage](sources, probes)
             config = getattr(self.training, stage).optimiser
             trainer = Trainer(
                 recipe,
                 config,
                 run_folder,
-                tell=tell,
-                data=pool,
+                on_log=on_log,
+                data=replay_buffer,
                 seed=self.training.seed,
                 compute=self.training.compute,
                 ranks=self.ranks,
             )
             trainer.resume()
-            pool.fill(waiting)
+            replay_buffer.fill(on_fill)
             return trainer.run(minutes, updates=updates, cooldown_updates=cooldown_updates), trainer
 
     def training_data(self, stage: Stage) -> TrainingData:
@@ -155,19 +155,19 @@ class TrainingRun:
             self.preset, self.training, self.data, world_share=self.world_share, least_frames=least_frames
         )
 
-    def _autoencoder_recipe(self, sources: list[Source], probes: list[Episode]) -> tuple[Recipe, ClipPool]:
+    def _autoencoder_recipe(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
         data, config = self.training.data, self.training.autoencoder
-        pool = ClipPool(sources, store_frames, data)
+        replay_buffer = ReplayBuffer(sources, store_frames, data)
         network = Autoencoder(self.preset.autoencoder).to(self.device)
         if self.init:
             network.load_state_dict(self._autoencoder_of(self.init).state_dict())
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
-        return AutoencoderRecipe(network, config, pool, probes[0], device=self.device), pool
+        return AutoencoderRecipe(network, config, replay_buffer, probes[0], device=self.device), replay_buffer
 
-    def _dynamics_recipe(self, sources: list[Source], probes: list[Episode]) -> tuple[Recipe, ClipPool]:
+    def _dynamics_recipe(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
         data, config = self.training.data, self.training.dynamics
         autoencoder = self._trained_autoencoder().to(self.device)
-        pool = ClipPool(
+        replay_buffer = ReplayBuffer(
             sources,
             lambda episode: encode_frames(autoencoder, episode, self.device),
             data,
@@ -185,21 +185,21 @@ class TrainingRun:
             network.to(self.device),
             autoencoder,
             config,
-            pool,
+            replay_buffer,
             probes,
             device=self.device,
             export_preset=export_preset,
         )
-        return recipe, pool
+        return recipe, replay_buffer
 
-    def _decoder_recipe(self, sources: list[Source], probes: list[Episode]) -> tuple[Recipe, ClipPool]:
+    def _decoder_recipe(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
         folder = self.folder / "dynamics" / "last"
         if not folder.exists():
             raise PresetNotFoundError(
                 f"no trained dynamics at {folder}", hint="run the same command with --stage dynamics first"
             )
         trained = load_preset(folder, device=self.device)
-        pool = ClipPool(sources, store_frames, self.training.data)
+        replay_buffer = ReplayBuffer(sources, store_frames, self.training.data)
 
         def export_preset(run_folder: Path, average: Autoencoder, counters: dict[str, str]) -> None:
             provenance = {**trained.metadata, **counters}
@@ -209,12 +209,12 @@ class TrainingRun:
             trained.autoencoder,
             trained.model,
             self.training.decoder,
-            pool,
+            replay_buffer,
             probes,
             device=self.device,
             export_preset=export_preset,
         )
-        return recipe, pool
+        return recipe, replay_buffer
 
     def _trained_autoencoder(self) -> Autoencoder:
         """This run's, else that of the preset it begins with."""

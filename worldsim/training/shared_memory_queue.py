@@ -19,7 +19,7 @@ from worldsim.core.errors import WorldsimError
 from worldsim.training.episode import Episode
 
 
-class Belt:
+class EpisodeQueue:
     """Made by the trainer; goes to the worker as an argument of its process."""
 
     def __init__(self, context: SpawnContext, shape: tuple[int, ...], *, num_slots: int) -> None:
@@ -38,15 +38,15 @@ class Belt:
         except queue.Empty:
             return False
         self._slots[slot] = episode.frames
-        horizon = episode.horizon if episode.has_horizon else episode.horizon[:0]
-        self._full.put((slot, replace(episode, frames=episode.frames[:0], horizon=horizon)))
+        depth_profile = episode.depth_profile if episode.has_depth_profile else episode.depth_profile[:0]
+        self._full.put((slot, replace(episode, frames=episode.frames[:0], depth_profile=depth_profile)))
         return True
 
-    def fail(self, error: WorldsimError) -> None:
+    def put_error(self, error: WorldsimError) -> None:
         """In place of an episode."""
         self._full.put(error)
 
-    def take(self, timeout_s: float) -> Episode | WorldsimError:
+    def get(self, timeout_s: float) -> Episode | WorldsimError:
         """The oldest that was put. Raises: queue.Empty when none comes within that time."""
         item = self._full.get(timeout=timeout_s)
         if isinstance(item, WorldsimError):
@@ -56,7 +56,7 @@ class Belt:
         self._free.put(slot)
         return taken
 
-    def abandon(self) -> None:
+    def cancel_join(self) -> None:
         """What nobody takes any more is not waited for. In the worker, before it ends."""
         self._full.cancel_join_thread()
 

@@ -20,7 +20,7 @@ from worldsim.models.state import WorldState
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chain:
+class ClipSequence:
     """`first` is where the next clip begins; `state` is what the clips before it left, None where nothing is carried.
 
     Shapes: clean [B, L, C, H, W], action [B, L, A], target [B, L, P] (NaN where nobody knows the pose), level [B, L]
@@ -34,7 +34,7 @@ class Chain:
     state: WorldState | None = None
     first: int = 0
 
-    def clip(self, num_frames: int) -> Chain:
+    def clip(self, num_frames: int) -> ClipSequence:
         """The next clip alone."""
         here = slice(self.first, self.first + num_frames)
         level = None if self.level is None else self.level[:, here]
@@ -42,34 +42,34 @@ class Chain:
             self, clean=self.clean[:, here], action=self.action[:, here], target=self.target[:, here], level=level
         )
 
-    def state_of(self, rows: slice) -> WorldState | None:
+    def state_of_rows(self, rows: slice) -> WorldState | None:
         return self.state and self.state.map(lambda tensor: tensor[rows])
 
     @property
-    def is_over(self) -> bool:
+    def is_done(self) -> bool:
         return self.first >= self.clean.shape[1]
 
-    def after(self, num_frames: int, ends: Sequence[WorldState | None]) -> Chain:
+    def advance(self, num_frames: int, ends: Sequence[WorldState | None]) -> ClipSequence:
         """When the next clip has left these states, of some rows each. No gradient goes back through them."""
         states = [end for end in ends if end is not None]
         tensors = {name: torch.cat([s.tensors[name].detach() for s in states]) for name in states[0].tensors}
         return replace(self, state=replace(states[0], tensors=tensors), first=self.first + num_frames)
 
 
-class Chains:
+class ClipSequences:
     """Of the batches of one update there may be several (`accumulate`), each with a chain of its own, in turn."""
 
-    def __init__(self, num_clips: int, draw: Callable[[], Chain]) -> None:
+    def __init__(self, num_clips: int, draw: Callable[[], ClipSequence]) -> None:
         """`draw` begins a chain of `num_clips` clips."""
         self._num_clips, self._draw = num_clips, draw
-        self._waiting: deque[Chain] = deque()
+        self._pending: deque[ClipSequence] = deque()
 
-    def next(self, num_updates: int) -> Chain:
+    def next(self, num_updates: int) -> ClipSequence:
         """Where none waits a new one begins: also after an error was saved in between, and it is then cut short."""
-        is_new = num_updates % self._num_clips == 0 or not self._waiting
-        return self._draw() if is_new else self._waiting.popleft()
+        is_new = num_updates % self._num_clips == 0 or not self._pending
+        return self._draw() if is_new else self._pending.popleft()
 
-    def keep(self, chain: Chain, num_updates: int) -> None:
+    def put_back(self, sequence: ClipSequence, num_updates: int) -> None:
         """For the update after this one, if it goes on."""
-        if not chain.is_over and (num_updates + 1) % self._num_clips:
-            self._waiting.append(chain)
+        if not sequence.is_done and (num_updates + 1) % self._num_clips:
+            self._pending.append(sequence)

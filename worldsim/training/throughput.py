@@ -30,8 +30,8 @@ from worldsim.training.dynamics import DynamicsRecipe
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Recipe, Trainer, batch_seed
 from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, held_bytes
-from worldsim.training.replay_buffer import ClipPool
-from worldsim.training.workers import Source
+from worldsim.training.replay_buffer import ReplayBuffer
+from worldsim.training.workers import WeightedStream
 
 TimedStage = Literal["dynamics", "autoencoder"]
 
@@ -207,7 +207,9 @@ def _count(recipe: Recipe, training: TrainingConfig, device: str) -> Work:
             counter.phase = "backward"
 
     prepare_layers(recipe.network, replace(training.compute, compile_layers=False), computed_again=computed_again)
-    number = _settled(training.dynamics) + recipe.updates_at_once - 1  # the end of a chain: nothing is left waiting
+    number = (
+        _settled(training.dynamics) + recipe.updates_per_sequence - 1
+    )  # the end of a chain: nothing is left waiting
     torch.manual_seed(batch_seed(training.seed, number, 0))
     with counter:
         with precision(training.compute, device):
@@ -235,7 +237,7 @@ def _time(
             recipe,
             getattr(training, stage).optimiser,
             Path(folder),
-            tell=lambda row: None,
+            on_log=lambda row: None,
             seed=training.seed,
             compute=compute,
             ranks=ranks,
@@ -267,8 +269,10 @@ def _recipe(preset: PresetConfig, training: TrainingConfig, stage: TimedStage, d
     episodes = _MadeUp(preset, training.dynamics)
     if stage == "autoencoder":
         autoencoder = autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
-        pool = _pool(episodes, store_frames, training)
-        return AutoencoderRecipe(autoencoder, training.autoencoder, pool, episodes.get().first(1), device=device)
+        replay_buffer = _replay_buffer(episodes, store_frames, training)
+        return AutoencoderRecipe(
+            autoencoder, training.autoencoder, replay_buffer, episodes.get().first(1), device=device
+        )
 
     def store_latents(episode: Episode) -> Tensor:
         return torch.randn(len(episode.actions), *preset.latent_shape).half()
@@ -277,17 +281,17 @@ def _recipe(preset: PresetConfig, training: TrainingConfig, stage: TimedStage, d
         network.to(device),
         autoencoder.to(device).requires_grad_(False),
         training.dynamics,
-        _pool(episodes, store_latents, training),
+        _replay_buffer(episodes, store_latents, training),
         [episodes.get().first(1)],
         device=device,
         export_preset=lambda folder, average, counters: None,
     )
 
 
-def _pool(episodes: _MadeUp, store: Callable[[Episode], Tensor], training: TrainingConfig) -> ClipPool:
-    pool = ClipPool([Source(stream=episodes)], store, training.data)
-    pool.fill(lambda have, want: None)
-    return pool
+def _replay_buffer(episodes: _MadeUp, store: Callable[[Episode], Tensor], training: TrainingConfig) -> ReplayBuffer:
+    replay_buffer = ReplayBuffer([WeightedStream(stream=episodes)], store, training.data)
+    replay_buffer.fill(lambda have, want: None)
+    return replay_buffer
 
 
 class _MadeUp:

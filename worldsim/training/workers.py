@@ -27,18 +27,18 @@ import numpy as np
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldError, WorldsimError
 from worldsim.training.config import DataConfig
-from worldsim.training.episode import Episode, at_the_horizon
-from worldsim.training.shared_memory_queue import Belt
+from worldsim.training.episode import Episode, middle_row_depth
+from worldsim.training.shared_memory_queue import EpisodeQueue
 from worldsim.worlds.base import TrueWorld
 from worldsim.worlds.doom.seeds import training_seeds
 from worldsim.worlds.registry import TrueWorldConfig, open_world
 from worldsim.worlds.trajectories import walking
 
-NUM_SLOTS = 3
+SLOTS_PER_WORKER = 3
 """Finished episodes a worker may have waiting."""
 
 
-class EpisodeSource(Protocol):
+class EpisodeStream(Protocol):
     """Where episodes come from, in an order that its seed settles."""
 
     num_episodes: int | None
@@ -55,26 +55,26 @@ class EpisodeSource(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class WeightedStream:
     """A stream, and the share of all frames that is drawn from it."""
 
-    stream: EpisodeSource
+    stream: EpisodeStream
     share: float = 1.0
 
 
-class EpisodeStream:
-    """The true world as a source; with depth, its episodes know their horizon. Use as a context manager."""
+class WorldStream:
+    """The true world as a source; with depth, its episodes know their depth profile. Use as a context manager."""
 
     num_episodes: int | None = None
     has_pose = True
 
     def __init__(self, world: TrueWorldConfig, data: DataConfig, *, seed: int, with_depth: bool = False) -> None:
         self._world, self._data, self._seed, self._with_depth = world, data, seed, with_depth
-        self._belts: list[Belt] = []
+        self._queues: list[EpisodeQueue] = []
         self._workers: list[SpawnProcess] = []
         self._next = 0
 
-    def __enter__(self) -> EpisodeStream:
+    def __enter__(self) -> WorldStream:
         return self
 
     def __exit__(
@@ -84,8 +84,8 @@ class EpisodeStream:
             worker.terminate()
         for worker in self._workers:
             worker.join(timeout=5)
-        for belt in self._belts:
-            belt.close()
+        for episode_queue in self._queues:
+            episode_queue.close()
 
     def skip(self, num_episodes: int) -> None:
         assert not self._workers, "workers have begun"
@@ -96,7 +96,7 @@ class EpisodeStream:
         if not self._workers:
             self._start()
         try:
-            item = self._belts[self._next % len(self._workers)].take(timeout_s)
+            item = self._queues[self._next % len(self._workers)].get(timeout_s)
         except queue.Empty:
             dead = [w.exitcode for w in self._workers if not w.is_alive()]
             found = f"workers ended with codes {dead}" if dead else f"no episode for {timeout_s:.0f} s"
@@ -113,44 +113,46 @@ class EpisodeStream:
         context, num_workers = multiprocessing.get_context("spawn"), self._data.num_workers
         for i in range(num_workers):
             num_skipped = len(range(i, self._next, num_workers))
-            belt = Belt(context, (self._data.episode_frames, *self._world.frame_shape), num_slots=NUM_SLOTS)
-            arguments = (self._world, self._data, self._seed + 7919 * i, num_skipped, belt, os.getpid())
+            episode_queue = EpisodeQueue(
+                context, (self._data.episode_frames, *self._world.frame_shape), num_slots=SLOTS_PER_WORKER
+            )
+            arguments = (self._world, self._data, self._seed + 7919 * i, num_skipped, episode_queue, os.getpid())
             options = {"with_depth": self._with_depth}
-            self._belts.append(belt)
-            self._workers.append(context.Process(target=_work, args=arguments, kwargs=options, daemon=True))
+            self._queues.append(episode_queue)
+            self._workers.append(context.Process(target=_worker_main, args=arguments, kwargs=options, daemon=True))
             self._workers[-1].start()
 
 
-def play_episodes(
+def record_episodes(
     world_config: TrueWorldConfig, seeds: Iterable[int], num_frames: int, script: str, *, with_depth: bool = False
 ) -> list[Episode]:
     """One per seed, in a world of their own."""
     with closing(open_world(world_config, with_depth=with_depth)) as world:
-        return [_play(world, seed, num_frames, script, with_depth=with_depth) for seed in seeds]
+        return [_record_episode(world, seed, num_frames, script, with_depth=with_depth) for seed in seeds]
 
 
-def _play(world: TrueWorld, seed: int, num_frames: int, script: str, *, with_depth: bool) -> Episode:
-    steps, horizon = [], []
+def _record_episode(world: TrueWorld, seed: int, num_frames: int, script: str, *, with_depth: bool) -> Episode:
+    steps, depth_profiles = [], []
     for step in walking(world, seed, num_frames, script):
         steps.append(step)
         if with_depth:
-            horizon.append(at_the_horizon(world.depth))
+            depth_profiles.append(middle_row_depth(world.depth))
     poses = [(s.pose.x, s.pose.y, s.pose.angle_rad) for s in steps if s.pose is not None]
     return Episode(
         seed=seed,
         frames=np.stack([s.frame for s in steps]),
         actions=np.stack([encode_action(world.action_spec, s.action) for s in steps]),
         pose=np.asarray(poses, dtype=np.float32),
-        horizon=np.asarray(horizon, dtype=np.float32),
+        depth_profile=np.asarray(depth_profiles, dtype=np.float32),
     )
 
 
-def _work(
+def _worker_main(
     world_config: TrueWorldConfig,
     data: DataConfig,
     seed: int,
     num_skipped: int,
-    belt: Belt,
+    episode_queue: EpisodeQueue,
     parent_pid: int,
     *,
     with_depth: bool,
@@ -158,7 +160,7 @@ def _work(
     def leave(*_: object) -> None:
         """By way of `finally`: an engine that is not closed outlives its worker. What nobody reads any more is not
         waited for: this process holds the reading end of its pipe too, and would wait for ever."""
-        belt.abandon()
+        episode_queue.cancel_join()
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, leave)
@@ -166,11 +168,11 @@ def _work(
     world = open_world(world_config, with_depth=with_depth)
     try:
         for episode_seed in islice(training_seeds(random.Random(seed)), num_skipped, None):
-            episode = _play(world, episode_seed, data.episode_frames, data.script, with_depth=with_depth)
-            while not belt.put(episode, timeout_s=2.0):
+            episode = _record_episode(world, episode_seed, data.episode_frames, data.script, with_depth=with_depth)
+            while not episode_queue.put(episode, timeout_s=2.0):
                 if os.getppid() != parent_pid:
                     leave()
     except WorldsimError as error:
-        belt.fail(error)
+        episode_queue.put_error(error)
     finally:
         world.close()
