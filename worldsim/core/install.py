@@ -1,7 +1,7 @@
 """Installation hints: the command that installs what an optional feature needs. Standard library only.
 
 The hints name the third-party packages themselves, with the version ranges of this distribution's metadata, because
-`worldsim` on PyPI is an unrelated project: `pip install 'worldsim[doom]'` would install it.
+`worldsim` on PyPI is an unrelated project: the extra `worldsim[doom]` by name would fetch that one.
 """
 
 from __future__ import annotations
