@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-PICTURES = "observation.images.main"
+VIDEO_KEY = "observation.images.main"
 
 _CHUNK = r"^Chunk\(.*?\) with (\d+) rows .*? - (/\S*) .*?data columns: \[(\S+)\]"
 """As rerun's command line prints one: how many rows, of what, in which column."""
@@ -74,7 +74,7 @@ def with_lerobot(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
     dataset = LeRobotDataset("worldsim/session", root=folder)
     items = [dataset[index] for index in range(len(dataset))]
     assert [int(item["index"]) for item in items] == list(range(len(items)))
-    picture = items[-1][PICTURES]
+    picture = items[-1][VIDEO_KEY]
     low, high = (float(picture.min()), float(picture.max()))
     episodes = {int(item["episode_index"]) for item in items}
     return len(items), f"{len(episodes)} episodes, picture {tuple(picture.shape)} from {low:.2f} to {high:.2f}"
@@ -95,7 +95,7 @@ def with_rerun(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
     rows: Counter[str] = Counter()
     for count, entity, column in re.findall(_CHUNK, done.stdout, re.MULTILINE):
         rows[f"{entity} {column}"] += int(count)
-    num_frames = min(rows["/action Scalars:scalars"], rows[f"/{PICTURES} VideoStream:sample"])
+    num_frames = min(rows["/action Scalars:scalars"], rows[f"/{VIDEO_KEY} VideoStream:sample"])
     return num_frames, ", ".join(f"{count} {name}" for name, count in sorted(rows.items()))
 
 

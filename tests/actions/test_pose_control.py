@@ -57,8 +57,8 @@ def test_out_and_back_by_keys_ends_where_it_began(spec: ActionSpec) -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_four_quarters_are_a_full_turn_and_moving_turns_nothing(spec: ActionSpec) -> None:
-    assert spec.flight is not None
-    start, quarter = at(spec, 0.3, 0.4, 20), math.radians(90) / spec.flight.turn_rad
+    assert spec.pose_control is not None
+    start, quarter = at(spec, 0.3, 0.4, 20), math.radians(90) / spec.pose_control.turn_rad
     whole, part = divmod(quarter, 1)
     turns = [*[Action.of(turn=1.0)] * int(whole), Action.of(turn=part)]
     poses = flown(spec, turns * 4, start)
@@ -83,8 +83,8 @@ def test_four_quarters_are_a_full_turn_and_moving_turns_nothing(spec: ActionSpec
 )
 def test_every_way_is_one_step_long_as_seen_from_the_camera(keys: tuple[str, ...], x: float, y: float) -> None:
     spec = MAZE.action_spec
-    assert spec.flight is not None
-    step = spec.flight.step
+    assert spec.pose_control is not None
+    step = spec.pose_control.step_length
     assert_near(fly(spec, Action.of(*keys), at(spec, 0, 0, 90)), at(spec, x * step, y * step, 90), spec)
 
 
@@ -132,7 +132,7 @@ def test_all_of_dooms_heading_says_the_same_and_the_world_reads_the_same_pose() 
 
 
 def test_speeds_are_those_of_the_worlds_as_they_are_walked_in() -> None:
-    doom, maze = DOOM.action_spec.flight, MAZE.action_spec.flight
+    doom, maze = DOOM.action_spec.pose_control, MAZE.action_spec.pose_control
     assert doom is not None and maze is not None
-    assert doom.step * DOOM.across_units == pytest.approx(16.6), "map units in a tick of two tics"
-    assert (maze.step * 9 / 2, math.degrees(maze.turn_rad)) == pytest.approx((0.25, 18.4)), "cells and degrees"
+    assert doom.step_length * DOOM.across_units == pytest.approx(16.6), "map units in a tick of two tics"
+    assert (maze.step_length * 9 / 2, math.degrees(maze.turn_rad)) == pytest.approx((0.25, 18.4)), "cells and degrees"

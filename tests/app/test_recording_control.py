@@ -13,11 +13,11 @@ from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.messages import StageCallback
 from worldsim.engine.replay import check
 from worldsim.engine.worker import Worker
-from worldsim.episodes.format import RECORDINGS, Header
+from worldsim.episodes.format import RECORDINGS_FOLDER, SessionHeader
 from worldsim.episodes.reader import find_sessions, open_session
 
 
-def recorded_play(header: Header | None) -> Play:
+def recorded_play(header: SessionHeader | None) -> Play:
     """Play of the fake world that can be recorded; run it once."""
 
     def load(report: StageCallback) -> LoadedWorld:
@@ -40,7 +40,7 @@ def test_the_key_begins_a_session_ends_it_and_begins_another(tmp_path: Path, mon
     playing = [NOTHING] * 40
     play.run(*playing, [down("F9")], *playing, [down("F9")], *playing, [down("F9")], *playing)
     play.session.recorder.close()
-    first, second = map(open_session, find_sessions(RECORDINGS))
+    first, second = map(open_session, find_sessions(RECORDINGS_FOLDER))
     for session in (first, second):
         assert session.is_complete
         assert session.num_frames > 1
@@ -53,7 +53,7 @@ def test_the_screen_says_where_it_records(tmp_path: Path, monkeypatch: pytest.Mo
     play = recorded_play(HEADER)
     play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 20)
     play.session.recorder.close()
-    (folder,) = find_sessions(RECORDINGS)
+    (folder,) = find_sessions(RECORDINGS_FOLDER)
     assert f"recording {folder}" in said(play)
 
 
@@ -62,7 +62,7 @@ def test_what_cannot_be_recorded_is_said_and_play_goes_on(tmp_path: Path, monkey
     play = recorded_play(None)
     play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 20)
     assert "cannot be recorded" in said(play)
-    (tmp_path / RECORDINGS).write_text("in the way", encoding="utf-8")
+    (tmp_path / RECORDINGS_FOLDER).write_text("in the way", encoding="utf-8")
     play = recorded_play(replace(HEADER, preset="other"))
     report = play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 40)
     assert "cannot record to" in said(play)
@@ -80,7 +80,7 @@ def test_a_disk_that_fills_up_is_said_with_what_to_do_and_play_goes_on(
     play = recorded_play(HEADER)
     report = play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 80)
     play.session.recorder.close()
-    (folder,) = find_sessions(RECORDINGS)
+    (folder,) = find_sessions(RECORDINGS_FOLDER)
     line = f"the recording {folder} has stopped: No space left on device; make room, then: worldsim sessions repair"
     assert f"{line} {folder}" in " ".join(said(play).split())
     assert report.frames_shown > 10

@@ -13,7 +13,7 @@ from worldsim.app.screenshot import actions_hash, runs_to, take_screenshot, writ
 from worldsim.core.types import Step
 from worldsim.engine.session import Session
 from worldsim.engine.worker import Worker
-from worldsim.episodes.format import Run
+from worldsim.episodes.format import ActionRun
 
 TICK_S = 0.1
 
@@ -69,7 +69,7 @@ def test_the_hash_is_of_all_that_was_done_up_to_the_frame() -> None:
         return actions_hash(runs)
 
     assert hash_of("w", "w", "a") == hash_of("w", "w", "a") != hash_of("w", "a", "a")
-    assert actions_hash([]) != actions_hash([Run(action=(1.0,), num_steps=1, count=1)])
+    assert actions_hash([]) != actions_hash([ActionRun(action=(1.0,), num_steps=1, count=1)])
 
 
 def test_while_rewinding_it_is_of_the_frame_that_is_seen() -> None:

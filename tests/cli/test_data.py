@@ -18,8 +18,8 @@ from tests.episodes.importers.test_convert import cut, scramble, write_dmlab, wr
 from tests.episodes.recordings import HEADER, record
 from worldsim.cli.main import main
 from worldsim.core.errors import RecordingError, UsageError
-from worldsim.episodes.format import JOURNAL, data_path, video_path
-from worldsim.episodes.journal import JournalFile, Writing
+from worldsim.episodes.format import JOURNAL_FILE, data_path, video_path
+from worldsim.episodes.journal import JournalFile, WriterInfo
 from worldsim.episodes.reader import open_session
 
 
@@ -87,8 +87,8 @@ def test_check_shows_what_is_in_a_sound_data_set(
     assert found["actions"]["forward"] == {"kind": "button", "held_share": pytest.approx(37 / 40)}
     assert sum(found["actions"]["turn"]["histogram"]) == 40
     assert found["idle_share"] == pytest.approx(3 / 40)
-    pictures = [open_session(recorded / "a").pictures(0), open_session(recorded / "a").pictures(1)]
-    first, last = next(pictures[0]), list(open_session(recorded / "b").pictures(0))[-1]
+    pictures = [open_session(recorded / "a").frames(0), open_session(recorded / "a").frames(1)]
+    first, last = next(pictures[0]), list(open_session(recorded / "b").frames(0))[-1]
     assert found["brightness"]["max"] == pytest.approx(first.mean() / 255, abs=0.05)
     image = np.asarray(Image.open(sheet))
     assert image.shape == (2 * 48, 8 * 64, 3)
@@ -118,10 +118,10 @@ def info(folder: Path) -> None:
 def unfinished(folder: Path) -> None:
     """As a process that is gone has left it."""
     shutil.rmtree(folder / "b")
-    journal = folder / "b" / JOURNAL
+    journal = folder / "b" / JOURNAL_FILE
     journal.parent.mkdir(parents=True)
     with journal.open("wb") as file:
-        JournalFile(file).write_header(HEADER, Writing(pid=1, process_started_s=0.0))
+        JournalFile(file).write_header(HEADER, WriterInfo(pid=1, process_started_s=0.0))
 
 
 ACTIONS = [[0.0, 0.0, 0.0]] * 20

@@ -144,4 +144,6 @@ def test_the_title_screen_takes_no_option_of_one_session(tmp_path: Path, option:
 
 def test_a_true_world_whose_inputs_are_poses_is_walked_in(given_preset_folder: Path) -> None:
     loaded = _load_true_world(PlayArguments(preset=str(given_preset_folder), world=True), lambda stage: None)
-    assert loaded.action_spec.buttons == ("forward", "back", "left", "right") and loaded.action_spec.flight is None
+    assert (
+        loaded.action_spec.buttons == ("forward", "back", "left", "right") and loaded.action_spec.pose_control is None
+    )

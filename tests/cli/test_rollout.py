@@ -18,7 +18,7 @@ from worldsim.cli.arguments import choose_device
 from worldsim.cli.main import main
 from worldsim.core.errors import StateError, UsageError
 from worldsim.core.types import Action
-from worldsim.episodes.video import enlarge, scale_for, video_file
+from worldsim.episodes.video import upscale, upscale_factor, video_file
 
 
 def rollout(preset: Path, out: Path, *more: str) -> int:
@@ -185,12 +185,12 @@ def test_an_absent_device_is_refused(
     [(48, 64, 6), (96, 128, 3), (256, 256, 1), (300, 400, 1), (51, 68, 6), (301, 400, 2)],
 )
 def test_frames_are_enlarged_to_an_even_size_of_at_least_256_px(height_px: int, width_px: int, scale: int) -> None:
-    assert scale_for(height_px, width_px) == scale
+    assert upscale_factor(height_px, width_px) == scale
 
 
 def test_enlarging_repeats_every_pixel() -> None:
     frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    large = enlarge(frame, 3)
+    large = upscale(frame, 3)
     assert large.shape == (6, 6, 3)
     assert (large[:3, 3:] == frame[0, 1]).all()
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
 from worldsim.cli.main import main
-from worldsim.episodes.format import JOURNAL, EpisodeStart
-from worldsim.episodes.journal import JournalFile, Writing
+from worldsim.episodes.format import JOURNAL_FILE, EpisodeStart
+from worldsim.episodes.journal import JournalFile, WriterInfo
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,10 @@ def sessions(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str
 
 def unfinished(folder: Path, *, pid: int, process_started_s: float) -> Path:
     """A recording that broke off after 6 frames, by a process that is or is not there any more."""
-    path = folder / JOURNAL
+    path = folder / JOURNAL_FILE
     path.parent.mkdir(parents=True)
     journal = JournalFile(path.open("xb"))
-    journal.write_header(HEADER, Writing(pid=pid, process_started_s=process_started_s))
+    journal.write_header(HEADER, WriterInfo(pid=pid, process_started_s=process_started_s))
     journal.write_episode(EpisodeStart(seed=4))
     journal.write_rows(made_up_row(index) for index in range(6))
     journal.close()
@@ -108,7 +108,7 @@ def test_what_is_being_recorded_is_neither_repaired_nor_removed(tmp_path: Path) 
     folder = unfinished(tmp_path / "s", pid=os.getpid(), process_started_s=psutil.Process().create_time())
     assert main(["sessions", "repair", str(folder)]) == 15
     assert main(["sessions", "rm", str(folder)]) == 15
-    assert (folder / JOURNAL).exists()
+    assert (folder / JOURNAL_FILE).exists()
 
 
 def test_rm_removes_sessions_only(recorded: Path, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from worldsim.core.errors import NonFiniteError
-from worldsim.core.types import NO_ACTION, Action, ActionSpec, Flight, Frame, Step
+from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, PoseControl, Step
 from worldsim.engine.interfaces import LoadedWorld, StageTimes
 from worldsim.engine.messages import StageCallback
 from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import Header
+from worldsim.episodes.format import SessionHeader
 
 SPEC = ActionSpec(
     buttons=("forward", "back", "left", "right"), axes=("turn",), axis_units=(("turn", "10 deg per tick"),)
@@ -92,14 +92,16 @@ class FakeFlight(FakeSimulator):
     """Its inputs are poses: a start looks along x from somewhere else for every seed."""
 
     action_spec = ActionSpec(
-        buttons=(), axes=("x", "y", "cos", "sin"), flight=Flight(step=1 / 16, turn_rad=math.radians(10))
+        buttons=(),
+        axes=("x", "y", "cos", "sin"),
+        pose_control=PoseControl(step_length=1 / 16, turn_rad=math.radians(10)),
     )
 
     def reset(self, seed: int) -> Step:
         return replace(super().reset(seed), action=Action.of(x=0.25 * seed - 0.5, y=0.25, cos=1.0))
 
 
-HEADER = Header(
+HEADER = SessionHeader(
     preset="fake",
     preset_ref="fake",
     preset_sha256="",

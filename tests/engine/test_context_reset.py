@@ -28,7 +28,7 @@ def pictures(index: int) -> ContextOverride:
     """Other pictures than play has shown."""
     rng = np.random.default_rng(index)
     frames = [rng.integers(0, 256, SHAPE, dtype=np.uint8) for _ in range(4)]
-    return ContextOverride.of(index, frames, [[0.0] * SPEC.size] * 4)
+    return ContextOverride.from_frames(index, frames, [[0.0] * SPEC.size] * 4)
 
 
 def bring_back(play: Play) -> ContextOverride:

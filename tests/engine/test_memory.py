@@ -149,7 +149,7 @@ class Walk:
         self.memory.follow(self.history.head)
 
     def _step(self, index: int, pose: Pose, frame: Frame) -> Step:
-        return Step(index=index, action=NO_ACTION, frame=frame, believed=pose if self._believes else None)
+        return Step(index=index, action=NO_ACTION, frame=frame, estimated_pose=pose if self._believes else None)
 
 
 def test_every_moment_is_told_how_far_it_has_drifted_and_the_path_is_kept() -> None:
@@ -168,7 +168,7 @@ def test_true_pictures_in_the_place_of_memory_end_what_has_drifted() -> None:
         walk.go(at(), np.zeros((48, 64, 3), np.uint8))
     head = walk.history.head
     assert head is not None and head.drift is not None and head.drift > 1
-    anchor = ContextOverride.of(head.step.index, [A], [[0.0] * SPEC.size])
+    anchor = ContextOverride.from_frames(head.step.index, [A], [[0.0] * SPEC.size])
     walk.history.replace_memory(head.step, object(), anchor)
     walk.see()
     assert walk.history.head is not head and walk.memory.drift.level is None

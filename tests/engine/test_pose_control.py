@@ -210,7 +210,7 @@ def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(
     play = Play(real, recorder=recorder)
     assert pose_of(play.session.picture) == near(0.2, -0.1, 0)
     frames = play.play(14)
-    believed = [step.believed for step in play.steps[:2]]
+    believed = [step.estimated_pose for step in play.steps[:2]]
     assert believed[0] is not None and believed[1] is not None
     assert math.dist((believed[0].x, believed[0].y), (believed[1].x, believed[1].y)) == pytest.approx(1, abs=1e-4)
     play.back(5)

@@ -18,7 +18,7 @@ from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import ActionRuns, PlayHistory
 from worldsim.engine.interfaces import ReferenceSource
 from worldsim.engine.reference_world import ReferencePhase, ReferenceWorker, runs_between
-from worldsim.episodes.format import Run
+from worldsim.episodes.format import ActionRun
 from worldsim.presets.config import PresetConfig
 
 FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
@@ -128,8 +128,8 @@ def test_a_way_that_play_has_left_is_not_walked_to_its_end() -> None:
 
 
 def test_what_lies_between_two_moments() -> None:
-    def run(axis: float, count: int) -> Run:
-        return Run(action=(axis,), num_steps=1, count=count)
+    def run(axis: float, count: int) -> ActionRun:
+        return ActionRun(action=(axis,), num_steps=1, count=count)
 
     first = ActionRuns(None, run(0.0, 3))
     longer, second = ActionRuns(None, run(0.0, 5)), ActionRuns(first, run(1.0, 2))

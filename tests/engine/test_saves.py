@@ -17,7 +17,7 @@ from worldsim.engine.replay import session_header
 from worldsim.engine.save_files import SaveFiles
 from worldsim.engine.saves import NUM_SLOTS, SaveRecord, list_slots, read_saved, slot_path
 from worldsim.engine.simulator import Simulator
-from worldsim.episodes.format import Run
+from worldsim.episodes.format import ActionRun
 from worldsim.presets.store import Preset, load_preset
 
 
@@ -31,7 +31,7 @@ class Saving:
         self.path = path
         self.simulator.reset(1)
         step = [self.simulator.step(Action.of("forward")) for _ in range(3)][-1]
-        run = Run(action=(1.0, 0.0, 0.0, 0.0, 0.0), num_steps=step.num_steps, count=3)
+        run = ActionRun(action=(1.0, 0.0, 0.0, 0.0, 0.0), num_steps=step.num_steps, count=3)
         self.saved = SaveRecord(header=self.header, seed=1, step=step, runs=(run,))
         self.files.write(path, self.saved, self.simulator.snapshot())
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from worldsim.core.types import ActionSpec, Frame
-from worldsim.episodes.format import EpisodeStart, Header, Row, frame_hash
+from worldsim.episodes.format import EpisodeStart, FrameRow, SessionHeader, frame_hash
 from worldsim.episodes.writer import SessionWriter
 
 SPEC = ActionSpec(buttons=("forward", "back"), axes=("turn",))
-HEADER = Header(
+HEADER = SessionHeader(
     preset="made-up",
     preset_ref="made-up",
     preset_sha256="0" * 64,
@@ -30,9 +30,9 @@ def made_up_frame(index: int) -> Frame:
     return np.roll(np.kron(blocks, np.ones((8, 8, 1), np.uint8)), index, axis=1)
 
 
-def made_up_row(index: int, t_ns: int = 0) -> Row:
+def made_up_row(index: int, t_ns: int = 0) -> FrameRow:
     action = (float(index > 0), 0.0, round(np.sin(index), 3) if index else 0.0)
-    return Row(
+    return FrameRow(
         action=tuple(map(float, np.asarray(action, np.float32))),
         num_steps=int(index > 0),
         t_input_ns=index,

@@ -14,12 +14,12 @@ from tests.episodes.recordings import record
 from worldsim.core.errors import RecordingError, UsageError
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.export_npz import export_folder
-from worldsim.episodes.importers.base import Reading
-from worldsim.episodes.importers.convert import LAYOUTS, import_folder
+from worldsim.episodes.importers.base import ImportOptions
+from worldsim.episodes.importers.convert import FORMATS, import_folder
 from worldsim.episodes.importers.memory_maze import one_hot
 from worldsim.episodes.reader import open_session
 
-READING = Reading(action_time=LAYOUTS["memory-maze"].action_time)
+READING = ImportOptions(action_time=FORMATS["memory-maze"].action_time)
 
 
 def arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

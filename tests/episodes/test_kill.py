@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from worldsim.episodes.finalize import finalize
-from worldsim.episodes.format import JOURNAL
+from worldsim.episodes.format import JOURNAL_FILE
 from worldsim.episodes.journal import read_journal
 from worldsim.episodes.reader import open_session
 
@@ -43,13 +43,13 @@ def kill_one(folder: Path, after_s: float) -> tuple[int, float]:
         child.send_signal(signal.SIGKILL)
         child.wait()
     num_told, last_ns = struct.unpack("<qq", told.read_bytes())
-    assert not read_journal(folder / "s").writing.is_alive
+    assert not read_journal(folder / "s").writer.is_alive
     result = finalize(folder / "s")
     session = open_session(folder / "s")
     assert session.is_complete
     assert session.num_frames == result.frames
     for index in {0, len(session.episodes) - 1}:
-        assert len(list(session.pictures(index))) == len(session.episodes[index].rows)
+        assert len(list(session.frames(index))) == len(session.episodes[index].rows)
     lost = num_told - session.num_frames
     return lost, (last_ns - session.episodes[-1].rows[-1].t_ready_ns) / 1e9
 
@@ -72,12 +72,12 @@ def test_a_kill_loses_at_most_the_last_second_of_actions(tmp_path: Path, num_kil
 def test_a_journal_that_breaks_off_anywhere_gives_every_whole_row_before(tmp_path: Path) -> None:
     from tests.episodes.recordings import HEADER, made_up_row
     from worldsim.episodes.format import EpisodeStart
-    from worldsim.episodes.journal import JournalFile, this_process
+    from worldsim.episodes.journal import JournalFile, current_writer_info
 
-    path = tmp_path / JOURNAL
+    path = tmp_path / JOURNAL_FILE
     path.parent.mkdir()
     journal = JournalFile(path.open("xb"))
-    journal.write_header(HEADER, this_process(is_lossless=False))
+    journal.write_header(HEADER, current_writer_info(is_lossless=False))
     journal.write_episode(EpisodeStart(seed=7))
     journal.write_rows(made_up_row(index) for index in range(8))
     journal.close()

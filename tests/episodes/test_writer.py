@@ -15,7 +15,15 @@ import pytest
 
 from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
 from worldsim.core.errors import RecordingError, StorageError, UsageError
-from worldsim.episodes.format import JOURNAL, PICTURES, EpisodeStart, check_new, data_path, part_path, video_path
+from worldsim.episodes.format import (
+    JOURNAL_FILE,
+    VIDEO_KEY,
+    EpisodeStart,
+    check_new_folder,
+    data_path,
+    part_path,
+    video_path,
+)
 from worldsim.episodes.reader import open_session
 from worldsim.episodes.writer import SessionWriter, WriterState
 
@@ -41,7 +49,7 @@ def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
     assert session.header == HEADER
     assert [episode.start.seed for episode in session.episodes] == [0, 1]
     assert session.episodes[0].rows == [made_up_row(index) for index in range(30)]
-    assert len(session.episodes[1].rows) == len(list(session.pictures(1))) == 5
+    assert len(session.episodes[1].rows) == len(list(session.frames(1))) == 5
     assert not list((tmp_path / "s").rglob("*.part.mp4")), "a half-written video stayed"
 
 
@@ -49,7 +57,7 @@ def test_lossless_pictures_are_the_frames_and_the_others_are_close(tmp_path: Pat
     for is_lossless, most in ((True, 0), (False, 40)):
         folder = tmp_path / str(is_lossless)
         record(folder, 12, is_lossless=is_lossless)
-        for index, picture in enumerate(open_session(folder).pictures(0)):
+        for index, picture in enumerate(open_session(folder).frames(0)):
             difference = np.abs(picture.astype(int) - made_up_frame(index)).max()
             assert difference <= most, f"frame {index} differs by {difference}"
 
@@ -60,15 +68,15 @@ def test_the_folder_is_laid_out_as_lerobot_v3(tmp_path: Path) -> None:
     info = json.loads((folder / "meta/info.json").read_text(encoding="utf-8"))
     assert (info["codebase_version"], info["total_episodes"], info["total_frames"]) == ("v3.0", 2, 30)
     assert info["video_path"] is not None
-    assert set(pq.read_schema(data_path(folder, 0)).names) | {PICTURES} == set(info["features"])
+    assert set(pq.read_schema(data_path(folder, 0)).names) | {VIDEO_KEY} == set(info["features"])
     assert pq.read_table(data_path(folder, 1))["index"].to_pylist() == list(range(20, 30))
     episodes = pq.read_table(folder / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
     assert [(row["dataset_from_index"], row["dataset_to_index"]) for row in episodes] == [(0, 20), (20, 30)]
-    assert episodes[1][f"videos/{PICTURES}/file_index"] == 1
+    assert episodes[1][f"videos/{VIDEO_KEY}/file_index"] == 1
     tasks = pq.read_table(folder / "meta/tasks.parquet")
     assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
     stats = json.loads((folder / "meta/stats.json").read_text(encoding="utf-8"))
-    assert np.shape(stats[PICTURES]["mean"]) == (3, 1, 1)
+    assert np.shape(stats[VIDEO_KEY]["mean"]) == (3, 1, 1)
     assert stats["action"]["count"] == [30]
 
 
@@ -84,11 +92,11 @@ def test_the_video_has_no_b_frames_and_the_timestamps_of_the_rows(tmp_path: Path
 
 
 def test_what_waits_is_bounded_and_no_action_is_lost_by_it(tmp_path: Path) -> None:
-    writer = record(tmp_path / "s", 200, max_waiting_bytes=4 * 48 * 64 * 3)
-    assert writer.counters.pictures_dropped > 0, "the encoder kept up: nothing was tested"
+    writer = record(tmp_path / "s", 200, max_queued_bytes=4 * 48 * 64 * 3)
+    assert writer.counters.images_dropped > 0, "the encoder kept up: nothing was tested"
     session = open_session(tmp_path / "s")
-    assert session.num_frames == len(list(session.pictures(0))) == 200
-    assert session.num_pictures_missing == writer.counters.pictures_dropped
+    assert session.num_frames == len(list(session.frames(0))) == 200
+    assert session.num_missing_images == writer.counters.images_dropped
 
 
 def test_a_frame_is_added_without_waiting_for_a_disk_that_stands_still(tmp_path: Path) -> None:
@@ -141,25 +149,25 @@ def test_a_disk_that_is_full_of_video_stops_the_recording_and_repair_has_every_a
     assert result.frames == num_rows > 10
     session = open_session(tmp_path / "s")
     assert session.episodes[0].rows[5] == made_up_row(5)
-    assert (next(session.pictures(0)) == frames[0]).all()
+    assert (next(session.frames(0)) == frames[0]).all()
 
 
 @pytest.mark.parametrize("below", ["file/s", "file/deeper/s"])
 def test_a_place_that_cannot_be_written_is_refused_before_anything_begins(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(StorageError, match="cannot record to"):
-        check_new(tmp_path / below)
+        check_new_folder(tmp_path / below)
 
 
 def test_a_place_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(dir: Path) -> None:
         raise PermissionError(13, "Permission denied", str(dir))
 
-    check_new(tmp_path / "new" / "s")
+    check_new_folder(tmp_path / "new" / "s")
     assert list(tmp_path.iterdir()) == [], "looking left something behind"
     monkeypatch.setattr("worldsim.episodes.format.TemporaryFile", refuse)
     with pytest.raises(StorageError, match="Permission denied"):
-        check_new(tmp_path / "new" / "s")
+        check_new_folder(tmp_path / "new" / "s")
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -183,7 +191,7 @@ def test_a_crash_while_the_files_are_finished_is_mended(tmp_path: Path, monkeypa
 
     assert finalize(tmp_path / "s").frames == 25
     assert open_session(tmp_path / "s").is_complete
-    assert not (tmp_path / "s" / JOURNAL).exists()
+    assert not (tmp_path / "s" / JOURNAL_FILE).exists()
     assert not part_path(tmp_path / "s", 0).exists()
 
 
@@ -206,4 +214,4 @@ def test_a_pose_is_kept_where_it_is_known(tmp_path: Path) -> None:
     assert open_session(tmp_path / "s").episodes[0].rows == rows
     info = json.loads((tmp_path / "s/meta/info.json").read_text(encoding="utf-8"))
     assert info["features"]["worldsim.pose"]["names"] == ["x", "y", "angle_rad"]
-    assert set(pq.read_schema(data_path(tmp_path / "s", 0)).names) | {PICTURES} == set(info["features"])
+    assert set(pq.read_schema(data_path(tmp_path / "s", 0)).names) | {VIDEO_KEY} == set(info["features"])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.episodes.recordings import record
-from worldsim.episodes.format import WORLDSIM
+from worldsim.episodes.format import SESSION_FILE
 from worldsim.episodes.reader import open_session
 
 pytestmark = pytest.mark.hub
@@ -41,9 +41,9 @@ def test_a_dry_run_says_what_and_where_and_uploads_nothing(hub: Any, run: Any, s
 def test_what_is_pushed_is_the_session_with_a_card_and_a_tag(
     hub: Any, run: Any, server: Any, session: Path, tmp_path: Path
 ) -> None:
-    own = json.loads((session / WORLDSIM).read_text(encoding="utf-8"))
+    own = json.loads((session / SESSION_FILE).read_text(encoding="utf-8"))
     own["header"]["preset_ref"] = "/home/someone/secret/tiny"
-    (session / WORLDSIM).write_text(json.dumps(own), encoding="utf-8")
+    (session / SESSION_FILE).write_text(json.dumps(own), encoding="utf-8")
     (session / "notes.txt").write_text("mine", encoding="utf-8")
     done = run("sessions", "push", str(session), "someone/walks", "--private", HF_TOKEN=server.TOKEN)
     assert done.returncode == 0, done.stderr
@@ -102,8 +102,8 @@ def test_what_cannot_be_pushed_is_one_error(
 
 
 def test_an_unfinished_session_is_not_pushed(hub: Any, run: Any, server: Any, session: Path) -> None:
-    own = json.loads((session / WORLDSIM).read_text(encoding="utf-8"))
-    (session / WORLDSIM).write_text(json.dumps(own | {"complete": False}), encoding="utf-8")
+    own = json.loads((session / SESSION_FILE).read_text(encoding="utf-8"))
+    (session / SESSION_FILE).write_text(json.dumps(own | {"complete": False}), encoding="utf-8")
     done = run("sessions", "push", str(session), "someone/walks", HF_TOKEN=server.TOKEN)
     assert done.returncode == 15, done.stderr
     assert hub.log == []

@@ -285,7 +285,7 @@ def pipe(name: str) -> Callable[[Path], None]:
     return damage
 
 
-def enlarge(name: str, size: int) -> Callable[[Path], None]:
+def upscale(name: str, size: int) -> Callable[[Path], None]:
     """A sparse file: as large as it says, and nothing on the disk."""
     return lambda folder: os.truncate(folder / name, size)
 
@@ -312,9 +312,9 @@ HOSTILE = [
     (link_out("start/01.safetensors"), "01.safetensors is a link out of the preset"),
     (pipe("config.json"), "config.json is not a regular file"),
     (pipe("start/00.safetensors"), "00.safetensors is not a regular file"),
-    (enlarge("config.json", 10**9), "config.json has 1000000000 bytes"),
-    (enlarge("model.safetensors", 10**12), "model.safetensors has 1000000000000 bytes"),
-    (enlarge("start/00.safetensors", 10**9), "00.safetensors has 1000000000 bytes"),
+    (upscale("config.json", 10**9), "config.json has 1000000000 bytes"),
+    (upscale("model.safetensors", 10**12), "model.safetensors has 1000000000000 bytes"),
+    (upscale("start/00.safetensors", 10**9), "00.safetensors has 1000000000 bytes"),
     (strange_name, "a start is named 'a\\nb.safetensors'"),
     (many_starts, "holds more than 256 starts"),
     (wild_actions, "holds actions outside of [-1, 1]"),

@@ -77,12 +77,12 @@ def test_some_pieces_are_held_out_and_the_stream_never_gives_them(tmp_path: Path
 
 
 def test_frames_whose_picture_was_not_kept_are_left_out(tmp_path: Path, tiny_config: PresetConfig) -> None:
-    writer = record(tmp_path / "s", 200, max_waiting_bytes=4 * 48 * 64 * 3, is_lossless=True)
-    assert writer.counters.pictures_dropped > 0
+    writer = record(tmp_path / "s", 200, max_queued_bytes=4 * 48 * 64 * 3, is_lossless=True)
+    assert writer.counters.images_dropped > 0
     data = recordings(tmp_path, tiny_config, least_frames=1)
     rows = open_session(tmp_path / "s").episodes[0].rows
     used = [index for piece in [*data.pieces, *data.held_out] for index in range(piece.begin, piece.end)]
-    assert sorted(used) == [index for index, row in enumerate(rows) if row.has_picture]
+    assert sorted(used) == [index for index, row in enumerate(rows) if row.has_image]
 
 
 def test_other_sizes_are_resized_only_when_asked(folder: Path, tiny_config: PresetConfig) -> None:

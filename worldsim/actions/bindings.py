@@ -226,7 +226,7 @@ def offered(
         and (not row.axis or row.axis in keys.axes)
         and (row.command is not Command.NUM_STEPS or has_num_steps)
     )
-    if spec.flight is not None:
+    if spec.pose_control is not None:
         return tuple(replace(row, what=_FLIGHT.get(row.button, row.what)) for row in rows)
     return rows + tuple(_spare_rows(spec, bindings))
 

@@ -1,7 +1,7 @@
 """Presets whose inputs are poses, played by the usual keys: they fly the camera, and no wall is in the way.
 
 Owns: which keys there are then, and the pose that an action leads to. Does not own: how far a tick goes
-(`core.types.Flight`, from each world's config). Nothing is kept here: the next pose follows from the newest frame's,
+(`PoseControl`, from each world's config). Nothing is kept here: the next pose follows from the newest frame's,
 wherever play has gone in between.
 """
 
@@ -23,9 +23,9 @@ _HEADING = re.compile(r"(cos|sin)(\d*)")
 
 def key_spec(spec: ActionSpec) -> ActionSpec:
     """What a person, or a script, does in a world with this spec: its own inputs, or those that fly the camera."""
-    if spec.flight is None:
+    if spec.pose_control is None:
         return spec
-    unit = f"{math.degrees(spec.flight.turn_rad):g} deg per tick"
+    unit = f"{math.degrees(spec.pose_control.turn_rad):g} deg per tick"
     return ActionSpec(buttons=("forward", "back", "left", "right"), axes=("turn",), axis_units=(("turn", unit),))
 
 
@@ -35,7 +35,7 @@ def fly(spec: ActionSpec, action: Action, newest: Action) -> Action:
     One moves along the heading in the middle of the turn, so that the same keys the other way lead back. Values are
     those of float32, as they are stored and handed to a model.
     """
-    flight = spec.flight
+    flight = spec.pose_control
     if flight is None or any(name in spec.axes for name, _ in action.axes):
         return action
     pose = dict(newest.axes)
@@ -47,7 +47,7 @@ def fly(spec: ActionSpec, action: Action, newest: Action) -> Action:
     if ahead or aside:
         way_rad = angle_rad + turn_rad / 2 + math.atan2(aside, ahead)
         for name, part in (("x", math.cos(way_rad)), ("y", math.sin(way_rad))):
-            pose[name] = min(1.0, max(-1.0, pose.get(name, 0.0) + flight.step * part))
+            pose[name] = min(1.0, max(-1.0, pose.get(name, 0.0) + flight.step_length * part))
     return Action(axes=tuple((name, float(np.float32(value))) for name, value in pose.items()))
 
 

@@ -234,7 +234,7 @@ class Application:
         return True
 
     def _caps(self) -> tuple[Panel, ...]:
-        is_flown = self._loaded is not None and self._loaded.action_spec.flight is not None
+        is_flown = self._loaded is not None and self._loaded.action_spec.pose_control is not None
         done = self._session.asked if is_flown or self._picture is None else self._picture.action
         return (self._keys.panel(self._session.inputs, done),)
 

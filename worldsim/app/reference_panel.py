@@ -207,7 +207,7 @@ class Companions:
         if self._recorded is not None and self._recorded.peek() is not None:
             return self._recorded
         status = self._status
-        can_walk = loaded.action_spec.flight is None  # an explorer needs walls that stop it
+        can_walk = loaded.action_spec.pose_control is None  # an explorer needs walls that stop it
         if can_walk and status is not None and status.explorer is not None:
             return ReferencePolicy(lambda: self._status or ReferenceStatus(), self._index_now)
         return ScriptPolicy(loaded.action_spec, self._session.seed)

@@ -24,7 +24,7 @@ from worldsim.core.types import Step
 from worldsim.engine.history import PlayHistory
 from worldsim.engine.saves import written_whole
 from worldsim.engine.session import Session
-from worldsim.episodes.format import Header, Run
+from worldsim.episodes.format import ActionRun, SessionHeader
 
 WIDTH_PX = 960
 """The enlarged picture is as large as fits into that, at least as large as the frame."""
@@ -42,7 +42,7 @@ def take_screenshot(session: Session, step: Step, title: str) -> str:
 
 
 def write_screenshot(
-    folder: Path, step: Step, *, title: str, seed: int, header: Header | None, runs: Iterable[Run] | None
+    folder: Path, step: Step, *, title: str, seed: int, header: SessionHeader | None, runs: Iterable[ActionRun] | None
 ) -> Path:
     """`header` and `runs` are None where nobody knows them. Returns: the new file. Raises: StorageError."""
     times = max(1, WIDTH_PX // step.frame.shape[1])
@@ -64,12 +64,12 @@ def write_screenshot(
     return path
 
 
-def actions_hash(runs: Iterable[Run]) -> str:
+def actions_hash(runs: Iterable[ActionRun]) -> str:
     """SHA-256 of all that was done since the reset: the same preset, seed and hash, the same frame."""
     return hashlib.sha256(json.dumps([astuple(run) for run in runs]).encode()).hexdigest()
 
 
-def runs_to(history: PlayHistory | None, step: Step) -> tuple[Run, ...] | None:
+def runs_to(history: PlayHistory | None, step: Step) -> tuple[ActionRun, ...] | None:
     """What led to `step`, which lies on the present branch; None where that is not held."""
     moment = history.head if history is not None else None
     while moment is not None and moment.step is not step:

@@ -16,9 +16,9 @@ from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
 from worldsim.core.errors import RecordingError, StorageError, UsageError
 from worldsim.episodes.export_npz import export_folder
 from worldsim.episodes.images import write_contact_sheet
-from worldsim.episodes.importers.base import ActionTime, Reading
-from worldsim.episodes.importers.convert import LAYOUTS, Imported, import_folder
-from worldsim.episodes.validate import AXIS_BINS, Checked, check_sessions, survey
+from worldsim.episodes.importers.base import ActionTime, ImportOptions
+from worldsim.episodes.importers.convert import FORMATS, ConversionResult, import_folder
+from worldsim.episodes.validate import AXIS_BINS, ValidationReport, index_sessions, validate_sessions
 
 HELP = "import recordings of other games and data sets, export them; check a data set and show what is in it"
 
@@ -26,7 +26,7 @@ MAX_NAMED = 20
 """Faults that are printed; --json has all."""
 
 Kind = Literal["memory-maze", "teco-dmlab", "teco-minecraft", "vpt", "video-csv"]
-_KINDS_HELP = "; ".join(f"{name}: {layout.what}" for name, layout in LAYOUTS.items())
+_KINDS_HELP = "; ".join(f"{name}: {source_format.description}" for name, source_format in FORMATS.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,9 @@ def run(argv: Sequence[str]) -> int:
 def import_data(arguments: ImportArguments) -> Answer:
     """Ends in an error when nothing was imported and nothing was there."""
     at_least(arguments.every, 1, "--every")
-    reading = Reading(
+    options = ImportOptions(
         frames_per_s=arguments.fps,
-        action_time=arguments.action_time or LAYOUTS[arguments.kind].action_time,
+        action_time=arguments.action_time or FORMATS[arguments.kind].action_time,
         axes=tuple(_axis(text) for text in arguments.axis),
         classes=tuple(arguments.classes.split(",")) if arguments.classes else (),
     )
@@ -96,7 +96,7 @@ def import_data(arguments: ImportArguments) -> Answer:
             arguments.kind,
             arguments.source,
             arguments.target,
-            reading,
+            options,
             size_px=_size(arguments.size),
             stride=arguments.every,
             is_lossless=not arguments.lossy,
@@ -131,27 +131,27 @@ def export_data(arguments: ExportArguments) -> Answer:
 
 def check_data(arguments: CheckArguments) -> Answer:
     at_least(arguments.pictures, 1, "--pictures")
-    done, surveyed = 0, survey(arguments.folder)
-    with Progress(surveyed.num_frames, f"check {arguments.folder}", arguments.progress) as progress:
+    done, index = 0, index_sessions(arguments.folder)
+    with Progress(index.num_frames, f"check {arguments.folder}", arguments.progress) as progress:
 
         def advance(count: int) -> None:
             nonlocal done
             done += count
             progress.update(done)
 
-        checked = check_sessions(surveyed, num_samples=arguments.pictures, advance=advance)
-    if arguments.sheet is not None and checked.samples:
+        report = validate_sessions(index, num_samples=arguments.pictures, advance=advance)
+    if arguments.sheet is not None and report.samples:
         try:
-            write_contact_sheet(arguments.sheet, checked.samples)
+            write_contact_sheet(arguments.sheet, report.samples)
         except OSError as error:
             raise StorageError(f"cannot write {arguments.sheet}: {error}", hint="check path and space") from None
-    faulty = sorted({session for session, _ in checked.faults})
+    faulty = sorted({session for session, _ in report.faults})
     wrong = RecordingError(
-        f"{len(checked.faults)} faults in {len(faulty)} sessions of {arguments.folder}: {', '.join(faulty[:5])}",
+        f"{len(report.faults)} faults in {len(faulty)} sessions of {arguments.folder}: {', '.join(faulty[:5])}",
         hint="repair or remove them (worldsim sessions repair | rm), then check again",
     )
-    data = {"folder": str(arguments.folder), "sound": not faulty, **checked.statistics()}
-    return Answer(text=_check_text(checked), data=data, error=wrong if faulty else None)
+    data = {"folder": str(arguments.folder), "sound": not faulty, **report.statistics()}
+    return Answer(text=_check_text(report), data=data, error=wrong if faulty else None)
 
 
 ACTIONS: Actions = {
@@ -176,7 +176,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(size[2]), int(size[1])
 
 
-def _outcome_text(target: Path, imported: Imported, what: str, done: str) -> str:
+def _outcome_text(target: Path, imported: ConversionResult, what: str, done: str) -> str:
     lines = [f"left out {path}: {fault}" for path, fault in imported.skipped.items()][:MAX_NAMED]
     if len(imported.skipped) > MAX_NAMED:
         lines.append(f"... and {len(imported.skipped) - MAX_NAMED} more; --json FILE has all")
@@ -189,24 +189,24 @@ def _outcome_text(target: Path, imported: Imported, what: str, done: str) -> str
     return "\n".join(lines)
 
 
-def _check_text(checked: Checked) -> str:
-    found = checked.statistics()
+def _check_text(report: ValidationReport) -> str:
+    found = report.statistics()
     light = found["brightness"]
     facts = [
-        ("sessions", f"{checked.sessions}, {checked.lossless_sessions} of them lossless"),
-        ("episodes", f"{checked.episodes} of {checked.shortest_episode} to {checked.longest_episode} frames"),
-        ("frames", f"{checked.frames}, {found['minutes']:.1f} minutes"),
+        ("sessions", f"{report.sessions}, {report.lossless_sessions} of them lossless"),
+        ("episodes", f"{report.episodes} of {report.shortest_episode} to {report.longest_episode} frames"),
+        ("frames", f"{report.frames}, {found['minutes']:.1f} minutes"),
         ("pictures", _counts(found["sizes"])),
         ("rate", _counts(found["frames_per_s"]) + " frames per second"),
         ("brightness", f"{light['mean']:.2f} on average, from {light['min']:.2f} to {light['max']:.2f}"),
-        ("still", f"{checked.still_frames} pictures equal to the one before"),
-        *(("not kept", f"{n} pictures, given up when the disk was slow") for n in [checked.pictures_missing] if n),
-        *(("hashes", f"{n} compared") for n in [checked.hashes_compared] if n),
-        *(("poses", f"of {n} frames") for n in [checked.poses] if n),
+        ("still", f"{report.still_frames} pictures equal to the one before"),
+        *(("not kept", f"{n} pictures, given up when the disk was slow") for n in [report.missing_images] if n),
+        *(("hashes", f"{n} compared") for n in [report.hashes_compared] if n),
+        *(("poses", f"of {n} frames") for n in [report.poses] if n),
         ("no input", f"{found['idle_share']:.0%} of the frames"),
         *((name, _input_text(values)) for name, values in found["actions"].items()),
     ]
-    faults = [f"{session}: {fault}" for session, fault in checked.faults]
+    faults = [f"{session}: {fault}" for session, fault in report.faults]
     more = [f"... and {len(faults) - MAX_NAMED} more; --json FILE has all"] if len(faults) > MAX_NAMED else []
     return "\n".join([text_table(facts), *faults[:MAX_NAMED], *more, f"{len(faults) or 'no'} faults"])
 

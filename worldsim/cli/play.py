@@ -40,7 +40,7 @@ from worldsim.core.types import ActionSpec
 from worldsim.engine.interfaces import ForwardOnlySimulator, LoadedWorld, ReferenceSource
 from worldsim.engine.messages import StageCallback
 from worldsim.engine.saves import read_saved
-from worldsim.episodes.format import check_new
+from worldsim.episodes.format import check_new_folder
 from worldsim.episodes.reader import open_session
 from worldsim.worlds.recorded import RecordedConfig
 
@@ -245,7 +245,7 @@ def _checked(arguments: PlayArguments) -> tuple[int, int] | None:
     at_least(arguments.threads, 1, "--threads")
     at_least(arguments.frames, 1, "--frames")
     if arguments.record is not None:
-        check_new(arguments.record)
+        check_new_folder(arguments.record)
     if arguments.world and arguments.record is not None:
         raise UsageError("the true world is not recorded", hint="leave out --world or --record")
     if arguments.world and arguments.load is not None:

@@ -28,7 +28,7 @@ from worldsim.cli.arguments import (
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
 from worldsim.engine.saves import read_saved
-from worldsim.episodes.format import check_new
+from worldsim.episodes.format import check_new_folder
 
 HELP = "walk through a preset by script and write a video of it; needs no display"
 
@@ -63,7 +63,7 @@ def run(argv: list[str]) -> int:
     at_least(arguments.steps, 1, "--steps")
     at_least(arguments.threads, 1, "--threads")
     if arguments.record is not None:
-        check_new(arguments.record)
+        check_new_folder(arguments.record)
     if arguments.load is not None:
         read_saved(arguments.load)
     with Progress(arguments.frames, f"rollout {arguments.preset}", arguments.progress) as progress:

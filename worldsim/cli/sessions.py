@@ -21,11 +21,11 @@ from rich.table import Table
 from worldsim.cli.arguments import JsonOption, OfflineOption, at_least, parse_arguments
 from worldsim.cli.output import STDOUT, write_json
 from worldsim.core.errors import MissingPackageError, RecordingError, StorageError, UsageError, WorldsimError
-from worldsim.episodes.card import pushed_files
+from worldsim.episodes.card import files_to_push
 from worldsim.episodes.finalize import finalize
-from worldsim.episodes.format import LEROBOT_VERSION, RECORDINGS, video_path
+from worldsim.episodes.format import LEROBOT_VERSION, RECORDINGS_FOLDER, video_path
 from worldsim.episodes.reader import RecordedSession, find_sessions, is_session, open_session
-from worldsim.episodes.video import enlarge, scale_for
+from worldsim.episodes.video import upscale, upscale_factor
 
 HELP = "list, show, open, export, repair, remove and push recorded sessions"
 
@@ -40,7 +40,7 @@ class SessionsArguments:
     """What to do."""
     folder: tyro.conf.Positional[
         Annotated[Path, tyro.conf.arg(metavar="DIR", help="A session; for list, the folder in which sessions lie.")]
-    ] = RECORDINGS
+    ] = RECORDINGS_FOLDER
     out: tyro.conf.Positional[
         Annotated[
             str | None,
@@ -92,7 +92,7 @@ def summary(session: RecordedSession) -> dict[str, Any]:
         "seconds": round(session.num_frames / header.frames_per_s, 2),
         "bytes": session.num_bytes,
         "lossless": session.is_lossless,
-        "pictures_missing": session.num_pictures_missing,
+        "pictures_missing": session.num_missing_images,
         "queue_high_water": session.queue_high_water,
         "seed": session.episodes[0].start.seed if session.episodes else None,
         "seeds": [episode.start.seed for episode in session.episodes],
@@ -185,7 +185,7 @@ def _push(arguments: SessionsArguments) -> dict[str, Any]:
         raise UsageError(f"{arguments.out!r} is not a data set on the Hub", hint="USER/DATASET, without a revision")
     session = _whole(arguments)
     hub.check_can_push(needs_token=not arguments.dry_run)
-    plan = hub.plan_data_upload(pushed_files(session, target.repo), target.repo, tag=LEROBOT_VERSION)
+    plan = hub.plan_data_upload(files_to_push(session, target.repo), target.repo, tag=LEROBOT_VERSION)
     print(plan.text, file=sys.stderr)
     data = {
         "folder": str(session.folder),
@@ -234,8 +234,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_gif(session: RecordedSession, episode: int, target: Path) -> None:
-    scale = scale_for(*session.header.frame_shape[:2])
-    images = [Image.fromarray(enlarge(frame, scale)) for frame in session.pictures(episode)]
+    scale = upscale_factor(*session.header.frame_shape[:2])
+    images = [Image.fromarray(upscale(frame, scale)) for frame in session.frames(episode)]
     duration_ms = 1000 / session.header.frames_per_s
     images[0].save(target, save_all=True, append_images=images[1:], duration=duration_ms, loop=0)
 
@@ -246,7 +246,7 @@ def _write_npz(session: RecordedSession, episode: int, target: Path) -> None:
     spec = session.header.action_spec
     np.savez_compressed(
         target,
-        frames=np.stack(list(islice(session.pictures(episode), len(rows)))),
+        frames=np.stack(list(islice(session.frames(episode), len(rows)))),
         actions=np.array([row.action for row in rows], np.float32),
         action_names=np.array([*spec.buttons, *spec.axes]),
         num_steps=np.array([row.num_steps for row in rows], np.int64),

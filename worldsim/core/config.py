@@ -34,14 +34,14 @@ MAX_INTEGER = 2**63 - 1
 NOT_STORED = {"is_stored": False}
 """`field(metadata=NOT_STORED)` is in no file: a value that follows from others."""
 
-_BRIEF = reprlib.Repr()
-_BRIEF.maxstring = _BRIEF.maxother = 80
+_SHORT_REPR = reprlib.Repr()
+_SHORT_REPR.maxstring = _SHORT_REPR.maxother = 80
 
 
-def brief(value: object) -> str:
+def short_repr(value: object) -> str:
     """`repr` for an error's one line: cut short however large or deep the value."""
     try:
-        return _BRIEF.repr(value)
+        return _SHORT_REPR.repr(value)
     except ValueError:  # Python refuses to print integers of thousands of digits
         return "a number of thousands of digits"
 
@@ -62,7 +62,7 @@ def parse_json(text: str) -> Any:
     Raises: ValueError.
     """
     try:
-        return json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_nan_and_infinity)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -93,7 +93,7 @@ def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None
         value = getattr(config, name)
         for item in value if isinstance(value, tuple) else (value,):
             if not low <= item <= high:
-                raise ConfigError(f"{name} is {brief(item)}", hint=f"from {low:g} to {high:g}")
+                raise ConfigError(f"{name} is {short_repr(item)}", hint=f"from {low:g} to {high:g}")
 
 
 def from_mapping(cls: type[T], data: Mapping[str, Any], *, where: str = "") -> T:
@@ -105,13 +105,13 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], *, where: str = "") -> T
     fields = {f.name: f for f in _stored_fields(cls)}
     for key in data:
         if key not in fields:
-            raise ConfigError(f"unknown key {brief(_join(where, str(key)))}", hint=nearest(str(key), fields))
+            raise ConfigError(f"unknown key {short_repr(_key_path(where, str(key)))}", hint=nearest(str(key), fields))
     values: dict[str, Any] = {}
     for name, spec in fields.items():
         if name in data:
-            values[name] = _convert(hints[name], data[name], _join(where, name))
+            values[name] = _convert(hints[name], data[name], _key_path(where, name))
         elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"missing key {_join(where, name)!r}", hint=f"add {name} = ...")
+            raise ConfigError(f"missing key {_key_path(where, name)!r}", hint=f"add {name} = ...")
     try:
         return cls(**values)
     except ConfigError as error:
@@ -134,7 +134,7 @@ def _stored_fields(of: Any) -> list[dataclasses.Field[Any]]:
     return [f for f in dataclasses.fields(of) if f.metadata.get("is_stored", True)]
 
 
-def _join(where: str, name: str) -> str:
+def _key_path(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
@@ -144,63 +144,63 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in args:
             return None
         choices = [a for a in args if a is not type(None)]
-        return _convert(choices[0] if len(choices) == 1 else _by_kind(choices, value, where), value, where)
+        return _convert(choices[0] if len(choices) == 1 else _choose_by_kind(choices, value, where), value, where)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
-            raise _wrong(where, "a table", value)
+            raise _type_error(where, "a table", value)
         return from_mapping(typing.cast("type[Any]", hint), value, where=where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise _wrong(where, "a list", value)
+            raise _type_error(where, "a list", value)
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(_convert(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
         if len(args) != len(value):
-            raise _wrong(where, f"a list of {len(args)}", value)
+            raise _type_error(where, f"a list of {len(args)}", value)
         return tuple(_convert(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(args, value, strict=True)))
     if origin is typing.Literal:
         if value not in args:
-            raise ConfigError(f"{where} is {brief(value)}", hint="one of " + ", ".join(map(repr, args)))
+            raise ConfigError(f"{where} is {short_repr(value)}", hint="one of " + ", ".join(map(repr, args)))
         return value
     if hint in (int, float, str, bool):
-        return _plain(hint, value, where)
+        return _convert_scalar(hint, value, where)
     raise AssertionError(f"config field {where} has unsupported type {hint!r}")
 
 
-def _by_kind(choices: list[Any], value: Any, where: str) -> Any:
+def _choose_by_kind(choices: list[Any], value: Any, where: str) -> Any:
     """Of several dataclasses, the one whose literal `kind` the table names; the first when it names none."""
     kinds = {typing.get_args(typing.get_type_hints(choice)["kind"])[0]: choice for choice in choices}
     if not isinstance(value, Mapping):
-        raise _wrong(where, "a table", value)
+        raise _type_error(where, "a table", value)
     kind = value.get("kind", next(iter(kinds)))
     if not isinstance(kind, str) or kind not in kinds:
-        raise ConfigError(f"{where}.kind is {brief(kind)}", hint="one of " + ", ".join(map(repr, kinds)))
+        raise ConfigError(f"{where}.kind is {short_repr(kind)}", hint="one of " + ", ".join(map(repr, kinds)))
     return kinds[kind]
 
 
-def _plain(kind: type, value: Any, where: str) -> Any:
+def _convert_scalar(kind: type, value: Any, where: str) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_INTEGER:
         raise ConfigError(f"{where} is beyond 64 bits", hint="expected a smaller number")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _wrong(where, kind.__name__, value)
+        raise _type_error(where, kind.__name__, value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise _wrong(where, "a finite number", value)
+        raise _type_error(where, "a finite number", value)
     if isinstance(value, str) and not value.isprintable():
-        raise _wrong(where, "one line of printable text", value)
+        raise _type_error(where, "one line of printable text", value)
     return value
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key, value in pairs:
         if key in mapping:
-            raise ValueError(f"the key {brief(key)} is there twice")
+            raise ValueError(f"the key {short_repr(key)} is there twice")
         mapping[key] = value
     return mapping
 
 
-def _no_constant(name: str) -> float:
+def _reject_nan_and_infinity(name: str) -> float:
     raise ValueError(f"{name} is not a number of JSON")
 
 
@@ -208,5 +208,5 @@ def _one_line(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
 
 
-def _wrong(where: str, expected: str, value: Any) -> ConfigError:
-    return ConfigError(f"{where} is {brief(value)} ({type(value).__name__})", hint=f"expected {expected}")
+def _type_error(where: str, expected: str, value: Any) -> ConfigError:
+    return ConfigError(f"{where} is {short_repr(value)} ({type(value).__name__})", hint=f"expected {expected}")

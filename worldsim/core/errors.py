@@ -120,7 +120,7 @@ class HubError(WorldsimError):
     exit_code = 17
 
 
-class RankError(WorldsimError):
+class DistributedError(WorldsimError):
     """One of the processes that train together is gone."""
 
     exit_code = 18

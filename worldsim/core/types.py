@@ -58,15 +58,15 @@ class Action:
 NO_ACTION = Action()
 
 
-GIVEN_POSE = ("x", "y", "cos", "sin")
+PLANAR_POSE_AXES = ("x", "y", "cos", "sin")
 """The first inputs of a world whose inputs are poses."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flight:
+class PoseControl:
     """How far the usual keys move the camera in one model tick, where the inputs are poses (`actions.pose_control`)."""
 
-    step: float
+    step_length: float
     """In the units of the inputs x and y."""
     turn_rad: float
 
@@ -81,11 +81,13 @@ class ActionSpec:
     buttons: tuple[str, ...]
     axes: tuple[str, ...] = ()
     axis_units: tuple[tuple[str, str], ...] = ()
-    flight: Flight | None = field(default=None, compare=False, metadata=NOT_STORED)
+    pose_control: PoseControl | None = field(default=None, compare=False, metadata=NOT_STORED)
     """Where the inputs are poses. How keys make them is a matter of play: what was recorded are the poses."""
 
     def __post_init__(self) -> None:
-        assert self.flight is None or (not self.buttons and self.axes[:4] == GIVEN_POSE), "no poses to fly by"
+        assert self.pose_control is None or (not self.buttons and self.axes[:4] == PLANAR_POSE_AXES), (
+            "pose control needs poses"
+        )
         names = (*self.buttons, *self.axes)
         if len(set(names)) != len(names):
             raise ConfigError(f"the action spec names an input twice: {names}", hint="every name once")
@@ -132,7 +134,7 @@ class Step:
     """Denoising steps that made the frame; 0 for a true one."""
     device: str = ""
     """Where a model made it, as torch names devices; empty for a true one, or where nobody said."""
-    believed: Pose | None = None
+    estimated_pose: Pose | None = None
     """Where a model with a map takes the camera to be: x and y in ticks of walking, of a map of its own."""
 
 

@@ -21,7 +21,7 @@ from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.interfaces import Position, SimulatorProtocol
 from worldsim.engine.malloc_trim import give_back_aside
 from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import Run
+from worldsim.episodes.format import ActionRun
 
 BUDGET_BYTES = 320 * 2**20
 """Of pictures and snapshots. The process holds up to a half more after an hour: what the allocator does not give
@@ -40,7 +40,7 @@ class ActionRuns:
     """The actions since the reset, newest first; branches share what they have in common."""
 
     before: ActionRuns | None
-    run: Run
+    run: ActionRun
 
 
 @dataclass(eq=False, slots=True)
@@ -59,9 +59,9 @@ class HistoryNode:
     """What the drift meter said of it; None while it does not know yet."""
     is_gone: bool = False
 
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[ActionRun, ...]:
         """What led here from the reset with `seed`, oldest first."""
-        found: list[Run] = []
+        found: list[ActionRun] = []
         trail = self.trail
         while trail is not None:
             found.append(trail.run)
@@ -129,7 +129,7 @@ class PlayHistory:
         step: Step,
         snapshot: Any,
         seed: int,
-        runs: Iterable[Run] = (),
+        runs: Iterable[ActionRun] = (),
         label: str = "",
         anchor: ContextOverride | None = None,
     ) -> None:
@@ -221,9 +221,9 @@ class PlayHistory:
     def _trail_after(self, head: HistoryNode, step: Step) -> ActionRuns:
         action = tuple(map(float, encode_action(self.spec, step.action)))
         last = head.trail
-        if last is not None and last.run.takes(action, step.num_steps, step.device):
+        if last is not None and last.run.extends(action, step.num_steps, step.device):
             return ActionRuns(last.before, replace(last.run, count=last.run.count + 1))
-        return ActionRuns(last, Run(action=action, num_steps=step.num_steps, device=step.device, count=1))
+        return ActionRuns(last, ActionRun(action=action, num_steps=step.num_steps, device=step.device, count=1))
 
     def _open_branch(self, parent: int | None, moment: HistoryNode, label: str = "") -> None:
         self._num_branches = moment.branch

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from worldsim.core.types import Action, ActionSpec, Step, World
 from worldsim.engine.saves import SaveRecord
 from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import Header
+from worldsim.episodes.format import SessionHeader
 from worldsim.worlds.base import Explorer
 
 StreamContext: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -115,7 +115,7 @@ class LoadedWorld:
     ticks_per_s: float
     can_rewind: bool = True
     """Whether snapshots work; without them nothing is made ahead."""
-    header: Header | None = None
+    header: SessionHeader | None = None
     """What a recording says of its origin; None where it cannot be recorded."""
     snapshot_bytes: int = 2**20
     """What one snapshot costs: the history counts with it."""

@@ -200,7 +200,7 @@ class Memory:
         self._pair = pair
         strides = Pose(x=pose.x / stride_units, y=pose.y / stride_units, angle_rad=pose.angle_rad)
         self.true_looks.add(pair.dream.index, strides, pair.truth.frame)
-        if pair.dream.believed is None:
+        if pair.dream.estimated_pose is None:
             self._look(pair.dream.index, strides, pair.dream.frame)
 
     def _add(self, moment: HistoryNode) -> None:
@@ -209,8 +209,8 @@ class Memory:
             self.drift.settle()
         self.drift.add(step.frame)
         moment.drift = self.drift.level
-        if step.believed is not None:
-            self._look(step.index, step.believed, step.frame)
+        if step.estimated_pose is not None:
+            self._look(step.index, step.estimated_pose, step.frame)
 
     def _look(self, index: int, pose: Pose, frame: Frame) -> None:
         self.looks.add(index, pose, frame)

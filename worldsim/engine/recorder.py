@@ -15,7 +15,7 @@ from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
 from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import RECORDINGS, EpisodeStart, Header, Row, Run, frame_hash
+from worldsim.episodes.format import RECORDINGS_FOLDER, ActionRun, EpisodeStart, FrameRow, SessionHeader, frame_hash
 from worldsim.episodes.writer import SessionWriter, WriterState
 
 
@@ -37,9 +37,9 @@ class Recorder:
         self._say = say
         self._old_writers: list[SessionWriter] = []
         self._seed = 0
-        self._history: list[Run] = []
+        self._history: list[ActionRun] = []
         self._anchor: ContextOverride | None = None
-        self._last: tuple[Row, Step] | None = None
+        self._last: tuple[FrameRow, Step] | None = None
         self._device = ""
         """Where that was made, if not where the header says."""
         self._told: WriterState | None = None
@@ -58,9 +58,9 @@ class Recorder:
             return f"recording {writer.folder}: {writer.counters.frames} frames"
         if writer.state is WriterState.FAILED and writer.error is not None:
             return f"{writer.error.message}; {writer.error.hint}"
-        return f"{'finishing' if writer.state is WriterState.FINISHING else 'recorded'} {writer.folder}"
+        return f"{'finishing' if writer.state is WriterState.FINALIZING else 'recorded'} {writer.folder}"
 
-    def add(self, step: Step, seed: int, header: Header) -> None:
+    def add(self, step: Step, seed: int, header: SessionHeader) -> None:
         """`seed`: of the reset that `step` follows. Raises, with the first frame only: as `start`."""
         if self._first_folder is not None:
             folder, self._first_folder = self._first_folder, None
@@ -68,10 +68,10 @@ class Recorder:
         row, device = self._row(step, header), _elsewhere(step.device, header)
         if step.index == 0:
             self._seed, self._history, self._anchor = seed, [], None
-        elif self._history and self._history[-1].takes(row.action, row.num_steps, device):
+        elif self._history and self._history[-1].extends(row.action, row.num_steps, device):
             self._history[-1] = replace(self._history[-1], count=self._history[-1].count + 1)
         else:
-            self._history.append(Run(action=row.action, num_steps=row.num_steps, device=device, count=1))
+            self._history.append(ActionRun(action=row.action, num_steps=row.num_steps, device=device, count=1))
         has_moved, self._device = device != self._device, device
         self._last = (row, step)
         if self.writer is not None and self.is_recording:
@@ -81,7 +81,7 @@ class Recorder:
                 self.writer.add_frame(row, step.frame)
         self.tell()
 
-    def start(self, folder: Path, header: Header) -> None:
+    def start(self, folder: Path, header: SessionHeader) -> None:
         """From the frame that is there now, or the next one. Raises: UsageError, StorageError."""
         self.stop()
         if self.writer is not None:
@@ -92,7 +92,12 @@ class Recorder:
         self.tell()
 
     def jump(
-        self, step: Step, seed: int, runs: Sequence[Run], header: Header, anchor: ContextOverride | None = None
+        self,
+        step: Step,
+        seed: int,
+        runs: Sequence[ActionRun],
+        header: SessionHeader,
+        anchor: ContextOverride | None = None,
     ) -> None:
         """Play goes on from `step`, to which `runs` led from a reset with `seed`: after a rewind, a load, a change of
         branch, or with true pictures (`anchor`) in the place of memory. What was recorded stays, for it was played; a
@@ -126,8 +131,8 @@ class Recorder:
                 writer.close()
         self.tell()
 
-    def _row(self, step: Step, header: Header) -> Row:
-        return Row(
+    def _row(self, step: Step, header: SessionHeader) -> FrameRow:
+        return FrameRow(
             action=tuple(map(float, encode_action(header.action_spec, step.action))),
             num_steps=step.num_steps,
             t_input_ns=step.t_input_ns,
@@ -135,7 +140,7 @@ class Recorder:
             frame_hash=frame_hash(step.frame) if self.is_recording else "",
         )
 
-    def _begin_episode(self, row: Row, step: Step) -> None:
+    def _begin_episode(self, row: FrameRow, step: Step) -> None:
         """With the frame that is there."""
         assert self.writer is not None
         start = EpisodeStart(
@@ -160,18 +165,18 @@ class Recorder:
             self._say(self.line)
 
 
-def new_folder(preset: str, parent: Path = RECORDINGS) -> Path:
+def new_folder(preset: str, parent: Path = RECORDINGS_FOLDER) -> Path:
     """A name that is free: the preset and the time."""
     stem = f"{Path(preset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = (stem, *(f"{stem}-{n}" for n in range(2, 1000)))
     return next(parent / name for name in names if not (parent / name).exists())
 
 
-def _elsewhere(device: str, header: Header) -> str:
+def _elsewhere(device: str, header: SessionHeader) -> str:
     return "" if device == header.device else device
 
 
-def _without_last(history: list[Run]) -> tuple[Run, ...]:
+def _without_last(history: list[ActionRun]) -> tuple[ActionRun, ...]:
     """All that led to the frame before the current one: the current one's own action stands in its row."""
     if not history:
         return ()

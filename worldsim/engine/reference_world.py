@@ -26,7 +26,7 @@ from worldsim.core.types import Action, ActionSpec, Step
 from worldsim.engine.history import ActionRuns, HistoryNode
 from worldsim.engine.interfaces import ReferenceSource, ReferenceWorld
 from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import Run
+from worldsim.episodes.format import ActionRun
 from worldsim.worlds.base import Explorer
 
 NEWS_EVERY_S = 0.2
@@ -45,7 +45,7 @@ class AlignedFrames:
     def anchor(self, spec: ActionSpec) -> ContextOverride:
         """The true pictures, to take the place of what the model remembers."""
         actions = [encode_action(spec, step.action).tolist() for step in self.context]
-        return ContextOverride.of(self.dream.index, [step.frame for step in self.context], actions)
+        return ContextOverride.from_frames(self.dream.index, [step.frame for step in self.context], actions)
 
 
 class ReferencePhase(Enum):
@@ -219,9 +219,9 @@ class ReferenceWorker:
         self._on_change()
 
 
-def runs_between(before: ActionRuns | None, after: ActionRuns | None) -> list[Run] | None:
+def runs_between(before: ActionRuns | None, after: ActionRuns | None) -> list[ActionRun] | None:
     """What was done from one moment to a later one of the same line of play; None when it is not a later one."""
-    found: list[Run] = []
+    found: list[ActionRun] = []
     while after is not before:
         if after is None:
             return None
@@ -236,7 +236,7 @@ def runs_between(before: ActionRuns | None, after: ActionRuns | None) -> list[Ru
 def _is_longer(trail: ActionRuns, before: ActionRuns) -> bool:
     """Whether `trail` is `before` with its last action held for longer."""
     now, then = trail.run, before.run
-    same = trail.before is before.before and now.takes(then.action, then.num_steps, then.device)
+    same = trail.before is before.before and now.extends(then.action, then.num_steps, then.device)
     return same and now.count > then.count
 
 

@@ -22,8 +22,8 @@ from worldsim.core.images import psnr_db
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
 from worldsim.engine.interfaces import SimulatorProtocol, StageTimes, SupportsContextReset
 from worldsim.engine.simulator import Simulator
-from worldsim.episodes.format import EpisodeStart, Header, frame_hash
-from worldsim.episodes.journal import Episode
+from worldsim.episodes.format import EpisodeStart, SessionHeader, frame_hash
+from worldsim.episodes.journal import RecordedEpisode
 from worldsim.episodes.reader import RecordedSession
 from worldsim.presets.resolve import HubRef, bundled_presets, locate_preset
 from worldsim.presets.store import Preset, source_commit
@@ -55,9 +55,9 @@ class ReplayResult:
         return self.difference is None
 
 
-def session_header(preset: Preset, simulator: Simulator, *, ref: str, device: str) -> Header:
+def session_header(preset: Preset, simulator: Simulator, *, ref: str, device: str) -> SessionHeader:
     """What a recording of `simulator` says of its origin."""
-    return Header(
+    return SessionHeader(
         preset=preset.config.name,
         preset_ref=_lasting_ref(ref, preset.folder),
         preset_sha256=preset.sha256,
@@ -74,7 +74,7 @@ def session_header(preset: Preset, simulator: Simulator, *, ref: str, device: st
     )
 
 
-def check_origin(session: RecordedSession, now: Header) -> tuple[str, ...]:
+def check_origin(session: RecordedSession, now: SessionHeader) -> tuple[str, ...]:
     """What differs between then and now and may change bits. Raises: ReplayError for other weights."""
     then = session.header
     if then.preset_sha256 != now.preset_sha256:
@@ -124,7 +124,7 @@ def moves(session: RecordedSession) -> tuple[str, ...]:
 
 
 def resimulate(
-    playable: SimulatorProtocol | DeviceMap, episode: Episode, spec: ActionSpec, num_steps: int | None = None
+    playable: SimulatorProtocol | DeviceMap, episode: RecordedEpisode, spec: ActionSpec, num_steps: int | None = None
 ) -> Iterator[Frame]:
     """The frames of an episode, made again. `num_steps`: another number than was recorded.
 
@@ -211,13 +211,13 @@ class ReplayWorld:
         row = self._episode.rows[position]
         self._playable.num_steps = self._asked_num_steps or row.num_steps
         made = self._playable.step(_action(self._session.header.action_spec, row.action))
-        self._last = Step(index=position, action=action, frame=made.frame, believed=made.believed)
+        self._last = Step(index=position, action=action, frame=made.frame, estimated_pose=made.estimated_pose)
         return self._last
 
-    def snapshot(self) -> tuple[Episode, Step | None, object]:
+    def snapshot(self) -> tuple[RecordedEpisode, Step | None, object]:
         return self._episode, self._last, self._playable.snapshot()
 
-    def restore(self, snapshot: tuple[Episode, Step | None, object]) -> None:
+    def restore(self, snapshot: tuple[RecordedEpisode, Step | None, object]) -> None:
         self._episode, self._last, inner = snapshot
         self._playable.restore(inner)
 
@@ -249,8 +249,8 @@ def _action(spec: ActionSpec, vector: tuple[float, ...]) -> Action:
 
 
 def _difference(session: RecordedSession, episode: int, position: int, frame: Frame) -> Mismatch:
-    recorded = next(islice(session.pictures(episode), position, None), None)
-    if not session.episodes[episode].rows[position].has_picture or recorded is None or recorded.shape != frame.shape:
+    recorded = next(islice(session.frames(episode), position, None), None)
+    if not session.episodes[episode].rows[position].has_image or recorded is None or recorded.shape != frame.shape:
         recorded = None
     return Mismatch(
         episode=episode,

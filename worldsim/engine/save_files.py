@@ -17,7 +17,7 @@ from worldsim.core.errors import StateError
 from worldsim.engine.interfaces import Position
 from worldsim.engine.saves import SaveRecord, read_saved, saved_arrays, saved_metadata, written_whole
 from worldsim.engine.simulator import Snapshot, first_action
-from worldsim.episodes.format import Header
+from worldsim.episodes.format import SessionHeader
 from worldsim.models.state import WorldState
 from worldsim.presets.store import Preset
 
@@ -27,7 +27,7 @@ STATE = "state."
 class SaveFiles:
     """Writes and reads the saves of one preset."""
 
-    def __init__(self, preset: Preset, header: Header) -> None:
+    def __init__(self, preset: Preset, header: SessionHeader) -> None:
         self._preset, self._header = preset, header
         self._like = preset.model.initial_state(1, 0).to("cpu")
 

@@ -23,7 +23,7 @@ from worldsim.core.config import from_mapping, parse_json, to_mapping
 from worldsim.core.errors import ConfigError, RecordingError, StateError, StorageError
 from worldsim.core.types import NO_ACTION, Step
 from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import Header, Run
+from worldsim.episodes.format import ActionRun, SessionHeader
 
 SAVES = Path("saves")
 """The folder of the slots, as `recordings` is the one of recordings."""
@@ -37,10 +37,10 @@ _KEY = "worldsim"
 class SaveRecord:
     """All of a save but the state itself. `runs` led from a reset with `seed` to `step`."""
 
-    header: Header
+    header: SessionHeader
     seed: int
     step: Step = field(repr=False)
-    runs: tuple[Run, ...] = field(repr=False)
+    runs: tuple[ActionRun, ...] = field(repr=False)
     anchor: ContextOverride | None = None
     """See `EpisodeStart`."""
 
@@ -50,7 +50,7 @@ class SaveMetadata:
     """The JSON text in the file's metadata."""
 
     schema: int
-    header: Header
+    header: SessionHeader
     seed: int
     index: int
     anchor: ContextOverride | None = None
@@ -145,7 +145,7 @@ def _checked(told: SaveMetadata, arrays: Mapping[str, npt.NDArray[Any]]) -> Save
     if actions.size and float(np.abs(actions).max()) > 1:
         raise ValueError("an action is outside [-1, 1]")
     runs = tuple(
-        Run(action=tuple(map(float, action)), num_steps=int(num_steps), count=int(count))
+        ActionRun(action=tuple(map(float, action)), num_steps=int(num_steps), count=int(count))
         for action, (num_steps, count) in zip(actions, counts, strict=True)
     )
     if told.anchor is not None:

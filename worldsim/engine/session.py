@@ -207,7 +207,7 @@ class Session(TimeTravel):
         news = self.worker.status
         if news.loaded is not None and news.loaded is not self._status.loaded:
             loaded, playable = news.loaded, news.loaded.playable
-            if playable.action_spec.flight is not None:
+            if playable.action_spec.pose_control is not None:
                 self.tell(FLIGHT_WORDS)
             self.inputs.bindings = offered(playable.action_spec, has_num_steps=playable.num_steps > 0)
             if loaded.can_rewind:

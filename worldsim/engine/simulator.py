@@ -92,7 +92,7 @@ class Simulator:
             t_input_ns=t_input_ns,
             t_ready_ns=self._clock.now_ns(),
             device=str(self._device),
-            believed=self._believed(state),
+            estimated_pose=self._estimated_pose(state),
         )
 
     @torch.inference_mode()
@@ -103,8 +103,8 @@ class Simulator:
         state = replace(state, frame_index=state.frame_index + anchor.index)
         self._snapshot = Snapshot(state=state, index=anchor.index)
         action = decode_action(self.action_spec, actions[-1])
-        device, believed = str(self._device), self._believed(state)
-        return Step(index=anchor.index, action=action, frame=frames[-1], device=device, believed=believed)
+        device, estimated_pose = str(self._device), self._estimated_pose(state)
+        return Step(index=anchor.index, action=action, frame=frames[-1], device=device, estimated_pose=estimated_pose)
 
     def _remember(self, frames: npt.NDArray[np.uint8], actions: npt.NDArray[np.float32], seed: int) -> WorldState:
         """A state that has seen the last of these frames, as many as are context."""
@@ -145,7 +145,7 @@ class Simulator:
             t_ready_ns=t3_ns,
             num_steps=self._num_steps,
             device=str(self._device),
-            believed=self._believed(state),
+            estimated_pose=self._estimated_pose(state),
         )
 
     def snapshot(self) -> Snapshot:
@@ -162,13 +162,13 @@ class Simulator:
     def close(self) -> None:
         self._snapshot = None
 
-    def _believed(self, state: WorldState) -> Pose | None:
+    def _estimated_pose(self, state: WorldState) -> Pose | None:
         """What a model with a map takes for the camera's pose, of the one row; None without one."""
         pose_BP = state.tensors.get(f"{PLACE_PREFIX}pose")
         if pose_BP is None:
             return None
-        flight = self.action_spec.flight if self._preset.config.model.pose == "given" else None
-        tick = TICK_SCALE if flight is None else flight.step
+        flight = self.action_spec.pose_control if self._preset.config.model.pose == "given" else None
+        tick = TICK_SCALE if flight is None else flight.step_length
         x, y, cos, sin = pose_BP[0].tolist()
         return Pose(x=x / tick, y=y / tick, angle_rad=math.atan2(sin, cos))
 
@@ -182,7 +182,7 @@ class Simulator:
 def first_action(preset: Preset, seed: int) -> Action:
     """Of the frame after a reset: none; where poses are the inputs, that of the start."""
     spec = preset.config.action_spec
-    if spec.flight is None:
+    if spec.pose_control is None:
         return NO_ACTION
     return decode_action(spec, preset.starts[seed % len(preset.starts)].actions[-1])
 

@@ -24,7 +24,7 @@ from worldsim.engine.recorder import Recorder
 from worldsim.engine.saves import SaveRecord
 from worldsim.engine.worker import Worker
 from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import Header, Run
+from worldsim.episodes.format import ActionRun, SessionHeader
 
 MakeContextOverride = Callable[[], ContextOverride]
 """Runs in the model thread: packing pictures takes a while."""
@@ -65,7 +65,7 @@ class TimeTravel:
         self._is_step_asked = False
 
     @property
-    def header(self) -> Header | None:
+    def header(self) -> SessionHeader | None:
         """What a recording says of its origin; None while nothing is loaded, and for what cannot be recorded."""
         loaded = self._status.loaded
         return loaded.header if loaded is not None else None
@@ -210,7 +210,7 @@ class TimeTravel:
         self.history.go(moment, done.arrival.snapshot)
         self._arrive(done.arrival, moment.seed, moment.runs(), moment.anchor)
 
-    def _arrive(self, arrival: Position, seed: int, runs: Sequence[Run], anchor: ContextOverride | None) -> None:
+    def _arrive(self, arrival: Position, seed: int, runs: Sequence[ActionRun], anchor: ContextOverride | None) -> None:
         self.seed, self.picture, self._snapshot = seed, arrival.step, arrival.snapshot
         if self.header is not None:
             self.recorder.jump(arrival.step, seed, runs, self.header, anchor)
@@ -248,7 +248,7 @@ def _anchor(
     anchor = make()
     stand = playable.anchor(anchor, moment.seed)
     made.append(anchor)
-    step = replace(moment.step, frame=stand.frame, device=stand.device, believed=stand.believed)
+    step = replace(moment.step, frame=stand.frame, device=stand.device, estimated_pose=stand.estimated_pose)
     return Position(step=step, snapshot=playable.snapshot())
 
 
@@ -261,7 +261,7 @@ def _anchor_of_pictures(spec: ActionSpec, head: HistoryNode, num_frames: int) ->
         now = now.parent
     steps.reverse()
     vectors = [tuple(map(float, encode_action(spec, step.action))) for step in steps]
-    return ContextOverride.of(head.step.index, [step.frame for step in steps], vectors)
+    return ContextOverride.from_frames(head.step.index, [step.frame for step in steps], vectors)
 
 
 def _write(saves: SaveStore, path: Path, saved: SaveRecord, snapshot: Any, playable: SimulatorProtocol) -> None:

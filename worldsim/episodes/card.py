@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from worldsim.episodes.format import LEROBOT_VERSION, WORLDSIM
+from worldsim.episodes.format import LEROBOT_VERSION, SESSION_FILE
 from worldsim.episodes.reader import RecordedSession
 
 CARD = "README.md"
-PUSHED = (".json", ".mp4", ".parquet")
+PUSHED_SUFFIXES = (".json", ".mp4", ".parquet")
 """Nothing else that lies in the folder goes up."""
 
 _CARD = """---
@@ -45,15 +45,15 @@ worldsim train PRESET --data {repo}
 """
 
 
-def pushed_files(session: RecordedSession, repo: str) -> dict[str, Path | bytes]:
+def files_to_push(session: RecordedSession, repo: str) -> dict[str, Path | bytes]:
     """Name in the repository to a file or to what is written there. Where presets lie on this disk stays private."""
     folder = session.folder
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in PUSHED)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in PUSHED_SUFFIXES)
     files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in paths}
-    own = json.loads((folder / WORLDSIM).read_text(encoding="utf-8"))
+    own = json.loads((folder / SESSION_FILE).read_text(encoding="utf-8"))
     if Path(own["header"]["preset_ref"]).is_absolute():
         own["header"]["preset_ref"] = session.header.preset
-        files[WORLDSIM.as_posix()] = (json.dumps(own, indent=2) + "\n").encode()
+        files[SESSION_FILE.as_posix()] = (json.dumps(own, indent=2) + "\n").encode()
     return files | {CARD: data_card(session, repo).encode()}
 
 

@@ -31,7 +31,7 @@ class ContextOverride:
     """Base64 of zlib of uint8 [T, H, W, 3]."""
 
     @classmethod
-    def of(cls, index: int, frames: Sequence[Frame], actions: Sequence[Sequence[float]]) -> ContextOverride:
+    def from_frames(cls, index: int, frames: Sequence[Frame], actions: Sequence[Sequence[float]]) -> ContextOverride:
         packed = zlib.compress(np.stack(frames).tobytes(), level=1)
         vectors = tuple(tuple(map(float, action)) for action in actions)
         return cls(index=index, actions=vectors, pixels=base64.b64encode(packed).decode())

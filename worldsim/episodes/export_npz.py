@@ -15,18 +15,18 @@ import numpy.typing as npt
 
 from worldsim.core.errors import RecordingError, UsageError
 from worldsim.episodes.importers import memory_maze
-from worldsim.episodes.importers.convert import Imported
+from worldsim.episodes.importers.convert import ConversionResult
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 
 
 def export_folder(
     source: Path, target: Path, tell: Callable[[int, int, str], None] = lambda done, total, name: None
-) -> Imported:
+) -> ConversionResult:
     """One file per episode, named after its session; `tell(done, total, session)` is called before each session.
 
     Raises: UsageError when there is no session, StorageError; what is wrong with a session is in the answer.
     """
-    outcome, folders = Imported(), find_sessions(source)
+    outcome, folders = ConversionResult(), find_sessions(source)
     if not folders:
         raise UsageError(f"{source} holds no session", hint="worldsim data import makes some")
     for index, folder in enumerate(folders):
@@ -39,8 +39,8 @@ def export_folder(
     return outcome
 
 
-def _export(session: RecordedSession, target: Path, outcome: Imported) -> None:
-    if not session.is_complete or not session.is_lossless or session.num_pictures_missing:
+def _export(session: RecordedSession, target: Path, outcome: ConversionResult) -> None:
+    if not session.is_complete or not session.is_lossless or session.num_missing_images:
         raise RecordingError("it is not whole and lossless", hint="")
     for number, episode in enumerate(session.episodes):
         name = session.folder.name if len(session.episodes) == 1 else f"{session.folder.name}-{number}"
@@ -53,7 +53,7 @@ def _export(session: RecordedSession, target: Path, outcome: Imported) -> None:
             raise RecordingError("nobody knows its poses", hint="")
         actions = np.array([row.action for row in episode.rows], np.float32)
         arrays: dict[str, npt.NDArray[Any]] = {
-            "image": np.stack(list(session.pictures(number))),
+            "image": np.stack(list(session.frames(number))),
             "action": memory_maze.one_hot(actions, session.header.action_spec),
             **memory_maze.pose_arrays(np.array(poses, np.float32)),
         }

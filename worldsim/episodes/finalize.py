@@ -22,36 +22,36 @@ from worldsim.core.config import to_mapping
 from worldsim.core.errors import RecordingError, StorageError
 from worldsim.episodes.format import (
     DATA_TEMPLATE,
-    EPISODES,
+    EPISODES_FILE,
     FILES_PER_CHUNK,
-    INFO,
-    JOURNAL,
+    INFO_FILE,
+    JOURNAL_FILE,
     LEROBOT_VERSION,
-    PICTURES,
-    POSE,
+    POSE_COLUMN,
     SCHEMA_VERSION,
-    STATS,
-    TASKS,
+    SESSION_FILE,
+    STATS_FILE,
+    TASKS_FILE,
+    VIDEO_KEY,
     VIDEO_TEMPLATE,
-    WORLDSIM,
-    Header,
+    SessionHeader,
     chunk_and_file,
     data_path,
     part_path,
     video_path,
 )
-from worldsim.episodes.journal import Episode, Journal, read_journal
+from worldsim.episodes.journal import Journal, RecordedEpisode, read_journal
 from worldsim.episodes.video import (
     LOSSLESS,
-    WATCHING,
+    NEAR_LOSSLESS,
     Codec,
     VideoEncoder,
-    count_pictures,
-    read_pictures,
+    count_frames,
+    read_frames,
     remux,
 )
 
-MAX_SAMPLED_PICTURES = 32
+MAX_SAMPLED_FRAMES = 32
 """Per episode, for the statistics of pixels."""
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -60,7 +60,7 @@ Columns = dict[str, npt.NDArray[Any]]
 class FinalizeResult:
     frames: int
     episodes: int
-    pictures_missing: int
+    missing_images: int
     """Frames whose picture was not kept or is lost; the video repeats the one before."""
 
 
@@ -72,21 +72,21 @@ def finalize(folder: Path, *, high_water: int | None = None) -> FinalizeResult:
     journal = read_journal(folder)
     if not journal.episodes:
         raise RecordingError(f"{folder} holds no frame", hint=f"worldsim sessions rm {folder}")
-    codec = LOSSLESS if journal.writing.is_lossless else WATCHING
+    codec = LOSSLESS if journal.writer.is_lossless else NEAR_LOSSLESS
     try:
         tables = _write_episodes(folder, journal, codec)
         _write_meta(folder, journal, codec, tables, high_water)
         for index in range(len(tables) + 1):  # one more: an episode that broke off before its first whole row
             part_path(folder, index).unlink(missing_ok=True)
-        (folder / JOURNAL).unlink()
+        (folder / JOURNAL_FILE).unlink()
     except OSError as error:
         hint = f"make room, then: worldsim sessions repair {folder}"
         raise StorageError(f"cannot finish {folder}: {error}", hint=hint) from None
     missing = sum(int((~columns["worldsim.has_picture"]).sum()) for columns in tables)
-    return FinalizeResult(frames=_num_frames(tables), episodes=len(tables), pictures_missing=missing)
+    return FinalizeResult(frames=_num_frames(tables), episodes=len(tables), missing_images=missing)
 
 
-def feature_specs(header: Header, codec: Codec, *, has_pose: bool = False) -> dict[str, dict[str, Any]]:
+def feature_specs(header: SessionHeader, codec: Codec, *, has_pose: bool = False) -> dict[str, dict[str, Any]]:
     """LeRobot's features: dtype, shape and names of every column, and of the pictures."""
     spec = header.action_spec
     height_px, width_px, channels = header.frame_shape
@@ -105,7 +105,7 @@ def feature_specs(header: Header, codec: Codec, *, has_pose: bool = False) -> di
         "task_index": "int64",
     }
     return {
-        PICTURES: {
+        VIDEO_KEY: {
             "dtype": "video",
             "shape": [*sides, channels],
             "names": ["height", "width", "channels"],
@@ -121,7 +121,7 @@ def feature_specs(header: Header, codec: Codec, *, has_pose: bool = False) -> di
             },
         },
         "action": {"dtype": "float32", "shape": [spec.size], "names": [*spec.buttons, *spec.axes]},
-        **({POSE: {"dtype": "float32", "shape": [3], "names": ["x", "y", "angle_rad"]}} if has_pose else {}),
+        **({POSE_COLUMN: {"dtype": "float32", "shape": [3], "names": ["x", "y", "angle_rad"]}} if has_pose else {}),
         **{name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in scalars.items()},
     }
 
@@ -133,40 +133,41 @@ def _write_episodes(folder: Path, journal: Journal, codec: Codec) -> list[Column
     tables: list[Columns] = []
     begin = 0
     for index, episode in enumerate(journal.episodes):
-        num_pictures = _finalize_video(folder, index, len(episode.rows), journal.header, codec)
-        columns = _columns(episode, index, begin, num_pictures, journal.header)
+        num_found = _finalize_video(folder, index, len(episode.rows), journal.header, codec)
+        columns = _columns(episode, index, begin, num_found, journal.header)
         _write_parquet(
-            data_path(folder, index), _table(columns, feature_specs(journal.header, codec, has_pose=POSE in columns))
+            data_path(folder, index),
+            _table(columns, feature_specs(journal.header, codec, has_pose=POSE_COLUMN in columns)),
         )
         tables.append(columns)
         begin += len(episode.rows)
     return tables
 
 
-def _finalize_video(folder: Path, index: int, num_frames: int, header: Header, codec: Codec) -> int:
+def _finalize_video(folder: Path, index: int, num_frames: int, header: SessionHeader, codec: Codec) -> int:
     """Returns: how many of the frames have their own picture. The video has `num_frames` pictures in any case."""
     part, final = part_path(folder, index), video_path(folder, index)
-    if not part.exists() and count_pictures(final) == num_frames:
+    if not part.exists() and count_frames(final) == num_frames:
         return num_frames
     temporary = final.with_suffix(".tmp.mp4")
     final.parent.mkdir(parents=True, exist_ok=True)
-    num_pictures = min(num_frames, count_pictures(part))
-    if num_pictures == num_frames == count_pictures(part):
+    num_found = min(num_frames, count_frames(part))
+    if num_found == num_frames == count_frames(part):
         remux(part, temporary)
     else:
-        num_pictures = _rebuild(part, temporary, num_frames, header, codec)
+        num_found = _rebuild(part, temporary, num_frames, header, codec)
     temporary.replace(final)
-    return num_pictures
+    return num_found
 
 
-def _rebuild(part: Path, target: Path, num_frames: int, header: Header, codec: Codec) -> int:
+def _rebuild(part: Path, target: Path, num_frames: int, header: SessionHeader, codec: Codec) -> int:
     """The pictures that are there, encoded again, the last one repeated until there is one for every frame."""
     height_px, width_px, _ = header.frame_shape
     scale = codec.scale(height_px, width_px)
     picture: npt.NDArray[np.uint8] = np.zeros(header.frame_shape, np.uint8)
     num_found = 0
     with VideoEncoder(target, height_px, width_px, header.frames_per_s, codec=codec) as video:
-        for picture in islice(read_pictures(part, scale=scale), num_frames):
+        for picture in islice(read_frames(part, scale=scale), num_frames):
             video.write(picture)
             num_found += 1
         for _ in range(num_frames - num_found):
@@ -174,17 +175,17 @@ def _rebuild(part: Path, target: Path, num_frames: int, header: Header, codec: C
     return num_found
 
 
-def _columns(episode: Episode, index: int, begin: int, num_pictures: int, header: Header) -> Columns:
+def _columns(episode: RecordedEpisode, index: int, begin: int, num_found: int, header: SessionHeader) -> Columns:
     rows, frames = episode.rows, np.arange(len(episode.rows))
     poses = [row.pose for row in rows if row.pose is not None]
     return {
-        **({POSE: np.array(poses, np.float32)} if len(poses) == len(rows) else {}),
+        **({POSE_COLUMN: np.array(poses, np.float32)} if len(poses) == len(rows) else {}),
         "action": np.array([row.action for row in rows], np.float32).reshape(len(rows), header.action_spec.size),
         "worldsim.t_input_ns": np.array([row.t_input_ns for row in rows], np.int64),
         "worldsim.t_ready_ns": np.array([row.t_ready_ns for row in rows], np.int64),
         "worldsim.num_steps": np.array([row.num_steps for row in rows], np.int64),
         "worldsim.frame_hash": np.array([row.frame_hash for row in rows]),
-        "worldsim.has_picture": np.array([row.has_picture for row in rows]) & (frames < num_pictures),
+        "worldsim.has_picture": np.array([row.has_image for row in rows]) & (frames < num_found),
         "timestamp": (frames / header.frames_per_s).astype(np.float32),
         "frame_index": frames.astype(np.int64),
         "episode_index": np.full(len(rows), index, np.int64),
@@ -211,25 +212,25 @@ def _table(columns: Columns, features: Mapping[str, Mapping[str, Any]]) -> pa.Ta
 def _write_meta(folder: Path, journal: Journal, codec: Codec, tables: list[Columns], high_water: int | None) -> None:
     header = journal.header
     task = f"play {header.preset}"
-    stats = [_stats(columns) | _picture_stats(folder, index) for index, columns in enumerate(tables)]
-    _write_parquet(folder / TASKS, _tasks_table(task))
-    _write_parquet(folder / EPISODES, _episodes_table(task, header, tables, stats))
-    _write_json(folder / STATS, _aggregated(stats))
-    _write_json(folder / INFO, _info(header, codec, tables))
+    stats = [_stats(columns) | _frame_stats(folder, index) for index, columns in enumerate(tables)]
+    _write_parquet(folder / TASKS_FILE, _tasks_table(task))
+    _write_parquet(folder / EPISODES_FILE, _episodes_table(task, header, tables, stats))
+    _write_json(folder / STATS_FILE, _aggregate(stats))
+    _write_json(folder / INFO_FILE, _info(header, codec, tables))
     own = {
         "schema": SCHEMA_VERSION,
         "complete": True,
         "header": to_mapping(header),
-        "is_lossless": journal.writing.is_lossless,
+        "is_lossless": journal.writer.is_lossless,
         "scale": codec.scale(*header.frame_shape[:2]),
         "action": "the one that led to its frame, as the model got it",
         "episodes": [{**to_mapping(e.start), "frames": len(e.rows)} for e in journal.episodes],
         "queue_high_water": high_water,
     }
-    _write_json(folder / WORLDSIM, own)
+    _write_json(folder / SESSION_FILE, own)
 
 
-def _info(header: Header, codec: Codec, tables: list[Columns]) -> dict[str, Any]:
+def _info(header: SessionHeader, codec: Codec, tables: list[Columns]) -> dict[str, Any]:
     return {
         "codebase_version": LEROBOT_VERSION,
         "robot_type": "worldsim",
@@ -243,7 +244,7 @@ def _info(header: Header, codec: Codec, tables: list[Columns]) -> dict[str, Any]
         "splits": {"train": f"0:{len(tables)}"},
         "data_path": DATA_TEMPLATE,
         "video_path": VIDEO_TEMPLATE,
-        "features": feature_specs(header, codec, has_pose=POSE in tables[0]),
+        "features": feature_specs(header, codec, has_pose=POSE_COLUMN in tables[0]),
     }
 
 
@@ -266,7 +267,7 @@ def _tasks_table(task: str) -> pa.Table:
 
 
 def _episodes_table(
-    task: str, header: Header, tables: list[Columns], stats: list[dict[str, dict[str, Any]]]
+    task: str, header: SessionHeader, tables: list[Columns], stats: list[dict[str, dict[str, Any]]]
 ) -> pa.Table:
     rows = []
     for index, (columns, of_episode) in enumerate(zip(tables, stats, strict=True)):
@@ -280,10 +281,10 @@ def _episodes_table(
             "data/file_index": file_index,
             "dataset_from_index": begin,
             "dataset_to_index": begin + num_frames,
-            f"videos/{PICTURES}/chunk_index": chunk_index,
-            f"videos/{PICTURES}/file_index": file_index,
-            f"videos/{PICTURES}/from_timestamp": 0.0,
-            f"videos/{PICTURES}/to_timestamp": num_frames / header.frames_per_s,
+            f"videos/{VIDEO_KEY}/chunk_index": chunk_index,
+            f"videos/{VIDEO_KEY}/file_index": file_index,
+            f"videos/{VIDEO_KEY}/from_timestamp": 0.0,
+            f"videos/{VIDEO_KEY}/to_timestamp": num_frames / header.frames_per_s,
         }
         for name, values in of_episode.items():
             row |= {f"stats/{name}/{key}": value for key, value in values.items()}
@@ -307,15 +308,15 @@ def _stats(columns: Columns) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _picture_stats(folder: Path, episode: int) -> dict[str, dict[str, Any]]:
+def _frame_stats(folder: Path, episode: int) -> dict[str, dict[str, Any]]:
     """Per channel, of pixels in [0, 1], over some key frames; shape (3, 1, 1), as LeRobot has it."""
-    keys = islice(read_pictures(video_path(folder, episode), is_key_only=True), MAX_SAMPLED_PICTURES)
+    keys = islice(read_frames(video_path(folder, episode), is_key_only=True), MAX_SAMPLED_FRAMES)
     means, squares, lows, highs = zip(*(_moments(picture) for picture in keys), strict=True)
     mean = np.mean(means, 0)
     std = np.sqrt(np.maximum(np.mean(squares, 0) - mean**2, 0.0))
     values = {"min": np.min(lows, 0), "max": np.max(highs, 0), "mean": mean, "std": std}
     stats = {name: value.reshape(3, 1, 1).tolist() for name, value in values.items()}
-    return {PICTURES: {**stats, "count": [len(means)]}}
+    return {VIDEO_KEY: {**stats, "count": [len(means)]}}
 
 
 def _moments(picture: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float64], ...]:
@@ -323,7 +324,7 @@ def _moments(picture: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float64], .
     return pixels.mean(0), (pixels**2).mean(0), pixels.min(0), pixels.max(0)
 
 
-def _aggregated(stats: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+def _aggregate(stats: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """Over all episodes, each with the weight of its count."""
     whole = {}
     for name in stats[0]:
@@ -343,7 +344,7 @@ def _aggregated(stats: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, A
     return whole
 
 
-def _fps(header: Header) -> int | float:
+def _fps(header: SessionHeader) -> int | float:
     return int(header.frames_per_s) if header.frames_per_s.is_integer() else header.frames_per_s
 
 

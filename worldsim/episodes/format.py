@@ -17,26 +17,26 @@ from worldsim.episodes.context_override import ContextOverride
 
 SCHEMA_VERSION = 1
 LEROBOT_VERSION = "v3.0"
-PICTURES = "observation.images.main"
-POSE = "worldsim.pose"
+VIDEO_KEY = "observation.images.main"
+POSE_COLUMN = "worldsim.pose"
 FILES_PER_CHUNK = 1000
 
-RECORDINGS = Path("recordings")
+RECORDINGS_FOLDER = Path("recordings")
 """Where sessions go when no folder was named."""
 
-JOURNAL = Path("meta/journal.jsonl")
+JOURNAL_FILE = Path("meta/journal.jsonl")
 """Written ahead while a session is recorded; gone when it is complete."""
-WORLDSIM = Path("meta/worldsim.json")
-INFO = Path("meta/info.json")
-STATS = Path("meta/stats.json")
-TASKS = Path("meta/tasks.parquet")
-EPISODES = Path("meta/episodes/chunk-000/file-000.parquet")
+SESSION_FILE = Path("meta/worldsim.json")
+INFO_FILE = Path("meta/info.json")
+STATS_FILE = Path("meta/stats.json")
+TASKS_FILE = Path("meta/tasks.parquet")
+EPISODES_FILE = Path("meta/episodes/chunk-000/file-000.parquet")
 DATA_TEMPLATE = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_TEMPLATE = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
+class SessionHeader:
     """Who made the frames, and how: what a replay must have to make the same ones again."""
 
     preset: str
@@ -60,7 +60,7 @@ class Header:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class ActionRun:
     """The same action, number of steps and device, `count` frames long."""
 
     action: tuple[float, ...]
@@ -69,7 +69,7 @@ class Run:
     device: str = ""
     """Where they were made, if not where the header says."""
 
-    def takes(self, action: tuple[float, ...], num_steps: int, device: str) -> bool:
+    def extends(self, action: tuple[float, ...], num_steps: int, device: str) -> bool:
         """Whether a frame that was made so makes it longer by one."""
         return (self.action, self.num_steps, self.device) == (action, num_steps, device)
 
@@ -81,7 +81,7 @@ class EpisodeStart:
     seed: int
     first_index: int = 0
     """How many frames after the reset the first recorded one came."""
-    prelude: tuple[Run, ...] = ()
+    prelude: tuple[ActionRun, ...] = ()
     """What led to the frame before the first recorded one."""
     anchor: ContextOverride | None = None
     """The last time before the first recorded frame, or with it, that true pictures took the place of memory."""
@@ -90,7 +90,7 @@ class EpisodeStart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class FrameRow:
     """One frame without its picture. `action` led to the frame, encoded as the model got it; all 0 after a reset,
     or the pose where poses are inputs."""
 
@@ -99,7 +99,7 @@ class Row:
     t_input_ns: int
     t_ready_ns: int
     frame_hash: str
-    has_picture: bool = True
+    has_image: bool = True
     """Whether the video has this frame; if not, it repeats the picture before."""
     pose: tuple[float, float, float] | None = None
     """Where the camera truly was (x, y, angle), if that is known; for all frames of a session or for none."""
@@ -110,7 +110,7 @@ def frame_hash(frame: Frame) -> str:
     return hashlib.blake2b(frame.tobytes(), digest_size=8).hexdigest()
 
 
-def check_new(folder: Path) -> None:
+def check_new_folder(folder: Path) -> None:
     """Whether a recording may begin there. Leaves nothing behind.
 
     Raises: UsageError when something lies there, StorageError when nothing can be written there.
@@ -128,11 +128,11 @@ def check_new(folder: Path) -> None:
 
 
 def data_path(folder: Path, episode: int) -> Path:
-    return folder / DATA_TEMPLATE.format(**_place(episode))
+    return folder / DATA_TEMPLATE.format(**_chunk_indices(episode))
 
 
 def video_path(folder: Path, episode: int) -> Path:
-    return folder / VIDEO_TEMPLATE.format(video_key=PICTURES, **_place(episode))
+    return folder / VIDEO_TEMPLATE.format(video_key=VIDEO_KEY, **_chunk_indices(episode))
 
 
 def part_path(folder: Path, episode: int) -> Path:
@@ -144,6 +144,6 @@ def chunk_and_file(episode: int) -> tuple[int, int]:
     return divmod(episode, FILES_PER_CHUNK)
 
 
-def _place(episode: int) -> dict[str, int]:
+def _chunk_indices(episode: int) -> dict[str, int]:
     chunk_index, file_index = chunk_and_file(episode)
     return {"chunk_index": chunk_index, "file_index": file_index}

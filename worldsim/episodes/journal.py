@@ -17,13 +17,13 @@ import psutil
 
 from worldsim.core.config import from_mapping, parse_json, to_mapping
 from worldsim.core.errors import ConfigError, RecordingError
-from worldsim.episodes.format import JOURNAL, EpisodeStart, Header, Row
+from worldsim.episodes.format import JOURNAL_FILE, EpisodeStart, FrameRow, SessionHeader
 
 _HEADER, _EPISODE, _FRAME = "session", "episode", "frame"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Writing:
+class WriterInfo:
     """Which process writes a journal, and how its video is kept."""
 
     pid: int
@@ -39,22 +39,22 @@ class Writing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episode:
+class RecordedEpisode:
     start: EpisodeStart
-    rows: list[Row] = field(default_factory=list)
+    rows: list[FrameRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    header: Header
-    writing: Writing
-    episodes: list[Episode]
+    header: SessionHeader
+    writer: WriterInfo
+    episodes: list[RecordedEpisode]
     """Those with at least one frame."""
 
 
-def this_process(*, is_lossless: bool) -> Writing:
+def current_writer_info(*, is_lossless: bool) -> WriterInfo:
     pid = os.getpid()
-    return Writing(pid=pid, process_started_s=psutil.Process(pid).create_time(), is_lossless=is_lossless)
+    return WriterInfo(pid=pid, process_started_s=psutil.Process(pid).create_time(), is_lossless=is_lossless)
 
 
 class JournalFile:
@@ -63,16 +63,16 @@ class JournalFile:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def write_header(self, header: Header, writing: Writing) -> None:
-        self._write([[_HEADER, to_mapping(header), to_mapping(writing)]])
+    def write_header(self, header: SessionHeader, writer: WriterInfo) -> None:
+        self._write([[_HEADER, to_mapping(header), to_mapping(writer)]])
 
     def write_episode(self, start: EpisodeStart) -> None:
         self._write([[_EPISODE, to_mapping(start)]])
 
-    def write_rows(self, rows: Iterable[Row]) -> None:
+    def write_rows(self, rows: Iterable[FrameRow]) -> None:
         """One line: action, steps, times, hash, whether it has a picture; the pose, where it is known."""
         self._write(
-            [_FRAME, r.action, r.num_steps, r.t_input_ns, r.t_ready_ns, r.frame_hash, int(r.has_picture)]
+            [_FRAME, r.action, r.num_steps, r.t_input_ns, r.t_ready_ns, r.frame_hash, int(r.has_image)]
             + ([] if r.pose is None else [r.pose])
             for r in rows
         )
@@ -96,16 +96,16 @@ class JournalFile:
 
 def read_journal(folder: Path) -> Journal:
     """Raises: RecordingError when not even the header is whole. A later line that is torn ends the journal."""
-    path = folder / JOURNAL
-    lines = _whole_lines(path)
+    path = folder / JOURNAL_FILE
+    lines = _complete_lines(path)
     try:
         nothing: list[Any] = [None, {}, {}]
-        kind, header, writing = next(lines, nothing)
+        kind, header, writer = next(lines, nothing)
         if kind != _HEADER:
             raise ConfigError("no header", hint="")
         journal = Journal(
-            header=from_mapping(Header, header, where="header"),
-            writing=from_mapping(Writing, writing, where="writing"),
+            header=from_mapping(SessionHeader, header, where="header"),
+            writer=from_mapping(WriterInfo, writer, where="writing"),
             episodes=[],
         )
     except (ConfigError, TypeError, ValueError) as error:
@@ -113,7 +113,7 @@ def read_journal(folder: Path) -> Journal:
     for line in lines:
         try:
             if line[0] == _EPISODE:
-                journal.episodes.append(Episode(start=from_mapping(EpisodeStart, line[1], where="episode")))
+                journal.episodes.append(RecordedEpisode(start=from_mapping(EpisodeStart, line[1], where="episode")))
             else:
                 journal.episodes[-1].rows.append(_row(line))
         except (ConfigError, TypeError, ValueError, IndexError, KeyError):
@@ -122,27 +122,27 @@ def read_journal(folder: Path) -> Journal:
     return journal
 
 
-def pose_of(values: Iterable[Any]) -> tuple[float, float, float]:
+def pose_tuple(values: Iterable[Any]) -> tuple[float, float, float]:
     x, y, angle_rad = map(float, values)
     return x, y, angle_rad
 
 
-def _row(line: list[Any]) -> Row:
-    kind, action, num_steps, t_input_ns, t_ready_ns, frame_hash, has_picture, *pose = line
+def _row(line: list[Any]) -> FrameRow:
+    kind, action, num_steps, t_input_ns, t_ready_ns, frame_hash, has_image, *pose = line
     if kind != _FRAME:
         raise ValueError(kind)
-    return Row(
+    return FrameRow(
         action=tuple(map(float, action)),
         num_steps=int(num_steps),
         t_input_ns=int(t_input_ns),
         t_ready_ns=int(t_ready_ns),
         frame_hash=str(frame_hash),
-        has_picture=bool(has_picture),
-        pose=pose_of(pose[0]) if pose else None,
+        has_image=bool(has_image),
+        pose=pose_tuple(pose[0]) if pose else None,
     )
 
 
-def _whole_lines(path: Path) -> Iterator[list[Any]]:
+def _complete_lines(path: Path) -> Iterator[list[Any]]:
     try:
         with path.open("rb") as file:
             for line in file:

@@ -19,24 +19,24 @@ import pyarrow.parquet as pq
 
 from worldsim.core.errors import RecordingError
 from worldsim.core.types import Frame
-from worldsim.episodes.format import INFO, data_path, frame_hash, video_path
+from worldsim.episodes.format import INFO_FILE, data_path, frame_hash, video_path
 from worldsim.episodes.images import resize
 from worldsim.episodes.importers.base import video_times
-from worldsim.episodes.journal import Episode
+from worldsim.episodes.journal import RecordedEpisode
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 
 AXIS_BINS = (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0)
 
 
 @dataclass(kw_only=True)
-class Checked:
+class ValidationReport:
     """What was found. Shares and brightness are from 0 to 1."""
 
     sessions: int = 0
     episodes: int = 0
     frames: int = 0
     seconds: float = 0.0
-    pictures_missing: int = 0
+    missing_images: int = 0
     """Frames that a recording gave up because the disk was slow; they are known, not wrong."""
     hashes_compared: int = 0
     poses: int = 0
@@ -70,7 +70,7 @@ class Checked:
             "sizes": dict(self.sizes),
             "frames_per_s": {f"{rate:g}": count for rate, count in self.rates.items()},
             "lossless_sessions": self.lossless_sessions,
-            "pictures_missing": self.pictures_missing,
+            "pictures_missing": self.missing_images,
             "still_frames": self.still_frames,
             "hashes_compared": self.hashes_compared,
             "poses": self.poses,
@@ -102,7 +102,7 @@ class Checked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class DatasetIndex:
     """What there is to check. No rows are kept: a data set may have more of them than there is memory for."""
 
     folders: tuple[Path, ...]
@@ -111,7 +111,7 @@ class Survey:
     """(session, why it cannot even be opened)."""
 
 
-def survey(folder: Path) -> Survey:
+def index_sessions(folder: Path) -> DatasetIndex:
     """Raises: RecordingError when there is no session at all."""
     paths = find_sessions(folder)
     if not paths:
@@ -129,19 +129,19 @@ def survey(folder: Path) -> Survey:
         else:
             fault = "is being recorded" if session.is_being_recorded else f"unfinished: worldsim sessions repair {path}"
             faults.append((path.name, fault))
-    return Survey(folders=tuple(whole), num_frames=total, faults=tuple(faults))
+    return DatasetIndex(folders=tuple(whole), num_frames=total, faults=tuple(faults))
 
 
-def check_sessions(
-    survey: Survey, *, num_samples: int, advance: Callable[[int], None] = lambda num_frames: None
-) -> Checked:
+def validate_sessions(
+    index: DatasetIndex, *, num_samples: int, advance: Callable[[int], None] = lambda num_frames: None
+) -> ValidationReport:
     """`advance` hears of every frame."""
-    checked = Checked(faults=list(survey.faults))
-    last, count = survey.num_frames - 1, min(num_samples, survey.num_frames)
-    sampler = _Sampler(checked.samples, iter(np.unique(np.linspace(0, last, count).astype(int)).tolist()))
-    for folder in survey.folders:
-        _check_session(open_session(folder), checked, sampler, advance)
-    return checked
+    report = ValidationReport(faults=list(index.faults))
+    last, count = index.num_frames - 1, min(num_samples, index.num_frames)
+    sampler = _Sampler(report.samples, iter(np.unique(np.linspace(0, last, count).astype(int)).tolist()))
+    for folder in index.folders:
+        _validate_session(open_session(folder), report, sampler, advance)
+    return report
 
 
 class _Sampler:
@@ -151,7 +151,7 @@ class _Sampler:
         self._samples, self._wanted, self._index = samples, wanted, 0
         self._next = next(wanted, None)
 
-    def see(self, frame: Frame) -> None:
+    def add(self, frame: Frame) -> None:
         if self._index == self._next:
             shape = (self._samples or [frame])[0].shape
             self._samples.append(resize(frame, shape[0], shape[1]))
@@ -159,37 +159,37 @@ class _Sampler:
         self._index += 1
 
 
-def _check_session(
-    session: RecordedSession, checked: Checked, sampler: _Sampler, advance: Callable[[int], None]
+def _validate_session(
+    session: RecordedSession, report: ValidationReport, sampler: _Sampler, advance: Callable[[int], None]
 ) -> None:
     header, begin = session.header, 0
     height_px, width_px, _ = header.frame_shape
-    checked.sessions += 1
-    checked.seconds += session.num_frames / header.frames_per_s
-    checked.lossless_sessions += session.is_lossless
-    checked.pictures_missing += session.num_pictures_missing
-    checked.sizes[f"{width_px}x{height_px}"] += session.num_frames
-    checked.rates[header.frames_per_s] += session.num_frames
+    report.sessions += 1
+    report.seconds += session.num_frames / header.frames_per_s
+    report.lossless_sessions += session.is_lossless
+    report.missing_images += session.num_missing_images
+    report.sizes[f"{width_px}x{height_px}"] += session.num_frames
+    report.rates[header.frames_per_s] += session.num_frames
     faults = [*_info_faults(session)]
     for index, episode in enumerate(session.episodes):
         faults += [f"episode {index}: {fault}" for fault in _row_faults(session, index, begin)]
-        faults += [f"episode {index}: {fault}" for fault in _picture_faults(session, index, checked, sampler, advance)]
-        _count_actions(session, episode, checked)
+        faults += [f"episode {index}: {fault}" for fault in _video_faults(session, index, report, sampler, advance)]
+        _count_actions(session, episode, report)
         begin += len(episode.rows)
-    checked.faults += [(session.folder.name, fault) for fault in faults]
+    report.faults += [(session.folder.name, fault) for fault in faults]
 
 
 def _info_faults(session: RecordedSession) -> Iterator[str]:
     try:
-        info = json.loads((session.folder / INFO).read_text(encoding="utf-8"))
+        info = json.loads((session.folder / INFO_FILE).read_text(encoding="utf-8"))
         found = (info["total_episodes"], info["total_frames"], float(info["fps"]), info["features"]["action"]["shape"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        yield f"{INFO} cannot be read: {type(error).__name__} {error}"
+        yield f"{INFO_FILE} cannot be read: {type(error).__name__} {error}"
         return
     header = session.header
     expected = (len(session.episodes), session.num_frames, header.frames_per_s, [header.action_spec.size])
     if found != expected:
-        yield f"{INFO} says (episodes, frames, rate, inputs) {found}, the session has {expected}"
+        yield f"{INFO_FILE} says (episodes, frames, rate, inputs) {found}, the session has {expected}"
 
 
 def _row_faults(session: RecordedSession, index: int, begin: int) -> Iterator[str]:
@@ -213,8 +213,8 @@ def _row_faults(session: RecordedSession, index: int, begin: int) -> Iterator[st
         yield "a pose is not finite"
 
 
-def _picture_faults(
-    session: RecordedSession, index: int, checked: Checked, sampler: _Sampler, advance: Callable[[int], None]
+def _video_faults(
+    session: RecordedSession, index: int, report: ValidationReport, sampler: _Sampler, advance: Callable[[int], None]
 ) -> Iterator[str]:
     rows, header = session.episodes[index].rows, session.header
     count, wrong_hash, before, light = 0, None, None, []
@@ -223,38 +223,38 @@ def _picture_faults(
         late_s = max(abs(time_s - number / header.frames_per_s) for number, time_s in enumerate(times))
         if late_s > 0.5 / header.frames_per_s:
             yield f"a picture is shown {late_s:.3f} s off its row"
-        for frame in session.pictures(index):
+        for frame in session.frames(index):
             if frame.shape != header.frame_shape:
                 yield f"pictures are {frame.shape}, not {header.frame_shape}"
                 return
-            if count < len(rows) and session.is_lossless and rows[count].has_picture:
-                checked.hashes_compared += 1
+            if count < len(rows) and session.is_lossless and rows[count].has_image:
+                report.hashes_compared += 1
                 if frame_hash(frame) != rows[count].frame_hash and wrong_hash is None:
                     wrong_hash = count
-            checked.still_frames += before is not None and bool(np.array_equal(frame, before))
+            report.still_frames += before is not None and bool(np.array_equal(frame, before))
             light.append(float(frame.mean()) / 255)
-            sampler.see(frame)
+            sampler.add(frame)
             before = frame
             count += 1
             advance(1)
     except (RecordingError, ValueError) as error:  # a size that no scale fits, a video that is none
         yield f"its video: {getattr(error, 'message', error)}"
-    checked.brightness.append(np.array(light, np.float32))
+    report.brightness.append(np.array(light, np.float32))
     if count != len(rows):
         yield f"{count} pictures decode, for {len(rows)} rows"
     if wrong_hash is not None:
         yield f"picture {wrong_hash} is not the one that was recorded (its hash differs)"
 
 
-def _count_actions(session: RecordedSession, episode: Episode, checked: Checked) -> None:
+def _count_actions(session: RecordedSession, episode: RecordedEpisode, report: ValidationReport) -> None:
     spec, rows = session.header.action_spec, episode.rows
     actions = np.array([row.action for row in rows], np.float32)
     for name, values in zip((*spec.buttons, *spec.axes), actions.T, strict=True):
-        checked.inputs.setdefault(name, []).append(values)
-        checked.is_button[name] = name in spec.buttons
-    lengths = [n for n in (checked.shortest_episode, checked.longest_episode, len(rows)) if n is not None]
-    checked.shortest_episode, checked.longest_episode = min(lengths), max(lengths)
-    checked.episodes += 1
-    checked.frames += len(rows)
-    checked.idle_frames += int((actions == 0).all(1).sum())
-    checked.poses += sum(row.pose is not None for row in rows)
+        report.inputs.setdefault(name, []).append(values)
+        report.is_button[name] = name in spec.buttons
+    lengths = [n for n in (report.shortest_episode, report.longest_episode, len(rows)) if n is not None]
+    report.shortest_episode, report.longest_episode = min(lengths), max(lengths)
+    report.episodes += 1
+    report.frames += len(rows)
+    report.idle_frames += int((actions == 0).all(1).sum())
+    report.poses += sum(row.pose is not None for row in rows)

@@ -30,24 +30,24 @@ class Codec:
     encoder: str
     pixel_format: str
     options: tuple[tuple[str, str], ...]
-    is_enlarged: bool
+    is_upscaled: bool
 
     def scale(self, height_px: int, width_px: int) -> int:
-        return scale_for(height_px, width_px) if self.is_enlarged else 1
+        return upscale_factor(height_px, width_px) if self.is_upscaled else 1
 
 
-WATCHING = Codec(
+NEAR_LOSSLESS = Codec(
     encoder="libx264",
     pixel_format="yuv420p",
     options=(("crf", "18"), ("preset", "veryfast"), ("bf", "0")),
-    is_enlarged=True,
+    is_upscaled=True,
 )
 """Near lossless; without B-frames, which some viewers refuse."""
 LOSSLESS = Codec(
     encoder="libx264rgb",
     pixel_format="rgb24",
     options=(("crf", "0"), ("preset", "veryfast"), ("bf", "0")),
-    is_enlarged=False,
+    is_upscaled=False,
 )
 """Bit for bit, at the frames' own size: for data meant for training."""
 
@@ -56,20 +56,20 @@ class FrameWriter(Protocol):
     def write(self, frame: Frame) -> None: ...
 
 
-def scale_for(height_px: int, width_px: int) -> int:
+def upscale_factor(height_px: int, width_px: int) -> int:
     """The whole number by which a picture is enlarged, so that it is large enough and both sides are even (yuv420p)."""
     scale = max(1, -(-MIN_SIDE_PX // min(height_px, width_px)))
     return scale + scale % 2 if height_px % 2 or width_px % 2 else scale
 
 
-def enlarge(frame: Frame, scale: int) -> Frame:
+def upscale(frame: Frame, scale: int) -> Frame:
     """Every pixel becomes `scale` x `scale` equal pixels."""
-    enlarged: npt.NDArray[np.uint8] = frame.repeat(scale, axis=0).repeat(scale, axis=1)
-    return enlarged
+    upscaled: npt.NDArray[np.uint8] = frame.repeat(scale, axis=0).repeat(scale, axis=1)
+    return upscaled
 
 
-def shrink(frame: Frame, scale: int) -> Frame:
-    """The inverse of `enlarge`: the mean of every block of `scale` x `scale` pixels."""
+def downscale(frame: Frame, scale: int) -> Frame:
+    """The inverse of `upscale`: the mean of every block of `scale` x `scale` pixels."""
     if scale == 1:
         return frame
     height_px, width_px, _ = frame.shape
@@ -108,7 +108,7 @@ class VideoEncoder:
         width_px: int,
         frames_per_s: float,
         *,
-        codec: Codec = WATCHING,
+        codec: Codec = NEAR_LOSSLESS,
         is_fragmented: bool = False,
     ) -> None:
         rate = Fraction(frames_per_s).limit_denominator(1000)
@@ -135,7 +135,7 @@ class VideoEncoder:
             self._container.close()
 
     def write(self, frame: Frame) -> None:
-        picture = av.VideoFrame.from_ndarray(enlarge(frame, self._scale), format="rgb24")
+        picture = av.VideoFrame.from_ndarray(upscale(frame, self._scale), format="rgb24")
         picture.pts, picture.time_base = self._num_written, 1 / self._rate
         self._num_written += 1
         self._container.mux(self._stream.encode(picture))
@@ -147,7 +147,7 @@ class VideoEncoder:
             self._container.close()
 
 
-def read_pictures(path: Path, *, scale: int = 1, is_key_only: bool = False) -> Iterator[Frame]:
+def read_frames(path: Path, *, scale: int = 1, is_key_only: bool = False) -> Iterator[Frame]:
     """The pictures of a video at the size they were made; a file that breaks off ends early, without an error."""
     with suppress(OSError, av.FFmpegError), av.open(str(path)) as container:  # not every one of av's is an OSError
         stream = container.streams.video[0]
@@ -155,16 +155,16 @@ def read_pictures(path: Path, *, scale: int = 1, is_key_only: bool = False) -> I
         if is_key_only:
             stream.codec_context.skip_frame = "NONKEY"
         for picture in container.decode(stream):
-            yield shrink(picture.to_ndarray(format="rgb24"), scale)
+            yield downscale(picture.to_ndarray(format="rgb24"), scale)
 
 
-def count_pictures(path: Path) -> int:
+def count_frames(path: Path) -> int:
     """How many pictures a video holds whole; 0 for a file that is missing or no video."""
-    num_pictures = 0
+    num_frames = 0
     with suppress(OSError, av.FFmpegError), av.open(str(path)) as container:
         for packet in container.demux(video=0):
-            num_pictures += packet.size > 0
-    return num_pictures
+            num_frames += packet.size > 0
+    return num_frames
 
 
 def remux(source: Path, target: Path) -> None:

@@ -23,20 +23,20 @@ import numpy as np
 from worldsim.core.errors import StorageError, WorldsimError
 from worldsim.core.types import Frame
 from worldsim.episodes.finalize import FinalizeResult, finalize
-from worldsim.episodes.format import JOURNAL, EpisodeStart, Header, Row, check_new, part_path
-from worldsim.episodes.journal import JournalFile, this_process
-from worldsim.episodes.video import LOSSLESS, WATCHING, VideoEncoder
+from worldsim.episodes.format import JOURNAL_FILE, EpisodeStart, FrameRow, SessionHeader, check_new_folder, part_path
+from worldsim.episodes.journal import JournalFile, current_writer_info
+from worldsim.episodes.video import LOSSLESS, NEAR_LOSSLESS, VideoEncoder
 
-MAX_WAITING_BYTES = 64 * 2**20
+MAX_QUEUED_BYTES = 64 * 2**20
 """Of pictures. Beyond it the action is kept and the picture is not: the video repeats the one before."""
-MAX_WAITING_ROWS = 100_000
+MAX_QUEUED_ROWS = 100_000
 """Beyond it the disk has stood still for very long, and the recording stops."""
 SYNC_EVERY_S = 1.0
 
 
 class WriterState(Enum):
     RECORDING = "recording"
-    FINISHING = "finishing"
+    FINALIZING = "finishing"
     COMPLETE = "complete"
     FAILED = "failed"
 
@@ -44,17 +44,17 @@ class WriterState(Enum):
 @dataclass(frozen=True, kw_only=True)
 class WriterCounters:
     frames: int = 0
-    pictures_dropped: int = 0
+    images_dropped: int = 0
     high_water: int = 0
     """The most frames that ever waited."""
-    waiting: int = 0
+    num_queued: int = 0
 
 
 @dataclass(frozen=True)
-class _Item:
+class _QueuedFrame:
     """A frame; with `start`, the first one of an episode."""
 
-    row: Row
+    row: FrameRow
     frame: Frame | None
     start: EpisodeStart | None = None
 
@@ -65,26 +65,26 @@ class SessionWriter:
     def __init__(
         self,
         folder: Path,
-        header: Header,
+        header: SessionHeader,
         *,
         is_lossless: bool = False,
-        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
         open_journal: Callable[[Path], BinaryIO] = lambda path: path.open("xb"),
     ) -> None:
         self.folder, self.header = folder, header
         self.finalize_result: FinalizeResult | None = None
         self.error: WorldsimError | None = None
         self.state = WriterState.RECORDING
-        self._codec = LOSSLESS if is_lossless else WATCHING
-        self._max_waiting = max(1, max_waiting_bytes // (header.frame_shape[0] * header.frame_shape[1] * 3))
+        self._codec = LOSSLESS if is_lossless else NEAR_LOSSLESS
+        self._max_queued = max(1, max_queued_bytes // (header.frame_shape[0] * header.frame_shape[1] * 3))
         self._ready = threading.Condition()
         # Below: only with the lock.
-        self._queue: deque[_Item] = deque()
+        self._queue: deque[_QueuedFrame] = deque()
         self._counters = WriterCounters()
         self._next_start: EpisodeStart | None = None
         self._is_stopping = False
         # Below: only in the writer thread.
-        self._pictures: deque[_Item] = deque()
+        self._to_encode: deque[_QueuedFrame] = deque()
         self._video: VideoEncoder | None = None
         self._last_frame: Frame | None = None
         self._num_episodes = 0
@@ -97,32 +97,32 @@ class SessionWriter:
         with self._ready:
             self._next_start = start
 
-    def add_frame(self, row: Row, frame: Frame) -> None:
+    def add_frame(self, row: FrameRow, frame: Frame) -> None:
         """Never waits for the disk or the encoder. After an error it does nothing: `error` says which."""
         with self._ready:
             if self._is_stopping or self.error is not None:
                 return
             counters = self._counters
-            if counters.waiting >= MAX_WAITING_ROWS:
+            if counters.num_queued >= MAX_QUEUED_ROWS:
                 self._fail(StorageError(f"{self.folder}: the disk stands still", hint="see `worldsim sessions repair`"))
                 return
             start, self._next_start = self._next_start, None
             assert start is not None or counters.frames, "begin_episode comes before the first frame"
-            has_room = counters.waiting < self._max_waiting
-            self._queue.append(_Item(replace(row, has_picture=has_room), frame if has_room else None, start))
+            has_room = counters.num_queued < self._max_queued
+            self._queue.append(_QueuedFrame(replace(row, has_image=has_room), frame if has_room else None, start))
             self._counters = replace(
                 counters,
                 frames=counters.frames + 1,
-                waiting=counters.waiting + 1,
-                high_water=max(counters.high_water, counters.waiting + 1),
-                pictures_dropped=counters.pictures_dropped + (not has_room),
+                num_queued=counters.num_queued + 1,
+                high_water=max(counters.high_water, counters.num_queued + 1),
+                images_dropped=counters.images_dropped + (not has_room),
             )
             self._ready.notify_all()
 
     def wait_for_room(self) -> None:
         """For callers that nobody plays with, and who would rather wait than lose a picture."""
         with self._ready:
-            self._ready.wait_for(lambda: self._counters.waiting < self._max_waiting or self.error is not None)
+            self._ready.wait_for(lambda: self._counters.num_queued < self._max_queued or self.error is not None)
 
     @property
     def counters(self) -> WriterCounters:
@@ -133,7 +133,7 @@ class SessionWriter:
         """No more frames; the thread writes what waits and finishes the files. Does not wait for it."""
         with self._ready:
             if not self._is_stopping and self.state is WriterState.RECORDING:
-                self.state = WriterState.FINISHING
+                self.state = WriterState.FINALIZING
             self._is_stopping = True
             self._ready.notify_all()
 
@@ -145,12 +145,12 @@ class SessionWriter:
     # ---- writer thread
 
     def _begin(self, is_lossless: bool, open_journal: Callable[[Path], BinaryIO]) -> JournalFile:
-        path = self.folder / JOURNAL
+        path = self.folder / JOURNAL_FILE
         try:
-            check_new(self.folder)
+            check_new_folder(self.folder)
             path.parent.mkdir(parents=True, exist_ok=True)
             journal = JournalFile(open_journal(path))
-            journal.write_header(self.header, this_process(is_lossless=is_lossless))
+            journal.write_header(self.header, current_writer_info(is_lossless=is_lossless))
             journal.flush()
         except OSError as error:
             raise StorageError(
@@ -180,35 +180,35 @@ class SessionWriter:
         synced_s = time.monotonic()
         while True:
             with self._ready:
-                while not self._queue and not self._pictures and not self._is_stopping and self.error is None:
+                while not self._queue and not self._to_encode and not self._is_stopping and self.error is None:
                     self._ready.wait()
                 items = list(self._queue)
                 self._queue.clear()
-                if self.error is not None or (not items and not self._pictures):
+                if self.error is not None or (not items and not self._to_encode):
                     break
             self._write_ahead(items)
             now_s = time.monotonic()
             if now_s - synced_s >= SYNC_EVERY_S:
                 self._journal.sync()
                 synced_s = now_s
-            self._pictures.extend(items)
-            self._encode(self._pictures.popleft())
+            self._to_encode.extend(items)
+            self._encode(self._to_encode.popleft())
             with self._ready:
-                self._counters = replace(self._counters, waiting=self._counters.waiting - 1)
+                self._counters = replace(self._counters, num_queued=self._counters.num_queued - 1)
                 self._ready.notify_all()
         self._journal.sync()
         self._journal.close()
         if self._video is not None:
             self._video.close()
 
-    def _write_ahead(self, items: list[_Item]) -> None:
+    def _write_ahead(self, items: list[_QueuedFrame]) -> None:
         for item in items:
             if item.start is not None:
                 self._journal.write_episode(item.start)
             self._journal.write_rows([item.row])
         self._journal.flush()
 
-    def _encode(self, item: _Item) -> None:
+    def _encode(self, item: _QueuedFrame) -> None:
         if item.start is not None:
             if self._video is not None:
                 self._video.close()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from worldsim.core.errors import MissingPackageError, StorageError
 from worldsim.core.types import Frame
-from worldsim.episodes.video import read_pictures, scale_for
+from worldsim.episodes.video import read_frames, upscale_factor
 from worldsim.evaluation.tasks import Outcome
 
 ROLLOUT_COLUMNS = (1, 2, 5, 10, 20, 30, 45, 60, 100, 150, 200, 300, 500)
@@ -71,7 +71,7 @@ def evaluation_sections(outcomes: Mapping[str, Outcome], horizons: Sequence[int]
 def clip_sections(clip: Path, frame_shape: tuple[int, int, int]) -> list[Section]:
     """Frames of a video at equal distances, in reading order, numbered from 1; all of them when there are few."""
     height_px, width_px, _ = frame_shape
-    frames = list(read_pictures(clip, scale=scale_for(height_px, width_px)))
+    frames = list(read_frames(clip, scale=upscale_factor(height_px, width_px)))
     shown = sorted({round(n) for n in np.linspace(1, len(frames), CLIP_ROWS * CLIP_COLUMNS)})
     rows = [shown[i : i + CLIP_COLUMNS] for i in range(0, len(shown), CLIP_COLUMNS)]
     return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from worldsim.core.config import brief, check_ranges
+from worldsim.core.config import check_ranges, short_repr
 from worldsim.core.errors import ConfigError
 
 
@@ -102,7 +102,7 @@ class WorldModelConfig:
             raise ConfigError(f"pose = {self.pose!r} needs form = 'trunk'", hint="pose = 'head', or form = 'trunk'")
         self._check_attention()
         if not 1 <= len(self.blocks) <= 128 or min(map(min, self.blocks)) < 0:
-            raise ConfigError(f"blocks is {brief(self.blocks)}", hint="for example [[1, 1], [0, 0]]")
+            raise ConfigError(f"blocks is {short_repr(self.blocks)}", hint="for example [[1, 1], [0, 0]]")
 
     def _check_attention(self) -> None:
         if self.attention not in ("chunk", "joint"):

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from worldsim.core.config import (
-    brief,
     check_ranges,
     from_mapping,
     parse_json,
     read_text,
     read_toml,
+    short_repr,
     to_mapping,
 )
 from worldsim.core.errors import ConfigError, PresetError
-from worldsim.core.types import GIVEN_POSE, ActionSpec
+from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec
 from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.migrations import migrate
 from worldsim.worlds.doom.config import DoomConfig
@@ -83,7 +83,9 @@ class PresetConfig:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ConfigError(f"name is {brief(self.name)}", hint="letters, digits, dot, dash, underline; at most 64")
+            raise ConfigError(
+                f"name is {short_repr(self.name)}", hint="letters, digits, dot, dash, underline; at most 64"
+            )
         if len(self.title) > 200:
             raise ConfigError(f"title has {len(self.title)} characters", hint="one line, at most 200")
         height_px, width_px, _ = self.frame_shape
@@ -94,7 +96,7 @@ class PresetConfig:
                 hint="autoencoder downscale times model.patch must divide both sides",
             )
         self._check_blocks(height_px // cell_px, width_px // cell_px)
-        if self.model.pose == "given" and self.action_spec.axes[: len(GIVEN_POSE)] != GIVEN_POSE:
+        if self.model.pose == "given" and self.action_spec.axes[: len(PLANAR_POSE_AXES)] != PLANAR_POSE_AXES:
             raise ConfigError(
                 "model.pose is 'given', and the world's inputs are no poses",
                 hint="world.inputs = 'pose', or model.pose = 'plan'",
@@ -160,10 +162,10 @@ def preset_from_mapping(data: Mapping[str, Any], *, where: str) -> PresetConfig:
     """Raises: PresetError for a newer schema, ConfigError (it begins with `where`) for anything else that is wrong."""
     version = data.get("schema_version", SCHEMA_VERSION)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ConfigError(f"{where}: schema_version is {brief(version)}", hint=f"expected 1 to {SCHEMA_VERSION}")
+        raise ConfigError(f"{where}: schema_version is {short_repr(version)}", hint=f"expected 1 to {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:
         raise PresetError(
-            f"{where} has schema version {brief(version)}; this worldsim reads versions up to {SCHEMA_VERSION}",
+            f"{where} has schema version {short_repr(version)}; this worldsim reads versions up to {SCHEMA_VERSION}",
             hint="it was made by a newer worldsim: update yours",
         )
     try:

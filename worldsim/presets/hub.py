@@ -46,7 +46,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from worldsim.core.config import MAX_CONFIG_BYTES, brief
+from worldsim.core.config import MAX_CONFIG_BYTES, short_repr
 from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError, WorldsimError
 from worldsim.core.log import say
 from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET
@@ -185,7 +185,7 @@ def list_files(ref: HubRef) -> Listing:
         )
     commit = info.sha or ""
     if not re.fullmatch("[0-9a-f]{40}", commit):  # it becomes a path in the cache
-        raise HubError(f"{constants.ENDPOINT} gives {brief(commit)} as a commit", hint="check HF_ENDPOINT")
+        raise HubError(f"{constants.ENDPOINT} gives {short_repr(commit)} as a commit", hint="check HF_ENDPOINT")
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     names = sorted(name for name in siblings if name in _MAX_BYTES or _START.fullmatch(name))
     _check_is_preset(ref, list(siblings))
@@ -447,7 +447,7 @@ def _damage(path: Path, file: RemoteFile) -> PresetError | None:
         return None
     path.resolve().unlink()
     path.unlink(missing_ok=True)
-    return damaged(path, f"it arrived with the hash {found[:12]}, the Hub promised {brief(expected)[1:13]}")
+    return damaged(path, f"it arrived with the hash {found[:12]}, the Hub promised {short_repr(expected)[1:13]}")
 
 
 @contextmanager

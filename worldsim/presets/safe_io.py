@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from worldsim.core.config import MAX_INTEGER, brief, parse_json
+from worldsim.core.config import MAX_INTEGER, parse_json, short_repr
 from worldsim.core.errors import PresetError
 
 MAX_HEADER_BYTES = 2**22
@@ -93,7 +93,7 @@ def start_files(folder: Path, subfolder: str) -> list[Path]:
         raise PresetError(f"{home} holds more than {MAX_STARTS} starts", hint="remove some")
     for name in names:
         if not _START_NAME.fullmatch(name):
-            raise PresetError(f"a start is named {brief(name)}", hint="letters, digits, dot, dash, underline")
+            raise PresetError(f"a start is named {short_repr(name)}", hint="letters, digits, dot, dash, underline")
     paths = [preset_file(folder, f"{subfolder}/{name}", MAX_START_BYTES) for name in names]
     if sum(path.stat().st_size for path in paths) > MAX_STARTS_BYTES:
         raise PresetError(f"the starts in {home} are too large", hint=f"{MAX_STARTS_BYTES} bytes together at most")
@@ -160,15 +160,19 @@ def _parse_header(entries: Any, *, data_begin: int, data_bytes: int) -> Header:
 
 def _parse_entry(name: str, entry: Any) -> StoredTensor:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"the entry of tensor {brief(name)} is not a dtype, a shape and offsets")
+        raise ValueError(f"the entry of tensor {short_repr(name)} is not a dtype, a shape and offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
-        raise ValueError(f"tensor {brief(name)} is of type {brief(dtype)}, expected one of {', '.join(_ITEM_BYTES)}")
+        raise ValueError(
+            f"tensor {short_repr(name)} is of type {short_repr(dtype)}, expected one of {', '.join(_ITEM_BYTES)}"
+        )
     if not _are_sizes(shape, _MAX_DIMS) or not _are_sizes(offsets, 2) or len(offsets) != 2:
-        raise ValueError(f"tensor {brief(name)} has shape {brief(shape)} and offsets {brief(offsets)}")
+        raise ValueError(f"tensor {short_repr(name)} has shape {short_repr(shape)} and offsets {short_repr(offsets)}")
     begin, end = offsets
     if end - begin != math.prod(shape) * _ITEM_BYTES[dtype]:
-        raise ValueError(f"tensor {brief(name)} has {end - begin} bytes, which is not its shape {brief(shape)}")
+        raise ValueError(
+            f"tensor {short_repr(name)} has {end - begin} bytes, which is not its shape {short_repr(shape)}"
+        )
     return StoredTensor(dtype=dtype, shape=tuple(shape), begin=begin, end=end)
 
 
@@ -185,6 +189,6 @@ def _no_gaps(tensors: Mapping[str, StoredTensor]) -> Iterator[int]:
     at = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != at:
-            raise ValueError(f"tensor {brief(name)} leaves a gap or lies over another one")
+            raise ValueError(f"tensor {short_repr(name)} leaves a gap or lies over another one")
         at = tensor.end
         yield tensor.end - tensor.begin

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import worldsim
-from worldsim.core.config import MAX_CONFIG_BYTES, brief
+from worldsim.core.config import MAX_CONFIG_BYTES, short_repr
 from worldsim.core.errors import PresetError, PresetShapeError, StorageError, nearest
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
@@ -310,12 +310,14 @@ def _check_weights(path: Path, header: Header, expected: Mapping[str, Tensor]) -
             raise PresetError(f"{path}: {name} is {stored.dtype}", hint="expected " + ", ".join(WEIGHT_TYPES))
     for name in header.tensors:
         if name not in expected:
-            raise PresetError(f"{path} has an unknown tensor {brief(name)}", hint=nearest(name[:100], expected))
+            raise PresetError(f"{path} has an unknown tensor {short_repr(name)}", hint=nearest(name[:100], expected))
 
 
 def _compare(path: Path, expected: str | None, found: str) -> None:
     if expected not in (None, found):
-        raise damaged(path, f"its content has another hash ({found[:12]}) than it should ({brief(expected)[1:13]})")
+        raise damaged(
+            path, f"its content has another hash ({found[:12]}) than it should ({short_repr(expected)[1:13]})"
+        )
 
 
 def _by(shape: Iterable[int]) -> str:

@@ -20,7 +20,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
-from worldsim.core.errors import RankError, UsageError
+from worldsim.core.errors import DistributedError, UsageError
 
 TIMEOUT = timedelta(minutes=15)
 """Longer than a rank takes to export a preset and its samples."""
@@ -127,7 +127,7 @@ def lost_rank() -> Iterator[None]:
         first_line = str(error).strip().split("\n")[0]
         if not isinstance(error, dist.DistError) and "gloo" not in first_line:
             raise
-        raise RankError(
+        raise DistributedError(
             f"another training process is gone: {first_line}", hint="look at its output; the same command goes on"
         ) from error
 

@@ -20,7 +20,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from worldsim.core.errors import NonFiniteError, RankError, WorldError
+from worldsim.core.errors import DistributedError, NonFiniteError, WorldError
 from worldsim.training.checkpoint import checkpoint_of
 from worldsim.training.compute import precision, prepare_layers
 from worldsim.training.config import ComputeConfig, OptimiserConfig
@@ -151,7 +151,7 @@ class Trainer:
         with self._stop_on_signal():
             try:
                 self._run(schedule, minutes * 60)
-            except (WorldError, RankError):
+            except (WorldError, DistributedError):
                 if self._ranks.is_first and not self._compute.shard:
                     self._save()
                 raise

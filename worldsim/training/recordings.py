@@ -19,7 +19,7 @@ import numpy as np
 
 from worldsim.core.errors import ConfigError, PresetNotFoundError, RecordingError, UsageError, WorldsimError, nearest
 from worldsim.core.types import ActionSpec
-from worldsim.episodes.format import Header
+from worldsim.episodes.format import SessionHeader
 from worldsim.episodes.images import resize
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.presets.config import PresetConfig
@@ -59,7 +59,7 @@ class Outline:
     """What of a session is kept in mind: a data set may have more rows than there is memory for."""
 
     folder: Path
-    header: Header
+    header: SessionHeader
     runs: tuple[tuple[int, int, int], ...]
     """(episode, first frame, frame after the last) wherever no picture is missing."""
     has_pose: bool
@@ -169,7 +169,7 @@ class Recordings:
         actions[:, places] = [row.action for row in rows]
         unknown = (np.nan,) * 3
         pose = np.array([unknown if row.pose is None else row.pose for row in rows], np.float32)
-        pictures, now = session.pictures(index), 0
+        pictures, now = session.frames(index), 0
         for piece in pieces:
             frames = [resize(f, *self._frame_shape[:2]) for f in islice(pictures, piece.begin - now, piece.end - now)]
             if len(frames) != piece.num_frames:
@@ -251,8 +251,8 @@ def _outline(session: RecordedSession) -> Outline:
         raise RecordingError(f"{session.folder} is unfinished", hint=f"worldsim sessions repair {session.folder}")
     runs = []
     for index, episode in enumerate(session.episodes):
-        has_picture = np.array([False, *(row.has_picture for row in episode.rows), False])
-        edges = np.flatnonzero(np.diff(has_picture.astype(int))).tolist()
+        has_image = np.array([False, *(row.has_image for row in episode.rows), False])
+        edges = np.flatnonzero(np.diff(has_image.astype(int))).tolist()
         runs += [(index, begin, end) for begin, end in zip(edges[::2], edges[1::2], strict=True)]
     has_pose = all(row.pose is not None for episode in session.episodes for row in episode.rows)
     return Outline(folder=session.folder, header=session.header, runs=tuple(runs), has_pose=has_pose)

@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from worldsim.core.config import brief, check_ranges
+from worldsim.core.config import check_ranges, short_repr
 from worldsim.core.errors import ConfigError
-from worldsim.core.types import GIVEN_POSE, ActionSpec, Flight
+from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec, PoseControl
 
 MAX_SIDE_PX = 512
 MAX_INPUTS = 64
-UNKNOWN_FLIGHT = Flight(step=0.05, turn_rad=math.radians(10))
+DEFAULT_POSE_CONTROL = PoseControl(step_length=0.05, turn_rad=math.radians(10))
 """Where recorded inputs are poses: recordings do not say how fast one walked."""
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,31}", re.ASCII)
@@ -44,14 +44,14 @@ class RecordedConfig:
         for name in (*self.buttons, *self.axes):
             if not _NAME.fullmatch(name):
                 raise ConfigError(
-                    f"an input is named {brief(name)}", hint="letters, digits, dot, dash, underline; at most 32"
+                    f"an input is named {short_repr(name)}", hint="letters, digits, dot, dash, underline; at most 32"
                 )
 
     @property
     def action_spec(self) -> ActionSpec:
-        is_pose = not self.buttons and self.axes[: len(GIVEN_POSE)] == GIVEN_POSE
-        flight = UNKNOWN_FLIGHT if is_pose else None
-        return ActionSpec(buttons=self.buttons, axes=self.axes, axis_units=self.axis_units, flight=flight)
+        is_pose = not self.buttons and self.axes[: len(PLANAR_POSE_AXES)] == PLANAR_POSE_AXES
+        pose_control = DEFAULT_POSE_CONTROL if is_pose else None
+        return ActionSpec(buttons=self.buttons, axes=self.axes, axis_units=self.axis_units, pose_control=pose_control)
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.episodes.recordings import made_up_frame
 from worldsim.core.errors import StorageError, UsageError
-from worldsim.episodes.importers.base import ActionTime, Reading, class_vectors
-from worldsim.episodes.importers.convert import LAYOUTS, Imported, import_folder
+from worldsim.episodes.importers.base import ActionTime, ImportOptions, parse_action_classes
+from worldsim.episodes.importers.convert import FORMATS, ConversionResult, import_folder
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.episodes.video import VideoEncoder
 
@@ -72,10 +72,10 @@ def write_table(path: Path, text: str) -> None:
     path.with_suffix(".csv").write_text(text, encoding="utf-8")
 
 
-def imported(kind: str, folder: Path, time: ActionTime | None = None, **options: Any) -> Imported:
+def imported(kind: str, folder: Path, time: ActionTime | None = None, **options: Any) -> ConversionResult:
     """From `folder`/in to `folder`/out."""
-    reading = Reading(action_time=time or LAYOUTS[kind].action_time, **options)
-    return import_folder(kind, folder / "in", folder / "out", reading)
+    options = ImportOptions(action_time=time or FORMATS[kind].action_time, **options)
+    return import_folder(kind, folder / "in", folder / "out", options)
 
 
 def only(folder: Path) -> RecordedSession:
@@ -98,7 +98,7 @@ def test_memory_maze_keeps_pictures_poses_and_the_action_that_led_to_each(folder
     write_memory_maze(folder / "in" / "train" / "one.npz")
     assert imported("memory-maze", folder).converted == {"train-one": 6}
     session = only(folder)
-    assert np.array_equal(np.stack(list(session.pictures(0))), FRAMES)
+    assert np.array_equal(np.stack(list(session.frames(0))), FRAMES)
     assert (session.header.action_spec.buttons, session.header.action_spec.axes) == (("forward",), ("turn",))
     assert actions(session) == [(0, 0), (1, 0), (0, 1), (0, -1), (1, 1), (1, -1)]
     poses = [row.pose for row in session.episodes[0].rows]
@@ -110,7 +110,7 @@ def test_dmlab_keeps_pictures_and_actions(folder: Path) -> None:
     write_dmlab(folder / "in" / "one.npz")
     imported("teco-dmlab", folder)
     session = only(folder)
-    assert np.array_equal(np.stack(list(session.pictures(0))), FRAMES)
+    assert np.array_equal(np.stack(list(session.frames(0))), FRAMES)
     assert actions(session) == [(0, 0), (1, 0), (0, 1), (0, -1), (1, 0), (1, 0)]
     assert session.episodes[0].rows[0].pose is None
 
@@ -121,7 +121,7 @@ def test_minecraft_has_a_button_per_class_and_the_rate_of_its_video(folder: Path
     session = only(folder)
     assert session.header.action_spec.buttons == ("action0", "action1", "action2", "action3")
     assert [row.index(1.0) if any(row) else None for row in actions(session)] == [None, 1, 2, 3, 0, 1]
-    assert session.header.frames_per_s == 20.0 and len(list(session.pictures(0))) == 6
+    assert session.header.frames_per_s == 20.0 and len(list(session.frames(0))) == 6
 
 
 def test_classes_may_be_named(folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_classes_may_be_named(folder: Path) -> None:
 @pytest.mark.parametrize("classes", ["", "forward,turn=2", "turn=x", "forward+", "a,a=1"])
 def test_classes_that_mean_nothing_are_refused(classes: str) -> None:
     with pytest.raises(UsageError, match="--classes"):
-        class_vectors(classes.split(","))
+        parse_action_classes(classes.split(","))
 
 
 def test_vpt_has_keys_mouse_and_hotbar_and_leads_to_the_next_frame(folder: Path) -> None:
@@ -172,11 +172,11 @@ def test_a_table_of_actions_per_frame_leads_to_the_next_frame_unless_told_otherw
     session = only(folder)
     assert session.header.action_spec.axis_units == axes
     assert actions(session) == [(0, 0), (1, -0.5), (0, 0), (0, 0.25), (1, 0), (1, 1)]
-    reading = Reading(action_time="before", axes=axes)
-    import_folder("video-csv", folder / "in", folder / "before", reading, size_px=(24, 32))
+    options = ImportOptions(action_time="before", axes=axes)
+    import_folder("video-csv", folder / "in", folder / "before", options, size_px=(24, 32))
     before = open_session(folder / "before" / "one")
     assert actions(before) == [(0, 0), (0, 0), (0, 0.25), (1, 0), (1, 1), (0, 0)]
-    assert before.header.frame_shape == next(before.pictures(0)).shape == (24, 32, 3)
+    assert before.header.frame_shape == next(before.frames(0)).shape == (24, 32, 3)
 
 
 def test_a_table_of_changes_holds_until_the_next_one(folder: Path) -> None:
@@ -187,22 +187,22 @@ def test_a_table_of_changes_holds_until_the_next_one(folder: Path) -> None:
 
 def test_each_third_frame_has_what_was_done_since_the_last_kept_one(folder: Path) -> None:
     write_table(folder / "in" / "one.mp4", "jump,turn\n" + "1,0\n0,0.3\n0,0.6\n0,0\n1,1\n0,0\n")
-    reading = Reading(action_time="before", axes=(("turn", "5 deg per tick"),))
-    import_folder("video-csv", folder / "in", folder / "out", reading, stride=3)
+    options = ImportOptions(action_time="before", axes=(("turn", "5 deg per tick"),))
+    import_folder("video-csv", folder / "in", folder / "out", options, stride=3)
     session = only(folder)
     assert (session.header.frames_per_s, session.header.action_spec.axis_units) == (
         pytest.approx(20 / 3),
         (("turn", "15 deg per tick"),),
     )
     assert actions(session) == [(0, 0), (0, pytest.approx(0.3))]
-    reading = Reading(action_time="after", axes=(("turn", "a bit"),))
-    import_folder("video-csv", folder / "in", folder / "two", reading, stride=2)
+    options = ImportOptions(action_time="after", axes=(("turn", "a bit"),))
+    import_folder("video-csv", folder / "in", folder / "two", options, stride=2)
     session = open_session(folder / "two" / "one")
     assert session.header.action_spec.axis_units == (("turn", "2 times a bit"),)
     assert actions(session) == [(0, 0), (1, pytest.approx(0.15)), (0, pytest.approx(0.3))]
-    pictures = list(session.pictures(0))
-    import_folder("video-csv", folder / "in", folder / "all", reading)
-    whole = list(open_session(folder / "all" / "one").pictures(0))
+    pictures = list(session.frames(0))
+    import_folder("video-csv", folder / "in", folder / "all", options)
+    whole = list(open_session(folder / "all" / "one").frames(0))
     assert np.array_equal(pictures, whole[::2])
 
 

@@ -26,11 +26,11 @@ ActionTime: TypeAlias = Literal["before", "after"]
 """before: a row's action led to its frame; after: it was taken once that frame was seen, and led to the next."""
 Actions: TypeAlias = npt.NDArray[np.float32]
 
-_LEAVE_OUT = "make it again, or leave it out"
+_REGENERATE_HINT = "make it again, or leave it out"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Take:
+class ImportedEpisode:
     """One episode. Shapes: actions [T, A], action[t] led to frame t; pose [T, 3]; `frames` gives T pictures, once."""
 
     frames_per_s: float
@@ -41,21 +41,21 @@ class Take:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class SourceFormat:
     """A kind of foreign data."""
 
-    what: str
+    description: str
     """For help."""
     suffixes: tuple[str, ...]
     """Of the files that hold the pictures: one episode each."""
     frames_per_s: float | None
     """None: as the video says."""
     action_time: ActionTime
-    read: Callable[[Path, Reading], Take]
+    read: Callable[[Path, ImportOptions], ImportedEpisode]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ImportOptions:
     """What a person may say about their files."""
 
     frames_per_s: float | None = None
@@ -63,47 +63,47 @@ class Reading:
     axes: tuple[tuple[str, str], ...] = ()
     """Of a table of actions: the columns that are axes, and their units."""
     classes: tuple[str, ...] = ()
-    """What the numbers of a discrete action mean; see `class_vectors`."""
+    """What the numbers of a discrete action mean; see `parse_action_classes`."""
 
 
-def every(take: Take, stride: int) -> Take:
+def subsample(episode: ImportedEpisode, stride: int) -> ImportedEpisode:
     """Each `stride`-th frame alone. A button that was held on the way counts as held; an axis has its mean, and what it
     does in a tick is that many times more.
     """
     if stride == 1:
-        return take
-    num_buttons = len(take.action_spec.buttons)
-    ends = np.arange(0, len(take.actions), stride)
-    spans = [take.actions[max(0, end - stride + 1) : end + 1] for end in ends]
+        return episode
+    num_buttons = len(episode.action_spec.buttons)
+    ends = np.arange(0, len(episode.actions), stride)
+    spans = [episode.actions[max(0, end - stride + 1) : end + 1] for end in ends]
     actions = np.stack([np.append(s[:, :num_buttons].max(0), s[:, num_buttons:].mean(0)) for s in spans])
-    units = tuple((axis, _times(unit, stride)) for axis, unit in take.action_spec.axis_units)
-    return Take(
-        frames_per_s=take.frames_per_s / stride,
-        action_spec=replace(take.action_spec, axis_units=units),
+    units = tuple((axis, _scale_unit(unit, stride)) for axis, unit in episode.action_spec.axis_units)
+    return ImportedEpisode(
+        frames_per_s=episode.frames_per_s / stride,
+        action_spec=replace(episode.action_spec, axis_units=units),
         actions=actions.astype(np.float32),
-        frames=islice(take.frames, None, None, stride),
-        pose=None if take.pose is None else take.pose[ends],
+        frames=islice(episode.frames, None, None, stride),
+        pose=None if episode.pose is None else episode.pose[ends],
     )
 
 
-def _times(unit: str, stride: int) -> str:
+def _scale_unit(unit: str, stride: int) -> str:
     """ "10 deg per tick" twice is "20 deg per tick"; a unit that begins with no number is only named."""
     match = re.match(r"[0-9.]+", unit)
     return f"{float(match[0]) * stride:g}{unit[match.end() :]}" if match else f"{stride} times {unit}"
 
 
-def led_to(rows: Actions, num_frames: int, time: ActionTime) -> Actions:
+def align_actions(rows: Actions, num_frames: int, time: ActionTime) -> Actions:
     """The rows as the action that led to each frame; nothing led to the first.
 
     Raises: RecordingError unless there is one per frame; the last may be missing where it would lead to none.
     """
     if len(rows) != num_frames and not (time == "after" and len(rows) == num_frames - 1):
-        raise RecordingError(f"{num_frames} frames, but {len(rows)} actions", hint=_LEAVE_OUT)
+        raise RecordingError(f"{num_frames} frames, but {len(rows)} actions", hint=_REGENERATE_HINT)
     rest = rows[1:] if time == "before" else rows[: num_frames - 1]
     return np.concatenate([np.zeros((1, rows.shape[1]), np.float32), rest])
 
 
-def class_vectors(classes: Sequence[str]) -> tuple[ActionSpec, Actions]:
+def parse_action_classes(classes: Sequence[str]) -> tuple[ActionSpec, Actions]:
     """From what each class does: a "+" between inputs, a value behind an axis, "noop" for none ("forward+turn=-1").
 
     Returns: the spec, and one vector per class. Raises: UsageError.
@@ -125,13 +125,13 @@ def class_vectors(classes: Sequence[str]) -> tuple[ActionSpec, Actions]:
     return spec, vectors
 
 
-def of_classes(numbers: npt.NDArray[Any], vectors: Actions) -> Actions:
+def decode_classes(numbers: npt.NDArray[Any], vectors: Actions) -> Actions:
     """Shapes: [T] whole numbers -> [T, A]. Raises: RecordingError for one that is no class."""
     if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.number):
-        raise RecordingError(f"actions are {numbers.dtype} {list(numbers.shape)}, expected [T]", hint=_LEAVE_OUT)
+        raise RecordingError(f"actions are {numbers.dtype} {list(numbers.shape)}, expected [T]", hint=_REGENERATE_HINT)
     known = np.isin(numbers, np.arange(len(vectors)))
     if not known.all():
-        raise RecordingError(f"an action is {numbers[~known][0]}, not 0 to {len(vectors) - 1}", hint=_LEAVE_OUT)
+        raise RecordingError(f"an action is {numbers[~known][0]}, not 0 to {len(vectors) - 1}", hint=_REGENERATE_HINT)
     return vectors[numbers.astype(np.int64)]
 
 
@@ -140,40 +140,42 @@ def read_npz(path: Path, *names: str) -> list[npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
-                raise RecordingError("it is not an npz", hint=_LEAVE_OUT)
+                raise RecordingError("it is not an npz", hint=_REGENERATE_HINT)
             missing = [name for name in names if name not in file]
             if missing:
-                raise RecordingError(f"it has no array {missing[0]!r}", hint=_LEAVE_OUT)
+                raise RecordingError(f"it has no array {missing[0]!r}", hint=_REGENERATE_HINT)
             return [file[name] for name in names]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise RecordingError(f"it is no whole npz: {_one_line(error)}", hint=_LEAVE_OUT) from None
+        raise RecordingError(f"it is no whole npz: {_one_line(error)}", hint=_REGENERATE_HINT) from None
 
 
-def check_pictures(frames: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def check_frames(frames: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Raises: RecordingError unless it is uint8 [T, H, W, 3] with at least one frame."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise RecordingError(
-            f"pictures are {frames.dtype} {list(frames.shape)}, expected uint8 [T, H, W, 3]", hint=_LEAVE_OUT
+            f"pictures are {frames.dtype} {list(frames.shape)}, expected uint8 [T, H, W, 3]", hint=_REGENERATE_HINT
         )
     return frames
 
 
-def beside(path: Path, suffix: str) -> Path:
+def sibling_file(path: Path, suffix: str) -> Path:
     """The file of the same name with another ending. Raises: RecordingError when there is none."""
     other = path.with_suffix(suffix)
     if not other.is_file():
-        raise RecordingError(f"there is no {other.name} beside it", hint=_LEAVE_OUT)
+        raise RecordingError(f"there is no {other.name} beside it", hint=_REGENERATE_HINT)
     return other
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """One JSON object per line."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
-        raise RecordingError(f"{path.name} is not JSON, line by line: {_one_line(error)}", hint=_LEAVE_OUT) from None
+        raise RecordingError(
+            f"{path.name} is not JSON, line by line: {_one_line(error)}", hint=_REGENERATE_HINT
+        ) from None
     if not rows or not all(isinstance(row, dict) for row in rows):
-        raise RecordingError(f"{path.name} does not hold JSON objects", hint=_LEAVE_OUT)
+        raise RecordingError(f"{path.name} does not hold JSON objects", hint=_REGENERATE_HINT)
     return rows
 
 
@@ -185,14 +187,14 @@ def video_times(path: Path) -> tuple[float, list[float]]:
             rate, base = stream.average_rate, stream.time_base
             shown = sorted(p.pts for p in container.demux(stream) if p.size and p.pts is not None)
     except (OSError, av.FFmpegError, IndexError) as error:
-        raise RecordingError(f"it is no whole video: {_one_line(error)}", hint=_LEAVE_OUT) from None
+        raise RecordingError(f"it is no whole video: {_one_line(error)}", hint=_REGENERATE_HINT) from None
     if not rate or base is None or not shown:
-        raise RecordingError("it is no whole video: no picture in it", hint=_LEAVE_OUT)
+        raise RecordingError("it is no whole video: no picture in it", hint=_REGENERATE_HINT)
     return float(rate), [float((pts - shown[0]) * base) for pts in shown]
 
 
 def video_frames(path: Path) -> Iterator[Frame]:
-    """Every picture. Unlike `video.read_pictures`, what breaks off is an error."""
+    """Every picture. Unlike `video.read_frames`, what breaks off is an error."""
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -200,7 +202,7 @@ def video_frames(path: Path) -> Iterator[Frame]:
             for picture in container.decode(stream):
                 yield picture.to_ndarray(format="rgb24")
     except (OSError, av.FFmpegError, IndexError) as error:
-        raise RecordingError(f"a picture does not decode: {_one_line(error)}", hint=_LEAVE_OUT) from None
+        raise RecordingError(f"a picture does not decode: {_one_line(error)}", hint=_REGENERATE_HINT) from None
 
 
 def _one_line(error: Exception) -> str:

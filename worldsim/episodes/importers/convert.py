@@ -20,25 +20,25 @@ import psutil
 import worldsim
 from worldsim.core.errors import RecordingError, StorageError, UsageError
 from worldsim.core.types import Frame
-from worldsim.episodes.format import EpisodeStart, Header, Row, frame_hash
+from worldsim.episodes.format import EpisodeStart, FrameRow, SessionHeader, frame_hash
 from worldsim.episodes.images import resize
 from worldsim.episodes.importers import memory_maze, teco, video_csv, vpt
-from worldsim.episodes.importers.base import Layout, Reading, Take, every
-from worldsim.episodes.journal import pose_of
+from worldsim.episodes.importers.base import ImportedEpisode, ImportOptions, SourceFormat, subsample
+from worldsim.episodes.journal import pose_tuple
 from worldsim.episodes.reader import is_session
 from worldsim.episodes.writer import SessionWriter
 
-LAYOUTS: dict[str, Layout] = {
-    "memory-maze": memory_maze.LAYOUT,
+FORMATS: dict[str, SourceFormat] = {
+    "memory-maze": memory_maze.FORMAT,
     "teco-dmlab": teco.DMLAB,
     "teco-minecraft": teco.MINECRAFT,
-    "vpt": vpt.LAYOUT,
-    "video-csv": video_csv.LAYOUT,
+    "vpt": vpt.FORMAT,
+    "video-csv": video_csv.FORMAT,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imported:
+class ConversionResult:
     """What became of the files, by name."""
 
     converted: dict[str, int] = field(default_factory=dict)
@@ -52,22 +52,22 @@ def import_folder(
     kind: str,
     source: Path,
     target: Path,
-    reading: Reading,
+    options: ImportOptions,
     *,
     size_px: tuple[int, int] | None = None,
     stride: int = 1,
     is_lossless: bool = True,
     tell: Callable[[int, int, str], None] = lambda done, total, name: None,
-) -> Imported:
-    """`size_px` is (height, width), to which pictures are resized; of `stride` frames one is kept, see `every`.
+) -> ConversionResult:
+    """`size_px` is (height, width), to which pictures are resized; of `stride` frames one is kept, see `subsample`.
 
     `tell(done, total, file)` is called before each file.
 
     Raises: UsageError when there is nothing to read, StorageError; what is wrong with a file is in the answer.
     """
-    layout, outcome = LAYOUTS[kind], Imported()
+    source_format, outcome = FORMATS[kind], ConversionResult()
     _remove_leftovers(target)
-    paths = find_files(source, layout.suffixes)
+    paths = find_files(source, source_format.suffixes)
     for index, path in enumerate(paths):
         tell(index, len(paths), path.name)
         name = session_name(path, source)
@@ -75,9 +75,9 @@ def import_folder(
             outcome.there_already.append(name)
             continue
         try:
-            take = every(layout.read(path, reading), stride)
-            header = _header(kind, path, take)
-            outcome.converted[name] = _write(take, header, target / name, size_px, is_lossless=is_lossless)
+            episode = subsample(source_format.read(path, options), stride)
+            header = _header(kind, path, episode)
+            outcome.converted[name] = _write(episode, header, target / name, size_px, is_lossless=is_lossless)
         except RecordingError as error:
             outcome.skipped[str(path)] = error.message
     return outcome
@@ -98,32 +98,34 @@ def session_name(path: Path, source: Path) -> str:
     return "-".join(relative.with_suffix("").parts).lstrip(".")
 
 
-def _header(kind: str, path: Path, take: Take) -> Header:
+def _header(kind: str, path: Path, episode: ImportedEpisode) -> SessionHeader:
     """The size of its pictures is not known yet."""
-    if not 0.1 <= take.frames_per_s <= 1000:
-        raise RecordingError(f"it has {take.frames_per_s:g} frames per second", hint="")
-    return Header(
+    if not 0.1 <= episode.frames_per_s <= 1000:
+        raise RecordingError(f"it has {episode.frames_per_s:g} frames per second", hint="")
+    return SessionHeader(
         preset=kind,
         preset_ref=f"imported:{path.name}",  # no preset made it, and none is named so
         preset_sha256="",
         worldsim=worldsim.__version__,
         num_steps=0,
-        frames_per_s=take.frames_per_s,
+        frames_per_s=episode.frames_per_s,
         frame_shape=(0, 0, 3),
-        action_spec=take.action_spec,
+        action_spec=episode.action_spec,
     )
 
 
-def _write(take: Take, header: Header, target: Path, size_px: tuple[int, int] | None, *, is_lossless: bool) -> int:
+def _write(
+    episode: ImportedEpisode, header: SessionHeader, target: Path, size_px: tuple[int, int] | None, *, is_lossless: bool
+) -> int:
     """Returns: the number of frames. Raises: RecordingError, with nothing at `target`; StorageError."""
     folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{_leftover(folder)}{os.getpid()}-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_temporary_prefix(folder)}{os.getpid()}-", dir=folder.parent))
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error}", hint="check the path and permissions") from None
     try:
-        num_frames = _record(take, header, temporary / "session", size_px, is_lossless=is_lossless)
+        num_frames = _record(episode, header, temporary / "session", size_px, is_lossless=is_lossless)
         (temporary / "session").replace(target)
     except OSError as error:
         raise StorageError(f"cannot write {target}: {error}", hint="check the path, space and permissions") from None
@@ -134,21 +136,23 @@ def _write(take: Take, header: Header, target: Path, size_px: tuple[int, int] | 
 
 def _remove_leftovers(target: Path) -> None:
     """What a process that is gone was writing."""
-    for folder in target.parent.glob(f"{_leftover(target)}*-*"):
-        pid = folder.name.removeprefix(_leftover(target)).partition("-")[0]
+    for folder in target.parent.glob(f"{_temporary_prefix(target)}*-*"):
+        pid = folder.name.removeprefix(_temporary_prefix(target)).partition("-")[0]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _leftover(target: Path) -> str:
+def _temporary_prefix(target: Path) -> str:
     return f".{target.name}.importing-"
 
 
-def _record(take: Take, header: Header, folder: Path, size_px: tuple[int, int] | None, *, is_lossless: bool) -> int:
+def _record(
+    episode: ImportedEpisode, header: SessionHeader, folder: Path, size_px: tuple[int, int] | None, *, is_lossless: bool
+) -> int:
     writer: SessionWriter | None = None
-    num_frames, wanted = 0, len(take.actions)
+    num_frames, wanted = 0, len(episode.actions)
     try:
-        for frame in islice(take.frames, wanted):
+        for frame in islice(episode.frames, wanted):
             picture = frame if size_px is None else resize(frame, *size_px)
             if writer is None:
                 header = replace(header, frame_shape=picture.shape)
@@ -157,7 +161,7 @@ def _record(take: Take, header: Header, folder: Path, size_px: tuple[int, int] |
             if picture.shape != header.frame_shape:
                 raise RecordingError(f"picture {num_frames} has another size than the first", hint="")
             writer.wait_for_room()
-            writer.add_frame(_row(take, num_frames, picture), picture)
+            writer.add_frame(_row(episode, num_frames, picture), picture)
             num_frames += 1
         if num_frames < wanted:
             raise RecordingError(f"{num_frames} of {wanted} pictures decode", hint="")
@@ -169,13 +173,13 @@ def _record(take: Take, header: Header, folder: Path, size_px: tuple[int, int] |
     return num_frames
 
 
-def _row(take: Take, index: int, picture: Frame) -> Row:
-    time_ns = round(index / take.frames_per_s * 1e9)
-    return Row(
-        action=tuple(map(float, take.actions[index])),
+def _row(episode: ImportedEpisode, index: int, picture: Frame) -> FrameRow:
+    time_ns = round(index / episode.frames_per_s * 1e9)
+    return FrameRow(
+        action=tuple(map(float, episode.actions[index])),
         num_steps=0,
         t_input_ns=time_ns,
         t_ready_ns=time_ns,
         frame_hash=frame_hash(picture),
-        pose=None if take.pose is None else pose_of(take.pose[index]),
+        pose=None if episode.pose is None else pose_tuple(episode.pose[index]),
     )

@@ -16,24 +16,32 @@ import numpy.typing as npt
 
 from worldsim.core.errors import RecordingError, StorageError
 from worldsim.core.types import ActionSpec
-from worldsim.episodes.importers.base import Layout, Reading, Take, check_pictures, class_vectors, led_to, read_npz
+from worldsim.episodes.importers.base import (
+    ImportedEpisode,
+    ImportOptions,
+    SourceFormat,
+    align_actions,
+    check_frames,
+    parse_action_classes,
+    read_npz,
+)
 
 CLASSES = ("noop", "forward", "turn=1", "turn=-1", "forward+turn=1", "forward+turn=-1")
 """Turning left is turn=1, as in the worlds of this project."""
 
 
-def read(path: Path, reading: Reading) -> Take:
+def read(path: Path, options: ImportOptions) -> ImportedEpisode:
     image, action, position, direction = read_npz(path, "image", "action", "agent_pos", "agent_dir")
-    frames = check_pictures(image)
-    spec, vectors = class_vectors(reading.classes or CLASSES)
+    frames = check_frames(image)
+    spec, vectors = parse_action_classes(options.classes or CLASSES)
     if action.shape != (len(frames), len(vectors)) or not (np.sort(action[1:])[:, -2:] == (0, 1)).all():
         raise RecordingError(
             f"{len(frames)} frames, actions {list(action.shape)}; expected one-hot rows of {len(vectors)}", hint=""
         )
-    return Take(
-        frames_per_s=reading.frames_per_s or LAYOUT.frames_per_s or 0.0,
+    return ImportedEpisode(
+        frames_per_s=options.frames_per_s or FORMAT.frames_per_s or 0.0,
         action_spec=spec,
-        actions=led_to(vectors[action.argmax(1)], len(frames), reading.action_time),
+        actions=align_actions(vectors[action.argmax(1)], len(frames), options.action_time),
         frames=frames,
         pose=_pose(position, direction, len(frames)),
     )
@@ -41,7 +49,7 @@ def read(path: Path, reading: Reading) -> Take:
 
 def one_hot(rows: npt.NDArray[np.float32], spec: ActionSpec) -> npt.NDArray[np.uint8]:
     """The class of each action. Shapes: [T, A] -> [T, 6]. Raises: RecordingError for one that is none of the six."""
-    known, vectors = class_vectors(CLASSES)
+    known, vectors = parse_action_classes(CLASSES)
     if not {*known.buttons, *known.axes} <= {*spec.buttons, *spec.axes}:
         raise RecordingError(f"it has no {' and '.join((*known.buttons, *known.axes))}", hint="")
     order = [(*spec.buttons, *spec.axes).index(name) for name in (*known.buttons, *known.axes)]
@@ -80,8 +88,8 @@ def _pose(position: npt.NDArray[np.floating], direction: npt.NDArray[np.floating
     return pose
 
 
-LAYOUT = Layout(
-    what="Memory Maze offline data: npz with image, action (one-hot), agent_pos, agent_dir",
+FORMAT = SourceFormat(
+    description="Memory Maze offline data: npz with image, action (one-hot), agent_pos, agent_dir",
     suffixes=(".npz",),
     frames_per_s=4.0,
     action_time="before",

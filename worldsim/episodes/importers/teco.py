@@ -11,15 +11,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from worldsim.episodes.importers.base import (
-    Layout,
-    Reading,
-    Take,
-    beside,
-    check_pictures,
-    class_vectors,
-    led_to,
-    of_classes,
+    ImportedEpisode,
+    ImportOptions,
+    SourceFormat,
+    align_actions,
+    check_frames,
+    decode_classes,
+    parse_action_classes,
     read_npz,
+    sibling_file,
     video_frames,
     video_times,
 )
@@ -28,39 +28,39 @@ DMLAB_CLASSES = ("turn=1", "turn=-1", "forward")
 MINECRAFT_CLASSES = ("action0", "action1", "action2", "action3")
 
 
-def read_dmlab(path: Path, reading: Reading) -> Take:
+def read_dmlab(path: Path, options: ImportOptions) -> ImportedEpisode:
     video, numbers = read_npz(path, "video", "actions")
-    frames = check_pictures(video)
-    spec, vectors = class_vectors(reading.classes or DMLAB_CLASSES)
-    return Take(
-        frames_per_s=reading.frames_per_s or DMLAB.frames_per_s or 0.0,
+    frames = check_frames(video)
+    spec, vectors = parse_action_classes(options.classes or DMLAB_CLASSES)
+    return ImportedEpisode(
+        frames_per_s=options.frames_per_s or DMLAB.frames_per_s or 0.0,
         action_spec=spec,
-        actions=led_to(of_classes(numbers, vectors), len(frames), reading.action_time),
+        actions=align_actions(decode_classes(numbers, vectors), len(frames), options.action_time),
         frames=frames,
     )
 
 
-def read_minecraft(path: Path, reading: Reading) -> Take:
+def read_minecraft(path: Path, options: ImportOptions) -> ImportedEpisode:
     rate, times = video_times(path)
-    (numbers,) = read_npz(beside(path, ".npz"), "actions")
-    spec, vectors = class_vectors(reading.classes or MINECRAFT_CLASSES)
-    return Take(
-        frames_per_s=reading.frames_per_s or rate,
+    (numbers,) = read_npz(sibling_file(path, ".npz"), "actions")
+    spec, vectors = parse_action_classes(options.classes or MINECRAFT_CLASSES)
+    return ImportedEpisode(
+        frames_per_s=options.frames_per_s or rate,
         action_spec=spec,
-        actions=led_to(of_classes(numbers, vectors), len(times), reading.action_time),
+        actions=align_actions(decode_classes(numbers, vectors), len(times), options.action_time),
         frames=video_frames(path),
     )
 
 
-DMLAB = Layout(
-    what="DMLab as TECO has it: npz with video and actions",
+DMLAB = SourceFormat(
+    description="DMLab as TECO has it: npz with video and actions",
     suffixes=(".npz",),
     frames_per_s=15.0,
     action_time="before",
     read=read_dmlab,
 )
-MINECRAFT = Layout(
-    what="Minecraft as TECO has it: mp4, and npz with actions",
+MINECRAFT = SourceFormat(
+    description="Minecraft as TECO has it: mp4, and npz with actions",
     suffixes=(".mp4",),
     frames_per_s=None,
     action_time="before",

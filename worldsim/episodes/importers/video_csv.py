@@ -15,11 +15,11 @@ from worldsim.core.errors import RecordingError
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.importers.base import (
     Actions,
-    Layout,
-    Reading,
-    Take,
-    beside,
-    led_to,
+    ImportedEpisode,
+    ImportOptions,
+    SourceFormat,
+    align_actions,
+    sibling_file,
     video_frames,
     video_times,
 )
@@ -27,19 +27,19 @@ from worldsim.episodes.importers.base import (
 TIME = "time_s"
 
 
-def read(path: Path, reading: Reading) -> Take:
+def read(path: Path, options: ImportOptions) -> ImportedEpisode:
     rate, times = video_times(path)
-    table = beside(path, ".csv")
+    table = sibling_file(path, ".csv")
     names, rows = _read_csv(table)
     if TIME in names:
         rows = _at_times(rows, names.index(TIME), times)
         names = [name for name in names if name != TIME]
-    spec, order = _spec(names, reading)
+    spec, order = _spec(names, options)
     _check(names, rows, spec)
-    return Take(
-        frames_per_s=reading.frames_per_s or rate,
+    return ImportedEpisode(
+        frames_per_s=options.frames_per_s or rate,
         action_spec=spec,
-        actions=led_to(rows[:, order], len(times), reading.action_time),
+        actions=align_actions(rows[:, order], len(times), options.action_time),
         frames=video_frames(path),
     )
 
@@ -66,9 +66,9 @@ def _at_times(rows: Actions, column: int, times: list[float]) -> Actions:
     return np.where(newest[:, None] >= 0, values[newest.clip(0)], 0).astype(np.float32)
 
 
-def _spec(names: list[str], reading: Reading) -> tuple[ActionSpec, list[int]]:
+def _spec(names: list[str], options: ImportOptions) -> tuple[ActionSpec, list[int]]:
     """The spec, and the column of each of its inputs."""
-    units = dict(reading.axes)
+    units = dict(options.axes)
     missing = [name for name in units if name not in names]
     if missing:
         raise RecordingError(f"there is no column {missing[0]!r}", hint="")
@@ -88,8 +88,8 @@ def _check(names: list[str], rows: Actions, spec: ActionSpec) -> None:
             raise RecordingError(f"axis {name!r} goes beyond -1 to 1", hint="")
 
 
-LAYOUT = Layout(
-    what="any game: a video, and a csv with a column per input",
+FORMAT = SourceFormat(
+    description="any game: a video, and a csv with a column per input",
     suffixes=(".mp4", ".mkv", ".webm", ".mov", ".avi"),
     frames_per_s=None,
     action_time="after",

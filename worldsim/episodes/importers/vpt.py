@@ -16,12 +16,12 @@ from worldsim.core.errors import RecordingError
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.importers.base import (
     Actions,
-    Layout,
-    Reading,
-    Take,
-    beside,
-    led_to,
-    read_lines,
+    ImportedEpisode,
+    ImportOptions,
+    SourceFormat,
+    align_actions,
+    read_jsonl,
+    sibling_file,
     video_frames,
     video_times,
 )
@@ -43,7 +43,7 @@ KEYS = {
 MOUSE = ("attack", "use", "pick_item")
 DEG_PER_COUNT = 360.0 / 2400.0
 MAX_DEG = 10.0
-MAX_LOOSE_ENDS = 5
+MAX_LENGTH_MISMATCH = 5
 """The two recorders stop a moment apart: the longer one's last rows are left out."""
 
 SPEC = ActionSpec(
@@ -53,21 +53,21 @@ SPEC = ActionSpec(
 )
 
 
-def read(path: Path, reading: Reading) -> Take:
+def read(path: Path, options: ImportOptions) -> ImportedEpisode:
     rate, times = video_times(path)
-    lines = beside(path, ".jsonl")
-    rows = read_lines(lines)
-    if abs(len(rows) - len(times)) > MAX_LOOSE_ENDS:
+    lines = sibling_file(path, ".jsonl")
+    rows = read_jsonl(lines)
+    if abs(len(rows) - len(times)) > MAX_LENGTH_MISMATCH:
         raise RecordingError(f"{len(times)} frames, but {lines.name} has {len(rows)} lines", hint="")
     num_frames = min(len(rows), len(times))
     try:
         actions = _actions(rows[:num_frames])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RecordingError(f"{lines.name} is not as VPT has it: {type(error).__name__} {error}", hint="") from None
-    return Take(
-        frames_per_s=reading.frames_per_s or rate,
+    return ImportedEpisode(
+        frames_per_s=options.frames_per_s or rate,
         action_spec=SPEC,
-        actions=led_to(actions, num_frames, reading.action_time),
+        actions=align_actions(actions, num_frames, options.action_time),
         frames=video_frames(path),
     )
 
@@ -92,8 +92,8 @@ def _actions(rows: list[dict[str, Any]]) -> Actions:
     return actions
 
 
-LAYOUT = Layout(
-    what="VPT's contractor data: mp4, and jsonl with a line of input per frame",
+FORMAT = SourceFormat(
+    description="VPT's contractor data: mp4, and jsonl with a line of input per frame",
     suffixes=(".mp4",),
     frames_per_s=None,
     action_time="after",

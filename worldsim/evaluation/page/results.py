@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
-from worldsim.core.config import brief, parse_json
+from worldsim.core.config import parse_json, short_repr
 from worldsim.core.errors import ResultsError
 
 MAX_RESULT_BYTES = 2**26
@@ -138,7 +138,7 @@ def _content(path: Path) -> bytes:
 
 def _read_item(path: Path, item: Any, results: Results) -> None:
     if not isinstance(item, Mapping):
-        raise ResultsError(f"{path} holds {brief(item)}, not results", hint="a JSON object, or a list of them")
+        raise ResultsError(f"{path} holds {short_repr(item)}, not results", hint="a JSON object, or a list of them")
     kind = item.get("kind", "evaluation" if "preset" in item else None)
     if kind == "comparison":
         results.runs.append(_run(path, item))
@@ -148,7 +148,7 @@ def _read_item(path: Path, item: Any, results: Results) -> None:
     elif kind == "evaluation":
         results.evaluations.append(item)
     else:
-        raise ResultsError(f"{path} is of no known kind ({brief(kind)})", hint="evaluation, cost or comparison")
+        raise ResultsError(f"{path} is of no known kind ({short_repr(kind)})", hint="evaluation, cost or comparison")
     results.abouts.append((path.name, item))
     notes = item.get("notes", [])
     for note in [notes] if isinstance(notes, str) else notes:
@@ -161,7 +161,9 @@ def _run(path: Path, item: Mapping[str, Any]) -> Run:
     scores = {}
     for metric, score in _mapping(path, item, "scores").items():
         if not isinstance(score, Mapping):
-            raise ResultsError(f"{path}: score {brief(metric)} is {brief(score)}", hint='{"value", "per_seed"}')
+            raise ResultsError(
+                f"{path}: score {short_repr(metric)} is {short_repr(score)}", hint='{"value", "per_seed"}'
+            )
         if score.get("value") is not None:  # NaN is written as null: such a run has no such score
             per_seed = [value for value in score.get("per_seed", ()) if _is_number(value)]
             scores[metric] = RunScore(value=_number(path, score, "value"), per_seed=tuple(map(float, per_seed)))
@@ -188,14 +190,14 @@ def _curves(path: Path, item: Mapping[str, Any], key: str) -> dict[str, Curve]:
         for pair in (pairs if isinstance(pairs, Sequence) else [None])
     )
     if not is_right:
-        raise ResultsError(f"{path}: {key} is {brief(curves)}", hint="{metric: [[number, value], ...]}")
+        raise ResultsError(f"{path}: {key} is {short_repr(curves)}", hint="{metric: [[number, value], ...]}")
     return {metric: tuple((float(x), float(y)) for x, y in pairs if _is_number(y)) for metric, pairs in curves.items()}
 
 
 def _references(path: Path, item: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     references = item.get("references", {})
     if not isinstance(references, Mapping) or not all(isinstance(value, Mapping) for value in references.values()):
-        raise ResultsError(f"{path}: references is {brief(references)}", hint="{metric: {name: value}}")
+        raise ResultsError(f"{path}: references is {short_repr(references)}", hint="{metric: {name: value}}")
     return {
         metric: {name: float(value) for name, value in named.items() if _is_number(value)}
         for metric, named in references.items()
@@ -205,7 +207,9 @@ def _references(path: Path, item: Mapping[str, Any]) -> dict[str, dict[str, floa
 def _check_cost(path: Path, item: Mapping[str, Any]) -> None:
     for name, costs in _mapping(path, item, "architectures").items():
         if not isinstance(costs, Mapping):
-            raise ResultsError(f"{path}: the costs of {brief(name)} are {brief(costs)}", hint="worldsim cost --json")
+            raise ResultsError(
+                f"{path}: the costs of {short_repr(name)} are {short_repr(costs)}", hint="worldsim cost --json"
+            )
         for key, numbers in (("training", _COST_TRAINING), ("generation", _COST_GENERATION)):
             samples = costs.get(key)
             if not isinstance(samples, list):
@@ -218,21 +222,25 @@ def _check_cost(path: Path, item: Mapping[str, Any]) -> None:
 def _number(path: Path, item: Any, key: str) -> float:
     value = item.get(key) if isinstance(item, Mapping) else None
     if not _is_number(value):
-        raise ResultsError(f"{path}: {key!r} is {brief(value)}, not a number", hint="make it again, or leave it out")
+        raise ResultsError(
+            f"{path}: {key!r} is {short_repr(value)}, not a number", hint="make it again, or leave it out"
+        )
     return float(value)
 
 
 def _text(path: Path, item: Mapping[str, Any], key: str) -> str:
     value = item.get(key)
     if not isinstance(value, str):
-        raise ResultsError(f"{path}: {key!r} is {brief(value)}, not a name", hint="make it again, or leave it out")
+        raise ResultsError(f"{path}: {key!r} is {short_repr(value)}, not a name", hint="make it again, or leave it out")
     return value
 
 
 def _mapping(path: Path, item: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = item.get(key)
     if not isinstance(value, Mapping):
-        raise ResultsError(f"{path}: {key!r} is {brief(value)}, not an object", hint="make it again, or leave it out")
+        raise ResultsError(
+            f"{path}: {key!r} is {short_repr(value)}, not an object", hint="make it again, or leave it out"
+        )
     return value
 
 

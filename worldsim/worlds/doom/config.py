@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from worldsim.core.errors import ConfigError
-from worldsim.core.types import GIVEN_POSE, ActionSpec, Flight
+from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec, PoseControl
 from worldsim.worlds.doom.palette import THEMES
 
 EVALUATION_SEED_START = 900_000
 """Seeds from here up are for evaluation only; training never draws them (`seeds.training_seeds`)."""
 
-POSE_AXES = (*GIVEN_POSE, "cos2", "sin2", "cos4", "sin4")
+POSE_AXES = (*PLANAR_POSE_AXES, "cos2", "sin2", "cos4", "sin4")
 """Of a pose as input: the heading and two octaves of it, so that views to this side and that are told apart early."""
 
 WALK_UNITS_PER_TIC = 8.3
@@ -87,9 +87,9 @@ class DoomConfig:
         if self.inputs == "keys":
             return self.key_spec
         units = tuple((name, "of the way across" if name in "xy" else "of the heading") for name in POSE_AXES)
-        step = WALK_UNITS_PER_TIC * self.tics_per_step / self.across_units
-        flight = Flight(step=step, turn_rad=math.radians(self.turn_deg))
-        return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=units, flight=flight)
+        step_length = WALK_UNITS_PER_TIC * self.tics_per_step / self.across_units
+        pose_control = PoseControl(step_length=step_length, turn_rad=math.radians(self.turn_deg))
+        return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=units, pose_control=pose_control)
 
     @property
     def key_spec(self) -> ActionSpec:

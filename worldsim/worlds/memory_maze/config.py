@@ -8,7 +8,7 @@ from typing import Literal
 
 from worldsim.core.config import check_ranges
 from worldsim.core.errors import ConfigError
-from worldsim.core.types import GIVEN_POSE, ActionSpec, Flight
+from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec, PoseControl
 
 TARGETS = {5: 1, 7: 2, 9: 3, 11: 4, 13: 5, 15: 6}
 """Cells along a side, walls around it left out, to coloured targets. 9 to 15 are the package's own four tasks."""
@@ -20,7 +20,7 @@ CELLS_PER_S = 1.0
 VIEW_DEG = 80.0
 """The camera's vertical field of view."""
 PHYSICS_HZ = 200
-POSE_AXES = GIVEN_POSE
+POSE_AXES = PLANAR_POSE_AXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,11 @@ class MemoryMazeConfig:
         if self.inputs == "keys":
             return self.key_spec
         units = ("from wall to wall", "from wall to wall", "of the heading", "of the heading")
-        flight = Flight(step=2 * CELLS_PER_S / self.control_hz / self.cells, turn_rad=math.radians(self.turn_deg))
+        pose_control = PoseControl(
+            step_length=2 * CELLS_PER_S / self.control_hz / self.cells, turn_rad=math.radians(self.turn_deg)
+        )
         units_of = tuple(zip(POSE_AXES, units, strict=True))
-        return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=units_of, flight=flight)
+        return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=units_of, pose_control=pose_control)
 
     @property
     def key_spec(self) -> ActionSpec:
