@@ -29,7 +29,7 @@ def test_mixing_ends_are_noise_and_clean() -> None:
 
 
 def test_a_share_of_rows_has_a_clean_prefix_longer_than_half() -> None:
-    levels = context_levels(2000, 20, max_level=0.3, prefix_share=0.5, generator=torch.Generator().manual_seed(0))
+    levels = context_levels(2000, 20, max_level=0.3, prefix_prob=0.5, generator=torch.Generator().manual_seed(0))
     assert float(levels.max()) <= 0.3
     has_prefix = (levels[:, :11] == 0).all(dim=1)
     assert abs(float(has_prefix.float().mean()) - 0.5) < 0.05

@@ -65,7 +65,7 @@ def test_flows_cover_the_grid_of_the_smallest_step() -> None:
 
 
 def test_a_share_of_flows_is_one_step_from_noise() -> None:
-    tau, step = sample_flows(50, 40, torch.Generator().manual_seed(0), one_step_share=0.4)
+    tau, step = sample_flows(50, 40, torch.Generator().manual_seed(0), one_step_prob=0.4)
     in_one = step == 1
     assert float(in_one.float().mean()) == pytest.approx(0.4, abs=0.05)
     assert not tau[in_one].any() and step[~in_one].unique().tolist() == [1 / 8]

@@ -31,14 +31,14 @@ class Block(nn.Module):
         self.linear = nn.Linear(SIZE, SIZE)
         self.scale = nn.Parameter(torch.ones(()).expand(SIZE).clone())
 
-    def write(self, x: Tensor) -> Tensor:
+    def forward_context(self, x: Tensor) -> Tensor:
         return x + self.scale * self.linear(x).tanh()
 
-    def read(self, x: Tensor) -> Tensor:
-        return self.write(x)
+    def forward_noisy(self, x: Tensor) -> Tensor:
+        return self.forward_context(x)
 
     def step(self, x: Tensor) -> Tensor:
-        return self.write(x)
+        return self.forward_context(x)
 
 
 class Network(nn.Module):
@@ -51,7 +51,7 @@ class Network(nn.Module):
     def predict(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             assert isinstance(layer, Block)
-            x = layer.write(x)
+            x = layer.forward_context(x)
         predicted: Tensor = self.out(x)
         return predicted
 

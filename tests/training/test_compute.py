@@ -18,11 +18,11 @@ class Layer(nn.Module):
         super().__init__()
         self.linear = nn.Linear(4, 4)
 
-    def write(self, x: Tensor) -> Tensor:
+    def forward_context(self, x: Tensor) -> Tensor:
         return x + self.linear(x).tanh()
 
-    def read(self, x: Tensor) -> Tensor:
-        return self.write(x)
+    def forward_noisy(self, x: Tensor) -> Tensor:
+        return self.forward_context(x)
 
 
 class Network(nn.Module):
@@ -33,7 +33,7 @@ class Network(nn.Module):
 
     def gradient(self, x: Tensor) -> Tensor:
         for layer in self.layers:
-            x = layer.write(x)  # type: ignore[operator]  # a Layer
+            x = layer.forward_context(x)  # type: ignore[operator]  # a Layer
         x.square().sum().backward()
         return torch.cat([parameter.grad.flatten() for parameter in self.parameters() if parameter.grad is not None])
 

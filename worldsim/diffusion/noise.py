@@ -30,16 +30,16 @@ def mix_noise(clean_BTCHW: Tensor, noise_BTCHW: Tensor, tau_BT: Tensor) -> Tenso
 
 
 def context_levels(
-    batch: int, num_frames: int, *, max_level: float, prefix_share: float, generator: torch.Generator
+    batch: int, num_frames: int, *, max_level: float, prefix_prob: float, generator: torch.Generator
 ) -> Tensor:
     """How noisy each context frame is: independent per frame (diffusion forcing), with long clean prefixes.
 
-    A row has, with probability `prefix_share`, a clean prefix of random length of more than half of the clip
+    A row has, with probability `prefix_prob`, a clean prefix of random length of more than half of the clip
     (LSSVWM, section 4.2). The rest is uniform in [0, max_level]: what play feeds back is never quite clean, and a model
     that has seen labelled noise there does not drift as fast (GameNGen). Shapes: returns [B, T].
     """
     level_BT = torch.rand(batch, num_frames, generator=generator) * max_level
     prefix_B1 = torch.randint(num_frames // 2 + 1, num_frames + 1, (batch, 1), generator=generator)
-    has_prefix_B1 = torch.rand(batch, 1, generator=generator) < prefix_share
+    has_prefix_B1 = torch.rand(batch, 1, generator=generator) < prefix_prob
     in_prefix_BT = torch.arange(num_frames)[None] < prefix_B1
     return level_BT.masked_fill(has_prefix_B1 & in_prefix_BT, 0.0)

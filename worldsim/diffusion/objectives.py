@@ -62,7 +62,7 @@ def shortcut_loss(
 
 
 def sample_flows(
-    batch: int, num_frames: int, generator: torch.Generator, *, one_step_share: float = 0.0
+    batch: int, num_frames: int, generator: torch.Generator, *, one_step_prob: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """(tau, step size) for `flow_loss`: tau on the grid of the smallest step, uniform in [0, 1), and that step.
 
@@ -71,7 +71,7 @@ def sample_flows(
     """
     num_steps = round(1 / SMALLEST_STEP)
     tau_BT = torch.randint(0, num_steps, (batch, num_frames), generator=generator) * SMALLEST_STEP
-    in_one_BT = torch.rand(batch, num_frames, generator=generator) < one_step_share
+    in_one_BT = torch.rand(batch, num_frames, generator=generator) < one_step_prob
     return tau_BT.masked_fill(in_one_BT, 0.0), torch.full_like(tau_BT, SMALLEST_STEP).masked_fill(in_one_BT, 1.0)
 
 

@@ -84,7 +84,7 @@ class Autoencoder(nn.Module):
         self.latent_std_C.lerp_(std_C.clamp_min(1e-3), momentum)
 
 
-def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor, texture_weight: float = 0.0) -> Tensor:
+def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor, spectral_weight: float = 0.0) -> Tensor:
     """L1 at full, half and quarter size, L1 of neighbouring differences, and the spectra of small patches.
 
     mean (x - y)^2 + sum_s mean|P_s x - P_s y| + mean|dx - dy| + w mean| |F x| - |F y| |: the coarse terms set colours
@@ -98,9 +98,9 @@ def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor, texture_wei
         coarse_BCHW = F.avg_pool2d(coarse_BCHW, 2)
         loss = loss + coarse_BCHW.abs().mean()
     loss = loss + error_BCHW.diff(dim=-1).abs().mean() + error_BCHW.diff(dim=-2).abs().mean()
-    if texture_weight:
+    if spectral_weight:
         spectra = [_patch_spectra(picture) for picture in (predicted_BCHW, target_BCHW)]
-        loss = loss + texture_weight * (spectra[0] - spectra[1]).abs().mean()
+        loss = loss + spectral_weight * (spectra[0] - spectra[1]).abs().mean()
     return loss
 
 

@@ -32,11 +32,11 @@ class WorldState:
     def num_bytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in self.tensors.values())
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
+    def with_prefix(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin so, without that beginning."""
         return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
 
-    def after(self, tensors: dict[str, Tensor], num_frames: int = 1) -> WorldState:
+    def advance(self, tensors: dict[str, Tensor], num_frames: int = 1) -> WorldState:
         """So many frames later, with these tensors new."""
         return replace(self, tensors={**self.tensors, **tensors}, frame_index=self.frame_index + num_frames)
 

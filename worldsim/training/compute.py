@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from worldsim.training.config import ComputeConfig
 
-TRAINED_VERBS = ("write", "read")
+TRAINED_VERBS = ("forward_context", "forward_noisy")
 """Of a layer, those with a backward pass; see `models.sequence.mixer`."""
 
 

@@ -24,7 +24,7 @@ from worldsim.core.errors import DistributedError, UsageError
 
 TIMEOUT = timedelta(minutes=15)
 """Longer than a rank takes to export a preset and its samples."""
-LAYER_VERBS = ("write", "read", "step")
+LAYER_VERBS = ("forward_context", "forward_noisy", "step")
 """What is called on a layer in place of `forward`; see `models.sequence.mixer`."""
 
 

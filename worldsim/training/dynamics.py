@@ -169,7 +169,7 @@ class DynamicsRecipe:
         levels = context_levels(
             *sequence.clean.shape[:2],
             max_level=self._config.max_context_level,
-            prefix_share=self._config.prefix_share,
+            prefix_prob=self._config.prefix_share,
             generator=self._generator,
         )
         return levels.to(self._device)
@@ -213,7 +213,7 @@ class DynamicsRecipe:
         """(the objective, the pose head's loss), both from frame `first` on."""
         batch, num_frames = clean.shape[:2]
         share = self._config.one_step_share
-        tau, step = (x.to(self._device) for x in sample_flows(batch, num_frames, self._generator, one_step_share=share))
+        tau, step = (x.to(self._device) for x in sample_flows(batch, num_frames, self._generator, one_step_prob=share))
         noisy = mix_noise(clean, torch.randn_like(clean), tau)
         predicted = self.network.predict(history, noisy, tau, step)
         flow = flow_loss(predicted, clean, tau, _mask(clean, first), floor=self._config.tau_floor)

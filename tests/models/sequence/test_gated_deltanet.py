@@ -21,9 +21,9 @@ def make_delta_stream(num_frames: int, num_tokens: int, seed: int) -> ScanInput:
 def test_chunked_equals_the_definition(num_frames: int, num_tokens: int) -> None:
     stream = make_delta_stream(num_frames, num_tokens, seed=0)
     expected_y, expected_state = delta_reference(stream, start_state())
-    y, memo = delta_chunked(stream, start_state())
+    y, cache = delta_chunked(stream, start_state())
     assert (y - expected_y).abs().max() < TOLERANCE, f"max difference {(y - expected_y).abs().max():.1e}"
-    assert (memo.end - expected_state).abs().max() < TOLERANCE
+    assert (cache.end - expected_state).abs().max() < TOLERANCE
 
 
 @pytest.mark.parametrize("num_tokens", [1, 4, 12])
@@ -34,7 +34,7 @@ def test_reading_and_writing_beside_each_other_equal_stepping(num_tokens: int) -
         read.append(delta_step(frame_of(noisy, t), state)[0])
         y, state = delta_step(frame_of(clean, t), state)
         written.append(y)
-    y, memo = delta_chunked(clean, start_state())
-    for name, found, expected in (("write", y, written), ("read", delta_chunked_read(memo, noisy), read)):
+    y, cache = delta_chunked(clean, start_state())
+    for name, found, expected in (("write", y, written), ("read", delta_chunked_read(cache, noisy), read)):
         difference = (torch.cat(expected, 1) - found).abs().max()
         assert difference < TOLERANCE, f"{name}: max difference {difference:.1e}"

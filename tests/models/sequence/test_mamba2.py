@@ -33,22 +33,22 @@ def start_state() -> torch.Tensor:
 def test_chunked_equals_the_definition(num_frames: int, num_tokens: int) -> None:
     stream = make_stream(num_frames, num_tokens, seed=0)
     expected_y, expected_state = ssd_reference(stream, start_state())
-    y, memo = ssd_chunked(stream, start_state())
+    y, cache = ssd_chunked(stream, start_state())
     assert (y - expected_y).abs().max() < TOLERANCE, f"max difference {(y - expected_y).abs().max():.1e}"
-    assert (memo.end - expected_state).abs().max() < TOLERANCE
+    assert (cache.end - expected_state).abs().max() < TOLERANCE
 
 
 @pytest.mark.parametrize("num_tokens", [1, 4, 12])
 def test_chunked_equals_step_by_step(num_tokens: int) -> None:
     stream = make_stream(60, num_tokens, seed=1)
-    expected_y, memo = ssd_chunked(stream, start_state())
+    expected_y, cache = ssd_chunked(stream, start_state())
     state, outputs = start_state(), []
     for t in range(60):
         y, state = ssd_step(frame_of(stream, t), state)
         outputs.append(y)
     difference = (torch.cat(outputs, 1) - expected_y).abs().max()
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
-    assert (state - memo.end).abs().max() < TOLERANCE
+    assert (state - cache.end).abs().max() < TOLERANCE
 
 
 @pytest.mark.parametrize("num_tokens", [1, 4, 12])
@@ -58,8 +58,8 @@ def test_reading_beside_a_clean_stream_equals_stepping_from_its_states(num_token
     for t in range(60):
         outputs.append(ssd_step(frame_of(noisy, t), state)[0])
         _, state = ssd_step(frame_of(clean, t), state)
-    _, memo = ssd_chunked(clean, start_state())
-    difference = (torch.cat(outputs, 1) - ssd_chunked_read(memo, noisy)).abs().max()
+    _, cache = ssd_chunked(clean, start_state())
+    difference = (torch.cat(outputs, 1) - ssd_chunked_read(cache, noisy)).abs().max()
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
 
 

@@ -44,8 +44,8 @@ def make_mixer(name: str) -> TimeMixer:
 
 
 def at_once(mixer: TimeMixer, clean: Tensor, noisy: Tensor) -> Tensor:
-    written, memo = mixer.write(clean)
-    return torch.stack((written, mixer.read(noisy, memo)))
+    written, cache = mixer.forward_context(clean)
+    return torch.stack((written, mixer.forward_noisy(noisy, cache)))
 
 
 def in_parts(*ends: int) -> Callable[[TimeMixer, Tensor, Tensor], Tensor]:
@@ -54,8 +54,8 @@ def in_parts(*ends: int) -> Callable[[TimeMixer, Tensor, Tensor], Tensor]:
     def run(mixer: TimeMixer, clean: Tensor, noisy: Tensor) -> Tensor:
         state, outputs = mixer.initial_state(len(clean)), []
         for begin, end in pairwise((0, *ends, clean.shape[1])):
-            written, memo, state = mixer.write_from(clean[:, begin:end], state)
-            outputs.append(torch.stack((written, mixer.read(noisy[:, begin:end], memo))))
+            written, cache, state = mixer.forward_context_from(clean[:, begin:end], state)
+            outputs.append(torch.stack((written, mixer.forward_noisy(noisy[:, begin:end], cache))))
         return torch.cat(outputs, 2)
 
     return run
@@ -98,7 +98,7 @@ def test_attention_of_a_long_clip_is_cut_into_parts_without_a_difference(monkeyp
     mixer = make_mixer("full")
     streams = [torch.randn(1, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
     whole = at_once(mixer, *streams)
-    monkeypatch.setattr("worldsim.models.sequence.full_attention.PART_TOKENS", 24)
+    monkeypatch.setattr("worldsim.models.sequence.full_attention.SEGMENT_TOKENS", 24)
     difference = (at_once(mixer, *streams) - whole).abs().max()
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
 
@@ -108,7 +108,7 @@ def test_play_goes_on_from_what_a_clip_left(name: str) -> None:
     mixer = make_mixer(name)
     streams = [torch.randn(2, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
     expected = frame_by_frame(mixer, *streams)[1, :, -1]
-    _, _, state = mixer.write_from(streams[0][:, :-1], mixer.initial_state(2))
+    _, _, state = mixer.forward_context_from(streams[0][:, :-1], mixer.initial_state(2))
     assert {n: t.shape[1] for n, t in state.items()} == {
         n: t.shape[1] for n, t in played_state(mixer, streams[0]).items()
     }
@@ -129,11 +129,11 @@ def test_rows_of_a_clip_may_go_on_from_states_of_different_age(name: str) -> Non
     mixer = make_mixer(name)
     streams = [torch.randn(2, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
     whole, fresh = at_once(mixer, *streams), at_once(mixer, *(x[1:, 4:] for x in streams))
-    _, _, state = mixer.write_from(streams[0][:, :4], mixer.initial_state(2))
+    _, _, state = mixer.forward_context_from(streams[0][:, :4], mixer.initial_state(2))
     nothing = mixer.initial_state(1)
     mixed = {n: torch.cat((t[:1], nothing[n])) for n, t in state.items()}
-    written, memo, _ = mixer.write_from(streams[0][:, 4:], mixed)
-    found = torch.stack((written, mixer.read(streams[1][:, 4:], memo)))
+    written, cache, _ = mixer.forward_context_from(streams[0][:, 4:], mixed)
+    found = torch.stack((written, mixer.forward_noisy(streams[1][:, 4:], cache)))
     for row, expected in ((0, whole[:, 0, 4:]), (1, fresh[:, 0])):
         difference = (found[:, row] - expected).abs().max()
         assert difference < TOLERANCE, f"row {row}: max difference {difference:.1e}"

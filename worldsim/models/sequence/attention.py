@@ -21,7 +21,7 @@ from worldsim.models.sequence.mixer import LayerState, TimeMixer
 
 SPATIAL_BASE = 16.0
 """Of the rotary positions over rows and columns: the slowest pair turns once in about a hundred of them."""
-LONG_WINDOW = 8
+LONG_WINDOW_FRAMES = 8
 """Frames; the clip is cut finer for longer windows: fewer scores to no purpose, more copies of keys."""
 
 
@@ -123,29 +123,29 @@ class SegmentedAttention(FrameAttention):
     """The clip in parts of P frames that are attended to at once: own part, and `num_before` parts before it."""
 
     def __init__(
-        self, width: int, num_heads: int, grid: tuple[int, int], time_base: float, part_frames: int, num_before: int
+        self, width: int, num_heads: int, grid: tuple[int, int], time_base: float, segment_frames: int, num_before: int
     ) -> None:
         super().__init__(width, num_heads, grid, time_base)
-        self.part_frames, self.num_before = part_frames, num_before
+        self.segment_frames, self.num_before = segment_frames, num_before
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, KVCache]:
-        query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
-        memo = KVCache(key=self._with_before(key), value=self._with_before(value))
-        mask = self._mask(x_BTND, self.sees_clean())
-        return self._join(attend(query, memo.key, memo.value, mask), x_BTND), memo
+    def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, KVCache]:
+        query, key, value = (self._segments(x) for x in self.project_clip(x_BTND))
+        cache = KVCache(key=self._with_previous(key), value=self._with_previous(value))
+        mask = self._mask(x_BTND, self.visible_context())
+        return self._join(attend(query, cache.key, cache.value, mask), x_BTND), cache
 
     @abstractmethod
-    def sees_clean(self) -> Tensor:
+    def visible_context(self) -> Tensor:
         """Which of the frames before and of its own part a frame sees. Shapes: bool [P, (num_before + 1) * P]."""
 
-    def _parts(self, x_BTNKE: Tensor) -> Tensor:
+    def _segments(self, x_BTNKE: Tensor) -> Tensor:
         """Shapes: [B, T, N, K, E] -> [B, parts, K, Q, E]; what fills the last part is zero."""
-        missing = -x_BTNKE.shape[1] % self.part_frames
+        missing = -x_BTNKE.shape[1] % self.segment_frames
         if missing:
             x_BTNKE = F.pad(x_BTNKE, (0, 0, 0, 0, 0, 0, 0, missing))
-        return x_BTNKE.unflatten(1, (-1, self.part_frames)).flatten(2, 3).transpose(2, 3)
+        return x_BTNKE.unflatten(1, (-1, self.segment_frames)).flatten(2, 3).transpose(2, 3)
 
-    def _with_before(self, x_BRKQE: Tensor, before_BRKQE: Tensor | None = None) -> Tensor:
+    def _with_previous(self, x_BRKQE: Tensor, before_BRKQE: Tensor | None = None) -> Tensor:
         """Every part with those before it, oldest first; `before`: of the first. Shapes: [B, parts, K, M, E]."""
         num_parts = x_BRKQE.shape[1]
         if before_BRKQE is None:
@@ -158,14 +158,14 @@ class SegmentedAttention(FrameAttention):
         """Of parts and frames to parts and tokens; what lies outside the clip is seen where `before` says that it is
         there. Shapes: [B or 1, parts, 1, Q, M].
         """
-        num_frames, missing = x_BTND.shape[1], -x_BTND.shape[1] % self.part_frames
+        num_frames, missing = x_BTND.shape[1], -x_BTND.shape[1] % self.segment_frames
         if before_BF is None:
-            before_BF = torch.zeros(1, self.num_before * self.part_frames, dtype=torch.bool)
-        is_there_BF = F.pad(F.pad(before_BF, (0, num_frames), value=True), (0, missing), value=False)
-        seen_BRF = is_there_BF.unfold(1, sees_PF.shape[1], self.part_frames)
-        is_filling_RP = torch.arange(num_frames + missing).unflatten(0, (-1, self.part_frames)) >= num_frames
+            before_BF = torch.zeros(1, self.num_before * self.segment_frames, dtype=torch.bool)
+        present_BF = F.pad(F.pad(before_BF, (0, num_frames), value=True), (0, missing), value=False)
+        seen_BRF = present_BF.unfold(1, sees_PF.shape[1], self.segment_frames)
+        is_padding_RP = torch.arange(num_frames + missing).unflatten(0, (-1, self.segment_frames)) >= num_frames
         visible = sees_PF.to(seen_BRF.device) & seen_BRF[:, :, None]
-        visible = visible | is_filling_RP[..., None].to(visible.device)  # a query that sees nothing makes NaN
+        visible = visible | is_padding_RP[..., None].to(visible.device)  # a query that sees nothing makes NaN
         visible = visible.repeat_interleave(self.num_tokens, dim=-1)
         return log_mask(visible.repeat_interleave(self.num_tokens, dim=-2)[:, :, None].to(x_BTND.device), x_BTND.dtype)
 
@@ -178,29 +178,29 @@ class FrameLocalAttention(SegmentedAttention):
     """A token sees its own frame (both ways) and the W - 1 frames before it."""
 
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int], window_frames: int) -> None:
-        num_before = 1 if window_frames <= LONG_WINDOW else 2
-        part_frames = max(1, -(-(window_frames - 1) // num_before))
-        super().__init__(width, num_heads, grid, max(SPATIAL_BASE, 2.0 * window_frames), part_frames, num_before)
+        num_before = 1 if window_frames <= LONG_WINDOW_FRAMES else 2
+        segment_frames = max(1, -(-(window_frames - 1) // num_before))
+        super().__init__(width, num_heads, grid, max(SPATIAL_BASE, 2.0 * window_frames), segment_frames, num_before)
         self.window = window_frames
-        self._window_rotation: tuple[Tensor, Tensor] | None = None
+        self._cached_rotation: tuple[Tensor, Tensor] | None = None
 
-    def sees_clean(self) -> Tensor:
+    def visible_context(self) -> Tensor:
         back_PF = self._frames_back()
         return (back_PF >= 0) & (back_PF < self.window)
 
-    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, KVCache, LayerState]:
-        query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
-        memo = self._memo_from(state, key, value)
-        output_BRKQE = attend(query, memo.key, memo.value, self._mask(x_BTND, self.sees_clean(), memo.before))
-        return self._join(output_BRKQE, x_BTND), memo, self._ring_after(x_BTND, state)
+    def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, KVCache, LayerState]:
+        query, key, value = (self._segments(x) for x in self.project_clip(x_BTND))
+        cache = self._cache_from(state, key, value)
+        output_BRKQE = attend(query, cache.key, cache.value, self._mask(x_BTND, self.visible_context(), cache.before))
+        return self._join(output_BRKQE, x_BTND), cache, self._ring_after(x_BTND, state)
 
-    def read(self, x_BTND: Tensor, memo: KVCache) -> Tensor:
+    def forward_noisy(self, x_BTND: Tensor, cache: KVCache) -> Tensor:
         """The noisy frame sees itself and the clean frames before it."""
-        query, key, value = (self._parts(x) for x in self.project_clip(x_BTND))
+        query, key, value = (self._segments(x) for x in self.project_clip(x_BTND))
         back_PF = self._frames_back()
-        mask = self._mask(x_BTND, (back_PF >= 1) & (back_PF < self.window), memo.before)
+        mask = self._mask(x_BTND, (back_PF >= 1) & (back_PF < self.window), cache.before)
         own = key.unflatten(3, (-1, self.num_tokens)), value.unflatten(3, (-1, self.num_tokens))
-        return self._join(attend(query, memo.key, memo.value, mask, own), x_BTND)
+        return self._join(attend(query, cache.key, cache.value, mask, own), x_BTND)
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         query, key, value = self.project_frame(x_BND)
@@ -225,17 +225,17 @@ class FrameLocalAttention(SegmentedAttention):
         valid = torch.zeros(batch, self.window - 1, dtype=torch.bool, device=weight.device)
         return {"key": ring, "value": torch.zeros_like(ring), "valid": valid}
 
-    def _memo_from(self, state: LayerState, key_BRKQE: Tensor, value_BRKQE: Tensor) -> KVCache:
+    def _cache_from(self, state: LayerState, key_BRKQE: Tensor, value_BRKQE: Tensor) -> KVCache:
         """The ring as the parts before the clip."""
-        num_frames = self.num_before * self.part_frames
+        num_frames = self.num_before * self.segment_frames
         cos, sin = self.rotation(num_frames, key_BRKQE, -num_frames)
         unused = num_frames - state["valid"].shape[1]
         ring_key, ring_value = (
             F.pad(state[name], (0, 0, 0, 0, 0, 0, unused, 0)).transpose(2, 3) for name in ("key", "value")
         )
         return KVCache(
-            key=self._with_before(key_BRKQE, self._parts(rotate(ring_key, cos, sin))),
-            value=self._with_before(value_BRKQE, self._parts(ring_value)),
+            key=self._with_previous(key_BRKQE, self._segments(rotate(ring_key, cos, sin))),
+            value=self._with_previous(value_BRKQE, self._segments(ring_value)),
             before=F.pad(state["valid"], (unused, 0)),
         )
 
@@ -250,14 +250,14 @@ class FrameLocalAttention(SegmentedAttention):
 
     def _frames_back(self) -> Tensor:
         """How many frames before its own a frame of those that a part sees lies. Shapes: [P, (num_before + 1) * P]."""
-        own_P = torch.arange(self.part_frames) + self.num_before * self.part_frames
-        return own_P[:, None] - torch.arange((self.num_before + 1) * self.part_frames)
+        own_P = torch.arange(self.segment_frames) + self.num_before * self.segment_frames
+        return own_P[:, None] - torch.arange((self.num_before + 1) * self.segment_frames)
 
     def _rotation_of_window(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Made once and kept: at play the slots of the window never change. Shapes: twice [W, 1, N, E]."""
-        kept = self._window_rotation
+        kept = self._cached_rotation
         if kept is None or kept[0].device != like.device or kept[0].dtype != like.dtype:
             with torch.inference_mode(False):
                 cos, sin = self.rotation(self.window, like=like)
-                kept = self._window_rotation = cos.transpose(1, 2), sin.transpose(1, 2)
+                kept = self._cached_rotation = cos.transpose(1, 2), sin.transpose(1, 2)
         return kept

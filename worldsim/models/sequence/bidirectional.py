@@ -59,14 +59,14 @@ class BidirectionalModel(_RingBufferModel):
         """The features are those of the context alone; they are there for the pose head, and else not made."""
         assert state is None, "a window goes on from no state"
         features_BTND = context_BTCHW.new_zeros(())
-        history = ClipContext(action_BTA=action_BTA, features_BTND=features_BTND, memory=(context_BTCHW, level_BT))
+        clip_context = ClipContext(action_BTA=action_BTA, features_BTND=features_BTND, memory=(context_BTCHW, level_BT))
         if self.pose_head is None:
-            return history
-        x_BTND = self._run_clip(history, context_BTCHW, 1 - level_BT, torch.zeros_like(level_BT))
-        return replace(history, features_BTND=self.final_norm(x_BTND))
+            return clip_context
+        x_BTND = self._run_clip(clip_context, context_BTCHW, 1 - level_BT, torch.zeros_like(level_BT))
+        return replace(clip_context, features_BTND=self.final_norm(x_BTND))
 
-    def predict(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
-        return self._latent(self._run_clip(history, noisy_BTCHW, tau_BT, step_size_BT))
+    def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+        return self._latent(self._run_clip(clip_context, noisy_BTCHW, tau_BT, step_size_BT))
 
     def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
         ring = context.state.tensors
@@ -95,9 +95,9 @@ class BidirectionalModel(_RingBufferModel):
         tensors["ring.count"] = (tensors["ring.count"] + 1).clamp_max(self.ring_frames)
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
-    def _run_clip(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+    def _run_clip(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         """Every frame in the second half of a window. Shapes: returns [B, T, N, D]."""
-        context_BTCHW, level_BT = history.memory
+        context_BTCHW, level_BT = clip_context.memory
         half, num_frames = self.config.window_frames // 2, noisy_BTCHW.shape[1]
         num_windows = -(-num_frames // half)
 
@@ -109,22 +109,22 @@ class BidirectionalModel(_RingBufferModel):
             halves = before[:, : num_windows * half].unflatten(1, (-1, half)), own.unflatten(1, (-1, half))
             return torch.cat(halves, 2).flatten(0, 1)
 
-        is_there_BT = torch.ones_like(tau_BT, dtype=torch.bool)
+        present_BT = torch.ones_like(tau_BT, dtype=torch.bool)
         x = self._run(
             windows(context_BTCHW, noisy_BTCHW),
             windows(1 - level_BT, tau_BT),
             windows(torch.zeros_like(step_size_BT), step_size_BT),
-            windows(history.action_BTA, history.action_BTA),
-            windows(is_there_BT, is_there_BT),
+            windows(clip_context.action_BTA, clip_context.action_BTA),
+            windows(present_BT, present_BT),
         )
         return x[:, half:].unflatten(0, (-1, num_windows)).flatten(1, 2)[:, :num_frames]
 
-    def _run(self, latent: Tensor, tau: Tensor, step_size: Tensor, action: Tensor, is_there: Tensor) -> Tensor:
+    def _run(self, latent: Tensor, tau: Tensor, step_size: Tensor, action: Tensor, present: Tensor) -> Tensor:
         """All layers over whole windows. Shapes: all [B, W, ...]; returns [B, W, N, D]."""
         condition_BWD = self._condition(tau, step_size, action)
         x_BWND = self._tokens(latent)
         for layer in self._layers:
-            x_BWND = layer.read(x_BWND, condition_BWD, [is_there])
+            x_BWND = layer.forward_noisy(x_BWND, condition_BWD, [present])
         return x_BWND
 
 

@@ -19,7 +19,7 @@ from worldsim.models.state import GROWING_PREFIX
 
 TIME_BASE = 10_000.0
 """The slowest pair of four turns once in 6,000 frames."""
-PART_TOKENS = 192
+SEGMENT_TOKENS = 192
 """About how many queries are handled at once; what lies after them is left out of their scores."""
 
 KEY, VALUE = GROWING_PREFIX + "key", GROWING_PREFIX + "value"
@@ -45,37 +45,37 @@ class FullAttention(FrameAttention):
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int]) -> None:
         super().__init__(width, num_heads, grid, TIME_BASE)
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, FullKVCache]:
+    def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, FullKVCache]:
         query, key, value = (_by_head(x) for x in self.project_clip(x_BTND))
-        memo = FullKVCache(key=key, value=value)
-        return self._attend_clean(query, memo, x_BTND), memo
+        cache = FullKVCache(key=key, value=value)
+        return self._attend_clean(query, cache, x_BTND), cache
 
-    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, FullKVCache, LayerState]:
+    def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, FullKVCache, LayerState]:
         first = state[KEY].shape[1]
         query, key, value = self.project_clip(x_BTND, first)
         after = {name: torch.cat((state[name], x.transpose(2, 3)), 1) for name, x in ((KEY, key), (VALUE, value))}
         keys, values = (_by_head(after[name].transpose(2, 3)) for name in (KEY, VALUE))
-        memo = FullKVCache(key=keys, value=values, first=first)
-        return self._attend_clean(_by_head(query), memo, x_BTND), memo, after
+        cache = FullKVCache(key=keys, value=values, first=first)
+        return self._attend_clean(_by_head(query), cache, x_BTND), cache, after
 
-    def _attend_clean(self, query_BKQE: Tensor, memo: FullKVCache, x_BTND: Tensor) -> Tensor:
+    def _attend_clean(self, query_BKQE: Tensor, cache: FullKVCache, x_BTND: Tensor) -> Tensor:
         outputs = []
-        for begin, end in self._parts(x_BTND.shape[1]):
-            mask = self._mask(memo.first + begin, memo.first + end, x_BTND, seen_after=1)
-            here = slice(None, (memo.first + end) * self.num_tokens)
+        for begin, end in self._segments(x_BTND.shape[1]):
+            mask = self._mask(cache.first + begin, cache.first + end, x_BTND, seen_after=1)
+            here = slice(None, (cache.first + end) * self.num_tokens)
             part = self._frames(query_BKQE, begin, end)
-            outputs.append(attend(part, memo.key[:, :, here], memo.value[:, :, here], mask))
+            outputs.append(attend(part, cache.key[:, :, here], cache.value[:, :, here], mask))
         return self._join(outputs)
 
-    def read(self, x_BTND: Tensor, memo: FullKVCache) -> Tensor:
-        query, key, value = (_by_head(x) for x in self.project_clip(x_BTND, memo.first))
+    def forward_noisy(self, x_BTND: Tensor, cache: FullKVCache) -> Tensor:
+        query, key, value = (_by_head(x) for x in self.project_clip(x_BTND, cache.first))
         outputs = []
-        for begin, end in self._parts(x_BTND.shape[1]):
-            mask = self._mask(memo.first + begin, memo.first + end, x_BTND, seen_after=0)
-            here = slice(None, (memo.first + end) * self.num_tokens)
+        for begin, end in self._segments(x_BTND.shape[1]):
+            mask = self._mask(cache.first + begin, cache.first + end, x_BTND, seen_after=0)
+            here = slice(None, (cache.first + end) * self.num_tokens)
             own_key, own_value = (self._frames(x, begin, end).unflatten(2, (-1, self.num_tokens)) for x in (key, value))
             part = self._frames(query, begin, end)
-            outputs.append(attend(part, memo.key[:, :, here], memo.value[:, :, here], mask, (own_key, own_value)))
+            outputs.append(attend(part, cache.key[:, :, here], cache.value[:, :, here], mask, (own_key, own_value)))
         return self._join(outputs)
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
@@ -98,9 +98,9 @@ class FullAttention(FrameAttention):
         empty = self.project_in.weight.new_zeros(shape).detach()
         return {KEY: empty, VALUE: torch.zeros_like(empty)}
 
-    def _parts(self, num_frames: int) -> list[tuple[int, int]]:
+    def _segments(self, num_frames: int) -> list[tuple[int, int]]:
         """(first frame, end) of each."""
-        size = max(1, PART_TOKENS // self.num_tokens)
+        size = max(1, SEGMENT_TOKENS // self.num_tokens)
         return [(begin, min(begin + size, num_frames)) for begin in range(0, num_frames, size)]
 
     def _frames(self, x_BKQE: Tensor, begin: int, end: int) -> Tensor:

@@ -1,6 +1,6 @@
 """The gated delta rule over blocks of tokens: a token first takes out what the state holds under its key, then writes.
 
-Owns: the arithmetic, in three equal forms as in `mamba2`, whose stream and memo it uses. Does not own: projections
+Owns: the arithmetic, in three equal forms as in `mamba2`, whose stream and cache it uses. Does not own: projections
 (`mixer`).
 
     h_q = exp(a_q) h_{q-1} (I - b_q dt_q b_q^T) + dt_q x_q b_q^T          y_q = h_q c_q
@@ -20,15 +20,15 @@ from worldsim.models.fp32 import full_precision
 from worldsim.models.sequence.mamba2 import (
     ScanCache,
     ScanInput,
-    by_frame,
-    decay_within,
-    flat,
-    from_state,
-    in_chunks,
-    out_of_chunks,
+    chunk_update,
+    flatten_tokens,
+    intra_chunk,
+    intra_chunk_decay,
+    join_chunks,
     read_past,
-    within,
-    written,
+    read_state,
+    split_chunks,
+    split_frames,
 )
 
 
@@ -50,38 +50,38 @@ def delta_reference(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tens
 def delta_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
     """One frame from a given state, as `ssd_step`."""
     assert frame.x.shape[1] == 1, tuple(frame.x.shape)
-    y_GKQE, memo = _write(frame, state_GKES, num_chunks=1)
-    return y_GKQE.transpose(1, 2)[:, None], memo.end
+    y_GKQE, cache = _write(frame, state_GKES, num_chunks=1)
+    return y_GKQE.transpose(1, 2)[:, None], cache.end
 
 
 @full_precision
 def delta_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
     """All frames; equal to `delta_reference`. Shapes: returns y [G, T, N, K, E]."""
     num_frames, num_tokens = stream.x.shape[1:3]
-    chunks, num_chunks = in_chunks(stream)
-    y_GKQE, memo = _write(chunks, state_GKES, num_chunks)
-    return out_of_chunks(y_GKQE, num_frames, num_tokens, num_chunks), memo
+    chunks, num_chunks = split_chunks(stream)
+    y_GKQE, cache = _write(chunks, state_GKES, num_chunks)
+    return join_chunks(y_GKQE, num_frames, num_tokens, num_chunks), cache
 
 
 @full_precision
-def delta_chunked_read(memo: ScanCache, noisy: ScanInput) -> Tensor:
+def delta_chunked_read(cache: ScanCache, noisy: ScanInput) -> Tensor:
     """As `ssd_chunked_read`: equal to `delta_step(noisy[t], state after clean[t - 1])` for every t."""
     num_frames, num_tokens = noisy.x.shape[1:3]
-    chunks, num_chunks = in_chunks(noisy)
+    chunks, num_chunks = split_chunks(noisy)
     since_GKQ = chunks.a.cumsum(2).flatten(1, 2).transpose(1, 2)
     past, held = (
-        out_of_chunks(read_past(memo, query.flatten(1, 2), since_GKQ, num_tokens), num_frames, num_tokens, num_chunks)
+        join_chunks(read_past(cache, query.flatten(1, 2), since_GKQ, num_tokens), num_frames, num_tokens, num_chunks)
         for query in (chunks.c, chunks.b)
     )
-    _, cum_GKN, key_GNS, query_GNS = flat(by_frame(noisy))
+    _, cum_GKN, key_GNS, query_GNS = flatten_tokens(split_frames(noisy))
     new = ((noisy.x - held) * noisy.dt[..., None]).flatten(0, 1).transpose(1, 2)
     write_GKNE = _solve(_overlap(noisy.dt.flatten(0, 1).transpose(1, 2), cum_GKN, key_GNS), new)
-    own_GKNE = within(query_GNS, key_GNS, cum_GKN, write_GKNE)
+    own_GKNE = intra_chunk(query_GNS, key_GNS, cum_GKN, write_GKNE)
     return past + own_GKNE.transpose(1, 2).unflatten(0, (-1, num_frames))
 
 
 def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanCache]:
-    alone_GKQE, cum_GKQ, key_GQS, query_GQS = flat(chunks)
+    alone_GKQE, cum_GKQ, key_GQS, query_GQS = flatten_tokens(chunks)
     beta_GKQ = chunks.dt.flatten(1, 2).transpose(1, 2)
     kept_GKQS = (beta_GKQ * cum_GKQ.exp())[..., None] * key_GQS[:, None]
     solved = _solve(_overlap(beta_GKQ, cum_GKQ, key_GQS), torch.cat((alone_GKQE, kept_GKQS), -1))
@@ -92,17 +92,17 @@ def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tens
     starts, writes = [state_GKES], []
     for u, w, cum, key in zip(u_GKQE.unbind(1), w_GKQS.unbind(1), cums, keys, strict=True):
         writes.append(u - w @ starts[-1].transpose(2, 3))
-        added = written(writes[-1], cum, key)
+        added = chunk_update(writes[-1], cum, key)
         starts.append(torch.addcmul(added, cum[..., -1].exp()[..., None, None], starts[-1]))
     write_GKQE = torch.stack(writes, 1).flatten(0, 1)
     starts_GKES = torch.stack(starts[:-1], 1).flatten(0, 1)
-    memo = ScanCache(write=write_GKQE, cumulative=cum_GKQ, key=key_GQS, starts=starts_GKES, end=starts[-1])
-    return within(query_GQS, key_GQS, cum_GKQ, write_GKQE) + from_state(query_GQS, cum_GKQ, starts_GKES), memo
+    cache = ScanCache(write=write_GKQE, cumulative=cum_GKQ, key=key_GQS, starts=starts_GKES, end=starts[-1])
+    return intra_chunk(query_GQS, key_GQS, cum_GKQ, write_GKQE) + read_state(query_GQS, cum_GKQ, starts_GKES), cache
 
 
 def _overlap(beta_GKQ: Tensor, cum_GKQ: Tensor, key_GQS: Tensor) -> Tensor:
     """How much of what an earlier token wrote a later one takes out again. Shapes: [G, K, Q, Q], strictly lower."""
-    return beta_GKQ[..., None] * decay_within(cum_GKQ, -1) * (key_GQS @ key_GQS.transpose(1, 2))[:, None]
+    return beta_GKQ[..., None] * intra_chunk_decay(cum_GKQ, -1) * (key_GQS @ key_GQS.transpose(1, 2))[:, None]
 
 
 def _solve(overlap_GKQQ: Tensor, right: Tensor) -> Tensor:

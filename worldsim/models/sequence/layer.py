@@ -37,26 +37,26 @@ class Layer(nn.Module):
         """In order."""
         return [mixer for mixer in (self.scan, self.attention) if mixer is not None]
 
-    def write(
+    def forward_context(
         self, x_BTND: Tensor, condition_BTD: Tensor, state: LayerState | None = None
     ) -> tuple[Tensor, list[Any], LayerState]:
-        """From a state if one is given. Returns: the output, the memos, and the state after it, empty without one."""
+        """From a state if one is given. Returns: the output, the caches, and the state after it, empty without one."""
         *parts, mlp = self.modulation(condition_BTD)
-        memos, after = [], LayerState()
+        caches, after = [], LayerState()
         for mixer, (shift, scale, gate) in zip(self._mixers, parts, strict=True):
             if state is None:
-                y_BTND, memo = mixer.write(modulate(x_BTND, shift, scale))
+                y_BTND, cache = mixer.forward_context(modulate(x_BTND, shift, scale))
             else:
-                y_BTND, memo, part = mixer.write_from(modulate(x_BTND, shift, scale), state)
+                y_BTND, cache, part = mixer.forward_context_from(modulate(x_BTND, shift, scale), state)
                 after |= part
             x_BTND = torch.addcmul(x_BTND, gate, y_BTND)
-            memos.append(memo)
-        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2]))), memos, after
+            caches.append(cache)
+        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2]))), caches, after
 
-    def read(self, x_BTND: Tensor, condition_BTD: Tensor, memos: list[Any]) -> Tensor:
+    def forward_noisy(self, x_BTND: Tensor, condition_BTD: Tensor, caches: list[Any]) -> Tensor:
         *parts, mlp = self.modulation(condition_BTD)
-        for mixer, (shift, scale, gate), memo in zip(self._mixers, parts, memos, strict=True):
-            x_BTND = torch.addcmul(x_BTND, gate, mixer.read(modulate(x_BTND, shift, scale), memo))
+        for mixer, (shift, scale, gate), cache in zip(self._mixers, parts, caches, strict=True):
+            x_BTND = torch.addcmul(x_BTND, gate, mixer.forward_noisy(modulate(x_BTND, shift, scale), cache))
         return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2])))
 
     def step(self, x_BND: Tensor, condition_BD: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

@@ -21,12 +21,12 @@ class BlockLSTM(BlockMixer):
         self.lstm = nn.LSTM(width, width // 2, batch_first=True)
         self.project_out = nn.Linear(width // 2, width, bias=False)
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, Tensor]:
-        """The memo is the state before every frame. Shapes: [G, T, 2, U]."""
-        y_BTND, memo, _ = self.write_from(x_BTND, self.initial_state(len(x_BTND)))
-        return y_BTND, memo
+    def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, Tensor]:
+        """The cache is the state before every frame. Shapes: [G, T, 2, U]."""
+        y_BTND, cache, _ = self.forward_context_from(x_BTND, self.initial_state(len(x_BTND)))
+        return y_BTND, cache
 
-    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
+    def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
         x_GTND = self._to_blocks(x_BTND)
         outputs, states = [], [state["ssm"].flatten(0, 1)]
         for x_GND in x_GTND.unbind(1):
@@ -36,9 +36,9 @@ class BlockLSTM(BlockMixer):
         after = {"ssm": states[-1].unflatten(0, state["ssm"].shape[:2])}
         return self._finish(torch.stack(outputs, 1)), torch.stack(states[:-1], 1), after
 
-    def read(self, x_BTND: Tensor, memo: Tensor) -> Tensor:
+    def forward_noisy(self, x_BTND: Tensor, cache: Tensor) -> Tensor:
         x_GTND = self._to_blocks(x_BTND)
-        y, _ = self._scan(x_GTND.flatten(0, 1), memo.flatten(0, 1))
+        y, _ = self._scan(x_GTND.flatten(0, 1), cache.flatten(0, 1))
         return self._finish(y.unflatten(0, x_GTND.shape[:2]))
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

@@ -93,8 +93,8 @@ def ssd_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
     """
     assert frame.x.shape[1] == 1, tuple(frame.x.shape)
     if frame.x.shape[2] > 1:
-        y_GKQE, memo = _write(frame, state_GKES, num_chunks=1)
-        return y_GKQE.transpose(1, 2)[:, None], memo.end
+        y_GKQE, cache = _write(frame, state_GKES, num_chunks=1)
+        return y_GKQE.transpose(1, 2)[:, None], cache.end
     y_GKE, state_GKES = _token(frame, 0, 0, state_GKES)
     return y_GKE[:, None, None], state_GKES
 
@@ -105,14 +105,14 @@ def ssd_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCach
     the next. Shapes: returns y [G, T, N, K, E].
     """
     num_frames, num_tokens = stream.x.shape[1:3]
-    chunks, num_chunks = in_chunks(stream)
-    y_GKQE, memo = _write(chunks, state_GKES, num_chunks)
-    return out_of_chunks(y_GKQE, num_frames, num_tokens, num_chunks), memo
+    chunks, num_chunks = split_chunks(stream)
+    y_GKQE, cache = _write(chunks, state_GKES, num_chunks)
+    return join_chunks(y_GKQE, num_frames, num_tokens, num_chunks), cache
 
 
 def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanCache]:
-    write_GKQE, cum_GKQ, b_GQS, c_GQS = flat(chunks)
-    written_GKES = written(write_GKQE, cum_GKQ, b_GQS)
+    write_GKQE, cum_GKQ, b_GQS, c_GQS = flatten_tokens(chunks)
+    written_GKES = chunk_update(write_GKQE, cum_GKQ, b_GQS)
     kept_GK = cum_GKQ[..., -1].exp()
     starts = [state_GKES]
     for kept, added in zip(
@@ -122,42 +122,42 @@ def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tens
     ):
         starts.append(torch.addcmul(added, kept[..., None, None], starts[-1]))
     starts_GKES = torch.stack(starts[:-1], 1).flatten(0, 1)
-    memo = ScanCache(write=write_GKQE, cumulative=cum_GKQ, key=b_GQS, starts=starts_GKES, end=starts[-1])
-    return within(c_GQS, b_GQS, cum_GKQ, write_GKQE) + from_state(c_GQS, cum_GKQ, starts_GKES), memo
+    cache = ScanCache(write=write_GKQE, cumulative=cum_GKQ, key=b_GQS, starts=starts_GKES, end=starts[-1])
+    return intra_chunk(c_GQS, b_GQS, cum_GKQ, write_GKQE) + read_state(c_GQS, cum_GKQ, starts_GKES), cache
 
 
 @full_precision
-def ssd_chunked_read(memo: ScanCache, noisy: ScanInput) -> Tensor:
+def ssd_chunked_read(cache: ScanCache, noisy: ScanInput) -> Tensor:
     """What the noisy stream reads: at frame t the state left by the clean frames before t, then its own frame.
 
     Equal to `ssd_step(noisy[t], state after clean[t - 1])` for every t: exactly the arithmetic of play, for all frames
     at once. Nothing noisy is written anywhere. Shapes: returns y [G, T, N, K, E].
     """
     num_frames, num_tokens = noisy.x.shape[1:3]
-    chunks, num_chunks = in_chunks(noisy)
+    chunks, num_chunks = split_chunks(noisy)
     since_GKQ = chunks.a.cumsum(2).flatten(1, 2).transpose(1, 2)
-    past_GKQE = read_past(memo, chunks.c.flatten(1, 2), since_GKQ, num_tokens)
-    past = out_of_chunks(past_GKQE, num_frames, num_tokens, num_chunks)
-    write_GKNE, cum_GKN, b_GNS, c_GNS = flat(by_frame(noisy))
-    own_GKNE = within(c_GNS, b_GNS, cum_GKN, write_GKNE)
+    past_GKQE = read_past(cache, chunks.c.flatten(1, 2), since_GKQ, num_tokens)
+    past = join_chunks(past_GKQE, num_frames, num_tokens, num_chunks)
+    write_GKNE, cum_GKN, b_GNS, c_GNS = flatten_tokens(split_frames(noisy))
+    own_GKNE = intra_chunk(c_GNS, b_GNS, cum_GKN, write_GKNE)
     return past + own_GKNE.transpose(1, 2).unflatten(0, (-1, num_frames))
 
 
-def read_past(memo: ScanCache, query_GQS: Tensor, since_GKQ: Tensor, num_tokens: int) -> Tensor:
+def read_past(cache: ScanCache, query_GQS: Tensor, since_GKQ: Tensor, num_tokens: int) -> Tensor:
     """What is held at the start of each token's frame, further decayed by `since`. Shapes: [G * chunks, K, Q, E]."""
     size = since_GKQ.shape[-1] // num_tokens
-    ends_GKF = memo.cumulative[..., num_tokens - 1 :: num_tokens]
+    ends_GKF = cache.cumulative[..., num_tokens - 1 :: num_tokens]
     before_GKF = F.pad(ends_GKF[..., :-1], (1, 0))
     decay_GKQ = (before_GKF[..., None] + since_GKQ.unflatten(-1, (size, num_tokens))).flatten(2)
-    past_GKQE = from_state(query_GQS, decay_GKQ, memo.starts)
+    past_GKQE = read_state(query_GQS, decay_GKQ, cache.starts)
     if size == 1:
         return past_GKQE
     frame_Q = torch.arange(size, device=since_GKQ.device).repeat_interleave(num_tokens)
-    decay_GKQQ = _masked_exp(decay_GKQ[..., :, None] - memo.cumulative[..., None, :], frame_Q < frame_Q[:, None])
-    return past_GKQE + ((query_GQS @ memo.key.transpose(1, 2))[:, None] * decay_GKQQ) @ memo.write
+    decay_GKQQ = _masked_exp(decay_GKQ[..., :, None] - cache.cumulative[..., None, :], frame_Q < frame_Q[:, None])
+    return past_GKQE + ((query_GQS @ cache.key.transpose(1, 2))[:, None] * decay_GKQQ) @ cache.write
 
 
-def in_chunks(stream: ScanInput) -> tuple[ScanInput, int]:
+def split_chunks(stream: ScanInput) -> tuple[ScanInput, int]:
     """Chunks as groups of their own, whole frames, about CHUNK_TOKENS tokens each; and how many there are of a group.
 
     What is added to fill the last one writes nothing and forgets nothing. Shapes: [G * chunks, F, N, ...].
@@ -169,7 +169,7 @@ def in_chunks(stream: ScanInput) -> tuple[ScanInput, int]:
     return replace(stream, **parts), -(-num_frames // size)
 
 
-def as_one_frame(stream: ScanInput, num_frames: int) -> ScanInput:
+def merge_frames(stream: ScanInput, num_frames: int) -> ScanInput:
     """Every so many frames as one: a token sees those before it there. Shapes: [G, T', num_frames * N, ...]."""
     if num_frames == 1:
         return stream
@@ -188,46 +188,46 @@ def _in_parts(stream: ScanInput, size: int) -> dict[str, Tensor]:
     return {name: fold(value) for name, value in vars(stream).items()}
 
 
-def out_of_chunks(y_GKQE: Tensor, num_frames: int, num_tokens: int, num_chunks: int) -> Tensor:
+def join_chunks(y_GKQE: Tensor, num_frames: int, num_tokens: int, num_chunks: int) -> Tensor:
     """Shapes: [G * chunks, K, Q, E] -> [G, T, N, K, E]."""
     y = y_GKQE.transpose(1, 2).unflatten(0, (-1, num_chunks)).flatten(1, 2)
     return y.unflatten(1, (-1, num_tokens))[:, :num_frames]
 
 
-def by_frame(stream: ScanInput) -> ScanInput:
+def split_frames(stream: ScanInput) -> ScanInput:
     """Every frame as a group of its own. Shapes: [G * T, 1, N, ...]."""
     return replace(stream, **{name: value.flatten(0, 1)[:, None] for name, value in vars(stream).items()})
 
 
-def flat(stream: ScanInput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def flatten_tokens(stream: ScanInput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(dt * x as [G, K, Q, E], inclusive cumulative log-decay [G, K, Q], b [G, Q, S], c [G, Q, S])."""
     write = (stream.dt[..., None] * stream.x).flatten(1, 2).transpose(1, 2)
     cumulative = stream.a.flatten(1, 2).cumsum(1).transpose(1, 2)
     return write, cumulative, stream.b.flatten(1, 2), stream.c.flatten(1, 2)
 
 
-def within(query_GQS: Tensor, key_GQS: Tensor, cum_GKQ: Tensor, write_GKQE: Tensor) -> Tensor:
+def intra_chunk(query_GQS: Tensor, key_GQS: Tensor, cum_GKQ: Tensor, write_GKQE: Tensor) -> Tensor:
     """What tokens of one chunk read of each other, and of themselves. Shapes: [G, K, Q, E]."""
     num = cum_GKQ.shape[-1]
     if num == 1:
         return (query_GQS * key_GQS).sum(-1)[:, None, :, None] * write_GKQE
-    decay_GKQQ = decay_within(cum_GKQ)
+    decay_GKQQ = intra_chunk_decay(cum_GKQ)
     return ((query_GQS @ key_GQS.transpose(1, 2))[:, None] * decay_GKQQ) @ write_GKQE
 
 
-def decay_within(cum_GKQ: Tensor, diagonal: int = 0) -> Tensor:
+def intra_chunk_decay(cum_GKQ: Tensor, diagonal: int = 0) -> Tensor:
     """How much of what an earlier token wrote is left; -1 as the diagonal leaves the token itself out."""
     num = cum_GKQ.shape[-1]
     causal_QQ = torch.ones(num, num, dtype=torch.bool, device=cum_GKQ.device).tril(diagonal)
     return _masked_exp(cum_GKQ[..., :, None] - cum_GKQ[..., None, :], causal_QQ)
 
 
-def from_state(query_GQS: Tensor, decay_GKQ: Tensor, state_GKES: Tensor) -> Tensor:
+def read_state(query_GQS: Tensor, decay_GKQ: Tensor, state_GKES: Tensor) -> Tensor:
     """What is read of a state that decayed since. Shapes: [G, K, Q, E]."""
     return (query_GQS[:, None] @ state_GKES.transpose(2, 3)) * decay_GKQ.exp()[..., None]
 
 
-def written(write_GKQE: Tensor, cum_GKQ: Tensor, key_GQS: Tensor) -> Tensor:
+def chunk_update(write_GKQE: Tensor, cum_GKQ: Tensor, key_GQS: Tensor) -> Tensor:
     """What a chunk adds to the state, as it is at its end. Shapes: [G, K, E, S]."""
     to_end_GKQ = (cum_GKQ[..., -1:] - cum_GKQ).exp()
     return (write_GKQE * to_end_GKQ[..., None]).transpose(2, 3) @ key_GQS[:, None]

@@ -3,9 +3,9 @@
 Owns: projections, block order, the verbs every time-mixing layer has. Does not own: the arithmetic (`mamba2`).
 
 The verbs (attention has the same):
-    write(x)          all frames of the clean stream; returns the output and a memo for `read`
-    write_from(x, state)    the same, from a state; returns the state after them too
-    read(x, memo)     all frames of the noisy stream; frame t sees the clean frames before t and itself
+    forward_context(x)          all frames of the clean stream; returns the output and a cache for `forward_noisy`
+    forward_context_from(x, state)    the same, from a state; returns the state after them too
+    forward_noisy(x, cache)     all frames of the noisy stream; frame t sees the clean frames before t and itself
     step(x, state)    one frame; returns the output and the new state. Drop the state to read, keep it to commit
 
 Letters: B batch, T frames, N tokens per frame on an R x L grid (rows, columns), D width, K heads, E head dim, S state
@@ -27,7 +27,7 @@ from worldsim.models.sequence.gated_deltanet import delta_chunked, delta_chunked
 from worldsim.models.sequence.mamba2 import (
     ScanCache,
     ScanInput,
-    as_one_frame,
+    merge_frames,
     ssd_chunked,
     ssd_chunked_read,
     ssd_step,
@@ -36,7 +36,7 @@ from worldsim.models.sequence.mamba2 import (
 
 LayerState: TypeAlias = dict[str, Tensor]
 
-SLOWEST_FRAMES = 1000.0
+MAX_TIME_CONSTANT_FRAMES = 1000.0
 """Time constants start log-uniform between one frame and this many."""
 
 
@@ -44,18 +44,18 @@ class TimeMixer(nn.Module, ABC):
     """What passes between frames in a layer: a scan, or attention."""
 
     @abstractmethod
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, Any]:
-        """All frames of the clean stream. The memo is what `read` asks for."""
+    def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, Any]:
+        """All frames of the clean stream. The cache is what `forward_noisy` asks for."""
 
-    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Any, LayerState]:
-        """As `write`, of frames that go on from a state; returns the state after them too.
+    def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Any, LayerState]:
+        """As `forward_context`, of frames that go on from a state; returns the state after them too.
 
         Not where a frame sees some that are after it (`WorldModelConfig.supports_tbptt`).
         """
         raise NotImplementedError(type(self).__name__)
 
     @abstractmethod
-    def read(self, x_BTND: Tensor, memo: Any) -> Tensor:
+    def forward_noisy(self, x_BTND: Tensor, cache: Any) -> Tensor:
         """All frames of the noisy stream: frame t sees itself and the clean frames before it."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class BlockMamba2(BlockMixer):
         self.project_in = nn.Linear(width, sum(self.split), bias=False)
         self.project_out = nn.Linear(width, width, bias=False)
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        slowness_K = torch.logspace(0, math.log10(SLOWEST_FRAMES), num_heads)
+        slowness_K = torch.logspace(0, math.log10(MAX_TIME_CONSTANT_FRAMES), num_heads)
         self.dt_bias_K = nn.Parameter(torch.log(torch.expm1(1 / slowness_K)))
         self.log_rate_K = nn.Parameter(torch.zeros(num_heads))
         self.skip_K = nn.Parameter(torch.ones(num_heads))
@@ -124,31 +124,31 @@ class BlockMamba2(BlockMixer):
         """What the input is projected to: gate, x, b, c, dt."""
         return width, width, self.state_dim, self.state_dim, self.num_heads
 
-    def write(self, x_BTND: Tensor) -> tuple[Tensor, ScanCache]:
+    def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, ScanCache]:
         gate, stream = self._project(x_BTND)
-        y, memo = self._chunked(as_one_frame(stream, self.frames_per_block), zero_state(stream))
-        return self._finish(y, gate, stream), memo
+        y, cache = self._chunked(merge_frames(stream, self.frames_per_block), zero_state(stream))
+        return self._finish(y, gate, stream), cache
 
-    def write_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, ScanCache, LayerState]:
+    def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, ScanCache, LayerState]:
         gate, stream = self._project(x_BTND)
-        y, memo = self._chunked(stream, state["ssm"].flatten(0, 1))
-        return self._finish(y, gate, stream), memo, {"ssm": memo.end.unflatten(0, state["ssm"].shape[:2])}
+        y, cache = self._chunked(stream, state["ssm"].flatten(0, 1))
+        return self._finish(y, gate, stream), cache, {"ssm": cache.end.unflatten(0, state["ssm"].shape[:2])}
 
-    def read(self, x_BTND: Tensor, memo: ScanCache) -> Tensor:
+    def forward_noisy(self, x_BTND: Tensor, cache: ScanCache) -> Tensor:
         gate, stream = self._project(x_BTND)
-        return self._finish(self._chunked_read(memo, as_one_frame(stream, self.frames_per_block)), gate, stream)
+        return self._finish(self._chunked_read(cache, merge_frames(stream, self.frames_per_block)), gate, stream)
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """With `frames_per_block`, x is [B, frames, N, D]."""
         gate, stream = self._project(x_BND if x_BND.dim() == 4 else x_BND[:, None])
-        y, scan_GKES = self._one_step(as_one_frame(stream, self.frames_per_block), state["ssm"].flatten(0, 1))
+        y, scan_GKES = self._one_step(merge_frames(stream, self.frames_per_block), state["ssm"].flatten(0, 1))
         return self._finish(y, gate, stream).view_as(x_BND), {"ssm": scan_GKES.unflatten(0, state["ssm"].shape[:2])}
 
     def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
         return ssd_chunked(stream, state_GKES)
 
-    def _chunked_read(self, memo: ScanCache, stream: ScanInput) -> Tensor:
-        return ssd_chunked_read(memo, stream)
+    def _chunked_read(self, cache: ScanCache, stream: ScanInput) -> Tensor:
+        return ssd_chunked_read(cache, stream)
 
     def _one_step(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
         return ssd_step(stream, state_GKES)
@@ -156,7 +156,7 @@ class BlockMamba2(BlockMixer):
     def initial_state(self, batch: int) -> LayerState:
         """Shapes: ssm [B, blocks, K, E, S], float32."""
         shape = (batch, self.num_blocks, self.num_heads, self.head_dim, self.state_dim)
-        return {"ssm": self.log_rate_K.new_zeros(shape, dtype=_float(self.log_rate_K)).detach()}
+        return {"ssm": self.log_rate_K.new_zeros(shape, dtype=_scan_dtype(self.log_rate_K)).detach()}
 
     def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
         """Everything block by block. Shapes: the gate [G, T, N, D]."""
@@ -166,7 +166,7 @@ class BlockMamba2(BlockMixer):
     def _split(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput, list[Tensor]]:
         """With what else the input is projected to."""
         gate, x, b, c, dt, *rest = self._to_blocks(self.project_in(x_BTND)).split(self.split, dim=-1)
-        wide = _float(self.log_rate_K)
+        wide = _scan_dtype(self.log_rate_K)
         num_tokens = self.block[0] * self.block[1]
         dt = F.softplus(dt.to(wide) + self.dt_bias_K) / num_tokens
         stream = ScanInput(
@@ -190,8 +190,8 @@ class BlockGatedDeltaNet(BlockMamba2):
     def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
         return delta_chunked(stream, state_GKES)
 
-    def _chunked_read(self, memo: ScanCache, stream: ScanInput) -> Tensor:
-        return delta_chunked_read(memo, stream)
+    def _chunked_read(self, cache: ScanCache, stream: ScanInput) -> Tensor:
+        return delta_chunked_read(cache, stream)
 
     def _one_step(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
         return delta_step(stream, state_GKES)
@@ -205,6 +205,6 @@ class BlockGatedDeltaNet(BlockMamba2):
         return gate, replace(stream, dt=beta[0].to(stream.dt).sigmoid())
 
 
-def _float(parameter: Tensor) -> torch.dtype:
+def _scan_dtype(parameter: Tensor) -> torch.dtype:
     """float32, or float64 where the whole model is (the proofs in tests)."""
     return torch.float64 if parameter.dtype == torch.float64 else torch.float32

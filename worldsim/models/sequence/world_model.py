@@ -4,8 +4,9 @@ Owns: the two forms (`trunk`, `single`) behind one interface, and the naming of 
 and objectives (`diffusion`), pictures (`autoencoder`).
 
 Two uses, proved equal in tests:
-    training   history = read_history(context, level, action); predict(history, noisy, tau, step_size) for all frames
-    play       context = begin(state, action); denoise(context, ...) as often as wanted; state = commit(context, latent)
+    training   clip_context = read_history(context, level, action); predict(clip_context, noisy, tau, step_size) for all
+    frames play       context = begin(state, action); denoise(context, ...) as often as wanted; state = commit(context,
+    latent)
 
 Letters: B batch, T frames, C channels, H W rows and columns of the latent, A action, N tokens per frame, D width,
 P past. `action[t]` is the action that led to frame t. `level` is how much noise is mixed into a context frame (0
@@ -100,7 +101,7 @@ class WorldModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def predict(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+    def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         """The clean latent of every frame. Shapes: returns [B, T, C, H, W]."""
 
     @abstractmethod
@@ -143,9 +144,9 @@ class WorldModel(nn.Module, ABC):
 
         return replace(state, tensors={n: unseen[n] if is_memory(n) else t for n, t in state.tensors.items()})
 
-    def predict_pose(self, history: ClipContext) -> Tensor | None:
+    def predict_pose(self, clip_context: ClipContext) -> Tensor | None:
         """Shapes: [B, T, 4], or None where there is no pose head."""
-        return None if self.pose_head is None else self.pose_head(history.features_BTND.flatten(2))
+        return None if self.pose_head is None else self.pose_head(clip_context.features_BTND.flatten(2))
 
     @property
     def _layers(self) -> list[Layer]:
@@ -156,17 +157,17 @@ class WorldModel(nn.Module, ABC):
         folded = F.pixel_unshuffle(latent_BTCHW, self.config.patch)
         return self.embed_tokens(folded.flatten(-2).transpose(-1, -2)) + self.position_ND
 
-    def _write(
+    def _forward_context(
         self, x_BTND: Tensor, condition_BTD: Tensor, state: WorldState | None
     ) -> tuple[Tensor, list[Any], dict[str, Tensor]]:
-        """A clip through all layers. Returns tokens, the layers' memos, and with a state their new tensors."""
-        memos, states = [], []
+        """A clip through all layers. Returns tokens, the layers' caches, and with a state their new tensors."""
+        caches, states = [], []
         for index, layer in enumerate(self._layers):
-            part = None if state is None else state.part(f"layers.{index}.")
-            x_BTND, memo, after = layer.write(x_BTND, condition_BTD, part)
-            memos.append(memo)
+            part = None if state is None else state.with_prefix(f"layers.{index}.")
+            x_BTND, cache, after = layer.forward_context(x_BTND, condition_BTD, part)
+            caches.append(cache)
             states.append(after)
-        return x_BTND, memos, _join(states)
+        return x_BTND, caches, _join(states)
 
     def _step(
         self, x_BND: Tensor, condition_BD: Tensor, state: WorldState, shared: LayerState | None = None
@@ -174,7 +175,7 @@ class WorldModel(nn.Module, ABC):
         """One frame through all layers, each told what is `shared` too. Returns tokens and the layers' new tensors."""
         states = []
         for index, layer in enumerate(self._layers):
-            x_BND, layer_state = layer.step(x_BND, condition_BD, state.part(f"layers.{index}.") | (shared or {}))
+            x_BND, layer_state = layer.step(x_BND, condition_BD, state.with_prefix(f"layers.{index}.") | (shared or {}))
             states.append(layer_state)
         return x_BND, _join(states)
 
@@ -227,11 +228,11 @@ class TrunkModel(WorldModel):
         past_level_BT = torch.cat((level_before_B[:, None], level_BT[:, :-1]), 1)
         condition_BTD = self.embed_action(action_BTA) + self.embed_level(past_level_BT)
         last_BTCHW = padded[:, num_past - 1 : num_past - 1 + num_frames]
-        x_BTND, _, tensors = self._write(self._tokens(last_BTCHW), condition_BTD, state)
+        x_BTND, _, tensors = self._forward_context(self._tokens(last_BTCHW), condition_BTD, state)
         if self.place:
             if imagined_BT is None:
                 imagined_BT = torch.zeros_like(level_BT, dtype=torch.bool)
-            start = None if state is None else state.part(PLACE_PREFIX)
+            start = None if state is None else state.with_prefix(PLACE_PREFIX)
             with torch.no_grad():  # the map learns by a loss of its own
                 recalled, place = self.place.recall_clip(context_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
             seen_BTFHW = torch.cat((seen_BTFHW, recalled), 2)
@@ -241,15 +242,15 @@ class TrunkModel(WorldModel):
             action_BTA=action_BTA,
             features_BTND=self.final_norm(x_BTND),
             memory=seen_BTFHW,
-            end=state and state.after(tensors, num_frames),
+            end=state and state.advance(tensors, num_frames),
         )
 
-    def predict(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+    def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         predicted = self._denoise(
             noisy_BTCHW.flatten(0, 1),
-            history.memory.flatten(0, 1),
-            history.features_BTND.flatten(0, 1),
-            history.action_BTA.flatten(0, 1),
+            clip_context.memory.flatten(0, 1),
+            clip_context.features_BTND.flatten(0, 1),
+            clip_context.action_BTA.flatten(0, 1),
             tau_BT.flatten(),
             step_size_BT.flatten(),
         )
@@ -260,7 +261,7 @@ class TrunkModel(WorldModel):
         x_BND, tensors = self._step(self._tokens(state.tensors["past"][:, -1]), condition_BD, state)
         seen_BFHW = state.tensors["past"].flatten(1, 2)
         if self.place:
-            place, recalled = self.place.foresee(state.part(PLACE_PREFIX), action_BA)
+            place, recalled = self.place.foresee(state.with_prefix(PLACE_PREFIX), action_BA)
             tensors |= _to_place(place)
             seen_BFHW = torch.cat((seen_BFHW, recalled), 1)
         return FrameContext(
@@ -288,9 +289,9 @@ class TrunkModel(WorldModel):
         tensors = {"past": past, "past_level": level_B}
         if self.place:
             imagined_B = torch.full_like(level_B, imagined, dtype=torch.bool)
-            place = self.place.commit(context.state.part(PLACE_PREFIX), latent_BCHW, imagined_B, pose_BP)
+            place = self.place.commit(context.state.with_prefix(PLACE_PREFIX), latent_BCHW, imagined_B, pose_BP)
             tensors |= _to_place(place)
-        return context.state.after(tensors)
+        return context.state.advance(tensors)
 
     def _denoise(
         self, noisy: Tensor, seen_BFHW: Tensor, trunk: Tensor, action: Tensor, tau: Tensor, step_size: Tensor
@@ -321,19 +322,19 @@ class SingleModel(WorldModel):
         state: WorldState | None = None,
     ) -> ClipContext:
         condition_BTD = self._condition(1 - level_BT, torch.zeros_like(level_BT), action_BTA)
-        x_BTND, memos, tensors = self._write(self._tokens(context_BTCHW), condition_BTD, state)
+        x_BTND, caches, tensors = self._forward_context(self._tokens(context_BTCHW), condition_BTD, state)
         return ClipContext(
             action_BTA=action_BTA,
             features_BTND=self.final_norm(x_BTND),
-            memory=memos,
-            end=state and state.after(tensors, context_BTCHW.shape[1]),
+            memory=caches,
+            end=state and state.advance(tensors, context_BTCHW.shape[1]),
         )
 
-    def predict(self, history: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
-        condition_BTD = self._condition(tau_BT, step_size_BT, history.action_BTA)
+    def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+        condition_BTD = self._condition(tau_BT, step_size_BT, clip_context.action_BTA)
         x_BTND = self._tokens(noisy_BTCHW)
-        for layer, memo in zip(self._layers, history.memory, strict=True):
-            x_BTND = layer.read(x_BTND, condition_BTD, memo)
+        for layer, cache in zip(self._layers, clip_context.memory, strict=True):
+            x_BTND = layer.forward_noisy(x_BTND, condition_BTD, cache)
         return self._latent(x_BTND)
 
     def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
@@ -355,7 +356,7 @@ class SingleModel(WorldModel):
     ) -> WorldState:
         condition_BD = self._condition(1 - level_B, torch.zeros_like(level_B), context.action_BA)
         _, tensors = self._step(self._tokens(latent_BCHW), condition_BD, context.state)
-        return context.state.after(tensors)
+        return context.state.advance(tensors)
 
     def _condition(self, tau: Tensor, step_size: Tensor, action: Tensor) -> Tensor:
         condition: Tensor = self.embed_level(1 - tau) + self.embed_step(step_size) + self.embed_action(action)
