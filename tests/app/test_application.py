@@ -14,7 +14,7 @@ import pytest
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.actions.bindings import Command, OwnKeys
 from worldsim.app.application import Application, Ending, PlayReport
-from worldsim.app.hud import Anchor, Panel
+from worldsim.app.hud import Panel, Placement
 from worldsim.app.input_handler import scancode
 from worldsim.app.renderer import Between, PictureFilter
 from worldsim.app.settings import SettingsFile
@@ -84,7 +84,7 @@ class PaperRenderer:
     @property
     def text(self) -> str:
         """All that the last drawing said in the middle of the window."""
-        return "\n".join(row.left for p in self.panels[-1] if p.anchor is Anchor.CENTRE for row in p.rows)
+        return "\n".join(row.left for p in self.panels[-1] if p.placement is Placement.CENTER for row in p.rows)
 
 
 class Play:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from worldsim.app.hud import LINE_COLUMNS, Anchor, Panel, StatusLevel, Tone, View, panels, status_line
+from worldsim.app.hud import MAX_LINE_COLUMNS, HudState, Panel, Placement, StatusLevel, Style, panels, status_line
 from worldsim.app.metrics import Rates
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import SessionState
 
-PLAYING = View(
+PLAYING = HudState(
     state=SessionState.PLAYING,
     title="A maze",
     is_loaded=True,
@@ -21,8 +21,8 @@ PLAYING = View(
 )
 
 
-def text(found: tuple[Panel, ...], anchor: Anchor) -> str:
-    return "\n".join(f"{row.left} {row.right}".strip() for p in found if p.anchor is anchor for row in p.rows)
+def text(found: tuple[Panel, ...], placement: Placement) -> str:
+    return "\n".join(f"{row.left} {row.right}".strip() for p in found if p.placement is placement for row in p.rows)
 
 
 def test_the_status_line_has_rates_times_steps_and_prefetch() -> None:
@@ -36,49 +36,49 @@ def test_before_any_frame_was_asked_for_there_is_no_hit_rate() -> None:
 
 
 def test_a_true_world_is_named_as_one() -> None:
-    view = replace(PLAYING, counters=WorkerCounters(num_steps=0), status=StatusLevel.DETAIL)
-    assert "the true world" in status_line(view)
-    assert "denoise" not in text(panels(view), Anchor.TOP_LEFT)
+    hud = replace(PLAYING, counters=WorkerCounters(num_steps=0), status=StatusLevel.DETAIL)
+    assert "the true world" in status_line(hud)
+    assert "denoise" not in text(panels(hud), Placement.TOP_LEFT)
 
 
 def test_f3_leads_to_detail_and_to_nothing() -> None:
-    assert text(panels(PLAYING), Anchor.TOP_LEFT) == ""
-    assert "9.9 ms" in text(panels(replace(PLAYING, status=StatusLevel.DETAIL)), Anchor.TOP_LEFT)
+    assert text(panels(PLAYING), Placement.TOP_LEFT) == ""
+    assert "9.9 ms" in text(panels(replace(PLAYING, status=StatusLevel.DETAIL)), Placement.TOP_LEFT)
     assert panels(replace(PLAYING, status=StatusLevel.OFF)) == ()
 
 
 def test_help_shows_the_given_rows() -> None:
-    assert "W / Up walk forward\nR reset" in text(panels(replace(PLAYING, is_help_shown=True)), Anchor.CENTRE)
+    assert "W / Up walk forward\nR reset" in text(panels(replace(PLAYING, is_help_shown=True)), Placement.CENTER)
 
 
 def test_loading_names_its_stage_and_how_long_it_takes() -> None:
-    shown = text(panels(View(title="maze", stage="loading torch", stage_s=2.4)), Anchor.CENTRE)
+    shown = text(panels(HudState(title="maze", stage="loading torch", stage_s=2.4)), Placement.CENTER)
     assert shown == "maze\nloading torch ... (2 s)"
 
 
 def test_a_failure_shows_reason_hint_and_the_way_out() -> None:
     error = NonFiniteError("frame 7 came out as NaN", hint="reset the session")
-    shown = text(panels(replace(PLAYING, state=SessionState.FAILED, error=error)), Anchor.CENTRE)
+    shown = text(panels(replace(PLAYING, state=SessionState.FAILED, error=error)), Placement.CENTER)
     said = "The world has stopped\nframe 7 came out as NaN\nreset the session\nR starts afresh, Esc opens the menu"
     assert shown == said
 
 
 def test_a_failed_load_does_not_speak_of_a_world_that_stopped() -> None:
-    view = View(state=SessionState.FAILED, error=PresetError("weights are cut short"))
-    assert "could not be loaded" in text(panels(view), Anchor.CENTRE)
+    hud = HudState(state=SessionState.FAILED, error=PresetError("weights are cut short"))
+    assert "could not be loaded" in text(panels(hud), Placement.CENTER)
 
 
 def test_a_long_message_is_broken_into_lines() -> None:
-    view = View(state=SessionState.FAILED, error=PresetError("word " * 60))
-    assert max(map(len, text(panels(view), Anchor.CENTRE).splitlines())) <= 64
+    hud = HudState(state=SessionState.FAILED, error=PresetError("word " * 60))
+    assert max(map(len, text(panels(hud), Placement.CENTER).splitlines())) <= 64
 
 
 def test_pause_says_how_to_go_on() -> None:
-    assert "P goes on" in text(panels(replace(PLAYING, state=SessionState.PAUSED)), Anchor.CENTRE)
+    assert "P goes on" in text(panels(replace(PLAYING, state=SessionState.PAUSED)), Placement.CENTER)
 
 
 def test_play_itself_is_not_covered() -> None:
-    assert text(panels(PLAYING), Anchor.CENTRE) == ""
+    assert text(panels(PLAYING), Placement.CENTER) == ""
 
 
 def test_a_long_line_is_wrapped_and_its_path_stays_whole() -> None:
@@ -86,8 +86,8 @@ def test_a_long_line_is_wrapped_and_its_path_stays_whole() -> None:
     said = (
         f"the recording {path} has stopped: No space left on device; make room, then: worldsim sessions repair {path}"
     )
-    (panel,) = (p for p in panels(replace(PLAYING, recording=said)) if p.anchor is Anchor.BOTTOM)
-    lines = [row.left for row in panel.rows if row.tone is Tone.STRONG]
+    (panel,) = (p for p in panels(replace(PLAYING, recording=said)) if p.placement is Placement.BOTTOM)
+    lines = [row.left for row in panel.rows if row.style is Style.STRONG]
     assert " ".join(lines) == said
-    assert len(lines) == 2 and max(map(len, lines)) <= LINE_COLUMNS
+    assert len(lines) == 2 and max(map(len, lines)) <= MAX_LINE_COLUMNS
     assert sum(path in line for line in lines) == 2

@@ -6,19 +6,19 @@ import numpy as np
 import pygame
 
 from worldsim.actions.bindings import BINDINGS
-from worldsim.app.hud import Cap, Panel
-from worldsim.app.key_cap_painter import FILLED, paint_caps
-from worldsim.app.key_overlay import KeyOverlay, keycaps
+from worldsim.app.hud import KeyCap, Panel
+from worldsim.app.key_cap_painter import FILLED, paint_key_caps
+from worldsim.app.key_overlay import KeyOverlay, key_overlay_panel
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.inputs import Inputs
 
 
-def caps_of(panel: Panel) -> dict[str, Cap]:
-    return {cap.label: cap for cap in panel.caps}
+def caps_of(panel: Panel) -> dict[str, KeyCap]:
+    return {cap.label: cap for cap in panel.key_caps}
 
 
 def test_keys_lie_as_on_a_keyboard_and_the_held_ones_are_filled() -> None:
-    caps = caps_of(keycaps(BINDINGS, {"w": 1.0, "left": 1.0}, NO_ACTION, is_mouse_moving=False))
+    caps = caps_of(key_overlay_panel(BINDINGS, {"w": 1.0, "left": 1.0}, NO_ACTION, is_mouse_moving=False))
     assert caps["W"].y < caps["A"].y == caps["S"].y == caps["D"].y
     assert caps["A"].x < caps["S"].x < caps["D"].x < caps["<"].x < caps[">"].x
     assert {label for label, cap in caps.items() if cap.fill == (0.0, 1.0)} == {"W", "<"}
@@ -27,15 +27,18 @@ def test_keys_lie_as_on_a_keyboard_and_the_held_ones_are_filled() -> None:
 
 
 def test_the_mouse_and_the_axis_are_shown() -> None:
-    caps = caps_of(keycaps(BINDINGS, {}, Action.of(turn=0.5), is_mouse_moving=True))
+    caps = caps_of(key_overlay_panel(BINDINGS, {}, Action.of(turn=0.5), is_mouse_moving=True))
     assert caps["Mouse"].fill == (0.0, 1.0)
     assert caps["turn"].fill == (0.25, 0.5), "to the left is positive"
-    assert caps_of(keycaps(BINDINGS, {}, Action.of(turn=-1.0), is_mouse_moving=False))["turn"].fill == (0.5, 1.0)
+    assert caps_of(key_overlay_panel(BINDINGS, {}, Action.of(turn=-1.0), is_mouse_moving=False))["turn"].fill == (
+        0.5,
+        1.0,
+    )
 
 
 def test_a_gamepads_keys_are_there_while_they_are_moved_as_far_as_they_are() -> None:
-    assert "Left stick up" not in caps_of(keycaps(BINDINGS, {}, NO_ACTION, is_mouse_moving=False))
-    caps = caps_of(keycaps(BINDINGS, {"pad_lefty-": 0.62}, NO_ACTION, is_mouse_moving=False))
+    assert "Left stick up" not in caps_of(key_overlay_panel(BINDINGS, {}, NO_ACTION, is_mouse_moving=False))
+    caps = caps_of(key_overlay_panel(BINDINGS, {"pad_lefty-": 0.62}, NO_ACTION, is_mouse_moving=False))
     assert caps["Left stick up"].fill == (0.0, 0.6)
 
 
@@ -54,8 +57,8 @@ def test_what_stays_as_it_is_is_the_same_panel() -> None:
 
 def test_a_filled_key_is_painted_in_its_colour_where_it_lies() -> None:
     pygame.font.init()
-    caps = [Cap(label="", x=0.0, y=0.0), Cap(label="", x=2.0, y=1.0, fill=(0.0, 1.0))]
-    pixels = paint_caps(caps, pygame.font.Font(None, 20), 30)
+    caps = [KeyCap(label="", x=0.0, y=0.0), KeyCap(label="", x=2.0, y=1.0, fill=(0.0, 1.0))]
+    pixels = paint_key_caps(caps, pygame.font.Font(None, 20), 30)
     assert pixels.shape == (70, 100, 4)
     is_filled = (pixels == FILLED).all(axis=2)
     rows, columns = np.flatnonzero(is_filled.any(axis=1)), np.flatnonzero(is_filled.any(axis=0))

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from worldsim.app.hud import Picture, Tone
-from worldsim.app.menu import MAX_ITEMS, MAX_PICTURES, Item, MenuKey, Menus, Page
+from worldsim.app.hud import InlineImage, Style
+from worldsim.app.menu import MAX_VISIBLE_IMAGE_ITEMS, MAX_VISIBLE_ITEMS, MenuItem, MenuKey, MenuPage, MenuStack
 
 
-def menus_of(*items: Item) -> Menus:
-    menus = Menus()
-    menus.open(lambda: Page(title="A page", items=items, notes=("a note",)))
+def menus_of(*items: MenuItem) -> MenuStack:
+    menus = MenuStack()
+    menus.open(lambda: MenuPage(title="A page", items=items, notes=("a note",)))
     return menus
 
 
-def focused(menus: Menus) -> str:
+def focused(menus: MenuStack) -> str:
     (row,) = [row for row in menus.panel().rows if row.is_focus]
     return row.left
 
 
 def test_focus_goes_round_and_enter_chooses() -> None:
     chosen: list[str] = []
-    menus = menus_of(*(Item(label=name, choose=lambda name=name: chosen.append(name)) for name in "abc"))
+    menus = menus_of(*(MenuItem(label=name, on_select=lambda name=name: chosen.append(name)) for name in "abc"))
     menus.press(MenuKey.UP)
     menus.press(MenuKey.ENTER)
     menus.press(MenuKey.DOWN)
@@ -33,7 +33,7 @@ def test_focus_goes_round_and_enter_chooses() -> None:
 
 def test_left_and_right_change_a_value_and_enter_goes_on_to_the_next() -> None:
     changes: list[int] = []
-    menus = menus_of(Item(label="size", value="3", change=changes.append))
+    menus = menus_of(MenuItem(label="size", value="3", on_change=changes.append))
     for key in (MenuKey.LEFT, MenuKey.RIGHT, MenuKey.ENTER):
         menus.press(key)
     assert changes == [-1, 1, 1]
@@ -42,8 +42,8 @@ def test_left_and_right_change_a_value_and_enter_goes_on_to_the_next() -> None:
 
 def test_back_closes_one_page_and_tells_who_opened_it() -> None:
     told: list[str] = []
-    menus = menus_of(Item(label="below"))
-    menus.open(lambda: Page(title="above", items=()), on_back=lambda: told.append("back"))
+    menus = menus_of(MenuItem(label="below"))
+    menus.open(lambda: MenuPage(title="above", items=()), on_back=lambda: told.append("back"))
     menus.press(MenuKey.ENTER)  # on a page without items
     menus.press(MenuKey.BACK)
     assert told == ["back"] and focused(menus) == "below"
@@ -51,9 +51,11 @@ def test_back_closes_one_page_and_tells_who_opened_it() -> None:
     assert not menus.is_open
 
 
-@pytest.mark.parametrize(("picture", "room"), [(None, MAX_ITEMS), (Picture(1, 1, b"abc"), MAX_PICTURES)])
-def test_a_long_page_is_scrolled_and_says_where_it_is(picture: Picture | None, room: int) -> None:
-    menus = menus_of(*(Item(label=str(n), picture=picture) for n in range(40)))
+@pytest.mark.parametrize(
+    ("image", "room"), [(None, MAX_VISIBLE_ITEMS), (InlineImage(1, 1, b"abc"), MAX_VISIBLE_IMAGE_ITEMS)]
+)
+def test_a_long_page_is_scrolled_and_says_where_it_is(image: InlineImage | None, room: int) -> None:
+    menus = menus_of(*(MenuItem(label=str(n), image=image) for n in range(40)))
     for expected in (*range(1, 40), 0):
         menus.press(MenuKey.DOWN)
         assert focused(menus) == str(expected)
@@ -62,18 +64,18 @@ def test_a_long_page_is_scrolled_and_says_where_it_is(picture: Picture | None, r
 
 
 def test_pointing_at_a_row_of_a_scrolled_page_puts_the_focus_there() -> None:
-    menus = menus_of(*(Item(label=str(n)) for n in range(40)))
+    menus = menus_of(*(MenuItem(label=str(n)) for n in range(40)))
     for _ in range(20):
         menus.press(MenuKey.DOWN)
     shown = menus.panel().rows[3].left
-    assert menus.point(3)
+    assert menus.focus_row(3)
     assert focused(menus) == shown
-    assert not menus.point(0) and not menus.point(99)
+    assert not menus.focus_row(0) and not menus.focus_row(99)
 
 
 def test_the_key_that_was_waited_for_is_given_once() -> None:
     keys: list[str] = []
-    menus = menus_of(Item(label="walk"))
+    menus = menus_of(MenuItem(label="walk"))
     menus.wait_for_key(keys.append)
     assert "press a key" in menus.panel().rows[-1].left
     menus.take_key("z")
@@ -85,33 +87,33 @@ def test_the_key_that_was_waited_for_is_given_once() -> None:
 
 
 def test_a_bad_item_is_seen_as_one() -> None:
-    menus = menus_of(Item(label="good"), Item(label="bad", is_bad=True))
-    assert menus.panel().rows[2].tone is Tone.BAD
-    assert menus.panel().rows[1].left_tone is Tone.STRONG, "the one in focus"
+    menus = menus_of(MenuItem(label="good"), MenuItem(label="bad", is_error=True))
+    assert menus.panel().rows[2].style is Style.ERROR
+    assert menus.panel().rows[1].left_style is Style.STRONG, "the one in focus"
 
 
 def test_a_page_that_became_shorter_keeps_a_focus() -> None:
-    items = [Item(label=str(n)) for n in range(5)]
-    menus = Menus()
-    menus.open(lambda: Page(title="", items=tuple(items)))
+    items = [MenuItem(label=str(n)) for n in range(5)]
+    menus = MenuStack()
+    menus.open(lambda: MenuPage(title="", items=tuple(items)))
     menus.press(MenuKey.UP)
     del items[2:]
     assert focused(menus) == "1"
 
 
 def test_what_comes_in_before_does_not_take_the_focus_away() -> None:
-    items = [Item(label=name) for name in ("maze", "Settings", "Quit")]
-    menus = Menus()
-    menus.open(lambda: Page(title="", items=tuple(items)))
+    items = [MenuItem(label=name) for name in ("maze", "Settings", "Quit")]
+    menus = MenuStack()
+    menus.open(lambda: MenuPage(title="", items=tuple(items)))
     menus.press(MenuKey.DOWN)
-    items.insert(1, Item(label="castle"))
+    items.insert(1, MenuItem(label="castle"))
     assert focused(menus) == "Settings"
     menus.press(MenuKey.DOWN)
     assert focused(menus) == "Quit"
 
 
 def test_of_two_items_with_one_label_the_focus_is_on_one() -> None:
-    menus = menus_of(Item(label="speed", value="a"), Item(label="speed", value="b"), Item(label="end"))
+    menus = menus_of(MenuItem(label="speed", value="a"), MenuItem(label="speed", value="b"), MenuItem(label="end"))
     menus.press(MenuKey.DOWN)
     assert [row.right for row in menus.panel().rows if row.is_focus] == ["b"]
     menus.press(MenuKey.DOWN)

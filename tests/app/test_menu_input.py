@@ -7,26 +7,26 @@ import pytest
 
 from worldsim.app.gamepad import PadKeys
 from worldsim.app.input_handler import scancode
-from worldsim.app.menu import Item, Menus, Page
-from worldsim.app.menu_input import work_menu
+from worldsim.app.menu import MenuItem, MenuPage, MenuStack
+from worldsim.app.menu_input import handle_menu_event
 
 
 class Desk:
     """A menu of two items; row 1 and 2 lie at y = 1 and 2."""
 
     def __init__(self) -> None:
-        self.menus, self.pads, self.done = Menus(), PadKeys(), list[str]()
+        self.menus, self.pads, self.done = MenuStack(), PadKeys(), list[str]()
         items = (
-            Item(label="first", choose=lambda: self.done.append("first")),
-            Item(label="second", value="x", change=lambda offset: self.done.append(f"second {offset:+d}")),
+            MenuItem(label="first", on_select=lambda: self.done.append("first")),
+            MenuItem(label="second", value="x", on_change=lambda offset: self.done.append(f"second {offset:+d}")),
         )
-        self.menus.open(lambda: Page(title="", items=items))
+        self.menus.open(lambda: MenuPage(title="", items=items))
 
     def key(self, name: str) -> None:
         self.event(pygame.KEYDOWN, scancode=scancode(name), mod=0)
 
     def event(self, kind: int, **values: object) -> None:
-        work_menu(
+        handle_menu_event(
             self.menus, pygame.event.Event(kind, **values), lambda point: point[1] if point[1] < 3 else None, self.pads
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worldsim.actions.bindings import BINDINGS
-from worldsim.app.menu import Item, MenuKey, Menus
+from worldsim.app.menu import MenuItem, MenuKey, MenuStack
 from worldsim.app.menu_pages import SettingsPages, title_page
 from worldsim.app.preset_library import Offer
 from worldsim.app.settings import Settings, SettingsFile
@@ -15,24 +15,24 @@ from worldsim.app.settings import Settings, SettingsFile
 
 class Desk:
     def __init__(self, path: Path) -> None:
-        self.menus, self.file = Menus(), SettingsFile(path)
+        self.menus, self.file = MenuStack(), SettingsFile(path)
         self.applied: list[tuple[Settings, Settings]] = []
         self.pages = SettingsPages(self.menus, self.file, lambda before, after: self.applied.append((before, after)))
         self.pages.open()
 
-    def item(self, label: str) -> Item:
+    def item(self, label: str) -> MenuItem:
         return next(item for item in self.menus.page.items if item.label == label)
 
     def change(self, label: str, offset: int = 1) -> str:
-        change = self.item(label).change
+        change = self.item(label).on_change
         assert change is not None
         change(offset)
         return self.item(label).value
 
-    def bind(self, label: str, key: str, deed: str = "One more key") -> Item:
+    def bind(self, label: str, key: str, deed: str = "One more key") -> MenuItem:
         """On the page of the row, and back."""
-        self.item(label).choose()
-        self.item(deed).choose()
+        self.item(label).on_select()
+        self.item(deed).on_select()
         self.menus.take_key(key)
         self.menus.press(MenuKey.BACK)
         return self.item(label)
@@ -65,23 +65,23 @@ def test_a_sensitivity_from_the_file_that_is_no_choice_leads_to_one(desk: Desk) 
 
 
 def test_keys_are_changed_added_and_deleted_one_by_one(desk: Desk) -> None:
-    desk.item("Keys ...").choose()
+    desk.item("Keys ...").on_select()
     assert desk.item("walk forward").value == "W / Up / Left stick up"
     assert desk.bind("walk forward", "i", "Another key for W").value == "I / Up / Left stick up"
     assert desk.bind("walk forward", "pad_a").value == "I / Up / Left stick up / Pad A"
     assert desk.bind("walk forward", "up").value == "I / Up / Left stick up / Pad A", "it has that one"
     for key in ("Up", "Left stick up", "Pad A"):
-        desk.item("walk forward").choose()
-        desk.item(f"Without {key}").choose()
+        desk.item("walk forward").on_select()
+        desk.item(f"Without {key}").on_select()
         desk.menus.press(MenuKey.BACK)
     assert desk.item("walk forward").value == "I"
     assert [own.keys for own in desk.file.current.own_keys] == [("i",)]
 
 
 def test_a_row_without_keys_says_so_and_gets_new_ones(desk: Desk) -> None:
-    desk.item("Keys ...").choose()
-    desk.item("another start").choose()
-    desk.item("Without T").choose()
+    desk.item("Keys ...").on_select()
+    desk.item("another start").on_select()
+    desk.item("Without T").on_select()
     assert desk.menus.page.title == "another start:  no key"
     desk.menus.press(MenuKey.BACK)
     assert desk.item("another start").value == "no key"
@@ -89,40 +89,40 @@ def test_a_row_without_keys_says_so_and_gets_new_ones(desk: Desk) -> None:
 
 
 def test_one_row_or_all_go_back_to_the_defaults(desk: Desk) -> None:
-    desk.item("Keys ...").choose()
+    desk.item("Keys ...").on_select()
     desk.bind("walk forward", "i")
     desk.bind("walk back", "k")
-    desk.item("walk forward").choose()
-    desk.item("The default:  W / Up / Left stick up").choose()
+    desk.item("walk forward").on_select()
+    desk.item("The default:  W / Up / Left stick up").on_select()
     desk.menus.press(MenuKey.BACK)
     assert desk.item("walk forward").value == "W / Up / Left stick up"
     assert [own.name for own in desk.file.current.own_keys] == ["back"]
-    desk.item("Reset all to the defaults").choose()
+    desk.item("Reset all to the defaults").on_select()
     assert desk.file.current.own_keys == ()
 
 
 def test_a_key_that_does_two_things_is_shown_at_both(desk: Desk) -> None:
-    desk.item("Keys ...").choose()
-    assert not any(item.is_bad for item in desk.menus.page.items)
-    assert desk.bind("walk forward", "s").is_bad
-    desk.item("walk forward").choose()
+    desk.item("Keys ...").on_select()
+    assert not any(item.is_error for item in desk.menus.page.items)
+    assert desk.bind("walk forward", "s").is_error
+    desk.item("walk forward").on_select()
     assert "one of them is also: walk back" in desk.menus.page.notes
     desk.menus.press(MenuKey.BACK)
     assert "also: walk back" in desk.item("walk forward").value
-    assert desk.item("walk back").is_bad and "also: walk forward" in desk.item("walk back").value
-    assert desk.bind("walk back", "x", "Another key for S").is_bad is False
-    assert not desk.item("walk forward").is_bad
+    assert desk.item("walk back").is_error and "also: walk forward" in desk.item("walk back").value
+    assert desk.bind("walk back", "x", "Another key for S").is_error is False
+    assert not desk.item("walk forward").is_error
 
 
 def test_a_key_with_and_one_without_ctrl_are_not_the_same(desk: Desk) -> None:
-    desk.item("Keys ...").choose()
-    assert desk.item("quit").value == "Ctrl+Q" and not desk.item("quit").is_bad
+    desk.item("Keys ...").on_select()
+    assert desk.item("quit").value == "Ctrl+Q" and not desk.item("quit").is_error
     assert desk.bind("quit", "w").value == "Ctrl+Q / Ctrl+W"
-    assert not desk.item("quit").is_bad
+    assert not desk.item("quit").is_error
 
 
 def test_the_way_to_the_menu_and_the_mouse_cannot_be_rebound(desk: Desk) -> None:
-    desk.item("Keys ...").choose()
+    desk.item("Keys ...").on_select()
     listed = {item.label for item in desk.menus.page.items}
     fixed = {row.what for row in BINDINGS if row.is_fixed}
     assert len(fixed) == 2 and not fixed & listed
@@ -130,7 +130,7 @@ def test_the_way_to_the_menu_and_the_mouse_cannot_be_rebound(desk: Desk) -> None
 
 
 def test_esc_leads_back_from_the_keys_to_the_settings(desk: Desk) -> None:
-    desk.item("Keys ...").choose()
+    desk.item("Keys ...").on_select()
     desk.menus.press(MenuKey.BACK)
     assert desk.menus.page.title == "Settings"
 
@@ -148,9 +148,9 @@ def test_the_title_lists_presets_with_size_and_place_and_says_what_is_wrong() ->
         quit_=lambda: chosen.append("quit"),
         notes=("the world has stopped", ""),
     )
-    assert page.items[0].below == ("A maze", "64x48   13.8 MB   bundled   ... frames/s here")
-    assert page.items[1].is_bad and page.items[1].below == ("its config is damaged",)
+    assert page.items[0].sublines == ("A maze", "64x48   13.8 MB   bundled   ... frames/s here")
+    assert page.items[1].is_error and page.items[1].sublines == ("its config is damaged",)
     for item in page.items:
-        item.choose()
+        item.on_select()
     assert chosen == ["maze", "bad", "settings", "quit"]
     assert page.notes[0] == "the world has stopped"

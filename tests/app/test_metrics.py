@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldsim.app.metrics import NUM_BARS, RateMeter, Rates, Spread, spread
+from worldsim.app.metrics import GRAPH_BARS, RateMeter, Rates, Spread, spread
 from worldsim.core.types import NO_ACTION, Step
 from worldsim.engine.messages import WorkerCounters
 
@@ -82,7 +82,7 @@ def test_a_pause_is_no_interval_and_its_keys_are_not_of_play() -> None:
 def test_drawing_is_counted_and_timed_and_the_diagram_is_bounded() -> None:
     meter = RateMeter()
     meter.ticked(step(0), 0.01)
-    for number in range(NUM_BARS + 50):
+    for number in range(GRAPH_BARS + 50):
         meter.shown(step(10 * number), number * 10_000_000)
         meter.drawn(draw_ns=2_000_000, flip_ns=1_000_000, upload_ns=None if number % 2 else 500_000)
     meter.sample(0, WorkerCounters(), 0)
@@ -90,5 +90,5 @@ def test_drawing_is_counted_and_timed_and_the_diagram_is_bounded() -> None:
     meter.sample(1_000_000_000, WorkerCounters(), 0)
     rates = meter.rates
     assert (rates.ms_upload, rates.ms_draw, rates.ms_flip, rates.drawn_per_s) == (0.5, 2.0, 1.0, 1.0)
-    assert len(rates.intervals_ms) == NUM_BARS
+    assert len(rates.intervals_ms) == GRAPH_BARS
     assert meter.draw_s == pytest.approx(0.009)

@@ -9,22 +9,22 @@ import pytest
 
 from tests.app.test_application import NOTHING, Play, down, keys
 from tests.engine.fakes import FakeFlight
-from worldsim.app.hud import Anchor
+from worldsim.app.hud import Placement
 from worldsim.app.renderer import Between
 from worldsim.app.settings import SettingsFile
 
 BEGIN = [NOTHING] * 10
 
 
-def said(play: Play, anchor: Anchor) -> str:
-    panels = [panel for panel in play.renderer.panels[-1] if panel.anchor is anchor]
+def said(play: Play, placement: Placement) -> str:
+    panels = [panel for panel in play.renderer.panels[-1] if panel.placement is placement]
     return "\n".join(f"{row.left}: {row.right}" for panel in panels for row in panel.rows)
 
 
 def test_f3_leads_to_the_figures_of_play() -> None:
     play = Play()
     play.run(*BEGIN, *keys("f3 f3"), *[NOTHING] * 30, [down("w")], *[NOTHING] * 40)
-    text = said(play, Anchor.TOP_LEFT)
+    text = said(play, Placement.TOP_LEFT)
     assert "frame to frame (100): 100.0   100.0   100.0" in text
     assert "tick jitter: " in text
     assert "input to screen: 0.0   0.0" not in text, "W was pressed"
@@ -33,7 +33,7 @@ def test_f3_leads_to_the_figures_of_play() -> None:
 
 def test_f2_shows_the_keys_as_they_go_down_and_up() -> None:
     def filled(play: Play) -> list[set[str]]:
-        caps = [p.caps for panels in play.renderer.panels for p in panels if p.anchor is Anchor.LOW_RIGHT]
+        caps = [p.key_caps for panels in play.renderer.panels for p in panels if p.placement is Placement.LOWER_RIGHT]
         return [{cap.label for cap in panel if cap.fill == (0.0, 1.0)} for panel in caps]
 
     up = pygame.event.Event(pygame.KEYUP, scancode=down("w").scancode, mod=0)
@@ -43,21 +43,21 @@ def test_f2_shows_the_keys_as_they_go_down_and_up() -> None:
     assert seen[0] == set() and {"W"} in seen and seen[-1] == set()
     play = Play()
     play.run(*BEGIN, [down("f2")], NOTHING, [down("f2")], *[NOTHING] * 9)
-    assert not any(panel.caps for panel in play.renderer.panels[-1])
+    assert not any(panel.key_caps for panel in play.renderer.panels[-1])
 
 
 def test_keys_are_drawn_at_once_even_in_a_pause() -> None:
     play = Play()
     play.run(*BEGIN, *keys("f2 p"), *[NOTHING] * 20, [down("d")], NOTHING)
-    (panel,) = [panel for panel in play.renderer.panels[-1] if panel.caps]
-    assert {cap.label for cap in panel.caps if cap.fill == (0.0, 1.0)} == {"D"}
+    (panel,) = [panel for panel in play.renderer.panels[-1] if panel.key_caps]
+    assert {cap.label for cap in panel.key_caps if cap.fill == (0.0, 1.0)} == {"D"}
 
 
 def test_in_a_flight_the_turn_that_is_drawn_is_that_of_the_keys() -> None:
     play = Play(FakeFlight())
     play.run(*BEGIN, [down("f2")], NOTHING, [down("left")], *[NOTHING] * 8)
-    (panel,) = [panel for panel in play.renderer.panels[-1] if panel.caps]
-    assert {cap.label: cap.fill for cap in panel.caps}["turn"] == (0.0, 0.5)
+    (panel,) = [panel for panel in play.renderer.panels[-1] if panel.key_caps]
+    assert {cap.label: cap.fill for cap in panel.key_caps}["turn"] == (0.0, 0.5)
     assert play.session.picture is not None and play.session.picture.action.axis("sin") > 0
 
 
@@ -66,11 +66,11 @@ def test_f12_writes_a_screenshot_and_says_where(tmp_path: Path, monkeypatch: pyt
     play = Play()
     play.run(*BEGIN, *keys("f12"), NOTHING)
     (path,) = (tmp_path / "worldsim").iterdir()
-    assert all(part in said(play, Anchor.BOTTOM) for part in ("screenshot", str(path)))
+    assert all(part in said(play, Placement.BOTTOM) for part in ("screenshot", str(path)))
     assert play.said[-1] == f"screenshot {path}"
     play = Play()
     play.run(*BEGIN, *keys("f12"), *[NOTHING] * 99)
-    assert "screenshot" not in said(play, Anchor.BOTTOM)
+    assert "screenshot" not in said(play, Placement.BOTTOM)
 
 
 def test_between_frames_the_screen_is_drawn_at_its_own_pace(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from worldsim.app.metrics import NUM_BARS, Rates, Spread
-from worldsim.app.performance_panel import BAR, DIAGRAM_HEIGHT_PX, LATE, diagram, figure_rows
+from worldsim.app.metrics import GRAPH_BARS, Rates, Spread
+from worldsim.app.performance_panel import BAR, GRAPH_HEIGHT_PX, LATE, frame_time_graph, performance_rows
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.messages import WorkerCounters
 
@@ -24,7 +24,7 @@ COUNTERS = WorkerCounters(
 
 
 def said(counters: WorkerCounters) -> str:
-    return "\n".join(f"{row.left}: {row.right}" for row in figure_rows(RATES, counters, 400_000_000))
+    return "\n".join(f"{row.left}: {row.right}" for row in performance_rows(RATES, counters, 400_000_000))
 
 
 def test_all_that_is_measured_is_said() -> None:
@@ -49,13 +49,13 @@ def test_an_accelerators_memory_is_said_and_a_true_world_has_no_model() -> None:
 
 
 def test_a_late_frame_stands_out_at_the_right_end_of_the_diagram() -> None:
-    picture = diagram(RATES.intervals_ms, RATES.period_ms)
-    pixels = np.frombuffer(picture.pixels, dtype=np.uint8).reshape(DIAGRAM_HEIGHT_PX, NUM_BARS, 3)
+    picture = frame_time_graph(RATES.intervals_ms, RATES.period_ms)
+    pixels = np.frombuffer(picture.pixels, dtype=np.uint8).reshape(GRAPH_HEIGHT_PX, GRAPH_BARS, 3)
     assert (pixels[0, -1] == LATE).all() and (pixels[-1, -2] == BAR).all()
     heights = (pixels == BAR).all(axis=2).sum(axis=0)
-    assert set(heights[-51:-1]) <= {DIAGRAM_HEIGHT_PX // 2 - 2, DIAGRAM_HEIGHT_PX // 2 - 1}
-    assert not heights[: NUM_BARS - 51].any()
+    assert set(heights[-51:-1]) <= {GRAPH_HEIGHT_PX // 2 - 2, GRAPH_HEIGHT_PX // 2 - 1}
+    assert not heights[: GRAPH_BARS - 51].any()
 
 
 def test_of_no_frames_there_is_an_empty_diagram() -> None:
-    assert len(diagram((), 0.0).pixels) == DIAGRAM_HEIGHT_PX * NUM_BARS * 3
+    assert len(frame_time_graph((), 0.0).pixels) == GRAPH_HEIGHT_PX * GRAPH_BARS * 3

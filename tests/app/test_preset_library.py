@@ -81,8 +81,8 @@ def test_bundled_presets_are_listed_at_once_with_picture_size_and_place(desk: De
         "64x48",
     )
     assert tiny.num_bytes == (tiny_preset_folder / "model.safetensors").stat().st_size
-    assert tiny.picture is not None and tiny.forecast is None
-    assert len(tiny.picture.pixels) == tiny.picture.width_px * tiny.picture.height_px * 3
+    assert tiny.image is not None and tiny.forecast is None
+    assert len(tiny.image.pixels) == tiny.image.width_px * tiny.image.height_px * 3
     assert gone.trouble and not gone.title
     assert desk.forecasts.asked == [], "nothing is tried before it is started"
 
@@ -149,4 +149,4 @@ def test_offline_the_hub_is_not_asked(desk: Desk, monkeypatch: pytest.MonkeyPatc
 def test_a_preset_without_a_readable_start_has_no_picture(tiny_preset_copy: Path) -> None:
     for path in (tiny_preset_copy / "start").iterdir():
         path.write_bytes(b"nothing")
-    assert preset_library._offer("x", "x", tiny_preset_copy, "bundled").picture is None
+    assert preset_library._offer("x", "x", tiny_preset_copy, "bundled").image is None

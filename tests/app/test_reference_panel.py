@@ -12,7 +12,7 @@ from tests.app.test_application import NOTHING, Play, down
 from tests.engine.fake_reference import FakeTruth, fake_source, no_source
 from tests.engine.fakes import FakeFlight, FakeSimulator, fake_load
 from worldsim.app.application import Application
-from worldsim.app.hud import Anchor
+from worldsim.app.hud import Placement
 from worldsim.app.reference_panel import Worlds
 from worldsim.core.errors import ConfigError
 from worldsim.core.images import GAP_PX
@@ -74,11 +74,15 @@ class Company(Play):
 
     @property
     def lines(self) -> str:
-        return "\n".join(row.left for p in self.renderer.panels[-1] if p.anchor is Anchor.BOTTOM for row in p.rows)
+        return "\n".join(
+            row.left for p in self.renderer.panels[-1] if p.placement is Placement.BOTTOM for row in p.rows
+        )
 
     @property
     def side(self) -> list[tuple[str, str]]:
-        return [(r.left, r.right) for p in self.renderer.panels[-1] if p.anchor is Anchor.TOP_RIGHT for r in p.rows]
+        return [
+            (r.left, r.right) for p in self.renderer.panels[-1] if p.placement is Placement.TOP_RIGHT for r in p.rows
+        ]
 
 
 @pytest.fixture(autouse=True)
@@ -191,8 +195,8 @@ def test_the_memory_view_says_what_is_known_and_draws_the_path() -> None:
     assert rows["look back"] == "nothing seen twice yet"
     assert rows["against the truth"] == "30.1 dB"
     assert "good up to 1" in rows["drift"]
-    panel = next(p for p in play.renderer.panels[-1] if p.anchor is Anchor.TOP_RIGHT)
-    (picture,) = [row.picture for row in panel.rows if row.picture is not None]
+    panel = next(p for p in play.renderer.panels[-1] if p.placement is Placement.TOP_RIGHT)
+    (picture,) = [row.image for row in panel.rows if row.image is not None]
     assert len(set(picture.pixels)) > 3, "an empty map"
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pygame
 import pytest
 
-from worldsim.app.hud import Anchor, Panel, Row
+from worldsim.app.hud import Panel, Placement, Row
 from worldsim.app.renderer import (
     MARGIN_PX,
     Between,
@@ -26,7 +26,7 @@ from worldsim.core.types import Frame
 Pixels = npt.NDArray[np.uint8]
 WINDOW_PX = (200, 120)  # wider than 4:3: the picture is 160 x 120, with 20 black columns at each side
 FRAME: Frame = np.random.default_rng(0).integers(1, 256, (6, 8, 3), dtype=np.uint8)
-PANEL = Panel(Anchor.BOTTOM, (Row("hello"),))
+PANEL = Panel(Placement.BOTTOM, (Row("hello"),))
 
 
 class Canvas:
@@ -244,9 +244,9 @@ def test_sdl_scales_by_whole_numbers_and_blends_and_says_that_it_knows_no_motion
     assert np.array_equal(drawn(0.5)[:, 16:184], FRAME[:5, :7].repeat(24, 0).repeat(24, 1))
 
 
-@pytest.mark.parametrize("anchor", Anchor)
-def test_a_panel_too_large_for_the_window_is_made_smaller(anchor: Anchor) -> None:
-    left, top, width, height = panel_rect(anchor, (900, 300), (320, 240))
+@pytest.mark.parametrize("placement", Placement)
+def test_a_panel_too_large_for_the_window_is_made_smaller(placement: Placement) -> None:
+    left, top, width, height = panel_rect(placement, (900, 300), (320, 240))
     assert min(left, top) >= MARGIN_PX
     assert left + width <= 320 - MARGIN_PX
     assert top + height <= 240 - MARGIN_PX

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldsim.app.hud import Anchor, Panel, Picture, Row, Tone
-from worldsim.app.text_renderer import BACKGROUND, TextPainter
+from worldsim.app.hud import InlineImage, Panel, Placement, Row, Style
+from worldsim.app.text_renderer import BACKGROUND, TextRenderer
 
-TABLE = Panel(Anchor.CENTRE, (Row("title", tone=Tone.STRONG), Row("W", "walk forward"), Row("Ctrl+Q", "quit")))
+TABLE = Panel(Placement.CENTER, (Row("title", style=Style.STRONG), Row("W", "walk forward"), Row("Ctrl+Q", "quit")))
 
 
 def test_text_is_light_on_a_see_through_ground() -> None:
-    (pixels,) = TextPainter().paint((TABLE,), (960, 720))
+    (pixels,) = TextRenderer().render((TABLE,), (960, 720))
     assert pixels.shape[2] == 4
     assert np.abs(pixels[len(pixels) // 2, 1].astype(int) - BACKGROUND).max() <= 3
     assert pixels[0, 0, 3] < 50, "its corners are round"
@@ -20,30 +20,30 @@ def test_text_is_light_on_a_see_through_ground() -> None:
 
 
 def test_the_same_panel_is_the_same_picture_and_is_not_drawn_again() -> None:
-    painter = TextPainter()
-    (first,) = painter.paint((TABLE,), (960, 720))
-    (second,) = painter.paint((TABLE,), (960, 720))
+    painter = TextRenderer()
+    (first,) = painter.render((TABLE,), (960, 720))
+    (second,) = painter.render((TABLE,), (960, 720))
     assert second is first
 
 
 def test_text_grows_with_the_window() -> None:
-    painter = TextPainter()
-    (small,) = painter.paint((TABLE,), (480, 360))
-    (large,) = painter.paint((TABLE,), (1920, 1440))
+    painter = TextRenderer()
+    (small,) = painter.render((TABLE,), (480, 360))
+    (large,) = painter.render((TABLE,), (1920, 1440))
     assert large.shape[0] > 2 * small.shape[0]
 
 
 def test_the_right_column_begins_at_one_place() -> None:
-    (pixels,) = TextPainter().paint((Panel(Anchor.CENTRE, (Row("W", "H"), Row("Ctrl+Q", "H"))),), (960, 720))
+    (pixels,) = TextRenderer().render((Panel(Placement.CENTER, (Row("W", "H"), Row("Ctrl+Q", "H"))),), (960, 720))
     lit = pixels[..., 0] > 200
     upper, lower = lit[: len(lit) // 2], lit[len(lit) // 2 :]
     assert np.flatnonzero(upper.any(axis=0))[-1] == np.flatnonzero(lower.any(axis=0))[-1]
 
 
 def test_a_picture_stands_before_its_line_and_makes_it_higher() -> None:
-    rows = (Row("slot", picture=Picture(2, 1, bytes([255, 0, 0, 0, 0, 255]))), Row("empty"))
-    (pixels,) = TextPainter().paint((Panel(Anchor.TOP_RIGHT, rows),), (960, 720))
-    (plain,) = TextPainter().paint((Panel(Anchor.TOP_RIGHT, (Row("slot"), Row("empty"))),), (960, 720))
+    rows = (Row("slot", image=InlineImage(2, 1, bytes([255, 0, 0, 0, 0, 255]))), Row("empty"))
+    (pixels,) = TextRenderer().render((Panel(Placement.TOP_RIGHT, rows),), (960, 720))
+    (plain,) = TextRenderer().render((Panel(Placement.TOP_RIGHT, (Row("slot"), Row("empty"))),), (960, 720))
     assert pixels.shape[0] > plain.shape[0] + 20 and pixels.shape[1] > plain.shape[1]
     pixels = pixels.astype(np.int16)
     red, blue = pixels[..., 0] > pixels[..., 2] + 150, pixels[..., 2] > pixels[..., 0] + 150
@@ -54,49 +54,51 @@ def test_a_picture_stands_before_its_line_and_makes_it_higher() -> None:
 @pytest.mark.parametrize("window_px", [(640, 480), (1280, 720), (1920, 1080), (1080, 1920), (3840, 2160)])
 def test_no_panel_is_larger_than_its_window(window_px: tuple[int, int]) -> None:
     below = ("what it is, told at length " * 9, "facts")
-    long = Row("a name", below=below, is_focus=True, picture=Picture(4, 3, bytes(36)))
+    long = Row("a name", sublines=below, is_focus=True, image=InlineImage(4, 3, bytes(36)))
     lines = [Row(f"key {n} / Left stick / other key", "what it does, in a few words and some more") for n in range(34)]
-    table = Panel(Anchor.CENTRE, (Row("help"), *lines))
-    for panel in (Panel(Anchor.CENTRE, (Row("menu"), long, *[Row("more")] * 9)), table):
-        (pixels,) = TextPainter().paint((panel,), window_px)
+    table = Panel(Placement.CENTER, (Row("help"), *lines))
+    for panel in (Panel(Placement.CENTER, (Row("menu"), long, *[Row("more")] * 9)), table):
+        (pixels,) = TextRenderer().render((panel,), window_px)
         height_px, width_px, _ = pixels.shape
         assert width_px <= window_px[0] and height_px <= window_px[1], (width_px, height_px)
         assert max(width_px / window_px[0], height_px / window_px[1]) > 0.5, "it is not made smaller than it has to be"
 
 
 def test_a_long_table_is_laid_out_in_two_columns_where_there_is_width() -> None:
-    table = Panel(Anchor.CENTRE, (Row("help"), *[Row(f"K{n}", "what it does, in words") for n in range(30)]))
-    (wide,) = TextPainter().paint((table,), (1280, 480))
-    (tall,) = TextPainter().paint((table,), (640, 1280))
+    table = Panel(Placement.CENTER, (Row("help"), *[Row(f"K{n}", "what it does, in words") for n in range(30)]))
+    (wide,) = TextRenderer().render((table,), (1280, 480))
+    (tall,) = TextRenderer().render((table,), (640, 1280))
     assert wide.shape[1] > 1.2 * wide.shape[0] and tall.shape[0] > tall.shape[1]
 
 
 def test_the_row_in_focus_is_lit_from_edge_to_edge_and_the_menu_keeps_its_width() -> None:
     menus = [
-        Panel(Anchor.CENTRE, (Row("menu"), *[Row(name, is_focus=place == focus) for place, name in enumerate("abc")]))
+        Panel(
+            Placement.CENTER, (Row("menu"), *[Row(name, is_focus=place == focus) for place, name in enumerate("abc")])
+        )
         for focus in range(3)
     ]
-    first, second, _ = (TextPainter().paint((menu,), (960, 720))[0].astype(int) for menu in menus)
+    first, second, _ = (TextRenderer().render((menu,), (960, 720))[0].astype(int) for menu in menus)
     assert first.shape == second.shape
     changed = np.abs(first - second).max(axis=2) > 8
     assert changed.any(axis=0).mean() > 0.9 and changed.any(axis=1).mean() < 0.6
 
 
 def test_lines_below_a_row_belong_to_it() -> None:
-    panel = Panel(Anchor.CENTRE, (Row("title"), Row("a", below=("b", "c")), Row("d")))
-    painter = TextPainter()
-    painter.paint((panel,), (640, 480))
+    panel = Panel(Placement.CENTER, (Row("title"), Row("a", sublines=("b", "c")), Row("d")))
+    painter = TextRenderer()
+    painter.render((panel,), (640, 480))
     found = [painter.row_at(panel, share / 100) for share in range(101)]
     assert found.count(1) > 2 * found.count(2) > 0
 
 
 def test_a_row_is_found_again_where_it_was_painted() -> None:
-    picture = Picture(4, 3, bytes(36))
-    rows = (Row("title"), Row("with a picture", picture=picture), Row("below", "it"))
-    painter = TextPainter()
-    panel = Panel(Anchor.CENTRE, rows)
+    picture = InlineImage(4, 3, bytes(36))
+    rows = (Row("title"), Row("with a picture", image=picture), Row("below", "it"))
+    painter = TextRenderer()
+    panel = Panel(Placement.CENTER, rows)
     assert painter.row_at(panel, 0.5) is None, "nothing was painted yet"
-    painter.paint((panel,), (640, 480))
+    painter.render((panel,), (640, 480))
     found = [painter.row_at(panel, share / 100) for share in range(101)]
     assert found[0] is None and found[-1] is None
     inside = [row for row in found if row is not None]

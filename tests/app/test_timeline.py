@@ -11,7 +11,7 @@ import pytest
 from tests.app.test_application import NOTHING, Play, down
 from tests.app.test_recording_control import HEADER, recorded_play, said
 from tests.engine.fakes import SPEC, FakeSimulator
-from worldsim.app.hud import Row, Tone
+from worldsim.app.hud import Row, Style
 from worldsim.app.input_handler import scancode
 from worldsim.app.timeline import MAX_BRANCHES, branch_rows, slot_rows
 from worldsim.core.types import Action, Step
@@ -117,9 +117,9 @@ def test_a_slot_has_its_picture_its_time_and_its_seed_and_a_damaged_one_says_so(
         SaveSlot(number=3, path=Path("3")),
     )
     _, first, second, third, _ = slot_rows(slots, 2, 0.1)
-    assert first.left.endswith("1  1:15, seed 3") and first.picture is not None
-    assert (first.picture.width_px, first.picture.height_px, first.picture.pixels) == (64, 48, frame.tobytes())
-    assert second == Row("> 2  damaged", tone=Tone.BAD)
+    assert first.left.endswith("1  1:15, seed 3") and first.image is not None
+    assert (first.image.width_px, first.image.height_px, first.image.pixels) == (64, 48, frame.tobytes())
+    assert second == Row("> 2  damaged", style=Style.ERROR)
     assert third.left.endswith("3  empty")
 
 

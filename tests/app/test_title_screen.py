@@ -9,7 +9,7 @@ import pygame
 import pytest
 
 from tests.app.test_application import PaperRenderer, PaperWindow, keys
-from worldsim.app.hud import Picture
+from worldsim.app.hud import InlineImage
 from worldsim.app.preset_library import Offer
 from worldsim.app.renderer import PictureFilter
 from worldsim.app.settings import SettingsFile
@@ -20,7 +20,7 @@ from worldsim.core.clock import ManualClock
 SLOW = Forecast(frames_per_s=9, ticks_per_s=20)
 OFFERS = (
     Offer(ref="bad", name="bad", trouble="damaged"),
-    Offer(ref="maze", name="maze", title="A maze", picture=Picture(1, 1, bytes([100, 200, 50]))),
+    Offer(ref="maze", name="maze", title="A maze", image=InlineImage(1, 1, bytes([100, 200, 50]))),
 )
 
 
@@ -112,7 +112,7 @@ def test_what_is_found_meanwhile_is_listed_without_a_key(desk: Desk) -> None:
     desk.window.meanwhile = find
     desk.run([], [])
     (panel,) = desk.renderer.panels[-1]
-    below = [line for row in panel.rows for line in row.below]
+    below = [line for row in panel.rows for line in row.sublines]
     assert "on the Hub   about 9 frames/s here, its pace is 20" in below
     assert any("... frames/s here" in line for line in below), "the others are not known yet"
     assert "asking the Hub for more ..." in desk.renderer.text

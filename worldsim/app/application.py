@@ -17,14 +17,14 @@ import pygame
 
 from worldsim.actions.bindings import Binding, Command, help_rows, offered, rebound
 from worldsim.app.frame_pacing import Screen
-from worldsim.app.hud import Panel, StatusLevel, View, panels
+from worldsim.app.hud import HudState, Panel, StatusLevel, panels
 from worldsim.app.input_handler import Devices, Request
 from worldsim.app.key_overlay import KeyOverlay
-from worldsim.app.menu import Menus, Page
-from worldsim.app.menu_input import work_menu
+from worldsim.app.menu import MenuPage, MenuStack
+from worldsim.app.menu_input import handle_menu_event
 from worldsim.app.menu_pages import SettingsPages, pause_page
 from worldsim.app.notifications import News
-from worldsim.app.performance_panel import figure_rows
+from worldsim.app.performance_panel import performance_rows
 from worldsim.app.recording_control import RecordingKey
 from worldsim.app.reference_panel import Companions
 from worldsim.app.renderer import Between, PictureFilter, Renderer
@@ -89,15 +89,15 @@ class Application:
         self._news = News(session, clock, say)
         self._process = psutil.Process()
         self._is_running, self.ending = True, Ending.QUIT
-        self._menus, self._has_title = Menus(), has_title
+        self._menus, self._has_title = MenuStack(), has_title
         self._settings_pages = SettingsPages(self._menus, settings, self._apply) if settings else None
         self._settings = settings.current if settings else Settings()
         self._bindings = rebound(())
         self._loaded: LoadedWorld | None = None
         self._own_num_steps, self._first_num_steps = 0, num_steps
-        self._status, self._is_help_shown, self._are_keys_shown = StatusLevel.LINE, False, False
+        self._status, self._is_help_shown, self._is_key_overlay_shown = StatusLevel.LINE, False, False
         self._panels: tuple[Panel, ...] = ()
-        self._keys, self._keycaps = KeyOverlay(), tuple[Panel, ...]()
+        self._keys, self._key_overlay_panels = KeyOverlay(), tuple[Panel, ...]()
         self._hud_due_ns = self._stage_ns = clock.now_ns()
         self._stage = ""
         self._picture: Step | None = None
@@ -142,7 +142,9 @@ class Application:
         if not self._menus.is_open or self._devices.asks_to_quit(event):
             return self._devices.handle([event])
         before = self._menus.panel()
-        work_menu(self._menus, event, partial(self._renderer.row_at, before, self._window.size_px), self._devices.pads)
+        handle_menu_event(
+            self._menus, event, partial(self._renderer.row_at, before, self._window.size_px), self._devices.pads
+        )
         if not self._menus.is_open or self._menus.panel() != before:
             self._hud_due_ns, self._is_stale = self._clock.now_ns(), True
         return []
@@ -189,11 +191,11 @@ class Application:
         if now_ns >= self._hud_due_ns:
             self._hud_due_ns = now_ns + round(self._hud_every_s * 1e9)
             self._screen.meter.sample(now_ns, self._session.worker.counters, self._tally.num_generated)
-            new_panels = panels(self._view(now_ns))
+            new_panels = panels(self._hud_state(now_ns))
             is_stale = is_stale or new_panels != self._panels
             self._panels = new_panels
-        caps = self._caps() if self._are_keys_shown else ()
-        is_stale, self._is_stale, self._keycaps = is_stale or caps != self._keycaps, False, caps
+        caps = self._make_key_overlay() if self._is_key_overlay_shown else ()
+        is_stale, self._is_stale, self._key_overlay_panels = is_stale or caps != self._key_overlay_panels, False, caps
         if not self._was_seen:
             self._is_stale = True
         elif self._screen.is_due(is_picture_new, is_stale, self._session.next_due_s, is_playing=self._is_playing):
@@ -233,18 +235,18 @@ class Application:
         self._screen.show(self._shown, period_s=session.tick_s if is_next else None)
         return True
 
-    def _caps(self) -> tuple[Panel, ...]:
+    def _make_key_overlay(self) -> tuple[Panel, ...]:
         is_flown = self._loaded is not None and self._loaded.action_spec.pose_control is not None
         done = self._session.asked if is_flown or self._picture is None else self._picture.action
         return (self._keys.panel(self._session.inputs, done),)
 
-    def _view(self, now_ns: int) -> View:
+    def _hud_state(self, now_ns: int) -> HudState:
         session = self._session
         loaded = session.status.loaded
         rows = self._offered(loaded) if loaded else self._bindings
         counters, rates = session.worker.counters, self._screen.meter.rates
         is_measured = self._status is StatusLevel.PERFORMANCE
-        return View(
+        return HudState(
             state=session.state,
             title=loaded.title if loaded else self._title,
             is_loaded=loaded is not None,
@@ -256,14 +258,14 @@ class Application:
             help_rows=tuple(help_rows(rows, has_pad=self._devices.pads.is_used)),
             rates=rates,
             counters=counters,
-            figures=figure_rows(rates, counters, self._process.memory_info().rss) if is_measured else (),
+            performance_rows=performance_rows(rates, counters, self._process.memory_info().rss) if is_measured else (),
             can_go_back=session.has_started and session.history is not None,
             frame_index=self._picture.index if self._picture else 0,
             seed=session.seed,
             renderer=self._renderer.name,
             recording=self._recording.line,
             time_lines=(*time_lines(session, self._news.text), *self._companions.lines(self._bindings)),
-            side=self._side.rows(now_ns, self._bindings) or self._companions.rows(self._bindings),
+            side_rows=self._side.rows(now_ns, self._bindings) or self._companions.rows(self._bindings),
             menu=self._menus.panel() if self._menus.is_open else None,
             bindings=self._bindings,
         )
@@ -307,7 +309,7 @@ class Application:
             Command.HELP: lambda _: self._toggle_help(),
             Command.STATUS: lambda _: self._next_status(),
             Command.FILTER: lambda _: self._next_filter(),
-            Command.KEYS: lambda _: self._toggle_keys(),
+            Command.KEYS: lambda _: self._toggle_key_overlay(),
             Command.SCREENSHOT: lambda _: self._take_screenshot(),
             Command.RECORD: lambda _: self._recording.toggle(),
             Command.FULL_SCREEN: lambda _: self._window.toggle_full_screen(),
@@ -319,7 +321,7 @@ class Application:
             self._do(request)
         self._menus.open(self._pause_page, on_back=self._go_on)
 
-    def _pause_page(self) -> Page:
+    def _pause_page(self) -> MenuPage:
         deeds: list[tuple[str, Callable[[], None]]] = [("Go on", self._go_on), ("Reset", self._reset)]
         if self._settings_pages is not None:
             deeds.append(("Settings", self._settings_pages.open))
@@ -367,8 +369,8 @@ class Application:
     def _toggle_help(self) -> None:
         self._is_help_shown = not self._is_help_shown
 
-    def _toggle_keys(self) -> None:
-        self._are_keys_shown = not self._are_keys_shown
+    def _toggle_key_overlay(self) -> None:
+        self._is_key_overlay_shown = not self._is_key_overlay_shown
 
     def _take_screenshot(self) -> None:
         if self._picture is not None and self._loaded is not None:

@@ -17,28 +17,28 @@ from worldsim.core.errors import WorldsimError
 from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import SessionState
 
-MESSAGE_COLUMNS = 64
+MAX_MESSAGE_COLUMNS = 64
 """Letters in a line of an error message."""
-LINE_COLUMNS = 84
+MAX_LINE_COLUMNS = 84
 """Letters in a line of a panel, at most."""
-_NAMED = (Command.RESET, Command.ESCAPE, Command.PAUSE, Command.SINGLE_STEP, Command.REWIND, Command.LOAD)
+_NAMED_COMMANDS = (Command.RESET, Command.ESCAPE, Command.PAUSE, Command.SINGLE_STEP, Command.REWIND, Command.LOAD)
 
 
-class Anchor(Enum):
+class Placement(Enum):
     """Where in the window a panel sits."""
 
-    CENTRE = "centre"
+    CENTER = "center"
     TOP_LEFT = "top left"
     TOP_RIGHT = "top right"
-    LOW_RIGHT = "low right"
+    LOWER_RIGHT = "lower right"
     BOTTOM = "bottom"
 
 
-class Tone(Enum):
+class Style(Enum):
     PLAIN = "plain"
-    QUIET = "quiet"
+    MUTED = "muted"
     STRONG = "strong"
-    BAD = "bad"
+    ERROR = "error"
 
 
 class StatusLevel(Enum):
@@ -51,7 +51,7 @@ class StatusLevel(Enum):
 
 
 @dataclass(frozen=True)
-class Picture:
+class InlineImage:
     """A small picture beside a line: RGB bytes, row by row."""
 
     width_px: int
@@ -63,22 +63,22 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """One line. With `right`, a table row of two columns. With `picture`, higher, and the picture stands before it."""
+    """One line. With `right`, a table row of two columns. With `image`, higher, and the image stands before it."""
 
     left: str
     right: str = ""
-    tone: Tone = Tone.PLAIN
-    picture: Picture | None = None
-    left_tone: Tone | None = None
-    """Of the left column; without it, that of a table's keys, or `tone` where there is no right one."""
-    below: tuple[str, ...] = ()
+    style: Style = Style.PLAIN
+    image: InlineImage | None = None
+    left_style: Style | None = None
+    """Of the left column; without it, that of a table's keys, or `style` where there is no right one."""
+    sublines: tuple[str, ...] = ()
     """Quiet lines under it; not with `right`."""
     is_focus: bool = False
     """In a menu: the one that Enter is for."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cap:
+class KeyCap:
     """One key of a drawn keyboard. Places and widths are in widths of a letter's key; `fill` is from where to where it
     is filled, as shares of its width."""
 
@@ -93,9 +93,9 @@ class Cap:
 class Panel:
     """A box of rows, or of keys. Hashable, so that an unchanged panel is not drawn again."""
 
-    anchor: Anchor
+    placement: Placement
     rows: tuple[Row, ...]
-    caps: tuple[Cap, ...] = ()
+    key_caps: tuple[KeyCap, ...] = ()
     is_live: bool = False
     """Whether it changes all the time: then it is drawn quickly rather than finely."""
 
@@ -105,11 +105,11 @@ class Panel:
     @cached_property
     def _hash(self) -> int:
         """Asked for at every drawing."""
-        return hash((self.anchor, self.rows, self.caps))
+        return hash((self.placement, self.rows, self.key_caps))
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class HudState:
     """All that the HUD can speak of."""
 
     state: SessionState = SessionState.LOADING
@@ -133,9 +133,9 @@ class View:
     """What is said of the recording; shown whatever the status level."""
     time_lines: tuple[str, ...] = ()
     """What is said of time control; shown whatever the status level."""
-    figures: tuple[Row, ...] = ()
+    performance_rows: tuple[Row, ...] = ()
     """What is said of performance; empty unless that level was asked for."""
-    side: tuple[Row, ...] = ()
+    side_rows: tuple[Row, ...] = ()
     """The list that was asked for: branches or slots."""
     menu: Panel | None = None
     """The open menu; the middle of the window is its own."""
@@ -143,40 +143,40 @@ class View:
     """For texts that name keys."""
 
 
-def panels(view: View) -> tuple[Panel, ...]:
+def panels(hud: HudState) -> tuple[Panel, ...]:
     """What to draw, from the back to the front."""
     found: list[Panel] = []
-    if view.state in (SessionState.PLAYING, SessionState.PAUSED, SessionState.REWINDING):
-        told = [row for line in (*view.time_lines, view.recording) for row in wrapped(line)]
-        lines = [Row(line, tone=Tone.STRONG) for line in told]
-        lines += [Row(status_line(view))] if view.status is not StatusLevel.OFF else []
+    if hud.state in (SessionState.PLAYING, SessionState.PAUSED, SessionState.REWINDING):
+        told = [row for line in (*hud.time_lines, hud.recording) for row in wrap_line(line)]
+        lines = [Row(line, style=Style.STRONG) for line in told]
+        lines += [Row(status_line(hud))] if hud.status is not StatusLevel.OFF else []
         if lines:
-            found.append(Panel(Anchor.BOTTOM, tuple(lines)))
-        if view.status is StatusLevel.DETAIL:
-            found.append(Panel(Anchor.TOP_LEFT, detail_rows(view)))
-        if view.figures:
-            found.append(Panel(Anchor.TOP_LEFT, view.figures, is_live=True))
-        if view.side:
-            found.append(Panel(Anchor.TOP_RIGHT, view.side))
-    if view.menu is not None:
-        found.append(view.menu)
-    elif view.is_help_shown:
-        found.append(Panel(Anchor.CENTRE, help_panel_rows(view)))
+            found.append(Panel(Placement.BOTTOM, tuple(lines)))
+        if hud.status is StatusLevel.DETAIL:
+            found.append(Panel(Placement.TOP_LEFT, detail_rows(hud)))
+        if hud.performance_rows:
+            found.append(Panel(Placement.TOP_LEFT, hud.performance_rows, is_live=True))
+        if hud.side_rows:
+            found.append(Panel(Placement.TOP_RIGHT, hud.side_rows))
+    if hud.menu is not None:
+        found.append(hud.menu)
+    elif hud.is_help_shown:
+        found.append(Panel(Placement.CENTER, help_panel_rows(hud)))
     else:
-        message = message_rows(view)
+        message = message_rows(hud)
         if message:
-            found.append(Panel(Anchor.CENTRE, message))
+            found.append(Panel(Placement.CENTER, message))
     return tuple(found)
 
 
-def wrapped(line: str) -> list[str]:
+def wrap_line(line: str) -> list[str]:
     """One long line would make all of its panel small. Paths stay whole."""
-    return wrap(line, LINE_COLUMNS, break_on_hyphens=False, break_long_words=False)
+    return wrap(line, MAX_LINE_COLUMNS, break_on_hyphens=False, break_long_words=False)
 
 
-def status_line(view: View) -> str:
+def status_line(hud: HudState) -> str:
     """Generated and shown frames per second, ms per frame, denoising steps, prefetch hits."""
-    rates, counters = view.rates, view.counters
+    rates, counters = hud.rates, hud.counters
     parts = [
         f"{rates.made_per_s:.1f} made/s",
         f"{rates.shown_per_s:.1f} shown/s",
@@ -188,11 +188,11 @@ def status_line(view: View) -> str:
         parts.append(f"prefetch {counters.hits / asked:.0%}" if asked else "prefetch -")
     else:
         parts.append("the true world")
-    return "   ".join([*parts, f"{key_of(Command.HELP, bindings=view.bindings)} help"])
+    return "   ".join([*parts, f"{key_of(Command.HELP, bindings=hud.bindings)} help"])
 
 
-def detail_rows(view: View) -> tuple[Row, ...]:
-    counters, times = view.counters, view.counters.times
+def detail_rows(hud: HudState) -> tuple[Row, ...]:
+    counters, times = hud.counters, hud.counters.times
     of_a_model = (
         Row("denoise", f"{times.ms_denoise:.1f} ms"),
         Row("commit", f"{times.ms_commit:.1f} ms"),
@@ -201,36 +201,36 @@ def detail_rows(view: View) -> tuple[Row, ...]:
         Row("frames made", f"{counters.made}, {counters.dropped} in vain"),
     )
     return (
-        Row(view.title, tone=Tone.STRONG),
-        Row("frame", f"{view.frame_index}   seed {view.seed}"),
-        Row("tick to frame", f"{view.rates.ms_tick.p50:.1f} ms, 95%: {view.rates.ms_tick.p95:.1f} ms"),
+        Row(hud.title, style=Style.STRONG),
+        Row("frame", f"{hud.frame_index}   seed {hud.seed}"),
+        Row("tick to frame", f"{hud.rates.ms_tick.p50:.1f} ms, 95%: {hud.rates.ms_tick.p95:.1f} ms"),
         *(of_a_model if counters.num_steps else ()),
-        Row("drawn by", view.renderer),
+        Row("drawn by", hud.renderer),
     )
 
 
-def help_panel_rows(view: View) -> tuple[Row, ...]:
-    rows = [Row(keys, what) for keys, what in view.help_rows]
-    return (Row(view.title or "worldsim", tone=Tone.STRONG), *rows)
+def help_panel_rows(hud: HudState) -> tuple[Row, ...]:
+    rows = [Row(keys, what) for keys, what in hud.help_rows]
+    return (Row(hud.title or "worldsim", style=Style.STRONG), *rows)
 
 
-def message_rows(view: View) -> tuple[Row, ...]:
+def message_rows(hud: HudState) -> tuple[Row, ...]:
     """What is said in the middle of the window; nothing while the world is played."""
-    keys = {command: key_of(command, bindings=view.bindings) for command in _NAMED}
-    if view.state is SessionState.FAILED and view.error is not None:
-        message = [Row(line) for line in wrap(view.error.message, MESSAGE_COLUMNS)]
-        hint = [Row(line, tone=Tone.QUIET) for line in wrap(view.error.hint, MESSAGE_COLUMNS)]
-        what = "The world has stopped" if view.is_loaded else "The world could not be loaded"
+    keys = {command: key_of(command, bindings=hud.bindings) for command in _NAMED_COMMANDS}
+    if hud.state is SessionState.FAILED and hud.error is not None:
+        message = [Row(line) for line in wrap(hud.error.message, MAX_MESSAGE_COLUMNS)]
+        hint = [Row(line, style=Style.MUTED) for line in wrap(hud.error.hint, MAX_MESSAGE_COLUMNS)]
+        what = "The world has stopped" if hud.is_loaded else "The world could not be loaded"
         ways = [Row(f"{keys[Command.RESET]} starts afresh, {keys[Command.ESCAPE]} opens the menu")]
-        if view.can_go_back:
+        if hud.can_go_back:
             ways.insert(0, Row(f"{keys[Command.REWIND]} goes back in time, {keys[Command.LOAD]} loads"))
-        return (Row(what, tone=Tone.BAD), *message, *hint, *ways)
-    if view.state is SessionState.LOADING:
-        elapsed = f" ({view.stage_s:.0f} s)" if view.stage_s >= 1 else ""
-        return (Row(view.title or "worldsim", tone=Tone.STRONG), Row(f"{view.stage} ...{elapsed}"))
-    if view.state is SessionState.PAUSED:
+        return (Row(what, style=Style.ERROR), *message, *hint, *ways)
+    if hud.state is SessionState.LOADING:
+        elapsed = f" ({hud.stage_s:.0f} s)" if hud.stage_s >= 1 else ""
+        return (Row(hud.title or "worldsim", style=Style.STRONG), Row(f"{hud.stage} ...{elapsed}"))
+    if hud.state is SessionState.PAUSED:
         return (
-            Row("Paused", tone=Tone.STRONG),
-            Row(f"{keys[Command.PAUSE]} goes on, {keys[Command.SINGLE_STEP]} makes one frame", tone=Tone.QUIET),
+            Row("Paused", style=Style.STRONG),
+            Row(f"{keys[Command.PAUSE]} goes on, {keys[Command.SINGLE_STEP]} makes one frame", style=Style.MUTED),
         )
     return ()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
-from worldsim.app.hud import Picture, Row, Tone
+from worldsim.app.hud import InlineImage, Row, Style
 from worldsim.core.types import Pose
 from worldsim.engine.memory import Memory, RevisitScore
 
@@ -28,20 +28,20 @@ def memory_rows(
 ) -> tuple[Row, ...]:
     """`truth_psnr_db`: of the newest frame against the true world, while that runs."""
     level = memory.drift.level
-    tone = Tone.BAD if level is not None and level > 1 else Tone.PLAIN
+    style = Style.ERROR if level is not None and level > 1 else Style.PLAIN
     words = "not enough frames yet" if level is None else f"{level:.2f}   {'too much' if level > 1 else 'good up to 1'}"
     rows = [
-        Row("Memory", tone=Tone.STRONG),
+        Row("Memory", style=Style.STRONG),
         Row("look back", _looks(memory.looks)),
         *([Row("the true world's", _looks(memory.true_looks))] if memory.true_looks.num_scores else []),
-        Row("drift", words, tone=tone),
+        Row("drift", words, style=style),
         *([Row("against the truth", f"{truth_psnr_db:.1f} dB")] if truth_psnr_db is not None else []),
     ]
     if memory.path:
         pixels = path_map([pose for _, pose in memory.path])
-        rows.append(Row("", picture=Picture(MAP_PX, MAP_PX, pixels, MAP_LINES)))
+        rows.append(Row("", image=InlineImage(MAP_PX, MAP_PX, pixels, MAP_LINES)))
     key = key_of(Command.ANCHOR, bindings=bindings)
-    return (*rows, Row(f"{key} brings a drifted world back", tone=Tone.QUIET))
+    return (*rows, Row(f"{key} brings a drifted world back", style=Style.MUTED))
 
 
 def _looks(looks: RevisitScore) -> str:

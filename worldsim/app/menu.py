@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from worldsim.app.hud import Anchor, Panel, Picture, Row, Tone
+from worldsim.app.hud import InlineImage, Panel, Placement, Row, Style
 
-MAX_ITEMS = 14
+MAX_VISIBLE_ITEMS = 14
 """So many are seen at once; the others are scrolled to."""
-MAX_PICTURES = 5
+MAX_VISIBLE_IMAGE_ITEMS = 5
 
 
 class MenuKey(Enum):
@@ -26,35 +26,35 @@ class MenuKey(Enum):
     BACK = "back"
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     return None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """One row that can be chosen. `choose` is done on Enter and click, `change` on Left (-1) and Right (1)."""
+class MenuItem:
+    """One row that can be chosen. `on_select` is done on Enter and click, `on_change` on Left (-1) and Right (1)."""
 
     label: str
     value: str = ""
-    choose: Callable[[], None] = _nothing
-    change: Callable[[int], None] | None = None
-    picture: Picture | None = None
-    below: tuple[str, ...] = ()
-    is_bad: bool = False
+    on_select: Callable[[], None] = _do_nothing
+    on_change: Callable[[int], None] | None = None
+    image: InlineImage | None = None
+    sublines: tuple[str, ...] = ()
+    is_error: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class MenuPage:
     """What one menu shows now. Made anew whenever it is looked at, so that it never shows old values."""
 
     title: str
-    items: tuple[Item, ...]
+    items: tuple[MenuItem, ...]
     notes: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
-class _Open:
-    make: Callable[[], Page]
+class _OpenPage:
+    make: Callable[[], MenuPage]
     on_back: Callable[[], None]
     focus: int = 0
     label: str | None = None
@@ -62,10 +62,10 @@ class _Open:
 
 
 @dataclass
-class Menus:
+class MenuStack:
     """The open pages, the topmost one seen. Nothing is open at first."""
 
-    _stack: list[_Open] = field(default_factory=list)
+    _stack: list[_OpenPage] = field(default_factory=list)
     _take_key: Callable[[str], None] | None = None
 
     @property
@@ -82,12 +82,12 @@ class Menus:
         return self._stack[-1].focus
 
     @property
-    def page(self) -> Page:
+    def page(self) -> MenuPage:
         return self._stack[-1].make()
 
-    def open(self, make: Callable[[], Page], on_back: Callable[[], None] = _nothing) -> None:
+    def open(self, make: Callable[[], MenuPage], on_back: Callable[[], None] = _do_nothing) -> None:
         """Over what is open. `on_back` is called when it is left backwards, after it is closed."""
-        self._stack.append(_Open(make=make, on_back=on_back))
+        self._stack.append(_OpenPage(make=make, on_back=on_back))
 
     def close(self) -> None:
         """All of them."""
@@ -114,15 +114,15 @@ class Menus:
             self._focus(page, (self._focus_of(page) + (1 if key is MenuKey.DOWN else -1)) % len(page.items))
         else:
             item = page.items[self._focus_of(page)]
-            if key is MenuKey.ENTER and item.change is None:
-                item.choose()
-            elif item.change is not None:
-                item.change(-1 if key is MenuKey.LEFT else 1)
+            if key is MenuKey.ENTER and item.on_change is None:
+                item.on_select()
+            elif item.on_change is not None:
+                item.on_change(-1 if key is MenuKey.LEFT else 1)
 
-    def point(self, row: int) -> bool:
+    def focus_row(self, row: int) -> bool:
         """Puts the focus on a row of the panel. Returns: whether there is an item on it."""
         page = self.page
-        begin, end = self._seen(page)
+        begin, end = self._visible_range(page)
         index = begin + row - 1  # the first row is the title
         if not begin <= index < end:
             return False
@@ -132,20 +132,20 @@ class Menus:
     def panel(self) -> Panel:
         page = self.page
         focus = self._focus_of(page)
-        begin, end = self._seen(page)
+        begin, end = self._visible_range(page)
         rows = [_row(item, is_focus=begin + place == focus) for place, item in enumerate(page.items[begin:end])]
         if end - begin < len(page.items):
-            rows.append(Row(f"{begin + 1} to {end} of {len(page.items)}", tone=Tone.QUIET))
+            rows.append(Row(f"{begin + 1} to {end} of {len(page.items)}", style=Style.MUTED))
         notes = ("press a key, Esc leaves it as it is",) if self.is_waiting_for_key else page.notes
         return Panel(
-            Anchor.CENTRE,
-            (Row(page.title, tone=Tone.STRONG), *rows, *(Row(note, tone=Tone.QUIET) for note in notes)),
+            Placement.CENTER,
+            (Row(page.title, style=Style.STRONG), *rows, *(Row(note, style=Style.MUTED) for note in notes)),
         )
 
-    def _focus(self, page: Page, index: int) -> None:
+    def _focus(self, page: MenuPage, index: int) -> None:
         self._stack[-1].focus, self._stack[-1].label = index, page.items[index].label
 
-    def _focus_of(self, page: Page) -> int:
+    def _focus_of(self, page: MenuPage) -> int:
         """The page may have become longer or shorter since."""
         top, labels = self._stack[-1], [item.label for item in page.items]
         index = min(top.focus, max(0, len(labels) - 1))
@@ -153,22 +153,22 @@ class Menus:
             return labels.index(top.label)
         return index
 
-    def _seen(self, page: Page) -> tuple[int, int]:
+    def _visible_range(self, page: MenuPage) -> tuple[int, int]:
         """The items from, to (without the last)."""
-        room = MAX_PICTURES if any(item.picture or item.below for item in page.items) else MAX_ITEMS
+        room = MAX_VISIBLE_IMAGE_ITEMS if any(item.image or item.sublines for item in page.items) else MAX_VISIBLE_ITEMS
         begin = min(max(0, self._focus_of(page) - room // 2), max(0, len(page.items) - room))
         return begin, min(len(page.items), begin + room)
 
 
-def _row(item: Item, *, is_focus: bool) -> Row:
-    value = f"< {item.value} >" if is_focus and item.change is not None else item.value
-    tone = Tone.BAD if item.is_bad else Tone.STRONG if is_focus else Tone.PLAIN
+def _row(item: MenuItem, *, is_focus: bool) -> Row:
+    value = f"< {item.value} >" if is_focus and item.on_change is not None else item.value
+    style = Style.ERROR if item.is_error else Style.STRONG if is_focus else Style.PLAIN
     return Row(
         item.label,
         value,
-        tone=tone,
-        left_tone=tone,
-        picture=item.picture,
-        below=item.below,
+        style=style,
+        left_style=style,
+        image=item.image,
+        sublines=item.sublines,
         is_focus=is_focus,
     )

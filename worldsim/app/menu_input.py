@@ -11,7 +11,7 @@ import pygame
 
 from worldsim.app.gamepad import PadKeys
 from worldsim.app.input_handler import key_name
-from worldsim.app.menu import MenuKey, Menus
+from worldsim.app.menu import MenuKey, MenuStack
 
 KEYS = {
     pygame.KSCAN_UP: MenuKey.UP,
@@ -38,7 +38,7 @@ RowAt = Callable[[tuple[int, int]], int | None]
 """From a point of the window to the row of the menu's panel that is drawn there."""
 
 
-def work_menu(menus: Menus, event: pygame.event.Event, row_at: RowAt, pads: PadKeys) -> None:
+def handle_menu_event(menus: MenuStack, event: pygame.event.Event, row_at: RowAt, pads: PadKeys) -> None:
     """One event, for an open menu."""
     for key, is_down in pads.turns(pads.moves(event)):
         if is_down and menus.is_waiting_for_key:
@@ -60,6 +60,6 @@ def work_menu(menus: Menus, event: pygame.event.Event, row_at: RowAt, pads: PadK
         menus.press(MenuKey.UP if event.y > 0 else MenuKey.DOWN)
 
 
-def _point(menus: Menus, point_px: tuple[int, int], row_at: RowAt) -> bool:
+def _point(menus: MenuStack, point_px: tuple[int, int], row_at: RowAt) -> bool:
     row = row_at(point_px)
-    return row is not None and menus.point(row)
+    return row is not None and menus.focus_row(row)

@@ -17,7 +17,7 @@ from worldsim.engine.messages import WorkerCounters
 WINDOW_NS = 2_000_000_000
 MAX_SAMPLES = 256
 """Of whatever percentiles are taken."""
-NUM_BARS = 120
+GRAPH_BARS = 120
 """Intervals between frames that the little diagram shows."""
 BREAK_PERIODS = 4
 """Frames further apart than so many ticks are not an interval: play was paused, or stood still."""
@@ -138,7 +138,7 @@ class RateMeter:
             ms_draw=spread(self._draw_ms).p50,
             ms_flip=spread(self._flip_ms).p50,
             period_ms=self._period_ms,
-            intervals_ms=tuple(self._interval_ms)[-NUM_BARS:],
+            intervals_ms=tuple(self._interval_ms)[-GRAPH_BARS:],
         )
 
     def _add_interval(self, to: deque[float], interval_ns: int, *, is_jitter: bool = False) -> None:

@@ -16,7 +16,7 @@ from threading import Lock, Thread
 
 from safetensors import SafetensorError, safe_open
 
-from worldsim.app.hud import Picture
+from worldsim.app.hud import InlineImage
 from worldsim.app.speed_estimates import Forecast, Forecasts
 from worldsim.core.errors import WorldsimError
 from worldsim.presets.config import read_config_json
@@ -38,7 +38,7 @@ class Offer:
     num_bytes: int = 0
     """Of the weights."""
     place: str = "bundled"
-    picture: Picture | None = None
+    image: InlineImage | None = None
     identity: str = ""
     """Changes with whatever its speed depends on."""
     forecast: Forecast | None = None
@@ -162,12 +162,12 @@ def _offer(ref: str, name: str, folder: Path, place: str) -> Offer:
         size=f"{width_px}x{height_px}",
         num_bytes=num_bytes,
         place=place,
-        picture=_first_picture(folder),
+        image=_first_frame_image(folder),
         identity=identity,
     )
 
 
-def _first_picture(folder: Path) -> Picture | None:
+def _first_frame_image(folder: Path) -> InlineImage | None:
     """The first frame of the first start; None when there is none that can be read."""
     for path in sorted((folder / START_FOLDER).glob("*.safetensors"))[:1]:
         try:
@@ -176,5 +176,5 @@ def _first_picture(folder: Path) -> Picture | None:
         except (OSError, SafetensorError, IndexError):
             return None
         if frame.dtype == "uint8" and frame.ndim == 3 and frame.shape[2] == 3:
-            return Picture(frame.shape[1], frame.shape[0], frame.tobytes())
+            return InlineImage(frame.shape[1], frame.shape[0], frame.tobytes())
     return None

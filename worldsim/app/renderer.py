@@ -15,14 +15,14 @@ import numpy.typing as npt
 import pygame
 
 from worldsim.app.assets import asset_path
-from worldsim.app.hud import Anchor, Panel
-from worldsim.app.text_renderer import TextPainter
+from worldsim.app.hud import Panel, Placement
+from worldsim.app.text_renderer import TextRenderer
 from worldsim.app.window import is_emulated
 from worldsim.core.types import Frame
 
 BACKGROUND = (0, 0, 0)
 MARGIN_PX = 10
-LOW = 0.88
+LOWER_EDGE_FRACTION = 0.88
 """Share of the window's height at which a low panel ends: above the status line."""
 MOTION_PX = (64, 48)
 """The most places at which motion is looked for."""
@@ -79,39 +79,44 @@ def picture_rect(
     return (window_px[0] - width_px) // 2, (window_px[1] - height_px) // 2, width_px, height_px
 
 
-def panel_rect(anchor: Anchor, panel_px: tuple[int, int], window_px: tuple[int, int]) -> tuple[int, int, int, int]:
+def panel_rect(
+    placement: Placement, panel_px: tuple[int, int], window_px: tuple[int, int]
+) -> tuple[int, int, int, int]:
     """(left, top, width, height). A panel larger than the window is made smaller, so that all of it can be read."""
     room = (max(1, window_px[0] - 2 * MARGIN_PX), max(1, window_px[1] - 2 * MARGIN_PX))
     scale = min(1.0, room[0] / panel_px[0], room[1] / panel_px[1])
     width_px, height_px = round(panel_px[0] * scale), round(panel_px[1] * scale)
     middle_x, middle_y = (window_px[0] - width_px) // 2, (window_px[1] - height_px) // 2
     left_px, top_px = {
-        Anchor.CENTRE: (middle_x, middle_y),
-        Anchor.TOP_LEFT: (MARGIN_PX, MARGIN_PX),
-        Anchor.TOP_RIGHT: (window_px[0] - width_px - MARGIN_PX, MARGIN_PX),
-        Anchor.LOW_RIGHT: (window_px[0] - width_px - MARGIN_PX, max(MARGIN_PX, round(window_px[1] * LOW) - height_px)),
-        Anchor.BOTTOM: (middle_x, window_px[1] - height_px - MARGIN_PX),
-    }[anchor]
+        Placement.CENTER: (middle_x, middle_y),
+        Placement.TOP_LEFT: (MARGIN_PX, MARGIN_PX),
+        Placement.TOP_RIGHT: (window_px[0] - width_px - MARGIN_PX, MARGIN_PX),
+        Placement.LOWER_RIGHT: (
+            window_px[0] - width_px - MARGIN_PX,
+            max(MARGIN_PX, round(window_px[1] * LOWER_EDGE_FRACTION) - height_px),
+        ),
+        Placement.BOTTOM: (middle_x, window_px[1] - height_px - MARGIN_PX),
+    }[placement]
     return left_px, top_px, width_px, height_px
 
 
-class _Painting:
+class _RendererBase:
     """What both have in common: the text, and what a person chose."""
 
     def __init__(self) -> None:
-        self._painter = TextPainter()
+        self._text_renderer = TextRenderer()
         self.picture_filter = PictureFilter.SHARP
         self.is_whole, self.between = False, Between.OFF
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
-        (pixels,) = self._painter.paint((panel,), window_px)
-        left, top, width, height = panel_rect(panel.anchor, (pixels.shape[1], pixels.shape[0]), window_px)
+        (pixels,) = self._text_renderer.render((panel,), window_px)
+        left, top, width, height = panel_rect(panel.placement, (pixels.shape[1], pixels.shape[0]), window_px)
         if not (left <= point_px[0] < left + width and top <= point_px[1] < top + height):
             return None
-        return self._painter.row_at(panel, (point_px[1] - top) / height)
+        return self._text_renderer.row_at(panel, (point_px[1] - top) / height)
 
 
-class GlRenderer(_Painting):
+class GlRenderer(_RendererBase):
     """moderngl. `target` is the window's own framebuffer, or one of a test. Where the CPU plays the graphics card, to
     look for motion takes a second: frames are blended there."""
 
@@ -162,10 +167,10 @@ class GlRenderer(_Painting):
             self._draw_frame(self._frame, window_px, share)
         self._context.enable(moderngl.BLEND)
         self._context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
-        self._upload(self._painter.paint(panels, window_px))
+        self._upload(self._text_renderer.render(panels, window_px))
         for panel, (_, texture) in zip(panels, self._panels, strict=True):
             texture.use(0)
-            self._panel_program["place"] = _shares(panel_rect(panel.anchor, texture.size, window_px), window_px)
+            self._panel_program["place"] = _shares(panel_rect(panel.placement, texture.size, window_px), window_px)
             self._panel_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
 
     def _draw_frame(self, frame: moderngl.Texture, window_px: tuple[int, int], share: float) -> None:
@@ -243,7 +248,7 @@ class _Panel:
         return self._surface
 
 
-class SdlRenderer(_Painting):
+class SdlRenderer(_RendererBase):
     """Blits onto the window's surface. Sharp is nearest here, which at these sizes looks the same, and frames are
     blended: to look for motion would take the processor from the model."""
 
@@ -271,10 +276,10 @@ class SdlRenderer(_Painting):
             is_smooth = self.picture_filter is PictureFilter.SMOOTH
             scale = pygame.transform.smoothscale if is_smooth else pygame.transform.scale
             surface.blit(scale(self._between_frames(self._frame, share), rect[2:]), rect[:2])
-        pictures = self._painter.paint(panels, window_px)
+        pictures = self._text_renderer.render(panels, window_px)
         self._panels = {id(pixels): self._panels.get(id(pixels)) or _Panel(pixels) for pixels in pictures}
         for panel, pixels in zip(panels, pictures, strict=True):
-            rect = panel_rect(panel.anchor, (pixels.shape[1], pixels.shape[0]), window_px)
+            rect = panel_rect(panel.placement, (pixels.shape[1], pixels.shape[0]), window_px)
             surface.blit(self._panels[id(pixels)].scaled(rect[2:]), rect[:2])
 
     def _between_frames(self, frame: pygame.Surface, share: float) -> pygame.Surface:

@@ -23,8 +23,8 @@ from worldsim.engine.saves import written_whole
 
 Filter = Literal["sharp", "smooth", "nearest"]
 FILTERS: tuple[Filter, ...] = ("sharp", "smooth", "nearest")
-InBetween = Literal["off", "blend", "motion"]
-IN_BETWEEN: tuple[InBetween, ...] = ("off", "blend", "motion")
+InterpolationMode = Literal["off", "blend", "motion"]
+INTERPOLATION_MODES: tuple[InterpolationMode, ...] = ("off", "blend", "motion")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Settings:
     picture_filter: Filter = "sharp"
     is_whole_scale: bool = False
     """The picture is enlarged by whole numbers only, with a border."""
-    between: InBetween = "off"
+    between: InterpolationMode = "off"
     """What is drawn between two frames of the world: nothing, a blend, or the motion followed; a tick later then."""
     is_full_screen: bool = False
     mouse_sensitivity: float = 1.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
-from worldsim.app.hud import Picture, Row, Tone
+from worldsim.app.hud import InlineImage, Row, Style
 from worldsim.engine.history import Branch, PlayHistory
 from worldsim.engine.saves import NUM_SLOTS, SaveSlot
 from worldsim.engine.session import Session, SessionState
@@ -35,7 +35,7 @@ def branch_rows(
     history: PlayHistory | None, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
 ) -> tuple[Row, ...]:
     """The tree of what was played, one row per branch, the present one marked."""
-    title = Row("Branches", tone=Tone.STRONG)
+    title = Row("Branches", style=Style.STRONG)
     if history is None or history.head is None:
         return (title, Row("this world cannot go back"))
     branches = list(history.branches.values())
@@ -43,26 +43,26 @@ def branch_rows(
     begin = min(max(0, here - MAX_BRANCHES // 2), max(0, len(branches) - MAX_BRANCHES))
     rows = [_branch_row(history, branch, tick_s) for branch in branches[begin : begin + MAX_BRANCHES]]
     before, after = key_of(Command.BRANCH, -1, bindings), key_of(Command.BRANCH, 1, bindings)
-    return (title, *rows, Row(f"{before} and {after} go from one to the other", tone=Tone.QUIET))
+    return (title, *rows, Row(f"{before} and {after} go from one to the other", style=Style.MUTED))
 
 
 def slot_rows(
     slots: Iterable[SaveSlot], chosen: int, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
 ) -> tuple[Row, ...]:
-    rows = [Row(f"Slot {chosen} of {NUM_SLOTS}", tone=Tone.STRONG)]
+    rows = [Row(f"Slot {chosen} of {NUM_SLOTS}", style=Style.STRONG)]
     for slot in slots:
         mark = "> " if slot.number == chosen else "   "
-        picture = None
+        image = None
         if slot.saved is not None:
             frame = slot.saved.step.frame
-            picture = Picture(frame.shape[1], frame.shape[0], frame.tobytes())
+            image = InlineImage(frame.shape[1], frame.shape[0], frame.tobytes())
             text = f"{_time(slot.saved.step.index * tick_s)}, seed {slot.saved.seed}"
         else:
             text = "damaged" if slot.trouble else "empty"
-        tone = Tone.BAD if slot.trouble else Tone.PLAIN if slot.number == chosen else Tone.QUIET
-        rows.append(Row(f"{mark}{slot.number}  {text}", tone=tone, picture=picture))
+        style = Style.ERROR if slot.trouble else Style.PLAIN if slot.number == chosen else Style.MUTED
+        rows.append(Row(f"{mark}{slot.number}  {text}", style=style, image=image))
     save, load = key_of(Command.SAVE, bindings=bindings), key_of(Command.LOAD, bindings=bindings)
-    return (*rows, Row(f"{save} saves, {load} loads", tone=Tone.QUIET))
+    return (*rows, Row(f"{save} saves, {load} loads", style=Style.MUTED))
 
 
 def _branch_row(history: PlayHistory, branch: Branch, tick_s: float) -> Row:
@@ -71,7 +71,7 @@ def _branch_row(history: PlayHistory, branch: Branch, tick_s: float) -> Row:
     begin_s, end_s = branch.first_index * tick_s, branch.tip.step.index * tick_s
     mark = "> " if is_here else "   "
     text = f"{mark}{'   ' * history.depth(branch)}{branch.number}: {origin} at {_time(begin_s)}, up to {_time(end_s)}"
-    return Row(text, tone=Tone.PLAIN if is_here else Tone.QUIET)
+    return Row(text, style=Style.PLAIN if is_here else Style.MUTED)
 
 
 def _time(duration_s: float) -> str:

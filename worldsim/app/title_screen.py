@@ -12,11 +12,11 @@ import numpy as np
 
 from worldsim.actions.bindings import rebound
 from worldsim.app.application import apply_to_screen
-from worldsim.app.hud import Picture
+from worldsim.app.hud import InlineImage
 from worldsim.app.input_handler import Devices
-from worldsim.app.menu import Menus, Page
-from worldsim.app.menu_input import work_menu
-from worldsim.app.menu_pages import NO_PICTURE, SettingsPages, title_page
+from worldsim.app.menu import MenuPage, MenuStack
+from worldsim.app.menu_input import handle_menu_event
+from worldsim.app.menu_pages import PLACEHOLDER_IMAGE, SettingsPages, title_page
 from worldsim.app.preset_library import Offer, Shelf
 from worldsim.app.renderer import Renderer
 from worldsim.app.settings import Settings, SettingsFile
@@ -27,7 +27,7 @@ from worldsim.engine.inputs import Inputs
 WAIT_S = 1.0
 """Nothing happens by itself here; this only bounds a wait that was woken by nobody."""
 BRIGHTNESS_BEHIND = 0.4
-"""Of the picture that fills the window behind the list."""
+"""Of the image that fills the window behind the list."""
 
 
 class TitleScreen:
@@ -44,7 +44,7 @@ class TitleScreen:
     ) -> None:
         """`trouble`: is said below the list."""
         self._shelf, self._window, self._renderer, self._trouble = shelf, window, renderer, trouble
-        self._menus = Menus()
+        self._menus = MenuStack()
         self._settings_pages = SettingsPages(self._menus, settings, self._apply)
         self._devices = Devices(Inputs(), window.capture_mouse)
         self._bind(settings.current)
@@ -54,15 +54,15 @@ class TitleScreen:
         """Returns: what to play; None to quit."""
         self._renderer.show(np.zeros((1, 1, 3), np.uint8))
         self._menus.open(self._page)
-        behind: Picture | None = None
+        behind: InlineImage | None = None
         drawn = None
         is_stale = False
         while self._menus.is_open:
             panel = self._menus.panel()
-            picture = next((row.picture for row in panel.rows if row.is_focus), None)
-            if picture not in (None, NO_PICTURE, behind):
-                behind = picture
-                self._renderer.show(_dimmed(picture))
+            image = next((row.image for row in panel.rows if row.is_focus), None)
+            if image not in (None, PLACEHOLDER_IMAGE, behind):
+                behind = image
+                self._renderer.show(_dimmed(image))
             if panel != drawn or is_stale:
                 self._renderer.draw((panel,), self._window.size_px)
                 self._window.flip()
@@ -74,10 +74,10 @@ class TitleScreen:
                     return None
                 if self._menus.is_open:
                     row_at = partial(self._renderer.row_at, self._menus.panel(), self._window.size_px)
-                    work_menu(self._menus, event, row_at, self._devices.pads)
+                    handle_menu_event(self._menus, event, row_at, self._devices.pads)
         return self._chosen
 
-    def _page(self) -> Page:
+    def _page(self) -> MenuPage:
         return title_page(
             self._shelf.offers,
             play=self._play,
@@ -100,7 +100,7 @@ class TitleScreen:
         self._devices.bind(rebound(settings.own_keys), dead_zone=settings.pad_dead_zone)
 
 
-def _dimmed(picture: Picture) -> Frame:
+def _dimmed(image: InlineImage) -> Frame:
     """Dark enough to be read on."""
-    pixels = np.frombuffer(picture.pixels, np.uint8).reshape(picture.height_px, picture.width_px, 3)
+    pixels = np.frombuffer(image.pixels, np.uint8).reshape(image.height_px, image.width_px, 3)
     return (pixels * BRIGHTNESS_BEHIND).astype(np.uint8)
