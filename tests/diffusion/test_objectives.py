@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worldsim.diffusion.objectives import flow_loss, sample_flows, sample_shortcuts, shortcut_loss
+from worldsim.diffusion.objectives import flow_loss, sample_flow_steps, sample_shortcut_steps, shortcut_loss
 from worldsim.diffusion.samplers import sample_frame
 
 
@@ -52,20 +52,20 @@ def test_shortcut_loss_aims_where_two_half_steps_land() -> None:
 
 
 def test_sampled_shortcuts_stay_on_their_grid() -> None:
-    tau, step = sample_shortcuts(50, 40, torch.Generator().manual_seed(0))
+    tau, step = sample_shortcut_steps(50, 40, torch.Generator().manual_seed(0))
     assert set(step.unique().tolist()) == {0.25, 0.5, 1.0}
     assert bool((tau + step <= 1).all()) and bool((tau % step == 0).all())
     assert set(tau[step == 0.25].unique().tolist()) == {0.0, 0.25, 0.5, 0.75}
 
 
 def test_flows_cover_the_grid_of_the_smallest_step() -> None:
-    tau, step = sample_flows(50, 40, torch.Generator().manual_seed(0))
+    tau, step = sample_flow_steps(50, 40, torch.Generator().manual_seed(0))
     assert tau.unique().tolist() == [i / 8 for i in range(8)]
     assert step.unique().tolist() == [1 / 8]
 
 
 def test_a_share_of_flows_is_one_step_from_noise() -> None:
-    tau, step = sample_flows(50, 40, torch.Generator().manual_seed(0), one_step_prob=0.4)
+    tau, step = sample_flow_steps(50, 40, torch.Generator().manual_seed(0), one_step_prob=0.4)
     in_one = step == 1
     assert float(in_one.float().mean()) == pytest.approx(0.4, abs=0.05)
     assert not tau[in_one].any() and step[~in_one].unique().tolist() == [1 / 8]

@@ -50,7 +50,7 @@ class StubModel:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.levels: list[float] = []
-        self.imagined: list[bool] = []
+        self.generated: list[bool] = []
 
     def initial_state(self, batch: int, seed: int) -> WorldState:
         blank = torch.zeros(batch, 3, HEIGHT, WIDTH)
@@ -65,11 +65,11 @@ class StubModel:
         return self.predict(context)
 
     def commit(
-        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, generated: bool = False
     ) -> WorldState:
         self.calls.append("commit")
         self.levels.append(float(level_B[0]))
-        self.imagined.append(imagined)
+        self.generated.append(generated)
         tensors = {"past": latent_BCHW, "map.ssm": latent_BCHW}
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
@@ -143,7 +143,7 @@ class RingModel(StubModel):
         return context.state.tensors["map.ssm"][..., torch.from_numpy(ring_columns(context.state.frame_index))]
 
     def commit(
-        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, imagined: bool = False
+        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, generated: bool = False
     ) -> WorldState:
         known = context.state.tensors["map.ssm"]
         panorama = known.clone() if self._remembers else torch.zeros_like(known)

@@ -102,10 +102,10 @@ def test_own_frames_are_committed_at_the_presets_noise_level_and_true_ones_at_ze
     model = StillModel()
     evaluator(model, context_noise=0.25).compare(CLIPS, num_context=4, with_no_state=True)
     assert model.levels == ([0.0] * 4 + [0.25] * 8) * 2
-    assert model.imagined == ([False] * 4 + [True] * 8) * 2
+    assert model.generated == ([False] * 4 + [True] * 8) * 2
     model = StillModel()
     evaluator(model, context_noise=0.25).compare(CLIPS, num_context=4, feed_back=False)
-    assert set(model.levels) == {0.0} and set(model.imagined) == {False}
+    assert set(model.levels) == {0.0} and set(model.generated) == {False}
 
 
 def test_a_frame_that_is_not_finite_stops_with_its_number() -> None:

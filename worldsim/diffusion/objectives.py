@@ -61,7 +61,7 @@ def shortcut_loss(
     return _masked_mean(ramp_weight(tau_BT, floor) * error_BT, mask_BT)
 
 
-def sample_flows(
+def sample_flow_steps(
     batch: int, num_frames: int, generator: torch.Generator, *, one_step_prob: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """(tau, step size) for `flow_loss`: tau on the grid of the smallest step, uniform in [0, 1), and that step.
@@ -75,7 +75,7 @@ def sample_flows(
     return tau_BT.masked_fill(in_one_BT, 0.0), torch.full_like(tau_BT, SMALLEST_STEP).masked_fill(in_one_BT, 1.0)
 
 
-def sample_shortcuts(batch: int, num_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def sample_shortcut_steps(batch: int, num_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(tau, step size) for `shortcut_loss`: d in {1/4, 1/2, 1}, tau a multiple of d below 1. Shapes: [B, T] each."""
     exponent = torch.randint(0, 3, (batch, num_frames), generator=generator)
     step_BT = 0.5 ** exponent.float()

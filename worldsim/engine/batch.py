@@ -93,7 +93,7 @@ class BatchSimulator:
             rows = (~is_finite_B).nonzero().flatten().tolist()
             hint = "reset; the weights may be damaged"
             raise NonFiniteError(f"the next frame of row(s) {rows} came out as NaN or infinity", hint=hint)
-        self._state = self._preset.model.commit(context, latent_BCHW, self._context_noise_B, imagined=True)
+        self._state = self._preset.model.commit(context, latent_BCHW, self._context_noise_B, generated=True)
         self._frame_indices = [index + 1 for index in self._frame_indices]
         return to_frames(self._preset.autoencoder.decode(latent_BCHW))
 

@@ -25,8 +25,8 @@ from worldsim.diffusion.samplers import sample_frame
 from worldsim.engine.interfaces import StageTimes
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.models.frames import to_frames, to_tensor
-from worldsim.models.maps.motion import TICK_SCALE
-from worldsim.models.sequence.world_model import PLACE_PREFIX
+from worldsim.models.maps.motion import TRANSLATION_SCALE
+from worldsim.models.sequence.world_model import MAP_PREFIX
 from worldsim.models.state import WorldState
 from worldsim.presets.store import Preset
 
@@ -129,7 +129,7 @@ class Simulator:
         latent_BCHW = sample_frame(self._model, context, noise_BCHW.to(self._device), self._num_steps)
         _check_finite(latent_BCHW, before.index + 1)
         t1_ns = self._synchronised_ns()
-        state = self._model.commit(context, latent_BCHW, self._context_noise_B, imagined=True)
+        state = self._model.commit(context, latent_BCHW, self._context_noise_B, generated=True)
         t2_ns = self._synchronised_ns()
         frame = to_frames(self._autoencoder.decode(latent_BCHW))[0]
         t3_ns = self._clock.now_ns()
@@ -164,11 +164,11 @@ class Simulator:
 
     def _estimated_pose(self, state: WorldState) -> Pose | None:
         """What a model with a map takes for the camera's pose, of the one row; None without one."""
-        pose_BP = state.tensors.get(f"{PLACE_PREFIX}pose")
+        pose_BP = state.tensors.get(f"{MAP_PREFIX}pose")
         if pose_BP is None:
             return None
         flight = self.action_spec.pose_control if self._preset.config.model.pose == "given" else None
-        tick = TICK_SCALE if flight is None else flight.step_length
+        tick = TRANSLATION_SCALE if flight is None else flight.step_length
         x, y, cos, sin = pose_BP[0].tolist()
         return Pose(x=x / tick, y=y / tick, angle_rad=math.atan2(sin, cos))
 

@@ -167,7 +167,7 @@ class _Subject:
         self._stopwatch.start()
         context = self.model.begin(state, self._actions[index % NUM_INPUTS])
         latent = sample_frame(self.model, context, self._latents[index % NUM_INPUTS], 1)
-        self.model.commit(context, latent, self._level_B, imagined=True)
+        self.model.commit(context, latent, self._level_B, generated=True)
         return self._stopwatch.stop_ms()
 
     def train_ms(self, clip_BTCHW: Tensor, action_BTA: Tensor) -> float:
@@ -184,7 +184,7 @@ class _Subject:
 
     def _commit(self, state: WorldState, index: int) -> WorldState:
         context = self.model.begin(state, self._actions[index % NUM_INPUTS])
-        return self.model.commit(context, self._latents[index % NUM_INPUTS], self._level_B, imagined=True)
+        return self.model.commit(context, self._latents[index % NUM_INPUTS], self._level_B, generated=True)
 
 
 def measure_costs(plan: CostPlan, *, device: str = "cpu", advance: Advance | None = None) -> dict[str, Any]:

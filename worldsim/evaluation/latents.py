@@ -102,7 +102,7 @@ def generate(
             generated.append(latent_BCHW)
             if feed_back:
                 past_BCHW, past_level_B = latent_BCHW, torch.full_like(level_B, context_noise)
-        state = model.commit(context, past_BCHW, past_level_B, imagined=feed_back and t >= num_context)
+        state = model.commit(context, past_BCHW, past_level_B, generated=feed_back and t >= num_context)
         if advance:
             advance(batch)
     return torch.stack(generated, dim=1)

@@ -91,7 +91,7 @@ class DynamicsTraining:
     tau_floor: float = 0.5
     """Weight of a frame of pure noise against a clean one; Dreamer 4 has 0.1, one-step play wants more."""
     one_step_share: float = 0.0
-    """Share of frames learned in one step from pure noise, against the truth itself (see `sample_flows`)."""
+    """Share of frames learned in one step from pure noise, against the truth itself (see `sample_flow_steps`)."""
     shortcut_share: float = 0.25
     """Share of rows that learn larger steps from the network's own smaller ones."""
     shortcut_after: int = 300

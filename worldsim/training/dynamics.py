@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from worldsim.diffusion.noise import context_levels, mix_noise
-from worldsim.diffusion.objectives import flow_loss, sample_flows, sample_shortcuts, shortcut_loss
+from worldsim.diffusion.objectives import flow_loss, sample_flow_steps, sample_shortcut_steps, shortcut_loss
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
-from worldsim.models.maps.fixed_map import FixedMapMemory, place_loss
-from worldsim.models.maps.map_tracker import SpatialMapMemory, plan_loss
+from worldsim.models.maps.fixed_map import FixedMapMemory, fixed_map_loss
+from worldsim.models.maps.map_tracker import SpatialMapMemory, spatial_map_loss
 from worldsim.models.maps.motion import motion_loss
 from worldsim.models.sequence.world_model import ClipContext, WorldModel
 from worldsim.training.autoencoder import psnr
@@ -85,7 +85,7 @@ class DynamicsRecipe:
         clip = sequence.clip(self._config.clip_frames)
         # Frames of nobody knows where: the model reads off them where they were seen from.
         known = clip.target if bool(clip.target.isfinite().all()) else None
-        context, level, imagined = self._own_rollout(clip, known) if is_own else self._noisy(clip)
+        context, level, generated = self._own_rollout(clip, known) if is_own else self._noisy(clip)
 
         num_shortcut = round(self._config.batch_clips * self._config.shortcut_share)
         if num_updates < self._config.shortcut_after:
@@ -96,7 +96,7 @@ class DynamicsRecipe:
                 context[part],
                 level[part],
                 clip.action[part],
-                imagined[part],
+                generated[part],
                 None if known is None else known[part],
                 clip.state_of_rows(part),
             )
@@ -124,7 +124,7 @@ class DynamicsRecipe:
         if isinstance(memory, FixedMapMemory):
             losses = self._place(memory, num_ticks, walk_only=num_updates < config.walk_only_updates)
         elif isinstance(memory, SpatialMapMemory):
-            losses = self._plan(memory, num_ticks, is_taught=num_updates < config.plan_taught_updates)
+            losses = self._plan(memory, num_ticks, use_true_depth=num_updates < config.plan_taught_updates)
         else:
             return torch.zeros((), device=self._device), {}
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
@@ -138,13 +138,13 @@ class DynamicsRecipe:
         if not walk_only:
             frames = self._replay_buffer.sample(config.place_frames, 1, has_pose=True)
             latent, pose = frames.content[:, 0].float().to(self._device), pose_target(frames.pose, config)[:, 0]
-            losses |= place_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
+            losses |= fixed_map_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
         return losses
 
-    def _plan(self, memory: SpatialMapMemory, num_ticks: int, *, is_taught: bool) -> dict[str, Tensor]:
+    def _plan(self, memory: SpatialMapMemory, num_ticks: int, *, use_true_depth: bool) -> dict[str, Tensor]:
         config = self._config
         clips = self._replay_buffer.sample(config.plan_clips, config.plan_frames, has_pose=True)
-        return plan_loss(
+        return spatial_map_loss(
             memory,
             clips.content.float().to(self._device),
             pose_target(clips.pose, config).to(self._device),
@@ -152,7 +152,7 @@ class DynamicsRecipe:
             clips.depth_profile.float().to(self._device) / config.pose_scale_units,
             walk_ticks=num_ticks,
             position_noise=config.walk_position_noise,
-            is_taught=is_taught,
+            use_true_depth=use_true_depth,
         )
 
     def _begin_sequence(self) -> ClipSequence:
@@ -205,15 +205,17 @@ class DynamicsRecipe:
                 latent = sample_frame(self.network, frame, torch.randn_like(latent), 1)
             frames.append(latent)
             pose = None if known is None else known[:, t]
-            state = self.network.commit(frame, latent, level, imagined=t >= num_true, pose_BP=pose)
-        imagined_BT = (torch.arange(num_frames, device=level.device) >= num_true).expand(batch, -1)
-        return torch.stack(frames, 1), level[:, None].expand(-1, num_frames), imagined_BT
+            state = self.network.commit(frame, latent, level, generated=t >= num_true, pose_BP=pose)
+        generated_BT = (torch.arange(num_frames, device=level.device) >= num_true).expand(batch, -1)
+        return torch.stack(frames, 1), level[:, None].expand(-1, num_frames), generated_BT
 
     def _flow(self, history: ClipContext, clean: Tensor, target: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """(the objective, the pose head's loss), both from frame `first` on."""
         batch, num_frames = clean.shape[:2]
         share = self._config.one_step_share
-        tau, step = (x.to(self._device) for x in sample_flows(batch, num_frames, self._generator, one_step_prob=share))
+        tau, step = (
+            x.to(self._device) for x in sample_flow_steps(batch, num_frames, self._generator, one_step_prob=share)
+        )
         noisy = mix_noise(clean, torch.randn_like(clean), tau)
         predicted = self.network.predict(history, noisy, tau, step)
         flow = flow_loss(predicted, clean, tau, _mask(clean, first), floor=self._config.tau_floor)
@@ -224,7 +226,7 @@ class DynamicsRecipe:
 
     def _shortcut(self, history: ClipContext, clean: Tensor, first: int) -> Tensor:
         batch, num_frames = clean.shape[:2]
-        tau, step = (x.to(self._device) for x in sample_shortcuts(batch, num_frames, self._generator))
+        tau, step = (x.to(self._device) for x in sample_shortcut_steps(batch, num_frames, self._generator))
 
         def network(noisy: Tensor, tau_BT: Tensor, step_BT: Tensor) -> Tensor:
             return self.network.predict(history, noisy, tau_BT, step_BT)
@@ -262,7 +264,7 @@ class DynamicsRecipe:
                 noise = torch.randn(latent.shape, generator=generator).to(latent)
                 latent = sample_frame(model, frame, noise, 1)
                 made.append(latent)
-            state = model.commit(frame, latent, level, imagined=t >= PROBE_CONTEXT)
+            state = model.commit(frame, latent, level, generated=t >= PROBE_CONTEXT)
         return torch.stack(made, 1)
 
 

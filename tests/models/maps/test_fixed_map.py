@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.maps.fixed_map import FixedMapMemory, place_loss
+from worldsim.models.maps.fixed_map import FixedMapMemory, fixed_map_loss
 from worldsim.models.maps.motion import motion_loss
 from worldsim.models.maps.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
 
@@ -54,7 +54,7 @@ def picture(pose: Tensor) -> Tensor:
 def losses(memory: FixedMapMemory, seed: int) -> dict[str, Tensor]:
     latent, pose, action = walled_world(256, 5, seed)
     return {
-        **place_loss(memory, latent[:64, 2], pose[:64, 2], max_level=0.1),
+        **fixed_map_loss(memory, latent[:64, 2], pose[:64, 2], max_level=0.1),
         "move": motion_loss(memory.move, pose, action, position_noise=0.01),
     }
 
@@ -73,9 +73,9 @@ def test_a_map_is_learned_and_walked_by_actions_alone() -> None:
         assert after[name] < 0.3 * before[name], f"{name}: {before[name]:.3f} -> {after[name]:.3f}"
 
     latent, pose, action = walled_world(64, 40, seed=2)
-    imagined = torch.arange(40).expand(64, -1) >= 8
+    generated = torch.arange(40).expand(64, -1) >= 8
     with torch.no_grad():
-        tracked, _ = memory.track(latent, imagined, action)
+        tracked, _ = memory.track(latent, generated, action)
     error_T = (tracked - pose)[..., :2].norm(dim=-1).median(0).values
     assert error_T[7] < 0.05, f"with true frames the pose is off by {error_T[7]:.3f}"
     assert error_T[39] < 0.15, f"after 32 ticks without any it is off by {error_T[39]:.3f}"
@@ -83,7 +83,7 @@ def test_a_map_is_learned_and_walked_by_actions_alone() -> None:
 
     believed = move_by(pose[:, 0], 0.06 * torch.randn(64, 3))
     state = {"pose": believed, "previous": believed, "known": torch.ones(64, dtype=torch.bool)}
-    corrected = memory.correct(state, latent[:, 0])["pose"]
+    corrected = memory.refine_pose(state, latent[:, 0])["pose"]
     before_off, after_off = ((p - pose[:, 0])[:, :2].norm(dim=-1).median() for p in (believed, corrected))
     assert after_off < 0.8 * before_off, f"one frame brings the belief from {before_off:.3f} to {after_off:.3f} only"
 
@@ -95,24 +95,24 @@ def test_true_frames_move_the_belief_and_imagined_ones_do_not() -> None:
     action = torch.zeros(1, 3, 1)
     state = memory.initial_state(1)
     assert not state["known"]
-    corrected = memory.correct(state, first)
+    corrected = memory.refine_pose(state, first)
     assert bool(corrected["known"]) and torch.equal(corrected["pose"], corrected["previous"])
 
-    def third_pose(second: Tensor, *, imagined: bool) -> Tensor:
+    def third_pose(second: Tensor, *, generated: bool) -> Tensor:
         latent = torch.stack((first, second, first), 1)
-        return memory.track(latent, torch.tensor([[False, imagined, False]]), action)[0][:, 2]
+        return memory.track(latent, torch.tensor([[False, generated, False]]), action)[0][:, 2]
 
-    assert torch.equal(third_pose(first, imagined=True), third_pose(other, imagined=True))
-    assert not torch.allclose(third_pose(first, imagined=False), third_pose(other, imagined=False))
+    assert torch.equal(third_pose(first, generated=True), third_pose(other, generated=True))
+    assert not torch.allclose(third_pose(first, generated=False), third_pose(other, generated=False))
 
 
 def test_where_the_true_pose_is_known_it_stands_in_for_what_frames_say() -> None:
     torch.manual_seed(0)
     memory = FixedMapMemory(LATENT_SHAPE, 2, 32)
     latent, pose, action = walled_world(16, 12, seed=0)
-    imagined = torch.arange(12).expand(16, -1) >= 6
+    generated = torch.arange(12).expand(16, -1) >= 6
     with torch.no_grad():
-        believed, _ = memory.track(torch.full_like(latent, float("nan")), imagined, action, pose)
+        believed, _ = memory.track(torch.full_like(latent, float("nan")), generated, action, pose)
     off_BT = (believed - pose)[..., :2].norm(dim=-1)
     assert off_BT[:, 1:7].max() < 0.3, "one tick after a known pose the belief is about a step off"
     assert off_BT[:, 11].mean() > off_BT[:, 6].mean(), "an untrained motion walks away from the truth"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worldsim.models.maps.motion import TICK_SCALE, Motion
+from worldsim.models.maps.motion import TRANSLATION_SCALE, Motion
 
 ACTIONS = 3
 
@@ -25,7 +25,7 @@ def motion(bias: float) -> Motion:
 def walk(made: Motion, speed: float, num_ticks: int) -> tuple[Tensor, Tensor]:
     """Nothing is done. Returns the last two poses."""
     previous = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
-    now = previous + torch.tensor([[speed * TICK_SCALE, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    now = previous + torch.tensor([[speed * TRANSLATION_SCALE, 0.0, 0.0, 0.0]], dtype=torch.float64)
     nothing, around = torch.zeros(1, ACTIONS, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
     for _ in range(num_ticks):
         previous, now = now, made.step(now, previous, nothing, around)
@@ -40,7 +40,7 @@ def test_who_is_at_rest_and_does_nothing_stays_for_ever() -> None:
 def test_who_moves_glides_out_and_stands() -> None:
     made = motion(bias=0.01)
     _, after_one = walk(made, 1.0, 1)
-    assert (after_one[0, 0] / TICK_SCALE - 1.51).abs() < 1e-6, "as learned, while it moves"
+    assert (after_one[0, 0] / TRANSLATION_SCALE - 1.51).abs() < 1e-6, "as learned, while it moves"
     before, after = walk(made, 1.0, 200)
     assert torch.allclose(before, after, atol=1e-9)
 
@@ -52,4 +52,4 @@ def test_a_key_moves_from_rest() -> None:
     rest = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
     pressed, around = torch.eye(1, ACTIONS, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
     with torch.no_grad():
-        assert (made.step(rest, rest, pressed, around)[0, 0] - TICK_SCALE).abs() < 1e-9
+        assert (made.step(rest, rest, pressed, around)[0, 0] - TRANSLATION_SCALE).abs() < 1e-9

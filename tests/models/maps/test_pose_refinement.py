@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from worldsim.models.maps.pose import heading_rad, move_by
-from worldsim.models.maps.pose_refinement import MapReader, fit_pose, moved_along
+from worldsim.models.maps.pose_refinement import MapReader, fit_pose, shift_previous
 
 SHAPE = (4, 3, 6)
 
@@ -50,5 +50,5 @@ def test_a_correction_is_no_speed() -> None:
     now = poses(3)
     before = move_by(now, torch.tensor([-0.02, 0.01, 0.0], dtype=torch.float64).expand(3, 3))
     corrected = move_by(now, torch.tensor([0.3, 0.2, 0.0], dtype=torch.float64).expand(3, 3))
-    moved = moved_along(before, now, corrected)
+    moved = shift_previous(before, now, corrected)
     assert torch.allclose((corrected - moved)[:, :2], (now - before)[:, :2])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.models.maps.test_fixed_map import LATENT_SHAPE, walled_world
-from worldsim.models.maps.map_tracker import IMAGINED_WEIGHT, SpatialMapMemory, plan_loss
+from worldsim.models.maps.map_tracker import GENERATED_WEIGHT, SpatialMapMemory, spatial_map_loss
 from worldsim.models.maps.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 from worldsim.models.maps.spatial_map import CELL_UNITS, CELLS, MapRead, SpatialMap, SpatialMapState
 
@@ -74,11 +74,11 @@ def test_what_is_written_again_has_the_same_bits(device: str) -> None:
 def test_maps_of_a_batch_know_nothing_of_each_other() -> None:
     plan, (latent, pose) = make_plan(), frames(6)
     state, _ = plan.write(plan.initial_state(3), latent, pose)
-    recalled = plan.read(plan.settle(state), pose)
+    recalled = plan.read(plan.finalize(state), pose)
     for index in range(3):
         part = slice(2 * index, 2 * index + 2)
         alone, _ = plan.write(plan.initial_state(1), latent[part], pose[part])
-        expected = plan.read(plan.settle(alone), pose[part])
+        expected = plan.read(plan.finalize(alone), pose[part])
         assert (recalled.latent_NCHW[part] - expected.latent_NCHW).abs().max() < 1e-12
         assert (recalled.log_error_NW[part] - expected.log_error_NW).abs().max() < 1e-12
 
@@ -102,7 +102,7 @@ def test_off_the_plan_nothing_breaks() -> None:
     plan, (latent, _) = make_plan(), frames(2)
     far = torch.tensor([[40.0, -40.0, 1.0, 0.0], [-3.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
     state, _ = plan.write(plan.initial_state(1), latent, far)
-    recalled = plan.read(plan.settle(state), far)
+    recalled = plan.read(plan.finalize(state), far)
     assert bool(recalled.latent_NCHW.isfinite().all()) and bool(recalled.log_error_NW.isfinite().all())
 
 
@@ -113,10 +113,10 @@ def test_an_imagined_frame_gives_way_to_a_true_one() -> None:
     latent, _ = frames(2)
     state = memory.initial_state(1)
     state["previous"] = state["previous"] + torch.tensor([1.0, 0.0, 0.0, 0.0])  # who comes along fast
-    true, imagined = (memory.commit(state, latent[:1], torch.tensor([is_own])) for is_own in (False, True))
+    true, generated = (memory.commit(state, latent[:1], torch.tensor([is_own])) for is_own in (False, True))
     for name in ("evidence", "free", "floor"):
-        assert torch.allclose(imagined[name], IMAGINED_WEIGHT * true[name])
-    both = memory.commit(imagined, latent[1:], torch.tensor([False]))
+        assert torch.allclose(generated[name], GENERATED_WEIGHT * true[name])
+    both = memory.commit(generated, latent[1:], torch.tensor([False]))
     alone = memory.commit(state, latent[1:], torch.tensor([False]))
     share = (both["evidence"] - alone["evidence"]).sum() / alone["evidence"].sum()
     assert 0 < share < 0.1
@@ -156,7 +156,7 @@ def test_a_plan_is_learned_for_rooms_never_seen_before() -> None:
 
     def losses(seed: int) -> dict[str, Tensor]:
         unknown = torch.full((4, 32, LATENT_SHAPE[2]), float("nan"))
-        return plan_loss(memory, *rooms(seed), unknown, walk_ticks=2, position_noise=0.01, is_taught=True)
+        return spatial_map_loss(memory, *rooms(seed), unknown, walk_ticks=2, position_noise=0.01, use_true_depth=True)
 
     @torch.no_grad()
     def recall_error() -> float:
@@ -164,7 +164,7 @@ def test_a_plan_is_learned_for_rooms_never_seen_before() -> None:
         state, _ = memory.plan.write(
             memory.plan.initial_state(4), latent[:, :24].flatten(0, 1), pose[:, :24].flatten(0, 1)
         )
-        recalled = memory.plan.read(memory.plan.settle(state), pose[:, 24:].flatten(0, 1))
+        recalled = memory.plan.read(memory.plan.finalize(state), pose[:, 24:].flatten(0, 1))
         return float((recalled.latent_NCHW - latent[:, 24:].flatten(0, 1)).square().mean() / latent.square().mean())
 
     before = float(losses(2_000)["move"].detach())
@@ -190,10 +190,10 @@ def test_nothing_of_a_plan_is_rounded_under_autocast() -> None:
     for is_rounded in (False, True):
         torch.manual_seed(1)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_rounded):
-            losses = plan_loss(
-                memory, latent, relative(pose), action, unknown, walk_ticks=2, position_noise=0.01, is_taught=False
+            losses = spatial_map_loss(
+                memory, latent, relative(pose), action, unknown, walk_ticks=2, position_noise=0.01, use_true_depth=False
             )
-            recalled, _ = memory.recall_clip(latent, torch.zeros(2, 32, dtype=torch.bool), action)
+            recalled, _ = memory.render_clip(latent, torch.zeros(2, 32, dtype=torch.bool), action)
         found.append({**losses, "recalled": recalled})
     for name, exact in found[0].items():
         assert torch.equal(found[1][name], exact), name
@@ -203,8 +203,8 @@ def test_nothing_of_a_plan_is_rounded_under_autocast() -> None:
 @torch.no_grad()
 def test_a_latent_may_have_any_size(shape: tuple[int, int, int]) -> None:
     memory = SpatialMapMemory(shape, 2, 4, view_rad=VIEW_RAD)
-    state, recalled = memory.foresee(memory.initial_state(2), torch.zeros(2, 2))
-    assert recalled.shape == (2, memory.num_figures + shape[0], *shape[1:])
+    state, recalled = memory.predict(memory.initial_state(2), torch.zeros(2, 2))
+    assert recalled.shape == (2, memory.num_extra_channels + shape[0], *shape[1:])
     state["previous"] = state["previous"] + torch.tensor([1.0, 0.0, 0.0, 0.0])
     assert memory.commit(state, torch.randn(2, *shape), torch.tensor([False, True]))["evidence"].any((1, 2)).all()
 
@@ -218,7 +218,7 @@ def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
         torch.nn.init.normal_(parameter, std=0.3)
     turned = torch.tensor([[0.0, 0.0, math.cos(angle), math.sin(angle)]], dtype=torch.float64)
     action = torch.tensor([[0.5, -0.2]], dtype=torch.float64)
-    tables = memory.plan.settle(memory.plan.initial_state(1))
+    tables = memory.plan.finalize(memory.plan.initial_state(1))
     moved = memory.motion(memory.plan, tables, turned, turned, action)
     step = rotate(moved[:, :2], -torch.tensor([angle], dtype=torch.float64))
     reference = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
@@ -230,16 +230,16 @@ def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
 def test_where_poses_are_given_nothing_is_reckoned() -> None:
     """Neither a walk nor a true pose moves it: the action says where the frame is seen from."""
     torch.manual_seed(0)
-    memory = SpatialMapMemory(LATENT_SHAPE, 6, 24, view_rad=VIEW_RAD, is_given=True).double()
+    memory = SpatialMapMemory(LATENT_SHAPE, 6, 24, view_rad=VIEW_RAD, pose_is_action=True).double()
     latent, pose = frames(2)
     action = torch.cat((pose, torch.randn(2, 2, dtype=torch.float64)), -1)
-    state, _ = memory.foresee(memory.initial_state(2), action)
+    state, _ = memory.predict(memory.initial_state(2), action)
     assert (state["pose"] - pose).abs().max() < 1e-12
     after = memory.commit(state, latent, torch.tensor([False, False]), torch.zeros_like(pose))
     assert torch.equal(after["pose"], state["pose"])
     by_hand, _ = memory.plan.write(memory.initial_state(2), latent, pose)
     assert (after["evidence"] - by_hand["evidence"]).abs().max() < 1e-9
-    losses = plan_loss(
+    losses = spatial_map_loss(
         memory,
         torch.randn(2, 24, *LATENT_SHAPE, dtype=torch.float64),
         torch.full((2, 24, 4), torch.nan, dtype=torch.float64),
@@ -247,7 +247,7 @@ def test_where_poses_are_given_nothing_is_reckoned() -> None:
         torch.full((2, 24, LATENT_SHAPE[2]), torch.nan, dtype=torch.float64),
         walk_ticks=2,
         position_noise=0.0,
-        is_taught=False,
+        use_true_depth=False,
     )
     assert "move" not in losses and all(loss.isfinite() for loss in losses.values())
 
@@ -280,5 +280,5 @@ def test_a_true_frame_corrects_the_pose_where_the_plan_is_known(
     shares = (found - true)[:, :2].norm(dim=-1) / (off - true)[:, :2].norm(dim=-1)
     assert bool((shares < 0.8).all()) is is_corrected
     assert is_corrected or torch.allclose(found, off)
-    imagined = memory.commit(state, latent, torch.tensor([True, True]))["pose"]
-    assert torch.equal(imagined, off), "what is imagined corrects nothing"
+    generated = memory.commit(state, latent, torch.tensor([True, True]))["pose"]
+    assert torch.equal(generated, off), "what is generated corrects nothing"

@@ -104,7 +104,7 @@ def test_a_clip_read_in_parts_with_the_state_carried_is_the_clip_read_whole(form
 
 def test_imagined_frames_do_not_move_the_believed_pose_in_training_and_at_play_alike() -> None:
     model, clip = make_model("trunk", pose="place"), make_clip()
-    imagined = torch.arange(NUM_FRAMES) >= 4
+    generated = torch.arange(NUM_FRAMES) >= 4
     changed = clip | {"context": clip["context"].clone()}
     changed["context"][:, 5] += 1.0
     histories = []
@@ -113,10 +113,10 @@ def test_imagined_frames_do_not_move_the_believed_pose_in_training_and_at_play_a
         for t in range(NUM_FRAMES):
             context = model.begin(state, data["action"][:, t])
             poses.append(context.state.tensors["place.pose"])
-            state = model.commit(context, data["context"][:, t], data["level"][:, t], imagined=bool(imagined[t]))
-        history = model.read_history(data["context"], data["level"], data["action"], imagined.expand(2, -1))
+            state = model.commit(context, data["context"][:, t], data["level"][:, t], generated=bool(generated[t]))
+        history = model.read_history(data["context"], data["level"], data["action"], generated.expand(2, -1))
         assert isinstance(model, TrunkModel) and model.place
-        expected = torch.stack([model.place.recall(pose) for pose in poses], 1)
+        expected = torch.stack([model.place.render(pose) for pose in poses], 1)
         assert (history.memory[:, :, -expected.shape[2] :] - expected).abs().max() < TOLERANCE
         histories.append(torch.stack(poses, 1))
     assert torch.equal(*histories)
@@ -213,4 +213,4 @@ def test_a_place_that_is_recalled_is_shown_before_anything_is_learned() -> None:
     tau, step_size = torch.rand(2), torch.rand(2)
     shown = model.denoise(context, torch.randn(2, *LATENT_SHAPE), tau, step_size)
     assert isinstance(model, TrunkModel) and model.place
-    assert torch.equal(shown, model.place.recall(context.state.tensors["place.pose"]))
+    assert torch.equal(shown, model.place.render(context.state.tensors["place.pose"]))

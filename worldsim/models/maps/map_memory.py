@@ -13,33 +13,33 @@ import torch
 from torch import Tensor, nn
 
 MapState: TypeAlias = dict[str, Tensor]
-"""`pose` and `previous` [B, P], the believed pose now and a tick before, and what else the memory keeps."""
+"""`pose` and `previous` [B, P], the estimated pose now and a tick before, and what else the memory keeps."""
 
 
 class MapMemory(nn.Module, ABC):
     """Predict by the action, recall, take in the frame. Nothing here mutates a state."""
 
-    num_figures: int
-    """Channels of what is recalled that come before the latent: F = num_figures + C."""
+    num_extra_channels: int
+    """Channels of what is recalled that come before the latent: F = num_extra_channels + C."""
 
     @abstractmethod
     def initial_state(self, batch: int) -> MapState:
         """Before the first frame."""
 
     @abstractmethod
-    def foresee(self, state: MapState, action_BA: Tensor) -> tuple[MapState, Tensor]:
+    def predict(self, state: MapState, action_BA: Tensor) -> tuple[MapState, Tensor]:
         """Where the next frame will be seen from, and what is recalled there. Shapes: recalled [B, F, H, W]."""
 
     @abstractmethod
     def commit(
-        self, state: MapState, latent_BCHW: Tensor, imagined_B: Tensor, pose_BP: Tensor | None = None
+        self, state: MapState, latent_BCHW: Tensor, generated_B: Tensor, pose_BP: Tensor | None = None
     ) -> MapState:
-        """Takes in a frame, the model's own where `imagined_B`; `pose_BP` is where true ones were truly seen from."""
+        """Takes in a frame, the model's own where `generated_B`; `pose_BP` is where true ones were truly seen from."""
 
-    def recall_clip(
+    def render_clip(
         self,
         latent_BTCHW: Tensor,
-        imagined_BT: Tensor,
+        generated_BT: Tensor,
         action_BTA: Tensor,
         pose_BTP: Tensor | None = None,
         start: MapState | None = None,
@@ -47,8 +47,8 @@ class MapMemory(nn.Module, ABC):
         """What play does frame by frame, over a clip. Returns: recalled [B, T, F, H, W], and the state after it."""
         state, clip = start or self.initial_state(len(action_BTA)), []
         for t in range(action_BTA.shape[1]):
-            state, recalled = self.foresee(state, action_BTA[:, t])
+            state, recalled = self.predict(state, action_BTA[:, t])
             clip.append(recalled)
             pose_BP = None if pose_BTP is None else pose_BTP[:, t]
-            state = self.commit(state, latent_BTCHW[:, t], imagined_BT[:, t], pose_BP)
+            state = self.commit(state, latent_BTCHW[:, t], generated_BT[:, t], pose_BP)
         return torch.stack(clip, 1), state

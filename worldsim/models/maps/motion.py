@@ -19,9 +19,9 @@ from worldsim.models.mlp import ResidualMLP
 MotionFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(pose, the pose a tick before, action) -> the pose a tick later. Shapes: [B, P], [B, P], [B, A] -> [B, P]."""
 
-TICK_SCALE = 0.05
+TRANSLATION_SCALE = 0.05
 """About how far a pose moves in one tick, in scaled units: brings motions to the size that networks like."""
-TURN_SCALE = 0.17
+ROTATION_SCALE = 0.17
 """About how far it turns in one tick, radians."""
 REST_SCALE = 0.05
 """What is no more than such a share of a tick's usual motion dies away, where nothing is done."""
@@ -43,26 +43,26 @@ class Motion(nn.Module):
 
     def step(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor, around_BF: Tensor) -> Tensor:
         """`around_BF` tells of the walls. Shapes: returns [B, P]."""
-        own = torch.cat((own_motion(pose_BP, previous_BP), action_BA), -1)
-        motion_B3 = how_moving(own)[:, None] * (self.free(own) + self.walls(torch.cat((around_BF, own), -1)))
-        step_B2 = rotate(motion_B3[:, :2], heading_rad(pose_BP)) * TICK_SCALE
-        return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * TURN_SCALE), -1))
+        own = torch.cat((ego_motion(pose_BP, previous_BP), action_BA), -1)
+        motion_B3 = motion_gate(own)[:, None] * (self.free(own) + self.walls(torch.cat((around_BF, own), -1)))
+        step_B2 = rotate(motion_B3[:, :2], heading_rad(pose_BP)) * TRANSLATION_SCALE
+        return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * ROTATION_SCALE), -1))
 
 
-def how_moving(own_BF: Tensor) -> Tensor:
+def motion_gate(own_BF: Tensor) -> Tensor:
     """From 0, at rest, to 1, of what adds up to more than `REST_SCALE`. Shapes: returns [B]."""
     return 1 - torch.exp(-(own_BF / REST_SCALE).square().sum(-1))
 
 
 def speed(pose_BP: Tensor, previous_BP: Tensor) -> Tensor:
     """How far it went in the last tick, in ticks' usual motions. Shapes: returns [B, 2]."""
-    return (pose_BP - previous_BP)[:, :2] / TICK_SCALE
+    return (pose_BP - previous_BP)[:, :2] / TRANSLATION_SCALE
 
 
-def own_motion(pose_BP: Tensor, previous_BP: Tensor) -> Tensor:
+def ego_motion(pose_BP: Tensor, previous_BP: Tensor) -> Tensor:
     """Of the last tick, ahead, aside and turned, in ticks' usual motions. Shapes: returns [B, 3]."""
     moved_B2 = rotate(speed(pose_BP, previous_BP), -heading_rad(pose_BP))
-    return torch.cat((moved_B2, turn_between(previous_BP, pose_BP)[:, None] / TURN_SCALE), -1)
+    return torch.cat((moved_B2, turn_between(previous_BP, pose_BP)[:, None] / ROTATION_SCALE), -1)
 
 
 def motion_loss(move: MotionFunction, pose_BTP: Tensor, action_BTA: Tensor, *, position_noise: float) -> Tensor:
@@ -78,6 +78,6 @@ def motion_loss(move: MotionFunction, pose_BTP: Tensor, action_BTA: Tensor, *, p
     for t in range(2, pose_BTP.shape[1]):
         previous_BP, now_BP = now_BP, move(now_BP, previous_BP, action_BTA[:, t])
         error_BP = now_BP - pose_BTP[:, t]
-        error_BP = torch.cat((error_BP[:, :2] / TICK_SCALE, error_BP[:, 2:] / TURN_SCALE), -1)
+        error_BP = torch.cat((error_BP[:, :2] / TRANSLATION_SCALE, error_BP[:, 2:] / ROTATION_SCALE), -1)
         losses.append(F.smooth_l1_loss(error_BP, torch.zeros_like(error_BP), beta=0.1))
     return torch.stack(losses).mean()

@@ -27,7 +27,7 @@ RAYS_PER_COLUMN = 2
 NUM_SAMPLES = 40
 NEAREST, FARTHEST = 0.02, 2.9
 """Depths between which a ray is sampled, evenly in their logarithm; scaled units, the map is 2 wide."""
-REACH = 1.08
+FIELD_REACH = 1.08
 """Half the width of the plane: the outer walls stand beyond the walkable map."""
 
 WALL_CELLS, WALL_FEATURES = (64, 128), 12
@@ -90,7 +90,7 @@ class RadianceField(nn.Module):
         angle_BR = heading_rad(pose_BP)[:, None] + self.off_R
         along_BR2 = torch.stack((angle_BR.cos(), angle_BR.sin()), -1) / self.off_R.cos()[:, None]
         points: Tensor = pose_BP[:, None, None, :2] + along_BR2[:, :, None] * self.depth_S[:, None]
-        return points / REACH
+        return points / FIELD_REACH
 
     def _look(self, points_BRS2: Tensor) -> Tensor:
         """What each ray meets: features and depth of walls, and the floor before them. Shapes: [B, R, features]."""

@@ -10,7 +10,7 @@ them.
 
 Letters: B maps, N frames, C H W channels, rows and columns of the latent, P pose size, R rays of all columns, S samples
 along a ray, K slices of depth, F features, E embedding, G cells along a side of the plan. Lengths are in plan units, of
-which a pose's unit has `POSE_UNITS`.
+which a pose's unit has `UNITS_PER_POSE`.
 Sources: Thrun et al. 2005, "Probabilistic Robotics", chapter 9 (occupancy grids); Mildenhall et al. 2020, "NeRF",
 equation 3; Gortler et al. 1996, "The Lumigraph", section 3.4 (pull and push, to fill holes).
 """
@@ -30,13 +30,13 @@ from worldsim.models.maps.pose import heading_rad
 
 SpatialMapState: TypeAlias = dict[str, Tensor]
 
-POSE_UNITS = 384.0
+UNITS_PER_POSE = 384.0
 """Map units per 1 of a pose. With these a person is 56 high in the mazes of Doom; sizes below are for such rooms."""
 WRITE_RAYS, READ_RAYS = 4, 2
 """Rays per column of the latent."""
 CELLS, CELL_UNITS = 96, 12.5
 """The plan is CELLS * CELL_UNITS wide, and the first frame is seen from its middle."""
-PLAN_REACH = CELL_UNITS * (CELLS - 1) / 2
+MAP_REACH = CELL_UNITS * (CELLS - 1) / 2
 """From its middle to the middle of its outermost cells."""
 FLOOR_CELLS, FLOOR_CELL_UNITS = 48, 25.0
 WALL_FEATURES, FLOOR_FEATURES = 24, 8
@@ -45,7 +45,7 @@ COLUMN_SIZE = 8
 SLICES_UNITS = (65.0, 85.0, 110.0, 145.0, 190.0, 250.0, 330.0, 450.0)
 """Depths at which floor and ceiling are written and read: nearer than the first they are below the picture."""
 NEAREST_UNITS, FARTHEST_UNITS = 8.0, 760.0
-FINEST_UNITS, COARSEST_UNITS, STEP_SHARE = 6.0, 20.0, 0.08
+FINEST_UNITS, COARSEST_UNITS, STEP_FRACTION = 6.0, 20.0, 0.08
 """Samples of a ray are so far apart: that share of their depth, within these limits."""
 BEYOND_LOG_DEPTH = 6.6
 """Where a ray is taken to end that meets nothing: the log of about 735 units."""
@@ -57,14 +57,14 @@ EDGE_UNITS = 15.0
 """Over so much floor and ceiling go over into the wall."""
 WALL_THICKNESS_UNITS = (0.0, 12.5)
 """A wall is written where it is met and once more behind, or rays would slip through between two samples."""
-NUM_TOP = 8
+NUM_TOP_SAMPLES = 8
 """Samples of a ray, those that count most, whose features are read."""
 WALL_SIZES = (1, 2, 4)
 """Cells, along a side, that share a row of features, and that are looked at for evidence: few, and what lies around."""
-EVIDENCE_FIGURES, DENSITY_WIDTH = 3, 16
+EVIDENCE_CHANNELS, DENSITY_WIDTH = 3, 16
 """Of each such size what the density is made of (how often a wall was seen, how often none, the share of walls), and
 hidden channels of what makes it."""
-RAY_FIGURES = 5
+RAY_CHANNELS = 5
 """What is told of a ray beside features: its depth, how near it is, what is left of it, how well it is known, and the
 weight of the sample that counts most."""
 HOLE_WEIGHT = 0.02
@@ -109,12 +109,12 @@ class SpatialMap(nn.Module):
         self.latent_shape = latent_shape
         width, read_width = width * 5 // 6, width  # reading is the harder part
         channels, rows, columns = latent_shape
-        edges_S = _edges()
+        edges_S = _sample_edges()
         for name, fixed in {
             "depth_S": (edges_S[1:] + edges_S[:-1]) / 2,
             "gap_S": edges_S.diff() / CELL_UNITS,
-            "write_across_R": math.tan(view_rad / 2) * _across(columns * WRITE_RAYS),
-            "across_R": math.tan(view_rad / 2) * _across(columns * READ_RAYS),
+            "write_across_R": math.tan(view_rad / 2) * _ray_offsets(columns * WRITE_RAYS),
+            "across_R": math.tan(view_rad / 2) * _ray_offsets(columns * READ_RAYS),
             "slice_K": torch.tensor(SLICES_UNITS),
         }.items():
             self.register_buffer(name, fixed, persistent=False)
@@ -125,9 +125,9 @@ class SpatialMap(nn.Module):
         self.write_geometry = nn.Linear(width, WRITE_RAYS * 2)
         self.write_walls = nn.Linear(width, WRITE_RAYS * (WALL_FEATURES + 1))
         self.write_floor = nn.Linear(width, slices * (FLOOR_FEATURES + 1))
-        self.density_in = nn.Conv2d(EVIDENCE_FIGURES * len(WALL_SIZES), DENSITY_WIDTH, 3, padding=1)
+        self.density_in = nn.Conv2d(EVIDENCE_CHANNELS * len(WALL_SIZES), DENSITY_WIDTH, 3, padding=1)
         self.density_out = nn.Conv2d(DENSITY_WIDTH, 2, 1)
-        geometry = READ_RAYS * RAY_FIGURES + slices + COLUMN_SIZE
+        geometry = READ_RAYS * RAY_CHANNELS + slices + COLUMN_SIZE
         features = READ_RAYS * (WALL_FEATURES + 1) + slices * (FLOOR_FEATURES + 1)
         self.read_gate = nn.Linear(geometry, read_width)
         self.read_in = nn.Linear(features + geometry, read_width)
@@ -166,19 +166,19 @@ class SpatialMap(nn.Module):
         num, maps = len(latent_NCHW), len(state["free"])
         map_N = torch.arange(maps, device=pose_NP.device).repeat_interleave(num // maps)
         weight_N11 = pose_NP.new_ones(num, 1, 1) if weight_N is None else weight_N[:, None, None]
-        log_depth_NR, wall_NRF, floor_NWKF = self._say(latent_NCHW)
+        log_depth_NR, wall_NRF, floor_NWKF = self._encode_frames(latent_NCHW)
         # The place is where depth says; features are learned through what is read, depth by its own target.
         if depth_NR is None:
             depth_NR = log_depth_NR.detach().clamp(*LOG_DEPTHS).exp()
         shallow_NR = depth_NR.unflatten(1, (-1, WRITE_RAYS // READ_RAYS)).amin(-1)
         written = {
-            **self._with_walls(state, map_N, pose_NP, depth_NR, wall_NRF * weight_N11),
-            "free": self._with_free(state["free"], map_N, pose_NP, shallow_NR, weight_N11),
-            "floor": self._with_floor(state["floor"], map_N, pose_NP, shallow_NR, weight_N11, floor_NWKF),
+            **self._add_walls(state, map_N, pose_NP, depth_NR, wall_NRF * weight_N11),
+            "free": self._add_free_space(state["free"], map_N, pose_NP, shallow_NR, weight_N11),
+            "floor": self._add_floor(state["floor"], map_N, pose_NP, shallow_NR, weight_N11, floor_NWKF),
         }
         return written, log_depth_NR
 
-    def _with_walls(
+    def _add_walls(
         self, state: SpatialMapState, map_N: Tensor, pose_NP: Tensor, depth_NR: Tensor, wall_NRF: Tensor
     ) -> SpatialMapState:
         ahead_NRS = torch.stack([depth_NR + behind for behind in WALL_THICKNESS_UNITS], -1)
@@ -186,11 +186,14 @@ class SpatialMap(nn.Module):
         rows_NRS4F = share[..., None] * wall_NRF[:, :, None, None]
         features, evidence = rows_NRS4F[..., :-1], rows_NRS4F[..., -1:]
         return {
-            **{f"wall_{n}": _add(state[f"wall_{n}"], map_N, _coarser(index, n), features) for n in WALL_SIZES},
-            "evidence": _add(state["evidence"][..., None], map_N, index, evidence)[..., 0],
+            **{
+                f"wall_{n}": _scatter_add(state[f"wall_{n}"], map_N, _coarse_index(index, n), features)
+                for n in WALL_SIZES
+            },
+            "evidence": _scatter_add(state["evidence"][..., None], map_N, index, evidence)[..., 0],
         }
 
-    def _with_free(
+    def _add_free_space(
         self, free_BGG: Tensor, map_N: Tensor, pose_NP: Tensor, shallow_NR: Tensor, weight_N11: Tensor
     ) -> Tensor:
         """What lies before the walls; off the plan, the outermost cells stand for it."""
@@ -198,9 +201,9 @@ class SpatialMap(nn.Module):
         points = self._points(pose_NP, self.depth_S.expand(*shallow_NR.shape, -1), self.across_R)
         cell = (points / CELL_UNITS + (CELLS - 1) / 2).round().long().clamp(0, CELLS - 1)
         index = (cell[..., 1] * CELLS + cell[..., 0])[..., None]
-        return _add(free_BGG[..., None], map_N, index, free_NRS[..., None, None])[..., 0]
+        return _scatter_add(free_BGG[..., None], map_N, index, free_NRS[..., None, None])[..., 0]
 
-    def _with_floor(
+    def _add_floor(
         self,
         floor_BGGF: Tensor,
         map_N: Tensor,
@@ -215,9 +218,9 @@ class SpatialMap(nn.Module):
         index, share = _splat(points, FLOOR_CELLS, FLOOR_CELL_UNITS)
         floor_NRKF = floor_NWKF.repeat_interleave(READ_RAYS, 1)
         rows = (share * seen_NRK[..., None])[..., None] * floor_NRKF[..., None, :]
-        return _add(floor_BGGF, map_N, index, rows)
+        return _scatter_add(floor_BGGF, map_N, index, rows)
 
-    def _say(self, latent_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _encode_frames(self, latent_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What frames say: log depth [N, R], wall rows [N, R, F + 2], floor rows [N, W, K, F + 1]."""
         columns = len(self.column_WE)
         x_NWD = torch.cat(
@@ -230,12 +233,12 @@ class SpatialMap(nn.Module):
         return log_depth, torch.cat((_weighted(wall), evidence.sigmoid()[..., None]), -1), _weighted(floor)
 
     @full_precision
-    def settle(self, state: SpatialMapState) -> SpatialMapState:
+    def finalize(self, state: SpatialMapState) -> SpatialMapState:
         """The tables that are read: floor and ceiling as means, their holes filled, and a density for every cell.
 
         Shapes: density [B, 2, G, G] (of a wall, and how sure that is), floor and wall_n as in the state.
         """
-        ground = _mean(_fill(state["floor"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        ground = _normalize(_fill_holes(state["floor"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         evidence = torch.stack((state["evidence"], state["free"]), 1)
         features = []
         for size in WALL_SIZES:
@@ -253,7 +256,7 @@ class SpatialMap(nn.Module):
         """Of a wall, and how sure that is, as the network has them. Shapes: places [N, K, 2], x and y in a pose's
         units -> [N, K, 2]."""
         maps = len(tables["density"])
-        grid = (place_NK2 * (POSE_UNITS / PLAN_REACH)).reshape(maps, -1, place_NK2.shape[1], 2)
+        grid = (place_NK2 * (UNITS_PER_POSE / MAP_REACH)).reshape(maps, -1, place_NK2.shape[1], 2)
         met_BFMK = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
         return met_BFMK.permute(0, 2, 3, 1).reshape(place_NK2.shape)
 
@@ -263,7 +266,7 @@ class SpatialMap(nn.Module):
         num, maps = len(pose_NP), len(tables["density"])
         map_N = torch.arange(maps, device=pose_NP.device).repeat_interleave(num // maps)
         points = self._points(pose_NP, self.depth_S.expand(num, len(self.across_R), -1), self.across_R)
-        grid = (points / PLAN_REACH).reshape(maps, -1, len(self.depth_S), 2)
+        grid = (points / MAP_REACH).reshape(maps, -1, len(self.depth_S), 2)
         met = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
         density_NRS, known_NRS = met.transpose(0, 1).reshape(2, num, -1, len(self.depth_S))
         # As light does: what passes a sample, what reaches it, and what ends there.
@@ -273,7 +276,7 @@ class SpatialMap(nn.Module):
         left_NR = reached_NRS[..., -1] * passed_NRS[..., -1]
         log_depth_NR = (weight_NRS * self.depth_S.log()).sum(-1) + BEYOND_LOG_DEPTH * left_NR
 
-        top_NRS, at_NRS = weight_NRS.topk(NUM_TOP, -1)
+        top_NRS, at_NRS = weight_NRS.topk(NUM_TOP_SAMPLES, -1)
         top_points = points.gather(2, at_NRS[..., None].expand(-1, -1, -1, 2))
         wall_NRF = self._wall_at(tables, map_N, top_points, top_NRS)
 
@@ -296,15 +299,15 @@ class SpatialMap(nn.Module):
     def _wall_at(self, tables: SpatialMapState, map_N: Tensor, points: Tensor, weight_NRS: Tensor) -> Tensor:
         """Weighted sum of features over points of a ray. Shapes: points [N, R, S, 2]; returns [N, R, F + 1]."""
         index, share = _splat(points, CELLS, CELL_UNITS)
-        sums = [_get(tables[f"wall_{n}"], map_N, _coarser(index, n)) for n in WALL_SIZES]
-        rows = _mean(sums[0] + HOLE_WEIGHT * (sums[1] / 4 + HOLE_WEIGHT * sums[2] / 16)).flatten(2, 3)
+        sums = [_gather(tables[f"wall_{n}"], map_N, _coarse_index(index, n)) for n in WALL_SIZES]
+        rows = _normalize(sums[0] + HOLE_WEIGHT * (sums[1] / 4 + HOLE_WEIGHT * sums[2] / 16)).flatten(2, 3)
         return ((share * weight_NRS[..., None]).flatten(2)[..., None, :] @ rows)[..., 0, :]
 
     def _floor_along(self, tables: SpatialMapState, map_N: Tensor, pose_NP: Tensor) -> Tensor:
         """Shapes: returns [N, W, K, F + 1]."""
         points = self._points(pose_NP, self.slice_K.expand(len(pose_NP), len(self.across_R), -1), self.across_R)
         index, share = _splat(points, FLOOR_CELLS, FLOOR_CELL_UNITS)
-        floor = (_get(tables["floor"], map_N, index) * share[..., None]).sum(-2)
+        floor = (_gather(tables["floor"], map_N, index) * share[..., None]).sum(-2)
         return floor.unflatten(1, (-1, READ_RAYS)).mean(2)
 
     def _points(self, pose_NP: Tensor, depth_NRS: Tensor, across_R: Tensor) -> Tensor:
@@ -312,19 +315,19 @@ class SpatialMap(nn.Module):
         angle_N1 = heading_rad(pose_NP)[:, None]
         cos, sin = angle_N1.cos(), angle_N1.sin()
         along_NR2 = torch.stack((cos + across_R * sin, sin - across_R * cos), -1)
-        return POSE_UNITS * pose_NP[:, None, None, :2] + depth_NRS[..., None] * along_NR2[:, :, None]
+        return UNITS_PER_POSE * pose_NP[:, None, None, :2] + depth_NRS[..., None] * along_NR2[:, :, None]
 
 
-def _edges() -> Tensor:
+def _sample_edges() -> Tensor:
     """Of the samples of a ray, nearest first. Shapes: [S + 1]."""
     depth, edges = NEAREST_UNITS, []
     while depth < FARTHEST_UNITS:
         edges.append(depth)
-        depth += min(COARSEST_UNITS, max(FINEST_UNITS, STEP_SHARE * depth))
+        depth += min(COARSEST_UNITS, max(FINEST_UNITS, STEP_FRACTION * depth))
     return torch.tensor(edges)
 
 
-def _across(num_rays: int) -> Tensor:
+def _ray_offsets(num_rays: int) -> Tensor:
     """From the left edge of the picture (-1) to the right one."""
     return (torch.arange(num_rays) + 0.5) / num_rays * 2 - 1
 
@@ -341,7 +344,7 @@ def _splat(points: Tensor, cells: int, cell_units: float) -> tuple[Tensor, Tenso
     return index, share * inside[..., None]
 
 
-def _add(table_BGGF: Tensor, map_N: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+def _scatter_add(table_BGGF: Tensor, map_N: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     """The table with rows added to the cells of each frame's map. Shapes: index [N, ...], rows [N, ..., F].
 
     The same bits every time, but for gradients on CUDA: there `index_add` sums in the order in which threads come by.
@@ -355,7 +358,7 @@ def _add(table_BGGF: Tensor, map_N: Tensor, index: Tensor, rows: Tensor) -> Tens
     return flat.index_add(0, index.flatten(), rows).view_as(table_BGGF)
 
 
-def _get(table_BGGF: Tensor, map_N: Tensor, index: Tensor) -> Tensor:
+def _gather(table_BGGF: Tensor, map_N: Tensor, index: Tensor) -> Tensor:
     """Rows of each frame's map. Shapes: index [N, ...]; returns [N, ..., F]."""
     cells = table_BGGF.shape[1] * table_BGGF.shape[2]
     index = index + cells * map_N.view(-1, *[1] * (index.dim() - 1))
@@ -368,18 +371,18 @@ def _weighted(said: Tensor) -> Tensor:
     return torch.cat((said[..., :-1] * weight, weight), -1)
 
 
-def _fill(sums: Tensor) -> Tensor:
+def _fill_holes(sums: Tensor) -> Tensor:
     """Each cell plus a little of the 2x2 around it, and less of the 4x4. Shapes: [B, F, G, G]."""
     twice = F.avg_pool2d(sums, 2)
     twice = twice + HOLE_WEIGHT * F.interpolate(F.avg_pool2d(twice, 2), scale_factor=2, mode="nearest")
     return sums + HOLE_WEIGHT * F.interpolate(twice, scale_factor=2, mode="nearest")
 
 
-def _mean(sums: Tensor) -> Tensor:
+def _normalize(sums: Tensor) -> Tensor:
     """Features and how surely they are known. Shapes: [..., F + 1]."""
     return torch.cat((sums[..., :-1] / (sums[..., -1:] + 1e-5), torch.log1p(10 * sums[..., -1:])), -1)
 
 
-def _coarser(index: Tensor, size: int) -> Tensor:
+def _coarse_index(index: Tensor, size: int) -> Tensor:
     """Of a cell, the index of the size x size cells around it."""
     return index // (CELLS * size) * (CELLS // size) + index % CELLS // size

@@ -52,7 +52,7 @@ class BidirectionalModel(_RingBufferModel):
         context_BTCHW: Tensor,
         level_BT: Tensor,
         action_BTA: Tensor,
-        imagined_BT: Tensor | None = None,
+        generated_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
     ) -> ClipContext:
@@ -86,7 +86,7 @@ class BidirectionalModel(_RingBufferModel):
         latent_BCHW: Tensor,
         level_B: Tensor,
         *,
-        imagined: bool = False,
+        generated: bool = False,
         pose_BP: Tensor | None = None,
     ) -> WorldState:
         tensors = dict(context.state.tensors)
@@ -145,7 +145,7 @@ class ChunkModel(_RingBufferModel):
         latent_BCHW: Tensor,
         level_B: Tensor,
         *,
-        imagined: bool = False,
+        generated: bool = False,
         pose_BP: Tensor | None = None,
     ) -> WorldState:
         tensors, count_B = dict(context.state.tensors), context.state.tensors["ring.count"] + 1

@@ -36,7 +36,7 @@ from worldsim.models.sequence.layer import Layer, build_layers
 from worldsim.models.sequence.mixer import LayerState
 from worldsim.models.state import WorldState
 
-PLACE_PREFIX = "place."
+MAP_PREFIX = "place."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +89,13 @@ class WorldModel(nn.Module, ABC):
         context_BTCHW: Tensor,
         level_BT: Tensor,
         action_BTA: Tensor,
-        imagined_BT: Tensor | None = None,
+        generated_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
     ) -> ClipContext:
         """Runs the clean stream over a clip. Frame t of `predict` will see context frames before t only.
 
-        `imagined_BT` marks frames that are the model's own (bool; None: none is). `pose_BTP` are the true poses where
+        `generated_BT` marks frames that are the model's own (bool; None: none is). `pose_BTP` are the true poses where
         they are known: a map then need not be asked where frames were seen from, which is most of the work. With a
         `state` the clip goes on from there (where `config.supports_tbptt`), without from one that has seen nothing.
         """
@@ -119,7 +119,7 @@ class WorldModel(nn.Module, ABC):
         latent_BCHW: Tensor,
         level_B: Tensor,
         *,
-        imagined: bool = False,
+        generated: bool = False,
         pose_BP: Tensor | None = None,
     ) -> WorldState:
         """The finished frame becomes memory, labelled as `level` noisy, and as the model's own where it is.
@@ -133,14 +133,14 @@ class WorldModel(nn.Module, ABC):
         return WorldState(tensors=_join(states), seed=seed)
 
     def without_memory(self, state: WorldState) -> WorldState:
-        """Scan states, the believed pose and the plan forgotten, the window and the last latents kept.
+        """Scan states, the estimated pose and the plan forgotten, the window and the last latents kept.
 
         A diagnostic, not a control for memory.
         """
         unseen = self.initial_state(len(next(iter(state.tensors.values()))), state.seed).tensors
 
         def is_memory(name: str) -> bool:
-            return name.endswith(".ssm") or name.startswith(PLACE_PREFIX)
+            return name.endswith(".ssm") or name.startswith(MAP_PREFIX)
 
         return replace(state, tensors={n: unseen[n] if is_memory(n) else t for n, t in state.tensors.items()})
 
@@ -193,10 +193,12 @@ class TrunkModel(WorldModel):
         if config.has_map:
             view_rad = math.radians(config.place_view_deg)
             kind = (
-                partial(SpatialMapMemory, is_given=config.pose == "given") if config.has_spatial_map else FixedMapMemory
+                partial(SpatialMapMemory, pose_is_action=config.pose == "given")
+                if config.has_spatial_map
+                else FixedMapMemory
             )
             self.place = kind(latent_shape, action_size, config.place_width, view_rad=view_rad)
-            num_recalled = self.place.num_figures + latent_shape[0]
+            num_recalled = self.place.num_extra_channels + latent_shape[0]
         self.denoiser = Denoiser(config, latent_shape, num_recalled)
         self.embed_tau = ScalarEmbedding(config.width)
         self.embed_step = ScalarEmbedding(config.width)
@@ -205,7 +207,7 @@ class TrunkModel(WorldModel):
         state = super().initial_state(batch, seed)
         past = self.position_ND.new_zeros(batch, self.config.num_past, *self.latent_shape).detach()
         level = self.position_ND.new_ones(batch).detach()
-        place = _to_place(self.place.initial_state(batch)) if self.place else {}
+        place = _with_map_prefix(self.place.initial_state(batch)) if self.place else {}
         return replace(state, tensors={**state.tensors, **place, "past": past, "past_level": level})
 
     def read_history(
@@ -213,7 +215,7 @@ class TrunkModel(WorldModel):
         context_BTCHW: Tensor,
         level_BT: Tensor,
         action_BTA: Tensor,
-        imagined_BT: Tensor | None = None,
+        generated_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
     ) -> ClipContext:
@@ -230,13 +232,13 @@ class TrunkModel(WorldModel):
         last_BTCHW = padded[:, num_past - 1 : num_past - 1 + num_frames]
         x_BTND, _, tensors = self._forward_context(self._tokens(last_BTCHW), condition_BTD, state)
         if self.place:
-            if imagined_BT is None:
-                imagined_BT = torch.zeros_like(level_BT, dtype=torch.bool)
-            start = None if state is None else state.with_prefix(PLACE_PREFIX)
+            if generated_BT is None:
+                generated_BT = torch.zeros_like(level_BT, dtype=torch.bool)
+            start = None if state is None else state.with_prefix(MAP_PREFIX)
             with torch.no_grad():  # the map learns by a loss of its own
-                recalled, place = self.place.recall_clip(context_BTCHW, imagined_BT, action_BTA, pose_BTP, start)
+                recalled, place = self.place.render_clip(context_BTCHW, generated_BT, action_BTA, pose_BTP, start)
             seen_BTFHW = torch.cat((seen_BTFHW, recalled), 2)
-            tensors |= _to_place(place)
+            tensors |= _with_map_prefix(place)
         tensors |= {"past": padded[:, num_frames:], "past_level": level_BT[:, -1]}
         return ClipContext(
             action_BTA=action_BTA,
@@ -261,8 +263,8 @@ class TrunkModel(WorldModel):
         x_BND, tensors = self._step(self._tokens(state.tensors["past"][:, -1]), condition_BD, state)
         seen_BFHW = state.tensors["past"].flatten(1, 2)
         if self.place:
-            place, recalled = self.place.foresee(state.with_prefix(PLACE_PREFIX), action_BA)
-            tensors |= _to_place(place)
+            place, recalled = self.place.predict(state.with_prefix(MAP_PREFIX), action_BA)
+            tensors |= _with_map_prefix(place)
             seen_BFHW = torch.cat((seen_BFHW, recalled), 1)
         return FrameContext(
             state=replace(state, tensors={**state.tensors, **tensors}),
@@ -282,15 +284,15 @@ class TrunkModel(WorldModel):
         latent_BCHW: Tensor,
         level_B: Tensor,
         *,
-        imagined: bool = False,
+        generated: bool = False,
         pose_BP: Tensor | None = None,
     ) -> WorldState:
         past = torch.cat((context.state.tensors["past"][:, 1:], latent_BCHW[:, None]), 1)
         tensors = {"past": past, "past_level": level_B}
         if self.place:
-            imagined_B = torch.full_like(level_B, imagined, dtype=torch.bool)
-            place = self.place.commit(context.state.with_prefix(PLACE_PREFIX), latent_BCHW, imagined_B, pose_BP)
-            tensors |= _to_place(place)
+            generated_B = torch.full_like(level_B, generated, dtype=torch.bool)
+            place = self.place.commit(context.state.with_prefix(MAP_PREFIX), latent_BCHW, generated_B, pose_BP)
+            tensors |= _with_map_prefix(place)
         return context.state.advance(tensors)
 
     def _denoise(
@@ -317,7 +319,7 @@ class SingleModel(WorldModel):
         context_BTCHW: Tensor,
         level_BT: Tensor,
         action_BTA: Tensor,
-        imagined_BT: Tensor | None = None,
+        generated_BT: Tensor | None = None,
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
     ) -> ClipContext:
@@ -351,7 +353,7 @@ class SingleModel(WorldModel):
         latent_BCHW: Tensor,
         level_B: Tensor,
         *,
-        imagined: bool = False,
+        generated: bool = False,
         pose_BP: Tensor | None = None,
     ) -> WorldState:
         condition_BD = self._condition(1 - level_B, torch.zeros_like(level_B), context.action_BA)
@@ -382,5 +384,5 @@ def _join(states: list[LayerState]) -> dict[str, Tensor]:
     return {f"layers.{i}.{name}": tensor for i, state in enumerate(states) for name, tensor in state.items()}
 
 
-def _to_place(place: MapState) -> dict[str, Tensor]:
-    return {PLACE_PREFIX + name: tensor for name, tensor in place.items()}
+def _with_map_prefix(place: MapState) -> dict[str, Tensor]:
+    return {MAP_PREFIX + name: tensor for name, tensor in place.items()}
