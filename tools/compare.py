@@ -139,7 +139,7 @@ class Comparison:
         `second_turn`, `by_distance` and `by_steps` feed back what was made, after one true turn; `next_new` and
         `next_seen` are one frame ahead under true context, in the first turn and in the second.
         """
-        turn, truth = spin_ticks(self.preset.true_world.turn_deg), self.walks.frames
+        turn, truth = spin_ticks(self.preset.ground_truth_config.turn_deg), self.walks.frames
         # The last frame of a turn is the last that was given, once more.
         second = slice(turn, 2 * turn - 1)
         latents = encode_clips(self.autoencoder, self.walks, self.device)
@@ -185,7 +185,7 @@ class Comparison:
 
     def sheet(self, names: Sequence[str], seed: int) -> list[Section]:
         """The second turn of the first walks: true, then as each of these models made it."""
-        turn = spin_ticks(self.preset.true_world.turn_deg)
+        turn = spin_ticks(self.preset.ground_truth_config.turn_deg)
         walks = self.walks.first(2 * turn)
 
         def row(label: str, frames: Images) -> Row:
@@ -207,9 +207,9 @@ def comparison(arguments: argparse.Namespace, *, is_trained: bool) -> Iterator[C
     preset, table = read_preset_toml(arguments.recipe)
     training = from_mapping(TrainingConfig, table, where="training")
     autoencoder = load_preset(arguments.autoencoder).autoencoder.to(arguments.device)
-    with closing(open_world(preset.true_world)) as world:
+    with closing(open_world(preset.ground_truth_config)) as world:
         seeds = range(FIRST_SEED, FIRST_SEED + NUM_WALKS)
-        walks = record_clips(world, spin_pilot, seeds, NUM_TURNS * spin_ticks(preset.true_world.turn_deg))
+        walks = record_clips(world, spin_pilot, seeds, NUM_TURNS * spin_ticks(preset.ground_truth_config.turn_deg))
     data = TrainingData(preset, training, (), world_share=1.0, least_frames=training.dynamics.clip_frames)
     with data.sources() as sources:
         replay_buffer = ReplayBuffer(sources, lambda e: encode_frames(autoencoder, e, arguments.device), training.data)

@@ -32,14 +32,14 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--explorer", choices=POLICY_NAMES, default="mixed")
     args = parser.parse_args()
-    config = read_preset_toml(args.preset)[0].true_world
+    config = read_preset_toml(args.preset)[0].ground_truth_config
     if not isinstance(config, MemoryMazeConfig):
         parser.error(f"the world of {args.preset} is no Memory Maze")
     started_s = time.perf_counter()
     with MemoryMazeWorld(config) as world:
         for seed in range(args.first_seed, args.first_seed + args.episodes):
             path = args.out / f"{seed:06d}.npz"
-            memory_maze.write(path, episode_arrays(world, seed, args.frames, args.explorer))
+            memory_maze.write(path, episode_arrays(world, seed, args.frames, args.make_policy))
             print(
                 f"{path}, {args.frames * (seed + 1 - args.first_seed) / (time.perf_counter() - started_s):.0f} frames/s"
             )
@@ -48,19 +48,19 @@ def main() -> None:
 def episode_arrays(world: MemoryMazeWorld, seed: int, num_frames: int, name: str) -> dict[str, npt.NDArray[Any]]:
     """Shapes: [T, ...]; action[t] led to frame t, the first is none."""
     step = world.reset(seed)
-    explorer = world.explorer(name, random.Random(seed))
-    spec, actions, frames, truths = world.config.key_spec, [Action()], [step.frame], [world.truth]
+    policy = world.make_policy(name, random.Random(seed))
+    spec, actions, frames, truths = world.config.key_spec, [Action()], [step.frame], [world.ground_truth]
     for _ in range(num_frames - 1):
         assert step.pose is not None
-        actions.append(explorer.act(step.pose))
+        actions.append(policy.act(step.pose))
         step = world.step(actions[-1])
         frames.append(step.frame)
-        truths.append(world.truth)
+        truths.append(world.ground_truth)
     rows = np.stack([encode_action(spec, action) for action in actions])
     return {
         "image": np.stack(frames),
         "action": memory_maze.one_hot(rows, spec),
-        **{key: np.stack([truth[key] for truth in truths]) for key in truths[0]},
+        **{key: np.stack([ground_truth[key] for ground_truth in truths]) for key in truths[0]},
     }
 
 

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     preset = load_preset(arguments.preset)
     num_context = arguments.frames if arguments.way_back else CONTEXT_FRAMES
     num_frames = num_context + arguments.frames
-    with closing(open_world(preset.config.true_world)) as world:
+    with closing(open_world(preset.config.ground_truth_config)) as world:
         pilot = return_pilot(world, num_frames) if arguments.way_back else explore_pilot(world)
         clips = record_clips(world, pilot, [arguments.seed], num_frames)
     none = np.zeros(preset.config.frame_shape, dtype=np.uint8)

@@ -17,13 +17,13 @@ from PIL import Image, ImageDraw
 
 from worldsim.core.types import Frame, Pose
 from worldsim.presets.config import read_preset_toml
-from worldsim.worlds.base import TrueWorld
+from worldsim.worlds.base import GroundTruthWorld
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.layout import MazeLayout
+from worldsim.worlds.doom.layout import DoomMazeLayout
 from worldsim.worlds.doom.palette import THEMES
 from worldsim.worlds.doom.policies import POLICY_NAMES
 from worldsim.worlds.doom.world import DoomWorld
-from worldsim.worlds.memory_maze.layout import MazePlan
+from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld
 from worldsim.worlds.registry import open_world
 
@@ -49,14 +49,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("assets/maze_true.png"))
     args = parser.parse_args()
     own = DoomConfig(maps=tuple(args.maps), grid=tuple(args.grid))
-    config = read_preset_toml(args.preset)[0].true_world if args.preset else own
+    config = read_preset_toml(args.preset)[0].ground_truth_config if args.preset else own
     num_frames = args.columns * args.rows
     with closing(open_world(config)) as world:
-        frames, poses = walk(world, args.explorer, args.seed, num_frames, args.every)
+        frames, poses = walk(world, args.make_policy, args.seed, num_frames, args.every)
         height_px = args.rows * (config.frame_height_px * args.scale + GAP_PX) - GAP_PX
         assert isinstance(world, DoomWorld | MemoryMazeWorld)
         layout = world.layout
-        if isinstance(layout, MazeLayout):
+        if isinstance(layout, DoomMazeLayout):
             plan = draw_plan(layout, poses, height_px)
         else:
             plan = draw_cells(layout, poses, height_px)
@@ -69,10 +69,12 @@ def main() -> None:
     print(f"{args.out}: {both.width}x{both.height}, {args.out.stat().st_size} bytes")
 
 
-def walk(world: TrueWorld, explorer: str, seed: int, num_frames: int, every: int) -> tuple[list[Frame], list[Pose]]:
+def walk(
+    world: GroundTruthWorld, explorer: str, seed: int, num_frames: int, every: int
+) -> tuple[list[Frame], list[Pose]]:
     """Every `every`-th frame of a walk, and the pose of every tick."""
     step = world.reset(seed)
-    walker = world.explorer(explorer, random.Random(seed))
+    walker = world.make_policy(explorer, random.Random(seed))
     frames, poses = [], []
     started_s = time.perf_counter()
     for tick in range(num_frames * every):
@@ -95,7 +97,7 @@ def tile(frames: list[Frame], columns: int, scale: int) -> Image.Image:
     return sheet
 
 
-def draw_plan(layout: MazeLayout, poses: list[Pose], height_px: int) -> Image.Image:
+def draw_plan(layout: DoomMazeLayout, poses: list[Pose], height_px: int) -> Image.Image:
     """The maze from above, north up: walls in their theme's colour, landmarks as dots, the walk as a line."""
     per_unit = height_px / (layout.rows * layout.cell_units)
     image = Image.new("RGB", (round(layout.columns * layout.cell_units * per_unit), height_px), "black")
@@ -106,11 +108,11 @@ def draw_plan(layout: MazeLayout, poses: list[Pose], height_px: int) -> Image.Im
 
     half = (layout.cell_units - layout.wall_units) / 2
     for cell in layout.cells:
-        x, y = layout.centre(cell)
+        x, y = layout.center(cell)
         colour = THEME_COLOURS[THEMES[layout.walls[cell]].name]
         draw.rectangle((*at(x - half, y + half), *at(x + half, y - half)), fill="#303030", outline=colour, width=5)
     for (a, b), width in layout.openings.items():
-        x, y = layout.opening_centre(a, b)
+        x, y = layout.opening_center(a, b)
         across, along = layout.wall_units / 2 + 6 / per_unit, width / 2 - 6 / per_unit
         dx, dy = (across, along) if a[1] == b[1] else (along, across)
         draw.rectangle((*at(x - dx, y + dy), *at(x + dx, y - dy)), fill="#303030")
@@ -121,7 +123,7 @@ def draw_plan(layout: MazeLayout, poses: list[Pose], height_px: int) -> Image.Im
     return image
 
 
-def draw_cells(plan: MazePlan, poses: list[Pose], height_px: int) -> Image.Image:
+def draw_cells(plan: MemoryMazeLayout, poses: list[Pose], height_px: int) -> Image.Image:
     """A Memory Maze from above, north up: walls dark, targets as black dots, the walk as a line."""
     rows, columns = plan.free.shape
     per_cell = height_px / rows
@@ -134,7 +136,7 @@ def draw_cells(plan: MazePlan, poses: list[Pose], height_px: int) -> Image.Image
     for x, y in plan.cells:
         draw.rectangle((*at(x, y + 1), *at(x + 1, y)), fill="#b0b0b0")
     for cell in plan.targets:
-        dot_x, dot_y = at(*plan.centre(cell))
+        dot_x, dot_y = at(*plan.center(cell))
         draw.ellipse((dot_x - 8, dot_y - 8, dot_x + 8, dot_y + 8), fill="black")
     draw.line([at(pose.x, pose.y) for pose in poses], fill="#c03030", width=2)
     return image

@@ -11,13 +11,13 @@ from worldsim.actions.encoding import decode_action, encode_action
 from worldsim.actions.pose_control import flown, fly, key_spec
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.world import pose_action, pose_of
+from worldsim.worlds.doom.world import pose_action, pose_from_action
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 DOOM = DoomConfig(maps=(1,), inputs="pose", turn_deg=15.0)
 MAZE = MemoryMazeConfig(inputs="pose")
-RECORDED = RecordedConfig(axes=("x", "y", "cos", "sin", "height"), frame_height_px=48, frame_width_px=64)
+RECORDED = RecordedWorldConfig(axes=("x", "y", "cos", "sin", "height"), frame_height_px=48, frame_width_px=64)
 SPECS = [config.action_spec for config in (DOOM, MAZE, RECORDED)]
 OPPOSITE = {"forward": "back", "back": "forward", "left": "right", "right": "left"}
 
@@ -126,13 +126,13 @@ def test_all_of_dooms_heading_says_the_same_and_the_world_reads_the_same_pose() 
     spec = DOOM.action_spec
     start = Pose(x=300.0, y=200.0, angle_rad=1.0)
     action = flown(spec, [Action.of("forward", turn=1.0)] * 9, at(spec, 0, 0, 0))[-1]
-    pose = pose_of(action, start, across_units=DOOM.across_units)
-    assert_near(pose_action(pose, start, across_units=DOOM.across_units), action, spec, by=1e-5)
+    pose = pose_from_action(action, start, extent_units=DOOM.extent_units)
+    assert_near(pose_action(pose, start, extent_units=DOOM.extent_units), action, spec, by=1e-5)
     assert math.degrees(pose.angle_rad - start.angle_rad) % 360 == pytest.approx(9 * 15, abs=1e-3)
 
 
 def test_speeds_are_those_of_the_worlds_as_they_are_walked_in() -> None:
     doom, maze = DOOM.action_spec.pose_control, MAZE.action_spec.pose_control
     assert doom is not None and maze is not None
-    assert doom.step_length * DOOM.across_units == pytest.approx(16.6), "map units in a tick of two tics"
+    assert doom.step_length * DOOM.extent_units == pytest.approx(16.6), "map units in a tick of two tics"
     assert (maze.step_length * 9 / 2, math.degrees(maze.turn_rad)) == pytest.approx((0.25, 18.4)), "cells and degrees"

@@ -19,7 +19,7 @@ from worldsim.cli.main import main
 from worldsim.core.install import install_hint
 from worldsim.evaluation.config import TASKS, EvalConfig
 from worldsim.presets.config import PresetConfig
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 
 class Evaluated(NamedTuple):
@@ -152,7 +152,7 @@ def shown(result: dict[str, Any]) -> str:
 def test_a_preset_learned_from_recordings_says_what_to_compare_it_with(
     tiny_config: PresetConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world = RecordedConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
+    world = RecordedWorldConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
     write_tiny_preset(tmp_path / "own", replace(tiny_config, world=world))
     assert main(["eval", str(tmp_path / "own")]) == 3
     error = capsys.readouterr().err

@@ -20,7 +20,7 @@ from worldsim.core.types import ActionSpec
 from worldsim.engine.recorder import Recorder
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,7 +131,7 @@ def test_a_preset_says_where_its_true_world_is_and_one_from_recordings_has_none(
     source = _true_source(preset)
     assert source is not None
     assert source.num_context == preset.config.play.context_frames
-    recorded = RecordedConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
+    recorded = RecordedWorldConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
     assert _true_source(replace(preset, config=replace(preset.config, world=recorded))) is None
 
 

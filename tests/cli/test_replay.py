@@ -141,9 +141,9 @@ def test_the_true_world_is_scored_from_where_the_preset_begins(
     pytest.importorskip("vizdoom")
     from worldsim.presets.store import Start
     from worldsim.training.workers import record_episodes
-    from worldsim.worlds.trajectories import FIRST_START_SEED, START_WALK_FRAMES
+    from worldsim.worlds.trajectories import FIRST_START_SEED, START_TRAJECTORY_FRAMES
 
-    (walk,) = record_episodes(tiny_config.true_world, [FIRST_START_SEED], START_WALK_FRAMES, "mixed")
+    (walk,) = record_episodes(tiny_config.ground_truth_config, [FIRST_START_SEED], START_TRAJECTORY_FRAMES, "mixed")
     preset, folder = tmp_path / "tiny", tmp_path / "s"
     write_tiny_preset(preset, tiny_config, starts=[Start(frames=walk.frames[-6:], actions=walk.actions[-6:])])
     assert main(["rollout", str(preset), "--frames", "12", "--record", str(folder), "--device", "cpu"]) == 0

@@ -246,12 +246,12 @@ def test_doom_itself_follows_and_its_pictures_bring_a_preset_level_with_it(
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import Start, load_preset
     from worldsim.worlds.registry import open_world
-    from worldsim.worlds.trajectories import FIRST_START_SEED, START_SCRIPT, START_WALK_FRAMES, walk
+    from worldsim.worlds.trajectories import FIRST_START_SEED, START_POLICY, START_TRAJECTORY_FRAMES, collect_trajectory
 
     actions = [Action.of("forward", turn=turn) for turn in (1.0, 0.0, -1.0, 0.5) * 3]
-    alone = open_world(tiny_config.true_world)
+    alone = open_world(tiny_config.ground_truth_config)
     try:
-        steps = walk(alone, FIRST_START_SEED, START_WALK_FRAMES, START_SCRIPT)[-6:]
+        steps = collect_trajectory(alone, FIRST_START_SEED, START_TRAJECTORY_FRAMES, START_POLICY)[-6:]
         vectors = np.stack([encode_action(tiny_config.action_spec, step.action) for step in steps])
         write_tiny_preset(
             tmp_path, tiny_config, starts=[Start(frames=np.stack([s.frame for s in steps]), actions=vectors)]
@@ -260,7 +260,7 @@ def test_doom_itself_follows_and_its_pictures_bring_a_preset_level_with_it(
     finally:
         alone.close()
     preset = load_preset(str(tmp_path))
-    simulator, world = Simulator(preset), ReferenceWorldAtStarts(tiny_config.true_world, preset.starts)
+    simulator, world = Simulator(preset), ReferenceWorldAtStarts(tiny_config.ground_truth_config, preset.starts)
     history = PlayHistory(spec=simulator.action_spec, snapshot_bytes=1)
     truth = ReferenceWorker(ReferenceSource(open=lambda: world, num_context=4), simulator.action_spec)
     try:

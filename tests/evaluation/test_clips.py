@@ -25,7 +25,7 @@ from worldsim.evaluation.pilots import (
 )
 from worldsim.evaluation.truth import explore_pilot, open_truth, return_pilot
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.layout import plan_maze
+from worldsim.worlds.doom.layout import generate_maze
 from worldsim.worlds.doom.world import DoomWorld
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld
@@ -156,12 +156,12 @@ def test_random_keys_hold_every_input_and_follow_from_the_seed() -> None:
 
 def test_a_loop_is_a_closed_walk_that_visits_no_cell_twice_and_a_tree_has_none() -> None:
     for seed in range(5):
-        maze = plan_maze(DoomConfig(), seed)
+        maze = generate_maze(DoomConfig(), seed)
         loop = nearest_loop(maze, (0, 0))
         assert loop and len(loop) == len(set(loop)) >= 4
-        assert all(b in maze.neighbours(a) for a, b in itertools.pairwise([*loop, loop[0]]))
+        assert all(b in maze.neighbors(a) for a, b in itertools.pairwise([*loop, loop[0]]))
         assert len(maze.path((0, 0), loop[0])) == min(len(maze.path((0, 0), cell)) for cell in loop)
-    assert nearest_loop(plan_maze(DoomConfig(openness=0.0), 0), (0, 0)) is None
+    assert nearest_loop(generate_maze(DoomConfig(openness=0.0), 0), (0, 0)) is None
 
 
 def test_in_the_true_world_the_way_back_and_a_lap_come_to_the_same_rooms_again() -> None:

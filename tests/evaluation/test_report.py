@@ -14,7 +14,7 @@ from worldsim.evaluation.report import Report, evaluate, num_frames_of_work
 from worldsim.evaluation.walks import Lengths
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import load_preset
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 SHORT = EvalConfig(
     seeds=(900_000, 900_001),
@@ -92,7 +92,7 @@ def test_one_frame_has_no_spread_to_compare(tiny_preset_folder: Path, folder: Pa
 
 
 def test_a_preset_learned_from_recordings_asks_for_some(tiny_config: PresetConfig) -> None:
-    world = RecordedConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
+    world = RecordedWorldConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
     with pytest.raises(ConfigError) as caught:
         num_frames_of_work(SHORT, replace(tiny_config, world=world))
     assert "--data" in caught.value.hint and "rollout" in caught.value.hint

@@ -13,7 +13,7 @@ from worldsim.evaluation.pilots import spin_pilot
 from worldsim.evaluation.sight import Camera, came_back, regions
 from worldsim.evaluation.truth import open_truth
 
-CAMERA = Camera(height_px=48, width_px=64, view_deg=90.0, cell_units=192)
+CAMERA = Camera(height_px=48, width_px=64, fov_deg=90.0, cell_units=192)
 SHAPE = CAMERA.thin(np.zeros((48, 64))).shape
 
 
@@ -33,8 +33,8 @@ def shown(
 def test_the_grid_covers_the_frame() -> None:
     assert SHAPE == (24, 32) and CAMERA.stride == 2
     assert CAMERA.widen(np.zeros((3, *SHAPE), bool)).shape == (3, 48, 64)
-    assert Camera(height_px=60, width_px=80, view_deg=90.0, cell_units=1).stride == 2
-    assert Camera(height_px=12, width_px=16, view_deg=90.0, cell_units=1).stride == 1
+    assert Camera(height_px=60, width_px=80, fov_deg=90.0, cell_units=1).stride == 2
+    assert Camera(height_px=12, width_px=16, fov_deg=90.0, cell_units=1).stride == 1
 
 
 def test_a_frame_shows_what_the_same_frame_showed() -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import write_tiny_preset
 from tests.episodes.recordings import record
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 pytestmark = pytest.mark.hub
 
@@ -72,7 +72,7 @@ def test_a_command_fetches_what_it_names_and_then_works_without_the_hub(
 
 
 def test_eval_fetches_what_it_names(hub: Any, run: Any, server: Any, tiny_config: Any, tmp_path: Path) -> None:
-    world = RecordedConfig(buttons=("jump",), frame_height_px=48, frame_width_px=64)
+    world = RecordedWorldConfig(buttons=("jump",), frame_height_px=48, frame_width_px=64)
     write_tiny_preset(tmp_path / "own", replace(tiny_config, world=world))
     commit = hub.put("someone/own", server.files_of(tmp_path / "own"))
     done = run("eval", f"someone/own@{commit}", "--device", "cpu")  # has no true world, which ends it at once

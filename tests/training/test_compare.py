@@ -33,7 +33,7 @@ def compare() -> Iterator[ModuleType]:
 def test_the_control_cannot_see_a_turn_ago(compare: ModuleType) -> None:
     """Through all its layers: each reaches a window less one further back."""
     preset, _ = read_preset_toml(RECIPE)
-    turn = spin_ticks(preset.true_world.turn_deg)
+    turn = spin_ticks(preset.ground_truth_config.turn_deg)
     control = match_parameters(preset.model, "causal-window")
     windows = compare.WINDOWS
     assert set(windows) <= set(ARCHITECTURES)

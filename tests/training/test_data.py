@@ -261,6 +261,6 @@ def test_who_is_shown_more_has_longer_starts_and_the_true_world_comes_to_them(tm
     run = open_run(TINY.replace("context_frames = 4", "context_frames = 100"), tmp_path)
     starts = run.training_data("autoencoder").starts()
     assert {len(start.frames) for start in starts} == {100}
-    with closing(ReferenceWorldAtStarts(run.preset.true_world, starts)) as world:
+    with closing(ReferenceWorldAtStarts(run.preset.ground_truth_config, starts)) as world:
         assert np.array_equal(world.reset(1).frame, starts[1].frames[-1])
         assert len(world.lead_in) == 100

@@ -18,7 +18,7 @@ from worldsim.episodes.reader import open_session
 from worldsim.episodes.writer import SessionWriter
 from worldsim.presets.config import PresetConfig
 from worldsim.training.recordings import DataSource, RecordedStream, Recordings, known_of, open_source
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,9 @@ def test_other_sizes_are_resized_only_when_asked(folder: Path, tiny_config: Pres
     assert data.read(data.pieces[:1])[0].frames.shape == (13, 96, 128, 3)
 
 
-def own(spec: ActionSpec, **values: Any) -> RecordedConfig:
+def own(spec: ActionSpec, **values: Any) -> RecordedWorldConfig:
     inputs = {name: getattr(spec, name) for name in ("buttons", "axes", "axis_units")}
-    return RecordedConfig(**{**inputs, "frame_height_px": 48, "frame_width_px": 64, **values})
+    return RecordedWorldConfig(**{**inputs, "frame_height_px": 48, "frame_width_px": 64, **values})
 
 
 @pytest.mark.parametrize(

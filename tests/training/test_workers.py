@@ -11,8 +11,8 @@ from worldsim.training.workers import WorldStream, record_episodes
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.world import DoomWorld
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
-from worldsim.worlds.registry import TrueWorldConfig
-from worldsim.worlds.trajectories import walk
+from worldsim.worlds.registry import GroundTruthConfig
+from worldsim.worlds.trajectories import collect_trajectory
 
 WORLD = DoomConfig(maps=(1,), grid=(2, 2), landmarks=0)
 DATA = DataConfig(episode_frames=12, script="explore")
@@ -38,13 +38,13 @@ def test_the_depth_profile_of_a_frame_is_the_depth_seen_with_it() -> None:
     (episode,) = record_episodes(WORLD, [5], 12, "explore", with_depth=True)
     with DoomWorld(WORLD, with_depth=True) as world:
         for num_frames in (1, 7, 12):
-            walk(world, 5, num_frames, "explore")
+            collect_trajectory(world, 5, num_frames, "explore")
             np.testing.assert_array_equal(episode.depth_profile[num_frames - 1], middle_row_depth(world.depth))
 
 
 @pytest.mark.slow
 def test_depth_changes_nothing_in_memory_maze_either() -> None:
     pytest.importorskip("mujoco")
-    config: TrueWorldConfig = MemoryMazeConfig()
+    config: GroundTruthConfig = MemoryMazeConfig()
     (plain,), (deep,) = (record_episodes(config, [5], 40, "explore", with_depth=flag) for flag in (False, True))
     assert_same_but_for_the_depth_profile(plain, deep)

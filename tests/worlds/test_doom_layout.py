@@ -12,7 +12,7 @@ import pytest
 from worldsim.core.config import from_mapping, to_mapping
 from worldsim.core.errors import ConfigError
 from worldsim.worlds.doom.config import EVALUATION_SEED_START, DoomConfig
-from worldsim.worlds.doom.layout import edge, plan_maze
+from worldsim.worlds.doom.layout import edge, generate_maze
 from worldsim.worlds.doom.seeds import MAZES_PER_WAD, check_training_seed, training_seeds
 from worldsim.worlds.doom.wad import map_name, udmf_text, wad_bytes
 from worldsim.worlds.grid import SIDES
@@ -24,7 +24,7 @@ SEEDS = range(60)
 def test_every_cell_can_be_reached_from_every_other(grid: tuple[int, int]) -> None:
     config = DoomConfig(grid=grid, openness=0.0, landmarks=1)
     for seed in SEEDS:
-        layout = plan_maze(config, seed)
+        layout = generate_maze(config, seed)
         assert len(layout.openings) == len(layout.cells) - 1, "openness 0 is a tree"
         for cell in layout.cells:
             walk = layout.path((0, 0), cell)
@@ -33,15 +33,15 @@ def test_every_cell_can_be_reached_from_every_other(grid: tuple[int, int]) -> No
 
 
 def test_openness_adds_loops() -> None:
-    trees, loops = (plan_maze(DoomConfig(openness=o), 3) for o in (0.0, 1.0))
+    trees, loops = (generate_maze(DoomConfig(openness=o), 3) for o in (0.0, 1.0))
     assert len(loops.openings) == 24 > len(trees.openings)
 
 
 def test_rooms_and_passages_have_a_floor_and_walls_have_none() -> None:
-    layout = plan_maze(DoomConfig(), 3)
+    layout = generate_maze(DoomConfig(), 3)
     half = (layout.cell_units - layout.wall_units) / 2
     for cell in layout.cells:
-        x, y = layout.centre(cell)
+        x, y = layout.center(cell)
         assert layout.has_floor(x, y) and layout.has_floor(x - half, y + half)
         assert not layout.has_floor(x - half - 1, y + half + 1), "the post between four cells"
         for dx, dy in SIDES.values():
@@ -55,7 +55,7 @@ def test_rooms_and_passages_have_a_floor_and_walls_have_none() -> None:
 
 def test_neighbouring_cells_never_share_a_wall_texture_or_a_floor() -> None:
     for seed in SEEDS:
-        layout = plan_maze(DoomConfig(num_themes=4), seed)
+        layout = generate_maze(DoomConfig(num_themes=4), seed)
         for cell in layout.cells:
             for dx, dy in SIDES.values():
                 other = (cell[0] + dx, cell[1] + dy)
@@ -66,7 +66,7 @@ def test_neighbouring_cells_never_share_a_wall_texture_or_a_floor() -> None:
 
 def test_cells_are_recognisable_by_wall_and_floor_together() -> None:
     for seed in SEEDS:
-        layout = plan_maze(DoomConfig(), seed)
+        layout = generate_maze(DoomConfig(), seed)
         looks = [(layout.walls[cell], layout.floors[cell]) for cell in layout.cells]
         assert len(set(looks)) == len(looks), (seed, looks)
 
@@ -74,40 +74,40 @@ def test_cells_are_recognisable_by_wall_and_floor_together() -> None:
 def test_landmarks_stand_in_corners_out_of_the_way() -> None:
     config = DoomConfig()
     for seed in SEEDS:
-        layout = plan_maze(config, seed)
+        layout = generate_maze(config, seed)
         assert len(layout.landmarks) == config.landmarks
         for mark in layout.landmarks:
-            x, y = layout.centre(mark.cell)
+            x, y = layout.center(mark.cell)
             assert layout.cell_at(mark.x, mark.y) == mark.cell
             assert min(abs(mark.x - x), abs(mark.y - y)) > 32 + 16, "a walker and a landmark are 16 wide to each side"
 
 
 def test_a_seed_is_a_maze() -> None:
     config = DoomConfig()
-    assert plan_maze(config, 7) == plan_maze(config, 7)
-    assert plan_maze(config, 7).openings != plan_maze(config, 8).openings
+    assert generate_maze(config, 7) == generate_maze(config, 7)
+    assert generate_maze(config, 7).openings != generate_maze(config, 8).openings
 
 
 def test_wad_of_the_shipped_map_never_changes() -> None:
     """Shipped weights know this very map: a change here is a new world and needs new weights."""
-    wad = wad_bytes([plan_maze(DoomConfig(), 1)])
+    wad = wad_bytes([generate_maze(DoomConfig(), 1)])
     assert hashlib.sha256(wad).hexdigest() == "76bce3b575ba37bfa7f8510ce6430a3d05478449f4c7963422a452b061d7bb8f"
 
 
 def test_wad_directory_names_the_maps_in_order() -> None:
-    wad = wad_bytes([plan_maze(DoomConfig(), seed) for seed in (1, 2)])
+    wad = wad_bytes([generate_maze(DoomConfig(), seed) for seed in (1, 2)])
     magic, num_lumps, directory = struct.unpack("<4sii", wad[:12])
     entries = [struct.unpack("<ii8s", wad[directory + 16 * i :][:16]) for i in range(num_lumps)]
     names = [name.rstrip(b"\0").decode() for _, _, name in entries]
     assert magic == b"PWAD" and directory + 16 * num_lumps == len(wad)
     assert names[-6:] == [map_name(0), "TEXTMAP", "ENDMAP", map_name(1), "TEXTMAP", "ENDMAP"]
     offset, size, _ = entries[-2]
-    assert wad[offset : offset + size].decode() == udmf_text(plan_maze(DoomConfig(), 2))
+    assert wad[offset : offset + size].decode() == udmf_text(generate_maze(DoomConfig(), 2))
 
 
 def test_every_sector_is_closed_by_its_lines() -> None:
     """Lines with a sector on their right, taken with sign, add up to nothing: no gap for the engine to fall into."""
-    layout = plan_maze(DoomConfig(), 1)
+    layout = generate_maze(DoomConfig(), 1)
     vertices, lines, sides = [], [], []
     for line in udmf_text(layout).splitlines():
         values = dict(part.split(" = ") for part in line.partition("{")[2].strip(" }").split("; ") if " = " in part)

@@ -11,7 +11,7 @@ import pytest
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import Action, Pose
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.layout import plan_maze
+from worldsim.worlds.doom.layout import generate_maze
 from worldsim.worlds.doom.policies import POLICY_NAMES, make_policy
 from worldsim.worlds.doom.world import DoomWorld
 
@@ -26,12 +26,12 @@ def world() -> Iterator[DoomWorld]:
 
 def walk(world: DoomWorld, name: str, num_ticks: int, seed: int = 3) -> tuple[list[Action], list[Pose]]:
     step = world.reset(seed)
-    explorer = make_policy(name, world.layout, CONFIG, random.Random(seed))
+    policy = make_policy(name, world.layout, CONFIG, random.Random(seed))
     actions, poses = [], []
     for _ in range(num_ticks):
         assert step.pose is not None
         poses.append(step.pose)
-        actions.append(explorer.act(step.pose))
+        actions.append(policy.act(step.pose))
         step = world.step(actions[-1])
     return actions, poses
 
@@ -46,10 +46,10 @@ def test_the_same_seed_walks_the_same_way(world: DoomWorld, name: str) -> None:
 def test_every_action_is_one_the_world_knows(name: str) -> None:
     """Even where the pose makes no sense, an explorer keeps giving valid actions (it gives up and goes elsewhere)."""
     rng = random.Random(0)
-    explorer = make_policy(name, plan_maze(CONFIG, 1), CONFIG, rng)
+    policy = make_policy(name, generate_maze(CONFIG, 1), CONFIG, rng)
     for _ in range(1500):
         pose = Pose(x=rng.uniform(0, 768), y=rng.uniform(0, 768), angle_rad=rng.uniform(0, math.tau))
-        CONFIG.action_spec.check(explorer.act(pose))
+        CONFIG.action_spec.check(policy.act(pose))
 
 
 def test_spin_stays_where_it_is_and_looks_everywhere(world: DoomWorld) -> None:
@@ -104,5 +104,5 @@ def test_return_comes_back_to_where_it_set_out(world: DoomWorld) -> None:
 
 def test_an_unknown_explorer_names_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
-        make_policy("explorer", plan_maze(CONFIG, 1), CONFIG, random.Random(0))
+        make_policy("explorer", generate_maze(CONFIG, 1), CONFIG, random.Random(0))
     assert "explore" in caught.value.hint

@@ -151,7 +151,7 @@ def test_depth_is_the_distance_to_the_wall_ahead(world: DoomWorld) -> None:
         cell = layout.cell_at(step.pose.x, step.pose.y)
         if layout.opening(cell, (cell[0] + dx, cell[1] + dy)) is None:
             break
-    x, y = layout.centre(cell)
+    x, y = layout.center(cell)
     assert step.pose is not None
     to_wall = (layout.cell_units - layout.wall_units) / 2 - (step.pose.x - x) * dx - (step.pose.y - y) * dy
     assert world.depth.shape == (48, 64) and world.depth.dtype == np.float32
@@ -233,11 +233,11 @@ def test_a_pose_as_input_shows_what_was_seen_from_there_however_one_came(tics_pe
     config = DoomConfig(maps=(1,), inputs="pose", tics_per_step=tics_per_step)
     with DoomWorld(config) as world:
         world.reset(5)
-        explorer = world.explorer("explore", random.Random(1))
+        policy = world.make_policy("explore", random.Random(1))
         seen = [world.step(Action.of("forward"))]
         for _ in range(60):
             assert seen[-1].pose is not None
-            seen.append(world.step(explorer.act(seen[-1].pose)))
+            seen.append(world.step(policy.act(seen[-1].pose)))
         again = [world.step(step.action) for step in seen]
         world.step(Action.of("forward", turn=1.0))  # out of the rest in which a pose leaves one
         others = [world.step(seen[i].action) for i in (60, 7, 31)]
@@ -276,7 +276,7 @@ def test_engines_start_one_after_the_other() -> None:
     inside, most = list[int](), list[int]()
 
     def start() -> None:
-        with engine._one_at_a_time():
+        with engine._engine_start_lock():
             inside.append(1)
             time.sleep(0.02)
             most.append(len(inside))
@@ -297,11 +297,11 @@ def test_engines_start_one_after_the_other_but_wait_for_none_that_hangs(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     order: list[str] = []
 
-    def start(patience_s: float) -> None:
-        with engine._one_at_a_time(patience_s):
+    def start(timeout_s: float) -> None:
+        with engine._engine_start_lock(timeout_s):
             order.append("second")
 
-    with engine._one_at_a_time():
+    with engine._engine_start_lock():
         start(0.05)
         assert order == ["second"], "it starts all the same"
         waiting = threading.Thread(target=start, args=(30.0,))

@@ -19,22 +19,28 @@ from worldsim.presets.card import model_card
 from worldsim.presets.config import PresetConfig, preset_from_mapping
 from worldsim.worlds.memory_maze import graphics
 from worldsim.worlds.memory_maze.config import TARGETS, MemoryMazeConfig
-from worldsim.worlds.memory_maze.layout import MazePlan
+from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 from worldsim.worlds.memory_maze.policies import POLICY_NAMES, make_policy
-from worldsim.worlds.memory_maze.world import MemoryMazeWorld, as_one_of_six, maze_and_start, pose_action, pose_of
+from worldsim.worlds.memory_maze.world import (
+    MemoryMazeWorld,
+    maze_and_start,
+    pose_action,
+    pose_from_action,
+    quantize_action,
+)
 from worldsim.worlds.registry import check_installed, open_world
 
 CONFIG = MemoryMazeConfig()
 ROWS = ["111110", "100010", "101111", "111001", "001101", "111111"]  # south first
-PLAN = MazePlan(seed=0, free=np.array([[letter == "1" for letter in row] for row in ROWS]), targets=((0, 0),))
+PLAN = MemoryMazeLayout(seed=0, free=np.array([[letter == "1" for letter in row] for row in ROWS]), targets=((0, 0),))
 
 
 def walk(name: str, num_ticks: int, seed: int = 0) -> Iterator[tuple[Pose, Action]]:
     """A point that moves as fast as the ball, at once, and stops at walls."""
-    explorer = make_policy(name, PLAN, CONFIG, random.Random(seed))
+    policy = make_policy(name, PLAN, CONFIG, random.Random(seed))
     pose = Pose(x=0.5, y=0.5, angle_rad=0.0)
     for _ in range(num_ticks):
-        action = explorer.act(pose)
+        action = policy.act(pose)
         yield pose, action
         angle = pose.angle_rad + math.radians(action.axis("turn") * CONFIG.turn_deg)
         far = 0.25 if "forward" in action.buttons else 0.0
@@ -48,7 +54,7 @@ def test_a_config_is_stored_and_read_back(tiny_config: PresetConfig) -> None:
     assert from_mapping(MemoryMazeConfig, to_mapping(config)) == config
     table = {**to_mapping(tiny_config), "world": {"kind": "memory_maze", "frame_height_px": 64, "frame_width_px": 64}}
     preset = preset_from_mapping(table, where="preset.toml")
-    assert preset.true_world == CONFIG and isinstance(open_world(preset.true_world), MemoryMazeWorld)
+    assert preset.ground_truth_config == CONFIG and isinstance(open_world(preset.ground_truth_config), MemoryMazeWorld)
     assert "labmaze" in model_card(preset) and "ViZDoom" not in model_card(preset)
 
 
@@ -73,22 +79,22 @@ def test_inputs_are_keys_or_poses_and_a_turn_is_told_in_degrees() -> None:
     assert dict(CONFIG.action_spec.axis_units)["turn"] == "18.4 deg per tick"
     assert MemoryMazeConfig(control_hz=8).turn_deg == CONFIG.turn_deg / 2
     assert MemoryMazeConfig(inputs="pose").action_spec.axes == ("x", "y", "cos", "sin")
-    assert MemoryMazeConfig(frame_width_px=128).view_deg == pytest.approx(118.4, abs=0.1)
-    assert CONFIG.view_deg == pytest.approx(80)
+    assert MemoryMazeConfig(frame_width_px=128).fov_deg == pytest.approx(118.4, abs=0.1)
+    assert CONFIG.fov_deg == pytest.approx(80)
 
 
 def test_a_pose_becomes_an_input_and_is_found_again() -> None:
     for pose in (Pose(x=0.1, y=8.9, angle_rad=6.2), Pose(x=4.5, y=4.5, angle_rad=0.0)):
         action = pose_action(pose, 9)
-        again = pose_of(action, 9)
+        again = pose_from_action(action, 9)
         assert (again.x, again.y, again.angle_rad) == pytest.approx((pose.x, pose.y, pose.angle_rad))
     assert pose_action(Pose(x=0.0, y=9.0, angle_rad=0.0), 9) == Action.of(x=-1.0, y=1.0, cos=1.0)
 
 
 def test_a_turn_is_whole_or_none() -> None:
-    assert as_one_of_six(Action.of("forward", turn=0.6)) == Action.of("forward", turn=1.0)
-    assert as_one_of_six(Action.of(turn=-0.5)) == Action.of(turn=-1.0)
-    assert as_one_of_six(Action.of(turn=0.49)) == NO_ACTION
+    assert quantize_action(Action.of("forward", turn=0.6)) == Action.of("forward", turn=1.0)
+    assert quantize_action(Action.of(turn=-0.5)) == Action.of(turn=-1.0)
+    assert quantize_action(Action.of(turn=0.49)) == NO_ACTION
 
 
 def test_a_seed_is_the_packages_own_or_picks_a_map_and_a_start() -> None:
@@ -109,7 +115,7 @@ def test_a_path_goes_round_the_walls_and_a_point_on_a_wall_has_a_cell() -> None:
 @pytest.mark.parametrize("name", POLICY_NAMES)
 def test_an_explorer_presses_only_the_six_actions_and_the_same_by_seed(name: str) -> None:
     actions = [action for _, action in walk(name, 300)]
-    assert all(as_one_of_six(action) == action for action in actions)
+    assert all(quantize_action(action) == action for action in actions)
     assert actions == [action for _, action in walk(name, 300)]
     if name != "spin":
         assert sum("forward" in action.buttons for action in actions) > 60
@@ -135,7 +141,7 @@ def test_an_unknown_explorer_names_the_nearest() -> None:
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(graphics.VARIABLE, "egl")
+    monkeypatch.setenv(graphics.MUJOCO_GL, "egl")
     monkeypatch.setitem(sys.modules, "memory_maze", None)
     monkeypatch.setitem(sys.modules, "dm_control", None)
     for attempt in (lambda: MemoryMazeWorld(CONFIG).reset(0), lambda: check_installed(CONFIG)):
@@ -155,7 +161,7 @@ def test_graphics_need_no_display_and_the_choice_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv(graphics.VARIABLE, "")
+    monkeypatch.setenv(graphics.MUJOCO_GL, "")
     monkeypatch.setattr(graphics, "_egl_works", lambda: egl)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: osmesa)
     assert graphics.choose_graphics() == choice and f"drawn by {choice}" in capsys.readouterr().err
@@ -165,7 +171,7 @@ def test_graphics_need_no_display_and_the_choice_is_told(
 
 
 def test_nothing_to_draw_with_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(graphics.VARIABLE, "")
+    monkeypatch.setenv(graphics.MUJOCO_GL, "")
     monkeypatch.setattr(graphics, "_egl_works", lambda: False)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
     with pytest.raises(WorldError) as caught:

@@ -51,16 +51,16 @@ def test_pictures_poses_and_plan_are_the_packages_own_to_the_bit(world: MemoryMa
 
     env = tasks.memory_maze_9x9(global_observables=True, seed=3)
     theirs = [env.reset(), *(env.step(SIX.index(action)) for action in WALK)]
-    ours, truths = [world.reset(3)], [world.truth]
+    ours, truths = [world.reset(3)], [world.ground_truth]
     for action in WALK:
         ours.append(world.step(action))
-        truths.append(world.truth)
-    for step, truth, time_step in zip(ours, truths, theirs, strict=True):
+        truths.append(world.ground_truth)
+    for step, ground_truth, time_step in zip(ours, truths, theirs, strict=True):
         seen: dict[str, Any] = time_step.observation
         np.testing.assert_array_equal(step.frame, seen["image"])
         assert step.pose is not None
         assert (step.pose.x, step.pose.y) == tuple(seen["agent_pos"])
-        for name, value in truth.items():
+        for name, value in ground_truth.items():
             np.testing.assert_array_equal(value, time_step.reward or 0 if name == "reward" else seen[name], name)
         ahead = (math.cos(step.pose.angle_rad), math.sin(step.pose.angle_rad))
         assert ahead == pytest.approx(tuple(seen["agent_dir"]), abs=1e-6)

@@ -12,9 +12,9 @@ import pytest
 from worldsim.core.errors import ConfigError
 from worldsim.presets.card import model_card
 from worldsim.presets.config import PresetConfig, config_json, preset_from_mapping, read_preset_toml
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
-WORLD = RecordedConfig(buttons=("forward", "jump"), axes=("turn",), frame_height_px=48, frame_width_px=64)
+WORLD = RecordedWorldConfig(buttons=("forward", "jump"), axes=("turn",), frame_height_px=48, frame_width_px=64)
 
 
 def test_a_preset_of_a_recorded_world_is_stored_and_read_back(tiny_config: PresetConfig) -> None:
@@ -22,7 +22,7 @@ def test_a_preset_of_a_recorded_world_is_stored_and_read_back(tiny_config: Prese
     assert preset_from_mapping(json.loads(config_json(config)), where="config.json") == config
     assert (config.action_spec.size, config.frame_shape) == (3, (48, 64, 3))
     with pytest.raises(ConfigError, match="no true world"):
-        config.true_world  # noqa: B018  # asking is what fails
+        config.ground_truth_config  # noqa: B018  # asking is what fails
 
 
 def test_its_card_says_where_it_comes_from_and_claims_no_licence(tiny_config: PresetConfig) -> None:

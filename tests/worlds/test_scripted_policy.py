@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from worldsim.core.types import Action, Pose
-from worldsim.worlds.base import Explorer
+from worldsim.worlds.base import PosePolicy
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.layout import plan_maze
-from worldsim.worlds.doom.policies import make_policy as doom_explorer
+from worldsim.worlds.doom.layout import generate_maze
+from worldsim.worlds.doom.policies import make_policy as make_doom_policy
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
-from worldsim.worlds.memory_maze.layout import MazePlan
-from worldsim.worlds.memory_maze.policies import make_policy as memory_maze_explorer
+from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
+from worldsim.worlds.memory_maze.policies import make_policy as make_memory_maze_policy
 
 DOOM, MEMORY_MAZE = DoomConfig(maps=(1,)), MemoryMazeConfig()
 ROWS = ["111110", "100010", "101111", "111001", "001101", "111111"]  # south first
-PLAN = MazePlan(seed=0, free=np.array([[letter == "1" for letter in row] for row in ROWS]), targets=((0, 0),))
+PLAN = MemoryMazeLayout(seed=0, free=np.array([[letter == "1" for letter in row] for row in ROWS]), targets=((0, 0),))
 NUM_TICKS, SEEDS = 600, (0, 7)
 WALKED = {
     "doom/explore": "ffee7175fb84",
@@ -40,10 +40,10 @@ WALKED = {
 """Digests of the actions, recorded before the walkers of both worlds had anything in common."""
 
 
-def walk(explorer: Explorer, pose: Pose, stride: float, turn_deg: float, size: float) -> Iterator[Action]:
+def walk(policy: PosePolicy, pose: Pose, stride: float, turn_deg: float, size: float) -> Iterator[Action]:
     """A point without walls that cannot leave the square."""
     for _ in range(NUM_TICKS):
-        action = explorer.act(pose)
+        action = policy.act(pose)
         yield action
         angle = pose.angle_rad + math.radians(action.axis("turn") * turn_deg)
         ahead = stride * (("forward" in action.buttons) - ("back" in action.buttons))
@@ -56,12 +56,12 @@ def walk(explorer: Explorer, pose: Pose, stride: float, turn_deg: float, size: f
 def walk_in(world: str, name: str, seed: int) -> Iterator[Action]:
     rng = random.Random(seed)
     if world == "doom":
-        layout = plan_maze(DOOM, 1)
-        x, y = layout.centre((0, 0))
-        explorer = doom_explorer(name, layout, DOOM, rng)
-        return walk(explorer, Pose(x=x, y=y, angle_rad=0.0), 16.0, DOOM.turn_deg, 640.0)
+        layout = generate_maze(DOOM, 1)
+        x, y = layout.center((0, 0))
+        policy = make_doom_policy(name, layout, DOOM, rng)
+        return walk(policy, Pose(x=x, y=y, angle_rad=0.0), 16.0, DOOM.turn_deg, 640.0)
     return walk(
-        memory_maze_explorer(name, PLAN, MEMORY_MAZE, rng),
+        make_memory_maze_policy(name, PLAN, MEMORY_MAZE, rng),
         Pose(x=0.5, y=0.5, angle_rad=0.0),
         0.25,
         MEMORY_MAZE.turn_deg,

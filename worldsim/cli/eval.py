@@ -80,7 +80,7 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
     from worldsim.evaluation.report import evaluate, num_frames_of_work
     from worldsim.evaluation.sheets import check_can_draw, evaluation_sections, write_sheet
     from worldsim.presets.store import load_preset
-    from worldsim.worlds.recorded import RecordedConfig
+    from worldsim.worlds.recorded import RecordedWorldConfig
     from worldsim.worlds.registry import check_installed
 
     if arguments.sheet is not None:
@@ -90,8 +90,8 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     preset = load_preset(arguments.preset, device=device)
-    if arguments.data is None and not isinstance(preset.config.world, RecordedConfig):
-        check_installed(preset.config.true_world)
+    if arguments.data is None and not isinstance(preset.config.world, RecordedWorldConfig):
+        check_installed(preset.config.ground_truth_config)
     total = num_frames_of_work(config, preset.config, arguments.data)
     started_s = time.monotonic()
     with Progress(total, f"eval {arguments.preset}", arguments.progress) as progress:

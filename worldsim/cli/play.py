@@ -42,7 +42,7 @@ from worldsim.engine.messages import StageCallback
 from worldsim.engine.saves import read_saved
 from worldsim.episodes.format import check_new_folder
 from worldsim.episodes.reader import open_session
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 if TYPE_CHECKING:
     from worldsim.app.application import Ending
@@ -357,9 +357,9 @@ def _true_source(preset: Preset) -> ReferenceSource | None:
     from worldsim.engine.reference_starts import ReferenceWorldAtStarts
 
     config = preset.config
-    if isinstance(config.world, RecordedConfig):
+    if isinstance(config.world, RecordedWorldConfig):
         return None
-    begin = partial(ReferenceWorldAtStarts, config.true_world, preset.starts)
+    begin = partial(ReferenceWorldAtStarts, config.ground_truth_config, preset.starts)
     return ReferenceSource(open=begin, num_context=config.play.context_frames)
 
 
@@ -375,7 +375,7 @@ def _load_true_world(arguments: PlayArguments, report: StageCallback) -> LoadedW
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
     _check_inputs(arguments, config.action_spec)
     return LoadedWorld(
-        playable=ForwardOnlySimulator(open_world(config.true_world), config.true_world.key_spec),
+        playable=ForwardOnlySimulator(open_world(config.ground_truth_config), config.ground_truth_config.key_spec),
         title=f"{config.title} (the true world)",
         ticks_per_s=config.play.ticks_per_s,
         can_rewind=False,

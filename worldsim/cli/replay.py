@@ -166,7 +166,7 @@ def _both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulat
         return own, _simulator(arguments, session, arguments.preset or own_ref)[0]
     from worldsim.engine.reference_starts import ReferenceWorldAtStarts
 
-    return own, ReferenceWorldAtStarts(preset.config.true_world, preset.starts)
+    return own, ReferenceWorldAtStarts(preset.config.ground_truth_config, preset.starts)
 
 
 def _simulator(arguments: ReplayArguments, session: RecordedSession, ref: str) -> tuple[Simulator, Any, str]:

@@ -19,7 +19,7 @@ from worldsim.core.types import Action, ActionSpec, Step, World
 from worldsim.engine.saves import SaveRecord
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import SessionHeader
-from worldsim.worlds.base import Explorer
+from worldsim.worlds.base import PosePolicy
 
 StreamContext: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
@@ -94,7 +94,7 @@ class ReferenceWorld(World, Protocol):
         """What led to the start, the start itself the last of it."""
         ...
 
-    def explorer(self, seed: int) -> Explorer: ...
+    def explorer(self, seed: int) -> PosePolicy: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ import numpy as np
 from worldsim.core.errors import WorldError
 from worldsim.core.types import Step
 from worldsim.engine.interfaces import ForwardOnlySimulator
-from worldsim.worlds.base import Explorer
-from worldsim.worlds.registry import TrueWorldConfig, open_world
-from worldsim.worlds.trajectories import FIRST_START_SEED, START_SCRIPT, start_walk_frames, walk
+from worldsim.worlds.base import PosePolicy
+from worldsim.worlds.registry import GroundTruthConfig, open_world
+from worldsim.worlds.trajectories import FIRST_START_SEED, START_POLICY, collect_trajectory, start_trajectory_frames
 
 if TYPE_CHECKING:  # loads torch
     from worldsim.presets.store import Start
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # loads torch
 class ReferenceWorldAtStarts(ForwardOnlySimulator):
     """`reset(seed)` walks to a preset's own start, as the walk was once recorded."""
 
-    def __init__(self, config: TrueWorldConfig, starts: Sequence[Start], *, script: str = START_SCRIPT) -> None:
+    def __init__(self, config: GroundTruthConfig, starts: Sequence[Start], *, script: str = START_POLICY) -> None:
         self._true, self._starts, self._script = open_world(config), starts, script
         self.lead_in: tuple[Step, ...] = ()
         """The steps of the walk to the start, that of the start itself the last of them."""
@@ -39,8 +39,8 @@ class ReferenceWorldAtStarts(ForwardOnlySimulator):
         """
         number = seed % len(self._starts)
         shown = self._starts[number].frames
-        num_frames = start_walk_frames(len(shown))
-        self.lead_in = tuple(walk(self._true, FIRST_START_SEED + number, num_frames, self._script))
+        num_frames = start_trajectory_frames(len(shown))
+        self.lead_in = tuple(collect_trajectory(self._true, FIRST_START_SEED + number, num_frames, self._script))
         if not np.array_equal(self.lead_in[-1].frame, shown[-1]):
             raise WorldError(
                 f"the true world does not come to start {number} of the preset",
@@ -48,6 +48,6 @@ class ReferenceWorldAtStarts(ForwardOnlySimulator):
             )
         return self.lead_in[-1]
 
-    def explorer(self, seed: int) -> Explorer:
+    def explorer(self, seed: int) -> PosePolicy:
         """A walker through the maze of the last `reset`."""
-        return self._true.explorer(self._script, random.Random(seed))
+        return self._true.make_policy(self._script, random.Random(seed))

@@ -27,7 +27,7 @@ from worldsim.engine.history import ActionRuns, HistoryNode
 from worldsim.engine.interfaces import ReferenceSource, ReferenceWorld
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import ActionRun
-from worldsim.worlds.base import Explorer
+from worldsim.worlds.base import PosePolicy
 
 NEWS_EVERY_S = 0.2
 """While it catches up, the share that is done is told so often."""
@@ -62,7 +62,7 @@ class ReferenceStatus:
     """Ticks that the true world is behind."""
     pair: AlignedFrames | None = None
     """The newest moment at which it was level with play."""
-    explorer: Explorer | None = None
+    explorer: PosePolicy | None = None
     stride_units: float = 1.0
     """How far one walks in a tick, in the world's units: the most that the way to the start went in one."""
     nowhere: str = ""

@@ -8,7 +8,7 @@ from worldsim.core.errors import MissingPackageError
 from worldsim.core.install import install_hint
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CONFIG_FILE, bundled_presets
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 HORIZON_STEPS = 1000
 """Where an episode is truncated when nothing else is asked for: about a minute of play."""
@@ -23,7 +23,7 @@ def register_all() -> None:
     for name, folder in bundled_presets().items():
         config, _ = read_config_json(folder / CONFIG_FILE)
         _register(name, **_LEARNED, kwargs={"preset": name})
-        if not isinstance(config.world, RecordedConfig):  # one learned from recordings has no true world
+        if not isinstance(config.world, RecordedWorldConfig):  # one learned from recordings has no true world
             _register(f"{config.world.kind}-{name}", **_TRUE, kwargs={"preset": name})
 
 

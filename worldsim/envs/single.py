@@ -130,7 +130,7 @@ def true_env(*, preset: str, render_mode: str | None = None, render_scale: int |
     folder = resolve_preset(preset)
     stored = folder / CONFIG_FILE
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
-    world = open_world(config.true_world)
+    world = open_world(config.ground_truth_config)
     drawing = _drawing(render_mode, render_scale, world)
     return _shown(WorldEnv(world, ticks_per_s=config.play.ticks_per_s, **drawing), render_mode)
 

@@ -30,14 +30,14 @@ class Maze(Protocol):
 
     @property
     def cells(self) -> tuple[Cell, ...]: ...
-    def centre(self, cell: Cell) -> tuple[float, float]: ...
+    def center(self, cell: Cell) -> tuple[float, float]: ...
     def cell_at(self, x: float, y: float) -> Cell: ...
-    def neighbours(self, cell: Cell) -> list[Cell]: ...
+    def neighbors(self, cell: Cell) -> list[Cell]: ...
     def path(self, start: Cell, goal: Cell) -> list[Cell]: ...
 
 
 class OutAndBack:
-    """Lets another lead for `out_frames` frames, then goes back by held keys. `reach`: the world's `reach_units`."""
+    """Lets another lead for `out_frames` frames, then returns by held keys. `reach`: the world's `waypoint_radius`."""
 
     def __init__(self, out: Pilot, out_frames: int, turn_deg: float, reach: float) -> None:
         self._out, self._out_frames, self._turn_deg, self._reach = out, out_frames, turn_deg, reach
@@ -108,7 +108,7 @@ def lap_points(maze: Maze, here: Cell) -> tuple[Points, Points] | None:
 
 def nearest_loop(maze: Maze, here: Cell) -> list[Cell] | None:
     """The cells of a shortest loop, each once; of several the one that `here` is nearest to, and its nearest first."""
-    edges = [(a, b) for a in maze.cells for b in maze.neighbours(a) if a < b]
+    edges = [(a, b) for a in maze.cells for b in maze.neighbors(a) if a < b]
     loops = [loop for a, b in edges if (loop := _path_without(maze, a, b))]
     if not loops:
         return None
@@ -124,7 +124,7 @@ def _path_without(maze: Maze, start: Cell, goal: Cell) -> list[Cell] | None:
     for way in ways:
         if way[-1] == goal:
             return way
-        for cell in maze.neighbours(way[-1]):
+        for cell in maze.neighbors(way[-1]):
             if cell not in reached and (way[-1], cell) != (start, goal):
                 reached.add(cell)
                 ways.append([*way, cell])
@@ -134,7 +134,7 @@ def _path_without(maze: Maze, start: Cell, goal: Cell) -> list[Cell] | None:
 def _points(maze: Maze, cells: Sequence[Cell]) -> Points:
     """Half way to every next cell, and its middle."""
     points = []
-    for (ax, ay), (bx, by) in itertools.pairwise(map(maze.centre, cells)):
+    for (ax, ay), (bx, by) in itertools.pairwise(map(maze.center, cells)):
         points += [((ax + bx) / 2, (ay + by) / 2), (bx, by)]
     return points
 

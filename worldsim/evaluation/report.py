@@ -30,7 +30,7 @@ from worldsim.evaluation.tasks import Evaluator, Outcome
 from worldsim.evaluation.walks import FROM_RECORDINGS, Lengths, Walks, walk_in_recordings, walk_in_truth
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Preset
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 NO_STATE = ("one_step", "rollout", "retrieval", "spin")
 """Tasks that are run a second time with the scan state cleared."""
@@ -200,13 +200,13 @@ def _lengths(config: EvalConfig, preset: PresetConfig, data: str | None) -> Leng
     """Raises: ConfigError for a preset that was learned from recordings, without any."""
     if data is not None:
         return Lengths.of(config, preset, None)
-    if isinstance(preset.world, RecordedConfig):
+    if isinstance(preset.world, RecordedWorldConfig):
         raise ConfigError(
             f"{preset.name} was learned from recordings: it has no true world to be compared with",
             hint="worldsim eval --data DIR, with recordings it was not trained on; tasks: "
             + ", ".join(FROM_RECORDINGS),
         )
-    return Lengths.of(config, preset, preset.true_world.turn_deg)
+    return Lengths.of(config, preset, preset.ground_truth_config.turn_deg)
 
 
 class _Clock:

@@ -29,7 +29,7 @@ class Camera:
 
     height_px: int
     width_px: int
-    view_deg: float
+    fov_deg: float
     """From the left edge to the right one."""
     cell_units: float
     """Side of a cell of the maze: the measure of near and far."""
@@ -75,7 +75,7 @@ class Camera:
         ahead = dx * cos + dy * sin
         nearest = NEAR_CELLS * self.cell_units
         before = np.maximum(ahead, nearest)
-        half = math.tan(math.radians(self.view_deg) / 2)
+        half = math.tan(math.radians(self.fov_deg) / 2)
         per_px = 2.0 * half / self.width_px
         column_px = (dx * sin - dy * cos) / (before * per_px) + self.width_px / 2
         row_px = -point_3N[2] * self.stretch / (before * per_px) + self.height_px / 2
@@ -88,7 +88,7 @@ class Camera:
 
     def _rays(self, num_rows: int, num_columns: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """To the right and downwards, per unit ahead, through the points looked through."""
-        half = math.tan(math.radians(self.view_deg) / 2)
+        half = math.tan(math.radians(self.fov_deg) / 2)
         offset = self.stride // 2 + 0.5
         column_px = np.arange(num_columns) * self.stride + offset - self.width_px / 2
         row_px = np.arange(num_rows) * self.stride + offset - self.height_px / 2

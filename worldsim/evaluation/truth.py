@@ -25,7 +25,7 @@ from worldsim.evaluation.pilots import (
 )
 from worldsim.evaluation.sight import Camera
 from worldsim.presets.config import PresetConfig
-from worldsim.worlds.base import TrueWorld
+from worldsim.worlds.base import GroundTruthWorld
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.registry import open_world
 
@@ -33,7 +33,7 @@ DOOM_STRETCH = 1.2
 """Doom's pixels were a fifth higher than wide; the engine draws as if they still were."""
 
 
-class _MazeWorld(TrueWorld, Protocol):
+class _MazeWorld(GroundTruthWorld, Protocol):
     @property
     def layout(self) -> Maze:
         """The place of the newest reset."""
@@ -44,7 +44,7 @@ class _MazeWorld(TrueWorld, Protocol):
 class Truth:
     """A running true world."""
 
-    world: TrueWorld
+    world: GroundTruthWorld
     camera: Camera
 
     def look(self) -> Depth:
@@ -64,7 +64,7 @@ class Truth:
             assert points is not None, "this maze has no loop"
             return points
 
-        return lambda seed: RoundAndRound(way, config.turn_deg, config.reach_units)
+        return lambda seed: RoundAndRound(way, config.turn_deg, config.waypoint_radius)
 
     def _lap(self, step: Step) -> tuple[Points, Points] | None:
         """Of the maze of the newest reset, from where the step stands."""
@@ -79,12 +79,12 @@ def open_truth(config: PresetConfig) -> Iterator[Truth]:
 
     Raises: ConfigError for a preset that has none, MissingPackageError when its package is not installed.
     """
-    true_world = config.true_world
+    true_world = config.ground_truth_config
     height_px, width_px, _ = true_world.frame_shape
     camera = Camera(
         height_px=height_px,
         width_px=width_px,
-        view_deg=true_world.view_deg,
+        fov_deg=true_world.fov_deg,
         cell_units=true_world.cell_units,
         stretch=DOOM_STRETCH if isinstance(true_world, DoomConfig) else 1.0,
     )
@@ -92,17 +92,17 @@ def open_truth(config: PresetConfig) -> Iterator[Truth]:
         yield Truth(world=world, camera=camera)
 
 
-def explore_pilot(world: TrueWorld) -> MakePilot:
+def explore_pilot(world: GroundTruthWorld) -> MakePilot:
     """Walks through the maze to cells seldom visited."""
 
     def make(seed: int) -> Pilot:
-        explorer = world.explorer("explore", random.Random(f"evaluation:{seed}"))
-        return lambda step: explorer.act(pose_of(step))
+        policy = world.make_policy("explore", random.Random(f"evaluation:{seed}"))
+        return lambda step: policy.act(pose_of(step))
 
     return make
 
 
-def return_pilot(world: TrueWorld, num_frames: int) -> MakePilot:
+def return_pilot(world: GroundTruthWorld, num_frames: int) -> MakePilot:
     """Explores during the first half of the episode, then turns round and walks back over the same places."""
     config = world.config
-    return lambda seed: OutAndBack(explore_pilot(world)(seed), num_frames // 2, config.turn_deg, config.reach_units)
+    return lambda seed: OutAndBack(explore_pilot(world)(seed), num_frames // 2, config.turn_deg, config.waypoint_radius)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worldsim.presets.config import PresetConfig
-from worldsim.worlds.recorded import RecordedConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
 
 SAMPLE_CLIP, SAMPLE_SHEET = "sample.mp4", "sheet.png"
 """Beside the card on the Hub; `play` needs neither and fetches neither."""
@@ -114,7 +114,7 @@ def _header(config: PresetConfig) -> str:
 
 
 def _world(config: PresetConfig) -> str:
-    if isinstance(config.world, RecordedConfig):
+    if isinstance(config.world, RecordedWorldConfig):
         return "recorded: learned from recordings alone"
     maps = ", ".join(map(str, config.world.maps))
     return f"{config.world.kind}, {f'maps {maps}' if maps else 'a new maze for every seed'}"

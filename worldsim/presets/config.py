@@ -29,8 +29,8 @@ from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.migrations import migrate
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
-from worldsim.worlds.recorded import RecordedConfig
-from worldsim.worlds.registry import TrueWorldConfig
+from worldsim.worlds.recorded import RecordedWorldConfig
+from worldsim.worlds.registry import GroundTruthConfig
 
 SCHEMA_VERSION = 1
 """Version of the folder's layout and of the meaning of its keys. A change of either adds one,
@@ -76,7 +76,7 @@ class PresetConfig:
     """Short name, lower case: what `worldsim play` is given."""
     title: str
     """One line for people."""
-    world: DoomConfig | RecordedConfig | MemoryMazeConfig = field(default_factory=DoomConfig)
+    world: DoomConfig | RecordedWorldConfig | MemoryMazeConfig = field(default_factory=DoomConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
@@ -116,9 +116,9 @@ class PresetConfig:
                 )
 
     @property
-    def true_world(self) -> TrueWorldConfig:
+    def ground_truth_config(self) -> GroundTruthConfig:
         """Raises ConfigError for a preset that was learned from recordings: there is no truth to ask."""
-        if isinstance(self.world, RecordedConfig):
+        if isinstance(self.world, RecordedWorldConfig):
             raise ConfigError(
                 f"{self.name} was learned from recordings: it has no true world",
                 hint="worldsim rollout or play shows what it learned",

@@ -161,7 +161,7 @@ def verify(folder: Path) -> Verified:
     )
 
 
-class _NoMemory(TorchFunctionMode):
+class _ShapesOnly(TorchFunctionMode):
     """While it is on, modules are built with shapes and without memory. The meta device for all would do the same, and
     import a compiler first, which takes seconds.
     """
@@ -178,7 +178,7 @@ class _NoMemory(TorchFunctionMode):
 
 def build_networks(config: PresetConfig, *, has_memory: bool) -> tuple[Autoencoder, WorldModel]:
     """With fresh weights, the same every time; or with shapes only, to be filled by `load_state_dict(assign=True)`."""
-    with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if has_memory else _NoMemory():
+    with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if has_memory else _ShapesOnly():
         torch.manual_seed(0)
         autoencoder = Autoencoder(config.autoencoder)
         model = build_world_model(config.model, latent_shape=config.latent_shape, action_size=config.action_spec.size)

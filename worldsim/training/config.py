@@ -24,7 +24,7 @@ class DataConfig:
     reuse: float = 4.0
     """Frames drawn for each freshly rendered one, once training has begun: rendering and encoding cost time too."""
     script: str = "mixed"
-    """Explorer that plays (see the world's `policies`)."""
+    """Policy that plays (see the world's `policies`)."""
     resize: bool = False
     """Make recorded pictures the size of the preset; otherwise another size is an error."""
 

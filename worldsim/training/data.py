@@ -17,7 +17,7 @@ from worldsim.training.config import TrainingConfig
 from worldsim.training.episode import Episode
 from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
 from worldsim.training.workers import WeightedStream, WorldStream, record_episodes
-from worldsim.worlds.trajectories import FIRST_START_SEED, START_FRAMES, start_walk_frames
+from worldsim.worlds.trajectories import FIRST_START_SEED, START_FRAMES, start_trajectory_frames
 
 NUM_PROBES = 6
 PROBE_FRAMES = 180
@@ -86,7 +86,7 @@ class TrainingData:
         with ExitStack() as at_the_end:
             sources = []
             if self._world_share > 0:
-                true_world, data = self._preset.true_world, self._training.data
+                true_world, data = self._preset.ground_truth_config, self._training.data
                 world = WorldStream(true_world, data, seed=seed, with_depth=self._with_depth)
                 sources.append(WeightedStream(stream=at_the_end.enter_context(world), share=self._world_share))
             for recordings, share in zip(self._recordings, self._shares, strict=True):
@@ -106,7 +106,7 @@ class TrainingData:
         kept = max(START_FRAMES, self._preset.play.context_frames)
         for count, recordings in self._parts(NUM_STARTS):
             if recordings is None:
-                found += self._play(FIRST_START_SEED, count, start_walk_frames(kept))
+                found += self._play(FIRST_START_SEED, count, start_trajectory_frames(kept))
             else:
                 found += recordings.read(evenly([*recordings.held_out, *recordings.pieces], count))
         return [Start(frames=e.frames[-kept:], actions=e.actions[-kept:]) for e in found]
@@ -137,7 +137,7 @@ class TrainingData:
         return recordings.read(evenly(recordings.shown, count))
 
     def _play(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
-        world, script = self._preset.true_world, self._training.data.script
+        world, script = self._preset.ground_truth_config, self._training.data.script
         seeds = range(first_seed, first_seed + count)
         return record_episodes(world, seeds, num_frames, script, with_depth=self._with_depth)
 

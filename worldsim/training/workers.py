@@ -29,10 +29,10 @@ from worldsim.core.errors import WorldError, WorldsimError
 from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode, middle_row_depth
 from worldsim.training.shared_memory_queue import EpisodeQueue
-from worldsim.worlds.base import TrueWorld
+from worldsim.worlds.base import GroundTruthWorld
 from worldsim.worlds.doom.seeds import training_seeds
-from worldsim.worlds.registry import TrueWorldConfig, open_world
-from worldsim.worlds.trajectories import walking
+from worldsim.worlds.registry import GroundTruthConfig, open_world
+from worldsim.worlds.trajectories import iter_trajectory
 
 SLOTS_PER_WORKER = 3
 """Finished episodes a worker may have waiting."""
@@ -68,7 +68,7 @@ class WorldStream:
     num_episodes: int | None = None
     has_pose = True
 
-    def __init__(self, world: TrueWorldConfig, data: DataConfig, *, seed: int, with_depth: bool = False) -> None:
+    def __init__(self, world: GroundTruthConfig, data: DataConfig, *, seed: int, with_depth: bool = False) -> None:
         self._world, self._data, self._seed, self._with_depth = world, data, seed, with_depth
         self._queues: list[EpisodeQueue] = []
         self._workers: list[SpawnProcess] = []
@@ -124,16 +124,16 @@ class WorldStream:
 
 
 def record_episodes(
-    world_config: TrueWorldConfig, seeds: Iterable[int], num_frames: int, script: str, *, with_depth: bool = False
+    world_config: GroundTruthConfig, seeds: Iterable[int], num_frames: int, script: str, *, with_depth: bool = False
 ) -> list[Episode]:
     """One per seed, in a world of their own."""
     with closing(open_world(world_config, with_depth=with_depth)) as world:
         return [_record_episode(world, seed, num_frames, script, with_depth=with_depth) for seed in seeds]
 
 
-def _record_episode(world: TrueWorld, seed: int, num_frames: int, script: str, *, with_depth: bool) -> Episode:
+def _record_episode(world: GroundTruthWorld, seed: int, num_frames: int, script: str, *, with_depth: bool) -> Episode:
     steps, depth_profiles = [], []
-    for step in walking(world, seed, num_frames, script):
+    for step in iter_trajectory(world, seed, num_frames, script):
         steps.append(step)
         if with_depth:
             depth_profiles.append(middle_row_depth(world.depth))
@@ -148,7 +148,7 @@ def _record_episode(world: TrueWorld, seed: int, num_frames: int, script: str, *
 
 
 def _worker_main(
-    world_config: TrueWorldConfig,
+    world_config: GroundTruthConfig,
     data: DataConfig,
     seed: int,
     num_skipped: int,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from worldsim.core.types import Action, Pose, World
 
 
-class Explorer(Protocol):
+class PosePolicy(Protocol):
     def act(self, pose: Pose) -> Action:
         """The action to take at `pose`. Call once per tick, with the newest pose."""
         ...
@@ -26,7 +26,7 @@ class WorldConfig(Protocol):
         ...
 
     @property
-    def view_deg(self) -> float:
+    def fov_deg(self) -> float:
         """The camera's horizontal field of view."""
         ...
 
@@ -36,12 +36,12 @@ class WorldConfig(Protocol):
         ...
 
     @property
-    def reach_units(self) -> float:
+    def waypoint_radius(self) -> float:
         """So near to a point counts as there, for somebody who holds keys: a tick's walk does not carry past it."""
         ...
 
 
-class TrueWorld(World, Protocol):
+class GroundTruthWorld(World, Protocol):
     """An engine, with the truth behind its frames. Every Step has a pose."""
 
     @property
@@ -52,7 +52,7 @@ class TrueWorld(World, Protocol):
         """Of the newest frame, along the view direction. Shapes: [H, W]. Units: those of the pose."""
         ...
 
-    def explorer(self, name: str, rng: random.Random) -> Explorer:
+    def make_policy(self, name: str, rng: random.Random) -> PosePolicy:
         """A walker through the place of the newest reset. The same `rng` state and poses, the same actions.
 
         Raises: ConfigError for a name this world does not know.

@@ -12,13 +12,13 @@ Cell: TypeAlias = tuple[int, int]
 SIDES = {"east": (1, 0), "north": (0, 1), "west": (-1, 0), "south": (0, -1)}
 
 
-def shortest_path(neighbours: Callable[[Cell], Iterable[Cell]], start: Cell, goal: Cell) -> list[Cell]:
+def shortest_path(neighbors: Callable[[Cell], Iterable[Cell]], start: Cell, goal: Cell) -> list[Cell]:
     """A shortest walk from `start` to `goal`, both included."""
     came_from: dict[Cell, Cell] = {start: start}
     queue = deque([start])
     while queue:
         cell = queue.popleft()
-        for other in neighbours(cell):
+        for other in neighbors(cell):
             if other not in came_from:
                 came_from[other] = cell
                 queue.append(other)

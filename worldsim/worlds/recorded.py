@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z][\w.-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordedConfig:
+class RecordedWorldConfig:
     """What `worldsim train --data` fills in from the recordings, where preset.toml leaves it out."""
 
     kind: Literal["recorded"] = "recorded"

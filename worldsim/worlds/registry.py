@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from worldsim.worlds.base import TrueWorld
+from worldsim.worlds.base import GroundTruthWorld
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
 
-TrueWorldConfig: TypeAlias = DoomConfig | MemoryMazeConfig
+GroundTruthConfig: TypeAlias = DoomConfig | MemoryMazeConfig
 
 
-def open_world(config: TrueWorldConfig, *, with_depth: bool = False) -> TrueWorld:
+def open_world(config: GroundTruthConfig, *, with_depth: bool = False) -> GroundTruthWorld:
     """`with_depth`: ask for it now, where an engine has to know from the start."""
     if isinstance(config, MemoryMazeConfig):
         from worldsim.worlds.memory_maze.world import MemoryMazeWorld
@@ -22,7 +22,7 @@ def open_world(config: TrueWorldConfig, *, with_depth: bool = False) -> TrueWorl
     return DoomWorld(config, with_depth=with_depth)
 
 
-def check_installed(config: TrueWorldConfig) -> None:
+def check_installed(config: GroundTruthConfig) -> None:
     """Raises: MissingPackageError, with what to install; WorldError where there is nothing to draw with."""
     if isinstance(config, MemoryMazeConfig):
         from worldsim.worlds.memory_maze.engine import import_memory_maze

@@ -19,14 +19,16 @@ from worldsim.worlds.grid import Cell
 
 Actions: TypeAlias = Iterator[Action]
 Point: TypeAlias = tuple[float, float]
-Legs: TypeAlias = Mapping[str, float]
+SegmentWeights: TypeAlias = Mapping[str, float]
 """Name of a leg to its weight among the others."""
 
-SINGLE_LEGS: dict[str, Legs] = {name: {name: 1.0} for name in ("explore", "return", "look", "wander", "spin")}
+SINGLE_SEGMENT_POLICIES: dict[str, SegmentWeights] = {
+    name: {name: 1.0} for name in ("explore", "return", "look", "wander", "spin")
+}
 """Explorers that do the same again and again."""
 
 
-class Plan(Protocol):
+class MazeCells(Protocol):
     """A maze as a walker sees it."""
 
     @property
@@ -35,7 +37,7 @@ class Plan(Protocol):
     def cell_at(self, x: float, y: float) -> Cell: ...
 
 
-class WalkerConfig(Protocol):
+class PolicyConfig(Protocol):
     @property
     def turn_deg(self) -> float: ...
 
@@ -43,52 +45,52 @@ class WalkerConfig(Protocol):
     def key_spec(self) -> ActionSpec: ...
 
 
-def legs_of(name: str, known: Mapping[str, Legs]) -> Legs:
+def segment_weights(name: str, known: Mapping[str, SegmentWeights]) -> SegmentWeights:
     """Raises: ConfigError for an explorer that there is not."""
     if name not in known:
         raise ConfigError(f"no explorer {name!r}", hint=nearest(name, known))
     return known[name]
 
 
-class Walker(ABC):
-    """An `Explorer`. The same state of `rng` and the same poses, the same actions."""
+class ScriptedPolicy(ABC):
+    """A `PosePolicy`. The same state of `rng` and the same poses, the same actions."""
 
-    def __init__(self, legs: Legs, plan: Plan, config: WalkerConfig, rng: random.Random) -> None:
+    def __init__(self, weights: SegmentWeights, plan: MazeCells, config: PolicyConfig, rng: random.Random) -> None:
         self._cells, self._cell_at = plan.cells, plan.cell_at
         self._turn_deg, self._key_spec = config.turn_deg, config.key_spec
         self._rng = rng
         self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
         self._visits: dict[Cell, int] = {}
-        self._actions = self._string_together(legs)
+        self._actions = self._chain_segments(weights)
 
     def act(self, pose: Pose) -> Action:
         self._pose = pose
         return next(self._actions)
 
     @abstractmethod
-    def _bodies(self) -> Mapping[str, Callable[[], Actions]]:
+    def _segments(self) -> Mapping[str, Callable[[], Actions]]:
         """Every leg by its name."""
 
-    def _string_together(self, legs: Legs) -> Actions:
-        bodies = self._bodies()
+    def _chain_segments(self, weights: SegmentWeights) -> Actions:
+        segments = self._segments()
         while True:
-            (name,) = self._rng.choices(list(legs), list(legs.values()))
-            yield from bodies[name]()
+            (name,) = self._rng.choices(list(weights), list(weights.values()))
+            yield from segments[name]()
 
     # -- where
 
     @property
-    def _here(self) -> Cell:
+    def _cell(self) -> Cell:
         return self._cell_at(self._pose.x, self._pose.y)
 
-    def _visit(self) -> None:
+    def _count_visit(self) -> None:
         """Counts the cell it is in."""
-        here = self._here
+        here = self._cell
         self._visits[here] = self._visits.get(here, 0) + 1
 
-    def _others(self) -> list[Cell]:
+    def _other_cells(self) -> list[Cell]:
         """All cells but the one it is in."""
-        here = self._here
+        here = self._cell
         return [cell for cell in self._cells if cell != here]
 
     def _least_visited(self, cells: Sequence[Cell]) -> list[Cell]:
@@ -114,7 +116,7 @@ class Walker(ABC):
         """The turn axis under a held key, or 0 where a tick of it would turn too far."""
         return math.copysign(1.0, bearing_deg) if abs(bearing_deg) > 0.6 * self._turn_deg else 0.0
 
-    def _blindly(self, least_ticks: int, most_ticks: int) -> Actions:
+    def _open_loop(self, least_ticks: int, most_ticks: int) -> Actions:
         """Keys held whatever is there: a player runs into walls, and slides along them, all the time."""
         seed, num_ticks = self._rng.randrange(2**31), self._rng.randint(least_ticks, most_ticks)
         yield from script_actions("explore", self._key_spec, seed, num_ticks)

@@ -87,7 +87,7 @@ class DoomConfig:
         if self.inputs == "keys":
             return self.key_spec
         units = tuple((name, "of the way across" if name in "xy" else "of the heading") for name in POSE_AXES)
-        step_length = WALK_UNITS_PER_TIC * self.tics_per_step / self.across_units
+        step_length = WALK_UNITS_PER_TIC * self.tics_per_step / self.extent_units
         pose_control = PoseControl(step_length=step_length, turn_rad=math.radians(self.turn_deg))
         return ActionSpec(buttons=(), axes=POSE_AXES, axis_units=units, pose_control=pose_control)
 
@@ -106,17 +106,17 @@ class DoomConfig:
         return (self.frame_height_px, self.frame_width_px, 3)
 
     @property
-    def across_units(self) -> float:
+    def extent_units(self) -> float:
         """So far away from the start is 1, where poses are inputs."""
         return float(max(self.grid) * self.cell_units)
 
     @property
-    def reach_units(self) -> float:
+    def waypoint_radius(self) -> float:
         """So near to a point counts as there: a tick's walk does not carry past it."""
         return 30 / 192 * self.cell_units
 
     @property
-    def view_deg(self) -> float:
+    def fov_deg(self) -> float:
         """The camera's horizontal field of view."""
         return 90.0
 

@@ -28,7 +28,7 @@ BINARY_UNITS_PER_TURN = 65536
 
 BUTTONS = ("forward", "back", "left", "right")
 CONSOLE_SETTINGS = ("+movebob", "0", "+stillbob", "0", "+cl_run", "0", "+am_showmonsters", "0")
-START_PATIENCE_S, LOOK_AGAIN_S = 30.0, 0.02
+START_TIMEOUT_S, LOCK_POLL_S = 30.0, 0.02
 """How long an engine waits for those that start at the same time, and how often it looks."""
 
 
@@ -69,13 +69,13 @@ class DoomEngine:
         game.set_seed(0)
         for argument in CONSOLE_SETTINGS:
             game.add_game_args(argument)
-        self._end = weakref.finalize(self, _end, game, folder)
+        self._shut_down = weakref.finalize(self, _shut_down, game, folder)
         try:
-            with _one_at_a_time():
+            with _engine_start_lock():
                 game.init()
                 _remove_empty_folder(Path("_vizdoom"))  # the engine leaves one in the current folder
         except Exception as error:  # vizdoom raises its own several classes, none of which name a remedy
-            self._end()
+            self._shut_down()
             raise WorldError(
                 f"the Doom engine did not start: {error}", hint="try: " + reinstall_hint("vizdoom")
             ) from error
@@ -119,16 +119,16 @@ class DoomEngine:
 
     def close(self) -> None:
         """Ends the process. Happens by itself when the engine is dropped or Python exits, but not when it is killed."""
-        self._end()
+        self._shut_down()
 
 
-def _end(game: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
+def _shut_down(game: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
     game.close()
     folder.cleanup()
 
 
 @contextlib.contextmanager
-def _one_at_a_time(patience_s: float = START_PATIENCE_S) -> Iterator[None]:
+def _engine_start_lock(timeout_s: float = START_TIMEOUT_S) -> Iterator[None]:
     """Among all processes of this user: of two engines that make their folder at once, one dies of it, and takes the
     process that started it along. One that hangs is not waited for, nor any where locks are unknown (Windows)."""
     try:
@@ -137,12 +137,12 @@ def _one_at_a_time(patience_s: float = START_PATIENCE_S) -> Iterator[None]:
         yield
         return
     with (Path(tempfile.gettempdir()) / f"worldsim-doom-{os.getuid()}.lock").open("w") as file:
-        deadline_s = time.monotonic() + patience_s
+        deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when the file is closed
             except BlockingIOError:
-                time.sleep(LOOK_AGAIN_S)
+                time.sleep(LOCK_POLL_S)
             else:
                 break
         yield

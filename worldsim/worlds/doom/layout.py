@@ -19,7 +19,7 @@ from worldsim.worlds.grid import SIDES, Cell, shortest_path
 Edge: TypeAlias = tuple[Cell, Cell]
 """Two neighbouring cells, the lower first."""
 
-LOOK_ATTEMPTS = 50
+THEME_ATTEMPTS = 50
 DOOR_UNITS = 80
 LANDMARK_INSET_UNITS = 26
 
@@ -35,7 +35,7 @@ class Landmark:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MazeLayout:
+class DoomMazeLayout:
     """One maze. `openings` maps an edge to the width of its passage in map units; no entry is a wall."""
 
     seed: int
@@ -57,7 +57,7 @@ class MazeLayout:
     def cells(self) -> tuple[Cell, ...]:
         return tuple((column, row) for row in range(self.rows) for column in range(self.columns))
 
-    def centre(self, cell: Cell) -> tuple[float, float]:
+    def center(self, cell: Cell) -> tuple[float, float]:
         return ((cell[0] + 0.5) * self.cell_units, (cell[1] + 0.5) * self.cell_units)
 
     def cell_at(self, x: float, y: float) -> Cell:
@@ -69,7 +69,7 @@ class MazeLayout:
     def has_floor(self, x: float, y: float) -> bool:
         """Whether a point is in a room or a passage, not inside a wall."""
         cell = self.cell_at(x, y)
-        aside, ahead = (here - middle for here, middle in zip((x, y), self.centre(cell), strict=True))
+        aside, ahead = (here - middle for here, middle in zip((x, y), self.center(cell), strict=True))
         half = (self.cell_units - self.wall_units) / 2
         if max(abs(aside), abs(ahead)) <= half:
             return True
@@ -81,39 +81,39 @@ class MazeLayout:
         """Width of the passage between two cells, None where there is a wall."""
         return self.openings.get(edge(a, b))
 
-    def opening_centre(self, a: Cell, b: Cell) -> tuple[float, float]:
-        (ax, ay), (bx, by) = self.centre(a), self.centre(b)
+    def opening_center(self, a: Cell, b: Cell) -> tuple[float, float]:
+        (ax, ay), (bx, by) = self.center(a), self.center(b)
         return ((ax + bx) / 2, (ay + by) / 2)
 
-    def neighbours(self, cell: Cell) -> list[Cell]:
+    def neighbors(self, cell: Cell) -> list[Cell]:
         """Cells one can walk to directly."""
         around = [(cell[0] + dx, cell[1] + dy) for dx, dy in SIDES.values()]
         return [other for other in around if edge(cell, other) in self.openings]
 
     def path(self, start: Cell, goal: Cell) -> list[Cell]:
         """A shortest walk from `start` to `goal`, both included."""
-        return shortest_path(self.neighbours, start, goal)
+        return shortest_path(self.neighbors, start, goal)
 
 
 def edge(a: Cell, b: Cell) -> Edge:
     return (a, b) if a <= b else (b, a)
 
 
-def plan_maze(config: DoomConfig, seed: int) -> MazeLayout:
+def generate_maze(config: DoomConfig, seed: int) -> DoomMazeLayout:
     """The maze of a seed: connected, every cell recognisable from its neighbours."""
     columns, rows = config.grid
     cells = [(column, row) for row in range(rows) for column in range(columns)]
     edges = [edge(c, (c[0] + dx, c[1] + dy)) for c in cells for dx, dy in ((1, 0), (0, 1))]
     edges = [e for e in edges if e[1] in set(cells)]
-    openings = _plan_openings(config, cells, edges, random.Random(f"openings:{seed}"))
+    openings = _generate_openings(config, cells, edges, random.Random(f"openings:{seed}"))
     rng = random.Random(f"themes:{seed}")
-    walls, floors = _plan_looks(config, cells, rng)
+    walls, floors = _assign_themes(config, cells, rng)
     accents: dict[tuple[Cell, str], int] = {}
     for cell in cells:
         for side, (dx, dy) in SIDES.items():
             if edge(cell, (cell[0] + dx, cell[1] + dy)) not in openings and rng.random() < config.accent_share:
                 accents[cell, side] = rng.choice([t for t in range(config.num_themes) if t != walls[cell]])
-    return MazeLayout(
+    return DoomMazeLayout(
         seed=seed,
         columns=columns,
         rows=rows,
@@ -124,11 +124,11 @@ def plan_maze(config: DoomConfig, seed: int) -> MazeLayout:
         walls=walls,
         floors=floors,
         accents=accents,
-        landmarks=_plan_landmarks(config, cells, random.Random(f"landmarks:{seed}")),
+        landmarks=_place_landmarks(config, cells, random.Random(f"landmarks:{seed}")),
     )
 
 
-def _plan_openings(config: DoomConfig, cells: list[Cell], edges: list[Edge], rng: random.Random) -> dict[Edge, int]:
+def _generate_openings(config: DoomConfig, cells: list[Cell], edges: list[Edge], rng: random.Random) -> dict[Edge, int]:
     """A random spanning tree (Kruskal) of doors and wide passages, then `openness` of what is left."""
     group = {cell: cell for cell in cells}
 
@@ -152,17 +152,19 @@ def _plan_openings(config: DoomConfig, cells: list[Cell], edges: list[Edge], rng
     return dict(sorted(openings.items()))
 
 
-def _plan_looks(config: DoomConfig, cells: list[Cell], rng: random.Random) -> tuple[dict[Cell, int], dict[Cell, int]]:
+def _assign_themes(
+    config: DoomConfig, cells: list[Cell], rng: random.Random
+) -> tuple[dict[Cell, int], dict[Cell, int]]:
     """Walls and floors; drawn again, a few times, while two cells look alike."""
-    for _ in range(LOOK_ATTEMPTS):
-        walls = _colour(cells, config.num_themes, rng)
-        floors = _colour(cells, config.num_themes, rng, avoid=walls)
+    for _ in range(THEME_ATTEMPTS):
+        walls = _color_cells(cells, config.num_themes, rng)
+        floors = _color_cells(cells, config.num_themes, rng, avoid=walls)
         if len({(walls[cell], floors[cell]) for cell in cells}) == len(cells):
             break
     return walls, floors
 
 
-def _colour(
+def _color_cells(
     cells: list[Cell], num_themes: int, rng: random.Random, avoid: dict[Cell, int] | None = None
 ) -> dict[Cell, int]:
     """A theme per cell: unlike its neighbours' and `avoid`, and otherwise the one used least so far."""
@@ -177,7 +179,7 @@ def _colour(
     return chosen
 
 
-def _plan_landmarks(config: DoomConfig, cells: list[Cell], rng: random.Random) -> tuple[Landmark, ...]:
+def _place_landmarks(config: DoomConfig, cells: list[Cell], rng: random.Random) -> tuple[Landmark, ...]:
     reach = (config.cell_units - config.wall_units) / 2 - LANDMARK_INSET_UNITS
     kinds = rng.sample(range(len(LANDMARK_KINDS)), len(LANDMARK_KINDS))
     landmarks = []

@@ -15,7 +15,7 @@ STRIPE_PX = (48, 80)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paint:
+class PaintedTexture:
     """Three palette indices."""
 
     field: int
@@ -23,18 +23,18 @@ class Paint:
     wainscot: int
 
 
-PAINTS = {
-    "WSYELLOW": Paint(field=162, stripe=161, wainscot=164),
-    "WSLILAC": Paint(field=194, stripe=193, wainscot=196),
+PAINTED_TEXTURES = {
+    "WSYELLOW": PaintedTexture(field=162, stripe=161, wainscot=164),
+    "WSLILAC": PaintedTexture(field=194, stripe=193, wainscot=196),
 }
 
 
-def patch_bytes(paint: Paint) -> bytes:
+def patch_bytes(texture: PaintedTexture) -> bytes:
     """Picture format: width, height, offsets; then where each column starts; then columns of one post each."""
     columns = []
     for x in range(SIZE_PX):
-        upper = paint.stripe if STRIPE_PX[0] <= x < STRIPE_PX[1] else paint.field
-        pixels = bytes([upper] * WAINSCOT_TOP_PX + [paint.wainscot] * (SIZE_PX - WAINSCOT_TOP_PX))
+        upper = texture.stripe if STRIPE_PX[0] <= x < STRIPE_PX[1] else texture.field
+        pixels = bytes([upper] * WAINSCOT_TOP_PX + [texture.wainscot] * (SIZE_PX - WAINSCOT_TOP_PX))
         # A post: first row, length, a byte of padding to either side of the pixels; 255 ends the column.
         columns.append(bytes([0, SIZE_PX, 0]) + pixels + bytes([0, 255]))
     first = 8 + 4 * SIZE_PX

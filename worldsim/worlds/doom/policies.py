@@ -14,53 +14,60 @@ import random
 from collections.abc import Callable
 
 from worldsim.core.types import NO_ACTION, Action
-from worldsim.worlds.base import Explorer
+from worldsim.worlds.base import PosePolicy
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.layout import MazeLayout
+from worldsim.worlds.doom.layout import DoomMazeLayout
 from worldsim.worlds.grid import Cell
-from worldsim.worlds.scripted_policy import SINGLE_LEGS, Actions, Legs, Point, Walker, legs_of
+from worldsim.worlds.scripted_policy import (
+    SINGLE_SEGMENT_POLICIES,
+    Actions,
+    Point,
+    ScriptedPolicy,
+    SegmentWeights,
+    segment_weights,
+)
 
-REACH_UNITS = 34.0
+WAYPOINT_RADIUS_UNITS = 34.0
 """A waypoint counts as reached from here: about two ticks of walking."""
 SLOWEST_UNITS_PER_TICK = 6.0
-KEYBOARD_SHARE = 0.88
+KEYBOARD_FRACTION = 0.88
 """Share of stretches steered by held keys; the rest are steered by a mouse."""
 
 
-def make_policy(name: str, layout: MazeLayout, config: DoomConfig, rng: random.Random) -> Explorer:
+def make_policy(name: str, layout: DoomMazeLayout, config: DoomConfig, rng: random.Random) -> PosePolicy:
     """A walker through `layout`: one of `POLICY_NAMES`. The same `rng` state and poses, the same actions."""
-    return _Walker(legs_of(name, _LEGS), layout, config, rng)
+    return _DoomPolicy(segment_weights(name, _POLICIES), layout, config, rng)
 
 
-class _Walker(Walker):
-    def __init__(self, legs: Legs, layout: MazeLayout, config: DoomConfig, rng: random.Random) -> None:
-        super().__init__(legs, layout, config, rng)
+class _DoomPolicy(ScriptedPolicy):
+    def __init__(self, weights: SegmentWeights, layout: DoomMazeLayout, config: DoomConfig, rng: random.Random) -> None:
+        super().__init__(weights, layout, config, rng)
         self._layout = layout
 
-    def _bodies(self) -> dict[str, Callable[[], Actions]]:
+    def _segments(self) -> dict[str, Callable[[], Actions]]:
         return {
-            "explore": self._explore_leg,
-            "return": self._return_leg,
-            "look": self._look_leg,
-            "wander": lambda: self._blindly(40, 160),
-            "spin": self._spin_leg,
+            "explore": self._explore,
+            "return": self._return,
+            "look": self._look,
+            "wander": lambda: self._open_loop(40, 160),
+            "spin": self._spin,
         }
 
     # -- legs
 
-    def _explore_leg(self) -> Actions:
+    def _explore(self) -> Actions:
         """To a cell that was seldom visited, with things a person does on the way."""
-        for point in self._plan(self._pick_goal()):
+        for point in self._waypoints(self._pick_goal()):
             yield from self._go_to(point)
             if self._rng.random() < 0.3:
                 yield from self._rng.choice((self._glance, self._pause, self._sidestep, self._back_off, self._bump))()
 
-    def _return_leg(self) -> Actions:
+    def _return(self) -> Actions:
         """Out, round, and back the same way."""
         num_ticks_out = self._rng.randint(20, 120)
-        here = self._here
+        here = self._cell
         trail = [(self._pose.x, self._pose.y)]
-        for point in self._plan(self._pick_far(here)):
+        for point in self._waypoints(self._pick_far(here)):
             for action in self._go_to(point):
                 yield action
                 num_ticks_out -= 1
@@ -73,16 +80,16 @@ class _Walker(Walker):
         for point in trail[-2::-1]:
             yield from self._go_to(point)
 
-    def _look_leg(self) -> Actions:
+    def _look(self) -> Actions:
         """Full circles on the spot, then a step to another place."""
         for _ in range(self._rng.choice((1, 1, 2))):
             yield from self._turn_by(self._rng.choice((-360.0, 360.0)), self._pick_turn_rate())
             if self._rng.random() < 0.3:
                 yield from self._pause()
-        for point in self._plan(self._rng.choice(self._layout.neighbours(self._here))):
+        for point in self._waypoints(self._rng.choice(self._layout.neighbors(self._cell))):
             yield from self._go_to(point)
 
-    def _spin_leg(self) -> Actions:
+    def _spin(self) -> Actions:
         """Full circles on the spot and nothing else, now and then the other way round: all but the first of them show
         what was seen, which is the plainest lesson in memory."""
         turn = self._rng.choice((-1.0, 1.0))
@@ -93,21 +100,21 @@ class _Walker(Walker):
 
     def _pick_goal(self) -> Cell:
         """Half the time the cell visited least, else any other than this one."""
-        others = self._others()
+        others = self._other_cells()
         return self._rng.choice(self._least_visited(others) if self._rng.random() < 0.5 else others)
 
     def _pick_far(self, here: Cell) -> Cell:
         """The farthest of three random cells."""
-        return max(self._rng.choices(self._others(), k=3), key=lambda cell: len(self._layout.path(here, cell)))
+        return max(self._rng.choices(self._other_cells(), k=3), key=lambda cell: len(self._layout.path(here, cell)))
 
-    def _plan(self, goal: Cell) -> list[Point]:
+    def _waypoints(self, goal: Cell) -> list[Point]:
         """Points through the middle of the passages and near the middle of the cells, up to `goal`."""
         layout = self._layout
-        walk = layout.path(self._here, goal)
+        walk = layout.path(self._cell, goal)
         points = []
         for a, b in itertools.pairwise(walk):
-            points.append(layout.opening_centre(a, b))
-            x, y = layout.centre(b)
+            points.append(layout.opening_center(a, b))
+            x, y = layout.center(b)
             points.append((x + self._rng.uniform(-16, 16), y + self._rng.uniform(-16, 16)))
         return points
 
@@ -115,23 +122,23 @@ class _Walker(Walker):
 
     def _go_to(self, point: Point) -> Actions:
         """Walks to a point; gives up when it takes far too long (something is in the way)."""
-        by_keys = self._rng.random() < KEYBOARD_SHARE
+        uses_keyboard = self._rng.random() < KEYBOARD_FRACTION
         rate = self._rng.uniform(0.3, 1.0)
         keeps_heading = self._rng.random() < 0.08
         stops_to_turn = self._rng.random() < 0.5
-        patience = 45 + int(self._distance(point) / SLOWEST_UNITS_PER_TICK)
-        while self._distance(point) > REACH_UNITS and patience > 0:
-            patience -= 1
+        ticks_left = 45 + int(self._distance(point) / SLOWEST_UNITS_PER_TICK)
+        while self._distance(point) > WAYPOINT_RADIUS_UNITS and ticks_left > 0:
+            ticks_left -= 1
             bearing = self._bearing_deg(point)
             if keeps_heading:
                 yield Action(buttons=_buttons_towards(bearing))
                 continue
-            turn = self._key_turn(bearing) if by_keys else self._mouse_turn(bearing, rate)
+            turn = self._key_turn(bearing) if uses_keyboard else self._mouse_turn(bearing, rate)
             walks = abs(bearing) < (25.0 if stops_to_turn else 70.0)
             yield Action(buttons=frozenset({"forward"} if walks else ()), axes=(("turn", turn),))
-        if patience == 0:
+        if ticks_left == 0:
             yield from self._back_off()
-        self._visit()
+        self._count_visit()
 
     def _glance(self) -> Actions:
         degrees = self._rng.choice((-1, 1)) * self._rng.choice((40.0, 90.0, 90.0, 180.0, 360.0))
@@ -173,14 +180,14 @@ class _Walker(Walker):
         return max(-rate, min(rate, bearing_deg / self._turn_deg)) if abs(bearing_deg) > 2.0 else 0.0
 
     def _pick_turn_rate(self) -> float:
-        return 1.0 if self._rng.random() < KEYBOARD_SHARE else self._rng.uniform(0.3, 0.95)
+        return 1.0 if self._rng.random() < KEYBOARD_FRACTION else self._rng.uniform(0.3, 0.95)
 
 
-_LEGS: dict[str, Legs] = {
-    **SINGLE_LEGS,
+_POLICIES: dict[str, SegmentWeights] = {
+    **SINGLE_SEGMENT_POLICIES,
     "mixed": {"explore": 0.35, "return": 0.15, "look": 0.25, "wander": 0.25},
 }
-POLICY_NAMES = tuple(_LEGS)
+POLICY_NAMES = tuple(_POLICIES)
 """`mixed` draws a leg of the others each time; its weights are per leg, explore legs being the longest."""
 
 

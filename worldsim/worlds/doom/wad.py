@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from worldsim.worlds.doom.layout import MazeLayout
-from worldsim.worlds.doom.paint import PAINTS, patch_bytes
+from worldsim.worlds.doom.layout import DoomMazeLayout
+from worldsim.worlds.doom.paint import PAINTED_TEXTURES, patch_bytes
 from worldsim.worlds.doom.palette import LANDMARK_KINDS, THEMES, TRIM_CEILING, TRIM_FLOOR, TRIM_WALL
 from worldsim.worlds.grid import SIDES, Cell
 
@@ -26,9 +26,13 @@ def map_name(number: int) -> str:
     return f"MAP{number + 1:02d}"
 
 
-def wad_bytes(layouts: Sequence[MazeLayout]) -> bytes:
+def wad_bytes(layouts: Sequence[DoomMazeLayout]) -> bytes:
     """A PWAD: 12-byte header, lumps, directory of (offset, size, name). It holds the painted textures too."""
-    lumps = [("TX_START", b""), *((name, patch_bytes(paint)) for name, paint in PAINTS.items()), ("TX_END", b"")]
+    lumps = [
+        ("TX_START", b""),
+        *((name, patch_bytes(texture)) for name, texture in PAINTED_TEXTURES.items()),
+        ("TX_END", b""),
+    ]
     for number, layout in enumerate(layouts):
         lumps += [(map_name(number), b""), ("TEXTMAP", udmf_text(layout).encode()), ("ENDMAP", b"")]
     body, directory = bytearray(), bytearray()
@@ -38,13 +42,13 @@ def wad_bytes(layouts: Sequence[MazeLayout]) -> bytes:
     return struct.pack("<4sii", b"PWAD", len(lumps), 12 + len(body)) + bytes(body) + bytes(directory)
 
 
-def udmf_text(layout: MazeLayout) -> str:
+def udmf_text(layout: DoomMazeLayout) -> str:
     writer = _MapWriter(layout)
     for cell in layout.cells:
         writer.add_cell(cell)
     for a, b in layout.openings:
         writer.add_passage(a, b)
-    start_x, start_y = layout.centre((0, 0))
+    start_x, start_y = layout.center((0, 0))
     writer.add_thing(start_x, start_y, PLAYER_START_THING)
     for landmark in layout.landmarks:
         writer.add_thing(landmark.x, landmark.y, LANDMARK_KINDS[landmark.kind].thing)
@@ -54,7 +58,7 @@ def udmf_text(layout: MazeLayout) -> str:
 class _MapWriter:
     """Collects UDMF blocks; lines have their front side, the sector, on their right hand."""
 
-    def __init__(self, layout: MazeLayout) -> None:
+    def __init__(self, layout: DoomMazeLayout) -> None:
         self._layout = layout
         self._vertices: dict[Point, int] = {}
         self._sectors: list[str] = []
@@ -115,7 +119,7 @@ class _MapWriter:
 
     def _on_side(self, cell: Cell, side: str, along: float, half: float) -> Point:
         """A point of a cell's wall; `along` grows clockwise around the cell, so that its inside is on the right."""
-        x, y = self._layout.centre(cell)
+        x, y = self._layout.center(cell)
         dx, dy = SIDES[side]
         return (x + dx * half + dy * along, y + dy * half - dx * along)
 

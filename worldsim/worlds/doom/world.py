@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from worldsim.core.errors import ConfigError, WorldError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Pose, Step
-from worldsim.worlds.base import Explorer
+from worldsim.worlds.base import PosePolicy
 from worldsim.worlds.doom.config import POSE_AXES, DoomConfig
 from worldsim.worlds.doom.engine import BINARY_UNITS_PER_TURN, DoomEngine
-from worldsim.worlds.doom.layout import MazeLayout, plan_maze
+from worldsim.worlds.doom.layout import DoomMazeLayout, generate_maze
 from worldsim.worlds.doom.policies import make_policy
 from worldsim.worlds.doom.seeds import MAZES_PER_WAD
 from worldsim.worlds.doom.wad import map_name, wad_bytes
@@ -45,15 +45,15 @@ class DoomWorld:
         self._with_depth = with_depth
         self._engine: DoomEngine | None = None
         self._loaded_seeds: tuple[int, ...] = ()
-        self._layouts: dict[int, MazeLayout] = {}
-        self._layout: MazeLayout | None = None
+        self._layouts: dict[int, DoomMazeLayout] = {}
+        self._layout: DoomMazeLayout | None = None
         self._depth: npt.NDArray[np.float32] | None = None
         self._index = 0
         self._turn_units_wanted = 0.0
         self._turn_units_done = 0
         self._start: Pose | None = None
         """Of this episode, where poses are inputs."""
-        self._may_glide = False
+        self._has_momentum = False
 
     @property
     def config(self) -> DoomConfig:
@@ -68,7 +68,7 @@ class DoomWorld:
         return self._config.frame_shape
 
     @property
-    def layout(self) -> MazeLayout:
+    def layout(self) -> DoomMazeLayout:
         """The maze being walked in."""
         assert self._layout is not None, "no maze before the first reset"
         return self._layout
@@ -82,7 +82,7 @@ class DoomWorld:
         assert self._depth is not None, "no depth: make the world with with_depth=True and reset it"
         return self._depth
 
-    def explorer(self, name: str, rng: random.Random) -> Explorer:
+    def make_policy(self, name: str, rng: random.Random) -> PosePolicy:
         """Raises: ConfigError for an unknown name."""
         return make_policy(name, self.layout, self._config, rng)
 
@@ -95,13 +95,13 @@ class DoomWorld:
         maze_seed = maze_seed_of(self._config, seed)
         engine = self._load(maze_seed)
         self._layout = layout = self._layouts[maze_seed]
-        cell, (x, y), heading_units = start_of(layout, seed)
+        cell, (x, y), heading_units = start_pose_of(layout, seed)
         engine.start_map(map_name(self._loaded_seeds.index(maze_seed)))
         engine.warp(x, y)
         engine.advance_tics(WARM_UP_TICS)
         self._index = 0
         self._turn_units_wanted, self._turn_units_done = 0.0, 0
-        self._start, self._may_glide = None, False
+        self._start, self._has_momentum = None, False
         self._engine_turn(engine, heading_units)
         step = self._observe(NO_ACTION)
         assert step.pose is not None and layout.cell_at(step.pose.x, step.pose.y) == cell, "the start was missed"
@@ -117,35 +117,35 @@ class DoomWorld:
             raise WorldError("the world has not been started", hint="call reset(seed) first")
         try:
             if self._config.inputs == "pose" and action.axes and action.axes[0][0] in POSE_AXES:
-                self._go_to(self._engine, action)
+                self._move_to_pose(self._engine, action)
             else:
-                self._press(self._engine, action)
+                self._apply_keys(self._engine, action)
         except WorldError:
             self.close()
             raise
         self._index += 1
         return self._observe(action)
 
-    def _press(self, engine: DoomEngine, action: Action) -> None:
+    def _apply_keys(self, engine: DoomEngine, action: Action) -> None:
         self._config.key_spec.check(action)
         tics = self._config.tics_per_step
         # Whole units per tic; what rounding leaves over is carried, so that turns add up exactly.
         self._turn_units_wanted += action.axis("turn") * self._config.turn_deg * BINARY_UNITS_PER_TURN / 360.0
         units = tics * round((self._turn_units_wanted - self._turn_units_done) / tics)
         self._turn_units_done += units
-        self._may_glide = True
+        self._has_momentum = True
         engine.advance(action.buttons, units)
 
-    def _go_to(self, engine: DoomEngine, action: Action) -> None:
+    def _move_to_pose(self, engine: DoomEngine, action: Action) -> None:
         self._config.action_spec.check(action)
         assert self._start is not None, "the first frame of an episode says where it began"
-        pose = pose_of(action, self._start, across_units=self._config.across_units)
+        pose = pose_from_action(action, self._start, extent_units=self._config.extent_units)
         x, y = round(pose.x), round(pose.y)
         if not self.layout.has_floor(x, y):
             raise ConfigError(f"the pose {x}, {y} is inside a wall", hint="poses are where somebody can stand")
-        if self._may_glide:
+        if self._has_momentum:
             engine.advance_tics(REST_TICS)
-            self._may_glide = False
+            self._has_momentum = False
         now = engine.observe()[2]
         engine.warp(x, y)
         engine.advance_tics(1)
@@ -175,7 +175,7 @@ class DoomWorld:
             self.close()
             first = maze_seed - maze_seed % MAZES_PER_WAD
             self._loaded_seeds = self._config.maps or tuple(range(first, first + MAZES_PER_WAD))
-            self._layouts = {seed: plan_maze(self._config, seed) for seed in self._loaded_seeds}
+            self._layouts = {seed: generate_maze(self._config, seed) for seed in self._loaded_seeds}
             self._engine = DoomEngine(
                 wad_bytes([self._layouts[seed] for seed in self._loaded_seeds]),
                 resolution_px=self._config.engine_resolution_px,
@@ -192,7 +192,7 @@ class DoomWorld:
         frame = mean_frame(picture, self._config.frame_height_px)
         if self._config.inputs == "pose":
             self._start = self._start or pose
-            action = pose_action(pose, self._start, across_units=self._config.across_units)
+            action = pose_action(pose, self._start, extent_units=self._config.extent_units)
         return Step(index=self._index, action=action, frame=frame, pose=pose)
 
 
@@ -202,18 +202,18 @@ def maze_seed_of(config: DoomConfig, seed: int) -> int:
     return random.Random(f"map:{seed}").choice(config.maps) if config.maps else seed
 
 
-def start_of(layout: MazeLayout, seed: int) -> tuple[Cell, tuple[int, int], int]:
+def start_pose_of(layout: DoomMazeLayout, seed: int) -> tuple[Cell, tuple[int, int], int]:
     """Where an episode's seed starts: the cell, the point (whole map units), the heading (65536 to a turn)."""
     rng = random.Random(f"start:{seed}")
     cell = rng.choice(layout.cells)
-    x, y = layout.centre(cell)
+    x, y = layout.center(cell)
     jitter_x, jitter_y = (rng.randint(-START_JITTER_UNITS, START_JITTER_UNITS) for _ in range(2))
     return cell, (round(x) + jitter_x, round(y) + jitter_y), rng.randrange(BINARY_UNITS_PER_TURN)
 
 
-def pose_action(pose: Pose, start: Pose, *, across_units: float) -> Action:
-    """Where and which way, seen from `start`; `across_units` away is 1. See `config.POSE_AXES`."""
-    dx, dy = (pose.x - start.x) / across_units, (pose.y - start.y) / across_units
+def pose_action(pose: Pose, start: Pose, *, extent_units: float) -> Action:
+    """Where and which way, seen from `start`; `extent_units` away is 1. See `config.POSE_AXES`."""
+    dx, dy = (pose.x - start.x) / extent_units, (pose.y - start.y) / extent_units
     cos, sin = math.cos(start.angle_rad), math.sin(start.angle_rad)
     angle_rad = pose.angle_rad - start.angle_rad
     headings = [f(octave * angle_rad) for octave in (1, 2, 4) for f in (math.cos, math.sin)]
@@ -221,13 +221,13 @@ def pose_action(pose: Pose, start: Pose, *, across_units: float) -> Action:
     return Action(axes=tuple((n, max(-1.0, min(1.0, v))) for n, v in zip(POSE_AXES, values, strict=True)))
 
 
-def pose_of(action: Action, start: Pose, *, across_units: float) -> Pose:
+def pose_from_action(action: Action, start: Pose, *, extent_units: float) -> Pose:
     """The inverse."""
     x, y, cos_angle, sin_angle = (action.axis(name) for name in POSE_AXES[:4])
     cos, sin = math.cos(start.angle_rad), math.sin(start.angle_rad)
     return Pose(
-        x=start.x + across_units * (cos * x - sin * y),
-        y=start.y + across_units * (sin * x + cos * y),
+        x=start.x + extent_units * (cos * x - sin * y),
+        y=start.y + extent_units * (sin * x + cos * y),
         angle_rad=(start.angle_rad + math.atan2(sin_angle, cos_angle)) % math.tau,
     )
 

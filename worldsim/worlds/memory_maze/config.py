@@ -17,7 +17,7 @@ TURN_DEG_PER_S = 73.6
 for 3 degrees."""
 CELLS_PER_S = 1.0
 """How fast it rolls while forward is held, measured; it glides on for a sixth of a cell."""
-VIEW_DEG = 80.0
+VERTICAL_FOV_DEG = 80.0
 """The camera's vertical field of view."""
 PHYSICS_HZ = 200
 POSE_AXES = PLANAR_POSE_AXES
@@ -92,12 +92,12 @@ class MemoryMazeConfig:
         return 1
 
     @property
-    def reach_units(self) -> float:
+    def waypoint_radius(self) -> float:
         """So near to a point counts as there: a quarter of a cell a tick, and the ball glides on."""
         return 0.3
 
     @property
-    def view_deg(self) -> float:
+    def fov_deg(self) -> float:
         """The camera's horizontal field of view."""
-        half = math.tan(math.radians(VIEW_DEG / 2)) * self.frame_width_px / self.frame_height_px
+        half = math.tan(math.radians(VERTICAL_FOV_DEG / 2)) * self.frame_width_px / self.frame_height_px
         return 2 * math.degrees(math.atan(half))

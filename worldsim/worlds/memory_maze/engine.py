@@ -5,7 +5,7 @@ bit. Does not own: seeds of episodes, explorers. Not thread-safe; one owner.
 
 What is built differently from `memory_maze.tasks`:
 * the ten wall variations share one set of textures in place of ten copies: 16 textures in place of 88, 50 MB for 280;
-* the contacts of a target are compared at once in place of one by one in Python (`_touch`);
+* the contacts of a target are compared at once in place of one by one in Python (`_update_activation`);
 * nothing is observed but what is asked for, and the camera is kept from frame to frame;
 * there is no time limit, and one target alone is allowed (the package would look for another one for ever).
 """
@@ -27,18 +27,18 @@ from worldsim.core.install import install_hint
 from worldsim.core.types import Frame, Pose
 from worldsim.worlds.memory_maze.config import PHYSICS_HZ, TARGETS, MemoryMazeConfig
 from worldsim.worlds.memory_maze.graphics import choose_graphics
-from worldsim.worlds.memory_maze.layout import MazePlan
+from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 
-METRES_PER_CELL = 2.0
+METERS_PER_CELL = 2.0
 CAMERA = "walker/egocentric"
 SEED_LIMIT = 2147483648
 BORDER_BRIGHTNESS = 255 * 0.7
 
 
 class MemoryMazeEngine:
-    """`start` before anything else. `plan` is that of the maze that was started."""
+    """`start` before anything else. `layout` is that of the maze that was started."""
 
-    plan: MazePlan
+    layout: MemoryMazeLayout
 
     def __init__(self, config: MemoryMazeConfig) -> None:
         """Raises: MissingPackageError without the package, WorldError when nothing can draw."""
@@ -67,7 +67,7 @@ class MemoryMazeEngine:
             self._env._physics, self._config.frame_height_px, self._config.frame_width_px, CAMERA
         )
         if is_new:
-            self.plan = self._read_plan(maze_seed)
+            self.layout = self._read_layout(maze_seed)
             self._maze_seed = maze_seed
 
     def advance(self, *, forward: bool, turn: int) -> None:
@@ -77,11 +77,11 @@ class MemoryMazeEngine:
         except self._package.PhysicsError as error:
             raise WorldError(f"MuJoCo stopped: {error}", hint="reset the world to start again") from error
 
-    def go_to(self, pose: Pose) -> None:
+    def set_pose(self, pose: Pose) -> None:
         """Puts the ball at rest at a pose, whatever is in between."""
         physics, walker = self._env.physics, self._task._walker
         joints = walker._root_joints
-        x, y = ((value - self._config.cells / 2) * METRES_PER_CELL for value in (pose.x, pose.y))
+        x, y = ((value - self._config.cells / 2) * METERS_PER_CELL for value in (pose.x, pose.y))
         half = pose.angle_rad / 2
         height = physics.bind(joints).qpos[2]
         walker.set_pose(physics, (x, y, height), (math.cos(half), 0.0, 0.0, -math.sin(half)))
@@ -92,24 +92,24 @@ class MemoryMazeEngine:
         frame = np.array(self._camera.render())
         if self._config.target_border:
             _draw_border(frame, self._task._target_colors[self._task._current_target_ix])
-        (x, y), (ahead_x, ahead_y) = self._place()
+        (x, y), (ahead_x, ahead_y) = self._position_and_heading()
         return frame, Pose(x=float(x), y=float(y), angle_rad=math.atan2(ahead_y, ahead_x) % math.tau)
 
     def depth(self) -> npt.NDArray[np.float32]:
         """Of the frame as it is now. Shapes: [H, W]. Units: cells along the view direction."""
-        return np.array(self._camera.render(depth=True), np.float32) / np.float32(METRES_PER_CELL)
+        return np.array(self._camera.render(depth=True), np.float32) / np.float32(METERS_PER_CELL)
 
-    def truth(self) -> dict[str, npt.NDArray[Any]]:
+    def ground_truth(self) -> dict[str, npt.NDArray[Any]]:
         """What the package's data say of a frame besides its picture and action, by its names."""
         physics, task = self._env.physics, self._task
         body, current = physics.bind(task._walker.root_body), task._current_target_ix
-        position, ahead = self._place()
+        position, ahead = self._position_and_heading()
         places = np.stack([np.asarray(physics.bind(target.geom).xpos) for target in task._targets])
-        targets_vec = ((places - body.xpos) @ np.asarray(body.xmat).reshape(3, 3))[:, :2] / METRES_PER_CELL
-        targets_pos = places[:, :2] / METRES_PER_CELL + self._config.cells / 2
+        targets_vec = ((places - body.xpos) @ np.asarray(body.xmat).reshape(3, 3))[:, :2] / METERS_PER_CELL
+        targets_pos = places[:, :2] / METERS_PER_CELL + self._config.cells / 2
         return {
             "reward": np.float64(task.get_reward(physics)),
-            "maze_layout": self.plan.free.astype(np.uint8),
+            "maze_layout": self.layout.free.astype(np.uint8),
             "agent_pos": position,
             "agent_dir": ahead,
             "targets_pos": targets_pos,
@@ -123,18 +123,18 @@ class MemoryMazeEngine:
         self._camera = None
         self._env.close()
 
-    def _place(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _position_and_heading(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Position in cells, and the direction of ahead."""
         body = self._env.physics.bind(self._task._walker.root_body)
-        position = np.asarray(body.xpos)[:2] / METRES_PER_CELL + self._config.cells / 2
+        position = np.asarray(body.xpos)[:2] / METERS_PER_CELL + self._config.cells / 2
         return position, np.asarray(body.xmat).reshape(3, 3)[:2, 1].copy()
 
-    def _read_plan(self, maze_seed: int) -> MazePlan:
+    def _read_layout(self, maze_seed: int) -> MemoryMazeLayout:
         """The package's own `maze_layout`: without the outer wall, south first."""
         letters = np.flip(np.asarray(self._task._maze_arena.maze.entity_layer)[1:-1, 1:-1], 0)
         places = [self._env.physics.bind(target.geom).xpos[:2] for target in self._task._targets]
-        targets = [np.floor(np.asarray(place) / METRES_PER_CELL + self._config.cells / 2) for place in places]
-        return MazePlan(
+        targets = [np.floor(np.asarray(place) / METERS_PER_CELL + self._config.cells / 2) for place in places]
+        return MemoryMazeLayout(
             seed=maze_seed,
             free=np.isin(letters, (" ", "P", "G")),
             targets=tuple((int(column), int(row)) for column, row in targets),
@@ -172,7 +172,7 @@ def _make_task(package: Any, config: MemoryMazeConfig) -> Any:
     arena = maze.MazeWithTargetsArena(
         x_cells=config.cells + 2,
         y_cells=config.cells + 2,
-        xy_scale=METRES_PER_CELL,
+        xy_scale=METERS_PER_CELL,
         z_height=1.5,
         **_rooms(config),
         spawns_per_room=1,
@@ -222,13 +222,13 @@ def _make_task(package: Any, config: MemoryMazeConfig) -> Any:
         physics_timestep=1.0 / PHYSICS_HZ,
     )
     for target in task._targets:
-        target._update_activation = MethodType(_touch, target)
+        target._update_activation = MethodType(_update_activation, target)
     for observable in (*task.task_observables.values(), *walker.observables.as_dict().values()):
         observable.enabled = False
     return task
 
 
-def _touch(target: Any, physics: Any) -> None:
+def _update_activation(target: Any, physics: Any) -> None:
     """In place of `TargetSphere._update_activation`, which asks every contact in turn: the same answer."""
     if not target._activated and (physics.data.contact.geom == target._geom_id).any():
         target._activated = True
@@ -256,11 +256,11 @@ def _rooms(config: MemoryMazeConfig) -> dict[str, int]:
     return {"max_rooms": 6, "room_min_size": 3, "room_max_size": 5 if config.cells >= 9 else 3}
 
 
-def _draw_border(frame: Frame, colour: npt.NDArray[np.float64]) -> None:
+def _draw_border(frame: Frame, color: npt.NDArray[np.float64]) -> None:
     """As the package's wrapper, which paints over the whole of a picture less than 64 high.
 
     Side effects: `frame`.
     """
     width_px = max(1, int(2 * np.sqrt(frame.shape[0] // 64)))
     for part in (frame[:, :width_px], frame[:, -width_px:], frame[:width_px], frame[-width_px:]):
-        part[:] = colour * BORDER_BRIGHTNESS
+        part[:] = color * BORDER_BRIGHTNESS

@@ -9,7 +9,7 @@ import os
 from worldsim.core.errors import WorldError
 from worldsim.core.log import say
 
-VARIABLE = "MUJOCO_GL"
+MUJOCO_GL = "MUJOCO_GL"
 _DEVICE_PLATFORM, _MAX_DEVICES = 0x313F, 16
 
 
@@ -18,7 +18,7 @@ def choose_graphics() -> str:
 
     Worker processes inherit the choice. Raises: WorldError when neither works.
     """
-    asked = os.environ.get(VARIABLE)
+    asked = os.environ.get(MUJOCO_GL)
     if asked:
         return asked
     if _egl_works():
@@ -30,7 +30,7 @@ def choose_graphics() -> str:
             "Memory Maze cannot draw: neither EGL nor OSMesa is there",
             hint="on Debian: apt-get install libegl1 libgl1-mesa-dri (or libosmesa6)",
         )
-    os.environ[VARIABLE] = choice
+    os.environ[MUJOCO_GL] = choice
     say(f"Memory Maze is drawn by {choice}: {why}")
     return choice
 

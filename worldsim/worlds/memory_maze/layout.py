@@ -13,7 +13,7 @@ from worldsim.worlds.grid import SIDES, Cell, shortest_path
 
 
 @dataclass(frozen=True, kw_only=True)
-class MazePlan:
+class MemoryMazeLayout:
     """One maze without its outer wall. Shapes: free bool [rows, columns], row 0 in the south."""
 
     seed: int
@@ -25,22 +25,22 @@ class MazePlan:
         """The free ones."""
         return tuple((int(column), int(row)) for row, column in np.argwhere(self.free))
 
-    def centre(self, cell: Cell) -> tuple[float, float]:
+    def center(self, cell: Cell) -> tuple[float, float]:
         return (cell[0] + 0.5, cell[1] + 0.5)
 
     def cell_at(self, x: float, y: float) -> Cell:
         """The free cell nearest to a point: the ball is wide, and a point may lie on a wall by a hair."""
         here = (math.floor(x), math.floor(y))
-        return here if here in self._free_cells else min(self.cells, key=lambda c: math.dist(self.centre(c), (x, y)))
+        return here if here in self._free_cells else min(self.cells, key=lambda c: math.dist(self.center(c), (x, y)))
 
-    def neighbours(self, cell: Cell) -> list[Cell]:
+    def neighbors(self, cell: Cell) -> list[Cell]:
         """Cells one can walk to directly."""
         around = [(cell[0] + dx, cell[1] + dy) for dx, dy in SIDES.values()]
         return [other for other in around if other in self._free_cells]
 
     def path(self, start: Cell, goal: Cell) -> list[Cell]:
         """A shortest walk, both ends included."""
-        return shortest_path(self.neighbours, start, goal)
+        return shortest_path(self.neighbors, start, goal)
 
     @cached_property
     def _free_cells(self) -> frozenset[Cell]:

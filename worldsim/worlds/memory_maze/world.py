@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from worldsim.core.errors import WorldError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
-from worldsim.worlds.base import Explorer
+from worldsim.worlds.base import PosePolicy
 from worldsim.worlds.memory_maze.config import POSE_AXES, MemoryMazeConfig
 from worldsim.worlds.memory_maze.engine import MemoryMazeEngine
-from worldsim.worlds.memory_maze.layout import MazePlan
+from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 from worldsim.worlds.memory_maze.policies import make_policy
 
 
@@ -47,9 +47,9 @@ class MemoryMazeWorld:
         return self._config.frame_shape
 
     @property
-    def layout(self) -> MazePlan:
+    def layout(self) -> MemoryMazeLayout:
         """The maze being walked in."""
-        return self._started.plan
+        return self._running_engine.layout
 
     @property
     def depth(self) -> npt.NDArray[np.float32]:
@@ -57,14 +57,14 @@ class MemoryMazeWorld:
 
         Shapes: [H, W]. Units: cells along the view direction.
         """
-        return self._started.depth()
+        return self._running_engine.depth()
 
     @property
-    def truth(self) -> dict[str, npt.NDArray[Any]]:
+    def ground_truth(self) -> dict[str, npt.NDArray[Any]]:
         """Of the newest Step, all that the package's own data hold of a frame but picture and action."""
-        return self._started.truth()
+        return self._running_engine.ground_truth()
 
-    def explorer(self, name: str, rng: random.Random) -> Explorer:
+    def make_policy(self, name: str, rng: random.Random) -> PosePolicy:
         return make_policy(name, self.layout, self._config, rng)
 
     def reset(self, seed: int) -> Step:
@@ -86,13 +86,13 @@ class MemoryMazeWorld:
 
         Raises: ConfigError for an input that there is not; WorldError when there was no reset or MuJoCo diverged.
         """
-        engine = self._started
+        engine = self._running_engine
         if self._config.inputs == "pose" and action.axes and not action.buttons and action.axes[0][0] in POSE_AXES:
             self.action_spec.check(action)
-            engine.go_to(pose_of(action, self._config.cells))
+            engine.set_pose(pose_from_action(action, self._config.cells))
         else:
             self._config.key_spec.check(action)
-            action = as_one_of_six(action)
+            action = quantize_action(action)
             engine.advance(forward="forward" in action.buttons, turn=round(action.axis("turn")))
         self._index += 1
         return self._observe(action)
@@ -112,13 +112,13 @@ class MemoryMazeWorld:
         self.close()
 
     @property
-    def _started(self) -> MemoryMazeEngine:
+    def _running_engine(self) -> MemoryMazeEngine:
         if self._engine is None:
             raise WorldError("the world has not been started", hint="call reset(seed) first")
         return self._engine
 
     def _observe(self, action: Action) -> Step:
-        frame, pose = self._started.observe()
+        frame, pose = self._running_engine.observe()
         if self._config.inputs == "pose":
             action = pose_action(pose, self._config.cells)
         return Step(index=self._index, action=action, frame=frame, pose=pose)
@@ -131,7 +131,7 @@ def maze_and_start(config: MemoryMazeConfig, seed: int) -> tuple[int, int | None
     return random.Random(f"map:{seed}").choice(config.maps), random.Random(f"start:{seed}").getrandbits(32)
 
 
-def as_one_of_six(action: Action) -> Action:
+def quantize_action(action: Action) -> Action:
     """What the package can do of it: a turn of a half or more is a whole one, a smaller one none."""
     turn = action.axis("turn")
     return Action.of(*action.buttons, turn=math.copysign(1.0, turn) if abs(turn) >= 0.5 else 0.0)
@@ -143,7 +143,7 @@ def pose_action(pose: Pose, cells: int) -> Action:
     return Action.of(x=x, y=y, cos=math.cos(pose.angle_rad), sin=math.sin(pose.angle_rad))
 
 
-def pose_of(action: Action, cells: int) -> Pose:
+def pose_from_action(action: Action, cells: int) -> Pose:
     """The inverse."""
     x, y = ((action.axis(name) + 1) / 2 * cells for name in ("x", "y"))
     return Pose(x=x, y=y, angle_rad=math.atan2(action.axis("sin"), action.axis("cos")) % math.tau)
