@@ -24,11 +24,11 @@ import torch
 
 from worldsim.core.config import from_mapping
 from worldsim.evaluation.clips import Clips, mean_image, record_clips
-from worldsim.evaluation.latents import LatentClips, decode_frames, encode_clips, generate
+from worldsim.evaluation.contact_sheet import Row, Section, write_sheet
+from worldsim.evaluation.evaluator import Evaluator
 from worldsim.evaluation.metrics import Images, psnr, sharpness
-from worldsim.evaluation.pilots import spin_pilot, spin_ticks
-from worldsim.evaluation.sheets import Row, Section, write_sheet
-from worldsim.evaluation.tasks import Evaluator
+from worldsim.evaluation.policies import spin_pilot, spin_ticks
+from worldsim.evaluation.rollout import LatentClips, decode_frames, encode_clips, generate
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.sequence.architectures import ARCHITECTURES, VARIANT_SEPARATOR, find_architecture, match_parameters
 from worldsim.models.sequence.world_model import WorldModel, build_world_model

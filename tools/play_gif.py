@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from worldsim.evaluation.clips import record_clips
-from worldsim.evaluation.tasks import Evaluator
-from worldsim.evaluation.truth import explore_pilot, return_pilot
+from worldsim.evaluation.evaluator import Evaluator
+from worldsim.evaluation.ground_truth import explore_pilot, return_pilot
 from worldsim.presets.store import load_preset
 from worldsim.worlds.registry import open_world
 

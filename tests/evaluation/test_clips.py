@@ -11,8 +11,9 @@ import pytest
 from tests.conftest import TINY_CONFIG
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.evaluation.clips import mean_image, record_clips
+from worldsim.evaluation.ground_truth import explore_pilot, open_truth, return_pilot
 from worldsim.evaluation.metrics import psnr
-from worldsim.evaluation.pilots import (
+from worldsim.evaluation.policies import (
     OutAndBack,
     Pilot,
     keys_after,
@@ -23,7 +24,6 @@ from worldsim.evaluation.pilots import (
     spin_ticks,
     still_after,
 )
-from worldsim.evaluation.truth import explore_pilot, open_truth, return_pilot
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import generate_maze
 from worldsim.worlds.doom.world import DoomWorld

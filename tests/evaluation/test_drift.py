@@ -8,7 +8,7 @@ import torch
 
 from tests.evaluation.stubs import CoarseAutoencoder, OracleModel, StillModel, StubModel, scroll_clips, stub_preset
 from worldsim.evaluation.drift import DriftScore, drift_scores, features, frechet_by_seed, windows
-from worldsim.evaluation.tasks import Evaluator
+from worldsim.evaluation.evaluator import Evaluator
 from worldsim.models.sequence.world_model import FrameContext
 
 CLIPS = scroll_clips(num_frames=40)

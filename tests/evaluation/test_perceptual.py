@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tests.evaluation.stubs import ScrollModel, StillModel, StubModel, scroll_clips, stub_preset
 from worldsim.core.errors import UsageError
+from worldsim.evaluation.evaluator import Evaluator, Outcome
 from worldsim.evaluation.perceptual import Perceptual
-from worldsim.evaluation.tasks import Evaluator, Outcome
 
 CLIPS = scroll_clips(num_frames=16)
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

@@ -8,6 +8,7 @@ import torch
 
 from worldsim.core.types import ActionSpec
 from worldsim.evaluation.clips import Clips
+from worldsim.evaluation.evaluator import Outcome
 from worldsim.evaluation.probe import (
     HELD_TICKS,
     PAIRS_SEEN,
@@ -18,7 +19,6 @@ from worldsim.evaluation.probe import (
     shifts,
     train_probe,
 )
-from worldsim.evaluation.tasks import Outcome
 
 SPEC = ActionSpec(buttons=("up",), axes=("turn",))
 HEIGHT, WIDTH = 24, 32

@@ -17,6 +17,7 @@ from tests.evaluation.stubs import (
     scroll_clips,
     stub_preset,
 )
+from worldsim.evaluation.evaluator import Evaluator, Outcome
 from worldsim.evaluation.metrics import psnr
 from worldsim.evaluation.scores import (
     HorizonScore,
@@ -26,8 +27,7 @@ from worldsim.evaluation.scores import (
     region_score,
     rollout_scores,
 )
-from worldsim.evaluation.sight import Regions, came_back
-from worldsim.evaluation.tasks import Evaluator, Outcome
+from worldsim.evaluation.visibility import Regions, came_back
 
 CLIPS = scroll_clips()
 GREY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)

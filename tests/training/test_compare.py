@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from worldsim.evaluation.page.results import read_results
-from worldsim.evaluation.pilots import spin_ticks
+from worldsim.evaluation.policies import spin_ticks
+from worldsim.evaluation.report.results import read_results
 from worldsim.models.sequence.architectures import ARCHITECTURES, match_parameters
 from worldsim.presets.config import read_preset_toml
 

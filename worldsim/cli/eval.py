@@ -76,9 +76,9 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
     """Returns: the report as the JSON has it. Side effects: writes the sheet, sets torch's number of threads."""
     import torch
 
+    from worldsim.evaluation.contact_sheet import check_can_draw, evaluation_sections, write_sheet
+    from worldsim.evaluation.evaluate import evaluate, num_frames_of_work
     from worldsim.evaluation.perceptual import Perceptual
-    from worldsim.evaluation.report import evaluate, num_frames_of_work
-    from worldsim.evaluation.sheets import check_can_draw, evaluation_sections, write_sheet
     from worldsim.presets.store import load_preset
     from worldsim.worlds.recorded import RecordedWorldConfig
     from worldsim.worlds.registry import check_installed

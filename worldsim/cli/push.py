@@ -105,7 +105,7 @@ def _card(folder: Path, arguments: PushArguments) -> str:
 def _sample(folder: Path, arguments: PushArguments, into: Path) -> dict[str, Path]:
     """The clip that `worldsim rollout` writes of these weights, and a sheet of its frames. Returns: name to file."""
     from worldsim.cli.rollout import RolloutArguments, rollout
-    from worldsim.evaluation.sheets import clip_sections, write_sheet
+    from worldsim.evaluation.contact_sheet import clip_sections, write_sheet
 
     files = {SAMPLE_CLIP: into / SAMPLE_CLIP, SAMPLE_SHEET: into / SAMPLE_SHEET}
     asked = RolloutArguments(preset=str(folder), frames=arguments.sample, out=files[SAMPLE_CLIP])

@@ -124,7 +124,7 @@ def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, An
 
 def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
     """Scores of other weights, other steps or the true world against what the recorded weights make."""
-    from worldsim.evaluation.beside import score
+    from worldsim.evaluation.side_by_side import score
 
     own, other = _both(arguments, session)
     try:
@@ -217,7 +217,7 @@ def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[S
 def _beside(arguments: ReplayArguments, session: RecordedSession) -> SimulatorProtocol:
     """As recorded on the left; on the right the same inputs in the other world."""
     from worldsim.engine.replay import ReplayWorld
-    from worldsim.evaluation.beside import Beside
+    from worldsim.evaluation.side_by_side import Beside
 
     own, other = _both(arguments, session)
     if (other.action_spec, other.frame_shape) != (own.action_spec, own.frame_shape):

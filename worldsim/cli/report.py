@@ -13,7 +13,7 @@ import tyro
 from worldsim.cli.arguments import JsonOption, parse_arguments
 from worldsim.cli.output import STDOUT, write_json
 from worldsim.core.errors import UsageError
-from worldsim.evaluation.page.results import Results, read_results
+from worldsim.evaluation.report.results import Results, read_results
 
 HELP = "make one HTML page of kept results: tables, curves, contact sheets, and how to make them again"
 
@@ -28,8 +28,8 @@ class ReportArguments:
 
 
 def run(argv: list[str]) -> int:
-    from worldsim.evaluation.page.comparisons import differences
-    from worldsim.evaluation.page.page import render, write_page
+    from worldsim.evaluation.report.comparisons import differences
+    from worldsim.evaluation.report.html_page import render, write_page
 
     arguments = parse_arguments(ReportArguments, argv, command="report", help=HELP)
     if not arguments.results:

@@ -1,7 +1,7 @@
 """A recorded session made again: proved equal frame by frame, played in the window, or run under other weights.
 
 Owns: the header of what is recorded, the check. Does not own: files (`episodes.reader`), the window, scores against
-another world (`evaluation.beside`).
+another world (`evaluation.side_by_side`).
 Replay never reads the video, but to say by how much a frame differs.
 """
 

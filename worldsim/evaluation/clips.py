@@ -1,7 +1,7 @@
 """Held-out episodes, kept in memory.
 
 Owns: recording them from a true world or cutting them from recordings, and the mean image. Does not own: the world, who
-walks (`evaluation.pilots`), which seeds are held out (`evaluation.config` refuses the others).
+walks (`evaluation.policies`), which seeds are held out (`evaluation.config` refuses the others).
 Shapes: B episodes (one per seed), T frames, H W rows and columns, A action; action t led to frame t.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from worldsim.actions.encoding import encode_action
 from worldsim.core.types import World
-from worldsim.evaluation.pilots import MakePilot, pose_of
+from worldsim.evaluation.policies import MakePilot, pose_of
 
 MEAN_IMAGE_STRIDE = 4
 """Of a training episode every so manieth frame goes into the mean image: neighbours are all but equal."""
@@ -27,7 +27,7 @@ Depth = npt.NDArray[np.float32]
 @dataclass(frozen=True, kw_only=True)
 class Sight:
     """What the engine says of every frame. Shapes: pose float64 [B, T, 3] (x, y, angle in radians), depth [B, T, h, w]
-    at the points that `sight.Camera` looks through.
+    at the points that `visibility.Camera` looks through.
     """
 
     pose: npt.NDArray[np.float64] = field(repr=False)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from worldsim.evaluation.clips import Clips
+from worldsim.evaluation.evaluator import Evaluator, Images
 from worldsim.evaluation.metrics import Scores, frechet, gradient_energy, psnr
 from worldsim.evaluation.scores import interval
-from worldsim.evaluation.tasks import Evaluator, Images
 
 WINDOW_FRAMES = 50
 

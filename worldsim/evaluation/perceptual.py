@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from worldsim.core.errors import UsageError
+from worldsim.evaluation.evaluator import Images, Outcome
 from worldsim.evaluation.metrics import Scores, frechet
 from worldsim.evaluation.scores import interval
-from worldsim.evaluation.tasks import Images, Outcome
 
 FEWEST_FRAMES = 10
 """That the network of FVD takes."""

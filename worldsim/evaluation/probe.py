@@ -1,6 +1,6 @@
 """Does the frame move as the action says? An inverse-dynamics probe: which keys led from the frames before to this one.
 
-Owns: the probe, its training on frames of the true world, accuracy. Does not own: who plays (`evaluation.pilots`).
+Owns: the probe, its training on frames of the true world, accuracy. Does not own: who plays (`evaluation.policies`).
 What the probe makes of true held-out frames is the ceiling: a key held against a wall cannot be read off a picture.
 B batch, T frames, C channels, H W rows and columns, A action, I inputs (buttons, then axes), N frames of all episodes,
 P places, D shifts.
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from worldsim.core.types import ActionSpec
 from worldsim.evaluation.clips import Clips
+from worldsim.evaluation.evaluator import Images, Outcome
 from worldsim.evaluation.metrics import Scores, balanced_accuracy
 from worldsim.evaluation.scores import interval
-from worldsim.evaluation.tasks import Images, Outcome
 from worldsim.models.frames import to_tensor
 
 PAIRS_SEEN = 3

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from worldsim.evaluation.evaluator import Images, Outcome
 from worldsim.evaluation.metrics import (
     Scores,
     best_match,
@@ -23,8 +24,7 @@ from worldsim.evaluation.metrics import (
     sharpness,
     ssim,
 )
-from worldsim.evaluation.sight import Mask, Regions
-from worldsim.evaluation.tasks import Images, Outcome
+from worldsim.evaluation.visibility import Mask, Regions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +103,8 @@ class MemoryScore(Score):
     psnr_best_match_mean_image: float
     psnr_best_match_autoencoder: float
     regions: dict[str, RegionScore | None] | None
-    """`returned`, `seen`, `never_seen` (see `evaluation.sight`); None for one without pixels, None for all where the
-    engine gives no depth."""
+    """`returned`, `seen`, `never_seen` (see `evaluation.visibility`); None for one without pixels, None for all where
+    the engine gives no depth."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Who walks in an evaluation's episodes: out and back, on the spot, round and round, keys at random, standing still.
 
-Owns: which action comes next. Does not own: recording (`evaluation.clips`), what a world offers (`evaluation.truth`).
+Owns: which action comes next. Does not own: recording (`evaluation.clips`), what a world offers
+(`evaluation.ground_truth`).
 """
 
 from __future__ import annotations

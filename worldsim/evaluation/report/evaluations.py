@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from worldsim.evaluation.page.charts import Chart, Line
-from worldsim.evaluation.page.scores import HEADINGS, LabelledRow, Score, headings, score_tables
-from worldsim.evaluation.page.tables import Cell, Section, Table, score_cell
+from worldsim.evaluation.report.charts import Chart, Line
+from worldsim.evaluation.report.scores import HEADINGS, LabelledRow, Score, headings, score_tables
+from worldsim.evaluation.report.tables import Cell, Section, Table, score_cell
 
 MISSING = "No evaluation was given: worldsim eval PRESET --json FILE makes one."
 

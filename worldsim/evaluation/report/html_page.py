@@ -18,13 +18,13 @@ from markupsafe import Markup
 
 import worldsim
 from worldsim.core.errors import StorageError
-from worldsim.evaluation.page.charts import NUM_COLOURS
-from worldsim.evaluation.page.comparisons import comparison_sections
-from worldsim.evaluation.page.costs import cost_sections
-from worldsim.evaluation.page.evaluations import evaluation_sections
-from worldsim.evaluation.page.paper import read_paper
-from worldsim.evaluation.page.results import Results
-from worldsim.evaluation.page.tables import Cell, Section, Table
+from worldsim.evaluation.report.charts import NUM_COLOURS
+from worldsim.evaluation.report.comparisons import comparison_sections
+from worldsim.evaluation.report.costs import cost_sections
+from worldsim.evaluation.report.evaluations import evaluation_sections
+from worldsim.evaluation.report.published_results import read_paper
+from worldsim.evaluation.report.results import Results
+from worldsim.evaluation.report.tables import Cell, Section, Table
 
 TEMPLATE_FILE = Path(__file__).parent / "page.html.jinja"
 NO_SHEETS = "No contact sheet was given: worldsim eval PRESET --sheet FILE makes one."

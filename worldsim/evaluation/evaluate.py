@@ -1,6 +1,6 @@
 """One whole evaluation: records the episodes, runs the tasks, gathers the scores.
 
-Owns: how each task is scored, and the report's JSON. Does not own: the episodes (`evaluation.walks`), printing
+Owns: how each task is scored, and the report's JSON. Does not own: the episodes (`evaluation.episodes`), printing
 (`worldsim.cli.eval`).
 """
 
@@ -21,13 +21,13 @@ from worldsim.core.errors import ConfigError
 from worldsim.evaluation.clips import MEAN_IMAGE_TICKS, Clips
 from worldsim.evaluation.config import EvalConfig
 from worldsim.evaluation.drift import drift_scores, frechet_by_seed
-from worldsim.evaluation.latents import Advance
+from worldsim.evaluation.episodes import FROM_RECORDINGS, Lengths, Walks, walk_in_recordings, walk_in_truth
+from worldsim.evaluation.evaluator import Evaluator, Outcome
 from worldsim.evaluation.perceptual import Perceptual
 from worldsim.evaluation.probe import fidelity_score, train_probe
+from worldsim.evaluation.rollout import Advance
 from worldsim.evaluation.scores import idle_score, interval, memory_score, one_step_score, rollout_scores
-from worldsim.evaluation.sight import Camera, Regions, regions
-from worldsim.evaluation.tasks import Evaluator, Outcome
-from worldsim.evaluation.walks import FROM_RECORDINGS, Lengths, Walks, walk_in_recordings, walk_in_truth
+from worldsim.evaluation.visibility import Camera, Regions, regions
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Preset
 from worldsim.worlds.recorded import RecordedWorldConfig

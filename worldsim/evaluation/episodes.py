@@ -1,7 +1,7 @@
 """What every task walks: from a true world, or cut from recordings.
 
 Owns: which episodes a task is scored on, and why it is left out where there are none. Does not own: the pilots, what is
-made of the episodes (`evaluation.report`).
+made of the episodes (`evaluation.evaluate`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy.typing as npt
 from worldsim.core.errors import RecordingError
 from worldsim.evaluation.clips import MEAN_IMAGE_TICKS, Clips, mean_image, record_clips
 from worldsim.evaluation.config import TASKS, EvalConfig
-from worldsim.evaluation.latents import Advance
-from worldsim.evaluation.pilots import MakePilot, keys_after, keys_pilot, spin_pilot, spin_ticks, still_after
-from worldsim.evaluation.sight import Camera
-from worldsim.evaluation.truth import Truth, explore_pilot, open_truth, return_pilot
+from worldsim.evaluation.ground_truth import Truth, explore_pilot, open_truth, return_pilot
+from worldsim.evaluation.policies import MakePilot, keys_after, keys_pilot, spin_pilot, spin_ticks, still_after
+from worldsim.evaluation.rollout import Advance
+from worldsim.evaluation.visibility import Camera
 from worldsim.presets.config import PresetConfig
 from worldsim.training.recordings import DataSource, Piece, Recordings, evenly, open_source
 

@@ -1,7 +1,7 @@
 """Runs a preset's model over a batch of episodes at once, in latent space.
 
 Owns: what the model is told (true frames, then its own), its state, and the noise of every frame. Does not own:
-episodes (`evaluation.clips`) or scores (`evaluation.tasks`). One row of the batch goes through the same steps as a
+episodes (`evaluation.clips`) or scores (`evaluation.evaluator`). One row of the batch goes through the same steps as a
 session of `engine.simulator`: begin, sample, commit, with noise from (seed, frame index).
 B batch (one episode per seed), T frames, C channels, H W rows and columns, A action.
 """

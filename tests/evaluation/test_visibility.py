@@ -9,9 +9,9 @@ import pytest
 
 from tests.conftest import TINY_CONFIG
 from worldsim.evaluation.clips import record_clips
-from worldsim.evaluation.pilots import spin_pilot
-from worldsim.evaluation.sight import Camera, came_back, regions
-from worldsim.evaluation.truth import open_truth
+from worldsim.evaluation.ground_truth import open_truth
+from worldsim.evaluation.policies import spin_pilot
+from worldsim.evaluation.visibility import Camera, came_back, regions
 
 CAMERA = Camera(height_px=48, width_px=64, fov_deg=90.0, cell_units=192)
 SHAPE = CAMERA.thin(np.zeros((48, 64))).shape

@@ -13,8 +13,8 @@ from worldsim.core.errors import RecordingError
 from worldsim.core.images import GAP_PX
 from worldsim.core.types import Action
 from worldsim.engine.replay import ReplayWorld
-from worldsim.evaluation.beside import Beside, score
 from worldsim.evaluation.metrics import MAX_PSNR_DB
+from worldsim.evaluation.side_by_side import Beside, score
 
 
 def test_worlds_that_agree_score_as_equal_and_others_differ_from_their_first_other_frame(tmp_path: Path) -> None:

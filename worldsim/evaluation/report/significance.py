@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.evaluation.page.results import Run
+from worldsim.evaluation.report.results import Run
 
 NUM_RESAMPLES = 4000
 TAILS = (0.025, 0.975)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from worldsim.evaluation.clips import Clips
-from worldsim.evaluation.latents import Advance, LatentClips, decode_frames, encode_clips, encode_frames, generate
+from worldsim.evaluation.rollout import Advance, LatentClips, decode_frames, encode_clips, encode_frames, generate
 from worldsim.presets.store import Preset
 
 Images: TypeAlias = npt.NDArray[np.uint8]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from worldsim.core.errors import MissingPackageError, StorageError
 from worldsim.core.types import Frame
 from worldsim.episodes.video import read_frames, upscale_factor
-from worldsim.evaluation.tasks import Outcome
+from worldsim.evaluation.evaluator import Outcome
 
 ROLLOUT_COLUMNS = (1, 2, 5, 10, 20, 30, 45, 60, 100, 150, 200, 300, 500)
 """Generated frames that a roll-out's rows show, beside the horizons that are scored."""

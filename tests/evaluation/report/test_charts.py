@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from worldsim.evaluation.page.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line
+from worldsim.evaluation.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line
 
 SVG = "{http://www.w3.org/2000/svg}"
 

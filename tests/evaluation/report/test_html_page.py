@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from worldsim.evaluation.page.page import NO_NOTES, NO_SHEETS, render, write_page
-from worldsim.evaluation.page.paper import read_paper
-from worldsim.evaluation.page.results import Note, Results, Run, RunScore
-from worldsim.evaluation.page.scores import score_tables
+from worldsim.evaluation.report.html_page import NO_NOTES, NO_SHEETS, render, write_page
+from worldsim.evaluation.report.published_results import read_paper
+from worldsim.evaluation.report.results import Note, Results, Run, RunScore
+from worldsim.evaluation.report.scores import score_tables
 from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE_ARCHITECTURE
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worldsim.evaluation.page.comparisons import difference_cell, grouped, metrics_of
-from worldsim.evaluation.page.results import Results, Run
-from worldsim.evaluation.page.scores import headings
-from worldsim.evaluation.page.significance import mean
-from worldsim.evaluation.page.tables import Cell, Table, score_cell, sort_architectures
+from worldsim.evaluation.report.comparisons import difference_cell, grouped, metrics_of
+from worldsim.evaluation.report.results import Results, Run
+from worldsim.evaluation.report.scores import headings
+from worldsim.evaluation.report.significance import mean
+from worldsim.evaluation.report.tables import Cell, Table, score_cell, sort_architectures
 from worldsim.models.sequence.architectures import REFERENCE_ARCHITECTURE, VARIANT_SEPARATOR
 
 

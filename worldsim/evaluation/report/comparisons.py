@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from worldsim.evaluation.page.charts import Chart, Line
-from worldsim.evaluation.page.paper import Paper, PaperTable
-from worldsim.evaluation.page.results import Curve, Run
-from worldsim.evaluation.page.scores import Score, headings
-from worldsim.evaluation.page.significance import Estimate, difference, is_better, mean
-from worldsim.evaluation.page.tables import (
+from worldsim.evaluation.report.charts import Chart, Line
+from worldsim.evaluation.report.published_results import Paper, PaperTable
+from worldsim.evaluation.report.results import Curve, Run
+from worldsim.evaluation.report.scores import Score, headings
+from worldsim.evaluation.report.significance import Estimate, difference, is_better, mean
+from worldsim.evaluation.report.tables import (
     Cell,
     Section,
     Table,

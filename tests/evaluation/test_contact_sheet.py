@@ -12,7 +12,7 @@ from PIL import Image
 from tests.evaluation.stubs import StillModel, scroll_clips, stub_preset
 from worldsim.core.errors import MissingPackageError, StorageError
 from worldsim.episodes.video import video_file
-from worldsim.evaluation.sheets import (
+from worldsim.evaluation.contact_sheet import (
     CLIP_COLUMNS,
     CLIP_ROWS,
     LABEL_WIDTH_PX,
@@ -25,7 +25,7 @@ from worldsim.evaluation.sheets import (
     evaluation_sections,
     write_sheet,
 )
-from worldsim.evaluation.tasks import Evaluator
+from worldsim.evaluation.evaluator import Evaluator
 
 CLIPS = scroll_clips()
 

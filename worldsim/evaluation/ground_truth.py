@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from worldsim.core.types import Step
 from worldsim.evaluation.clips import Depth
-from worldsim.evaluation.pilots import (
+from worldsim.evaluation.policies import (
     MakePilot,
     Maze,
     OutAndBack,
@@ -23,7 +23,7 @@ from worldsim.evaluation.pilots import (
     lap_points,
     pose_of,
 )
-from worldsim.evaluation.sight import Camera
+from worldsim.evaluation.visibility import Camera
 from worldsim.presets.config import PresetConfig
 from worldsim.worlds.base import GroundTruthWorld
 from worldsim.worlds.doom.config import DoomConfig

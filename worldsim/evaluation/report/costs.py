@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worldsim.evaluation.page.charts import Chart, Line
-from worldsim.evaluation.page.paper import Paper
-from worldsim.evaluation.page.tables import Cell, Section, Table, colour_of, sort_architectures
+from worldsim.evaluation.report.charts import Chart, Line
+from worldsim.evaluation.report.published_results import Paper
+from worldsim.evaluation.report.tables import Cell, Section, Table, colour_of, sort_architectures
 
 MISSING = "No cost was given: worldsim cost --json FILE makes one."
 

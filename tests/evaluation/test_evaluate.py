@@ -10,8 +10,8 @@ import pytest
 from tests.episodes.recordings import record
 from worldsim.core.errors import ConfigError, RecordingError
 from worldsim.evaluation.config import EvalConfig
-from worldsim.evaluation.report import Report, evaluate, num_frames_of_work
-from worldsim.evaluation.walks import Lengths
+from worldsim.evaluation.episodes import Lengths
+from worldsim.evaluation.evaluate import Report, evaluate, num_frames_of_work
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import load_preset
 from worldsim.worlds.recorded import RecordedWorldConfig

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worldsim.core.errors import ResultsError
-from worldsim.evaluation.page.results import Note, RunScore, read_results
+from worldsim.evaluation.report.results import Note, RunScore, read_results
 
 RUN = {
     "kind": "comparison",

@@ -1,4 +1,4 @@
-"""The paper's own numbers (`paper.toml`). Torch-free."""
+"""The paper's own numbers (`published_results.toml`). Torch-free."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from worldsim.core.config import read_toml
 
-PAPER_FILE = Path(__file__).parent / "paper.toml"
+PAPER_FILE = Path(__file__).parent / "published_results.toml"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from worldsim.evaluation.page.charts import Chart
-from worldsim.evaluation.page.scores import Score
-from worldsim.evaluation.page.significance import Estimate
+from worldsim.evaluation.report.charts import Chart
+from worldsim.evaluation.report.scores import Score
+from worldsim.evaluation.report.significance import Estimate
 from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE_ARCHITECTURE, VARIANT_SEPARATOR
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from worldsim.evaluation.page.results import Results, Run, RunScore
-from worldsim.evaluation.page.summary import main_table
+from worldsim.evaluation.report.results import Results, Run, RunScore
+from worldsim.evaluation.report.summary import main_table
 
 SAMPLE = {"frame": 100, "ms": 2.0, "ms_ratio": 1.0, "state_bytes": 24_000, "resident_ratio": 1.0}
 COST = {

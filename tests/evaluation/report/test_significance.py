@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldsim.evaluation.page.results import Run, RunScore
-from worldsim.evaluation.page.significance import difference, is_better, mean
+from worldsim.evaluation.report.results import Run, RunScore
+from worldsim.evaluation.report.significance import difference, is_better, mean
 
 WALKS = np.random.default_rng(7).normal(20.0, 3.0, 16)
 

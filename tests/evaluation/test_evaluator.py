@@ -20,10 +20,10 @@ from tests.evaluation.stubs import (
 )
 from worldsim.core.errors import NonFiniteError
 from worldsim.evaluation.clips import Clips
-from worldsim.evaluation.latents import LatentClips, decode_frames, encode_clips, generate
+from worldsim.evaluation.evaluator import Evaluator
 from worldsim.evaluation.metrics import psnr
+from worldsim.evaluation.rollout import LatentClips, decode_frames, encode_clips, generate
 from worldsim.evaluation.scores import one_step_score, rollout_scores, score
-from worldsim.evaluation.tasks import Evaluator
 from worldsim.models.sequence.world_model import FrameContext
 
 CLIPS = scroll_clips()
