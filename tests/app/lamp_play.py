@@ -18,7 +18,7 @@ import pygame
 
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.app.application import Application
-from worldsim.app.recovering_renderer import LastingRenderer
+from worldsim.app.recovering_renderer import RecoveringRenderer
 from worldsim.app.window import Window
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.types import Action, Frame, Step
@@ -63,7 +63,7 @@ def main(drawing: str, *, is_lost: bool = False) -> None:
         worker = Worker(fake_load(LampWorld(step_s=0.01), ticks_per_s=20.0), clock=clock, on_change=window.wake)
         at_the_end.callback(worker.close)
         at_the_end.callback(window.close)
-        renderer = LastingRenderer(window, print)
+        renderer = RecoveringRenderer(window, print)
         worker.start()
         if is_lost:
             window.wait = partial(_wait, window, window.wait, clock.now_ns() + 10**9)  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The loop with a window of paper: events from a list, time by hand, the model run while the loop waits."""
+"""The loop with a fake window: events from a list, time by hand, the model run while the loop waits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.actions.bindings import Command, OwnKeys
-from worldsim.app.application import Application, Ending, PlayReport
+from worldsim.app.application import Application, ExitAction, SessionStats
 from worldsim.app.hud import Panel, Placement
 from worldsim.app.input_handler import scancode
-from worldsim.app.renderer import Between, PictureFilter
+from worldsim.app.renderer import Interpolation, PictureFilter
 from worldsim.app.settings import SettingsFile
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
@@ -26,7 +26,7 @@ from worldsim.engine.worker import Worker
 TICK_S = 0.1
 
 
-class PaperWindow:
+class FakeWindow:
     """`script[n]` is what happens at the n-th look at the events; after the last one the window is closed."""
 
     size_px = (320, 240)
@@ -36,7 +36,7 @@ class PaperWindow:
         self.waits_s: list[float] = []
         self.num_flips = 0
         self.is_full_screen = self.is_mouse_captured = False
-        self.is_seen = True
+        self.is_visible = True
         self._clock, self._meanwhile = clock, meanwhile
 
     def wait(self, timeout_s: float) -> list[pygame.event.Event]:
@@ -56,26 +56,26 @@ class PaperWindow:
         self.is_mouse_captured = is_captured
 
 
-class PaperRenderer:
+class FakeRenderer:
     """Keeps what it was told to draw."""
 
-    name = "paper"
+    name = "fake"
     picture_filter = PictureFilter.SHARP
-    is_whole = False
-    between = Between.OFF
-    knows_motion = False
+    integer_scale = False
+    interpolation = Interpolation.OFF
+    supports_motion_interpolation = False
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.panels: list[tuple[Panel, ...]] = []
-        self.shares: list[float] = []
+        self.fractions: list[float] = []
 
     def show(self, frame: Frame) -> None:
         self.frames.append(frame)
 
-    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float = 1.0) -> None:
         self.panels.append(panels)
-        self.shares.append(share)
+        self.fractions.append(fraction)
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
         """Row n lies at y = n."""
@@ -99,8 +99,8 @@ class Play:
         self.clock = ManualClock()
         self.said: list[str] = []
         self.worker = Worker(fake_load(simulator or FakeSimulator(), ticks_per_s=1 / TICK_S), clock=self.clock)
-        self.window = PaperWindow(self.clock, self._model)
-        self.renderer = PaperRenderer()
+        self.window = FakeWindow(self.clock, self._model)
+        self.renderer = FakeRenderer()
         self.session = Session(self.worker)
         self.application = Application(
             self.session,
@@ -119,7 +119,7 @@ class Play:
         while self.worker.run_once():
             pass
 
-    def run(self, *script: list[pygame.event.Event]) -> PlayReport:
+    def run(self, *script: list[pygame.event.Event]) -> SessionStats:
         self.window.script = [list(events) for events in script]
         return self.application.run()
 
@@ -267,7 +267,7 @@ def test_the_menu_resets_and_ends_by_keyboard_and_mouse(tmp_path: Path) -> None:
     play = Play(settings=SettingsFile(tmp_path / "settings.json"))
     click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=pygame.BUTTON_LEFT, pos=(0, 4))
     play.run(*[NOTHING] * 10, *keys("escape"), [click], *[NOTHING] * 50)
-    assert play.application.ending is Ending.TITLE
+    assert play.application.exit_action is ExitAction.TITLE
     assert len(play.window.script) == 50, "it did not end at the click"
 
 
@@ -277,7 +277,7 @@ def test_closing_the_window_and_ctrl_q_end_it_from_within_the_menu() -> None:
         play = Play()
         play.run(*[NOTHING] * 10, *keys("escape"), [event], *[NOTHING] * 50)
         assert len(play.window.script) == 50
-        assert play.application.ending is Ending.QUIT
+        assert play.application.exit_action is ExitAction.QUIT
 
 
 def test_settings_apply_at_once(tmp_path: Path) -> None:
@@ -350,26 +350,26 @@ def test_a_single_step_makes_one_frame_and_pauses() -> None:
 
 
 def test_every_command_of_the_table_is_done_by_someone() -> None:
-    assert set(Play().application._deeds) == set(Command)
+    assert set(Play().application._handlers) == set(Command)
 
 
 class Blind:
     """A script's entry: from then on the window is, or is not, to be seen."""
 
-    def __init__(self, play: Play, look: int, *, is_seen: bool) -> None:
-        self._play, self._look, self._is_seen = play, look, is_seen
+    def __init__(self, play: Play, look: int, *, is_visible: bool) -> None:
+        self._play, self._look, self._is_seen = play, look, is_visible
         self._before = play.window._meanwhile
         play.window._meanwhile = self
 
     def __call__(self) -> None:
         if len(self._play.window.waits_s) == self._look:
-            self._play.window.is_seen = self._is_seen
+            self._play.window.is_visible = self._is_seen
         self._before()
 
 
 def test_a_minimised_window_lets_go_stops_the_world_and_does_nothing() -> None:
     play = Play()
-    Blind(play, 15, is_seen=False)
+    Blind(play, 15, is_visible=False)
     script = [*[NOTHING] * 10, [down("w")], *[NOTHING] * 40]
     play.run(*script)
     assert play.session.state is SessionState.PAUSED
@@ -377,8 +377,8 @@ def test_a_minimised_window_lets_go_stops_the_world_and_does_nothing() -> None:
     assert play.window.num_flips < 14, "it is drawn where nobody looks"
     assert sum(play.window.waits_s[-10:]) > 40.0, "it does not sleep"
     again = Play()
-    Blind(again, 15, is_seen=False)
-    Blind(again, 30, is_seen=True)
+    Blind(again, 15, is_visible=False)
+    Blind(again, 30, is_visible=True)
     again.run(*script)
     assert "P goes on" in again.renderer.text
     assert again.window.num_flips > play.window.num_flips
@@ -386,7 +386,7 @@ def test_a_minimised_window_lets_go_stops_the_world_and_does_nothing() -> None:
 
 def test_a_minimised_window_that_was_to_show_so_many_frames_goes_on_without_drawing() -> None:
     play = Play(max_frames=20)
-    Blind(play, 15, is_seen=False)
+    Blind(play, 15, is_visible=False)
     report = play.run(*[NOTHING] * 200)
     assert report.frames_shown == 20
     assert play.window.num_flips < 20

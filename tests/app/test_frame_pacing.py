@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldsim.app.frame_pacing import BETWEEN_S, STALE_S, Screen
+from worldsim.app.frame_pacing import INTERPOLATION_PERIOD_S, MAX_OVERLAY_DELAY_S, FramePacer
 from worldsim.app.hud import Panel
-from worldsim.app.renderer import Between, PictureFilter
+from worldsim.app.renderer import Interpolation, PictureFilter
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
 from worldsim.engine.messages import WorkerCounters
@@ -16,23 +16,23 @@ FRAME: Frame = np.zeros((2, 2, 3), dtype=np.uint8)
 TICK_S = 0.06
 
 
-class SlowPaper:
+class SlowRenderer:
     """A renderer and a window in one; drawing takes its time."""
 
-    name = "paper"
+    name = "fake"
     picture_filter = PictureFilter.SHARP
-    is_whole = knows_motion = False
+    integer_scale = supports_motion_interpolation = False
     size_px = (320, 240)
 
-    def __init__(self, clock: ManualClock, between: Between, draw_s: float) -> None:
-        self.between, self.shares = between, list[float]()
+    def __init__(self, clock: ManualClock, interpolation: Interpolation, draw_s: float) -> None:
+        self.interpolation, self.fractions = interpolation, list[float]()
         self._clock, self._draw_s = clock, draw_s
 
     def show(self, frame: Frame) -> None:
         self._clock.advance_s(0.001)
 
-    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
-        self.shares.append(share)
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float = 1.0) -> None:
+        self.fractions.append(fraction)
         self._clock.advance_s(self._draw_s)
 
     def flip(self) -> None:
@@ -43,82 +43,82 @@ class SlowPaper:
 
 
 class Play:
-    def __init__(self, between: Between, draw_s: float = 0.001) -> None:
+    def __init__(self, interpolation: Interpolation, draw_s: float = 0.001) -> None:
         self.clock = ManualClock()
-        self.paper = SlowPaper(self.clock, between, draw_s)
-        self.screen = Screen(self.paper, self.paper, self.clock)  # type: ignore[arg-type]  # stands in for the window
+        self.renderer = SlowRenderer(self.clock, interpolation, draw_s)
+        self.pacer = FramePacer(self.renderer, self.renderer, self.clock)  # type: ignore[arg-type]  # stands in for the window
 
     def one_tick(self) -> list[float]:
-        """A new frame, then whatever is drawn until the next tick. Returns: the shares of the way."""
+        """A new frame, then whatever is drawn until the next tick. Returns: the fractions of the way."""
         end_ns = self.clock.now_ns() + round(TICK_S * 1e9)
-        begin = len(self.paper.shares)
-        self.screen.show(FRAME, period_s=TICK_S)
-        self.screen.draw(())
-        while (due_s := self.screen.next_due_s((end_ns - self.clock.now_ns()) / 1e9)) is not None:
+        begin = len(self.renderer.fractions)
+        self.pacer.show(FRAME, period_s=TICK_S)
+        self.pacer.draw(())
+        while (due_s := self.pacer.next_due_s((end_ns - self.clock.now_ns()) / 1e9)) is not None:
             self.clock.advance_s(due_s)
-            self.screen.draw(())
+            self.pacer.draw(())
         assert self.clock.now_ns() <= end_ns, "a drawing made the tick late"
         self.clock.advance_s((end_ns - self.clock.now_ns()) / 1e9)
-        return self.paper.shares[begin:]
+        return self.renderer.fractions[begin:]
 
 
-@pytest.mark.parametrize("between", [Between.BLEND, Between.MOTION])
-def test_a_frame_is_on_its_way_for_one_tick_at_the_pace_of_a_screen(between: Between) -> None:
-    play = Play(between)
+@pytest.mark.parametrize("interpolation", [Interpolation.BLEND, Interpolation.MOTION])
+def test_a_frame_is_on_its_way_for_one_tick_at_the_pace_of_a_screen(interpolation: Interpolation) -> None:
+    play = Play(interpolation)
     play.one_tick()
-    shares = play.one_tick()
-    assert shares == sorted(shares)
-    assert len(shares) == 4
-    assert shares[0] == 0.0 and shares[-1] > 0.8
-    assert np.allclose(np.diff(shares), BETWEEN_S / TICK_S, atol=1e-3)
+    fractions = play.one_tick()
+    assert fractions == sorted(fractions)
+    assert len(fractions) == 4
+    assert fractions[0] == 0.0 and fractions[-1] > 0.8
+    assert np.allclose(np.diff(fractions), INTERPOLATION_PERIOD_S / TICK_S, atol=1e-3)
 
 
 def test_without_it_every_frame_is_drawn_once_as_it_is() -> None:
-    play = Play(Between.OFF)
+    play = Play(Interpolation.OFF)
     assert play.one_tick() == [1.0]
 
 
 def test_drawings_that_would_make_the_tick_late_are_left_out() -> None:
-    play = Play(Between.BLEND, draw_s=0.03)
+    play = Play(Interpolation.BLEND, draw_s=0.03)
     play.one_tick()
     assert len(play.one_tick()) == 1
 
 
 def test_a_frame_of_somewhere_else_is_there_at_once_and_a_pause_ends_the_way() -> None:
-    play = Play(Between.BLEND)
-    play.screen.show(FRAME, period_s=None)
-    play.screen.draw(())
-    assert play.paper.shares == [1.0]
-    play.screen.show(FRAME, period_s=TICK_S)
-    play.screen.draw(())
-    play.screen.arrive()
-    assert play.screen.next_due_s(None) == 0.0
-    play.screen.draw(())
-    assert play.paper.shares[1:] == [0.0, 1.0]
-    assert play.screen.next_due_s(None) is None
+    play = Play(Interpolation.BLEND)
+    play.pacer.show(FRAME, period_s=None)
+    play.pacer.draw(())
+    assert play.renderer.fractions == [1.0]
+    play.pacer.show(FRAME, period_s=TICK_S)
+    play.pacer.draw(())
+    play.pacer.end_transition()
+    assert play.pacer.next_due_s(None) == 0.0
+    play.pacer.draw(())
+    assert play.renderer.fractions[1:] == [0.0, 1.0]
+    assert play.pacer.next_due_s(None) is None
 
 
 def test_what_drawing_takes_is_measured() -> None:
-    play = Play(Between.OFF, draw_s=0.004)
-    play.screen.meter.sample(0, WorkerCounters(), 0)
+    play = Play(Interpolation.OFF, draw_s=0.004)
+    play.pacer.meter.sample(0, WorkerCounters(), 0)
     play.one_tick()
-    play.screen.meter.sample(1_000_000_000, WorkerCounters(), 1)
-    rates = play.screen.meter.rates
-    assert (rates.ms_upload, rates.ms_draw, rates.ms_flip) == pytest.approx((1.0, 4.0, 2.0))
-    assert rates.drawn_per_s == 1.0
+    play.pacer.meter.sample(1_000_000_000, WorkerCounters(), 1)
+    stats = play.pacer.meter.stats
+    assert (stats.upload_ms, stats.draw_ms, stats.flip_ms) == pytest.approx((1.0, 4.0, 2.0))
+    assert stats.drawn_per_s == 1.0
 
 
 def test_in_play_what_lies_over_the_picture_waits_for_the_next_frame_for_a_while() -> None:
-    screen = Play(Between.OFF).screen
-    clock = screen._clock
+    pacer = Play(Interpolation.OFF).pacer
+    clock = pacer._clock
     assert isinstance(clock, ManualClock)
-    assert not screen.is_due(False, True, 0.05, is_playing=True)
-    assert screen.next_due_s(0.05) == STALE_S
-    clock.advance_s(STALE_S / 2)
-    assert screen.is_due(True, False, 0.05, is_playing=True), "a new frame does not wait"
-    assert not screen.is_due(False, False, 0.05, is_playing=True)
-    clock.advance_s(STALE_S / 2)
-    assert screen.is_due(False, False, 0.05, is_playing=True)
-    screen.draw(())
-    assert screen.next_due_s(0.05) is None
-    assert screen.is_due(False, True, None, is_playing=False), "in a pause nothing would come"
+    assert not pacer.is_due(False, True, 0.05, is_playing=True)
+    assert pacer.next_due_s(0.05) == MAX_OVERLAY_DELAY_S
+    clock.advance_s(MAX_OVERLAY_DELAY_S / 2)
+    assert pacer.is_due(True, False, 0.05, is_playing=True), "a new frame does not wait"
+    assert not pacer.is_due(False, False, 0.05, is_playing=True)
+    clock.advance_s(MAX_OVERLAY_DELAY_S / 2)
+    assert pacer.is_due(False, False, 0.05, is_playing=True)
+    pacer.draw(())
+    assert pacer.next_due_s(0.05) is None
+    assert pacer.is_due(False, True, None, is_playing=False), "in a pause nothing would come"

@@ -12,8 +12,8 @@ import pygame
 import pytest
 
 from worldsim.actions.bindings import BINDINGS, Command
-from worldsim.app.gamepad import PadPorts
-from worldsim.app.input_handler import Devices
+from worldsim.app.gamepad import ConnectedGamepads
+from worldsim.app.input_handler import InputHandler
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.inputs import Inputs
 
@@ -58,13 +58,13 @@ def sdl(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_pad_is_heard_from_the_plug_to_the_pull(sdl: Any) -> None:
-    ports, inputs = PadPorts(), Inputs(BINDINGS)
-    devices = Devices(inputs, lambda is_captured: None)
+    ports, inputs = ConnectedGamepads(), Inputs(BINDINGS)
+    handler = InputHandler(inputs, lambda is_captured: None)
 
     def look() -> list[tuple[Command, int]]:
         events = [*pygame.event.get(), *pygame.event.get()]
-        ports.follow(events)
-        return devices.handle(events)
+        ports.update(events)
+        return handler.handle(events)
 
     assert look() == [] and ports.num == 0
     pad = VirtualPad(sdl)
@@ -75,7 +75,7 @@ def test_a_pad_is_heard_from_the_plug_to_the_pull(sdl: Any) -> None:
     pad.lean(pygame.CONTROLLER_AXIS_LEFTY, -32768)
     assert look() == [(Command.RESET, 0)]
     assert inputs.sample() == Action.of("forward")
-    assert devices.pads.is_used
+    assert handler.gamepad.is_used
     pad.pull_out()
     look()
     assert inputs.sample() == NO_ACTION and ports.num == 0

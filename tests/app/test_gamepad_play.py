@@ -7,7 +7,7 @@ from pathlib import Path
 import pygame
 
 from tests.app.test_application import NOTHING, Play, down, keys
-from worldsim.app.application import Ending
+from worldsim.app.application import ExitAction
 from worldsim.app.settings import SettingsFile
 from worldsim.core.types import NO_ACTION
 from worldsim.engine.session import SessionState
@@ -56,7 +56,7 @@ def test_start_opens_the_menu_and_the_title_screen_is_reached_by_pad(tmp_path: P
     play = Play(settings=SettingsFile(tmp_path / "settings.json"))
     up, a = pygame.CONTROLLER_BUTTON_DPAD_UP, pygame.CONTROLLER_BUTTON_A
     play.run(*[NOTHING] * 10, *push(pygame.CONTROLLER_BUTTON_START), NOTHING, *push(up, up, a), NOTHING)
-    assert play.application.ending is Ending.TITLE
+    assert play.application.exit_action is ExitAction.TITLE
 
 
 def test_b_leads_back_to_play() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from worldsim.app.hud import MAX_LINE_COLUMNS, HudState, Panel, Placement, StatusLevel, Style, panels, status_line
-from worldsim.app.metrics import Rates
+from worldsim.app.metrics import FrameStats
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.messages import WorkerCounters
@@ -15,7 +15,7 @@ PLAYING = HudState(
     state=SessionState.PLAYING,
     title="A maze",
     is_loaded=True,
-    rates=Rates(made_per_s=17.5, shown_per_s=17.4, ms_per_frame=12.34),
+    stats=FrameStats(generated_per_s=17.5, shown_per_s=17.4, ms_per_frame=12.34),
     counters=WorkerCounters(hits=9, misses=1, made=12, dropped=2, num_steps=2, times=StageTimes(ms_denoise=9.87)),
     help_rows=(("W / Up", "walk forward"), ("R", "reset")),
 )

@@ -17,8 +17,8 @@ from worldsim.actions.bindings import (
     offered,
     rebound,
 )
-from worldsim.app.gamepad import pad_axes, pad_buttons
-from worldsim.app.input_handler import Devices, key_name, scancode
+from worldsim.app.gamepad import gamepad_axes, gamepad_buttons
+from worldsim.app.input_handler import InputHandler, key_name, scancode
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
 from worldsim.engine.inputs import Inputs
 
@@ -28,19 +28,19 @@ KEYBOARD = KEYS - PAD_KEYS
 
 
 class Desk:
-    """Devices with their inputs, and what they asked the mouse to do."""
+    """InputHandler with their inputs, and what they asked the mouse to do."""
 
     def __init__(self) -> None:
         self.inputs = Inputs(BINDINGS)
         self.captures: list[bool] = []
-        self.devices = Devices(self.inputs, self.captures.append)
+        self.handler = InputHandler(self.inputs, self.captures.append)
 
     def key(self, name: str, *, down: bool = True, mod: int = 0) -> list[tuple[Command, int]]:
         kind = pygame.KEYDOWN if down else pygame.KEYUP
-        return self.devices.handle([pygame.event.Event(kind, scancode=scancode(name), mod=mod)])
+        return self.handler.handle([pygame.event.Event(kind, scancode=scancode(name), mod=mod)])
 
     def event(self, kind: int, **values: object) -> list[tuple[Command, int]]:
-        return self.devices.handle([pygame.event.Event(kind, **values)])
+        return self.handler.handle([pygame.event.Event(kind, **values)])
 
     def pad(self, button: int, *, down: bool = True) -> list[tuple[Command, int]]:
         kind = pygame.CONTROLLERBUTTONDOWN if down else pygame.CONTROLLERBUTTONUP
@@ -65,12 +65,12 @@ def test_every_key_of_the_table_is_heard_under_its_own_name() -> None:
 
 
 def test_commands_follow_a_persons_own_keys(desk: Desk) -> None:
-    desk.devices.bind(rebound((OwnKeys(name="reset", keys=("f8",)), OwnKeys(name="quit", keys=("w",)))))
+    desk.handler.bind(rebound((OwnKeys(name="reset", keys=("f8",)), OwnKeys(name="quit", keys=("w",)))))
     assert desk.key("f8") == [(Command.RESET, 0)]
     assert desk.key("r") == []
     ctrl_w = pygame.event.Event(pygame.KEYDOWN, scancode=scancode("w"), mod=pygame.KMOD_LCTRL)
-    assert desk.devices.asks_to_quit(ctrl_w)
-    assert not desk.devices.asks_to_quit(pygame.event.Event(pygame.KEYDOWN, scancode=scancode("q"), mod=0))
+    assert desk.handler.is_quit_event(ctrl_w)
+    assert not desk.handler.is_quit_event(pygame.event.Event(pygame.KEYDOWN, scancode=scancode("q"), mod=0))
 
 
 def test_a_spare_key_is_heard(desk: Desk) -> None:
@@ -117,8 +117,8 @@ def test_the_mouse_turns_only_after_a_click_captured_it(desk: Desk) -> None:
     desk.event(pygame.MOUSEBUTTONDOWN, button=pygame.BUTTON_LEFT)
     desk.event(pygame.MOUSEMOTION, rel=(30, 5))
     assert desk.inputs.sample().axis("turn") == pytest.approx(-0.5)
-    assert desk.devices.free_mouse()
-    assert not desk.devices.free_mouse()
+    assert desk.handler.free_mouse()
+    assert not desk.handler.free_mouse()
     assert desk.captures == [True, False]
 
 
@@ -147,8 +147,8 @@ def test_losing_the_focus_lets_a_held_command_go_once(desk: Desk) -> None:
 
 
 def test_every_key_of_the_table_that_is_a_gamepads_is_one_of_sdls() -> None:
-    axes = {f"{axis}{direction}" for axis in pad_axes().values() for direction in "-+"}
-    assert PAD_KEYS and not PAD_KEYS - axes - set(pad_buttons().values())
+    axes = {f"{axis}{direction}" for axis in gamepad_axes().values() for direction in "-+"}
+    assert PAD_KEYS and not PAD_KEYS - axes - set(gamepad_buttons().values())
 
 
 def test_a_gamepads_buttons_are_keys_of_the_table(desk: Desk) -> None:
@@ -162,7 +162,7 @@ def test_a_gamepads_buttons_are_keys_of_the_table(desk: Desk) -> None:
 
 
 def test_a_stick_turns_as_far_as_it_is_moved_beyond_the_dead_zone(desk: Desk) -> None:
-    desk.devices.bind(BINDINGS, dead_zone=0.2)
+    desk.handler.bind(BINDINGS, dead_zone=0.2)
     turns = []
     for place in (0.0, 0.19, 0.6, 1.0, -0.6, -1.0, -0.1):
         desk.stick(pygame.CONTROLLER_AXIS_RIGHTX, place)
@@ -224,7 +224,7 @@ def test_a_key_that_is_held_when_the_focus_comes_back_is_held_again(desk: Desk) 
 
 def test_a_pads_button_can_be_a_row_s_own_key(desk: Desk) -> None:
     rows = rebound((OwnKeys(name="forward", keys=("pad_b",)), OwnKeys(name="quit", keys=("q", "pad_guide"))))
-    desk.devices.bind(rows)
+    desk.handler.bind(rows)
     desk.inputs.bindings = rows
     desk.pad(pygame.CONTROLLER_BUTTON_B)
     assert desk.inputs.sample() == Action.of("forward")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pygame
 import pytest
 
-from worldsim.app.gamepad import PadKeys
+from worldsim.app.gamepad import GamepadKeys
 from worldsim.app.input_handler import scancode
 from worldsim.app.menu import MenuItem, MenuPage, MenuStack
 from worldsim.app.menu_input import handle_menu_event
@@ -15,7 +15,7 @@ class Desk:
     """A menu of two items; row 1 and 2 lie at y = 1 and 2."""
 
     def __init__(self) -> None:
-        self.menus, self.pads, self.done = MenuStack(), PadKeys(), list[str]()
+        self.menus, self.gamepad, self.done = MenuStack(), GamepadKeys(), list[str]()
         items = (
             MenuItem(label="first", on_select=lambda: self.done.append("first")),
             MenuItem(label="second", value="x", on_change=lambda offset: self.done.append(f"second {offset:+d}")),
@@ -27,7 +27,10 @@ class Desk:
 
     def event(self, kind: int, **values: object) -> None:
         handle_menu_event(
-            self.menus, pygame.event.Event(kind, **values), lambda point: point[1] if point[1] < 3 else None, self.pads
+            self.menus,
+            pygame.event.Event(kind, **values),
+            lambda point: point[1] if point[1] < 3 else None,
+            self.gamepad,
         )
 
 

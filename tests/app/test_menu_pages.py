@@ -9,7 +9,7 @@ import pytest
 from worldsim.actions.bindings import BINDINGS
 from worldsim.app.menu import MenuItem, MenuKey, MenuStack
 from worldsim.app.menu_pages import SettingsPages, title_page
-from worldsim.app.preset_library import Offer
+from worldsim.app.preset_library import PresetEntry
 from worldsim.app.settings import Settings, SettingsFile
 
 
@@ -137,13 +137,13 @@ def test_esc_leads_back_from_the_keys_to_the_settings(desk: Desk) -> None:
 
 def test_the_title_lists_presets_with_size_and_place_and_says_what_is_wrong() -> None:
     chosen: list[str] = []
-    offers = (
-        Offer(ref="maze", name="maze", title="A maze", size="64x48", num_bytes=13_800_000),
-        Offer(ref="bad", name="bad", trouble="its config is damaged"),
+    entries = (
+        PresetEntry(ref="maze", name="maze", title="A maze", size="64x48", num_bytes=13_800_000),
+        PresetEntry(ref="bad", name="bad", error="its config is damaged"),
     )
     page = title_page(
-        offers,
-        play=lambda offer: chosen.append(offer.ref),
+        entries,
+        play=lambda entry: chosen.append(entry.ref),
         settings=lambda: chosen.append("settings"),
         quit_=lambda: chosen.append("quit"),
         notes=("the world has stopped", ""),

@@ -5,24 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldsim.app.metrics import GRAPH_BARS, RateMeter, Rates, Spread, spread
+from worldsim.app.metrics import GRAPH_BARS, FrameMeter, FrameStats, Percentiles, percentiles
 from worldsim.core.types import NO_ACTION, Step
 from worldsim.engine.messages import WorkerCounters
 
 
 def test_rates_are_differences_over_the_last_two_seconds() -> None:
-    meter = RateMeter()
+    meter = FrameMeter()
     for tenth in range(101):  # 5 made/s for five seconds, then 20 made/s
         made = tenth // 2 if tenth <= 50 else 25 + (tenth - 50) * 2
         meter.sample(tenth * 100_000_000, WorkerCounters(made=made, busy_ns=made * 4_000_000), num_shown=made)
-    rates = meter.rates
-    assert rates.made_per_s == pytest.approx(20.0)
-    assert rates.shown_per_s == pytest.approx(20.0)
-    assert rates.ms_per_frame == pytest.approx(4.0)
+    stats = meter.stats
+    assert stats.generated_per_s == pytest.approx(20.0)
+    assert stats.shown_per_s == pytest.approx(20.0)
+    assert stats.ms_per_frame == pytest.approx(4.0)
 
 
 def test_nothing_measured_is_zero() -> None:
-    assert RateMeter().rates == Rates()
+    assert FrameMeter().stats == FrameStats()
 
 
 def step(input_ms: float, ready_ms: float = 0.0) -> Step:
@@ -31,64 +31,64 @@ def step(input_ms: float, ready_ms: float = 0.0) -> Step:
     return Step(index=1, action=NO_ACTION, frame=frame, **times)
 
 
-def rates_of(meter: RateMeter) -> Rates:
+def stats_of(meter: FrameMeter) -> FrameStats:
     meter.sample(0, WorkerCounters(), 0)
     meter.sample(1, WorkerCounters(), 0)
-    return meter.rates
+    return meter.stats
 
 
 def test_percentiles_are_of_the_sorted_values() -> None:
-    assert spread(range(100, 0, -1)) == Spread(p50=51, p95=96, p99=100)
-    assert spread([]) == Spread()
+    assert percentiles(range(100, 0, -1)) == Percentiles(p50=51, p95=96, p99=100)
+    assert percentiles([]) == Percentiles()
 
 
 def test_from_tick_to_frame_and_the_jitter_of_ticks() -> None:
-    meter = RateMeter()
+    meter = FrameMeter()
     for number in range(100):
         late_ms = 5.0 if number % 2 else 0.0
-        meter.ticked(step(50 * number + late_ms, 50 * number + 25), 0.05)
-    rates = rates_of(meter)
-    assert (rates.ms_tick.p50, rates.ms_tick.p95) == (25.0, 25.0)
-    assert rates.jitter.p50 == pytest.approx(0.1)
-    assert rates.period_ms == 50.0
+        meter.on_tick(step(50 * number + late_ms, 50 * number + 25), 0.05)
+    stats = stats_of(meter)
+    assert (stats.tick_to_frame_ms.p50, stats.tick_to_frame_ms.p95) == (25.0, 25.0)
+    assert stats.jitter.p50 == pytest.approx(0.1)
+    assert stats.period_ms == 50.0
 
 
 def test_input_to_screen_ends_with_the_first_picture_whose_tick_came_after_it() -> None:
-    meter = RateMeter()
-    meter.touched(10_000_000)
-    meter.shown(step(5), 30_000_000)  # its tick had begun before
-    assert rates_of(meter).ms_photon == Spread()
-    meter.touched(50_000_000)
-    meter.shown(step(55), 80_000_000)
-    assert sorted(meter._photon_ms) == [30.0, 70.0]
-    meter.shown(step(105), 130_000_000)
-    assert len(meter._photon_ms) == 2, "the same touch is counted once"
+    meter = FrameMeter()
+    meter.on_input(10_000_000)
+    meter.on_frame_shown(step(5), 30_000_000)  # its tick had begun before
+    assert stats_of(meter).input_to_display_ms == Percentiles()
+    meter.on_input(50_000_000)
+    meter.on_frame_shown(step(55), 80_000_000)
+    assert sorted(meter._input_to_display_ms) == [30.0, 70.0]
+    meter.on_frame_shown(step(105), 130_000_000)
+    assert len(meter._input_to_display_ms) == 2, "the same touch is counted once"
 
 
 def test_a_pause_is_no_interval_and_its_keys_are_not_of_play() -> None:
-    meter = RateMeter()
-    meter.ticked(step(0), 0.05)
+    meter = FrameMeter()
+    meter.on_tick(step(0), 0.05)
     for ms in (0, 50, 100):
-        meter.shown(step(ms), ms * 1_000_000)
-    meter.touched(110_000_000)
-    meter.paused()
-    meter.shown(step(9000), 9_000_000_000)
-    assert rates_of(meter).intervals_ms == (50.0, 50.0)
-    assert rates_of(meter).ms_photon == Spread()
-    meter.shown(step(99_000), 99_000_000_000)
-    assert rates_of(meter).ms_interval.p99 == 50.0, "standing still is no interval either"
+        meter.on_frame_shown(step(ms), ms * 1_000_000)
+    meter.on_input(110_000_000)
+    meter.on_pause()
+    meter.on_frame_shown(step(9000), 9_000_000_000)
+    assert stats_of(meter).intervals_ms == (50.0, 50.0)
+    assert stats_of(meter).input_to_display_ms == Percentiles()
+    meter.on_frame_shown(step(99_000), 99_000_000_000)
+    assert stats_of(meter).frame_interval_ms.p99 == 50.0, "standing still is no interval either"
 
 
 def test_drawing_is_counted_and_timed_and_the_diagram_is_bounded() -> None:
-    meter = RateMeter()
-    meter.ticked(step(0), 0.01)
+    meter = FrameMeter()
+    meter.on_tick(step(0), 0.01)
     for number in range(GRAPH_BARS + 50):
-        meter.shown(step(10 * number), number * 10_000_000)
-        meter.drawn(draw_ns=2_000_000, flip_ns=1_000_000, upload_ns=None if number % 2 else 500_000)
+        meter.on_frame_shown(step(10 * number), number * 10_000_000)
+        meter.on_draw(draw_ns=2_000_000, flip_ns=1_000_000, upload_ns=None if number % 2 else 500_000)
     meter.sample(0, WorkerCounters(), 0)
-    meter.drawn(draw_ns=8_000_000, flip_ns=1_000_000)
+    meter.on_draw(draw_ns=8_000_000, flip_ns=1_000_000)
     meter.sample(1_000_000_000, WorkerCounters(), 0)
-    rates = meter.rates
-    assert (rates.ms_upload, rates.ms_draw, rates.ms_flip, rates.drawn_per_s) == (0.5, 2.0, 1.0, 1.0)
-    assert len(rates.intervals_ms) == GRAPH_BARS
+    stats = meter.stats
+    assert (stats.upload_ms, stats.draw_ms, stats.flip_ms, stats.drawn_per_s) == (0.5, 2.0, 1.0, 1.0)
+    assert len(stats.intervals_ms) == GRAPH_BARS
     assert meter.draw_s == pytest.approx(0.009)

@@ -10,7 +10,7 @@ import pytest
 from tests.app.test_application import NOTHING, Play, down, keys
 from tests.engine.fakes import FakeFlight
 from worldsim.app.hud import Placement
-from worldsim.app.renderer import Between
+from worldsim.app.renderer import Interpolation
 from worldsim.app.settings import SettingsFile
 
 BEGIN = [NOTHING] * 10
@@ -77,26 +77,26 @@ def test_between_frames_the_screen_is_drawn_at_its_own_pace(tmp_path: Path) -> N
     file = SettingsFile(tmp_path / "settings.json")
     file.change(between="blend")
     play = Play(settings=file)
-    play.renderer.between = Between.BLEND
+    play.renderer.interpolation = Interpolation.BLEND
     play.run(*[NOTHING] * 200)
-    num_between = sum(0.0 < share < 1.0 for share in play.renderer.shares)
+    num_between = sum(0.0 < fraction < 1.0 for fraction in play.renderer.fractions)
     assert num_between >= 4 * (len(play.renderer.frames) - 3)
     play = Play()
     play.run(*[NOTHING] * 200)
-    assert set(play.renderer.shares) == {1.0}
+    assert set(play.renderer.fractions) == {1.0}
 
 
 def test_a_pause_shows_the_frame_itself() -> None:
     play = Play()
-    play.renderer.between = Between.BLEND
+    play.renderer.interpolation = Interpolation.BLEND
     play.run(*[NOTHING] * 60, [down("p")], *[NOTHING] * 5)
-    assert play.renderer.shares[-1] == 1.0
+    assert play.renderer.fractions[-1] == 1.0
 
 
 def test_whole_numbers_and_what_is_between_are_settings_that_apply_at_once(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "settings.json")
     play = Play(settings=file)
     play.run(*BEGIN, *keys("escape down down return down right down right right"), *[NOTHING] * 3)
-    assert play.renderer.is_whole and play.renderer.between is Between.MOTION
+    assert play.renderer.integer_scale and play.renderer.interpolation is Interpolation.MOTION
     assert (file.current.is_whole_scale, file.current.between) == (True, "motion")
-    assert any("blended" in text for text in play.said), "paper knows no motion"
+    assert any("blended" in text for text in play.said), "the fake renderer has no motion interpolation"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from worldsim.app.metrics import GRAPH_BARS, Rates, Spread
+from worldsim.app.metrics import GRAPH_BARS, FrameStats, Percentiles
 from worldsim.app.performance_panel import BAR, GRAPH_HEIGHT_PX, LATE, frame_time_graph, performance_rows
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.messages import WorkerCounters
 
-RATES = Rates(
-    made_per_s=17.5,
+RATES = FrameStats(
+    generated_per_s=17.5,
     drawn_per_s=60.0,
-    ms_interval=Spread(p50=57.0, p95=58.0, p99=61.0),
-    ms_photon=Spread(p50=41.0, p95=63.0, p99=70.0),
-    jitter=Spread(p50=0.01, p95=0.04, p99=0.06),
+    frame_interval_ms=Percentiles(p50=57.0, p95=58.0, p99=61.0),
+    input_to_display_ms=Percentiles(p50=41.0, p95=63.0, p99=70.0),
+    jitter=Percentiles(p50=0.01, p95=0.04, p99=0.06),
     period_ms=57.1,
     intervals_ms=(57.0,) * 50 + (140.0,),
 )

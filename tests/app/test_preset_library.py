@@ -10,27 +10,27 @@ from typing import Any
 import pytest
 
 from worldsim.app import preset_library
-from worldsim.app.preset_library import Shelf
-from worldsim.app.speed_estimates import Forecast
+from worldsim.app.preset_library import PresetLibrary
+from worldsim.app.speed_estimates import SpeedEstimate
 from worldsim.core.errors import HubError
 from worldsim.presets import hub
 from worldsim.presets.hub import CachedPreset
 
-FAST = Forecast(title="A castle", picture="64x48", num_bytes=9, frames_per_s=50, ticks_per_s=20)
+FAST = SpeedEstimate(title="A castle", picture="64x48", num_bytes=9, frames_per_s=50, ticks_per_s=20)
 
 
-class PaperForecasts:
+class FakeSpeedEstimates:
     """Knows what it has made."""
 
     def __init__(self) -> None:
-        self.made: dict[str, Forecast] = {}
+        self.made: dict[str, SpeedEstimate] = {}
         self.asked: list[str] = []
         self.is_closed = False
 
-    def known(self, preset: str) -> Forecast | None:
+    def cached(self, preset: str) -> SpeedEstimate | None:
         return self.made.get(preset)
 
-    def make(self, preset: str, ref: str) -> Forecast:
+    def measure(self, preset: str, ref: str) -> SpeedEstimate:
         self.asked.append(ref)
         return self.made.setdefault(preset, FAST)
 
@@ -42,19 +42,19 @@ class Desk:
     """A bundled preset, one in the cache, and whatever `search` finds."""
 
     def __init__(self, folder: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.forecasts, self.wakes = PaperForecasts(), 0
+        self.estimates, self.wakes = FakeSpeedEstimates(), 0
         self.search: Callable[[], list[dict[str, Any]]] = list
         cached = [
-            CachedPreset(repo=repo, commit="c0ffee", folder=place, num_bytes=1)
-            for repo, place in (("someone/else", empty), ("me/tiny", folder))
+            CachedPreset(repo=repo, commit="c0ffee", folder=source, num_bytes=1)
+            for repo, source in (("someone/else", empty), ("me/tiny", folder))
         ]
         monkeypatch.setattr(preset_library, "bundled_presets", lambda: {"tiny": folder, "gone": empty})
         monkeypatch.setattr(hub, "cached_presets", lambda: cached)
         monkeypatch.setattr(hub, "is_offline", lambda: False)
         monkeypatch.setattr(hub, "search", lambda words, limit: self.search())
 
-    def open(self) -> Shelf:
-        return Shelf(self.forecasts, self.wake)  # type: ignore[arg-type]  # stands in for the forecasts
+    def open(self) -> PresetLibrary:
+        return PresetLibrary(self.estimates, self.wake)  # type: ignore[arg-type]  # stands in for the estimates
 
     def wake(self) -> None:
         self.wakes += 1
@@ -73,18 +73,18 @@ def wait_until(is_true: Callable[[], object]) -> None:
 
 
 def test_bundled_presets_are_listed_at_once_with_picture_size_and_place(desk: Desk, tiny_preset_folder: Path) -> None:
-    tiny, gone = desk.open().offers
-    assert (tiny.ref, tiny.title, tiny.place, tiny.size) == (
+    tiny, gone = desk.open().entries
+    assert (tiny.ref, tiny.title, tiny.source, tiny.size) == (
         "tiny",
         "An untrained preset for tests",
         "bundled",
         "64x48",
     )
     assert tiny.num_bytes == (tiny_preset_folder / "model.safetensors").stat().st_size
-    assert tiny.image is not None and tiny.forecast is None
+    assert tiny.image is not None and tiny.estimate is None
     assert len(tiny.image.pixels) == tiny.image.width_px * tiny.image.height_px * 3
-    assert gone.trouble and not gone.title
-    assert desk.forecasts.asked == [], "nothing is tried before it is started"
+    assert gone.error and not gone.title
+    assert desk.estimates.asked == [], "nothing is tried before it is started"
 
 
 def test_what_is_in_the_cache_and_on_the_hub_is_listed_below_and_its_speed_found_out(desk: Desk) -> None:
@@ -92,34 +92,34 @@ def test_what_is_in_the_cache_and_on_the_hub_is_listed_below_and_its_speed_found
     desk.search = lambda: [row, row | {"ref": "me/tiny"}]
     listed = desk.open()
     listed.start()
-    wait_until(lambda: len(listed.offers) == 4 and all(o.forecast for o in listed.offers if not o.trouble))
+    wait_until(lambda: len(listed.entries) == 4 and all(o.estimate for o in listed.entries if not o.error))
     listed.close()
-    assert [o.name for o in listed.offers] == ["tiny", "gone", "me/tiny", "you/castle"], (
+    assert [o.name for o in listed.entries] == ["tiny", "gone", "me/tiny", "you/castle"], (
         "what is here is not found again"
     )
-    _, _, cached, castle = listed.offers
-    assert (cached.ref, cached.place) == ("me/tiny@c0ffee", "fetched from the Hub")
-    assert (castle.place, castle.title, castle.size) == ("on the Hub", "A castle", "64x48")
+    _, _, cached, castle = listed.entries
+    assert (cached.ref, cached.source) == ("me/tiny@c0ffee", "fetched from the Hub")
+    assert (castle.source, castle.title, castle.size) == ("on the Hub", "A castle", "64x48")
     assert cached.title == "An untrained preset for tests", "its own config knows better"
-    assert desk.wakes >= 4 and desk.forecasts.is_closed
-    assert len(desk.forecasts.asked) == 2, "the same config is not tried twice, a damaged preset not at all"
+    assert desk.wakes >= 4 and desk.estimates.is_closed
+    assert len(desk.estimates.asked) == 2, "the same config is not tried twice, a damaged preset not at all"
 
 
 def test_speeds_that_are_known_are_there_at_once(desk: Desk) -> None:
     first = desk.open()
     first.start()
-    wait_until(lambda: first.offers[0].forecast)
+    wait_until(lambda: first.entries[0].estimate)
     first.close()
-    assert desk.open().offers[0].forecast == FAST
+    assert desk.open().entries[0].estimate == FAST
 
 
 def test_a_speed_that_was_too_low_is_shown_and_tried_again(desk: Desk) -> None:
-    slow = Forecast(frames_per_s=5, ticks_per_s=20)
-    desk.forecasts.made = {offer.identity: slow for offer in desk.open().offers if offer.identity}
+    slow = SpeedEstimate(frames_per_s=5, ticks_per_s=20)
+    desk.estimates.made = {entry.identity: slow for entry in desk.open().entries if entry.identity}
     listed = desk.open()
-    assert listed.offers[0].forecast == slow
+    assert listed.entries[0].estimate == slow
     listed.start()
-    wait_until(lambda: "tiny" in desk.forecasts.asked)
+    wait_until(lambda: "tiny" in desk.estimates.asked)
     listed.close()
 
 
@@ -131,7 +131,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(desk: Desk) -> None:
     listed = desk.open()
     listed.start()
     wait_until(lambda: listed.note == "nothing from the Hub: it cannot be reached")
-    assert len(listed.offers) == 3
+    assert len(listed.entries) == 3
     listed.close()
 
 
@@ -141,7 +141,7 @@ def test_offline_the_hub_is_not_asked(desk: Desk, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hub, "search", lambda words, limit: asked.append("search"))
     listed = desk.open()
     listed.start()
-    wait_until(lambda: len(listed.offers) == 3)
+    wait_until(lambda: len(listed.entries) == 3)
     listed.close()
     assert asked == [] and listed.note == ""
 
@@ -149,4 +149,4 @@ def test_offline_the_hub_is_not_asked(desk: Desk, monkeypatch: pytest.MonkeyPatc
 def test_a_preset_without_a_readable_start_has_no_picture(tiny_preset_copy: Path) -> None:
     for path in (tiny_preset_copy / "start").iterdir():
         path.write_bytes(b"nothing")
-    assert preset_library._offer("x", "x", tiny_preset_copy, "bundled").image is None
+    assert preset_library._entry("x", "x", tiny_preset_copy, "bundled").image is None

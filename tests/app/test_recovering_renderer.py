@@ -10,7 +10,7 @@ import pygame
 import pytest
 
 from worldsim.app.hud import Panel, Placement, Row
-from worldsim.app.recovering_renderer import MAX_LOST, LastingRenderer
+from worldsim.app.recovering_renderer import MAX_CONTEXT_LOSSES, RecoveringRenderer
 from worldsim.app.renderer import PictureFilter
 from worldsim.core.errors import GraphicsError
 from worldsim.core.types import Frame
@@ -41,7 +41,7 @@ def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWindow]:
     pygame.display.quit()
 
 
-def lose(renderer: LastingRenderer, error: Exception) -> None:
+def lose(renderer: RecoveringRenderer, error: Exception) -> None:
     def draw(*_: object) -> None:
         raise error
 
@@ -57,7 +57,7 @@ def pixel() -> tuple[int, ...]:
 @pytest.mark.parametrize("error", [moderngl.Error("cannot create texture"), pygame.error("Surface lost")])
 def test_a_lost_context_is_made_anew_with_the_picture_and_the_choices(window: FakeWindow, error: Exception) -> None:
     said: list[str] = []
-    renderer = LastingRenderer(window, said.append)  # type: ignore[arg-type]  # stands in for the window
+    renderer = RecoveringRenderer(window, said.append)  # type: ignore[arg-type]  # stands in for the window
     renderer.picture_filter = PictureFilter.NEAREST
     renderer.show(RED)
     lose(renderer, error)
@@ -69,11 +69,11 @@ def test_a_lost_context_is_made_anew_with_the_picture_and_the_choices(window: Fa
 
 
 def test_contexts_that_are_lost_again_and_again_end_with_sdl_and_then_in_words(window: FakeWindow) -> None:
-    renderer = LastingRenderer(window, lambda text: None)  # type: ignore[arg-type]  # as above
-    for _ in range(MAX_LOST + 1):
+    renderer = RecoveringRenderer(window, lambda text: None)  # type: ignore[arg-type]  # as above
+    for _ in range(MAX_CONTEXT_LOSSES + 1):
         lose(renderer, moderngl.Error("cannot create texture"))
         renderer.draw(PANEL, (64, 48))
-    assert window.reopened == [*[True] * MAX_LOST, False]
+    assert window.reopened == [*[True] * MAX_CONTEXT_LOSSES, False]
     lose(renderer, pygame.error("no video device"))
     with pytest.raises(GraphicsError, match="no video device"):
         renderer.draw(PANEL, (64, 48))
@@ -82,7 +82,7 @@ def test_contexts_that_are_lost_again_and_again_end_with_sdl_and_then_in_words(w
 @pytest.mark.parametrize("size_px", [(1, 1), (1, 400), (400, 1), (3, 2)])
 def test_a_window_without_room_is_drawn_without_trouble(window: FakeWindow, size_px: tuple[int, int]) -> None:
     pygame.display.set_mode(size_px)
-    renderer = LastingRenderer(window, lambda text: None)  # type: ignore[arg-type]  # as above
+    renderer = RecoveringRenderer(window, lambda text: None)  # type: ignore[arg-type]  # as above
     for chosen in PictureFilter:
         renderer.picture_filter = chosen
         renderer.show(np.zeros((48, 64, 3), np.uint8))

@@ -13,7 +13,7 @@ from tests.engine.fake_reference import FakeTruth, fake_source, no_source
 from tests.engine.fakes import FakeFlight, FakeSimulator, fake_load
 from worldsim.app.application import Application
 from worldsim.app.hud import Placement
-from worldsim.app.reference_panel import Worlds
+from worldsim.app.reference_panel import ViewMode
 from worldsim.core.errors import ConfigError
 from worldsim.core.images import GAP_PX
 from worldsim.core.types import Action, Frame, Step
@@ -64,11 +64,11 @@ class Company(Play):
             say=self.said.append,
             actions=actions,
         )
-        self.companions = self.application._companions
+        self.panel = self.application._reference_panel
 
     def _model(self) -> None:
         super()._model()
-        truth = self.companions._truth if hasattr(self, "companions") else None
+        truth = self.panel._truth if hasattr(self, "panel") else None
         while truth is not None and truth.run_once():
             pass
 
@@ -91,20 +91,20 @@ def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_key_goes_from_learned_over_both_and_the_true_one_to_the_difference() -> None:
-    shown: dict[Worlds, Frame] = {}
+    shown: dict[ViewMode, Frame] = {}
     play = Company(fake_source(FakeTruth()))
     play.run(*[NOTHING] * 8)
     play.session.toggle_pause()
-    for worlds in (Worlds.BESIDE, Worlds.TRUE, Worlds.DIFFERENCE, Worlds.LEARNED):
+    for mode in (ViewMode.SIDE_BY_SIDE, ViewMode.REFERENCE, ViewMode.DIFFERENCE, ViewMode.LEARNED):
         play.application._is_running = True
         play.run([down("v")], *[NOTHING] * 4)
-        assert play.companions.worlds is worlds
-        shown[worlds] = play.renderer.frames[-1]
-    learned, true = shown[Worlds.LEARNED], shown[Worlds.TRUE]
+        assert play.panel.view_mode is mode
+        shown[mode] = play.renderer.frames[-1]
+    learned, true = shown[ViewMode.LEARNED], shown[ViewMode.REFERENCE]
     assert np.array_equal(true, learned ^ np.uint8(8)), "the true world is not where play is"
-    assert np.array_equal(shown[Worlds.BESIDE][:, :WIDTH_PX], true)
-    assert np.array_equal(shown[Worlds.BESIDE][:, WIDTH_PX + GAP_PX :], learned)
-    assert set(np.unique(shown[Worlds.DIFFERENCE])) == {8}
+    assert np.array_equal(shown[ViewMode.SIDE_BY_SIDE][:, :WIDTH_PX], true)
+    assert np.array_equal(shown[ViewMode.SIDE_BY_SIDE][:, WIDTH_PX + GAP_PX :], learned)
+    assert set(np.unique(shown[ViewMode.DIFFERENCE])) == {8}
 
 
 def test_both_pictures_are_of_the_same_moment_and_the_figure_is_theirs() -> None:
@@ -135,7 +135,7 @@ def test_without_a_true_world_one_line_says_why(source: ReferenceSource | None, 
     play = Company(source)
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 6)
     assert words in play.lines
-    assert play.companions.worlds is Worlds.LEARNED
+    assert play.panel.view_mode is ViewMode.LEARNED
 
 
 def test_the_autopilot_is_shown_and_a_key_of_play_or_its_own_takes_control_back() -> None:

@@ -13,14 +13,14 @@ import pytest
 from worldsim.app.hud import Panel, Placement, Row
 from worldsim.app.renderer import (
     MARGIN_PX,
-    Between,
     GlRenderer,
+    Interpolation,
     PictureFilter,
     SdlRenderer,
     panel_rect,
     picture_rect,
 )
-from worldsim.app.window import is_emulated
+from worldsim.app.window import is_software_renderer
 from worldsim.core.types import Frame
 
 Pixels = npt.NDArray[np.uint8]
@@ -35,11 +35,11 @@ class Canvas:
     def __init__(self, context: moderngl.Context) -> None:
         self.target = context.simple_framebuffer(WINDOW_PX, 3)
         self.renderer = GlRenderer(context, self.target)
-        self.renderer.knows_motion = True
+        self.renderer.supports_motion_interpolation = True
 
-    def draw(self, *panels: Panel, share: float = 1.0) -> Pixels:
+    def draw(self, *panels: Panel, fraction: float = 1.0) -> Pixels:
         """Shapes: [H, W, 3], the top row first."""
-        self.renderer.draw(panels, WINDOW_PX, share)
+        self.renderer.draw(panels, WINDOW_PX, fraction)
         pixels = np.frombuffer(self.target.read(components=3, alignment=1), dtype=np.uint8)
         return pixels.reshape(WINDOW_PX[1], WINDOW_PX[0], 3)[::-1]
 
@@ -140,7 +140,7 @@ def test_the_picture_keeps_its_shape_in_every_window(window_px: tuple[int, int])
 
 @pytest.mark.parametrize("window_px", [(960, 720), (1000, 700), (130, 97), (40, 30)])
 def test_whole_numbers_leave_a_border_and_too_small_a_window_is_still_filled(window_px: tuple[int, int]) -> None:
-    left, top, width, height = picture_rect((64, 48), window_px, is_whole=True)
+    left, top, width, height = picture_rect((64, 48), window_px, integer_scale=True)
     if width >= 64:
         assert width % 64 == height % 48 == 0
         assert width + 64 > window_px[0] or height + 48 > window_px[1], "it could have been larger"
@@ -150,7 +150,7 @@ def test_whole_numbers_leave_a_border_and_too_small_a_window_is_still_filled(win
 
 
 def test_at_whole_numbers_every_pixel_of_the_frame_is_as_large_as_any_other(canvas: Canvas) -> None:
-    canvas.renderer.is_whole = True
+    canvas.renderer.integer_scale = True
     canvas.renderer.show(FRAME[:5, :7])  # 24 times would fill the height
     assert np.array_equal(canvas.draw()[:, 16:184], FRAME[:5, :7].repeat(24, 0).repeat(24, 1))
 
@@ -169,48 +169,48 @@ def bar_columns(pixels: Pixels) -> list[int]:
 
 
 def test_following_the_motion_a_bar_is_half_way_in_the_middle_and_blending_shows_two_faint_ones(canvas: Canvas) -> None:
-    seen: dict[Between, Pixels] = {}
-    for between in Between:
-        canvas.renderer.between = between
+    seen: dict[Interpolation, Pixels] = {}
+    for interpolation in Interpolation:
+        canvas.renderer.interpolation = interpolation
         canvas.renderer.show(BAR_AT[10])
         canvas.renderer.show(BAR_AT[18])
-        seen[between] = canvas.draw(share=0.5)
-    assert bar_columns(seen[Between.OFF]) == [18, 19, 20, 21]
-    assert bar_columns(seen[Between.MOTION]) == [14, 15, 16, 17]
-    assert bar_columns(seen[Between.BLEND]) == []
-    assert seen[Between.BLEND][60, 20 + 12 * 5, 0] == pytest.approx(130, abs=3)
+        seen[interpolation] = canvas.draw(fraction=0.5)
+    assert bar_columns(seen[Interpolation.OFF]) == [18, 19, 20, 21]
+    assert bar_columns(seen[Interpolation.MOTION]) == [14, 15, 16, 17]
+    assert bar_columns(seen[Interpolation.BLEND]) == []
+    assert seen[Interpolation.BLEND][60, 20 + 12 * 5, 0] == pytest.approx(130, abs=3)
 
 
-@pytest.mark.parametrize("between", Between)
+@pytest.mark.parametrize("interpolation", Interpolation)
 def test_at_the_end_of_its_way_a_picture_is_the_frame_and_at_its_beginning_the_one_before(
-    canvas: Canvas, between: Between
+    canvas: Canvas, interpolation: Interpolation
 ) -> None:
-    canvas.renderer.picture_filter, canvas.renderer.between = PictureFilter.NEAREST, between
+    canvas.renderer.picture_filter, canvas.renderer.interpolation = PictureFilter.NEAREST, interpolation
     other: Frame = 255 - FRAME
     canvas.renderer.show(other)
     canvas.renderer.show(FRAME)
-    assert np.array_equal(canvas.draw(share=1.0)[:, 20:180], FRAME.repeat(20, 0).repeat(20, 1))
-    if between is Between.BLEND:
-        assert np.array_equal(canvas.draw(share=0.0)[:, 20:180], other.repeat(20, 0).repeat(20, 1))
+    assert np.array_equal(canvas.draw(fraction=1.0)[:, 20:180], FRAME.repeat(20, 0).repeat(20, 1))
+    if interpolation is Interpolation.BLEND:
+        assert np.array_equal(canvas.draw(fraction=0.0)[:, 20:180], other.repeat(20, 0).repeat(20, 1))
 
 
 def test_motion_is_looked_for_once_for_two_frames_and_at_no_more_places_than_that(canvas: Canvas) -> None:
     large: Frame = np.random.default_rng(1).integers(0, 256, (192, 256, 3), dtype=np.uint8)
-    canvas.renderer.between = Between.MOTION
+    canvas.renderer.interpolation = Interpolation.MOTION
     canvas.renderer.show(large)
     canvas.renderer.show(large)
-    first = canvas.draw(share=0.3)
+    first = canvas.draw(fraction=0.3)
     assert canvas.renderer._motion is not None and canvas.renderer._motion[1].size == (64, 48)
     canvas.renderer._motion_quad = None  # type: ignore[assignment]  # looking again would end here
-    assert np.abs(canvas.draw(share=0.6).astype(int) - first).max() <= 3, "nothing moved"
+    assert np.abs(canvas.draw(fraction=0.6).astype(int) - first).max() <= 3, "nothing moved"
     canvas.renderer.show(FRAME)
-    assert canvas.draw(share=0.5).any(), "after frames of another size there is no motion"
+    assert canvas.draw(fraction=0.5).any(), "after frames of another size there is no motion"
 
 
 def test_where_the_card_is_emulated_motion_is_not_looked_for(context: moderngl.Context) -> None:
     renderer = GlRenderer(context, context.simple_framebuffer(WINDOW_PX, 3))
-    assert renderer.knows_motion is not is_emulated(context.info["GL_RENDERER"])
-    renderer.knows_motion, renderer.between = False, Between.MOTION
+    assert renderer.supports_motion_interpolation is not is_software_renderer(context.info["GL_RENDERER"])
+    renderer.supports_motion_interpolation, renderer.interpolation = False, Interpolation.MOTION
     renderer.show(BAR_AT[10])
     renderer.show(BAR_AT[18])
     renderer.draw((), WINDOW_PX, 0.5)
@@ -228,19 +228,19 @@ def sdl() -> Iterator[SdlRenderer]:
 
 
 def test_sdl_scales_by_whole_numbers_and_blends_and_says_that_it_knows_no_motion(sdl: SdlRenderer) -> None:
-    def drawn(share: float) -> Pixels:
-        sdl.draw((), WINDOW_PX, share)
+    def drawn(fraction: float) -> Pixels:
+        sdl.draw((), WINDOW_PX, fraction)
         return pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
 
-    sdl.is_whole, sdl.between = True, Between.MOTION
-    assert not sdl.knows_motion
+    sdl.integer_scale, sdl.interpolation = True, Interpolation.MOTION
+    assert not sdl.supports_motion_interpolation
     black: Frame = np.zeros((5, 7, 3), dtype=np.uint8)
     sdl.show(black)
     sdl.show(FRAME[:5, :7])
     assert np.array_equal(drawn(1.0)[:, 16:184], FRAME[:5, :7].repeat(24, 0).repeat(24, 1))
     half = FRAME[:5, :7].repeat(24, 0).repeat(24, 1) * 0.5
     assert np.abs(drawn(0.5)[:, 16:184] - half).max() <= 2
-    sdl.between = Between.OFF
+    sdl.interpolation = Interpolation.OFF
     assert np.array_equal(drawn(0.5)[:, 16:184], FRAME[:5, :7].repeat(24, 0).repeat(24, 1))
 
 

@@ -88,7 +88,7 @@ def test_lines_below_a_row_belong_to_it() -> None:
     panel = Panel(Placement.CENTER, (Row("title"), Row("a", sublines=("b", "c")), Row("d")))
     painter = TextRenderer()
     painter.render((panel,), (640, 480))
-    found = [painter.row_at(panel, share / 100) for share in range(101)]
+    found = [painter.row_at(panel, fraction / 100) for fraction in range(101)]
     assert found.count(1) > 2 * found.count(2) > 0
 
 
@@ -99,7 +99,7 @@ def test_a_row_is_found_again_where_it_was_painted() -> None:
     panel = Panel(Placement.CENTER, rows)
     assert painter.row_at(panel, 0.5) is None, "nothing was painted yet"
     painter.render((panel,), (640, 480))
-    found = [painter.row_at(panel, share / 100) for share in range(101)]
+    found = [painter.row_at(panel, fraction / 100) for fraction in range(101)]
     assert found[0] is None and found[-1] is None
     inside = [row for row in found if row is not None]
     assert inside == sorted(inside) and set(inside) == {0, 1, 2}

@@ -1,4 +1,4 @@
-"""The title screen with a window of paper."""
+"""The title screen with a fake window."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from pathlib import Path
 import pygame
 import pytest
 
-from tests.app.test_application import PaperRenderer, PaperWindow, keys
+from tests.app.test_application import FakeRenderer, FakeWindow, keys
 from worldsim.app.hud import InlineImage
-from worldsim.app.preset_library import Offer
+from worldsim.app.preset_library import PresetEntry
 from worldsim.app.renderer import PictureFilter
 from worldsim.app.settings import SettingsFile
-from worldsim.app.speed_estimates import Forecast
+from worldsim.app.speed_estimates import SpeedEstimate
 from worldsim.app.title_screen import TitleScreen
 from worldsim.core.clock import ManualClock
 
-SLOW = Forecast(frames_per_s=9, ticks_per_s=20)
-OFFERS = (
-    Offer(ref="bad", name="bad", trouble="damaged"),
-    Offer(ref="maze", name="maze", title="A maze", image=InlineImage(1, 1, bytes([100, 200, 50]))),
+SLOW = SpeedEstimate(frames_per_s=9, ticks_per_s=20)
+ENTRIES = (
+    PresetEntry(ref="bad", name="bad", error="damaged"),
+    PresetEntry(ref="maze", name="maze", title="A maze", image=InlineImage(1, 1, bytes([100, 200, 50]))),
 )
 
 
-class StillShelf:
+class StillLibrary:
     """Finds nothing by itself."""
 
     def __init__(self) -> None:
-        self.offers = OFFERS
+        self.entries = ENTRIES
         self.note = ""
 
 
-class TitleWindow(PaperWindow):
+class TitleWindow(FakeWindow):
     meanwhile: Callable[[], None] = staticmethod(lambda: None)
 
 
 class Desk:
     def __init__(self, path: Path) -> None:
         self.window = TitleWindow(ManualClock(), lambda: self.window.meanwhile())
-        self.renderer = PaperRenderer()
-        self.shelf = StillShelf()
+        self.renderer = FakeRenderer()
+        self.library = StillLibrary()
         self.title = TitleScreen(
-            self.shelf,  # type: ignore[arg-type]  # stands in for the shelf
+            self.library,  # type: ignore[arg-type]  # stands in for the library
             self.window,  # type: ignore[arg-type]  # stands in for the window
             self.renderer,
             SettingsFile(path),
-            trouble="the world has stopped",
+            error="the world has stopped",
         )
 
     @property
@@ -104,10 +104,10 @@ def test_the_picture_of_the_one_in_focus_is_behind_the_list_and_darker(desk: Des
 
 
 def test_what_is_found_meanwhile_is_listed_without_a_key(desk: Desk) -> None:
-    more = Offer(ref="me/castle", name="me/castle", place="on the Hub", forecast=SLOW)
+    more = PresetEntry(ref="me/castle", name="me/castle", source="on the Hub", estimate=SLOW)
 
     def find() -> None:
-        desk.shelf.offers, desk.shelf.note = (*OFFERS, more), "asking the Hub for more ..."
+        desk.library.entries, desk.library.note = (*ENTRIES, more), "asking the Hub for more ..."
 
     desk.window.meanwhile = find
     desk.run([], [])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worldsim.app.window import fitting_size
+from worldsim.app.window import default_size_px
 
 ROOT = Path(__file__).parents[2]
 OPEN = """
@@ -72,4 +72,4 @@ def test_opengl_that_was_asked_for_and_is_not_there_is_an_error() -> None:
     ],
 )
 def test_a_window_is_as_large_as_fits_the_screen(screen_px: tuple[int, int], window_px: tuple[int, int]) -> None:
-    assert fitting_size(screen_px) == window_px
+    assert default_size_px(screen_px) == window_px

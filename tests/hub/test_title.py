@@ -18,23 +18,23 @@ LISTING = """
 import json, sys, time
 from dataclasses import asdict
 from pathlib import Path
-from worldsim.app.speed_estimates import Forecasts
-from worldsim.app.preset_library import Shelf
+from worldsim.app.speed_estimates import SpeedEstimates
+from worldsim.app.preset_library import PresetLibrary
 
-shelf = Shelf(Forecasts(device="cpu", path=Path(sys.argv[1])))
-shelf.start()
+library = PresetLibrary(SpeedEstimates(device="cpu", path=Path(sys.argv[1])))
+library.start()
 deadline = time.monotonic() + 100
 names = set(sys.argv[2:])
 while time.monotonic() < deadline:
-    done = {o.name for o in shelf.offers if o.forecast is not None or o.trouble}
-    if names <= done or shelf.note.startswith("nothing"):
+    done = {o.name for o in library.entries if o.estimate is not None or o.error}
+    if names <= done or library.note.startswith("nothing"):
         break
     time.sleep(0.02)
 time.sleep(0.3)
-shelf.close()
-rows = [{"name": o.name, "title": o.title, "place": o.place, "text": o.forecast.text if o.forecast else None}
-        for o in shelf.offers]
-print(json.dumps({"note": shelf.note, "offers": rows}))
+library.close()
+rows = [{"name": o.name, "title": o.title, "source": o.source, "text": o.estimate.text if o.estimate else None}
+        for o in library.entries]
+print(json.dumps({"note": library.note, "entries": rows}))
 """
 
 
@@ -65,8 +65,8 @@ def test_presets_of_the_hub_are_listed_with_their_speed_before_anything_of_their
 ) -> None:
     hub.put("someone/model", {"README.md": b"---\nlibrary_name: another\n---\n"})
     found = listed(hub, tmp_path, "someone/tiny")
-    rows = {row["name"]: row for row in found["offers"]}
-    assert rows["someone/tiny"]["place"] == "on the Hub" and "someone/model" not in rows
+    rows = {row["name"]: row for row in found["entries"]}
+    assert rows["someone/tiny"]["source"] == "on the Hub" and "someone/model" not in rows
     assert rows["someone/tiny"]["title"] == "An untrained preset for tests"
     assert rows["someone/tiny"]["text"].endswith("frames/s here")
     assert next(iter(rows)) == "maze", "bundled ones first"
@@ -77,13 +77,13 @@ def test_presets_of_the_hub_are_listed_with_their_speed_before_anything_of_their
 def test_a_hub_that_is_not_there_is_one_line_below_the_others(hub: Any, tmp_path: Path) -> None:
     found = listed(hub, tmp_path, "someone/tiny", HF_ENDPOINT="http://127.0.0.1:9")
     assert found["note"].startswith("nothing from the Hub: http://127.0.0.1:9 cannot be reached")
-    assert "maze" in {row["name"] for row in found["offers"]}
+    assert "maze" in {row["name"] for row in found["entries"]}
 
 
 def test_offline_it_is_not_asked(hub: Any, tmp_path: Path) -> None:
     found = listed(hub, tmp_path, "maze", HF_HUB_OFFLINE="1")
     assert found["note"] == "" and not hub.log
-    assert not [row for row in found["offers"] if row["place"] == "on the Hub"]
+    assert not [row for row in found["entries"] if row["source"] == "on the Hub"]
 
 
 def test_a_preset_that_is_chosen_comes_in_stages_and_is_played(hub: Any, run: Any, server: Any, tmp_path: Path) -> None:

@@ -16,24 +16,24 @@ import psutil
 import pygame
 
 from worldsim.actions.bindings import Binding, Command, help_rows, offered, rebound
-from worldsim.app.frame_pacing import Screen
+from worldsim.app.frame_pacing import FramePacer
 from worldsim.app.hud import HudState, Panel, StatusLevel, panels
-from worldsim.app.input_handler import Devices, Request
+from worldsim.app.input_handler import CommandRequest, InputHandler
 from worldsim.app.key_overlay import KeyOverlay
 from worldsim.app.menu import MenuPage, MenuStack
 from worldsim.app.menu_input import handle_menu_event
 from worldsim.app.menu_pages import SettingsPages, pause_page
-from worldsim.app.notifications import News
+from worldsim.app.notifications import Notifications
 from worldsim.app.performance_panel import performance_rows
-from worldsim.app.recording_control import RecordingKey
-from worldsim.app.reference_panel import Companions
-from worldsim.app.renderer import Between, PictureFilter, Renderer
+from worldsim.app.recording_control import RecordingControl
+from worldsim.app.reference_panel import ReferencePanel
+from worldsim.app.renderer import Interpolation, PictureFilter, Renderer
 from worldsim.app.screenshot import take_screenshot
-from worldsim.app.session_stats import PlayReport, Tally
+from worldsim.app.session_stats import FrameCounter, SessionStats
 from worldsim.app.settings import Settings, SettingsFile
-from worldsim.app.side_panel import SideList
+from worldsim.app.side_panel import SidePanel
 from worldsim.app.timeline import time_lines
-from worldsim.app.window import Window, has_window_changed, is_touch
+from worldsim.app.window import Window, is_input_event, needs_redraw
 from worldsim.core.clock import Clock
 from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.interfaces import LoadedWorld
@@ -41,16 +41,16 @@ from worldsim.engine.session import Session, SessionState
 
 E = TypeVar("E", bound=Enum)
 
-HUD_EVERY_S = 0.25
+HUD_PERIOD_S = 0.25
 """How often the figures of the HUD change: more often cannot be read."""
-REWINDING_HUD_EVERY_S = 0.1
-HIDDEN_S = 5.0
+REWINDING_HUD_PERIOD_S = 0.1
+HIDDEN_POLL_S = 5.0
 """So long at most sleeps a window that nobody can see; events and the worker's news wake it."""
-FIGURES_EVERY_S = 0.5
+PERFORMANCE_PANEL_PERIOD_S = 0.5
 """A panel as large as that of performance takes some milliseconds."""
 
 
-class Ending(Enum):
+class ExitAction(Enum):
     """What comes after `run`."""
 
     QUIT = "quit"
@@ -81,130 +81,130 @@ class Application:
         self._session, self._window, self._renderer = session, window, renderer
         self._clock, self._title, self._say = clock, title, say
         self._max_frames = max_frames
-        self._devices = Devices(session.inputs, window.capture_mouse)
-        self._side, self._recording = SideList(session, clock), RecordingKey(session)
-        self._companions = Companions(session, lambda: window.wake(), actions=actions)
-        self._deeds = {**self._deeds_of_commands(), **self._companions.deeds()}
-        self._screen, self._tally = Screen(window, renderer, clock), Tally(clock)
-        self._news = News(session, clock, say)
+        self._input = InputHandler(session.inputs, window.capture_mouse)
+        self._side_panel, self._recording = SidePanel(session, clock), RecordingControl(session)
+        self._reference_panel = ReferencePanel(session, lambda: window.wake(), actions=actions)
+        self._handlers = {**self._command_handlers(), **self._reference_panel.commands()}
+        self._pacer, self._frame_counter = FramePacer(window, renderer, clock), FrameCounter(clock)
+        self._notifications = Notifications(session, clock, say)
         self._process = psutil.Process()
-        self._is_running, self.ending = True, Ending.QUIT
+        self._is_running, self.exit_action = True, ExitAction.QUIT
         self._menus, self._has_title = MenuStack(), has_title
         self._settings_pages = SettingsPages(self._menus, settings, self._apply) if settings else None
         self._settings = settings.current if settings else Settings()
         self._bindings = rebound(())
         self._loaded: LoadedWorld | None = None
-        self._own_num_steps, self._first_num_steps = 0, num_steps
+        self._preset_num_steps, self._initial_num_steps = 0, num_steps
         self._status, self._is_help_shown, self._is_key_overlay_shown = StatusLevel.LINE, False, False
         self._panels: tuple[Panel, ...] = ()
-        self._keys, self._key_overlay_panels = KeyOverlay(), tuple[Panel, ...]()
+        self._key_overlay, self._key_overlay_panels = KeyOverlay(), tuple[Panel, ...]()
         self._hud_due_ns = self._stage_ns = clock.now_ns()
         self._stage = ""
         self._picture: Step | None = None
         self._shown: Frame | None = None
         self._unshown: Step | None = None
         """A new frame that waits for the true one beside it."""
-        self._is_stale = self._was_seen = True
+        self._is_stale = self._was_visible = True
         self._bind(self._settings)
 
-    def run(self) -> PlayReport:
+    def run(self) -> SessionStats:
         last_ns = self._clock.now_ns()
         while self._is_running:
             events = self._window.wait(self._sleep_s())
             for event in events:
                 requests = self._requests(event)
                 for request in requests:
-                    self._do(request)
-                if not requests and is_touch(event):
-                    self._screen.meter.touched(self._clock.now_ns())
-            self._follow_window()
+                    self._execute(request)
+                if not requests and is_input_event(event):
+                    self._pacer.meter.on_input(self._clock.now_ns())
+            self._update_visibility()
             if self._menus.is_open and self._is_playing:
                 self._session.toggle_pause()
             now_ns = self._clock.now_ns()
             steps = self._session.tick((now_ns - last_ns) / 1e9)
             last_ns = now_ns
-            self._follow_loaded()
-            self._companions.follow()
-            self._draw_if_new(steps, is_stale=self._is_stale or has_window_changed(events))
+            self._update_loaded()
+            self._reference_panel.update()
+            self._draw_if_new(steps, is_stale=self._is_stale or needs_redraw(events))
             self._stop_if_done()
         return self.report()
 
     def close(self) -> None:
         """Ends what goes along with play. It may take a second: the window should be closed by then."""
-        self._companions.close()
+        self._reference_panel.close()
 
-    def tell(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """Says it on the screen for a while, and once in the terminal."""
-        self._news.tell(text)
+        self._notifications.post(text)
 
-    def _requests(self, event: pygame.event.Event) -> list[Request]:
+    def _requests(self, event: pygame.event.Event) -> list[CommandRequest]:
         """An open menu takes every event but those that end the program."""
-        if not self._menus.is_open or self._devices.asks_to_quit(event):
-            return self._devices.handle([event])
+        if not self._menus.is_open or self._input.is_quit_event(event):
+            return self._input.handle([event])
         before = self._menus.panel()
         handle_menu_event(
-            self._menus, event, partial(self._renderer.row_at, before, self._window.size_px), self._devices.pads
+            self._menus, event, partial(self._renderer.row_at, before, self._window.size_px), self._input.gamepad
         )
         if not self._menus.is_open or self._menus.panel() != before:
             self._hud_due_ns, self._is_stale = self._clock.now_ns(), True
         return []
 
-    def _follow_window(self) -> None:
+    def _update_visibility(self) -> None:
         """A window that nobody can see any more lets everything go, and time stands still until a person goes on."""
-        was_seen, self._was_seen = self._was_seen, self._window.is_seen
-        if was_seen and not self._was_seen:
-            for request in self._devices.let_go():
-                self._do(request)
+        was_visible, self._was_visible = self._was_visible, self._window.is_visible
+        if was_visible and not self._was_visible:
+            for request in self._input.release_all():
+                self._execute(request)
             if self._is_playing and self._max_frames is None:
                 self._session.toggle_pause()
 
-    def _follow_loaded(self) -> None:
+    def _update_loaded(self) -> None:
         """The world is there: its own number of denoising steps, the keys that it knows."""
         loaded = self._session.status.loaded
         if loaded is None or loaded is self._loaded:
             return
-        self._loaded, self._own_num_steps = loaded, loaded.playable.num_steps
+        self._loaded, self._preset_num_steps = loaded, loaded.playable.num_steps
         self._bind(self._settings)
-        if self._first_num_steps is not None and self._own_num_steps:
-            self._session.set_num_steps(self._first_num_steps)
+        if self._initial_num_steps is not None and self._preset_num_steps:
+            self._session.set_num_steps(self._initial_num_steps)
 
-    def report(self) -> PlayReport:
-        return self._tally.report(self._session.worker.counters, self._screen.meter.rates)
+    def report(self) -> SessionStats:
+        return self._frame_counter.report(self._session.worker.counters, self._pacer.meter.stats)
 
     def _sleep_s(self) -> float:
         """Until the next tick or the next change of the HUD. The worker's news and events end the sleep earlier."""
         until_hud_s = max(0.0, (self._hud_due_ns - self._clock.now_ns()) / 1e9)
         due_s = self._session.next_due_s
-        if not self._was_seen:
-            return HIDDEN_S if due_s is None else due_s
-        between_s = self._screen.next_due_s(due_s)
-        return min(s for s in (until_hud_s, due_s, between_s) if s is not None)
+        if not self._was_visible:
+            return HIDDEN_POLL_S if due_s is None else due_s
+        interpolation_due_s = self._pacer.next_due_s(due_s)
+        return min(s for s in (until_hud_s, due_s, interpolation_due_s) if s is not None)
 
     def _draw_if_new(self, steps: list[Step], *, is_stale: bool) -> None:
         now_ns = self._clock.now_ns()
-        self._follow_stage(now_ns)
-        is_picture_new = self._follow_picture(steps)
+        self._update_stage(now_ns)
+        is_picture_new = self._update_picture(steps)
         self._unshown = steps[-1] if steps else self._unshown
-        if self._news.follow():
+        if self._notifications.update():
             self._hud_due_ns = now_ns
-            self._side.refresh()
+            self._side_panel.refresh()
         if now_ns >= self._hud_due_ns:
-            self._hud_due_ns = now_ns + round(self._hud_every_s * 1e9)
-            self._screen.meter.sample(now_ns, self._session.worker.counters, self._tally.num_generated)
+            self._hud_due_ns = now_ns + round(self._hud_period_s * 1e9)
+            self._pacer.meter.sample(now_ns, self._session.worker.counters, self._frame_counter.num_generated)
             new_panels = panels(self._hud_state(now_ns))
             is_stale = is_stale or new_panels != self._panels
             self._panels = new_panels
         caps = self._make_key_overlay() if self._is_key_overlay_shown else ()
         is_stale, self._is_stale, self._key_overlay_panels = is_stale or caps != self._key_overlay_panels, False, caps
-        if not self._was_seen:
+        if not self._was_visible:
             self._is_stale = True
-        elif self._screen.is_due(is_picture_new, is_stale, self._session.next_due_s, is_playing=self._is_playing):
-            self._screen.draw((*caps, *self._panels))
+        elif self._pacer.is_due(is_picture_new, is_stale, self._session.next_due_s, is_playing=self._is_playing):
+            self._pacer.draw((*caps, *self._panels))
         else:
             return
         if self._unshown is not None and is_picture_new:
-            self._screen.meter.shown(self._unshown, self._clock.now_ns())
-            self._tally.shown(self._unshown.index, self._session.worker.counters)
+            self._pacer.meter.on_frame_shown(self._unshown, self._clock.now_ns())
+            self._frame_counter.on_frame_shown(self._unshown.index, self._session.worker.counters)
             self._unshown = None
 
     @property
@@ -212,39 +212,39 @@ class Application:
         return self._session.state is SessionState.PLAYING
 
     @property
-    def _hud_every_s(self) -> float:
+    def _hud_period_s(self) -> float:
         if self._session.state is SessionState.REWINDING:
-            return REWINDING_HUD_EVERY_S
-        return FIGURES_EVERY_S if self._status is StatusLevel.PERFORMANCE else HUD_EVERY_S
+            return REWINDING_HUD_PERIOD_S
+        return PERFORMANCE_PANEL_PERIOD_S if self._status is StatusLevel.PERFORMANCE else HUD_PERIOD_S
 
-    def _follow_picture(self, steps: list[Step]) -> bool:
+    def _update_picture(self, steps: list[Step]) -> bool:
         """Returns: whether there is another one to be seen."""
         session, before, is_playing = self._session, self._picture, self._is_playing
         for step in steps if is_playing else ():
-            self._screen.meter.ticked(step, session.tick_s)
+            self._pacer.meter.on_tick(step, session.tick_s)
         if not is_playing:
-            self._screen.arrive()
-            self._screen.meter.paused()
+            self._pacer.end_transition()
+            self._pacer.meter.on_pause()
         self._picture = picture = session.picture
         if picture is None:
             return False
-        shown, self._shown = self._shown, self._companions.frame(picture)
+        shown, self._shown = self._shown, self._reference_panel.frame(picture)
         if self._shown is shown:
             return False
         is_next = is_playing and before is not None and picture.index == before.index + 1
-        self._screen.show(self._shown, period_s=session.tick_s if is_next else None)
+        self._pacer.show(self._shown, period_s=session.tick_s if is_next else None)
         return True
 
     def _make_key_overlay(self) -> tuple[Panel, ...]:
         is_flown = self._loaded is not None and self._loaded.action_spec.pose_control is not None
         done = self._session.asked if is_flown or self._picture is None else self._picture.action
-        return (self._keys.panel(self._session.inputs, done),)
+        return (self._key_overlay.panel(self._session.inputs, done),)
 
     def _hud_state(self, now_ns: int) -> HudState:
         session = self._session
         loaded = session.status.loaded
         rows = self._offered(loaded) if loaded else self._bindings
-        counters, rates = session.worker.counters, self._screen.meter.rates
+        counters, stats = session.worker.counters, self._pacer.meter.stats
         is_measured = self._status is StatusLevel.PERFORMANCE
         return HudState(
             state=session.state,
@@ -255,56 +255,56 @@ class Application:
             error=session.error,
             status=self._status,
             is_help_shown=self._is_help_shown,
-            help_rows=tuple(help_rows(rows, has_pad=self._devices.pads.is_used)),
-            rates=rates,
+            help_rows=tuple(help_rows(rows, has_pad=self._input.gamepad.is_used)),
+            stats=stats,
             counters=counters,
-            performance_rows=performance_rows(rates, counters, self._process.memory_info().rss) if is_measured else (),
+            performance_rows=performance_rows(stats, counters, self._process.memory_info().rss) if is_measured else (),
             can_go_back=session.has_started and session.history is not None,
             frame_index=self._picture.index if self._picture else 0,
             seed=session.seed,
             renderer=self._renderer.name,
             recording=self._recording.line,
-            time_lines=(*time_lines(session, self._news.text), *self._companions.lines(self._bindings)),
-            side_rows=self._side.rows(now_ns, self._bindings) or self._companions.rows(self._bindings),
+            time_lines=(*time_lines(session, self._notifications.text), *self._reference_panel.lines(self._bindings)),
+            side_rows=self._side_panel.rows(now_ns, self._bindings) or self._reference_panel.rows(self._bindings),
             menu=self._menus.panel() if self._menus.is_open else None,
             bindings=self._bindings,
         )
 
-    def _follow_stage(self, now_ns: int) -> None:
+    def _update_stage(self, now_ns: int) -> None:
         """A new stage or state is said once, and is in the HUD at once."""
         state = self._session.state
-        told = self._session.status.stage if state is SessionState.LOADING else state.value
-        if told == self._stage:
+        label = self._session.status.stage if state is SessionState.LOADING else state.value
+        if label == self._stage:
             return
-        self._stage, self._stage_ns, self._hud_due_ns = told, now_ns, now_ns
-        self._say(told)
+        self._stage, self._stage_ns, self._hud_due_ns = label, now_ns, now_ns
+        self._say(label)
 
     def _stop_if_done(self) -> None:
         if self._max_frames is None:
             return
-        if self._tally.num_generated >= self._max_frames or self._session.state is SessionState.FAILED:
+        if self._frame_counter.num_generated >= self._max_frames or self._session.state is SessionState.FAILED:
             self._stop()
 
-    def _do(self, request: Request) -> None:
+    def _execute(self, request: CommandRequest) -> None:
         command, argument = request
         self._hud_due_ns, self._is_stale = self._clock.now_ns(), True
-        self._deeds[command](argument)
+        self._handlers[command](argument)
 
-    def _deeds_of_commands(self) -> dict[Command, Callable[[int], None]]:
+    def _command_handlers(self) -> dict[Command, Callable[[int], None]]:
         session = self._session
         return {
             Command.RESET: lambda _: session.reset(),
             Command.OTHER_START: lambda _: session.reset(session.seed + 1),
             Command.PAUSE: lambda _: session.toggle_pause(),
-            Command.ESCAPE: lambda _: None if self._devices.free_mouse() else self._open_menu(),
+            Command.ESCAPE: lambda _: None if self._input.free_mouse() else self._open_menu(),
             Command.SINGLE_STEP: lambda _: session.single_step(),
             Command.SPEED: session.change_speed,
             Command.REWIND: lambda argument: session.rewind(argument > 0),
-            Command.BRANCH: self._side.change_branch,
-            Command.BRANCHES: lambda _: self._side.toggle_branches(),
-            Command.SAVE: lambda _: self._side.with_slot(session.save),
-            Command.SLOT: lambda _: self._side.next_slot(),
-            Command.LOAD: lambda _: self._side.with_slot(session.load),
+            Command.BRANCH: self._side_panel.change_branch,
+            Command.BRANCHES: lambda _: self._side_panel.toggle_branches(),
+            Command.SAVE: lambda _: self._side_panel.with_slot(session.save),
+            Command.SLOT: lambda _: self._side_panel.next_slot(),
+            Command.LOAD: lambda _: self._side_panel.with_slot(session.load),
             Command.NUM_STEPS: session.set_num_steps,
             Command.HELP: lambda _: self._toggle_help(),
             Command.STATUS: lambda _: self._next_status(),
@@ -317,19 +317,19 @@ class Application:
         }
 
     def _open_menu(self) -> None:
-        for request in self._devices.let_go():
-            self._do(request)
-        self._menus.open(self._pause_page, on_back=self._go_on)
+        for request in self._input.release_all():
+            self._execute(request)
+        self._menus.open(self._pause_page, on_back=self._resume)
 
     def _pause_page(self) -> MenuPage:
-        deeds: list[tuple[str, Callable[[], None]]] = [("Go on", self._go_on), ("Reset", self._reset)]
+        entries: list[tuple[str, Callable[[], None]]] = [("Go on", self._resume), ("Reset", self._reset)]
         if self._settings_pages is not None:
-            deeds.append(("Settings", self._settings_pages.open))
+            entries.append(("Settings", self._settings_pages.open))
         if self._has_title:
-            deeds.append(("Title screen", self._leave_for_title))
-        return pause_page((*deeds, ("Quit", self._stop)))
+            entries.append(("Title screen", self._leave_for_title))
+        return pause_page((*entries, ("Quit", self._stop)))
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._menus.close()
         if self._session.state is SessionState.PAUSED:
             self._session.toggle_pause()
@@ -339,18 +339,18 @@ class Application:
         self._session.reset()
 
     def _leave_for_title(self) -> None:
-        self.ending = Ending.TITLE
+        self.exit_action = ExitAction.TITLE
         self._stop()
 
     def _apply(self, before: Settings, after: Settings) -> None:
         """A change of the settings, as far as it can be seen or heard at once."""
         self._settings = after
         self._bind(after)
-        apply_to_screen(before, after, self._window, self._renderer)
-        if after.between == "motion" != before.between and not self._renderer.knows_motion:
-            self._news.tell("frames are blended: following their motion needs a graphics card")
-        if after.num_steps != before.num_steps and (after.num_steps or self._own_num_steps):
-            self._session.set_num_steps(after.num_steps or self._own_num_steps)
+        apply_display_settings(before, after, self._window, self._renderer)
+        if after.between == "motion" != before.between and not self._renderer.supports_motion_interpolation:
+            self._notifications.post("frames are blended: following their motion needs a graphics card")
+        if after.num_steps != before.num_steps and (after.num_steps or self._preset_num_steps):
+            self._session.set_num_steps(after.num_steps or self._preset_num_steps)
         self._session.recorder.is_lossless = after.is_lossless
         is_recording = self._session.recorder.is_recording
         if before.is_always_recorded is not after.is_always_recorded is not is_recording:
@@ -358,7 +358,7 @@ class Application:
 
     def _bind(self, settings: Settings) -> None:
         self._bindings = rebound(settings.own_keys, mouse_sensitivity=settings.mouse_sensitivity)
-        self._devices.bind(self._bindings, dead_zone=settings.pad_dead_zone)
+        self._input.bind(self._bindings, dead_zone=settings.pad_dead_zone)
         if self._loaded is not None:
             self._session.inputs.bindings = self._offered(self._loaded)
 
@@ -374,7 +374,7 @@ class Application:
 
     def _take_screenshot(self) -> None:
         if self._picture is not None and self._loaded is not None:
-            self._news.tell(take_screenshot(self._session, self._picture, self._loaded.title))
+            self._notifications.post(take_screenshot(self._session, self._picture, self._loaded.title))
 
     def _next_status(self) -> None:
         self._status = _next(self._status)
@@ -386,11 +386,11 @@ class Application:
         self._is_running = False
 
 
-def apply_to_screen(before: Settings, after: Settings, window: Window, renderer: Renderer) -> None:
+def apply_display_settings(before: Settings, after: Settings, window: Window, renderer: Renderer) -> None:
     """What was changed, and nothing else: keys may have changed the rest since."""
     if after.picture_filter != before.picture_filter:
         renderer.picture_filter = PictureFilter[after.picture_filter.upper()]
-    renderer.is_whole, renderer.between = after.is_whole_scale, Between(after.between)
+    renderer.integer_scale, renderer.interpolation = after.is_whole_scale, Interpolation(after.between)
     if after.is_full_screen != before.is_full_screen and after.is_full_screen is not window.is_full_screen:
         window.toggle_full_screen()
 

@@ -9,37 +9,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worldsim.app.hud import Panel
-from worldsim.app.metrics import RateMeter
-from worldsim.app.renderer import Between, Renderer
+from worldsim.app.metrics import FrameMeter
+from worldsim.app.renderer import Interpolation, Renderer
 from worldsim.app.window import Window
 from worldsim.core.clock import Clock
 from worldsim.core.types import Frame
 
-STALE_S = 0.1
+MAX_OVERLAY_DELAY_S = 0.1
 """So long at most what lies over the picture waits for the next frame."""
-BETWEEN_S = 1 / 60
+INTERPOLATION_PERIOD_S = 1 / 60
 """Between two frames, so long from one drawing to the next. A screen with vsync may make it longer."""
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Transition:
     """From the frame before to the one shown, in the time of one tick."""
 
     begin_ns: int
     period_ns: int
 
-    def share(self, now_ns: int) -> float:
+    def fraction(self, now_ns: int) -> float:
         return min(1.0, (now_ns - self.begin_ns) / self.period_ns)
 
 
-class Screen:
+class FramePacer:
     """`show` a new frame, `draw`; in between, draw again whenever `next_due_s` is 0."""
 
     def __init__(self, window: Window, renderer: Renderer, clock: Clock) -> None:
-        self.meter = RateMeter()
+        self.meter = FrameMeter()
         self._window, self._renderer, self._clock = window, renderer, clock
-        self._way: _Way | None = None
-        self._share, self._drawn_ns = 1.0, 0
+        self._transition: _Transition | None = None
+        self._fraction, self._drawn_ns = 1.0, 0
         self._upload_ns: int | None = None
         self._stale_ns: int | None = None
         """Since when something else than the frame waits to be drawn."""
@@ -50,12 +50,14 @@ class Screen:
         self._renderer.show(frame)
         end_ns = self._clock.now_ns()
         self._upload_ns = end_ns - begin_ns
-        is_on_way = period_s is not None and self._renderer.between is not Between.OFF
-        self._way = _Way(end_ns, max(1, round(period_s * 1e9))) if is_on_way and period_s is not None else None
+        is_interpolated = period_s is not None and self._renderer.interpolation is not Interpolation.OFF
+        self._transition = (
+            _Transition(end_ns, max(1, round(period_s * 1e9))) if is_interpolated and period_s is not None else None
+        )
 
-    def arrive(self) -> None:
+    def end_transition(self) -> None:
         """Time stands still: what is shown is the frame itself."""
-        self._way = None
+        self._transition = None
 
     def is_due(self, is_new: bool, is_stale: bool, until_tick_s: float | None, *, is_playing: bool) -> bool:
         """Whether to draw now. `is_new`: another frame; `is_stale`: something else than the frame has changed. In play
@@ -63,33 +65,35 @@ class Screen:
         now_ns = self._clock.now_ns()
         if is_stale and self._stale_ns is None:
             self._stale_ns = now_ns
-        is_stale_long = self._stale_ns is not None and (now_ns - self._stale_ns >= STALE_S * 1e9 or not is_playing)
-        return is_new or is_stale_long or self._until_between_s(until_tick_s) == 0.0
+        is_stale_long = self._stale_ns is not None and (
+            now_ns - self._stale_ns >= MAX_OVERLAY_DELAY_S * 1e9 or not is_playing
+        )
+        return is_new or is_stale_long or self._until_interpolation_s(until_tick_s) == 0.0
 
     def next_due_s(self, until_tick_s: float | None) -> float | None:
         """How long until `is_due` may say so by itself; None where it will not. `until_tick_s`: to the next tick, which
         no drawing shall make late."""
-        between_s = self._until_between_s(until_tick_s)
+        interpolation_due_s = self._until_interpolation_s(until_tick_s)
         if self._stale_ns is None:
-            return between_s
-        stale_s = max(0.0, STALE_S - (self._clock.now_ns() - self._stale_ns) / 1e9)
-        return stale_s if between_s is None else min(stale_s, between_s)
+            return interpolation_due_s
+        stale_s = max(0.0, MAX_OVERLAY_DELAY_S - (self._clock.now_ns() - self._stale_ns) / 1e9)
+        return stale_s if interpolation_due_s is None else min(stale_s, interpolation_due_s)
 
-    def _until_between_s(self, until_tick_s: float | None) -> float | None:
-        if self._way is None:
-            return 0.0 if self._share < 1.0 else None
-        if self._share >= 1.0 and self._drawn_ns >= self._way.begin_ns:
+    def _until_interpolation_s(self, until_tick_s: float | None) -> float | None:
+        if self._transition is None:
+            return 0.0 if self._fraction < 1.0 else None
+        if self._fraction >= 1.0 and self._drawn_ns >= self._transition.begin_ns:
             return None
-        due_s = max(0.0, BETWEEN_S - (self._clock.now_ns() - self._drawn_ns) / 1e9)
+        due_s = max(0.0, INTERPOLATION_PERIOD_S - (self._clock.now_ns() - self._drawn_ns) / 1e9)
         is_too_late = until_tick_s is not None and due_s + self.meter.draw_s > until_tick_s
         return None if is_too_late else due_s
 
     def draw(self, panels: tuple[Panel, ...]) -> None:
         begin_ns, self._stale_ns = self._clock.now_ns(), None
-        self._share = self._way.share(begin_ns) if self._way is not None else 1.0
-        self._renderer.draw(panels, self._window.size_px, self._share)
+        self._fraction = self._transition.fraction(begin_ns) if self._transition is not None else 1.0
+        self._renderer.draw(panels, self._window.size_px, self._fraction)
         drawn_ns = self._clock.now_ns()
         self._window.flip()
         flipped_ns = self._clock.now_ns()
-        self.meter.drawn(draw_ns=drawn_ns - begin_ns, flip_ns=flipped_ns - drawn_ns, upload_ns=self._upload_ns)
+        self.meter.on_draw(draw_ns=drawn_ns - begin_ns, flip_ns=flipped_ns - drawn_ns, upload_ns=self._upload_ns)
         self._drawn_ns, self._upload_ns = begin_ns, None

@@ -12,7 +12,7 @@ from functools import cached_property
 from textwrap import wrap
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
-from worldsim.app.metrics import Rates
+from worldsim.app.metrics import FrameStats
 from worldsim.core.errors import WorldsimError
 from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import SessionState
@@ -122,7 +122,7 @@ class HudState:
     status: StatusLevel = StatusLevel.LINE
     is_help_shown: bool = False
     help_rows: tuple[tuple[str, str], ...] = ()
-    rates: Rates = field(default_factory=Rates)
+    stats: FrameStats = field(default_factory=FrameStats)
     counters: WorkerCounters = field(default_factory=WorkerCounters)
     can_go_back: bool = False
     """Whether there is a past to go back to, out of a failure."""
@@ -176,11 +176,11 @@ def wrap_line(line: str) -> list[str]:
 
 def status_line(hud: HudState) -> str:
     """Generated and shown frames per second, ms per frame, denoising steps, prefetch hits."""
-    rates, counters = hud.rates, hud.counters
+    stats, counters = hud.stats, hud.counters
     parts = [
-        f"{rates.made_per_s:.1f} made/s",
-        f"{rates.shown_per_s:.1f} shown/s",
-        f"{rates.ms_per_frame:.1f} ms/frame",
+        f"{stats.generated_per_s:.1f} made/s",
+        f"{stats.shown_per_s:.1f} shown/s",
+        f"{stats.ms_per_frame:.1f} ms/frame",
     ]
     if counters.num_steps:
         asked = counters.hits + counters.misses
@@ -203,7 +203,7 @@ def detail_rows(hud: HudState) -> tuple[Row, ...]:
     return (
         Row(hud.title, style=Style.STRONG),
         Row("frame", f"{hud.frame_index}   seed {hud.seed}"),
-        Row("tick to frame", f"{hud.rates.ms_tick.p50:.1f} ms, 95%: {hud.rates.ms_tick.p95:.1f} ms"),
+        Row("tick to frame", f"{hud.stats.tick_to_frame_ms.p50:.1f} ms, 95%: {hud.stats.tick_to_frame_ms.p95:.1f} ms"),
         *(of_a_model if counters.num_steps else ()),
         Row("drawn by", hud.renderer),
     )

@@ -12,10 +12,10 @@ from functools import cache
 import pygame
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command
-from worldsim.app.gamepad import PadKeys
+from worldsim.app.gamepad import GamepadKeys
 from worldsim.engine.inputs import DEAD_ZONE, Inputs
 
-Request = tuple[Command, int]
+CommandRequest = tuple[Command, int]
 """A command and its argument."""
 
 
@@ -40,7 +40,7 @@ def _key_names() -> dict[int, str]:
     return {code: name for name, code in reversed(_scancodes().items())}
 
 
-class Devices:
+class InputHandler:
     """Feeds a session's `inputs`; commands come back from `handle`."""
 
     def __init__(self, inputs: Inputs, capture_mouse: Callable[[bool], None]) -> None:
@@ -49,22 +49,22 @@ class Devices:
         self._capture_mouse = capture_mouse
         self._is_mouse_captured = False
         self._held: dict[str, Command] = {}
-        self.pads = PadKeys()
+        self.gamepad = GamepadKeys()
         """An open menu reads them too: they have to see every event."""
         self.bind(BINDINGS)
 
     def bind(self, bindings: Iterable[Binding], *, dead_zone: float = DEAD_ZONE) -> None:
         """The commands' keys are those of `bindings` from now on; what is held is held on. `dead_zone`: of sticks."""
-        self.pads.dead_zone = dead_zone
+        self.gamepad.dead_zone = dead_zone
         self._commands = {(key, row.ctrl): row for row in bindings if row.command for key in row.keys}
 
-    def handle(self, events: Iterable[pygame.event.Event]) -> list[Request]:
+    def handle(self, events: Iterable[pygame.event.Event]) -> list[CommandRequest]:
         """Returns: the commands, in the order in which they were given."""
-        requests: list[Request] = []
+        requests: list[CommandRequest] = []
         for event in events:
-            moves = self.pads.moves(event)
+            moves = self.gamepad.moves(event)
             if moves:
-                self._move(moves, requests)
+                self._handle_moves(moves, requests)
             elif event.type == pygame.QUIT:
                 requests.append((Command.QUIT, 0))
             elif event.type == pygame.KEYDOWN:
@@ -77,19 +77,19 @@ class Devices:
                 self._is_mouse_captured = True
                 self._capture_mouse(True)
             elif event.type == pygame.WINDOWFOCUSLOST:
-                requests += self.let_go()
+                requests += self.release_all()
         return requests
 
-    def let_go(self) -> list[Request]:
+    def release_all(self) -> list[CommandRequest]:
         """Nothing is held any more, and the mouse is free. Returns: the ends of held commands."""
-        requests: list[Request] = []
+        requests: list[CommandRequest] = []
         self._inputs.release_all()
         for key in tuple(self._held):
             self._release(key, requests)
         self.free_mouse()
         return requests
 
-    def asks_to_quit(self, event: pygame.event.Event) -> bool:
+    def is_quit_event(self, event: pygame.event.Event) -> bool:
         """Whatever else is open."""
         if event.type != pygame.KEYDOWN:
             return bool(event.type == pygame.QUIT)
@@ -103,20 +103,20 @@ class Devices:
             self._capture_mouse(False)
         return was_captured
 
-    def _move(self, moves: list[tuple[str, float]], requests: list[Request]) -> None:
+    def _handle_moves(self, moves: list[tuple[str, float]], requests: list[CommandRequest]) -> None:
         """Of a gamepad's keys: those of commands are pressed and released, the others held as far as they are moved."""
-        for key, is_down in self.pads.turns(moves):
+        for key, is_down in self.gamepad.transitions(moves):
             if not is_down:
                 self._release(key, requests)
             elif (key, False) in self._commands:
                 self._press(key, False, requests)
-        for key, share in moves:
-            if share and (key, False) not in self._commands:
-                self._inputs.press(key, share)
+        for key, fraction in moves:
+            if fraction and (key, False) not in self._commands:
+                self._inputs.press(key, fraction)
             else:
                 self._inputs.release(key)
 
-    def _press(self, key: str | None, has_ctrl: bool, requests: list[Request]) -> None:
+    def _press(self, key: str | None, has_ctrl: bool, requests: list[CommandRequest]) -> None:
         if key is None:
             return
         row: Binding | None = self._commands.get((key, has_ctrl))
@@ -127,7 +127,7 @@ class Devices:
         elif not has_ctrl:
             self._inputs.press(key)
 
-    def _release(self, key: str | None, requests: list[Request]) -> None:
+    def _release(self, key: str | None, requests: list[CommandRequest]) -> None:
         if key is None:
             return
         self._inputs.release(key)

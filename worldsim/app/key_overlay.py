@@ -85,8 +85,8 @@ def _short_label(key: str) -> str:
     return {"up": "^", "left": "<", "down": "v", "right": ">"}.get(key) or key_label(key)
 
 
-def _round_to_tenth(share: float) -> float:
-    return round(share, 1)
+def _round_to_tenth(fraction: float) -> float:
+    return round(fraction, 1)
 
 
 def _axis_fill(value: float) -> tuple[float, float]:

@@ -18,9 +18,9 @@ from worldsim.engine.memory import Memory, RevisitScore
 MAP_PX = 96
 MAP_LINES = 9
 MARGIN_PX = 8
-LEAST_STRIDES = 24.0
+MIN_MAP_STRIDES = 24.0
 """A map shows at least that much, so that a step on the spot does not fill it."""
-GROUND, OLD, NEW, HERE = (24, 28, 36), (70, 90, 120), (255, 214, 120), (255, 255, 255)
+MAP_BACKGROUND, OLD, NEW, HERE = (24, 28, 36), (70, 90, 120), (255, 214, 120), (255, 255, 255)
 
 
 def memory_rows(
@@ -32,8 +32,8 @@ def memory_rows(
     words = "not enough frames yet" if level is None else f"{level:.2f}   {'too much' if level > 1 else 'good up to 1'}"
     rows = [
         Row("Memory", style=Style.STRONG),
-        Row("look back", _looks(memory.looks)),
-        *([Row("the true world's", _looks(memory.true_looks))] if memory.true_looks.num_scores else []),
+        Row("look back", _format_revisits(memory.looks)),
+        *([Row("the true world's", _format_revisits(memory.true_looks))] if memory.true_looks.num_scores else []),
         Row("drift", words, style=style),
         *([Row("against the truth", f"{truth_psnr_db:.1f} dB")] if truth_psnr_db is not None else []),
     ]
@@ -44,7 +44,7 @@ def memory_rows(
     return (*rows, Row(f"{key} brings a drifted world back", style=Style.MUTED))
 
 
-def _looks(looks: RevisitScore) -> str:
+def _format_revisits(looks: RevisitScore) -> str:
     if looks.last_db is None or looks.mean_db is None:
         return "nothing seen twice yet"
     return f"{looks.last_db:.1f} dB, mean of {looks.num_scores}: {looks.mean_db:.1f}"
@@ -54,12 +54,12 @@ def path_map(poses: Iterable[Pose]) -> bytes:
     """RGB of `MAP_PX` squared: the path from old to new, the camera and the way it looks. North is +y."""
     points = np.array([(pose.x, pose.y, pose.angle_rad) for pose in poses], np.float64)
     low, high = points[:, :2].min(0), points[:, :2].max(0)
-    scale = (MAP_PX - 2 * MARGIN_PX) / max(LEAST_STRIDES, float((high - low).max()))
+    scale = (MAP_PX - 2 * MARGIN_PX) / max(MIN_MAP_STRIDES, float((high - low).max()))
     places = ((points[:, :2] - (low + high) / 2) * scale + MAP_PX / 2).astype(int)
-    share = np.linspace(0.0, 1.0, len(points))[:, None]
+    fraction = np.linspace(0.0, 1.0, len(points))[:, None]
     pixels = np.empty((MAP_PX, MAP_PX, 3), np.uint8)
-    pixels[:] = GROUND
-    pixels[MAP_PX - 1 - places[:, 1], places[:, 0]] = (1 - share) * OLD + share * NEW
+    pixels[:] = MAP_BACKGROUND
+    pixels[MAP_PX - 1 - places[:, 1], places[:, 0]] = (1 - fraction) * OLD + fraction * NEW
     (column, row), angle_rad, ahead = places[-1], points[-1, 2], np.arange(0.0, 8.0)
     columns = (column + ahead * math.cos(angle_rad)).astype(int)
     rows = (MAP_PX - 1 - row - ahead * math.sin(angle_rad)).astype(int)

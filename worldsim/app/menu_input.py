@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pygame
 
-from worldsim.app.gamepad import PadKeys
+from worldsim.app.gamepad import GamepadKeys
 from worldsim.app.input_handler import key_name
 from worldsim.app.menu import MenuKey, MenuStack
 
@@ -38,9 +38,9 @@ RowAt = Callable[[tuple[int, int]], int | None]
 """From a point of the window to the row of the menu's panel that is drawn there."""
 
 
-def handle_menu_event(menus: MenuStack, event: pygame.event.Event, row_at: RowAt, pads: PadKeys) -> None:
+def handle_menu_event(menus: MenuStack, event: pygame.event.Event, row_at: RowAt, gamepad: GamepadKeys) -> None:
     """One event, for an open menu."""
-    for key, is_down in pads.turns(pads.moves(event)):
+    for key, is_down in gamepad.transitions(gamepad.moves(event)):
         if is_down and menus.is_waiting_for_key:
             menus.take_key(None if key == "pad_start" else key)
         elif is_down and key in PAD_KEYS and menus.is_open:

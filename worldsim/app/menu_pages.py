@@ -13,7 +13,7 @@ from typing import TypeVar
 from worldsim.actions.bindings import BINDINGS, Binding, OwnKeys, conflicts, key_label, rebound
 from worldsim.app.hud import InlineImage, wrap_line
 from worldsim.app.menu import MenuItem, MenuPage, MenuStack
-from worldsim.app.preset_library import Offer
+from worldsim.app.preset_library import PresetEntry
 from worldsim.app.settings import FILTERS, INTERPOLATION_MODES, Settings, SettingsFile
 
 T = TypeVar("T")
@@ -27,9 +27,9 @@ NAVIGATION_HINT = "Up, Down, Enter, Esc; the mouse; or a gamepad: stick, A, B"
 
 
 def title_page(
-    offers: Sequence[Offer],
+    entries: Sequence[PresetEntry],
     *,
-    play: Callable[[Offer], None],
+    play: Callable[[PresetEntry], None],
     settings: Callable[[], None],
     quit_: Callable[[], None],
     notes: Sequence[str] = (),
@@ -37,26 +37,26 @@ def title_page(
     """`notes`: why the last one ended, what is being looked for."""
     presets = tuple(
         MenuItem(
-            label=offer.name,
-            sublines=_sublines(offer),
-            on_select=partial(play, offer),
-            image=offer.image or PLACEHOLDER_IMAGE,
-            is_error=bool(offer.trouble),
+            label=entry.name,
+            sublines=_sublines(entry),
+            on_select=partial(play, entry),
+            image=entry.image or PLACEHOLDER_IMAGE,
+            is_error=bool(entry.error),
         )
-        for offer in offers
+        for entry in entries
     )
     more = (MenuItem(label="Settings", on_select=settings), MenuItem(label="Quit", on_select=quit_))
     said = tuple(row for note in notes for row in wrap_line(note))
     return MenuPage(title="worldsim", items=presets + more, notes=(*said, NAVIGATION_HINT))
 
 
-def _sublines(offer: Offer) -> tuple[str, ...]:
+def _sublines(entry: PresetEntry) -> tuple[str, ...]:
     """Under its name: what it is; how large, where it is, how fast it will be."""
-    if offer.trouble:
-        return (offer.trouble,)
-    megabytes = f"{offer.num_bytes / 1e6:.1f} MB" if offer.num_bytes else ""
-    speed = "... frames/s here" if offer.forecast is None else offer.forecast.text
-    return offer.title or "...", "   ".join(filter(None, (offer.size, megabytes, offer.place, speed)))
+    if entry.error:
+        return (entry.error,)
+    megabytes = f"{entry.num_bytes / 1e6:.1f} MB" if entry.num_bytes else ""
+    speed = "... frames/s here" if entry.estimate is None else entry.estimate.text
+    return entry.title or "...", "   ".join(filter(None, (entry.size, megabytes, entry.source, speed)))
 
 
 def pause_page(entries: Iterable[tuple[str, Callable[[], None]]]) -> MenuPage:

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from worldsim.core.types import Step
 from worldsim.engine.messages import WorkerCounters
 
-WINDOW_NS = 2_000_000_000
+RATE_WINDOW_NS = 2_000_000_000
 MAX_SAMPLES = 256
 """Of whatever percentiles are taken."""
 GRAPH_BARS = 120
 """Intervals between frames that the little diagram shows."""
-BREAK_PERIODS = 4
+MAX_INTERVAL_PERIODS = 4
 """Frames further apart than so many ticks are not an interval: play was paused, or stood still."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class Percentiles:
     """50th, 95th and 99th percentile."""
 
     p50: float = 0.0
@@ -33,49 +33,49 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
-    made_per_s: float = 0.0
+class FrameStats:
+    generated_per_s: float = 0.0
     shown_per_s: float = 0.0
     drawn_per_s: float = 0.0
     """Drawings of the window, those between frames too."""
     ms_per_frame: float = 0.0
-    ms_tick: Spread = Spread()
+    tick_to_frame_ms: Percentiles = Percentiles()
     """From the tick that asked for a frame to when it was there."""
-    ms_photon: Spread = Spread()
+    input_to_display_ms: Percentiles = Percentiles()
     """From a key or the mouse to the first picture that knows of it, handed to the screen; the screen adds its own."""
-    ms_interval: Spread = Spread()
+    frame_interval_ms: Percentiles = Percentiles()
     """Between two frames shown."""
-    jitter: Spread = Spread()
-    """How much longer or shorter than its period a tick was, as a share of it."""
-    ms_upload: float = 0.0
-    ms_draw: float = 0.0
-    ms_flip: float = 0.0
+    jitter: Percentiles = Percentiles()
+    """How much longer or shorter than its period a tick was, as a fraction of it."""
+    upload_ms: float = 0.0
+    draw_ms: float = 0.0
+    flip_ms: float = 0.0
     """Medians: the frame to the graphics card, the drawing, the wait for the screen."""
     period_ms: float = 0.0
     intervals_ms: tuple[float, ...] = ()
     """The last ones, oldest first."""
 
 
-class RateMeter:
-    """Fed with running totals and events; `rates` sums up."""
+class FrameMeter:
+    """Fed with running totals and events; `stats` sums up."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[int, int, int, int, int]] = deque()
-        self._tick_ms, self._photon_ms, self._interval_ms, self._jitter = (_last() for _ in range(4))
-        self._upload_ms, self._draw_ms, self._flip_ms = (_last() for _ in range(3))
+        self._tick_ms, self._input_to_display_ms, self._frame_interval_ms, self._jitter = (_recent() for _ in range(4))
+        self._upload_ms, self._draw_ms, self._flip_ms = (_recent() for _ in range(3))
         self._last_draws_ns: deque[int] = deque(maxlen=8)
-        self._untold_ns: list[int] = []
+        self._pending_inputs_ns: list[int] = []
         self._tick_ns: int | None = None
         self._shown_ns: int | None = None
         self._period_ms = 0.0
         self._num_drawn = 0
 
-    def touched(self, now_ns: int) -> None:
+    def on_input(self, now_ns: int) -> None:
         """A key or the mouse; the frame that knows of it is still to come."""
-        if len(self._untold_ns) < MAX_SAMPLES:
-            self._untold_ns.append(now_ns)
+        if len(self._pending_inputs_ns) < MAX_SAMPLES:
+            self._pending_inputs_ns.append(now_ns)
 
-    def ticked(self, step: Step, period_s: float) -> None:
+    def on_tick(self, step: Step, period_s: float) -> None:
         """A frame came that a tick had asked for."""
         self._period_ms = period_s * 1e3
         self._tick_ms.append((step.t_ready_ns - step.t_input_ns) / 1e6)
@@ -83,20 +83,22 @@ class RateMeter:
             self._add_interval(self._jitter, step.t_input_ns - self._tick_ns, is_jitter=True)
         self._tick_ns = step.t_input_ns
 
-    def shown(self, step: Step, now_ns: int) -> None:
+    def on_frame_shown(self, step: Step, now_ns: int) -> None:
         """`step` was handed to the screen."""
-        self._photon_ms += [(now_ns - t_ns) / 1e6 for t_ns in self._untold_ns if t_ns <= step.t_input_ns]
-        self._untold_ns = [t_ns for t_ns in self._untold_ns if t_ns > step.t_input_ns]
+        self._input_to_display_ms += [
+            (now_ns - t_ns) / 1e6 for t_ns in self._pending_inputs_ns if t_ns <= step.t_input_ns
+        ]
+        self._pending_inputs_ns = [t_ns for t_ns in self._pending_inputs_ns if t_ns > step.t_input_ns]
         if self._shown_ns is not None:
-            self._add_interval(self._interval_ms, now_ns - self._shown_ns)
+            self._add_interval(self._frame_interval_ms, now_ns - self._shown_ns)
         self._shown_ns = now_ns
 
-    def paused(self) -> None:
+    def on_pause(self) -> None:
         """Time stands still, or goes back: the next frame has no interval, and what was touched was not for it."""
         self._tick_ns = self._shown_ns = None
-        self._untold_ns.clear()
+        self._pending_inputs_ns.clear()
 
-    def drawn(self, *, draw_ns: int, flip_ns: int, upload_ns: int | None = None) -> None:
+    def on_draw(self, *, draw_ns: int, flip_ns: int, upload_ns: int | None = None) -> None:
         """`upload_ns`: None when the picture is still the same."""
         self._num_drawn += 1
         self._last_draws_ns.append(draw_ns + flip_ns)
@@ -107,7 +109,7 @@ class RateMeter:
 
     def sample(self, now_ns: int, counters: WorkerCounters, num_shown: int) -> None:
         self._samples.append((now_ns, counters.made, num_shown, counters.busy_ns, self._num_drawn))
-        while len(self._samples) > 2 and now_ns - self._samples[1][0] >= WINDOW_NS:
+        while len(self._samples) > 2 and now_ns - self._samples[1][0] >= RATE_WINDOW_NS:
             self._samples.popleft()
 
     @property
@@ -116,43 +118,43 @@ class RateMeter:
         return max(self._last_draws_ns, default=0) / 1e9
 
     @property
-    def rates(self) -> Rates:
+    def stats(self) -> FrameStats:
         if len(self._samples) < 2:
-            return Rates()
+            return FrameStats()
         (begin_ns, made_0, shown_0, busy_0, drawn_0), (end_ns, made_1, shown_1, busy_1, drawn_1) = (
             self._samples[0],
             self._samples[-1],
         )
         elapsed_s = max((end_ns - begin_ns) / 1e9, 1e-9)
         made = made_1 - made_0
-        return Rates(
-            made_per_s=made / elapsed_s,
+        return FrameStats(
+            generated_per_s=made / elapsed_s,
             shown_per_s=(shown_1 - shown_0) / elapsed_s,
             drawn_per_s=(drawn_1 - drawn_0) / elapsed_s,
             ms_per_frame=(busy_1 - busy_0) / 1e6 / made if made else 0.0,
-            ms_tick=spread(self._tick_ms),
-            ms_photon=spread(self._photon_ms),
-            ms_interval=spread(self._interval_ms),
-            jitter=spread(self._jitter),
-            ms_upload=spread(self._upload_ms).p50,
-            ms_draw=spread(self._draw_ms).p50,
-            ms_flip=spread(self._flip_ms).p50,
+            tick_to_frame_ms=percentiles(self._tick_ms),
+            input_to_display_ms=percentiles(self._input_to_display_ms),
+            frame_interval_ms=percentiles(self._frame_interval_ms),
+            jitter=percentiles(self._jitter),
+            upload_ms=percentiles(self._upload_ms).p50,
+            draw_ms=percentiles(self._draw_ms).p50,
+            flip_ms=percentiles(self._flip_ms).p50,
             period_ms=self._period_ms,
-            intervals_ms=tuple(self._interval_ms)[-GRAPH_BARS:],
+            intervals_ms=tuple(self._frame_interval_ms)[-GRAPH_BARS:],
         )
 
     def _add_interval(self, to: deque[float], interval_ns: int, *, is_jitter: bool = False) -> None:
         ms = interval_ns / 1e6
-        if self._period_ms > 0.0 and ms <= BREAK_PERIODS * self._period_ms:
+        if self._period_ms > 0.0 and ms <= MAX_INTERVAL_PERIODS * self._period_ms:
             to.append(abs(ms / self._period_ms - 1.0) if is_jitter else ms)
 
 
-def _last() -> deque[float]:
+def _recent() -> deque[float]:
     return deque(maxlen=MAX_SAMPLES)
 
 
-def spread(values: Iterable[float]) -> Spread:
+def percentiles(values: Iterable[float]) -> Percentiles:
     """Of no values, all 0."""
     found = sorted(values) or [0.0]
-    p50, p95, p99 = (found[min(len(found) - 1, int(len(found) * share))] for share in (0.5, 0.95, 0.99))
-    return Spread(p50=p50, p95=p95, p99=p99)
+    p50, p95, p99 = (found[min(len(found) - 1, int(len(found) * fraction))] for fraction in (0.5, 0.95, 0.99))
+    return Percentiles(p50=p50, p95=p95, p99=p99)

@@ -10,30 +10,30 @@ from collections.abc import Callable
 from worldsim.core.clock import Clock
 from worldsim.engine.session import Session
 
-NEWS_S = 4.0
+TOAST_DURATION_S = 4.0
 """How long a message stays."""
 
 
-class News:
-    """The session's, and whatever else is `tell`-ed. The latest one replaces all before it."""
+class Notifications:
+    """The session's, and whatever else is posted. The latest one replaces all before it."""
 
     def __init__(self, session: Session, clock: Clock, say: Callable[[str], None]) -> None:
         self._session, self._clock, self._say = session, clock, say
-        self._num_heard, self._until_ns = 0, 0
-        self._text, self._has_told = "", False
+        self._num_seen, self._until_ns = 0, 0
+        self._text, self._has_new = "", False
 
-    def tell(self, text: str) -> None:
-        self._text, self._has_told = text, True
-        self._until_ns = self._clock.now_ns() + round(NEWS_S * 1e9)
+    def post(self, text: str) -> None:
+        self._text, self._has_new = text, True
+        self._until_ns = self._clock.now_ns() + round(TOAST_DURATION_S * 1e9)
         self._say(text)
 
-    def follow(self) -> bool:
+    def update(self) -> bool:
         """Returns: whether there was something new since the last call."""
-        if self._session.num_news != self._num_heard:
-            self._num_heard = self._session.num_news
-            self.tell(self._session.news)
-        has_told, self._has_told = self._has_told, False
-        return has_told
+        if self._session.num_news != self._num_seen:
+            self._num_seen = self._session.num_news
+            self.post(self._session.news)
+        has_new, self._has_new = self._has_new, False
+        return has_new
 
     @property
     def text(self) -> str:

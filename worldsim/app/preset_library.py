@@ -17,17 +17,17 @@ from threading import Lock, Thread
 from safetensors import SafetensorError, safe_open
 
 from worldsim.app.hud import InlineImage
-from worldsim.app.speed_estimates import Forecast, Forecasts
+from worldsim.app.speed_estimates import SpeedEstimate, SpeedEstimates
 from worldsim.core.errors import WorldsimError
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CONFIG_FILE, START_FOLDER, WEIGHTS_FILE, bundled_presets
 
-MAX_FOUND = 20
+MAX_HUB_RESULTS = 20
 """So many of the Hub's are listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class PresetEntry:
     """One preset. `ref` is what `worldsim play` takes."""
 
     ref: str
@@ -37,131 +37,131 @@ class Offer:
     """Of its frames: "64x48"."""
     num_bytes: int = 0
     """Of the weights."""
-    place: str = "bundled"
+    source: str = "bundled"
     image: InlineImage | None = None
     identity: str = ""
     """Changes with whatever its speed depends on."""
-    forecast: Forecast | None = None
+    estimate: SpeedEstimate | None = None
     """None: not known yet."""
-    trouble: str = ""
+    error: str = ""
     """Why it cannot be read."""
 
-    def foretold(self, forecast: Forecast | None) -> Offer:
-        """Where its config is not here, the forecast knows more than its speed."""
-        if forecast is None:
+    def with_estimate(self, estimate: SpeedEstimate | None) -> PresetEntry:
+        """Where its config is not here, the estimate knows more than its speed."""
+        if estimate is None:
             return self
         return replace(
             self,
-            forecast=forecast,
-            title=self.title or forecast.title,
-            size=self.size or forecast.picture,
-            num_bytes=self.num_bytes or forecast.num_bytes,
+            estimate=estimate,
+            title=self.title or estimate.title,
+            size=self.size or estimate.picture,
+            num_bytes=self.num_bytes or estimate.num_bytes,
         )
 
 
-class Shelf:
-    """`offers` and `note` may be read at any time; `wake` is called when they have changed."""
+class PresetLibrary:
+    """`entries` and `note` may be read at any time; `wake` is called when they have changed."""
 
-    def __init__(self, forecasts: Forecasts, wake: Callable[[], None] = lambda: None) -> None:
-        self._forecasts, self._wake = forecasts, wake
+    def __init__(self, estimates: SpeedEstimates, wake: Callable[[], None] = lambda: None) -> None:
+        self._estimates, self._wake = estimates, wake
         self._lock, self._is_closed = Lock(), False
-        self._wanted: SimpleQueue[Offer | None] = SimpleQueue()
-        self.offers: tuple[Offer, ...] = ()
+        self._wanted: SimpleQueue[PresetEntry | None] = SimpleQueue()
+        self.entries: tuple[PresetEntry, ...] = ()
         self.note = ""
         """What is being done about the Hub, or why it is not."""
-        self._add(bundled_offers())
+        self._add(bundled_entries())
 
     def start(self) -> None:
         """Looks into the cache and at the Hub, and at the speed of all that is listed."""
-        for work in (self._look, self._foretell):
-            Thread(target=work, name=f"shelf{work.__name__}", daemon=True).start()
+        for work in (self._search, self._estimate_speeds):
+            Thread(target=work, name=f"library{work.__name__}", daemon=True).start()
 
     def close(self) -> None:
         """Nothing is looked for any more; does not wait."""
         self._is_closed = True
         self._wanted.put(None)
-        self._forecasts.close()
+        self._estimates.close()
 
-    def _look(self) -> None:
+    def _search(self) -> None:
         from worldsim.presets import hub  # half a second
 
-        self._add(cached_offers())
+        self._add(cached_entries())
         if hub.is_offline():
             return
-        self._say("asking the Hub for more ...")
+        self._set_note("asking the Hub for more ...")
         try:
-            self._add(hub_offers())
-            self._say("")
+            self._add(hub_entries())
+            self._set_note("")
         except WorldsimError as error:
-            self._say(f"nothing from the Hub: {error.message}")
+            self._set_note(f"nothing from the Hub: {error.message}")
 
-    def _foretell(self) -> None:
+    def _estimate_speeds(self) -> None:
         while not self._is_closed:
-            offer = self._wanted.get()
-            if offer is None:
+            entry = self._wanted.get()
+            if entry is None:
                 return
-            forecast = self._forecasts.known(offer.identity)
-            if forecast is None or forecast.is_slow:
-                forecast = self._forecasts.make(offer.identity, offer.ref)
+            estimate = self._estimates.cached(entry.identity)
+            if estimate is None or estimate.is_slow:
+                estimate = self._estimates.measure(entry.identity, entry.ref)
             with self._lock:
-                self.offers = tuple(o.foretold(forecast) if o.ref == offer.ref else o for o in self.offers)
+                self.entries = tuple(o.with_estimate(estimate) if o.ref == entry.ref else o for o in self.entries)
             self._wake()
 
-    def _add(self, found: Iterable[Offer]) -> None:
+    def _add(self, found: Iterable[PresetEntry]) -> None:
         """Those that are not listed yet."""
         with self._lock:
-            listed = {offer.name for offer in self.offers}
-            new = tuple(o.foretold(self._forecasts.known(o.identity)) for o in found if o.name not in listed)
-            self.offers = (*self.offers, *new)
-        for offer in new:
-            if not offer.trouble and (offer.forecast is None or offer.forecast.is_slow):
-                self._wanted.put(offer)
+            listed = {entry.name for entry in self.entries}
+            new = tuple(o.with_estimate(self._estimates.cached(o.identity)) for o in found if o.name not in listed)
+            self.entries = (*self.entries, *new)
+        for entry in new:
+            if not entry.error and (entry.estimate is None or entry.estimate.is_slow):
+                self._wanted.put(entry)
         self._wake()
 
-    def _say(self, note: str) -> None:
+    def _set_note(self, note: str) -> None:
         self.note = note
         self._wake()
 
 
-def bundled_offers() -> list[Offer]:
-    return [_offer(name, name, folder, "bundled") for name, folder in bundled_presets().items()]
+def bundled_entries() -> list[PresetEntry]:
+    return [_entry(name, name, folder, "bundled") for name, folder in bundled_presets().items()]
 
 
-def cached_offers() -> list[Offer]:
+def cached_entries() -> list[PresetEntry]:
     """The cache is shared: what cannot be read there is another library's model."""
     from worldsim.presets import hub
 
-    found = [_offer(f"{c.repo}@{c.commit}", c.repo, c.folder, "fetched from the Hub") for c in hub.cached_presets()]
-    return [offer for offer in found if not offer.trouble]
+    found = [_entry(f"{c.repo}@{c.commit}", c.repo, c.folder, "fetched from the Hub") for c in hub.cached_presets()]
+    return [entry for entry in found if not entry.error]
 
 
-def hub_offers() -> list[Offer]:
+def hub_entries() -> list[PresetEntry]:
     """Raises: HubError."""
     from worldsim.presets import hub
 
     return [
-        Offer(ref=row["ref"], name=row["ref"], place="on the Hub", identity=f"{row['ref']} {row['updated']}")
-        for row in hub.search(None, MAX_FOUND)
+        PresetEntry(ref=row["ref"], name=row["ref"], source="on the Hub", identity=f"{row['ref']} {row['updated']}")
+        for row in hub.search(None, MAX_HUB_RESULTS)
     ]
 
 
-def _offer(ref: str, name: str, folder: Path, place: str) -> Offer:
+def _entry(ref: str, name: str, folder: Path, source: str) -> PresetEntry:
     try:
         config, _ = read_config_json(folder / CONFIG_FILE)
         num_bytes = (folder / WEIGHTS_FILE).stat().st_size
         identity = hashlib.sha256((folder / CONFIG_FILE).read_bytes()).hexdigest()
     except WorldsimError as error:
-        return Offer(ref=ref, name=name, place=place, trouble=error.message)
+        return PresetEntry(ref=ref, name=name, source=source, error=error.message)
     except OSError as error:
-        return Offer(ref=ref, name=name, place=place, trouble=f"the weights are not there: {error.strerror}")
+        return PresetEntry(ref=ref, name=name, source=source, error=f"the weights are not there: {error.strerror}")
     height_px, width_px, _ = config.frame_shape
-    return Offer(
+    return PresetEntry(
         ref=ref,
         name=name,
         title=config.title,
         size=f"{width_px}x{height_px}",
         num_bytes=num_bytes,
-        place=place,
+        source=source,
         image=_first_frame_image(folder),
         identity=identity,
     )

@@ -10,7 +10,7 @@ from worldsim.engine.recorder import new_folder
 from worldsim.engine.session import Session
 
 
-class RecordingKey:
+class RecordingControl:
     def __init__(self, session: Session) -> None:
         self._session, self._error = session, ""
 

@@ -17,14 +17,14 @@ import pygame
 from worldsim.app.assets import asset_path
 from worldsim.app.hud import Panel, Placement
 from worldsim.app.text_renderer import TextRenderer
-from worldsim.app.window import is_emulated
+from worldsim.app.window import is_software_renderer
 from worldsim.core.types import Frame
 
 BACKGROUND = (0, 0, 0)
 MARGIN_PX = 10
 LOWER_EDGE_FRACTION = 0.88
 """Share of the window's height at which a low panel ends: above the status line."""
-MOTION_PX = (64, 48)
+MAX_MOTION_SIZE_PX = (64, 48)
 """The most places at which motion is looked for."""
 
 
@@ -36,7 +36,7 @@ class PictureFilter(Enum):
     NEAREST = 2
 
 
-class Between(Enum):
+class Interpolation(Enum):
     """What is drawn between two frames of the world; the screen is then one tick behind."""
 
     OFF = "off"
@@ -49,16 +49,16 @@ class Renderer(Protocol):
 
     name: str
     picture_filter: PictureFilter
-    is_whole: bool
+    integer_scale: bool
     """Whether the picture is enlarged by whole numbers only."""
-    between: Between
-    knows_motion: bool
-    """Whether `Between.MOTION` is more than `BLEND` here."""
+    interpolation: Interpolation
+    supports_motion_interpolation: bool
+    """Whether `Interpolation.MOTION` is more than `BLEND` here."""
 
     def show(self, frame: Frame) -> None: ...
 
-    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
-        """`share`: of the way from the frame that was shown before; only with `between`."""
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float = 1.0) -> None:
+        """`fraction`: of the way from the frame that was shown before; only with `interpolation`."""
         ...
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
@@ -67,14 +67,14 @@ class Renderer(Protocol):
 
 
 def picture_rect(
-    frame_px: tuple[int, int], window_px: tuple[int, int], *, is_whole: bool = False
+    frame_px: tuple[int, int], window_px: tuple[int, int], *, integer_scale: bool = False
 ) -> tuple[int, int, int, int]:
     """(left, top, width, height) of the largest picture of that shape in the middle of the window. Sizes are (W, H).
 
-    `is_whole`: a whole number of times larger, unless the window is too small for the frame itself.
+    `integer_scale`: a whole number of times larger, unless the window is too small for the frame itself.
     """
     scale = min(window_px[0] / frame_px[0], window_px[1] / frame_px[1])
-    scale = float(int(scale)) if is_whole and scale >= 1 else scale
+    scale = float(int(scale)) if integer_scale and scale >= 1 else scale
     width_px, height_px = round(frame_px[0] * scale), round(frame_px[1] * scale)
     return (window_px[0] - width_px) // 2, (window_px[1] - height_px) // 2, width_px, height_px
 
@@ -106,7 +106,7 @@ class _RendererBase:
     def __init__(self) -> None:
         self._text_renderer = TextRenderer()
         self.picture_filter = PictureFilter.SHARP
-        self.is_whole, self.between = False, Between.OFF
+        self.integer_scale, self.interpolation = False, Interpolation.OFF
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
         (pixels,) = self._text_renderer.render((panel,), window_px)
@@ -123,13 +123,13 @@ class GlRenderer(_RendererBase):
     def __init__(self, context: moderngl.Context, target: moderngl.Framebuffer | None = None) -> None:
         super().__init__()
         self.name = f"OpenGL ({context.info['GL_RENDERER']})"
-        self.knows_motion = not is_emulated(context.info["GL_RENDERER"])
+        self.supports_motion_interpolation = not is_software_renderer(context.info["GL_RENDERER"])
         self._context = context
         self._target = target
         self._frame: moderngl.Texture | None = None
         self._before: moderngl.Texture | None = None
         self._motion: tuple[moderngl.Framebuffer, moderngl.Texture] | None = None
-        self._is_motion_of_these = False
+        self._is_motion_current = False
         self._panels: list[tuple[npt.NDArray[np.uint8], moderngl.Texture]] = []
         quad = asset_path("shaders/quad.vert").read_text()
         self._frame_program, self._panel_program, self._motion_program = (
@@ -147,58 +147,58 @@ class GlRenderer(_RendererBase):
     def show(self, frame: Frame) -> None:
         size_px = (frame.shape[1], frame.shape[0])
         if self._frame is not None and self._frame.size != size_px:
-            self._forget_frames()
+            self._release_frames()
         self._before, self._frame = self._frame, self._before
         if self._frame is None:
             self._frame = self._context.texture(size_px, 3, alignment=1)
             self._frame.repeat_x = self._frame.repeat_y = False
         self._frame.write(np.ascontiguousarray(frame).tobytes(), alignment=1)
-        self._is_motion_of_these = False
+        self._is_motion_current = False
 
-    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
-        share = 1.0 if self.between is Between.OFF or self._before is None else share
-        if share < 1.0 and self._follows_motion:
-            self._find_motion()
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float = 1.0) -> None:
+        fraction = 1.0 if self.interpolation is Interpolation.OFF or self._before is None else fraction
+        if fraction < 1.0 and self._uses_motion:
+            self._estimate_motion()
         target = self._target or self._context.screen
         target.use()
         self._context.viewport = (0, 0, *window_px)
         target.clear(0.0, 0.0, 0.0, 1.0)
         if self._frame is not None:
-            self._draw_frame(self._frame, window_px, share)
+            self._draw_frame(self._frame, window_px, fraction)
         self._context.enable(moderngl.BLEND)
         self._context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
         self._upload(self._text_renderer.render(panels, window_px))
         for panel, (_, texture) in zip(panels, self._panels, strict=True):
             texture.use(0)
-            self._panel_program["place"] = _shares(panel_rect(panel.placement, texture.size, window_px), window_px)
+            self._panel_program["place"] = _fractions(panel_rect(panel.placement, texture.size, window_px), window_px)
             self._panel_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
 
-    def _draw_frame(self, frame: moderngl.Texture, window_px: tuple[int, int], share: float) -> None:
+    def _draw_frame(self, frame: moderngl.Texture, window_px: tuple[int, int], fraction: float) -> None:
         self._context.disable(moderngl.BLEND)
-        rect = picture_rect(frame.size, window_px, is_whole=self.is_whole)
+        rect = picture_rect(frame.size, window_px, integer_scale=self.integer_scale)
         frame.use(0)
         if self._before is not None:
             self._before.use(1)
         if self._motion is not None:
             self._motion[1].use(2)
-        self._frame_program["share"] = share
-        self._frame_program["is_motion_known"] = self._follows_motion
+        self._frame_program["share"] = fraction
+        self._frame_program["is_motion_known"] = self._uses_motion
         self._frame_program["picture_px"] = frame.size
         self._frame_program["screen_px"] = rect[2:]
         self._frame_program["picture_filter"] = self.picture_filter.value
-        self._frame_program["place"] = _shares(rect, window_px)
+        self._frame_program["place"] = _fractions(rect, window_px)
         self._frame_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
 
     @property
-    def _follows_motion(self) -> bool:
-        return self.knows_motion and self.between is Between.MOTION
+    def _uses_motion(self) -> bool:
+        return self.supports_motion_interpolation and self.interpolation is Interpolation.MOTION
 
-    def _find_motion(self) -> None:
+    def _estimate_motion(self) -> None:
         """Once for two frames, in a texture of bounded size: what it costs does not depend on the size of frames."""
-        if self._is_motion_of_these:
+        if self._is_motion_current:
             return
         assert self._frame is not None and self._before is not None
-        shrink = max(1.0, self._frame.width / MOTION_PX[0], self._frame.height / MOTION_PX[1])
+        shrink = max(1.0, self._frame.width / MAX_MOTION_SIZE_PX[0], self._frame.height / MAX_MOTION_SIZE_PX[1])
         size_px = (round(self._frame.width / shrink), round(self._frame.height / shrink))
         if self._motion is None:
             texture = self._context.texture(size_px, 2, dtype="f2")
@@ -212,9 +212,9 @@ class GlRenderer(_RendererBase):
         self._motion_program["cell"] = (1 / size_px[0], 1 / size_px[1])
         self._motion_program["place"] = (0.0, 1.0, 1.0, -1.0)
         self._motion_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
-        self._is_motion_of_these = True
+        self._is_motion_current = True
 
-    def _forget_frames(self) -> None:
+    def _release_frames(self) -> None:
         for held in (self._frame, self._before, *(self._motion or ())):
             if held is not None:
                 held.release()
@@ -252,7 +252,7 @@ class SdlRenderer(_RendererBase):
     """Blits onto the window's surface. Sharp is nearest here, which at these sizes looks the same, and frames are
     blended: to look for motion would take the processor from the model."""
 
-    knows_motion = False
+    supports_motion_interpolation = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,32 +266,41 @@ class SdlRenderer(_RendererBase):
         self._before = self._frame
         self._frame = pygame.image.frombytes(frame.tobytes(), (width_px, height_px), "RGB").convert()
 
-    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], share: float = 1.0) -> None:
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float = 1.0) -> None:
         surface = pygame.display.get_surface()
         assert surface is not None, "the window is closed"
-        rect = picture_rect(self._frame.get_size(), window_px, is_whole=self.is_whole) if self._frame else (0, 0, 0, 0)
+        rect = (
+            picture_rect(self._frame.get_size(), window_px, integer_scale=self.integer_scale)
+            if self._frame
+            else (0, 0, 0, 0)
+        )
         if rect[2:] != window_px:
             surface.fill(BACKGROUND)
         if self._frame is not None:
             is_smooth = self.picture_filter is PictureFilter.SMOOTH
             scale = pygame.transform.smoothscale if is_smooth else pygame.transform.scale
-            surface.blit(scale(self._between_frames(self._frame, share), rect[2:]), rect[:2])
+            surface.blit(scale(self._interpolated(self._frame, fraction), rect[2:]), rect[:2])
         pictures = self._text_renderer.render(panels, window_px)
         self._panels = {id(pixels): self._panels.get(id(pixels)) or _Panel(pixels) for pixels in pictures}
         for panel, pixels in zip(panels, pictures, strict=True):
             rect = panel_rect(panel.placement, (pixels.shape[1], pixels.shape[0]), window_px)
             surface.blit(self._panels[id(pixels)].scaled(rect[2:]), rect[:2])
 
-    def _between_frames(self, frame: pygame.Surface, share: float) -> pygame.Surface:
+    def _interpolated(self, frame: pygame.Surface, fraction: float) -> pygame.Surface:
         before = self._before
-        if self.between is Between.OFF or share >= 1.0 or before is None or before.get_size() != frame.get_size():
+        if (
+            self.interpolation is Interpolation.OFF
+            or fraction >= 1.0
+            or before is None
+            or before.get_size() != frame.get_size()
+        ):
             return frame
         mixed = frame.copy()
         veil = before.copy()
-        veil.set_alpha(round(255 * (1.0 - share)))
+        veil.set_alpha(round(255 * (1.0 - fraction)))
         mixed.blit(veil, (0, 0))
         return mixed
 
 
-def _shares(rect: tuple[int, int, int, int], window_px: tuple[int, int]) -> tuple[float, float, float, float]:
+def _fractions(rect: tuple[int, int, int, int], window_px: tuple[int, int]) -> tuple[float, float, float, float]:
     return rect[0] / window_px[0], rect[1] / window_px[1], rect[2] / window_px[0], rect[3] / window_px[1]

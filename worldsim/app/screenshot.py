@@ -45,9 +45,9 @@ def write_screenshot(
     folder: Path, step: Step, *, title: str, seed: int, header: SessionHeader | None, runs: Iterable[ActionRun] | None
 ) -> Path:
     """`header` and `runs` are None where nobody knows them. Returns: the new file. Raises: StorageError."""
-    times = max(1, WIDTH_PX // step.frame.shape[1])
+    scale = max(1, WIDTH_PX // step.frame.shape[1])
     text = {"Software": f"worldsim {worldsim.__version__}", "Title": title, "worldsim:seed": str(seed)}
-    text |= {"worldsim:frame": str(step.index), "worldsim:pixels-per-pixel": str(times)}
+    text |= {"worldsim:frame": str(step.index), "worldsim:pixels-per-pixel": str(scale)}
     if header is not None:
         text |= {"worldsim:preset": header.preset_ref, "worldsim:preset-sha256": header.preset_sha256}
     if runs is not None:
@@ -58,7 +58,7 @@ def write_screenshot(
     path = _free_path(folder, header.preset if header is not None else "world")
     with written_whole(path) as part:
         image = Image.fromarray(np.ascontiguousarray(step.frame))
-        image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST).save(
+        image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(
             part, format="PNG", pnginfo=chunks, compress_level=1
         )
     return path

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worldsim.app.metrics import Rates
+from worldsim.app.metrics import FrameStats
 from worldsim.core.clock import Clock
 from worldsim.engine.messages import WorkerCounters
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlayReport:
+class SessionStats:
     """Frames per second are counted from the first frame on. Percentiles are of the last some hundred."""
 
     first_frame_ns: int | None = None
@@ -27,12 +27,12 @@ class PlayReport:
     """From a key or the mouse to the first picture that knows of it, handed to the screen."""
     ms_photon_p95: float = 0.0
     jitter_p95: float = 0.0
-    """Of the ticks, as a share of their period."""
+    """Of the ticks, as a fraction of their period."""
     ms_draw: float = 0.0
     """Median of a drawing, without the wait for the screen."""
 
 
-class Tally:
+class FrameCounter:
     """Counts what was shown. `num_generated` leaves out the starts, which nobody generated."""
 
     def __init__(self, clock: Clock) -> None:
@@ -41,15 +41,15 @@ class Tally:
         self._first_ns: int | None = None
         self._made_at_first = 0
 
-    def shown(self, frame_index: int, counters: WorkerCounters) -> None:
+    def on_frame_shown(self, frame_index: int, counters: WorkerCounters) -> None:
         self.num_generated += frame_index > 0
         if self._first_ns is None:
             self._first_ns, self._made_at_first = self._clock.now_ns(), counters.made
 
-    def report(self, counters: WorkerCounters, rates: Rates) -> PlayReport:
+    def report(self, counters: WorkerCounters, stats: FrameStats) -> SessionStats:
         elapsed_s = (self._clock.now_ns() - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
         made = counters.made - self._made_at_first
-        return PlayReport(
+        return SessionStats(
             first_frame_ns=self._first_ns,
             frames_made=counters.made,
             frames_shown=self.num_generated,
@@ -59,8 +59,8 @@ class Tally:
             hits=counters.hits,
             misses=counters.misses,
             dropped=counters.dropped,
-            ms_photon_p50=rates.ms_photon.p50,
-            ms_photon_p95=rates.ms_photon.p95,
-            jitter_p95=rates.jitter.p95,
-            ms_draw=rates.ms_draw,
+            ms_photon_p50=stats.input_to_display_ms.p50,
+            ms_photon_p95=stats.input_to_display_ms.p95,
+            jitter_p95=stats.jitter.p95,
+            ms_draw=stats.draw_ms,
         )

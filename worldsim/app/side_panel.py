@@ -16,60 +16,60 @@ from worldsim.core.clock import Clock
 from worldsim.engine.saves import NUM_SLOTS, SaveSlot, list_slots, slot_path
 from worldsim.engine.session import Session
 
-SHOWN_S = 4.0
+SIDE_PANEL_DURATION_S = 4.0
 
 
-class Side(Enum):
+class SidePanelMode(Enum):
     NONE = "none"
     BRANCHES = "branches"
     SLOTS = "slots"
 
 
-class SideList:
+class SidePanel:
     def __init__(self, session: Session, clock: Clock) -> None:
         self._session, self._clock = session, clock
-        self._side = Side.NONE
+        self._mode = SidePanelMode.NONE
         self._until_ns: int | None = None
         self._slot = 1
         self._slots: tuple[SaveSlot, ...] = ()
 
     def rows(self, now_ns: int, bindings: tuple[Binding, ...] = BINDINGS) -> tuple[Row, ...]:
         if self._until_ns is not None and now_ns >= self._until_ns:
-            self._side, self._until_ns = Side.NONE, None
-        if self._side is Side.BRANCHES:
+            self._mode, self._until_ns = SidePanelMode.NONE, None
+        if self._mode is SidePanelMode.BRANCHES:
             return branch_rows(self._session.history, self._session.world_tick_s, bindings)
-        is_slots = self._side is Side.SLOTS
+        is_slots = self._mode is SidePanelMode.SLOTS
         return slot_rows(self._slots, self._slot, self._session.world_tick_s, bindings) if is_slots else ()
 
     def refresh(self) -> None:
         """A slot may have been written."""
-        if self._side is Side.SLOTS:
+        if self._mode is SidePanelMode.SLOTS:
             self._slots = self._list_slots()
 
     def change_branch(self, offset: int) -> None:
         self._session.change_branch(offset)
-        if self._side is not Side.BRANCHES:
-            self._show(Side.BRANCHES)
+        if self._mode is not SidePanelMode.BRANCHES:
+            self._show(SidePanelMode.BRANCHES)
 
     def toggle_branches(self) -> None:
-        is_shown = self._side is Side.BRANCHES and self._until_ns is None
-        self._side, self._until_ns = Side.NONE if is_shown else Side.BRANCHES, None
+        is_shown = self._mode is SidePanelMode.BRANCHES and self._until_ns is None
+        self._mode, self._until_ns = SidePanelMode.NONE if is_shown else SidePanelMode.BRANCHES, None
 
     def next_slot(self) -> None:
         """The first press only shows them."""
-        if self._side is Side.SLOTS:
+        if self._mode is SidePanelMode.SLOTS:
             self._slot = self._slot % NUM_SLOTS + 1
         self._slots = self._list_slots()
-        self._show(Side.SLOTS)
+        self._show(SidePanelMode.SLOTS)
 
     def with_slot(self, do: Callable[[Path], None]) -> None:
         header = self._session.header
         if header is not None:
             do(slot_path(header.preset, self._slot))
 
-    def _show(self, side: Side) -> None:
+    def _show(self, mode: SidePanelMode) -> None:
         """For a while."""
-        self._side, self._until_ns = side, self._clock.now_ns() + round(SHOWN_S * 1e9)
+        self._mode, self._until_ns = mode, self._clock.now_ns() + round(SIDE_PANEL_DURATION_S * 1e9)
 
     def _list_slots(self) -> tuple[SaveSlot, ...]:
         header = self._session.header

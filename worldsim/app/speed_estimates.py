@@ -25,12 +25,12 @@ from worldsim.core.config import from_mapping, parse_json, read_text, to_mapping
 from worldsim.core.errors import ConfigError, StorageError
 from worldsim.engine.saves import written_whole
 
-PATIENCE_S = 120.0
-MAX_KEPT = 200
+TIMEOUT_S = 120.0
+MAX_CACHED = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
+class SpeedEstimate:
     """What `presets show` says that the title screen wants to know."""
 
     title: str = ""
@@ -55,46 +55,46 @@ class Forecast:
         return f"about {self.frames_per_s:.0f} frames/s here{pace}"
 
 
-class Forecasts:
-    """`known` at once, `make` in a thread of the caller's; `close` from any thread ends it."""
+class SpeedEstimates:
+    """`cached` at once, `measure` in a thread of the caller's; `close` from any thread ends it."""
 
     def __init__(self, *, device: str = "auto", path: Path | None = None, show: Sequence[str] = ()) -> None:
         """`path` and `show`: in place of the user's own file, and of the command that is asked."""
         self._path = path or platformdirs.user_cache_path("worldsim") / "forecasts.json"
         self._show = tuple(show) or (sys.executable, "-m", "worldsim", "presets", "show")
         self._device, self._machine = device, _machine(device)
-        self._known = self._read()
+        self._cache = self._read()
         self._lock, self._is_closed = Lock(), False
         self._process: subprocess.Popen[str] | None = None
 
-    def known(self, preset: str) -> Forecast | None:
+    def cached(self, preset: str) -> SpeedEstimate | None:
         """`preset`: a name that changes with what it is, such as the hash of its config."""
-        return self._known.get(self._key(preset))
+        return self._cache.get(self._key(preset))
 
-    def make(self, preset: str, ref: str) -> Forecast:
+    def measure(self, preset: str, ref: str) -> SpeedEstimate:
         """Takes seconds. The best that came of it is kept: what was slower was the machine's other work."""
         command = (*self._show, ref, "--device", self._device, "--json", "-")
         with self._lock:
             if self._is_closed:
-                return Forecast()
+                return SpeedEstimate()
             self._process = process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
         try:
-            said, complaints = process.communicate(timeout=PATIENCE_S)
+            said, complaints = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            return Forecast(trouble="speed not known")
+            return SpeedEstimate(trouble="speed not known")
         if process.returncode:
             errors = [line.partition("error:")[2] for line in complaints.splitlines() if line.startswith("error:")]
-            return Forecast(trouble=errors[-1].strip() if errors else "speed not known")
-        known, forecast = self.known(preset), _forecast(said)
-        if known is not None and (known.frames_per_s or 0.0) > (forecast.frames_per_s or 0.0):
+            return SpeedEstimate(trouble=errors[-1].strip() if errors else "speed not known")
+        known, estimate = self.cached(preset), _parse_estimate(said)
+        if known is not None and (known.frames_per_s or 0.0) > (estimate.frames_per_s or 0.0):
             return known
-        self._known[self._key(preset)] = forecast
+        self._cache[self._key(preset)] = estimate
         self._write()
-        return forecast
+        return estimate
 
     def close(self) -> None:
         """Nothing is tried any more."""
@@ -106,24 +106,24 @@ class Forecasts:
     def _key(self, preset: str) -> str:
         return hashlib.sha256(f"{preset}\n{self._machine}".encode()).hexdigest()[:32]
 
-    def _read(self) -> dict[str, Forecast]:
+    def _read(self) -> dict[str, SpeedEstimate]:
         """Nothing where there is no file, or a damaged one: it can be made again."""
         if not self._path.exists():
             return {}
         try:
-            return {key: from_mapping(Forecast, row) for key, row in parse_json(read_text(self._path)).items()}
+            return {key: from_mapping(SpeedEstimate, row) for key, row in parse_json(read_text(self._path)).items()}
         except (ConfigError, ValueError, AttributeError, TypeError):
             return {}
 
     def _write(self) -> None:
-        rows = {key: to_mapping(forecast) for key, forecast in list(self._known.items())[-MAX_KEPT:]}
+        rows = {key: to_mapping(estimate) for key, estimate in list(self._cache.items())[-MAX_CACHED:]}
         with suppress(StorageError), written_whole(self._path) as part:
             part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def _forecast(said: str) -> Forecast:
+def _parse_estimate(said: str) -> SpeedEstimate:
     facts = json.loads(said)
-    return Forecast(
+    return SpeedEstimate(
         title=facts["title"],
         picture=facts["picture"],
         num_bytes=facts["bytes"],

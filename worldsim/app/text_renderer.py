@@ -84,12 +84,12 @@ class TextRenderer:
         self._rendered = {p: self._rendered[p] if p in self._rendered else self._render(p) for p in panels}
         return [self._rendered[panel].pixels for panel in panels]
 
-    def row_at(self, panel: Panel, share: float) -> int | None:
-        """The row of a painted panel at this share of its height, from the top; None beside the rows."""
+    def row_at(self, panel: Panel, fraction: float) -> int | None:
+        """The row of a painted panel at this fraction of its height, from the top; None beside the rows."""
         if panel not in self._rendered:
             return None
         bounds = self._rendered[panel].bounds
-        return next((place for place, (begin, end) in enumerate(bounds) if begin <= share < end), None)
+        return next((place for place, (begin, end) in enumerate(bounds) if begin <= fraction < end), None)
 
     def _render(self, panel: Panel) -> _RenderedPanel:
         if panel.key_caps:

@@ -56,7 +56,7 @@ def slot_rows(
         if slot.saved is not None:
             frame = slot.saved.step.frame
             image = InlineImage(frame.shape[1], frame.shape[0], frame.tobytes())
-            text = f"{_time(slot.saved.step.index * tick_s)}, seed {slot.saved.seed}"
+            text = f"{_mmss(slot.saved.step.index * tick_s)}, seed {slot.saved.seed}"
         else:
             text = "damaged" if slot.trouble else "empty"
         style = Style.ERROR if slot.trouble else Style.PLAIN if slot.number == chosen else Style.MUTED
@@ -70,10 +70,10 @@ def _branch_row(history: PlayHistory, branch: Branch, tick_s: float) -> Row:
     origin = branch.label or f"seed {branch.tip.seed}" if branch.parent is None else f"left {branch.parent}"
     begin_s, end_s = branch.first_index * tick_s, branch.tip.step.index * tick_s
     mark = "> " if is_here else "   "
-    text = f"{mark}{'   ' * history.depth(branch)}{branch.number}: {origin} at {_time(begin_s)}, up to {_time(end_s)}"
+    text = f"{mark}{'   ' * history.depth(branch)}{branch.number}: {origin} at {_mmss(begin_s)}, up to {_mmss(end_s)}"
     return Row(text, style=Style.PLAIN if is_here else Style.MUTED)
 
 
-def _time(duration_s: float) -> str:
+def _mmss(duration_s: float) -> str:
     minutes, seconds = divmod(int(duration_s), 60)
     return f"{minutes}:{seconds:02d}"

@@ -11,22 +11,22 @@ from functools import partial
 import numpy as np
 
 from worldsim.actions.bindings import rebound
-from worldsim.app.application import apply_to_screen
+from worldsim.app.application import apply_display_settings
 from worldsim.app.hud import InlineImage
-from worldsim.app.input_handler import Devices
+from worldsim.app.input_handler import InputHandler
 from worldsim.app.menu import MenuPage, MenuStack
 from worldsim.app.menu_input import handle_menu_event
 from worldsim.app.menu_pages import PLACEHOLDER_IMAGE, SettingsPages, title_page
-from worldsim.app.preset_library import Offer, Shelf
+from worldsim.app.preset_library import PresetEntry, PresetLibrary
 from worldsim.app.renderer import Renderer
 from worldsim.app.settings import Settings, SettingsFile
-from worldsim.app.window import Window, has_window_changed
+from worldsim.app.window import Window, needs_redraw
 from worldsim.core.types import Frame
 from worldsim.engine.inputs import Inputs
 
-WAIT_S = 1.0
+MAX_WAIT_S = 1.0
 """Nothing happens by itself here; this only bounds a wait that was woken by nobody."""
-BRIGHTNESS_BEHIND = 0.4
+BACKGROUND_BRIGHTNESS = 0.4
 """Of the image that fills the window behind the list."""
 
 
@@ -35,72 +35,72 @@ class TitleScreen:
 
     def __init__(
         self,
-        shelf: Shelf,
+        library: PresetLibrary,
         window: Window,
         renderer: Renderer,
         settings: SettingsFile,
         *,
-        trouble: str = "",
+        error: str = "",
     ) -> None:
-        """`trouble`: is said below the list."""
-        self._shelf, self._window, self._renderer, self._trouble = shelf, window, renderer, trouble
+        """`error`: is said below the list."""
+        self._library, self._window, self._renderer, self._error = library, window, renderer, error
         self._menus = MenuStack()
         self._settings_pages = SettingsPages(self._menus, settings, self._apply)
-        self._devices = Devices(Inputs(), window.capture_mouse)
+        self._input = InputHandler(Inputs(), window.capture_mouse)
         self._bind(settings.current)
-        self._chosen: Offer | None = None
+        self._chosen: PresetEntry | None = None
 
-    def run(self) -> Offer | None:
+    def run(self) -> PresetEntry | None:
         """Returns: what to play; None to quit."""
         self._renderer.show(np.zeros((1, 1, 3), np.uint8))
         self._menus.open(self._page)
-        behind: InlineImage | None = None
+        background: InlineImage | None = None
         drawn = None
         is_stale = False
         while self._menus.is_open:
             panel = self._menus.panel()
             image = next((row.image for row in panel.rows if row.is_focus), None)
-            if image not in (None, PLACEHOLDER_IMAGE, behind):
-                behind = image
+            if image not in (None, PLACEHOLDER_IMAGE, background):
+                background = image
                 self._renderer.show(_dimmed(image))
             if panel != drawn or is_stale:
                 self._renderer.draw((panel,), self._window.size_px)
                 self._window.flip()
                 drawn = panel
-            events = self._window.wait(WAIT_S)
-            is_stale = has_window_changed(events)
+            events = self._window.wait(MAX_WAIT_S)
+            is_stale = needs_redraw(events)
             for event in events:
-                if self._devices.asks_to_quit(event):
+                if self._input.is_quit_event(event):
                     return None
                 if self._menus.is_open:
                     row_at = partial(self._renderer.row_at, self._menus.panel(), self._window.size_px)
-                    handle_menu_event(self._menus, event, row_at, self._devices.pads)
+                    handle_menu_event(self._menus, event, row_at, self._input.gamepad)
         return self._chosen
 
     def _page(self) -> MenuPage:
         return title_page(
-            self._shelf.offers,
+            self._library.entries,
             play=self._play,
             settings=self._settings_pages.open,
             quit_=self._menus.close,
-            notes=(self._trouble, self._shelf.note),
+            notes=(self._error, self._library.note),
         )
 
-    def _play(self, offer: Offer) -> None:
-        if not offer.trouble:
-            self._chosen = offer
+    def _play(self, entry: PresetEntry) -> None:
+        if not entry.error:
+            self._chosen = entry
             self._menus.close()
 
     def _apply(self, before: Settings, after: Settings) -> None:
-        apply_to_screen(before, after, self._window, self._renderer)
+        apply_display_settings(before, after, self._window, self._renderer)
         self._bind(after)
 
     def _bind(self, settings: Settings) -> None:
         """The key that quits may be a person's own."""
-        self._devices.bind(rebound(settings.own_keys), dead_zone=settings.pad_dead_zone)
+        self._input.bind(rebound(settings.own_keys), dead_zone=settings.pad_dead_zone)
 
 
 def _dimmed(image: InlineImage) -> Frame:
     """Dark enough to be read on."""
     pixels = np.frombuffer(image.pixels, np.uint8).reshape(image.height_px, image.width_px, 3)
-    return (pixels * BRIGHTNESS_BEHIND).astype(np.uint8)
+    return (pixels * BACKGROUND_BRIGHTNESS).astype(np.uint8)

@@ -17,24 +17,24 @@ import moderngl
 import pygame
 
 from worldsim.app.assets import asset_path
-from worldsim.app.gamepad import PadPorts
+from worldsim.app.gamepad import ConnectedGamepads
 from worldsim.core.errors import DisplayError, GraphicsError
 
-SCREENLESS_DRIVERS = frozenset({"dummy", "offscreen", "evdev"})
+HEADLESS_DRIVERS = frozenset({"dummy", "offscreen", "evdev"})
 """What SDL falls back to without a word when there is no screen."""
 
 
-Drawing = Literal["auto", "opengl", "sdl"]
+Backend = Literal["auto", "opengl", "sdl"]
 
-EMULATED_CARDS = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic", "basic render")
+SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic", "basic render")
 
 
-def is_emulated(card: str) -> bool:
+def is_software_renderer(card: str) -> bool:
     """Whether it is the CPU that plays the graphics card of this name."""
-    return any(word in card.lower() for word in EMULATED_CARDS)
+    return any(word in card.lower() for word in SOFTWARE_RENDERERS)
 
 
-_CHANGES = frozenset(
+_REDRAW_EVENTS = frozenset(
     {
         pygame.VIDEOEXPOSE,
         pygame.WINDOWEXPOSED,
@@ -46,25 +46,25 @@ _CHANGES = frozenset(
 )
 
 
-UNIT_PX = (160, 120)
-SHARE_OF_SCREEN = 0.8
+BASE_SIZE_PX = (160, 120)
+SCREEN_FRACTION = 0.8
 
 
-def fitting_size(screen_px: tuple[int, int]) -> tuple[int, int]:
-    """Of a window that leaves some of the screen free, whole times `UNIT_PX`; four times at least, if it can be.
+def default_size_px(screen_px: tuple[int, int]) -> tuple[int, int]:
+    """Of a window that leaves some of the screen free, whole times `BASE_SIZE_PX`; four times at least, if it can be.
 
     A screen with four times as many pixels is rarely twice as wide: its pixels are smaller, and the window has more.
     """
-    times = max(4, int(SHARE_OF_SCREEN * min(screen_px[0] / UNIT_PX[0], screen_px[1] / UNIT_PX[1])))
-    return min(screen_px[0], times * UNIT_PX[0]), min(screen_px[1], times * UNIT_PX[1])
+    times = max(4, int(SCREEN_FRACTION * min(screen_px[0] / BASE_SIZE_PX[0], screen_px[1] / BASE_SIZE_PX[1])))
+    return min(screen_px[0], times * BASE_SIZE_PX[0]), min(screen_px[1], times * BASE_SIZE_PX[1])
 
 
-def has_window_changed(events: Iterable[pygame.event.Event]) -> bool:
+def needs_redraw(events: Iterable[pygame.event.Event]) -> bool:
     """Whether what was drawn before is not what should be seen now."""
-    return any(event.type in _CHANGES for event in events)
+    return any(event.type in _REDRAW_EVENTS for event in events)
 
 
-_TOUCHES = frozenset(
+_INPUT_EVENTS = frozenset(
     {
         pygame.KEYDOWN,
         pygame.KEYUP,
@@ -76,27 +76,27 @@ _TOUCHES = frozenset(
 )
 
 
-def is_touch(event: pygame.event.Event) -> bool:
+def is_input_event(event: pygame.event.Event) -> bool:
     """Whether a person did something that may be input to the world."""
-    return event.type in _TOUCHES
+    return event.type in _INPUT_EVENTS
 
 
 class Window:
     """Opens on construction. `context` is None when SDL draws; `reason` then says why."""
 
     def __init__(
-        self, *, title: str, size_px: tuple[int, int] | None = None, drawing: Drawing = "auto", hint: str = ""
+        self, *, title: str, size_px: tuple[int, int] | None = None, drawing: Backend = "auto", hint: str = ""
     ) -> None:
         """`size_px`: what fits the screen when left out. `hint`: what to do instead where there is no display.
 
         Raises: DisplayError without a screen, GraphicsError when nothing can be drawn on it.
         """
         _open_display(hint)
-        size_px = size_px or fitting_size(pygame.display.get_desktop_sizes()[0])
+        size_px = size_px or default_size_px(pygame.display.get_desktop_sizes()[0])
         pygame.display.set_icon(pygame.image.load(asset_path("icon/icon.png")))
         self.context, self.reason = None, "as asked for"
         if drawing != "sdl":
-            self.context, self.reason = _try_opengl(size_px, accepts_emulation=drawing == "opengl")
+            self.context, self.reason = _try_opengl(size_px, accepts_software=drawing == "opengl")
         if self.context is None:
             if drawing == "opengl":
                 pygame.quit()
@@ -104,7 +104,7 @@ class Window:
             _open_without_opengl(size_px)
         pygame.display.set_caption(title)
         self._wake_event = pygame.event.custom_type()
-        self._pads = PadPorts()
+        self._gamepads = ConnectedGamepads()
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -116,7 +116,7 @@ class Window:
         """The events so far; waits for the first one, at most that long. `wake` ends the wait."""
         first = pygame.event.wait(round(timeout_s * 1000)) if timeout_s >= 0.001 else pygame.event.poll()
         events = [first, *pygame.event.get()]
-        self._pads.follow(events)
+        self._gamepads.update(events)
         return events
 
     def wake(self) -> None:
@@ -136,7 +136,7 @@ class Window:
         pygame.display.set_caption(title)
 
     @property
-    def is_seen(self) -> bool:
+    def is_visible(self) -> bool:
         """Not minimised, not hidden."""
         return bool(pygame.display.get_active())
 
@@ -154,7 +154,7 @@ class Window:
         had_opengl, self.context = self.context is not None, None
         self.reason = "OpenGL was lost"
         if had_opengl and can_use_opengl:
-            self.context, self.reason = _try_opengl(size_px, accepts_emulation=True)
+            self.context, self.reason = _try_opengl(size_px, accepts_software=True)
         if self.context is None:
             _open_without_opengl(size_px)
         if was_full_screen is not self.is_full_screen:
@@ -171,7 +171,7 @@ class Window:
         if self.context is not None:
             self.context.release()
             self.context = None
-        self._pads.close()
+        self._gamepads.close()
         pygame.quit()
 
 
@@ -191,12 +191,12 @@ def _open_display(hint: str) -> None:
     except pygame.error as error:
         raise DisplayError(f"no display to open a window on ({error})", hint=hint) from None
     driver = pygame.display.get_driver()
-    if driver in SCREENLESS_DRIVERS and driver not in asked:
+    if driver in HEADLESS_DRIVERS and driver not in asked:
         pygame.quit()
         raise DisplayError("no display to open a window on", hint=hint)
 
 
-def _try_opengl(size_px: tuple[int, int], *, accepts_emulation: bool) -> tuple[moderngl.Context | None, str]:
+def _try_opengl(size_px: tuple[int, int], *, accepts_software: bool) -> tuple[moderngl.Context | None, str]:
     """The window with a context, or None and the reason. A graphics card that the CPU plays takes time from the model:
     measured on one core at 960x720, 17 ms per drawing, against 3 ms without OpenGL."""
     try:
@@ -204,7 +204,7 @@ def _try_opengl(size_px: tuple[int, int], *, accepts_emulation: bool) -> tuple[m
     except Exception as error:  # pygame, moderngl and the driver each raise their own
         return None, f"no OpenGL 3.3 ({error})"
     name = context.info["GL_RENDERER"]
-    if accepts_emulation or not is_emulated(name):
+    if accepts_software or not is_software_renderer(name):
         return context, ""
     context.release()
     return None, f"OpenGL is only emulated here ({name})"

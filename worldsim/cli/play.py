@@ -45,9 +45,9 @@ from worldsim.episodes.reader import open_session
 from worldsim.worlds.recorded import RecordedWorldConfig
 
 if TYPE_CHECKING:
-    from worldsim.app.application import Ending
-    from worldsim.app.recovering_renderer import LastingRenderer
-    from worldsim.app.session_stats import PlayReport
+    from worldsim.app.application import ExitAction
+    from worldsim.app.recovering_renderer import RecoveringRenderer
+    from worldsim.app.session_stats import SessionStats
     from worldsim.app.settings import SettingsFile
     from worldsim.app.window import Window
     from worldsim.engine.autopilot import RecordedActions
@@ -94,7 +94,7 @@ class _Stage:
     """What stays open from one session to the next."""
 
     window: Window
-    renderer: LastingRenderer
+    renderer: RecoveringRenderer
     settings: SettingsFile
     clock: Clock
 
@@ -104,8 +104,8 @@ class _Played:
     """How one session ended."""
 
     arguments: PlayArguments
-    report: PlayReport
-    ending: Ending
+    report: SessionStats
+    exit_action: ExitAction
     error: WorldsimError | None
 
 
@@ -130,9 +130,9 @@ def play(
 
 def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
     """Sessions, one after the other, until the program shall end. Returns: the last one."""
-    from worldsim.app.application import Ending
-    from worldsim.app.preset_library import Shelf
-    from worldsim.app.speed_estimates import Forecasts
+    from worldsim.app.application import ExitAction
+    from worldsim.app.preset_library import PresetLibrary
+    from worldsim.app.speed_estimates import SpeedEstimates
     from worldsim.app.title_screen import TitleScreen
 
     played = None
@@ -140,22 +140,22 @@ def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
         if arguments.preset is None:
             error = played.error if played else None
             trouble = "; ".join(filter(None, (error.message, error.hint))) if error else ""
-            with closing(Shelf(Forecasts(device=arguments.device), stage.window.wake)) as shelf:
-                shelf.start()
-                chosen = TitleScreen(shelf, stage.window, stage.renderer, stage.settings, trouble=trouble).run()
+            with closing(PresetLibrary(SpeedEstimates(device=arguments.device), stage.window.wake)) as library:
+                library.start()
+                chosen = TitleScreen(library, stage.window, stage.renderer, stage.settings, error=trouble).run()
             if chosen is None:
                 return None
             arguments = replace(arguments, preset=chosen.ref)
         played = _play_one(stage, arguments, _load, has_title=True)
-        if played.ending is not Ending.TITLE:
+        if played.exit_action is not ExitAction.TITLE:
             return played
         arguments = replace(arguments, preset=None, load=None, record=None, actions=None)
 
 
 @contextmanager
 def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterator[_Stage]:
-    from worldsim.app.application import apply_to_screen
-    from worldsim.app.recovering_renderer import LastingRenderer
+    from worldsim.app.application import apply_display_settings
+    from worldsim.app.recovering_renderer import RecoveringRenderer
     from worldsim.app.settings import Settings, SettingsFile
     from worldsim.app.window import Window
 
@@ -163,22 +163,22 @@ def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterat
     hint = f"worldsim rollout {named} --out {Path(named).name}.mp4 writes a video instead"
     window = Window(title="worldsim", size_px=size_px, drawing=arguments.renderer, hint=hint)
     with closing(window):
-        renderer = LastingRenderer(window, say)
+        renderer = RecoveringRenderer(window, say)
         say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
         settings = SettingsFile(say=say)
-        apply_to_screen(Settings(), settings.current, window, renderer)
+        apply_display_settings(Settings(), settings.current, window, renderer)
         yield _Stage(window=window, renderer=renderer, settings=settings, clock=MonotonicClock())
 
 
 def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title: bool) -> _Played:
     """One session, from loading to the player's leaving it. Closes the window unless the title screen follows."""
-    from worldsim.app.application import Application, Ending
+    from worldsim.app.application import Application, ExitAction
     from worldsim.engine.recorder import Recorder, new_folder
     from worldsim.engine.session import Session
     from worldsim.engine.worker import Worker
 
     assert arguments.preset is not None
-    settings, ending = stage.settings.current, Ending.QUIT
+    settings, exit_action = stage.settings.current, ExitAction.QUIT
     recorded = _recorded(arguments)
     seed = arguments.seed if arguments.seed is not None else recorded.seed if recorded else 0
     application: Application | None = None
@@ -194,7 +194,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
         at_the_end.callback(worker.close)
         at_the_end.callback(lambda: application.close() if application is not None else None)
         # Before the worker: nobody shall look at a window that waits for a thread.
-        at_the_end.callback(lambda: None if ending is Ending.TITLE else stage.window.close())
+        at_the_end.callback(lambda: None if exit_action is ExitAction.TITLE else stage.window.close())
         is_recorded = settings.is_always_recorded and has_title and not arguments.world
         folder = arguments.record or (new_folder(arguments.preset) if is_recorded else None)
         recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.is_lossless, say=say)
@@ -213,12 +213,12 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
             num_steps=settings.num_steps if has_title and arguments.steps is None else None,
             actions=recorded.actions if recorded else (),
         )
-        stage.renderer.say = application.tell
+        stage.renderer.say = application.notify
         at_the_end.callback(setattr, stage.renderer, "say", say)
         worker.start()
         report = application.run()
-        ending = application.ending
-    return _Played(arguments=arguments, report=report, ending=ending, error=session.error or recorder.error)
+        exit_action = application.exit_action
+    return _Played(arguments=arguments, report=report, exit_action=exit_action, error=session.error or recorder.error)
 
 
 def _ended(played: _Played, stage: _Stage) -> int:
