@@ -263,7 +263,7 @@ def test_the_menu_resets_and_ends_by_keyboard_and_mouse(tmp_path: Path) -> None:
     play = Play()
     play.run(*[NOTHING] * 90, *keys("escape down return"), *[NOTHING] * 3)
     assert play.session.state is SessionState.PLAYING
-    assert play.session.picture is not None and play.session.picture.index < 15
+    assert play.session.shown_step is not None and play.session.shown_step.index < 15
     play = Play(settings=SettingsFile(tmp_path / "settings.json"))
     click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=pygame.BUTTON_LEFT, pos=(0, 4))
     play.run(*[NOTHING] * 10, *keys("escape"), [click], *[NOTHING] * 50)

@@ -58,7 +58,7 @@ def test_in_a_flight_the_turn_that_is_drawn_is_that_of_the_keys() -> None:
     play.run(*BEGIN, [down("f2")], NOTHING, [down("left")], *[NOTHING] * 8)
     (panel,) = [panel for panel in play.renderer.panels[-1] if panel.key_caps]
     assert {cap.label: cap.fill for cap in panel.key_caps}["turn"] == (0.0, 0.5)
-    assert play.session.picture is not None and play.session.picture.action.axis("sin") > 0
+    assert play.session.shown_step is not None and play.session.shown_step.action.axis("sin") > 0
 
 
 def test_f12_writes_a_screenshot_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.app.test_application import NOTHING, Play, down
-from tests.engine.fake_reference import FakeTruth, fake_source, no_source
+from tests.engine.fake_reference import FakeReference, fake_source, no_source
 from tests.engine.fakes import FakeFlight, FakeSimulator, fake_load
 from worldsim.app.application import Application
 from worldsim.app.hud import Placement
@@ -51,7 +51,7 @@ class Company(Play):
         load = fake_load(dream or Dream(), ticks_per_s=10)
 
         def load_both(report: StageCallback) -> LoadedWorld:
-            return replace(load(report), truth=source)
+            return replace(load(report), reference=source)
 
         self.worker._load = load_both
         self.window.wake = lambda: None  # type: ignore[attr-defined]  # it never sleeps
@@ -68,8 +68,8 @@ class Company(Play):
 
     def _model(self) -> None:
         super()._model()
-        truth = self.panel._truth if hasattr(self, "panel") else None
-        while truth is not None and truth.run_once():
+        reference = self.panel._reference if hasattr(self, "panel") else None
+        while reference is not None and reference.run_once():
             pass
 
     @property
@@ -87,12 +87,12 @@ class Company(Play):
 
 @pytest.fixture(autouse=True)
 def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worldsim.engine.reference_world.ReferenceWorker.start", lambda truth: None)
+    monkeypatch.setattr("worldsim.engine.reference_world.ReferenceWorker.start", lambda reference: None)
 
 
 def test_the_key_goes_from_learned_over_both_and_the_true_one_to_the_difference() -> None:
     shown: dict[ViewMode, Frame] = {}
-    play = Company(fake_source(FakeTruth()))
+    play = Company(fake_source(FakeReference()))
     play.run(*[NOTHING] * 8)
     play.session.toggle_pause()
     for mode in (ViewMode.SIDE_BY_SIDE, ViewMode.REFERENCE, ViewMode.DIFFERENCE, ViewMode.LEARNED):
@@ -108,7 +108,7 @@ def test_the_key_goes_from_learned_over_both_and_the_true_one_to_the_difference(
 
 
 def test_both_pictures_are_of_the_same_moment_and_the_figure_is_theirs() -> None:
-    play = Company(fake_source(FakeTruth()))
+    play = Company(fake_source(FakeReference()))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 12, [down("w")], *[NOTHING] * 12)
     both = [frame for frame in play.renderer.frames if frame.shape[1] > WIDTH_PX]
     assert len(both) > 8
@@ -119,7 +119,7 @@ def test_both_pictures_are_of_the_same_moment_and_the_figure_is_theirs() -> None
 
 
 def test_it_follows_through_a_reset_and_a_rewind() -> None:
-    world = FakeTruth()
+    world = FakeReference()
     play = Company(fake_source(world))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 14, [down("backspace")], *[NOTHING] * 3)
     assert "waits while you rewind" in play.lines
@@ -153,14 +153,14 @@ def test_the_autopilot_is_shown_and_a_key_of_play_or_its_own_takes_control_back(
 
 
 def test_with_the_true_world_the_autopilot_explores_that() -> None:
-    play = Company(fake_source(FakeTruth()))
+    play = Company(fake_source(FakeReference()))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 4, [down("g")], *[NOTHING] * 10)
     assert "an explorer in the true world" in play.lines
-    assert play.session.picture is not None and play.session.picture.action.buttons == {"forward"}
+    assert play.session.shown_step is not None and play.session.shown_step.action.buttons == {"forward"}
 
 
 def test_in_a_flight_the_autopilot_flies_by_script_and_walls_of_the_true_world_are_said() -> None:
-    class Walled(FakeTruth):
+    class Walled(FakeReference):
         def step(self, action: Action) -> Step:
             if abs(action.axis("x") + 0.5) > 0.1:
                 raise ConfigError("the pose is inside a wall")
@@ -189,7 +189,7 @@ def test_recorded_actions_are_done_interrupted_and_done_again_from_a_reset() -> 
 
 
 def test_the_memory_view_says_what_is_known_and_draws_the_path() -> None:
-    play = Company(fake_source(FakeTruth()))
+    play = Company(fake_source(FakeReference()))
     play.run(*[NOTHING] * 6, [down("m"), down("v"), down("w")], *[NOTHING] * 90)
     rows = dict(play.side)
     assert rows["look back"] == "nothing seen twice yet"
@@ -201,7 +201,7 @@ def test_the_memory_view_says_what_is_known_and_draws_the_path() -> None:
 
 
 def test_with_the_true_world_the_model_is_given_its_pictures() -> None:
-    play = Company(fake_source(FakeTruth(), num_context=3))
+    play = Company(fake_source(FakeReference(), num_context=3))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 8, [down("b")], *[NOTHING] * 8)
     assert any("the last 3 true pictures" in text for text in play.said)
     history = play.session.history
@@ -233,8 +233,8 @@ def test_where_nothing_is_wrong_nothing_is_done() -> None:
 def _path(play: Play) -> list[Step]:
     """The frames since the reset, without the reset's own."""
     assert play.session.history is not None
-    moment, found = play.session.history.head, []
-    while moment is not None and moment.step.index:
-        found.append(moment.step)
-        moment = moment.parent
+    node, found = play.session.history.head, []
+    while node is not None and node.step.index:
+        found.append(node.step)
+        node = node.parent
     return found[::-1]

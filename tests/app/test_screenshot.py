@@ -30,13 +30,13 @@ def played(*keys: str) -> Session:
             pass
         session.tick(0.0)
         session.inputs.release(key)
-    assert session.picture is not None and session.picture.index == len(keys)
+    assert session.shown_step is not None and session.shown_step.index == len(keys)
     return session
 
 
 def seen(session: Session) -> Step:
-    assert session.picture is not None
-    return session.picture
+    assert session.shown_step is not None
+    return session.shown_step
 
 
 def text_of(path: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from worldsim.app.hud import Row, Style
 from worldsim.app.input_handler import scancode
 from worldsim.app.timeline import MAX_BRANCHES, branch_rows, slot_rows
 from worldsim.core.types import Action, Step
-from worldsim.engine.history import PlayHistory, retrace
+from worldsim.engine.history import PlayHistory, replay_to
 from worldsim.engine.saves import SaveRecord, SaveSlot
 from worldsim.engine.session import SessionState
 
@@ -41,7 +41,7 @@ def test_backspace_rewinds_while_it_is_held_and_the_screen_says_so() -> None:
     play.run(*PLAYING, [down("backspace")], *[NOTHING] * 10)
     assert play.session.state is SessionState.REWINDING
     assert "<< rewinding" in said(play)
-    assert np.array_equal(play.renderer.frames[-1], play.session.picture.frame)  # type: ignore[union-attr]  # there is one
+    assert np.array_equal(play.renderer.frames[-1], play.session.shown_step.frame)  # type: ignore[union-attr]  # there is one
     shown = [frame.tobytes() for frame in play.renderer.frames]
     assert shown[-1] in shown[:-2], "an old frame is seen again"
 
@@ -113,7 +113,7 @@ def test_a_slot_has_its_picture_its_time_and_its_seed_and_a_damaged_one_says_so(
     saved = SaveRecord(header=HEADER, seed=3, step=Step(index=750, action=Action(), frame=frame), runs=())
     slots = (
         SaveSlot(number=1, path=Path("1"), saved=saved),
-        SaveSlot(number=2, path=Path("2"), trouble="it is damaged"),
+        SaveSlot(number=2, path=Path("2"), error="it is damaged"),
         SaveSlot(number=3, path=Path("3")),
     )
     _, first, second, third, _ = slot_rows(slots, 2, 0.1)
@@ -128,7 +128,7 @@ def test_a_branch_stands_under_the_one_it_left() -> None:
     for _ in range(2):
         moment = history.head
         assert moment is not None and moment.parent is not None
-        history.go(moment.parent, retrace(history.route(moment.parent), world).snapshot)
+        history.move_to(moment.parent, replay_to(history.route(moment.parent), world).snapshot)
         for _ in range(2):
             history.add(world.step(Action.of("left")), world.snapshot())
     rows = [row.left for row in branch_rows(history, 1.0)]
@@ -142,7 +142,7 @@ def test_of_many_branches_those_round_the_present_one_are_listed() -> None:
     root = history.head
     assert root is not None
     for _ in range(30):
-        history.go(root, world.snapshot())
+        history.move_to(root, world.snapshot())
         history.add(world.step(Action.of("left")), world.snapshot())
     rows = branch_rows(history, 1.0)
     assert len(rows) == MAX_BRANCHES + 2

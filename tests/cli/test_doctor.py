@@ -16,7 +16,7 @@ from worldsim.engine.bench import estimate
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PROBE_S", 0.01)
-    monkeypatch.setattr(estimate, "REHEARSAL_S", 0.05)
+    monkeypatch.setattr(estimate, "TIMING_S", 0.05)
 
 
 def test_it_reports_the_machine_and_the_rate_of_every_bundled_preset(

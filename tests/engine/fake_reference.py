@@ -14,13 +14,13 @@ from worldsim.engine.interfaces import ReferenceSource
 STRIDE_UNITS = 16.0
 
 
-class FakeTruth(FakeSimulator):
+class FakeReference(FakeSimulator):
     """Its frames are the fake's own: equal to a fake that is played from the same seed with the same actions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.resets: list[int] = []
-        self.lead_in: Sequence[Step] = ()
+        self.steps_to_start: Sequence[Step] = ()
         self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
 
     def reset(self, seed: int) -> Step:
@@ -28,7 +28,7 @@ class FakeTruth(FakeSimulator):
         self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
         start = replace(super().reset(seed), pose=self._pose)
         before = replace(start, pose=Pose(x=-STRIDE_UNITS, y=0.0, angle_rad=0.0), action=Action.of("forward"))
-        self.lead_in = (before, start)
+        self.steps_to_start = (before, start)
         return start
 
     def step(self, action: Action) -> Step:
@@ -49,12 +49,12 @@ class Turner:
         return Action.of("forward", turn=min(1.0, pose.x / 1000))
 
 
-def fake_source(world: FakeTruth, num_context: int = 4) -> ReferenceSource:
+def fake_source(world: FakeReference, num_context: int = 4) -> ReferenceSource:
     return ReferenceSource(open=lambda: world, num_context=num_context)
 
 
 def no_source() -> ReferenceSource:
-    def fail() -> FakeTruth:
+    def fail() -> FakeReference:
         raise MissingPackageError("the package of the true world is not there", hint="pip install it")
 
     return ReferenceSource(open=fail, num_context=4)

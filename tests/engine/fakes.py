@@ -69,7 +69,7 @@ class FakeSimulator:
         frame, device = self._frame(), self.device
         return Step(index=self._now.index, action=action, frame=frame, num_steps=self.num_steps, device=device)
 
-    def anchor(self, anchor: ContextOverride, seed: int) -> Step:
+    def reset_context(self, anchor: ContextOverride, seed: int) -> Step:
         frames = anchor.frames(self.frame_shape)
         self._now = FakeSnapshot(seed, anchor.index, _digest(f"{seed} {anchor.actions} {frames.tobytes().hex()}"))
         return Step(index=anchor.index, action=NO_ACTION, frame=frames[-1], device=self.device)

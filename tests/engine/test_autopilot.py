@@ -27,7 +27,7 @@ class Play(SessionPlay):
         super().__init__()
         self.told: list[str] = []
         self.autopilot = Autopilot(self.told.append)
-        self.session.driver = self.autopilot
+        self.session.action_filter = self.autopilot
         self.start()
 
     def ticks(self, count: int) -> None:
@@ -41,22 +41,22 @@ class Play(SessionPlay):
 
 def test_a_pilot_acts_at_every_tick_and_what_it_does_next_is_made_ahead() -> None:
     play = Play()
-    play.autopilot.give(RecordedPolicy(RECORDED), NO_ACTION)
+    play.autopilot.hand_over(RecordedPolicy(RECORDED), NO_ACTION)
     play.ticks(3)
     assert play.actions == RECORDED
     assert play.worker.counters.hits >= 2
 
 
 def test_a_key_of_play_takes_control_back_in_its_own_tick_and_the_pilot_goes_on_where_it_was() -> None:
-    play, pilot = Play(), RecordedPolicy(RECORDED)
-    play.autopilot.give(pilot, NO_ACTION)
+    play, policy = Play(), RecordedPolicy(RECORDED)
+    play.autopilot.hand_over(policy, NO_ACTION)
     play.ticks(1)
     play.session.inputs.press("d")
     play.session.inputs.release("d")
     play.ticks(2)
     assert play.actions == [FORWARD, Action.of("right"), NO_ACTION]
-    assert play.autopilot.pilot is None and play.told == ["you have control"]
-    play.autopilot.give(pilot, NO_ACTION)
+    assert play.autopilot.policy is None and play.told == ["you have control"]
+    play.autopilot.hand_over(policy, NO_ACTION)
     play.ticks(1)
     assert play.actions[-1] == LEFT
 
@@ -64,7 +64,7 @@ def test_a_key_of_play_takes_control_back_in_its_own_tick_and_the_pilot_goes_on_
 def test_a_key_that_was_held_all_along_takes_nothing_back_but_a_second_one_does() -> None:
     play = Play()
     play.session.inputs.press("s")
-    play.autopilot.give(RecordedPolicy([FORWARD, FORWARD, LEFT]), BACK)
+    play.autopilot.hand_over(RecordedPolicy([FORWARD, FORWARD, LEFT]), BACK)
     play.ticks(1)
     play.session.inputs.release("s")
     play.ticks(1)
@@ -76,14 +76,14 @@ def test_a_key_that_was_held_all_along_takes_nothing_back_but_a_second_one_does(
 
 def test_a_stick_that_trembles_takes_nothing_back() -> None:
     autopilot = Autopilot(lambda text: None)
-    autopilot.give(RecordedPolicy(RECORDED), Action.of(turn=0.3))
-    assert autopilot.drive(Action.of(turn=0.34)) == FORWARD
-    assert autopilot.drive(Action.of(turn=0.9)) == Action.of(turn=0.9)
+    autopilot.hand_over(RecordedPolicy(RECORDED), Action.of(turn=0.3))
+    assert autopilot.apply(Action.of(turn=0.34)) == FORWARD
+    assert autopilot.apply(Action.of(turn=0.9)) == Action.of(turn=0.9)
 
 
 def test_at_the_end_of_a_recording_the_person_has_control() -> None:
     play = Play()
-    play.autopilot.give(RecordedPolicy(RECORDED[:1]), NO_ACTION)
+    play.autopilot.hand_over(RecordedPolicy(RECORDED[:1]), NO_ACTION)
     play.ticks(2)
     assert play.actions == [FORWARD, NO_ACTION]
     assert "at their end" in play.told[0]
@@ -91,11 +91,11 @@ def test_at_the_end_of_a_recording_the_person_has_control() -> None:
 
 def test_a_script_never_ends_and_is_known_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worldsim.engine.autopilot.SCRIPT_FRAMES", 7)
-    pilot, again = ScriptPolicy(SPEC, 3), ScriptPolicy(SPEC, 3)
+    policy, again = ScriptPolicy(SPEC, 3), ScriptPolicy(SPEC, 3)
     taken = []
     for _ in range(20):
-        expected = pilot.peek()
-        taken.append(pilot.take())
+        expected = policy.peek()
+        taken.append(policy.take())
         assert taken[-1] == expected
     assert [again.take() for _ in range(20)] == taken
     assert len(set(taken)) > 1
@@ -103,15 +103,15 @@ def test_a_script_never_ends_and_is_known_ahead(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_explorer_sees_the_true_pose_and_is_known_once_that_is_level_with_play() -> None:
     played = Played()
-    pilot = ReferencePolicy(lambda: played.truth.status, lambda: played.world.snapshot().index)
-    assert pilot.peek() is None
-    assert pilot.take() == NO_ACTION, "there is no pose yet, and nobody waits for one"
+    policy = ReferencePolicy(lambda: played.reference.status, lambda: played.world.snapshot().index)
+    assert policy.peek() is None
+    assert policy.take() == NO_ACTION, "there is no pose yet, and nobody waits for one"
     played.step(FORWARD, FORWARD)
-    assert pilot.peek() is None
+    assert policy.peek() is None
     played.catch_up()
     expected = Action.of("forward", turn=2 * STRIDE_UNITS / 1000)
-    assert pilot.peek() == expected
-    assert pilot.peek() == expected and pilot.take() == expected
+    assert policy.peek() == expected
+    assert policy.peek() == expected and policy.take() == expected
 
 
 def test_what_was_recorded_is_done_again_from_the_reset_on(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_the_count_of_weights_is_that_of_the_networks(tiny_preset_folder: Path, 
 def test_a_prediction_plays_the_sizes_and_leaves_torch_as_it_was(
     tiny_config: PresetConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "REHEARSAL_S", 0.05)
+    monkeypatch.setattr(estimate, "TIMING_S", 0.05)
     torch.manual_seed(3)
     expected, threads = torch.rand(1), torch.get_num_threads()
     torch.manual_seed(3)

@@ -13,7 +13,7 @@ from worldsim.actions.synthetic_input import Touch, hands
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action
-from worldsim.engine.bench.realtime import RealtimeResult, num_other_frames, play_realtime
+from worldsim.engine.bench.realtime import RealtimeResult, count_mismatched_frames, play_realtime
 
 TICK_S = 0.02
 
@@ -27,9 +27,9 @@ def play(simulator: FakeSimulator, touches: tuple[Touch, ...], *, duration_s: fl
 def test_the_frames_are_those_of_the_actions_taken(depth: int) -> None:
     paced = play(FakeSimulator(step_s=0.004), hands(0, 0.8), duration_s=0.8, depth=depth)
     assert len({step.action for step in paced.steps}) > 1
-    assert num_other_frames(FakeSimulator(), 1, paced.steps) == 0
+    assert count_mismatched_frames(FakeSimulator(), 1, paced.steps) == 0
     damaged = replace(paced.steps[3], frame=np.zeros_like(paced.steps[3].frame))
-    assert num_other_frames(FakeSimulator(), 1, (*paced.steps[:3], damaged, *paced.steps[4:])) == 1
+    assert count_mismatched_frames(FakeSimulator(), 1, (*paced.steps[:3], damaged, *paced.steps[4:])) == 1
 
 
 def test_input_is_timed_from_the_touch_and_a_tick_from_its_asking() -> None:
@@ -40,7 +40,7 @@ def test_input_is_timed_from_the_touch_and_a_tick_from_its_asking() -> None:
     )
     paced = play(FakeSimulator(step_s=0.01), touches, duration_s=0.4, depth=0)
     assert (len(paced.key_ms), len(paced.mouse_ms)) == (2, 1)
-    assert all(ms >= 10 for ms in (*paced.key_ms, *paced.mouse_ms, *paced.asked_ms))
+    assert all(ms >= 10 for ms in (*paced.key_ms, *paced.mouse_ms, *paced.request_latency_ms))
     assert any(step.action == Action.of("forward") for step in paced.steps)
     assert len(paced.jitter) == len(paced.steps) - 2
 

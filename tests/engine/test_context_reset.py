@@ -37,7 +37,7 @@ def bring_back(play: Play) -> ContextOverride:
     assert play.session.history is not None and play.session.history.head is not None
     head = play.session.history.head
     anchor = pictures(head.step.index)
-    assert play.session.anchor(head, lambda: anchor)
+    assert play.session.reset_context(head, lambda: anchor)
     play.go(0.0)
     return anchor
 
@@ -47,9 +47,9 @@ def test_play_goes_on_from_the_last_of_the_pictures() -> None:
     play.play(5)
     anchor = bring_back(play)
     assert play.index == 5
-    assert play.session.picture is not None
-    assert np.array_equal(play.session.picture.frame, anchor.frames(SHAPE)[-1])
-    assert "brought back" in play.session.news
+    assert play.session.shown_step is not None
+    assert np.array_equal(play.session.shown_step.frame, anchor.frames(SHAPE)[-1])
+    assert "brought back" in play.session.notification
     drifted = Play()
     drifted.play(5)
     assert not np.array_equal(play.play(1, first=5)[0], drifted.play(1, first=5)[0])
@@ -64,8 +64,8 @@ def test_a_rewind_past_it_and_over_it_is_exact() -> None:
     play.back(10)
     assert_same(play.play(10, first=17), after[5:])
     play.back(15)
-    assert play.session.picture is not None
-    assert np.array_equal(play.session.picture.frame, pictures(12).frames(SHAPE)[-1])
+    assert play.session.shown_step is not None
+    assert np.array_equal(play.session.shown_step.frame, pictures(12).frames(SHAPE)[-1])
     assert_same(play.play(3, first=12), after[:3])
     play.back(6)
     assert_same(play.play(3, first=9), before[9:12])
@@ -75,10 +75,10 @@ def test_it_is_not_tried_for_a_moment_that_play_has_left() -> None:
     play = Play()
     play.play(2)
     assert play.session.history is not None
-    moment = play.session.history.head
-    assert moment is not None
+    node = play.session.history.head
+    assert node is not None
     play.play(1)
-    assert not play.session.anchor(moment, lambda: pictures(2))
+    assert not play.session.reset_context(node, lambda: pictures(2))
     assert play.index == 3
 
 
@@ -86,9 +86,9 @@ def test_damaged_pictures_change_nothing() -> None:
     play = Play()
     play.play(3)
     assert play.session.history is not None and play.session.history.head is not None
-    assert play.session.anchor(play.session.history.head, lambda: replace(pictures(3), pixels="AAAA"))
+    assert play.session.reset_context(play.session.history.head, lambda: replace(pictures(3), pixels="AAAA"))
     play.go(0.0)
-    assert "damaged" in play.session.news
+    assert "damaged" in play.session.notification
     other = Play()
     other.play(3)
     assert_same(play.play(2, first=3), other.play(2, first=3))
@@ -157,9 +157,9 @@ def test_a_simulator_stands_at_the_pictures_whatever_was_before(tiny_preset_fold
         simulator.reset(seed)
         for _ in range(num_frames):
             simulator.step(simulator.reset(seed).action)
-        stand = simulator.anchor(pictures(index), 0)
-        assert stand.index == index
-        return simulator.step(stand.action).frame.tobytes()
+        reset_step = simulator.reset_context(pictures(index), 0)
+        assert reset_step.index == index
+        return simulator.step(reset_step.action).frame.tobytes()
 
     preset = load_preset(str(tiny_preset_folder))
     assert after(0, 0, 7) == after(1, 3, 7)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from worldsim.core.types import Action, Frame
-from worldsim.engine.cuda_stream import aside, device_bytes
+from worldsim.engine.cuda_stream import background_stream, device_bytes
 from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Worker
@@ -22,7 +22,7 @@ ACTIONS = [a for a in random.Random(0).choices([Action.of("forward"), Action.of(
 def played(folder: Path, device: str, depth: int) -> list[Frame]:
     """The frames of `ACTIONS`, each asked for after the model has made ahead what it will."""
     simulator = Simulator(load_preset(folder, device=device), device=device)
-    loaded = LoadedWorld(playable=simulator, title="", ticks_per_s=10, aside=aside(device))
+    loaded = LoadedWorld(playable=simulator, title="", ticks_per_s=10, background_stream=background_stream(device))
     worker = Worker(lambda report: loaded, prefetch_depth=depth)
     frames = []
     for action in [None, *ACTIONS]:
@@ -33,7 +33,7 @@ def played(folder: Path, device: str, depth: int) -> list[Frame]:
         step = worker.take()
         assert step is not None, worker.status
         frames.append(step.frame)
-        worker.hold(action)
+        worker.expect(action)
     assert (worker.counters.hits > 0) == (depth > 0)
     return frames
 
@@ -46,7 +46,7 @@ def test_frames_are_the_same_bit_for_bit_with_and_without_prefetch(tiny_preset_f
 
 @pytest.mark.gpu
 def test_what_is_done_aside_is_done_in_another_stream_in_the_order_of_asking() -> None:
-    usual, where = torch.cuda.current_stream(), aside("cuda")
+    usual, where = torch.cuda.current_stream(), background_stream("cuda")
     numbers = torch.ones(2**24, device="cuda")
     for _ in range(50):
         numbers *= 2
@@ -59,5 +59,5 @@ def test_what_is_done_aside_is_done_in_another_stream_in_the_order_of_asking() -
 
 
 def test_on_the_cpu_there_is_nothing_to_keep_apart_and_nothing_to_tell() -> None:
-    with aside("cpu")():
+    with background_stream("cpu")():
         assert device_bytes("cpu") is None

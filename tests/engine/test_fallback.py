@@ -15,10 +15,10 @@ from worldsim.core.clock import ManualClock
 from worldsim.core.errors import DeviceError, NonFiniteError, StateError, WorldsimError
 from worldsim.core.types import Action, Step
 from worldsim.engine.fallback import DeviceFault, FallbackSimulator, as_worldsim_error, classify_fault
-from worldsim.engine.history import ReplayPath, retrace
+from worldsim.engine.history import ReplayPath, replay_to
 from worldsim.engine.interfaces import LoadedWorld, Position, SupportsContextReset
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.replay import check, moves
+from worldsim.engine.replay import check, device_changes
 from worldsim.engine.saves import SaveRecord
 from worldsim.engine.session import Session, SessionState
 from worldsim.engine.simulator import Simulator
@@ -91,16 +91,18 @@ class Play:
 
     def __post_init__(self) -> None:
         self.clock = ManualClock()
-        self.sturdy = FallbackSimulator(OnDevice(self.device), (lambda: OnCpu(self.device)) if self.has_other else None)
-        self.sturdy.num_steps = 4
+        self.fallback = FallbackSimulator(
+            OnDevice(self.device), (lambda: OnCpu(self.device)) if self.has_other else None
+        )
+        self.fallback.num_steps = 4
         loaded = LoadedWorld(
-            playable=self.sturdy,
+            playable=self.fallback,
             title="fake",
             ticks_per_s=10.0,
             header=replace(HEADER, device="cuda"),
             num_context=4,
             saves=Kept(),
-            trouble=lambda: self.sturdy.trouble,
+            warning=lambda: self.fallback.warning,
         )
         self.worker = Worker(lambda report: loaded, clock=self.clock)
         self.session = Session(self.worker, recorder=self.recorder)
@@ -117,8 +119,8 @@ class Play:
                 pass
             self.clock.advance_s(0.05)
             self.steps += self.session.tick(0.05)
-            if self.session.num_news > len(self.told):
-                self.told.append(self.session.news)
+            if self.session.num_notifications > len(self.told):
+                self.told.append(self.session.notification)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_after_a_lost_device_the_last_pictures_are_the_memory_and_the_recording_
     assert session.is_complete and len(before.rows) == last.index + 1
     assert after.start.anchor is not None and after.start.first_index == last.index
     assert after.start.device == "cpu" and before.start.device == ""
-    assert check(session, FakeSimulator("cuda"), elsewhere=FakeSimulator).is_exact
+    assert check(session, FakeSimulator("cuda"), on_device=FakeSimulator).is_exact
 
 
 @pytest.mark.parametrize("moves_at_once", [False, True])
@@ -243,13 +245,13 @@ def test_a_recording_says_from_which_frame_on_play_was_on_the_cpu_and_a_replay_g
     starts = [episode.start for episode in session.episodes]
     before = [] if moves_at_once else [(0, "")]
     assert [(start.first_index, start.device) for start in starts] == [*before, (first, "cpu")]
-    (moved,) = moves(session)
+    (moved,) = device_changes(session)
     assert moved == f"episode {len(before)}, from frame {first} after its reset on, was made on cpu, not on cuda"
     later = open_session(tmp_path / "begun on the CPU")
     assert [episode.start.device for episode in later.episodes] == ["cpu", "cpu"]
     assert {run.device for run in later.episodes[0].start.prelude} == ({"cpu"} if moves_at_once else {"", "cpu"})
     for recorded in (session, later):
-        assert check(recorded, FakeSimulator("cuda"), elsewhere=FakeSimulator).is_exact
+        assert check(recorded, FakeSimulator("cuda"), on_device=FakeSimulator).is_exact
         assert not check(recorded, FakeSimulator("cuda")).is_exact, "the bits of another device"
 
 
@@ -270,20 +272,20 @@ def test_moments_in_a_lost_device_are_gone_in_words_and_play_stays_where_it_is()
 
 def test_a_reset_needs_nothing_of_what_a_lost_device_held() -> None:
     device = Device()
-    sturdy = FallbackSimulator(OnDevice(device), lambda: OnCpu(device))
-    sturdy.reset(0)
+    fallback = FallbackSimulator(OnDevice(device), lambda: OnCpu(device))
+    fallback.reset(0)
     device.is_lost = True
     with pytest.raises(DeviceError, match="what the model remembered"):
-        sturdy.step(WALK)
-    assert np.array_equal(sturdy.reset(3).frame, FakeSimulator().reset(3).frame)
+        fallback.step(WALK)
+    assert np.array_equal(fallback.reset(3).frame, FakeSimulator().reset(3).frame)
 
 
 def test_other_errors_are_not_its_business() -> None:
-    sturdy = FallbackSimulator(FakeSimulator(fail_at=1), lambda: FakeSimulator())
-    sturdy.reset(0)
+    fallback = FallbackSimulator(FakeSimulator(fail_at=1), lambda: FakeSimulator())
+    fallback.reset(0)
     with pytest.raises(NonFiniteError):
-        sturdy.step(WALK)
-    assert sturdy.trouble == "" and isinstance(sturdy, SupportsContextReset)
+        fallback.step(WALK)
+    assert fallback.warning == "" and isinstance(fallback, SupportsContextReset)
 
 
 def test_the_real_model_on_the_cpu_goes_on_from_the_same_state(tiny_preset_folder: Path) -> None:
@@ -291,8 +293,8 @@ def test_the_real_model_on_the_cpu_goes_on_from_the_same_state(tiny_preset_folde
         return Simulator(load_preset(tiny_preset_folder), num_steps=1)
 
     first, expected = simulator(), simulator()
-    sturdy = FallbackSimulator(first, simulator)
-    for world in (sturdy, expected):
+    fallback = FallbackSimulator(first, simulator)
+    for world in (fallback, expected):
         world.reset(0)
         world.step(WALK)
 
@@ -300,8 +302,8 @@ def test_the_real_model_on_the_cpu_goes_on_from_the_same_state(tiny_preset_folde
         raise OUT_OF_MEMORY
 
     first._model.begin = fail  # type: ignore[assignment]  # the device's fault, injected
-    assert np.array_equal(sturdy.step(WALK).frame, expected.step(WALK).frame)
-    assert "on the CPU" in sturdy.trouble
+    assert np.array_equal(fallback.step(WALK).frame, expected.step(WALK).frame)
+    assert "on the CPU" in fallback.warning
 
 
 def test_a_way_back_that_needs_more_memory_than_there_is_is_refused() -> None:
@@ -312,10 +314,10 @@ def test_a_way_back_that_needs_more_memory_than_there_is_is_refused() -> None:
     step = simulator.step(WALK)
     route = ReplayPath(snapshot=start, path=(step,), step=step)
     device = Device(room_steps=2)
-    sturdy = FallbackSimulator(OnDevice(device))
-    sturdy.reset(0)
+    fallback = FallbackSimulator(OnDevice(device))
+    fallback.reset(0)
     with pytest.raises(StateError, match="no memory for as many"):
-        retrace(route, sturdy)
+        replay_to(route, fallback)
 
 
 class Kept:

@@ -8,7 +8,7 @@ import pytest
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.core.types import Action, Step
 from worldsim.engine import history
-from worldsim.engine.history import MOMENT_BYTES, SNAPSHOT_EVERY, PlayHistory, retrace
+from worldsim.engine.history import MOMENT_BYTES, SNAPSHOT_EVERY, PlayHistory, replay_to
 
 SNAPSHOT_BYTES = 1000
 FRAME_BYTES = 48 * 64 * 3
@@ -36,13 +36,13 @@ class Play:
         return steps
 
     def back(self, num_frames: int) -> None:
-        moment = self.history.head
+        node = self.history.head
         for _ in range(num_frames):
-            assert moment is not None
-            moment = self.history.before(moment)
-        assert moment is not None
-        arrival = retrace(self.history.route(moment), self.world)
-        self.history.go(moment, arrival.snapshot)
+            assert node is not None
+            node = self.history.parent_of(node)
+        assert node is not None
+        arrival = replay_to(self.history.route(node), self.world)
+        self.history.move_to(node, arrival.snapshot)
 
 
 @pytest.mark.parametrize("num_frames", [0, 1, SNAPSHOT_EVERY - 1, SNAPSHOT_EVERY, 3 * SNAPSHOT_EVERY + 4])
@@ -74,7 +74,7 @@ def test_the_number_of_denoising_steps_is_the_one_of_then_on_the_way_and_the_pre
     steps = play.go(3)
     play.world.num_steps = 2
     assert play.history.head is not None
-    arrival = retrace(play.history.route(play.history.head), play.world)
+    arrival = replay_to(play.history.route(play.history.head), play.world)
     assert play.world.num_steps == 2
     assert arrival.snapshot == play.world.snapshot()
     reference = FakeSimulator()
@@ -103,9 +103,9 @@ def test_back_on_a_branch_its_frames_go_on_as_they_would_have() -> None:
     play.go(20)
     play.back(5)
     play.go(7, first=2)
-    branch = play.history.neighbour(1)
+    branch = play.history.neighbor(1)
     assert branch is not None and branch.number == 1
-    play.history.go(branch.tip, retrace(play.history.route(branch.tip), play.world).snapshot)
+    play.history.move_to(branch.tip, replay_to(play.history.route(branch.tip), play.world).snapshot)
     again = play.go(4, first=20)
     reference = Play().go(24)
     assert all(np.array_equal(a.frame, b.frame) for a, b in zip(again, reference[20:], strict=True))
@@ -113,7 +113,7 @@ def test_back_on_a_branch_its_frames_go_on_as_they_would_have() -> None:
 
 
 def test_one_branch_alone_has_no_neighbour() -> None:
-    assert Play().history.neighbour(1) is None
+    assert Play().history.neighbor(1) is None
 
 
 def test_a_reset_begins_a_branch_and_nobody_rewinds_past_it() -> None:
@@ -121,7 +121,7 @@ def test_a_reset_begins_a_branch_and_nobody_rewinds_past_it() -> None:
     play.go(3)
     play.reset(7)
     assert play.history.head is not None
-    assert play.history.before(play.history.head) is None
+    assert play.history.parent_of(play.history.head) is None
     assert [(b.parent, b.tip.seed) for b in play.history.branches.values()] == [(None, 0), (None, 7)]
 
 
@@ -142,9 +142,9 @@ def test_over_the_budget_the_oldest_moments_go_and_what_is_left_can_still_be_rea
     steps = play.go(300)
     history = play.history
     assert history.num_bytes <= budget_bytes
-    moment, num_back = history.head, 0
-    while moment is not None and (before := history.before(moment)) is not None:
-        moment, num_back = before, num_back + 1
+    node, num_back = history.head, 0
+    while node is not None and (before := history.parent_of(node)) is not None:
+        node, num_back = before, num_back + 1
     assert 30 <= num_back < 60
     play.back(num_back)
     again = play.go(2, first=300 - num_back)
@@ -158,14 +158,14 @@ def test_a_branch_that_was_dropped_is_not_listed_any_more() -> None:
     play.reset(1)
     play.go(200)
     assert list(play.history.branches) == [2]
-    assert play.history.neighbour(1) is None
+    assert play.history.neighbor(1) is None
 
 
 def test_memory_goes_back_to_the_machine_as_often_as_much_was_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
     given_back = list[int]()
     play = Play(budget_bytes=20 * (FRAME_BYTES + MOMENT_BYTES + SNAPSHOT_BYTES))
-    monkeypatch.setattr(history, "GIVE_BACK_BYTES", 10 * FRAME_BYTES)
-    monkeypatch.setattr(history, "give_back_aside", lambda: given_back.append(play.world.num_calls))
+    monkeypatch.setattr(history, "TRIM_AFTER_BYTES", 10 * FRAME_BYTES)
+    monkeypatch.setattr(history, "trim_heap_async", lambda: given_back.append(play.world.num_calls))
     play.go(15)
     assert not given_back, "nothing was freed yet"
     play.go(85)

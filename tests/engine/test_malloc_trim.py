@@ -14,7 +14,7 @@ PIECE_BYTES, NUM_PIECES = 64_000, 1600
 
 
 def give_back() -> None:
-    malloc_trim.give_back_aside()
+    malloc_trim.trim_heap_async()
     for thread in threading.enumerate():
         if thread.name == "malloc_trim":
             thread.join()
@@ -40,5 +40,5 @@ def test_large_pieces_between_small_ones_go_back_when_they_are_freed() -> None:
 def test_without_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(malloc_trim.ctypes, "CDLL", lambda name: object())
     assert malloc_trim._trim() is None
-    malloc_trim.give_back_aside()
+    malloc_trim.trim_heap_async()
     assert not [thread for thread in threading.enumerate() if thread.name == "malloc_trim"]

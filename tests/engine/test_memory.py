@@ -12,15 +12,15 @@ from worldsim.core.images import psnr_db
 from worldsim.core.types import NO_ACTION, Action, Frame, Pose, Step
 from worldsim.engine.history import PlayHistory
 from worldsim.engine.memory import (
+    AWAY_STEPS,
+    BASELINE_FRAMES,
     DRIFT_FRAMES,
-    FIRST_FRAMES,
-    LEFT_STRIDES,
     MAX_VIEW_BYTES,
     MIN_DRIFT_FRAMES,
     DriftMeter,
     Memory,
     RevisitScore,
-    thinned,
+    subsample,
 )
 from worldsim.engine.reference_world import AlignedFrames
 from worldsim.episodes.context_override import ContextOverride
@@ -40,51 +40,51 @@ A, B, C = noise(), noise(), noise()
 
 
 def test_a_view_is_compared_with_the_first_from_there_once_it_has_been_out_of_view() -> None:
-    looks = RevisitScore()
-    looks.add(0, at(), A)
-    looks.add(1, at(0.5), B)
-    assert looks.last_db is None, "it never left the view"
-    looks.add(2, at(deg=120), C)
-    looks.add(3, at(0.4, deg=2), B)
-    assert looks.last_db == psnr_db(B, A), "the first view counts, not the second"
-    looks.add(4, at(deg=-361), A)
-    assert looks.last_db == 100.0
-    assert looks.mean_db == pytest.approx((100 + psnr_db(B, A)) / 2)
-    assert looks.num_scores == 2
+    revisits = RevisitScore()
+    revisits.add(0, at(), A)
+    revisits.add(1, at(0.5), B)
+    assert revisits.last_db is None, "it never left the view"
+    revisits.add(2, at(deg=120), C)
+    revisits.add(3, at(0.4, deg=2), B)
+    assert revisits.last_db == psnr_db(B, A), "the first view counts, not the second"
+    revisits.add(4, at(deg=-361), A)
+    assert revisits.last_db == 100.0
+    assert revisits.mean_db == pytest.approx((100 + psnr_db(B, A)) / 2)
+    assert revisits.num_scores == 2
 
 
 def test_walking_on_takes_a_place_out_of_view_and_another_heading_is_another_view() -> None:
-    looks = RevisitScore()
-    looks.add(0, at(), A)
-    looks.add(1, at(LEFT_STRIDES - 1), B)
-    looks.add(2, at(), A)
-    assert looks.num_scores == 0
-    looks.add(3, at(LEFT_STRIDES + 1), B)
-    looks.add(4, at(deg=20), C)
-    assert looks.num_scores == 0
-    looks.add(5, at(), A)
-    assert looks.num_scores == 1
+    revisits = RevisitScore()
+    revisits.add(0, at(), A)
+    revisits.add(1, at(AWAY_STEPS - 1), B)
+    revisits.add(2, at(), A)
+    assert revisits.num_scores == 0
+    revisits.add(3, at(AWAY_STEPS + 1), B)
+    revisits.add(4, at(deg=20), C)
+    assert revisits.num_scores == 0
+    revisits.add(5, at(), A)
+    assert revisits.num_scores == 1
 
 
 def test_what_is_seen_after_a_moment_can_be_forgotten() -> None:
-    looks = RevisitScore()
-    looks.add(0, at(), A)
-    looks.add(9, at(deg=180), B)
-    looks.forget_after(5)
-    looks.add(6, at(deg=181), C)
-    assert looks.num_scores == 0, "frame 9 has not been"
-    looks.add(7, at(), A)
-    assert looks.last_db == 100.0
+    revisits = RevisitScore()
+    revisits.add(0, at(), A)
+    revisits.add(9, at(deg=180), B)
+    revisits.forget_after(5)
+    revisits.add(6, at(deg=181), C)
+    assert revisits.num_scores == 0, "frame 9 has not been"
+    revisits.add(7, at(), A)
+    assert revisits.last_db == 100.0
 
 
 def test_large_pictures_are_thinned_and_their_memory_is_bounded() -> None:
     large = noise(size=(192, 256))
-    assert thinned(large).shape == (48, 64, 3)
-    looks = RevisitScore()
-    for n in range(MAX_VIEW_BYTES // thinned(large).nbytes + 10):
-        looks.add(n, at(x=2.0 * n), large)
-    assert sum(view.frame.nbytes for view in looks._views) <= MAX_VIEW_BYTES
-    assert all(view.frame.base is None for view in looks._views), "a view holds the whole picture"
+    assert subsample(large).shape == (48, 64, 3)
+    revisits = RevisitScore()
+    for n in range(MAX_VIEW_BYTES // subsample(large).nbytes + 10):
+        revisits.add(n, at(x=2.0 * n), large)
+    assert sum(view.frame.nbytes for view in revisits._views) <= MAX_VIEW_BYTES
+    assert all(view.frame.base is None for view in revisits._views), "a view holds the whole picture"
 
 
 def starts() -> list[np.ndarray]:
@@ -110,7 +110,7 @@ def test_drift_is_low_for_pictures_like_the_starts_and_high_for_fog_and_false_co
 
 def test_without_starts_the_first_frames_are_what_is_good() -> None:
     meter = DriftMeter()
-    for _ in range(FIRST_FRAMES - 1):
+    for _ in range(BASELINE_FRAMES - 1):
         meter.add(noise())
     assert meter.level is None
     meter.add(noise())
@@ -125,7 +125,7 @@ def test_after_a_jump_the_meter_needs_a_second_of_new_frames() -> None:
     for _ in range(MIN_DRIFT_FRAMES):
         meter.add(noise(20, 150))
     assert meter.level is not None
-    meter.settle()
+    meter.reset_window()
     assert meter.level is None
 
 
@@ -181,7 +181,7 @@ def test_frames_that_came_two_at_a_time_are_both_seen() -> None:
     walk = Walk()
     walk.history.add(walk._step(1, at(deg=150), B), object())
     walk.go(at(), A)
-    assert walk.memory.looks.last_db == 100.0
+    assert walk.memory.revisits.last_db == 100.0
 
 
 def test_a_rewind_keeps_what_was_seen_on_the_way_and_another_branch_does_not() -> None:
@@ -191,25 +191,25 @@ def test_a_rewind_keeps_what_was_seen_on_the_way_and_another_branch_does_not() -
     walk.go(at(deg=200), C)
     tip = walk.history.head
     assert fork is not None and tip is not None
-    walk.history.go(fork, object())
+    walk.history.move_to(fork, object())
     walk.see()
     assert [index for index, _ in walk.memory.path] == [0, 1]
     walk.go(at(deg=200), A)
-    assert walk.memory.looks.num_scores == 0, "what was seen there has not been"
+    assert walk.memory.revisits.num_scores == 0, "what was seen there has not been"
     walk.go(at(), A)
-    assert walk.memory.looks.last_db == 100.0
-    walk.history.go(tip, object())
+    assert walk.memory.revisits.last_db == 100.0
+    walk.history.move_to(tip, object())
     walk.see()
-    assert walk.memory.looks.num_scores == 0
+    assert walk.memory.revisits.num_scores == 0
 
 
 def test_without_a_belief_the_true_pose_counts_and_the_truth_has_scores_of_its_own() -> None:
     walk = Walk(believes=False)
     assert not walk.memory.path
-    for index, (deg, dream, truth) in enumerate([(0, A, A), (150, B, B), (0, C, A)]):
-        step = Step(index=index, action=Action.of("left"), frame=dream)
-        true_step = Step(index=index, action=NO_ACTION, frame=truth, pose=at(x=160, deg=deg))
-        walk.memory.compare(AlignedFrames(dream=step, truth=true_step, psnr_db=1.0, context=(true_step,)), 16.0)
-    assert walk.memory.looks.last_db == psnr_db(C, A)
-    assert walk.memory.true_looks.last_db == 100.0
+    for index, (deg, generated, reference) in enumerate([(0, A, A), (150, B, B), (0, C, A)]):
+        step = Step(index=index, action=Action.of("left"), frame=generated)
+        true_step = Step(index=index, action=NO_ACTION, frame=reference, pose=at(x=160, deg=deg))
+        walk.memory.compare(AlignedFrames(generated=step, reference=true_step, psnr_db=1.0, context=(true_step,)), 16.0)
+    assert walk.memory.revisits.last_db == psnr_db(C, A)
+    assert walk.memory.reference_revisits.last_db == 100.0
     assert walk.memory.path[0][1].x == 10.0, "in strides"

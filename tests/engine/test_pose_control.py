@@ -56,8 +56,8 @@ def near(x: float, y: float, angle_deg: float) -> object:
 
 def test_keys_fly_from_the_pose_of_the_start_and_it_is_said() -> None:
     play = Play(fake)
-    assert play.session.news == FLIGHT_WORDS
-    assert pose_of(play.session.picture) == near(-0.5, 0.25, 0)
+    assert play.session.notification == FLIGHT_WORDS
+    assert pose_of(play.session.shown_step) == near(-0.5, 0.25, 0)
     hold(play, "w", 4)
     hold(play, "left", 9)
     hold(play, "w", 2)
@@ -73,7 +73,7 @@ def test_a_mouse_turns_the_camera() -> None:
     play = Play(fake)
     play.session.inputs.move_mouse(30.0)
     play.go(TICK_S)
-    assert pose_of(play.session.picture) == near(-0.5, 0.25, -TURN_DEG / 2)
+    assert pose_of(play.session.shown_step) == near(-0.5, 0.25, -TURN_DEG / 2)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -87,17 +87,17 @@ def test_what_is_made_ahead_under_held_keys_is_what_is_asked_for(depth: int) -> 
     keys = Action.of("forward", turn=1.0)
     steps = []
     for _ in range(20):
-        worker.hold(keys)
+        worker.expect(keys)
         run_all(worker)
         worker.submit(keys)
-        worker.hold(keys)
+        worker.expect(keys)
         step = worker.take()  # nothing was made in between
         assert step is not None
         steps.append(step)
     counters = worker.counters
     assert (counters.hits, counters.misses, counters.dropped) == (20, 0, 0)
     assert pose_of(steps[8])[2] == pytest.approx(90, abs=1e-3) and len({step.action for step in steps}) == 20
-    worker.hold(Action.of("back"))
+    worker.expect(Action.of("back"))
     assert worker.counters.ahead == 0, "guesses of other keys are wrong ones"
     run_all(worker)
     worker.submit(Action.of("back"))
@@ -120,12 +120,12 @@ def test_after_a_rewind_the_flight_goes_on_from_the_frame_seen_and_as_it_did_the
     play = Play(fake)
     frames = play.play(20)
     play.back(8)
-    seen = play.session.picture
+    seen = play.session.shown_step
     assert seen is not None and seen.index == 12
     hold(play, "w", 1)
     x, y, angle_deg = pose_of(seen)
     ahead = near(x + STEP * math.cos(math.radians(angle_deg)), y + STEP * math.sin(math.radians(angle_deg)), angle_deg)
-    assert pose_of(play.session.picture) == ahead
+    assert pose_of(play.session.shown_step) == ahead
     play.session.change_branch(1)
     play.go(0.0)
     assert play.index == 20, "the first branch again"
@@ -142,34 +142,34 @@ def test_another_start_is_another_pose_also_for_keys_that_are_held() -> None:
     play.go(0.0)
     assert play.session.state is SessionState.PLAYING
     play.go(TICK_S)
-    assert pose_of(play.session.picture) == near(-0.25 + STEP, 0.25, 0)
+    assert pose_of(play.session.shown_step) == near(-0.25 + STEP, 0.25, 0)
 
 
 def test_scripts_fly_by_the_same_keys_and_a_person_takes_over_where_they_are() -> None:
     play = Play(fake)
-    autopilot = play.session.driver = Autopilot(play.session.tell)
-    autopilot.give(ScriptPolicy(FakeFlight.action_spec, seed=3), NO_ACTION)
+    autopilot = play.session.action_filter = Autopilot(play.session.notify)
+    autopilot.hand_over(ScriptPolicy(FakeFlight.action_spec, seed=3), NO_ACTION)
     for _ in range(30):
         play.go(TICK_S)
-    assert autopilot.pilot is not None, "poses that change are nothing that a person does"
+    assert autopilot.policy is not None, "poses that change are nothing that a person does"
     flown = {pose_of(step) for step in play.steps[1:]}
     assert len(flown) > 15
-    before = pose_of(play.session.picture)
+    before = pose_of(play.session.shown_step)
     hold(play, "w", 1)
-    assert autopilot.pilot is None
-    assert math.dist(pose_of(play.session.picture)[:2], before[:2]) == pytest.approx(STEP, abs=1e-6)
+    assert autopilot.policy is None
+    assert math.dist(pose_of(play.session.shown_step)[:2], before[:2]) == pytest.approx(STEP, abs=1e-6)
 
 
 def test_recorded_poses_are_flown_as_they_are() -> None:
     play = Play(fake)
     poses = [Action.of(x=0.1 * n, y=-0.3, cos=-1.0) for n in range(4)]
-    autopilot = play.session.driver = Autopilot(play.session.tell)
-    autopilot.give(RecordedPolicy(poses), NO_ACTION)
+    autopilot = play.session.action_filter = Autopilot(play.session.notify)
+    autopilot.hand_over(RecordedPolicy(poses), NO_ACTION)
     for _ in range(4):
         play.go(TICK_S)
     assert [step.action for step in play.steps[-4:]] == poses
     hold(play, "w", 1)
-    assert pose_of(play.session.picture) == near(0.3 - STEP, -0.3, 180), "and from there by keys"
+    assert pose_of(play.session.shown_step) == near(0.3 - STEP, -0.3, 180), "and from there by keys"
 
 
 @pytest.mark.parametrize("timing", range(3))
@@ -184,9 +184,9 @@ def test_frames_of_the_running_thread_are_those_of_the_poses_they_say(timing: in
         steps.append(take(worker))
         for _ in range(60):
             action = rng.choice(choices)
-            worker.hold(rng.choice([action, action, None]))
+            worker.expect(rng.choice([action, action, None]))
             worker.submit(action)
-            worker.hold(rng.choice([action, None]))
+            worker.expect(rng.choice([action, None]))
             steps.append(take(worker))
     finally:
         worker.close()
@@ -208,7 +208,7 @@ def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(
 ) -> None:
     recorder = Recorder(folder=tmp_path / "session")
     play = Play(real, recorder=recorder)
-    assert pose_of(play.session.picture) == near(0.2, -0.1, 0)
+    assert pose_of(play.session.shown_step) == near(0.2, -0.1, 0)
     frames = play.play(14)
     believed = [step.estimated_pose for step in play.steps[:2]]
     assert believed[0] is not None and believed[1] is not None
@@ -237,5 +237,5 @@ def test_a_save_is_loaded_with_the_pose_it_was_saved_at(
     hold(second, "s", 3)
     second.session.load(path)
     second.go(0.0)
-    assert pose_of(second.session.picture) == near(*pose_of(first.session.picture))
+    assert pose_of(second.session.shown_step) == near(*pose_of(first.session.shown_step))
     assert_same(second.play(4), first.play(4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worldsim.core.types import Action
-from worldsim.engine.prefetch import DEEPER_AFTER, Prefetch, PrefetchedFrame
+from worldsim.engine.prefetch import FULL_TAKES_TO_DEEPEN, Prefetch, PrefetchedFrame
 
 FORWARD = PrefetchedFrame(action=Action.of("forward"))
 
@@ -21,10 +21,12 @@ def play(prefetch: Prefetch, num_frames: int, *, most_in_time: int = 99) -> None
 def test_it_deepens_by_one_at_a_time_while_there_is_time_up_to_the_most() -> None:
     prefetch = Prefetch(3)
     depths = []
-    for _ in range(4 * DEEPER_AFTER):
+    for _ in range(4 * FULL_TAKES_TO_DEEPEN):
         play(prefetch, 1)
         depths.append(prefetch.depth)
-    assert depths == [1] * (DEEPER_AFTER - 1) + [2] * DEEPER_AFTER + [3] * (2 * DEEPER_AFTER + 1)
+    assert depths == [1] * (FULL_TAKES_TO_DEEPEN - 1) + [2] * FULL_TAKES_TO_DEEPEN + [3] * (
+        2 * FULL_TAKES_TO_DEEPEN + 1
+    )
 
 
 def test_a_wrong_guess_makes_it_as_shallow_as_it_began_and_tells_what_was_in_vain() -> None:
@@ -33,7 +35,7 @@ def test_a_wrong_guess_makes_it_as_shallow_as_it_began_and_tells_what_was_in_vai
     play(prefetch, 1)
     assert (prefetch.depth, prefetch.drop()) == (3, 2)
     assert (prefetch.depth, len(prefetch)) == (1, 0)
-    play(prefetch, DEEPER_AFTER - 1)
+    play(prefetch, FULL_TAKES_TO_DEEPEN - 1)
     assert prefetch.depth == 1, "frames before the wrong guess count no more"
 
 

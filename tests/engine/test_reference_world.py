@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_tiny_preset
-from tests.engine.fake_reference import STRIDE_UNITS, FakeTruth, fake_source, no_source
+from tests.engine.fake_reference import STRIDE_UNITS, FakeReference, fake_source, no_source
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import ConfigError
@@ -27,9 +27,9 @@ FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
 class Played:
     """A fake world played by hand, and the truth that follows it. Without steps the truth has nothing to say."""
 
-    def __init__(self, truth: ReferenceWorker | None = None, seed: int = 0) -> None:
-        self.world, self.true_world = FakeSimulator(), FakeTruth()
-        self.truth = truth or ReferenceWorker(fake_source(self.true_world), SPEC)
+    def __init__(self, reference: ReferenceWorker | None = None, seed: int = 0) -> None:
+        self.world, self.true_world = FakeSimulator(), FakeReference()
+        self.reference = reference or ReferenceWorker(fake_source(self.true_world), SPEC)
         self.history = PlayHistory(spec=SPEC, snapshot_bytes=1)
         self.reset(seed)
 
@@ -44,33 +44,35 @@ class Played:
 
     def tell(self) -> None:
         assert self.history.head is not None
-        self.truth.follow(self.history.head)
+        self.reference.follow(self.history.head)
 
     def catch_up(self) -> int:
         count = 0
-        while self.truth.run_once():
+        while self.reference.run_once():
             count += 1
         return count
 
     def back(self, num_frames: int) -> None:
-        moment = self.history.head
+        node = self.history.head
         for _ in range(num_frames):
-            assert moment is not None
-            moment = self.history.before(moment)
-        assert moment is not None
-        path = self.history.route(moment)
+            assert node is not None
+            node = self.history.parent_of(node)
+        assert node is not None
+        path = self.history.route(node)
         self.world.restore(path.snapshot)
         for step in path.path:
             self.world.step(step.action)
-        self.history.go(moment, self.world.snapshot())
+        self.history.move_to(node, self.world.snapshot())
         self.tell()
 
     def assert_level(self) -> None:
-        pair = self.truth.status.pair
+        pair = self.reference.status.pair
         assert pair is not None and self.history.head is not None
-        assert pair.dream is self.history.head.step
-        assert pair.truth.index == pair.dream.index
-        assert np.array_equal(pair.truth.frame, pair.dream.frame), "another frame: not the same actions from the start"
+        assert pair.generated is self.history.head.step
+        assert pair.reference.index == pair.generated.index
+        assert np.array_equal(pair.reference.frame, pair.generated.frame), (
+            "another frame: not the same actions from the start"
+        )
         assert pair.psnr_db == float("inf")
 
 
@@ -93,7 +95,7 @@ def test_it_catches_up_when_it_was_slower_than_play() -> None:
     for n in range(20):
         played.step(FORWARD if n % 3 else TURN)
         if n % 4 == 0:
-            played.truth.run_once()
+            played.reference.run_once()
     played.catch_up()
     played.assert_level()
     assert played.true_world.num_calls == 20
@@ -121,7 +123,7 @@ def test_a_way_that_play_has_left_is_not_walked_to_its_end() -> None:
     played = Played()
     played.step(*[FORWARD] * 50)
     for _ in range(10):
-        played.truth.run_once()
+        played.reference.run_once()
     played.reset(1)
     assert played.catch_up() <= 2
     played.assert_level()
@@ -145,36 +147,36 @@ def test_what_lies_between_two_moments() -> None:
 def test_the_pictures_that_led_to_a_moment_are_an_anchor() -> None:
     played = Played()
     played.catch_up()
-    pair = played.truth.status.pair
+    pair = played.reference.status.pair
     assert pair is not None
     assert len(pair.context) == 2, "the walk to the start is context too"
     played.step(FORWARD, TURN, TURN)
     played.catch_up()
-    pair = played.truth.status.pair
+    pair = played.reference.status.pair
     assert pair is not None
-    anchor = pair.anchor(SPEC)
+    anchor = pair.context_override(SPEC)
     assert anchor.index == 3
     assert [vector[0] for vector in anchor.actions] == [0.0, 1.0, 0.0, 0.0]
-    assert np.array_equal(anchor.frames(FakeSimulator.frame_shape)[-1], pair.truth.frame)
+    assert np.array_equal(anchor.frames(FakeSimulator.frame_shape)[-1], pair.reference.frame)
 
 
 def test_it_says_how_far_one_walks_in_a_tick_and_who_can_explore() -> None:
     played = Played()
     played.catch_up()
-    assert played.truth.status.stride_units == STRIDE_UNITS
-    assert played.truth.status.explorer is not None
+    assert played.reference.status.step_length == STRIDE_UNITS
+    assert played.reference.status.explorer is not None
 
 
 def test_a_world_that_cannot_be_opened_is_a_status_with_the_reason() -> None:
     played = Played(ReferenceWorker(no_source(), SPEC))
     assert played.catch_up() == 1
-    status = played.truth.status
+    status = played.reference.status
     assert status.phase is ReferencePhase.FAILED
     assert status.error is not None and "not there" in status.error.message and status.error.hint
 
 
 def test_where_the_true_world_cannot_be_it_waits_until_play_is_out_of_the_wall() -> None:
-    class Walled(FakeTruth):
+    class Walled(FakeReference):
         def step(self, action: Action) -> Step:
             if action == TURN:
                 raise ConfigError("the pose is inside a wall")
@@ -186,55 +188,55 @@ def test_where_the_true_world_cannot_be_it_waits_until_play_is_out_of_the_wall()
     played.assert_level()
     played.step(TURN)
     played.catch_up()
-    status = played.truth.status
+    status = played.reference.status
     assert (status.phase, status.pair) == (ReferencePhase.FOLLOWING, None)
-    assert status.nowhere == "the pose is inside a wall"
+    assert status.unreachable_reason == "the pose is inside a wall"
     played.step(FORWARD)
     played.catch_up()
-    status = played.truth.status
-    assert status.nowhere == "" and status.pair is not None and played.history.head is not None
-    assert status.pair.dream is played.history.head.step
+    status = played.reference.status
+    assert status.unreachable_reason == "" and status.pair is not None and played.history.head is not None
+    assert status.pair.generated is played.history.head.step
     played.step(TURN)
     played.catch_up()
     played.reset(0)
     played.catch_up()
-    assert played.truth.status.nowhere == ""
+    assert played.reference.status.unreachable_reason == ""
     played.assert_level()
 
 
 def test_a_world_that_hangs_holds_up_nobody() -> None:
     hanging = threading.Event()
 
-    class Hangs(FakeTruth):
+    class Hangs(FakeReference):
         def step(self, action: Action) -> Step:
             hanging.wait(20)
             return super().step(action)
 
-    truth = ReferenceWorker(fake_source(Hangs()), SPEC)
-    truth.start()
-    played = Played(truth)
+    reference = ReferenceWorker(fake_source(Hangs()), SPEC)
+    reference.start()
+    played = Played(reference)
     begin_s = time.monotonic()
     for _ in range(100):
         played.step(FORWARD)
-        assert truth.status.pair is None or truth.status.pair.dream.index == 0
-    truth.close(timeout_s=0.05)
+        assert reference.status.pair is None or reference.status.pair.generated.index == 0
+    reference.close(timeout_s=0.05)
     assert time.monotonic() - begin_s < 5
     hanging.set()
 
 
 def test_its_thread_follows_and_closes_the_world() -> None:
-    world, news = FakeTruth(), threading.Event()
-    truth = ReferenceWorker(fake_source(world), SPEC, news.set)
-    truth.start()
-    played = Played(truth)
+    world, news = FakeReference(), threading.Event()
+    reference = ReferenceWorker(fake_source(world), SPEC, news.set)
+    reference.start()
+    played = Played(reference)
     played.step(FORWARD, TURN)
     deadline_s = time.monotonic() + 20
-    while (pair := truth.status.pair) is None or pair.dream.index < 2:
+    while (pair := reference.status.pair) is None or pair.generated.index < 2:
         assert time.monotonic() < deadline_s
         news.wait(1)
         news.clear()
     played.assert_level()
-    truth.close()
+    reference.close()
     assert world.is_closed
 
 
@@ -262,22 +264,22 @@ def test_doom_itself_follows_and_its_pictures_bring_a_preset_level_with_it(
     preset = load_preset(str(tmp_path))
     simulator, world = Simulator(preset), ReferenceWorldAtStarts(tiny_config.ground_truth_config, preset.starts)
     history = PlayHistory(spec=simulator.action_spec, snapshot_bytes=1)
-    truth = ReferenceWorker(ReferenceSource(open=lambda: world, num_context=4), simulator.action_spec)
+    reference = ReferenceWorker(ReferenceSource(open=lambda: world, num_context=4), simulator.action_spec)
     try:
         history.begin(simulator.reset(0), simulator.snapshot(), 0)
         for action in actions:
             history.add(simulator.step(action), simulator.snapshot())
         assert history.head is not None
-        truth.follow(history.head)
-        while truth.run_once():
+        reference.follow(history.head)
+        while reference.run_once():
             pass
-        pair = truth.status.pair
+        pair = reference.status.pair
     finally:
         world.close()
-    assert pair is not None, truth.status
-    assert np.array_equal(pair.truth.frame, expected.frame) and pair.truth.pose == expected.pose
-    stand = simulator.anchor(pair.anchor(simulator.action_spec), 0)
+    assert pair is not None, reference.status
+    assert np.array_equal(pair.reference.frame, expected.frame) and pair.reference.pose == expected.pose
+    stand = simulator.reset_context(pair.context_override(simulator.action_spec), 0)
     assert (stand.index, stand.frame.tobytes()) == (12, expected.frame.tobytes())
     first = simulator.step(NO_ACTION).frame
-    simulator.anchor(pair.anchor(simulator.action_spec), 0)
+    simulator.reset_context(pair.context_override(simulator.action_spec), 0)
     assert np.array_equal(simulator.step(NO_ACTION).frame, first)

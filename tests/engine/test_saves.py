@@ -137,7 +137,7 @@ def test_slots_are_listed_full_empty_and_damaged(saving: Saving, tmp_path: Path)
     slots = list_slots("tiny", tmp_path)
     assert [slot.number for slot in slots] == list(range(1, NUM_SLOTS + 1))
     assert slots[0].saved is not None and slots[0].saved.seed == 1
-    assert [bool(slot.trouble) for slot in slots] == [False, False, True, False, False]
+    assert [bool(slot.error) for slot in slots] == [False, False, True, False, False]
     assert slots[1].saved is None
 
 

@@ -89,7 +89,7 @@ def test_prefetch_and_rollback_change_no_bit_of_a_learned_world(preset: Preset) 
         pass
     assert worker.take() is not None
     for action in actions:
-        worker.hold(FORWARD)  # right for half of them
+        worker.expect(FORWARD)  # right for half of them
         while worker.run_once():
             pass
         worker.submit(action)

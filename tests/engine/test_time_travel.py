@@ -83,8 +83,8 @@ class Play:
 
     @property
     def index(self) -> int:
-        assert self.session.picture is not None
-        return self.session.picture.index
+        assert self.session.shown_step is not None
+        return self.session.shown_step.index
 
 
 def loads(folder: Path) -> Callable[[StageCallback], LoadedWorld]:
@@ -123,7 +123,7 @@ def test_the_picture_goes_back_while_the_key_is_held_and_play_goes_on_from_there
     play.back(12)
     assert play.index == 18
     assert play.session.state is SessionState.PLAYING
-    assert np.array_equal(play.session.picture.frame, frames[17])  # type: ignore[union-attr]  # there is one
+    assert np.array_equal(play.session.shown_step.frame, frames[17])  # type: ignore[union-attr]  # there is one
     assert_same(play.play(12, first=18), frames[18:])
 
 
@@ -221,7 +221,7 @@ def test_a_world_without_snapshots_says_that_it_cannot_go_back() -> None:
     play.play(3)
     play.session.rewind(True)
     assert play.session.state is SessionState.PLAYING
-    assert "cannot go back" in play.session.news
+    assert "cannot go back" in play.session.notification
 
 
 def test_fork_and_return(tiny: Callable[[StageCallback], LoadedWorld]) -> None:
@@ -237,13 +237,13 @@ def test_fork_and_return(tiny: Callable[[StageCallback], LoadedWorld]) -> None:
     assert_same(play.play(10, first=20), frames[20:])
     play.session.change_branch(1)
     play.go(0.0)
-    assert np.array_equal(play.session.picture.frame, fork[-1])  # type: ignore[union-attr]  # there is one
+    assert np.array_equal(play.session.shown_step.frame, fork[-1])  # type: ignore[union-attr]  # there is one
 
 
 def test_one_branch_alone_is_said() -> None:
     play = Play()
     assert play.session.change_branch(1) is None
-    assert "only one branch" in play.session.news
+    assert "only one branch" in play.session.notification
 
 
 @pytest.mark.parametrize(("offset", "speed", "num_frames"), [(-1, 0.5, 5), (-9, 0.25, 2), (1, 2.0, 20), (9, 4.0, 40)])
@@ -268,14 +268,14 @@ def test_save_and_load_in_another_session_go_on_bit_for_bit(
     play.play(12)
     play.session.save(path)
     play.go(0.0)
-    assert play.session.news == f"saved {path}"
+    assert play.session.notification == f"saved {path}"
     frames = play.play(9, first=12)
     other = Play(tiny)
     other.session.set_num_steps(2)
     other.play(3)
     other.session.load(path)
     other.go(0.0)
-    assert (other.session.news, other.index) == (f"loaded {path}", 12)
+    assert (other.session.notification, other.index) == (f"loaded {path}", 12)
     assert_same(other.play(9, first=12), frames)
     assert [b.label for b in other.session.history.branches.values()] == ["", "slot-1"]  # type: ignore[union-attr]
 
@@ -302,10 +302,10 @@ def test_a_save_that_cannot_be_loaded_is_said_and_play_goes_on(
     path.write_bytes(b"nonsense")
     play.session.load(path)
     play.go(0.0)
-    assert "is damaged" in play.session.news and "\n" not in play.session.news
+    assert "is damaged" in play.session.notification and "\n" not in play.session.notification
     play.session.save(path / "in a file")
     play.go(0.0)
-    assert "cannot save" in play.session.news
+    assert "cannot save" in play.session.notification
     assert_same(play.play(4, first=4), frames[4:])
 
 

@@ -62,10 +62,10 @@ def test_frames_are_the_same_with_and_without_prefetch(depth: int) -> None:
     worker = ready_worker(FakeSimulator(), depth=depth)
     frames = []
     for action in actions:
-        worker.hold(rng.choice([action, FORWARD, None]))
+        worker.expect(rng.choice([action, FORWARD, None]))
         for _ in range(rng.randrange(4)):
             worker.run_once()
-        worker.hold(rng.choice([action, FORWARD, None]))
+        worker.expect(rng.choice([action, FORWARD, None]))
         frames.append(ask(worker, action).frame)
     assert_same(frames, truth(actions))
 
@@ -80,10 +80,10 @@ def test_frames_of_the_running_thread_are_the_same_whatever_the_timing(depth: in
         take(worker)
         frames = []
         for action in actions:
-            worker.hold(rng.choice([action, FORWARD, TURN, None]))
+            worker.expect(rng.choice([action, FORWARD, TURN, None]))
             time.sleep(rng.choice([0.0, 0.0004, 0.002]))
             worker.submit(action)
-            worker.hold(rng.choice([FORWARD, TURN, None]))
+            worker.expect(rng.choice([FORWARD, TURN, None]))
             frames.append(take(worker).frame)
     finally:
         worker.close()
@@ -102,7 +102,7 @@ def take(worker: Worker, timeout_s: float = 5.0) -> Step:
 
 def test_the_frame_under_the_held_action_is_there_at_once() -> None:
     worker = ready_worker(FakeSimulator())
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     run_all(worker)
     worker.submit(FORWARD)
     step = worker.take()  # no run_once between: nothing was waited for
@@ -113,7 +113,7 @@ def test_the_frame_under_the_held_action_is_there_at_once() -> None:
 
 def test_another_action_than_the_held_one_rolls_back() -> None:
     worker = ready_worker(FakeSimulator())
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     run_all(worker)
     assert_same([ask(worker, TURN).frame], truth([TURN]))
     assert (worker.counters.hits, worker.counters.misses, worker.counters.dropped) == (0, 1, 1)
@@ -121,9 +121,9 @@ def test_another_action_than_the_held_one_rolls_back() -> None:
 
 def test_a_changed_guess_is_made_anew_before_it_is_asked_for() -> None:
     worker = ready_worker(FakeSimulator())
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     run_all(worker)
-    worker.hold(TURN)
+    worker.expect(TURN)
     run_all(worker)
     worker.submit(TURN)
     step = worker.take()
@@ -134,13 +134,13 @@ def test_a_changed_guess_is_made_anew_before_it_is_asked_for() -> None:
 def test_a_guess_being_made_when_it_is_asked_for_is_not_made_twice() -> None:
     simulator = FakeSimulator()
     worker = ready_worker(simulator)
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     made = simulator.num_calls
     original = simulator.step
 
     def step_while_asked(action: Action) -> Step:
         worker.submit(FORWARD)  # the UI thread asks while the model is at it
-        worker.hold(None)
+        worker.expect(None)
         return original(action)
 
     simulator.step = step_while_asked  # type: ignore[method-assign]  # the moment matters, not the frame
@@ -153,13 +153,13 @@ def test_a_guess_being_made_when_it_is_asked_for_is_not_made_twice() -> None:
 @pytest.mark.parametrize("depth", [0, 1, 2, 4])
 def test_held_long_more_is_made_ahead_up_to_the_depth_and_a_changed_guess_ends_that(depth: int) -> None:
     worker = ready_worker(FakeSimulator(), depth=depth)
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     run_all(worker)
     assert worker.counters.ahead == worker.counters.depth == min(1, depth)
     for _ in range(30):
         ask(worker, FORWARD)
     assert worker.counters.ahead == worker.counters.depth == depth
-    worker.hold(TURN)
+    worker.expect(TURN)
     assert (worker.counters.ahead, worker.counters.depth) == (0, min(1, depth))
 
 
@@ -167,19 +167,19 @@ def test_frames_made_ahead_are_made_aside_and_those_asked_for_are_not() -> None:
     made_aside = []
 
     @contextmanager
-    def aside() -> Iterator[None]:
+    def background_stream() -> Iterator[None]:
         before = simulator.num_calls
         yield
         made_aside.append(simulator.num_calls - before)
 
     simulator = FakeSimulator()
     load = fake_load(simulator)
-    worker = Worker(lambda report: replace(load(report), aside=aside), num_warmup=0)
+    worker = Worker(lambda report: replace(load(report), background_stream=background_stream), num_warmup=0)
     run_all(worker)
     worker.take()
     ask(worker, TURN)
     assert made_aside == []
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     run_all(worker)
     assert (made_aside, simulator.num_calls) == ([1], 2)
 
@@ -195,14 +195,14 @@ def test_an_accelerators_memory_is_told() -> None:
 
 def test_nothing_is_made_ahead_while_the_next_action_cannot_be_foreseen() -> None:
     worker = ready_worker(FakeSimulator())
-    worker.hold(None)
+    worker.expect(None)
     run_all(worker)
     assert worker.counters.ahead == 0
 
 
 def test_another_number_of_steps_holds_from_the_next_frame_on() -> None:
     worker = ready_worker(FakeSimulator())
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     run_all(worker)
     worker.set_num_steps(4)
     frame = ask(worker, FORWARD).frame
@@ -215,7 +215,7 @@ def test_another_number_of_steps_holds_from_the_next_frame_on() -> None:
 
 def test_reset_gives_the_first_frame_of_its_seed_and_forgets_what_was_asked() -> None:
     worker = ready_worker(FakeSimulator())
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     run_all(worker)
     worker.submit(TURN)
     worker.reset(7)
@@ -243,7 +243,7 @@ def test_a_failing_model_is_news_and_reset_recovers() -> None:
 
 def test_an_error_made_ahead_counts_only_if_its_action_is_asked_for() -> None:
     worker = ready_worker(FakeSimulator(fail_on=FORWARD))
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     run_all(worker)
     assert worker.status.phase is WorkerPhase.READY
     assert_same([ask(worker, TURN).frame], truth([TURN]))
@@ -296,7 +296,7 @@ def test_close_ends_the_thread_at_any_moment(moment: str) -> None:
     worker.start()
     if moment != "loading":
         take(worker)
-        worker.hold(FORWARD)
+        worker.expect(FORWARD)
     if moment in ("asked", "failed"):
         worker.submit(FORWARD)
     worker.close(timeout_s=5.0)
@@ -309,7 +309,7 @@ def test_the_time_from_input_to_frame_is_measured_from_the_demand() -> None:
     worker = Worker(fake_load(FakeSimulator()), clock=clock)
     run_all(worker)
     worker.take()
-    worker.hold(FORWARD)
+    worker.expect(FORWARD)
     run_all(worker)
     clock.advance_s(1.0)
     worker.submit(FORWARD)
@@ -325,7 +325,7 @@ def test_a_true_world_is_played_by_the_same_worker_without_going_back() -> None:
     assert worker.take() is not None
     frames = []
     for action in [FORWARD, TURN, FORWARD]:
-        worker.hold(FORWARD)
+        worker.expect(FORWARD)
         run_all(worker)
         frames.append(ask(worker, action).frame)
     assert_same(frames, truth([FORWARD, TURN, FORWARD]))

@@ -21,7 +21,7 @@ from worldsim.core.errors import PresetNotFoundError, UsageError
 from worldsim.core.install import install_hint
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
-from worldsim.envs.registration import HORIZON_STEPS
+from worldsim.envs.registration import MAX_EPISODE_STEPS
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import bundled_presets
 from worldsim.presets.store import load_preset
@@ -171,7 +171,7 @@ def test_an_episode_is_truncated_at_the_horizon_and_never_terminated(make: Make)
     for _ in range(2):
         env.reset(seed=0)
         assert [env.step(FORWARD)[2:4] for _ in range(3)] == [(False, False), (False, False), (False, True)]
-    assert make().spec.max_episode_steps == HORIZON_STEPS
+    assert make().spec.max_episode_steps == MAX_EPISODE_STEPS
 
 
 def test_pictures_are_the_frames_in_whole_multiples(make: Make) -> None:

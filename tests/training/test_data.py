@@ -263,4 +263,4 @@ def test_who_is_shown_more_has_longer_starts_and_the_true_world_comes_to_them(tm
     assert {len(start.frames) for start in starts} == {100}
     with closing(ReferenceWorldAtStarts(run.preset.ground_truth_config, starts)) as world:
         assert np.array_equal(world.reset(1).frame, starts[1].frames[-1])
-        assert len(world.lead_in) == 100
+        assert len(world.steps_to_start) == 100

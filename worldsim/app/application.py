@@ -225,7 +225,7 @@ class Application:
         if not is_playing:
             self._pacer.end_transition()
             self._pacer.meter.on_pause()
-        self._picture = picture = session.picture
+        self._picture = picture = session.shown_step
         if picture is None:
             return False
         shown, self._shown = self._shown, self._reference_panel.frame(picture)
@@ -237,7 +237,7 @@ class Application:
 
     def _make_key_overlay(self) -> tuple[Panel, ...]:
         is_flown = self._loaded is not None and self._loaded.action_spec.pose_control is not None
-        done = self._session.asked if is_flown or self._picture is None else self._picture.action
+        done = self._session.last_action if is_flown or self._picture is None else self._picture.action
         return (self._key_overlay.panel(self._session.inputs, done),)
 
     def _hud_state(self, now_ns: int) -> HudState:

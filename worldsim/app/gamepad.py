@@ -15,7 +15,7 @@ from typing import Any
 import pygame
 
 from worldsim.actions.bindings import PAD
-from worldsim.engine.inputs import DEAD_ZONE, PUSHED
+from worldsim.engine.inputs import BUTTON_THRESHOLD, DEAD_ZONE
 
 AXIS_LEVELS = 16
 """Places of a stick that are told apart: a hand is never still, and the frame that is made ahead is for one action."""
@@ -80,7 +80,7 @@ class GamepadKeys:
     def transitions(self, moves: Iterable[tuple[str, float]]) -> Iterator[tuple[str, bool]]:
         """Of these moves, the keys that went down (True) or came up, as if they were buttons."""
         for key, fraction in moves:
-            if key not in self._pushed and fraction >= PUSHED:
+            if key not in self._pushed and fraction >= BUTTON_THRESHOLD:
                 self._pushed.add(key)
                 yield key, True
             elif key in self._pushed and fraction < RELEASE_THRESHOLD:

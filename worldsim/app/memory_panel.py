@@ -32,8 +32,12 @@ def memory_rows(
     words = "not enough frames yet" if level is None else f"{level:.2f}   {'too much' if level > 1 else 'good up to 1'}"
     rows = [
         Row("Memory", style=Style.STRONG),
-        Row("look back", _format_revisits(memory.looks)),
-        *([Row("the true world's", _format_revisits(memory.true_looks))] if memory.true_looks.num_scores else []),
+        Row("look back", _format_revisits(memory.revisits)),
+        *(
+            [Row("the true world's", _format_revisits(memory.reference_revisits))]
+            if memory.reference_revisits.num_scores
+            else []
+        ),
         Row("drift", words, style=style),
         *([Row("against the truth", f"{truth_psnr_db:.1f} dB")] if truth_psnr_db is not None else []),
     ]
@@ -44,10 +48,10 @@ def memory_rows(
     return (*rows, Row(f"{key} brings a drifted world back", style=Style.MUTED))
 
 
-def _format_revisits(looks: RevisitScore) -> str:
-    if looks.last_db is None or looks.mean_db is None:
+def _format_revisits(revisits: RevisitScore) -> str:
+    if revisits.last_db is None or revisits.mean_db is None:
         return "nothing seen twice yet"
-    return f"{looks.last_db:.1f} dB, mean of {looks.num_scores}: {looks.mean_db:.1f}"
+    return f"{revisits.last_db:.1f} dB, mean of {revisits.num_scores}: {revisits.mean_db:.1f}"
 
 
 def path_map(poses: Iterable[Pose]) -> bytes:

@@ -29,9 +29,9 @@ class Notifications:
 
     def update(self) -> bool:
         """Returns: whether there was something new since the last call."""
-        if self._session.num_news != self._num_seen:
-            self._num_seen = self._session.num_news
-            self.post(self._session.news)
+        if self._session.num_notifications != self._num_seen:
+            self._num_seen = self._session.num_notifications
+            self.post(self._session.notification)
         has_new, self._has_new = self._has_new, False
         return has_new
 

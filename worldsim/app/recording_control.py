@@ -6,7 +6,7 @@ Owns: on, off, why it cannot be. Does not own: files (`episodes`), what is recor
 from __future__ import annotations
 
 from worldsim.core.errors import WorldsimError
-from worldsim.engine.recorder import new_folder
+from worldsim.engine.recorder import new_recording_folder
 from worldsim.engine.session import Session
 
 
@@ -24,12 +24,12 @@ class RecordingControl:
             self._error = "this world cannot be recorded"
             return
         try:
-            session.recorder.start(new_folder(session.header.preset), session.header)
+            session.recorder.start(new_recording_folder(session.header.preset), session.header)
         except WorldsimError as error:
             self._error = f"{error.message}: {error.hint}"
 
     @property
     def line(self) -> str:
         """For the screen; empty when there is nothing to say."""
-        self._session.recorder.tell()
-        return self._error or self._session.recorder.line
+        self._session.recorder.report_state()
+        return self._error or self._session.recorder.status_text

@@ -51,13 +51,13 @@ class ReferencePanel:
         """`wake` ends the window's sleep; it is called from another thread. `actions` have control from the start."""
         self._session, self._wake = session, wake
         self._recorded = RecordedPolicy(actions) if actions else None
-        self.autopilot = Autopilot(session.tell)
-        session.driver = self.autopilot
+        self.autopilot = Autopilot(session.notify)
+        session.action_filter = self.autopilot
         if self._recorded is not None:
-            self.autopilot.give(self._recorded, NO_ACTION)
+            self.autopilot.hand_over(self._recorded, NO_ACTION)
         self.view_mode = ViewMode.LEARNED
         self.memory = Memory()
-        self._truth: ReferenceWorker | None = None
+        self._reference: ReferenceWorker | None = None
         self._loaded: LoadedWorld | None = None
         self._is_memory_shown = self._is_reset_pending = False
         self._head: HistoryNode | None = None
@@ -75,8 +75,8 @@ class ReferencePanel:
         }
 
     def close(self) -> None:
-        if self._truth is not None:
-            self._truth.close()
+        if self._reference is not None:
+            self._reference.close()
 
     # ---- keys
 
@@ -87,32 +87,34 @@ class ReferencePanel:
             self.view_mode = wanted
 
     def toggle_autopilot(self) -> None:
-        if self.autopilot.pilot is not None:
-            self.autopilot.take_back()
+        if self.autopilot.policy is not None:
+            self.autopilot.take_control()
         elif self._loaded is not None:
-            self.autopilot.give(self._pilot(self._loaded), self._session.inputs.expected() or NO_ACTION)
+            self.autopilot.hand_over(self._policy(self._loaded), self._session.inputs.expected() or NO_ACTION)
 
     def reset_context(self) -> None:
         """Out of drift: true pictures where the true world runs, else back to where the drift meter was content."""
         loaded, history = self._loaded, self._session.history
         if loaded is None or history is None or history.head is None or self._session.state is SessionState.REWINDING:
             return
-        if self._truth is not None and isinstance(loaded.playable, SupportsContextReset):
+        if self._reference is not None and isinstance(loaded.playable, SupportsContextReset):
             self._is_reset_pending = True
             return
         here = history.head
         last_known = _last_node_where(history, here, lambda drift: True)
         if last_known is not None and last_known.drift is not None and last_known.drift <= 1:
-            worlds = f" ({self._key(Command.WORLDS)} starts the true world, which knows more)" if loaded.truth else ""
-            self._session.tell(f"the drift meter finds nothing wrong{worlds}")
+            worlds = (
+                f" ({self._key(Command.WORLDS)} starts the true world, which knows more)" if loaded.reference else ""
+            )
+            self._session.notify(f"the drift meter finds nothing wrong{worlds}")
             return
         good = _last_node_where(history, here, lambda drift: drift <= 1)
         if good is None:
-            self._session.tell("no good moment is held: back to the start")
+            self._session.notify("no good moment is held: back to the start")
             self._session.reset()
             return
         back_s = (here.step.index - good.step.index) * self._session.world_tick_s
-        self._session.tell(f"back by {back_s:.1f} s, to the last moment without drift")
+        self._session.notify(f"back by {back_s:.1f} s, to the last moment without drift")
         self._session.go_to(good)
 
     def _toggle_memory(self) -> None:
@@ -134,24 +136,24 @@ class ReferencePanel:
                 self._recorded.restart()
             self._head = head
             self.memory.follow(head)
-        if self._truth is not None:
-            self._update_reference(self._truth, head)
+        if self._reference is not None:
+            self._update_reference(self._reference, head)
 
-    def _update_reference(self, truth: ReferenceWorker, head: HistoryNode) -> None:
-        truth.follow(head)
-        status = truth.status
+    def _update_reference(self, reference: ReferenceWorker, head: HistoryNode) -> None:
+        reference.follow(head)
+        status = reference.status
         if status.phase is ReferencePhase.FAILED and status.error is not None:
-            self._session.tell(": ".join(filter(None, (status.error.message, status.error.hint))))
-            truth.close()
-            self._truth, self.view_mode, self._is_reset_pending = None, ViewMode.LEARNED, False
+            self._session.notify(": ".join(filter(None, (status.error.message, status.error.hint))))
+            reference.close()
+            self._reference, self.view_mode, self._is_reset_pending = None, ViewMode.LEARNED, False
             return
         pair = self._aligned_frames(head.step)
         if pair is None:
             return
-        self.memory.compare(pair, status.stride_units)
-        if self._is_reset_pending and pair.dream is head.step and self._loaded is not None:
-            make = partial(pair.anchor, self._loaded.action_spec)
-            self._is_reset_pending = not self._session.anchor(head, make)
+        self.memory.compare(pair, status.step_length)
+        if self._is_reset_pending and pair.generated is head.step and self._loaded is not None:
+            make = partial(pair.context_override, self._loaded.action_spec)
+            self._is_reset_pending = not self._session.reset_context(head, make)
 
     def frame(self, picture: Step) -> Frame:
         """What is to be seen while play shows `picture`; the same array while nothing has changed."""
@@ -165,9 +167,9 @@ class ReferencePanel:
     def lines(self, bindings: tuple[Binding, ...]) -> tuple[str, ...]:
         """Said above the status line, whatever its level."""
         found = []
-        if self.autopilot.pilot is not None:
+        if self.autopilot.policy is not None:
             key = key_of(Command.AUTOPILOT, bindings=bindings)
-            found.append(f"autopilot: {self.autopilot.pilot.name}   {key} or any key of play takes control")
+            found.append(f"autopilot: {self.autopilot.policy.name}   {key} or any key of play takes control")
         if self.view_mode is not ViewMode.LEARNED:
             found.append(self._reference_status(self._status))
         if self._is_reset_pending:
@@ -190,20 +192,20 @@ class ReferencePanel:
 
     @property
     def _status(self) -> ReferenceStatus | None:
-        return self._truth.status if self._truth is not None else None
+        return self._reference.status if self._reference is not None else None
 
     def _start_reference(self) -> bool:
         """Returns whether there is a true world, or will be."""
-        if self._truth is not None:
+        if self._reference is not None:
             return True
-        if self._loaded is None or self._loaded.truth is None:
-            self._session.tell("there is no true world to show beside this one")
+        if self._loaded is None or self._loaded.reference is None:
+            self._session.notify("there is no true world to show beside this one")
             return False
-        self._truth = ReferenceWorker(self._loaded.truth, self._loaded.action_spec, self._wake)
-        self._truth.start()
+        self._reference = ReferenceWorker(self._loaded.reference, self._loaded.action_spec, self._wake)
+        self._reference.start()
         return True
 
-    def _pilot(self, loaded: LoadedWorld) -> AutopilotPolicy:
+    def _policy(self, loaded: LoadedWorld) -> AutopilotPolicy:
         if self._recorded is not None and self._recorded.peek() is not None:
             return self._recorded
         status = self._status
@@ -218,7 +220,7 @@ class ReferencePanel:
     def _aligned_frames(self, picture: Step) -> AlignedFrames | None:
         """The newest moment of both, unless it is too old to stand for `picture`."""
         pair = status.pair if (status := self._status) is not None else None
-        return pair if pair is not None and 0 <= picture.index - pair.dream.index <= MAX_TICKS_BEHIND else None
+        return pair if pair is not None and 0 <= picture.index - pair.generated.index <= MAX_TICKS_BEHIND else None
 
     def _reference_status(self, status: ReferenceStatus | None) -> str:
         if self._session.state is SessionState.REWINDING:
@@ -226,8 +228,8 @@ class ReferencePanel:
         if status is None or status.phase is ReferencePhase.STARTING:
             return f"{self.view_mode.value}   starting the true world ..."
         pair = self._aligned_frames(self._head.step) if self._head is not None else None
-        if status.nowhere:
-            return f"{self.view_mode.value}   nothing to show: {status.nowhere}"
+        if status.unreachable_reason:
+            return f"{self.view_mode.value}   nothing to show: {status.unreachable_reason}"
         if pair is None:
             return f"{self.view_mode.value}   the true world is on its way: {status.num_left} ticks to go"
         return f"{self.view_mode.value}   PSNR {pair.psnr_db:.1f} dB"
@@ -236,21 +238,21 @@ class ReferencePanel:
         return key_of(command, bindings=self._session.inputs.bindings)
 
 
-def _last_node_where(
-    history: PlayHistory, moment: HistoryNode, is_wanted: Callable[[float], bool]
-) -> HistoryNode | None:
+def _last_node_where(history: PlayHistory, node: HistoryNode, is_wanted: Callable[[float], bool]) -> HistoryNode | None:
     """The last moment, this one included, of which the drift is known and wanted."""
-    now: HistoryNode | None = moment
+    now: HistoryNode | None = node
     while now is not None and (now.drift is None or not is_wanted(now.drift)):
-        now = history.before(now)
+        now = history.parent_of(now)
     return now
 
 
 def _compose(mode: ViewMode, picture: Step, pair: AlignedFrames | None) -> Frame:
     """Without a pair: the learned world, where the other would be black beside it."""
     if mode is ViewMode.SIDE_BY_SIDE:
-        true = np.zeros_like(picture.frame) if pair is None else pair.truth.frame
-        return side_by_side(true, picture.frame if pair is None else pair.dream.frame)
+        true = np.zeros_like(picture.frame) if pair is None else pair.reference.frame
+        return side_by_side(true, picture.frame if pair is None else pair.generated.frame)
     if mode is ViewMode.LEARNED or pair is None:
         return picture.frame
-    return pair.truth.frame if mode is ViewMode.REFERENCE else difference(pair.truth.frame, pair.dream.frame)
+    return (
+        pair.reference.frame if mode is ViewMode.REFERENCE else difference(pair.reference.frame, pair.generated.frame)
+    )

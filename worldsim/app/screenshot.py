@@ -22,7 +22,7 @@ import worldsim
 from worldsim.core.errors import StorageError
 from worldsim.core.types import Step
 from worldsim.engine.history import PlayHistory
-from worldsim.engine.saves import written_whole
+from worldsim.engine.saves import atomic_write
 from worldsim.engine.session import Session
 from worldsim.episodes.format import ActionRun, SessionHeader
 
@@ -56,7 +56,7 @@ def write_screenshot(
     for key, value in text.items():
         chunks.add_itxt(key, value)
     path = _free_path(folder, header.preset if header is not None else "world")
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         image = Image.fromarray(np.ascontiguousarray(step.frame))
         image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(
             part, format="PNG", pnginfo=chunks, compress_level=1

@@ -19,7 +19,7 @@ from worldsim.actions.bindings import OwnKeys
 from worldsim.core.config import check_ranges, from_mapping, parse_json, read_text, to_mapping
 from worldsim.core.errors import ConfigError, StorageError
 from worldsim.engine.inputs import DEAD_ZONE
-from worldsim.engine.saves import written_whole
+from worldsim.engine.saves import atomic_write
 
 Filter = Literal["sharp", "smooth", "nearest"]
 FILTERS: tuple[Filter, ...] = ("sharp", "smooth", "nearest")
@@ -64,7 +64,7 @@ class SettingsFile:
         """Returns: the settings with these fields in place of the old ones."""
         self.current = replace(self.current, **values)
         try:
-            with written_whole(self.path) as part:
+            with atomic_write(self.path) as part:
                 part.write_text(json.dumps(to_mapping(self.current), indent=2) + "\n", encoding="utf-8")
         except StorageError as error:
             if not self._has_said:

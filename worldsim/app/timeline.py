@@ -58,8 +58,8 @@ def slot_rows(
             image = InlineImage(frame.shape[1], frame.shape[0], frame.tobytes())
             text = f"{_mmss(slot.saved.step.index * tick_s)}, seed {slot.saved.seed}"
         else:
-            text = "damaged" if slot.trouble else "empty"
-        style = Style.ERROR if slot.trouble else Style.PLAIN if slot.number == chosen else Style.MUTED
+            text = "damaged" if slot.error else "empty"
+        style = Style.ERROR if slot.error else Style.PLAIN if slot.number == chosen else Style.MUTED
         rows.append(Row(f"{mark}{slot.number}  {text}", style=style, image=image))
     save, load = key_of(Command.SAVE, bindings=bindings), key_of(Command.LOAD, bindings=bindings)
     return (*rows, Row(f"{save} saves, {load} loads", style=Style.MUTED))

@@ -181,7 +181,7 @@ def _loaded(arguments: BenchArguments) -> tuple[LoadedWorld, dict[str, Any]]:
     """What the app's worker is given, and what the JSON says of it."""
     import torch
 
-    from worldsim.engine.cuda_stream import aside
+    from worldsim.engine.cuda_stream import background_stream
     from worldsim.engine.interfaces import LoadedWorld
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset
@@ -195,7 +195,7 @@ def _loaded(arguments: BenchArguments) -> tuple[LoadedWorld, dict[str, Any]]:
         playable=simulator,
         title="",
         ticks_per_s=play.ticks_per_s,
-        aside=aside(device),
+        background_stream=background_stream(device),
         snapshot_bytes=preset.model.initial_state(1, 0).num_bytes,
         start_frames=tuple(start.frames for start in preset.starts),
     )

@@ -32,7 +32,7 @@ def bench_soak(
     from worldsim.engine.bench.soak import run_soak
 
     every = max(1, num_ticks // NUM_POINTS)
-    endured = run_soak(
+    soak = run_soak(
         loaded,
         is_idle=is_idle,
         num_ticks=num_ticks,
@@ -41,20 +41,20 @@ def bench_soak(
         prefetch_depth=prefetch_depth,
         tell=tell,
     )
-    early, late = _costs(endured.tick_ms, EARLY), _costs(endured.tick_ms, LATE)
-    full = full_from(endured.points)
+    early, late = _costs(soak.tick_ms, EARLY), _costs(soak.tick_ms, LATE)
+    full = full_from(soak.points)
     return {
         "frames": num_ticks,
-        "world_s": num_ticks * endured.tick_s,
+        "world_s": num_ticks * soak.tick_s,
         "prefetch_depth": prefetch_depth,
         "tick_cpu_ms_early": early,
         "tick_cpu_ms_late": late,
         "late_over_early": {name: late[name] / early[name] for name in early},
-        "rss_bytes_when_full": endured.points[full].rss_bytes,
-        "rss_bytes_late": endured.points[-1].rss_bytes,
-        "full_at_tick": endured.points[full].tick,
-        "begin": asdict(endured.begin),
-        "points": [asdict(point) for point in endured.points],
+        "rss_bytes_when_full": soak.points[full].rss_bytes,
+        "rss_bytes_late": soak.points[-1].rss_bytes,
+        "full_at_tick": soak.points[full].tick,
+        "begin": asdict(soak.begin),
+        "points": [asdict(point) for point in soak.points],
     }
 
 

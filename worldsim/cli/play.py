@@ -173,7 +173,7 @@ def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterat
 def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title: bool) -> _Played:
     """One session, from loading to the player's leaving it. Closes the window unless the title screen follows."""
     from worldsim.app.application import Application, ExitAction
-    from worldsim.engine.recorder import Recorder, new_folder
+    from worldsim.engine.recorder import Recorder, new_recording_folder
     from worldsim.engine.session import Session
     from worldsim.engine.worker import Worker
 
@@ -196,7 +196,7 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
         # Before the worker: nobody shall look at a window that waits for a thread.
         at_the_end.callback(lambda: None if exit_action is ExitAction.TITLE else stage.window.close())
         is_recorded = settings.is_always_recorded and has_title and not arguments.world
-        folder = arguments.record or (new_folder(arguments.preset) if is_recorded else None)
+        folder = arguments.record or (new_recording_folder(arguments.preset) if is_recorded else None)
         recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.is_lossless, say=say)
         at_the_end.callback(recorder.close)
         session = Session(worker, seed=seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load)
@@ -286,7 +286,7 @@ def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     if arguments.world:
         return _load_true_world(arguments, report)
     report("loading torch")
-    from worldsim.engine.cuda_stream import aside, device_bytes
+    from worldsim.engine.cuda_stream import background_stream, device_bytes
     from worldsim.engine.fallback import FallbackSimulator, classify_fault
     from worldsim.engine.replay import session_header
     from worldsim.engine.save_files import SaveFiles
@@ -308,21 +308,21 @@ def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     _check_inputs(arguments, preset.config.action_spec)
     use_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
-    sturdy = FallbackSimulator(simulator, partial(_on_cpu, arguments) if device != "cpu" else None)
+    fallback = FallbackSimulator(simulator, partial(_on_cpu, arguments) if device != "cpu" else None)
     header = session_header(preset, simulator, ref=arguments.preset, device=device)
     saves = SaveFiles(preset, header)
     return LoadedWorld(
-        playable=sturdy,
-        trouble=lambda: sturdy.trouble,
+        playable=fallback,
+        warning=lambda: fallback.warning,
         num_context=preset.config.play.context_frames,
         title=preset.config.title,
         ticks_per_s=preset.config.play.ticks_per_s,
         header=header,
         snapshot_bytes=saves.state_bytes,
         saves=saves,
-        aside=aside(device),
+        background_stream=background_stream(device),
         device_bytes=partial(device_bytes, device),
-        truth=_true_source(preset),
+        reference=_true_source(preset),
         start_frames=tuple(start.frames for start in preset.starts),
     )
 

@@ -96,18 +96,21 @@ def _is_recorded(ref: str, session: RecordedSession) -> bool:
 
 
 def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
-    from worldsim.engine.replay import check, check_origin, moves, session_header
+    from worldsim.engine.replay import check, check_origin, device_changes, session_header
 
     ref = session.header.preset_ref
     simulator, preset, device = _simulator(arguments, session, ref)
-    notes = (*check_origin(session, session_header(preset, simulator, ref=ref, device=device)), *moves(session))
+    notes = (
+        *check_origin(session, session_header(preset, simulator, ref=ref, device=device)),
+        *device_changes(session),
+    )
 
-    def elsewhere(device: str) -> Simulator:
+    def on_device(device: str) -> Simulator:
         return _simulator(replace(arguments, device=device), session, ref)[0]
 
     with Progress(session.num_frames, f"replay {arguments.folder}", arguments.progress) as progress:
         verdict: ReplayResult = check(
-            session, simulator, progress.update, elsewhere if arguments.device is None else None
+            session, simulator, progress.update, on_device if arguments.device is None else None
         )
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

@@ -115,7 +115,7 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
             saved, arrival = SaveFiles(preset, header).read(arguments.load)
             simulator.restore(arrival.snapshot)
             first, seed = saved.step, saved.seed
-            recorder.jump(first, seed, saved.runs, header)
+            recorder.continue_from(first, seed, saved.runs, header)
         for index, action in enumerate(flown(spec, walk, first.action), start=1):
             before_s = time.perf_counter()
             step = simulator.step(action)

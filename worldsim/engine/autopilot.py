@@ -22,7 +22,7 @@ from worldsim.episodes.reader import RecordedSession
 SCRIPT = "explore"
 SCRIPT_FRAMES = 2000
 """So many are written at once; then another seed."""
-NEW_AXIS = 0.1
+AXIS_OVERRIDE_THRESHOLD = 0.1
 """A stick that trembles takes nothing back."""
 
 
@@ -113,7 +113,7 @@ class ReferencePolicy:
     def peek(self) -> Action | None:
         """Not before the true world has come to the newest frame: the pose decides."""
         pair = self._status_now().pair
-        if self._next is None and pair is not None and pair.dream.index == self._index_now():
+        if self._next is None and pair is not None and pair.generated.index == self._index_now():
             self._next = self._act()
         return self._next
 
@@ -124,49 +124,49 @@ class ReferencePolicy:
     def _act(self) -> Action:
         """From the newest pose there is: play never waits for it. Still, while there is none."""
         status = self._status_now()
-        if status.pair is None or status.pair.truth.pose is None or status.explorer is None:
+        if status.pair is None or status.pair.reference.pose is None or status.explorer is None:
             return NO_ACTION
-        return status.explorer.act(status.pair.truth.pose)
+        return status.explorer.act(status.pair.reference.pose)
 
 
 class Autopilot:
-    """`drive` is asked once a tick. Whatever a person newly does takes control back, in the same tick."""
+    """`apply` is asked once a tick. Whatever a person newly does takes control back, in the same tick."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self.pilot: AutopilotPolicy | None = None
+        self.policy: AutopilotPolicy | None = None
         """Who has control; None is the person."""
-        self._person = NO_ACTION
+        self._user_action = NO_ACTION
 
-    def give(self, pilot: AutopilotPolicy, person: Action) -> None:
-        """`person`: what is held at that moment, which takes nothing back."""
-        self.pilot, self._person = pilot, person
+    def hand_over(self, policy: AutopilotPolicy, user_action: Action) -> None:
+        """`user_action`: what is held at that moment, which takes nothing back."""
+        self.policy, self._user_action = policy, user_action
 
-    def take_back(self, why: str = "") -> None:
-        if self.pilot is not None:
-            self.pilot = None
+    def take_control(self, why: str = "") -> None:
+        if self.policy is not None:
+            self.policy = None
             self._tell(f"{why}: you have control" if why else "you have control")
 
-    def drive(self, person: Action) -> Action:
-        """The action of the tick that begins now, where a person does `person`."""
-        if self.pilot is None:
-            return person
-        if _is_new(person, self._person):
-            self.take_back()
-            return person
-        self._person = person
-        action = self.pilot.take()
+    def apply(self, user_action: Action) -> Action:
+        """The action of the tick that begins now, where a person does `user_action`."""
+        if self.policy is None:
+            return user_action
+        if _is_new(user_action, self._user_action):
+            self.take_control()
+            return user_action
+        self._user_action = user_action
+        action = self.policy.take()
         if action is None:
-            self.take_back("the recorded actions are at their end")
-            return person
+            self.take_control("the recorded actions are at their end")
+            return user_action
         return action
 
-    def foresee(self, person: Action | None) -> Action | None:
-        """What `drive` will probably answer; None when that cannot be known."""
-        return person if self.pilot is None else self.pilot.peek()
+    def peek(self, user_action: Action | None) -> Action | None:
+        """What `apply` will probably answer; None when that cannot be known."""
+        return user_action if self.policy is None else self.policy.peek()
 
 
 def _is_new(now: Action, before: Action) -> bool:
     """Whether something is pressed or moved that was not."""
-    turned = any(abs(value - before.axis(name)) > NEW_AXIS for name, value in now.axes)
+    turned = any(abs(value - before.axis(name)) > AXIS_OVERRIDE_THRESHOLD for name, value in now.axes)
     return turned or not now.buttons <= before.buttons

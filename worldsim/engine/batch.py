@@ -37,7 +37,7 @@ class BatchSimulator:
             hint = "one environment at a time, or another architecture"
             raise UsageError(f"{preset.config.name} attends to all frames: its rows would grow apart", hint=hint)
         self._preset, self._device, self.num_rows = preset, torch.device(device), num_rows
-        self._one = Simulator(preset, device=device, num_steps=num_steps)
+        self._single = Simulator(preset, device=device, num_steps=num_steps)
         self._starts: dict[int, tuple[WorldState, npt.NDArray[np.uint8]]] = {}
         self._context_noise_B = torch.full((num_rows,), preset.config.play.context_noise, device=self._device)
         self._state = preset.model.initial_state(num_rows, 0)  # its seed and frame index mean nothing: rows have theirs
@@ -46,20 +46,20 @@ class BatchSimulator:
 
     @property
     def action_spec(self) -> ActionSpec:
-        return self._one.action_spec
+        return self._single.action_spec
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
-        return self._one.frame_shape
+        return self._single.frame_shape
 
     @property
     def num_steps(self) -> int:
         """Denoising steps per frame, of all rows."""
-        return self._one.num_steps
+        return self._single.num_steps
 
     @num_steps.setter
     def num_steps(self, value: int) -> None:
-        self._one.num_steps = value
+        self._single.num_steps = value
 
     @torch.inference_mode()
     def reset(self, seeds: Mapping[int, int]) -> npt.NDArray[np.uint8]:
@@ -98,15 +98,15 @@ class BatchSimulator:
         return to_frames(self._preset.autoencoder.decode(latent_BCHW))
 
     def close(self) -> None:
-        self._one.close()
+        self._single.close()
         self._starts.clear()
 
     def _start(self, seed: int) -> tuple[WorldState, npt.NDArray[np.uint8]]:
         """State and frame after the recorded start of `seed`. They are the same for all seeds with that start: kept."""
         number = seed % len(self._preset.starts)
         if number not in self._starts:
-            frame = self._one.reset(seed).frame
-            self._starts[number] = self._one.snapshot().state, frame
+            frame = self._single.reset(seed).frame
+            self._starts[number] = self._single.snapshot().state, frame
         return self._starts[number]
 
     def _noise(self) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from worldsim.engine.interfaces import StreamContext
 
 
-def aside(device: str) -> StreamContext:
+def background_stream(device: str) -> StreamContext:
     """On CUDA, each use runs in one stream of its own, after all that was asked for before, and before all that is
     asked for after. A frame ends with its picture on the CPU, so nothing still runs when its memory is given back."""
     if torch.device(device).type != "cuda":

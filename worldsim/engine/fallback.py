@@ -59,15 +59,15 @@ def as_worldsim_error(error: Exception) -> WorldsimError:
 
 
 class FallbackSimulator:
-    """A simulator that falls back where another one fails. `trouble` says, in one line, how it last had to."""
+    """A simulator that falls back where another one fails. `warning` says, in one line, how it last had to."""
 
     def __init__(self, playable: SimulatorProtocol, on_cpu: Callable[[], SimulatorProtocol] | None = None) -> None:
         """`on_cpu`: makes the same world on the CPU; None where it is there already."""
         self._playable, self._on_cpu = playable, on_cpu
         self.action_spec: ActionSpec = playable.action_spec
         self.frame_shape: tuple[int, int, int] = playable.frame_shape
-        self.trouble = ""
-        self._at: Any = None
+        self.warning = ""
+        self._current_snapshot: Any = None
 
     @property
     def num_steps(self) -> int:
@@ -75,37 +75,37 @@ class FallbackSimulator:
 
     @num_steps.setter
     def num_steps(self, value: int) -> None:
-        self._playable.num_steps, self.trouble = value, ""
+        self._playable.num_steps, self.warning = value, ""
 
     @property
     def last_times(self) -> StageTimes:
         return self._playable.last_times
 
     def reset(self, seed: int) -> Step:
-        self._at = None  # wherever that was, nobody goes on from there
-        return self._tried(lambda playable: playable.reset(seed))
+        self._current_snapshot = None  # wherever that was, nobody goes on from there
+        return self._with_fallback(lambda playable: playable.reset(seed))
 
     def step(self, action: Action) -> Step:
-        return self._tried(lambda playable: playable.step(action))
+        return self._with_fallback(lambda playable: playable.step(action))
 
-    def anchor(self, anchor: ContextOverride, seed: int) -> Step:
-        def stand(playable: SimulatorProtocol) -> Step:
+    def reset_context(self, anchor: ContextOverride, seed: int) -> Step:
+        def reset_context(playable: SimulatorProtocol) -> Step:
             assert isinstance(playable, SupportsContextReset), "only what was learned has a memory that can give way"
-            return playable.anchor(anchor, seed)
+            return playable.reset_context(anchor, seed)
 
-        self._at = None
-        return self._tried(stand)
+        self._current_snapshot = None
+        return self._with_fallback(reset_context)
 
     def snapshot(self) -> Any:
         return self._playable.snapshot()
 
     def restore(self, snapshot: Any) -> None:
-        self._tried(lambda playable: playable.restore(snapshot))
+        self._with_fallback(lambda playable: playable.restore(snapshot))
 
     def close(self) -> None:
         self._playable.close()
 
-    def _tried(self, do: Callable[[SimulatorProtocol], T]) -> T:
+    def _with_fallback(self, do: Callable[[SimulatorProtocol], T]) -> T:
         """Raises: DeviceError when what is remembered lay in a device that was lost; WorldsimError without memory."""
         while True:
             try:
@@ -114,29 +114,29 @@ class FallbackSimulator:
                 kind = classify_fault(error)
                 if kind is None:
                     raise
-                self._give_way(kind, error)
+                self._fall_back(kind, error)
             else:
-                self._at = self._playable.snapshot()
+                self._current_snapshot = self._playable.snapshot()
                 return done
 
-    def _give_way(self, kind: DeviceFault, error: Exception) -> None:
+    def _fall_back(self, kind: DeviceFault, error: Exception) -> None:
         """Afterwards it can be tried again."""
         num_steps = self.num_steps
         if kind is DeviceFault.OUT_OF_MEMORY and num_steps > 1:
             self._playable.num_steps = 1
-            self.trouble = f"out of memory: 1 denoising step instead of {num_steps} from here on"
+            self.warning = f"out of memory: 1 denoising step instead of {num_steps} from here on"
             return
-        if self._on_cpu is None and self.trouble.startswith(DeviceFault.DEVICE_LOST.value):
+        if self._on_cpu is None and self.warning.startswith(DeviceFault.DEVICE_LOST.value):
             raise DeviceError("what was remembered then lay in the device that was lost") from error
         if self._on_cpu is None:
             raise as_worldsim_error(error) from error
         make, self._on_cpu = self._on_cpu, None
         self._playable = make()
-        self.trouble = f"{kind.value}: the world goes on on the CPU, more slowly"
-        if self._at is None:
+        self.warning = f"{kind.value}: the world goes on on the CPU, more slowly"
+        if self._current_snapshot is None:
             return
         try:
-            self._playable.restore(self._at)
+            self._playable.restore(self._current_snapshot)
         except Exception as lost:  # a device that is gone keeps what was in it
             raise DeviceError(
                 f"{kind.value} ({_first_line(error)}), and with it what the model remembered",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from worldsim.actions.bindings import MOUSE_X, Binding
 from worldsim.core.types import Action
 
-PUSHED = 0.5
+BUTTON_THRESHOLD = 0.5
 """A key that can be pressed by degrees counts as a button from this share on."""
 DEAD_ZONE = 0.15
 """Share of a stick's way in the middle that counts as the middle, if nobody says another."""
@@ -51,9 +51,9 @@ class Inputs:
     def release_all(self) -> None:
         """For a window that lost the focus: nothing is held any more, nothing is waiting."""
         self._held.clear()
-        self.settle()
+        self.clear_taps()
 
-    def settle(self) -> None:
+    def clear_taps(self) -> None:
         """Forget taps and motion, so that what happened in a pause does not act after it."""
         self._tapped.clear()
         self._mouse_px = 0.0
@@ -63,7 +63,7 @@ class Inputs:
         """The action of the tick that begins now. Side effects: taps and mouse motion start again from nothing."""
         action = self._action()
         was_mouse_used = self._mouse_px != 0.0
-        self.settle()
+        self.clear_taps()
         self._was_mouse_used = was_mouse_used
         return action
 
@@ -80,7 +80,7 @@ class Inputs:
                 axes[row.axis] = axes.get(row.axis, 0.0) + self._mouse_px * row.amount
             elif not row.ctrl:
                 share = max((shares.get(key, 0.0) for key in row.keys), default=0.0)
-                if row.button and share >= PUSHED:
+                if row.button and share >= BUTTON_THRESHOLD:
                     buttons.add(row.button)
                 if row.axis and share:
                     axes[row.axis] = axes.get(row.axis, 0.0) + row.amount * share

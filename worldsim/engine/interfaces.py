@@ -58,7 +58,7 @@ class SimulatorProtocol(World, Protocol):
 class SupportsContextReset(Protocol):
     """A simulator whose memory can be replaced by given frames: a learned one."""
 
-    def anchor(self, anchor: ContextOverride, seed: int) -> Step:
+    def reset_context(self, anchor: ContextOverride, seed: int) -> Step:
         """Stands at the last of the pictures, with nothing else in its memory. The same noise follows as would have.
 
         Raises: RecordingError when the pictures are damaged.
@@ -90,7 +90,7 @@ class ReferenceWorld(World, Protocol):
     """A true world that `reset` brings to where a preset begins."""
 
     @property
-    def lead_in(self) -> Sequence[Step]:
+    def steps_to_start(self) -> Sequence[Step]:
         """What led to the start, the start itself the last of it."""
         ...
 
@@ -119,7 +119,7 @@ class LoadedWorld:
     """What a recording says of its origin; None where it cannot be recorded."""
     snapshot_bytes: int = 2**20
     """What one snapshot costs: the history counts with it."""
-    truth: ReferenceSource | None = None
+    reference: ReferenceSource | None = None
     """The true world that the preset was learned from; None where there is none, or it is that world itself."""
     start_frames: Sequence[npt.NDArray[np.uint8]] = ()
     """True pictures, [T, H, W, 3] per start: what the drift meter takes for good."""
@@ -127,11 +127,11 @@ class LoadedWorld:
     """How many pictures the model begins from."""
     saves: SaveStore | None = None
     """Writes and reads saved states; None where there are none."""
-    aside: StreamContext = nullcontext
+    background_stream: StreamContext = nullcontext
     """What surrounds a frame that is made ahead: on CUDA, a stream of its own."""
     device_bytes: Callable[[], int | None] = lambda: None
     """Memory that torch has taken on an accelerator; None on the CPU. Asked in the model thread."""
-    trouble: Callable[[], str] = lambda: ""
+    warning: Callable[[], str] = lambda: ""
     """In one line, what went wrong last and was worked around. Asked in the model thread."""
 
     @property

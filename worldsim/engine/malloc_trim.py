@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 
-def give_back_aside() -> None:
+def trim_heap_async() -> None:
     """Does it in a thread of its own: it takes some milliseconds, in which nobody has to wait."""
     trim = _trim()
     if trim is not None:

@@ -25,29 +25,29 @@ from worldsim.engine.history import HistoryNode
 from worldsim.engine.reference_world import AlignedFrames
 
 MAX_SIDE_PX = 64
-NEAR_STRIDES, NEAR_DEG = 1.0, 4.0
+NEAR_STEPS, NEAR_DEG = 1.0, 4.0
 """Two poses are the same up to here: a tick of walking, and less than half a tick of turning."""
-LEFT_STRIDES, LEFT_DEG = 12.0, 90.0
+AWAY_STEPS, AWAY_DEG = 12.0, 90.0
 """From here on what was in front is out of view: about a room further, or turned away by the whole field of view."""
 MAX_VIEWS = 2048
-NEVER = 2**62
+NOT_AWAY = 2**62
 MAX_VIEW_BYTES = 16 * 2**20
-MAX_PATH = 1000
-EQUAL_DB = 100.0
+MAX_PATH_LENGTH = 1000
+MAX_PSNR_DB = 100.0
 """What equal pictures score."""
 
 DRIFT_FRAMES = 35
 """Two seconds of the presets' rate: a single frame may well show nothing but a wall."""
 MIN_DRIFT_FRAMES = 18
-GOOD_RATIO = 2.0
+DRIFT_SCALE = 2.0
 """Drift of 1 is so many times as far from the middle of all start pictures as the start farthest from it."""
-LEAST_SPREAD = np.array([4.0] * 6 + [0.05])
+MIN_STD = np.array([4.0] * 6 + [0.05])
 """Of the features: nobody sees less than that."""
-FIRST_FRAMES = 32
+BASELINE_FRAMES = 32
 """Without start pictures the first frames after a reset take their place."""
 
 
-def thinned(frame: Frame) -> Frame:
+def subsample(frame: Frame) -> Frame:
     """At most about `MAX_SIDE_PX` pixels wide: every n-th of them."""
     n = max(1, frame.shape[1] // MAX_SIDE_PX)
     return frame[::n, ::n]
@@ -65,7 +65,7 @@ class RevisitScore:
     def __init__(self) -> None:
         self._views: list[_SeenView] = []
         self._poses = np.zeros((MAX_VIEWS, 3), np.float32)
-        self._left_at = np.full(MAX_VIEWS, NEVER)
+        self._away_since = np.full(MAX_VIEWS, NOT_AWAY)
         """The first frame at which a view was out of sight."""
         self.num_scores = 0
         self._sum_db = 0.0
@@ -78,32 +78,32 @@ class RevisitScore:
     def add(self, index: int, pose: Pose, frame: Frame) -> None:
         """Units: x and y of the pose in strides, ticks of walking."""
         num, here = len(self._views), np.array((pose.x, pose.y, pose.angle_rad), np.float32)
-        thin = thinned(frame)
+        small = subsample(frame)
         if num:
             away = self._poses[:num] - here
             strides = np.hypot(away[:, 0], away[:, 1])
-            turned_deg = np.degrees(np.abs((away[:, 2] + math.pi) % math.tau - math.pi))
-            left_at, is_away = self._left_at[:num], (strides > LEFT_STRIDES) | (turned_deg > LEFT_DEG)
-            left_at[is_away & (left_at == NEVER)] = index
-            same = np.flatnonzero((strides <= NEAR_STRIDES) & (turned_deg <= NEAR_DEG))
+            turn_deg = np.degrees(np.abs((away[:, 2] + math.pi) % math.tau - math.pi))
+            away_since, is_away = self._away_since[:num], (strides > AWAY_STEPS) | (turn_deg > AWAY_DEG)
+            away_since[is_away & (away_since == NOT_AWAY)] = index
+            same = np.flatnonzero((strides <= NEAR_STEPS) & (turn_deg <= NEAR_DEG))
             if same.size:
-                nearest = int(same[np.argmin(strides[same] / NEAR_STRIDES + turned_deg[same] / NEAR_DEG)])
-                if left_at[nearest] != NEVER:
-                    self._score(psnr_db(thin, self._views[nearest].frame))
+                nearest = int(same[np.argmin(strides[same] / NEAR_STEPS + turn_deg[same] / NEAR_DEG)])
+                if away_since[nearest] != NOT_AWAY:
+                    self._score(psnr_db(small, self._views[nearest].frame))
                 return
-        if num < MAX_VIEWS and (num + 1) * thin.nbytes <= MAX_VIEW_BYTES:
-            self._views.append(_SeenView(index, thin.copy()))
-            self._poses[num], self._left_at[num] = here, NEVER
+        if num < MAX_VIEWS and (num + 1) * small.nbytes <= MAX_VIEW_BYTES:
+            self._views.append(_SeenView(index, small.copy()))
+            self._poses[num], self._away_since[num] = here, NOT_AWAY
 
     def forget_after(self, index: int) -> None:
         """Play has gone back there: what came later has not been seen."""
         kept = [place for place, view in enumerate(self._views) if view.index <= index]
-        self._poses[: len(kept)], self._left_at[: len(kept)] = self._poses[kept], self._left_at[kept]
-        self._left_at[self._left_at > index] = NEVER
+        self._poses[: len(kept)], self._away_since[: len(kept)] = self._poses[kept], self._away_since[kept]
+        self._away_since[self._away_since > index] = NOT_AWAY
         self._views = [self._views[place] for place in kept]
 
     def _score(self, score_db: float) -> None:
-        self.last_db = min(score_db, EQUAL_DB)
+        self.last_db = min(score_db, MAX_PSNR_DB)
         self.num_scores += 1
         self._sum_db += self.last_db
 
@@ -113,12 +113,12 @@ def features(frame: Frame) -> npt.NDArray[np.float64]:
 
     Shapes: returns [7].
     """
-    thin = thinned(frame)
-    pixels = thin.reshape(-1, 3).astype(np.float32)
+    small = subsample(frame)
+    pixels = small.reshape(-1, 3).astype(np.float32)
     mean = np.full(len(pixels), 1 / len(pixels), np.float32) @ pixels  # products: ten times faster than mean and std
     variance = np.einsum("nc,nc->c", pixels, pixels) / len(pixels) - mean**2
-    grey = (pixels @ np.full(3, 1 / 3, np.float32)).reshape(thin.shape[:2])
-    gradient = float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean())
+    gray = (pixels @ np.full(3, 1 / 3, np.float32)).reshape(small.shape[:2])
+    gradient = float(np.abs(np.diff(gray, axis=0)).mean() + np.abs(np.diff(gray, axis=1)).mean())
     return np.array([*mean, *np.sqrt(np.maximum(variance, 0.0)), math.log1p(gradient)], np.float64)
 
 
@@ -127,39 +127,39 @@ class DriftMeter:
 
     def __init__(self, start_frames: Sequence[npt.NDArray[np.uint8]] = ()) -> None:
         """`start_frames`: true pictures, [T, H, W, 3] per start."""
-        self._first: list[npt.NDArray[np.float64]] | None = [] if not start_frames else None
+        self._baseline: list[npt.NDArray[np.float64]] | None = [] if not start_frames else None
         self._last: deque[npt.NDArray[np.float64]] = deque(maxlen=DRIFT_FRAMES)
-        self._middle, self._spread, self._far = np.zeros(7), np.ones(7), 1.0
+        self._mean, self._std, self._scale = np.zeros(7), np.ones(7), 1.0
         if start_frames:
-            self._learn([np.stack([features(frame) for frame in frames]) for frames in start_frames])
+            self._fit([np.stack([features(frame) for frame in frames]) for frames in start_frames])
 
     def add(self, frame: Frame) -> None:
         found = features(frame)
         self._last.append(found)
-        if self._first is not None:
-            self._first.append(found)
-            if len(self._first) >= FIRST_FRAMES:
-                first, self._first = self._first, None
-                self._learn([np.stack(first)])
+        if self._baseline is not None:
+            self._baseline.append(found)
+            if len(self._baseline) >= BASELINE_FRAMES:
+                first, self._baseline = self._baseline, None
+                self._fit([np.stack(first)])
 
-    def settle(self) -> None:
+    def reset_window(self) -> None:
         """Play goes on from elsewhere: the last seconds are not these any more."""
         self._last.clear()
 
     @property
     def level(self) -> float | None:
         """None while there are too few frames."""
-        if self._first is not None or len(self._last) < MIN_DRIFT_FRAMES:
+        if self._baseline is not None or len(self._last) < MIN_DRIFT_FRAMES:
             return None
-        return self._distance(np.mean(self._last, axis=0)) / self._far
+        return self._distance(np.mean(self._last, axis=0)) / self._scale
 
-    def _learn(self, groups: Sequence[npt.NDArray[np.float64]]) -> None:
+    def _fit(self, groups: Sequence[npt.NDArray[np.float64]]) -> None:
         found = np.concatenate(groups)
-        self._middle, self._spread = found.mean(0), np.maximum(found.std(0), LEAST_SPREAD)
-        self._far = GOOD_RATIO * max(1.0, *(self._distance(group.mean(0)) for group in groups))
+        self._mean, self._std = found.mean(0), np.maximum(found.std(0), MIN_STD)
+        self._scale = DRIFT_SCALE * max(1.0, *(self._distance(group.mean(0)) for group in groups))
 
     def _distance(self, mean: npt.NDArray[np.float64]) -> float:
-        return float(np.sqrt((((mean - self._middle) / self._spread) ** 2).mean()))
+        return float(np.sqrt((((mean - self._mean) / self._std) ** 2).mean()))
 
 
 class Memory:
@@ -170,9 +170,9 @@ class Memory:
 
     def __init__(self, start_frames: Sequence[npt.NDArray[np.uint8]] = ()) -> None:
         self.drift = DriftMeter(start_frames)
-        self.looks, self.true_looks = RevisitScore(), RevisitScore()
+        self.revisits, self.reference_revisits = RevisitScore(), RevisitScore()
         """Of what is played, and of the true world: what a perfect memory scores, as no pose is ever quite the same."""
-        self.path: deque[tuple[int, Pose]] = deque(maxlen=MAX_PATH)
+        self.path: deque[tuple[int, Pose]] = deque(maxlen=MAX_PATH_LENGTH)
         """(frame, pose), oldest first; in strides."""
         self._last: HistoryNode | None = None
         self._pair: AlignedFrames | None = None
@@ -181,57 +181,57 @@ class Memory:
         """Side effects: says in every new moment how far the world has drifted in it."""
         if head is self._last:
             return
-        new, last = _since(self._last, head), self._last
+        new, last = _nodes_between(self._last, head), self._last
         self._last = head
-        if new is None and last is not None and _since(head, last, limit=None) is not None:
-            self._go_back(head.step.index)
+        if new is None and last is not None and _nodes_between(head, last, limit=None) is not None:
+            self._rewind_to(head.step.index)
             return
         if new is None:
-            self._forget()
+            self._reset()
             new = [head]
-        for moment in new:
-            self._add(moment)
+        for node in new:
+            self._add(node)
 
-    def compare(self, pair: AlignedFrames, stride_units: float) -> None:
+    def compare(self, pair: AlignedFrames, step_length: float) -> None:
         """The true world has come to the same moment."""
-        pose = pair.truth.pose
+        pose = pair.reference.pose
         if pair is self._pair or pose is None:
             return
         self._pair = pair
-        strides = Pose(x=pose.x / stride_units, y=pose.y / stride_units, angle_rad=pose.angle_rad)
-        self.true_looks.add(pair.dream.index, strides, pair.truth.frame)
-        if pair.dream.estimated_pose is None:
-            self._look(pair.dream.index, strides, pair.dream.frame)
+        strides = Pose(x=pose.x / step_length, y=pose.y / step_length, angle_rad=pose.angle_rad)
+        self.reference_revisits.add(pair.generated.index, strides, pair.reference.frame)
+        if pair.generated.estimated_pose is None:
+            self._score_revisit(pair.generated.index, strides, pair.generated.frame)
 
-    def _add(self, moment: HistoryNode) -> None:
-        step, parent = moment.step, moment.parent
-        if parent is not None and moment.anchor is not parent.anchor:
-            self.drift.settle()
+    def _add(self, node: HistoryNode) -> None:
+        step, parent = node.step, node.parent
+        if parent is not None and node.anchor is not parent.anchor:
+            self.drift.reset_window()
         self.drift.add(step.frame)
-        moment.drift = self.drift.level
+        node.drift = self.drift.level
         if step.estimated_pose is not None:
-            self._look(step.index, step.estimated_pose, step.frame)
+            self._score_revisit(step.index, step.estimated_pose, step.frame)
 
-    def _look(self, index: int, pose: Pose, frame: Frame) -> None:
-        self.looks.add(index, pose, frame)
+    def _score_revisit(self, index: int, pose: Pose, frame: Frame) -> None:
+        self.revisits.add(index, pose, frame)
         self.path.append((index, pose))
 
-    def _go_back(self, index: int) -> None:
+    def _rewind_to(self, index: int) -> None:
         """What was seen on the way to there stays."""
-        self.drift.settle()
-        self.looks.forget_after(index)
-        self.true_looks.forget_after(index)
+        self.drift.reset_window()
+        self.revisits.forget_after(index)
+        self.reference_revisits.forget_after(index)
         while self.path and self.path[-1][0] > index:
             self.path.pop()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         """Play goes on from elsewhere: nothing of it has been seen on this way."""
-        self.drift.settle()
-        self.looks, self.true_looks = RevisitScore(), RevisitScore()
+        self.drift.reset_window()
+        self.revisits, self.reference_revisits = RevisitScore(), RevisitScore()
         self.path.clear()
 
 
-def _since(before: HistoryNode | None, after: HistoryNode, limit: int | None = 8) -> list[HistoryNode] | None:
+def _nodes_between(before: HistoryNode | None, after: HistoryNode, limit: int | None = 8) -> list[HistoryNode] | None:
     """The moments after `before` up to `after`; None where one does not follow from the other (within `limit`)."""
     found: list[HistoryNode] = []
     now: HistoryNode | None = after

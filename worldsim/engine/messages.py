@@ -1,4 +1,4 @@
-"""What crosses between the model thread and the window beside frames: errands one way, news the other.
+"""What crosses between the model thread and the window beside frames: tasks one way, news the other.
 
 Owns: their types. Does not own: the thread (`engine.worker`). All are frozen. Torch-free.
 """
@@ -34,7 +34,7 @@ class WorkerStatus:
     stage: str = "starting"
     loaded: LoadedWorld | None = None
     error: WorldsimError | None = None
-    trouble: str = ""
+    warning: str = ""
     """What went wrong last and was worked around."""
 
 
@@ -59,7 +59,7 @@ class WorkerCounters:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """How an errand ended."""
+    """How an task ended."""
 
-    arrival: Position | None = None
+    position: Position | None = None
     error: WorldsimError | None = None

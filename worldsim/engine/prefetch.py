@@ -16,7 +16,7 @@ from typing import Any
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Action, Step
 
-DEEPER_AFTER = 4
+FULL_TAKES_TO_DEEPEN = 4
 """Deeper by one after so many frames in a row that were asked for when the queue was full."""
 
 
@@ -32,14 +32,14 @@ class PrefetchedFrame:
 
 
 class Prefetch:
-    """`depth` is how many frames may wait now: 0 if `most` is, else 1 to `most`."""
+    """`depth` is how many frames may wait now: 0 if `max_depth` is, else 1 to `max_depth`."""
 
-    def __init__(self, most: int) -> None:
-        assert most >= 0, most
-        self._most = most
-        self.depth = min(1, most)
+    def __init__(self, max_depth: int) -> None:
+        assert max_depth >= 0, max_depth
+        self._max_depth = max_depth
+        self.depth = min(1, max_depth)
         self._made: deque[PrefetchedFrame] = deque()
-        self._num_full = 0
+        self._num_full_takes = 0
 
     def __len__(self) -> int:
         return len(self._made)
@@ -49,7 +49,7 @@ class Prefetch:
         return len(self._made) < self.depth
 
     @property
-    def guesses(self) -> tuple[Action, ...]:
+    def predicted_actions(self) -> tuple[Action, ...]:
         """The actions of the frames that wait, the next one first."""
         return tuple(made.action for made in self._made)
 
@@ -63,14 +63,14 @@ class Prefetch:
 
     def take(self) -> PrefetchedFrame | None:
         """The next frame was asked for, and rightly foreseen. Returns: it; None while it is still being made."""
-        self._num_full = self._num_full + 1 if self._made and not self.has_room else 0
-        if self._num_full >= DEEPER_AFTER and self.depth < self._most:
-            self.depth, self._num_full = self.depth + 1, 0
+        self._num_full_takes = self._num_full_takes + 1 if self._made and not self.has_room else 0
+        if self._num_full_takes >= FULL_TAKES_TO_DEEPEN and self.depth < self._max_depth:
+            self.depth, self._num_full_takes = self.depth + 1, 0
         return self._made.popleft() if self._made else None
 
     def drop(self) -> int:
         """They were made under a wrong guess. Returns: how many were in vain."""
         num_dropped = len(self._made)
         self._made.clear()
-        self.depth, self._num_full = min(1, self._most), 0
+        self.depth, self._num_full_takes = min(1, self._max_depth), 0
         return num_dropped

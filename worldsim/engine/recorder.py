@@ -42,14 +42,14 @@ class Recorder:
         self._last: tuple[FrameRow, Step] | None = None
         self._device = ""
         """Where that was made, if not where the header says."""
-        self._told: WriterState | None = None
+        self._last_reported_state: WriterState | None = None
 
     @property
     def is_recording(self) -> bool:
         return self.writer is not None and self.writer.state is WriterState.RECORDING
 
     @property
-    def line(self) -> str:
+    def status_text(self) -> str:
         """What is said on the screen; empty when there is nothing to say."""
         writer = self.writer
         if writer is None:
@@ -65,7 +65,7 @@ class Recorder:
         if self._first_folder is not None:
             folder, self._first_folder = self._first_folder, None
             self.start(folder, header)
-        row, device = self._row(step, header), _elsewhere(step.device, header)
+        row, device = self._row(step, header), _device_override(step.device, header)
         if step.index == 0:
             self._seed, self._history, self._anchor = seed, [], None
         elif self._history and self._history[-1].extends(row.action, row.num_steps, device):
@@ -79,7 +79,7 @@ class Recorder:
                 self._begin_episode(row, step)
             else:
                 self.writer.add_frame(row, step.frame)
-        self.tell()
+        self.report_state()
 
     def start(self, folder: Path, header: SessionHeader) -> None:
         """From the frame that is there now, or the next one. Raises: UsageError, StorageError."""
@@ -89,9 +89,9 @@ class Recorder:
         self.writer = SessionWriter(folder, header, is_lossless=self.is_lossless)
         if self._last is not None:
             self._begin_episode(*self._last)
-        self.tell()
+        self.report_state()
 
-    def jump(
+    def continue_from(
         self,
         step: Step,
         seed: int,
@@ -104,16 +104,16 @@ class Recorder:
         new episode begins, with `runs` as its start, so that a replay makes it again from the reset. Raises: as
         `start`, where recording was to begin with the first frame.
         """
-        history = [replace(run, device=_elsewhere(run.device, header)) if run.device else run for run in runs]
+        history = [replace(run, device=_device_override(run.device, header)) if run.device else run for run in runs]
         self._seed, self._history, self._anchor = seed, history, anchor
-        self._device = _elsewhere(step.device, header)
+        self._device = _device_override(step.device, header)
         self._last = (self._row(step, header), step)
         if self._first_folder is not None:
             folder, self._first_folder = self._first_folder, None
             self.start(folder, header)
         elif self.is_recording:
             self._begin_episode(*self._last)
-        self.tell()
+        self.report_state()
 
     def stop(self) -> None:
         if self.writer is not None:
@@ -129,7 +129,7 @@ class Recorder:
         for writer in (*self._old_writers, self.writer):
             if writer is not None:
                 writer.close()
-        self.tell()
+        self.report_state()
 
     def _row(self, step: Step, header: SessionHeader) -> FrameRow:
         return FrameRow(
@@ -146,7 +146,7 @@ class Recorder:
         start = EpisodeStart(
             seed=self._seed,
             first_index=step.index,
-            prelude=_without_last(self._history),
+            prelude=_without_last_action(self._history),
             anchor=self._anchor,
             device=self._device,
         )
@@ -157,26 +157,26 @@ class Recorder:
     def error(self) -> WorldsimError | None:
         return self.writer.error if self.writer is not None else None
 
-    def tell(self) -> None:
+    def report_state(self) -> None:
         """Says what has changed since it was last asked, once each."""
         state = self.writer.state if self.writer is not None else None
-        if state is not self._told:
-            self._told = state
-            self._say(self.line)
+        if state is not self._last_reported_state:
+            self._last_reported_state = state
+            self._say(self.status_text)
 
 
-def new_folder(preset: str, parent: Path = RECORDINGS_FOLDER) -> Path:
+def new_recording_folder(preset: str, parent: Path = RECORDINGS_FOLDER) -> Path:
     """A name that is free: the preset and the time."""
     stem = f"{Path(preset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = (stem, *(f"{stem}-{n}" for n in range(2, 1000)))
     return next(parent / name for name in names if not (parent / name).exists())
 
 
-def _elsewhere(device: str, header: SessionHeader) -> str:
+def _device_override(device: str, header: SessionHeader) -> str:
     return "" if device == header.device else device
 
 
-def _without_last(history: list[ActionRun]) -> tuple[ActionRun, ...]:
+def _without_last_action(history: list[ActionRun]) -> tuple[ActionRun, ...]:
     """All that led to the frame before the current one: the current one's own action stands in its row."""
     if not history:
         return ()

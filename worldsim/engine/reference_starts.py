@@ -28,7 +28,7 @@ class ReferenceWorldAtStarts(ForwardOnlySimulator):
 
     def __init__(self, config: GroundTruthConfig, starts: Sequence[Start], *, script: str = START_POLICY) -> None:
         self._true, self._starts, self._script = open_world(config), starts, script
-        self.lead_in: tuple[Step, ...] = ()
+        self.steps_to_start: tuple[Step, ...] = ()
         """The steps of the walk to the start, that of the start itself the last of them."""
         super().__init__(self._true)
 
@@ -40,13 +40,13 @@ class ReferenceWorldAtStarts(ForwardOnlySimulator):
         number = seed % len(self._starts)
         shown = self._starts[number].frames
         num_frames = start_trajectory_frames(len(shown))
-        self.lead_in = tuple(collect_trajectory(self._true, FIRST_START_SEED + number, num_frames, self._script))
-        if not np.array_equal(self.lead_in[-1].frame, shown[-1]):
+        self.steps_to_start = tuple(collect_trajectory(self._true, FIRST_START_SEED + number, num_frames, self._script))
+        if not np.array_equal(self.steps_to_start[-1].frame, shown[-1]):
             raise WorldError(
                 f"the true world does not come to start {number} of the preset",
                 hint="its starts were not made by `worldsim train` in this world; compare with other weights instead",
             )
-        return self.lead_in[-1]
+        return self.steps_to_start[-1]
 
     def explorer(self, seed: int) -> PosePolicy:
         """A walker through the maze of the last `reset`."""

@@ -29,23 +29,23 @@ from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import ActionRun
 from worldsim.worlds.base import PosePolicy
 
-NEWS_EVERY_S = 0.2
+PROGRESS_INTERVAL_S = 0.2
 """While it catches up, the share that is done is told so often."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedFrames:
-    """The same moment in both worlds. `context` is what led to it in the true one, its last step `truth`."""
+    """The same moment in both worlds. `context` is what led to it in the true one, its last step `reference`."""
 
-    dream: Step
-    truth: Step
+    generated: Step
+    reference: Step
     psnr_db: float
     context: tuple[Step, ...]
 
-    def anchor(self, spec: ActionSpec) -> ContextOverride:
+    def context_override(self, spec: ActionSpec) -> ContextOverride:
         """The true pictures, to take the place of what the model remembers."""
         actions = [encode_action(spec, step.action).tolist() for step in self.context]
-        return ContextOverride.from_frames(self.dream.index, [step.frame for step in self.context], actions)
+        return ContextOverride.from_frames(self.generated.index, [step.frame for step in self.context], actions)
 
 
 class ReferencePhase(Enum):
@@ -63,9 +63,9 @@ class ReferenceStatus:
     pair: AlignedFrames | None = None
     """The newest moment at which it was level with play."""
     explorer: PosePolicy | None = None
-    stride_units: float = 1.0
+    step_length: float = 1.0
     """How far one walks in a tick, in the world's units: the most that the way to the start went in one."""
-    nowhere: str = ""
+    unreachable_reason: str = ""
     """Why the true world cannot be where play is: that flew into a wall. There is no `pair` then."""
     error: WorldsimError | None = None
 
@@ -75,8 +75,8 @@ class _Goal:
     """Where play is. Held without the moment itself, so that the history can let go of it."""
 
     seed: int
-    trail: ActionRuns | None
-    dream: Step
+    action_runs: ActionRuns | None
+    generated: Step
 
 
 class ReferenceWorker:
@@ -85,7 +85,7 @@ class ReferenceWorker:
     def __init__(self, source: ReferenceSource, spec: ActionSpec, on_change: Callable[[], None] = lambda: None) -> None:
         """`on_change` is called from the thread, unlocked."""
         self._source, self._spec, self._on_change = source, spec, on_change
-        self._thread = threading.Thread(target=self._run, name="truth", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="reference", daemon=True)
         self._work = threading.Condition()
         # Below: only with the lock.
         self._status = ReferenceStatus(phase=ReferencePhase.STARTING)
@@ -94,11 +94,11 @@ class ReferenceWorker:
         # Below: only in the thread.
         self._world: ReferenceWorld | None = None
         self._goal: _Goal | None = None
-        self._todo: deque[tuple[Action, int]] = deque()
+        self._pending_runs: deque[tuple[Action, int]] = deque()
         self._needs_reset = False
-        self._seen: deque[Step] = deque(maxlen=source.num_context)
-        self._nowhere = ""
-        self._told_s = 0.0
+        self._recent_steps: deque[Step] = deque(maxlen=source.num_context)
+        self._unreachable_reason = ""
+        self._last_report_s = 0.0
 
     def start(self) -> None:
         self._thread.start()
@@ -111,12 +111,12 @@ class ReferenceWorker:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def follow(self, moment: HistoryNode) -> None:
-        """Play is at `moment`: the true world shall be there too."""
+    def follow(self, node: HistoryNode) -> None:
+        """Play is at `node`: the true world shall be there too."""
         with self._work:
             wanted = self._wanted
-            if wanted is None or wanted.dream is not moment.step:
-                self._wanted = _Goal(seed=moment.seed, trail=moment.trail, dream=moment.step)
+            if wanted is None or wanted.generated is not node.step:
+                self._wanted = _Goal(seed=node.seed, action_runs=node.action_runs, generated=node.step)
                 self._work.notify_all()
 
     @property
@@ -130,7 +130,7 @@ class ReferenceWorker:
         """One step of the way. Returns whether there was one to do."""
         with self._work:
             wanted, is_failed = self._wanted, self._status.phase is ReferencePhase.FAILED
-        if wanted is None or is_failed or (wanted is self._goal and not self._needs_reset and not self._todo):
+        if wanted is None or is_failed or (wanted is self._goal and not self._needs_reset and not self._pending_runs):
             return False
         try:
             self._advance(wanted)
@@ -154,59 +154,61 @@ class ReferenceWorker:
         if self._world is None:
             self._world = self._source.open()
         if wanted is not self._goal:
-            self._plan(wanted)
+            self._plan_path(wanted)
         if self._needs_reset:
             self._reset(self._world, wanted.seed)
-        elif self._todo:
-            action, count = self._todo.popleft()
+        elif self._pending_runs:
+            action, count = self._pending_runs.popleft()
             if count > 1:
-                self._todo.appendleft((action, count - 1))
+                self._pending_runs.appendleft((action, count - 1))
             self._step(self._world, action)
         self._report(wanted)
 
     def _step(self, world: ReferenceWorld, action: Action) -> None:
         """A pose at which nobody can be is passed over: the next one may be outside of the wall again."""
         try:
-            self._seen.append(world.step(action))
-            self._nowhere = ""
+            self._recent_steps.append(world.step(action))
+            self._unreachable_reason = ""
         except ConfigError as error:
-            self._nowhere = error.message
+            self._unreachable_reason = error.message
 
-    def _plan(self, wanted: _Goal) -> None:
+    def _plan_path(self, wanted: _Goal) -> None:
         """What is left to do to get to `wanted`: a few more actions, or all of them from the start."""
         goal, self._goal = self._goal, wanted
         more = None
         if goal is not None and goal.seed == wanted.seed and not self._needs_reset:
-            more = runs_between(goal.trail, wanted.trail)
+            more = runs_between(goal.action_runs, wanted.action_runs)
         if more is None:
             self._needs_reset = True
-            self._todo.clear()
-            more = runs_between(None, wanted.trail)
+            self._pending_runs.clear()
+            more = runs_between(None, wanted.action_runs)
         assert more is not None
         for run in more:
-            self._todo.append((decode_action(self._spec, np.asarray(run.action, np.float32)), run.count))
+            self._pending_runs.append((decode_action(self._spec, np.asarray(run.action, np.float32)), run.count))
 
     def _reset(self, world: ReferenceWorld, seed: int) -> None:
         world.reset(seed)
-        self._needs_reset, self._nowhere = False, ""
-        self._seen.clear()
-        self._seen.extend(world.lead_in)
-        explorer, stride_units = world.explorer(seed), _stride_units(world.lead_in)
+        self._needs_reset, self._unreachable_reason = False, ""
+        self._recent_steps.clear()
+        self._recent_steps.extend(world.steps_to_start)
+        explorer, step_length = world.explorer(seed), _step_length(world.steps_to_start)
         with self._work:
-            self._status = replace(self._status, explorer=explorer, stride_units=stride_units)
+            self._status = replace(self._status, explorer=explorer, step_length=step_length)
 
     def _report(self, goal: _Goal) -> None:
         """Every arrival, and now and then on the way."""
-        num_left = sum(count for _, count in self._todo)
+        num_left = sum(count for _, count in self._pending_runs)
         is_there = not num_left and not self._needs_reset
         now_s = time.monotonic()
-        if not is_there and now_s - self._told_s < NEWS_EVERY_S:
+        if not is_there and now_s - self._last_report_s < PROGRESS_INTERVAL_S:
             return
-        pair = _align(goal.dream, tuple(self._seen)) if is_there and not self._nowhere else None
+        pair = _align(goal.generated, tuple(self._recent_steps)) if is_there and not self._unreachable_reason else None
         with self._work:
-            self._told_s = now_s
-            pair = pair or (None if self._nowhere else self._status.pair)
-            following = replace(self._status, phase=ReferencePhase.FOLLOWING, nowhere=self._nowhere)
+            self._last_report_s = now_s
+            pair = pair or (None if self._unreachable_reason else self._status.pair)
+            following = replace(
+                self._status, phase=ReferencePhase.FOLLOWING, unreachable_reason=self._unreachable_reason
+            )
             self._status = replace(following, num_left=num_left, pair=pair)
         self._on_change()
 
@@ -229,22 +231,24 @@ def runs_between(before: ActionRuns | None, after: ActionRuns | None) -> list[Ac
             found.append(replace(after.run, count=after.run.count - before.run.count))
             break
         found.append(after.run)
-        after = after.before
+        after = after.previous
     return found[::-1]
 
 
-def _is_longer(trail: ActionRuns, before: ActionRuns) -> bool:
-    """Whether `trail` is `before` with its last action held for longer."""
-    now, then = trail.run, before.run
-    same = trail.before is before.before and now.extends(then.action, then.num_steps, then.device)
+def _is_longer(action_runs: ActionRuns, before: ActionRuns) -> bool:
+    """Whether `action_runs` is `before` with its last action held for longer."""
+    now, then = action_runs.run, before.run
+    same = action_runs.previous is before.previous and now.extends(then.action, then.num_steps, then.device)
     return same and now.count > then.count
 
 
-def _align(dream: Step, seen: tuple[Step, ...]) -> AlignedFrames:
-    truth = replace(seen[-1], index=dream.index)
-    return AlignedFrames(dream=dream, truth=truth, psnr_db=psnr_db(truth.frame, dream.frame), context=seen)
+def _align(generated: Step, seen: tuple[Step, ...]) -> AlignedFrames:
+    reference = replace(seen[-1], index=generated.index)
+    return AlignedFrames(
+        generated=generated, reference=reference, psnr_db=psnr_db(reference.frame, generated.frame), context=seen
+    )
 
 
-def _stride_units(steps: Sequence[Step]) -> float:
+def _step_length(steps: Sequence[Step]) -> float:
     poses = [step.pose for step in steps if step.pose is not None]
     return max((math.hypot(b.x - a.x, b.y - a.y) for a, b in pairwise(poses)), default=0.0) or 1.0

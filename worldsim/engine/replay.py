@@ -59,7 +59,7 @@ def session_header(preset: Preset, simulator: Simulator, *, ref: str, device: st
     """What a recording of `simulator` says of its origin."""
     return SessionHeader(
         preset=preset.config.name,
-        preset_ref=_lasting_ref(ref, preset.folder),
+        preset_ref=_absolute_ref(ref, preset.folder),
         preset_sha256=preset.sha256,
         preset_commit=preset.metadata.get("source_commit", "unknown"),
         worldsim=worldsim.__version__,
@@ -95,25 +95,25 @@ class DeviceMap:
     """The same world wherever a session was played: as a rule on one device, the header's."""
 
     def __init__(
-        self, playable: SimulatorProtocol, elsewhere: Callable[[str], SimulatorProtocol] | None = None
+        self, playable: SimulatorProtocol, on_device: Callable[[str], SimulatorProtocol] | None = None
     ) -> None:
-        """`elsewhere`: makes it on a device of that name; without, all is made in `playable`."""
-        self._made, self._elsewhere, self._device = {"": playable}, elsewhere, ""
+        """`on_device`: makes it on a device of that name; without, all is made in `playable`."""
+        self._made, self._on_device, self._device = {"": playable}, on_device, ""
 
     def at(self, device: str, *, with_memory: bool = True) -> SimulatorProtocol:
         """The world there, with what it remembers where it was last."""
         before = self._made[self._device]
-        if self._elsewhere is None or device == self._device:
+        if self._on_device is None or device == self._device:
             return before
         if device not in self._made:
-            self._made[device] = self._elsewhere(device)
+            self._made[device] = self._on_device(device)
         self._device, now = device, self._made[device]
         if with_memory:
             now.restore(before.snapshot())
         return now
 
 
-def moves(session: RecordedSession) -> tuple[str, ...]:
+def device_changes(session: RecordedSession) -> tuple[str, ...]:
     """In words, which episodes were made elsewhere than the header says: the device had no room left, or was lost."""
     return tuple(
         f"episode {number}, from frame {episode.start.first_index} after its reset on, was made on "
@@ -139,7 +139,7 @@ def resimulate(
     if start.anchor is not None and isinstance(world, SupportsContextReset):
         world = places.at(_device_at(start, start.anchor.index), with_memory=False)
         assert isinstance(world, SupportsContextReset), "the same world as before, elsewhere"
-        frame, index = world.anchor(start.anchor, start.seed).frame, start.anchor.index
+        frame, index = world.reset_context(start.anchor, start.seed).frame, start.anchor.index
     num_left_out = index
     for run in start.prelude:
         action, num_known = _action(spec, run.action), min(num_left_out, run.count)
@@ -161,13 +161,13 @@ def check(
     session: RecordedSession,
     playable: SimulatorProtocol,
     on_frame: Callable[[int], None] = lambda num_frames: None,
-    elsewhere: Callable[[str], SimulatorProtocol] | None = None,
+    on_device: Callable[[str], SimulatorProtocol] | None = None,
 ) -> ReplayResult:
     """Makes every frame anew and compares it with the recorded hash, up to the first that differs.
 
-    `elsewhere` makes the same world on another device, for what was played there.
+    `on_device` makes the same world on another device, for what was played there.
     """
-    num_frames, places = 0, DeviceMap(playable, elsewhere)
+    num_frames, places = 0, DeviceMap(playable, on_device)
     for index, episode in enumerate(session.episodes):
         frames = resimulate(places, episode, session.header.action_spec)
         for position, (frame, row) in enumerate(zip(frames, episode.rows, strict=True)):
@@ -234,7 +234,7 @@ def _device_at(start: EpisodeStart, index: int) -> str:
     return start.device
 
 
-def _lasting_ref(ref: str, folder: Path) -> str:
+def _absolute_ref(ref: str, folder: Path) -> str:
     """`ref` as it names the same preset from any directory and later: a folder in full, a repository at its commit."""
     if ref in bundled_presets():
         return ref

@@ -15,7 +15,7 @@ from torch import Tensor, from_numpy
 
 from worldsim.core.errors import StateError
 from worldsim.engine.interfaces import Position
-from worldsim.engine.saves import SaveRecord, read_saved, saved_arrays, saved_metadata, written_whole
+from worldsim.engine.saves import SaveRecord, atomic_write, read_saved, saved_arrays, saved_metadata
 from worldsim.engine.simulator import Snapshot, first_action
 from worldsim.episodes.format import SessionHeader
 from worldsim.models.state import WorldState
@@ -40,7 +40,7 @@ class SaveFiles:
         assert isinstance(snapshot, Snapshot), snapshot
         tensors: dict[str, Tensor] = {STATE + name: t for name, t in load(snapshot.state.to_bytes()).items()}
         tensors |= {name: from_numpy(array) for name, array in saved_arrays(saved).items()}
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             save_file(tensors, part, metadata=saved_metadata(saved))
 
     def read(self, path: Path) -> tuple[SaveRecord, Position]:

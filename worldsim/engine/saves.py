@@ -58,12 +58,12 @@ class SaveMetadata:
 
 @dataclass(frozen=True, kw_only=True)
 class SaveSlot:
-    """One slot as the window shows it. At most one of `saved` and `trouble` is there; without both it is empty."""
+    """One slot as the window shows it. At most one of `saved` and `error` is there; without both it is empty."""
 
     number: int
     path: Path
     saved: SaveRecord | None = None
-    trouble: str = ""
+    error: str = ""
 
 
 def slot_path(preset: str, number: int, folder: Path = SAVES) -> Path:
@@ -81,9 +81,9 @@ def read_saved(path: Path) -> SaveRecord:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError(f"larger than {MAX_FILE_BYTES // 2**20} MB")
         with safe_open(path, framework="numpy") as file:
-            told = from_mapping(SaveMetadata, parse_json((file.metadata() or {})[_KEY]))
+            metadata = from_mapping(SaveMetadata, parse_json((file.metadata() or {})[_KEY]))
             arrays = {name: file.get_tensor(name) for name in ("frame", "run_actions", "run_counts")}
-        return _checked(told, arrays)
+        return _validated(metadata, arrays)
     except FileNotFoundError:
         raise StateError(f"there is no saved state {path}", hint="F5 in play saves one") from None
     except (OSError, SafetensorError, ConfigError, RecordingError, KeyError, TypeError, ValueError) as error:
@@ -101,14 +101,14 @@ def saved_arrays(saved: SaveRecord) -> dict[str, npt.NDArray[Any]]:
 
 
 def saved_metadata(saved: SaveRecord) -> dict[str, str]:
-    told = SaveMetadata(
+    metadata = SaveMetadata(
         schema=SCHEMA_VERSION, header=saved.header, seed=saved.seed, index=saved.step.index, anchor=saved.anchor
     )
-    return {_KEY: json.dumps(to_mapping(told))}
+    return {_KEY: json.dumps(to_mapping(metadata))}
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path to write to; what was written is at `path` afterwards, all of it or nothing. Raises: StorageError."""
     part = path.with_name(f"{path.name}.part")
     try:
@@ -127,20 +127,20 @@ def _slot(number: int, path: Path) -> SaveSlot:
     try:
         return SaveSlot(number=number, path=path, saved=read_saved(path))
     except StateError as error:
-        return SaveSlot(number=number, path=path, trouble=error.message)
+        return SaveSlot(number=number, path=path, error=error.message)
 
 
-def _checked(told: SaveMetadata, arrays: Mapping[str, npt.NDArray[Any]]) -> SaveRecord:
+def _validated(metadata: SaveMetadata, arrays: Mapping[str, npt.NDArray[Any]]) -> SaveRecord:
     """Raises: ValueError."""
     frame, actions, counts = (arrays[name] for name in ("frame", "run_actions", "run_counts"))
-    spec = told.header.action_spec
-    if told.schema != SCHEMA_VERSION:
-        raise ValueError(f"its schema is {told.schema}, this worldsim reads {SCHEMA_VERSION}")
-    if frame.dtype != np.uint8 or frame.shape != tuple(told.header.frame_shape):
+    spec = metadata.header.action_spec
+    if metadata.schema != SCHEMA_VERSION:
+        raise ValueError(f"its schema is {metadata.schema}, this worldsim reads {SCHEMA_VERSION}")
+    if frame.dtype != np.uint8 or frame.shape != tuple(metadata.header.frame_shape):
         raise ValueError(f"its picture is {frame.dtype} {frame.shape}")
     if actions.shape != (len(counts), spec.size) or counts.shape != (len(counts), 2):
         raise ValueError("its actions do not fit its inputs")
-    if not np.isfinite(actions).all() or (counts < 1).any() or counts[:, 1].sum() != told.index:
+    if not np.isfinite(actions).all() or (counts < 1).any() or counts[:, 1].sum() != metadata.index:
         raise ValueError("its actions are not those of its frames")
     if actions.size and float(np.abs(actions).max()) > 1:
         raise ValueError("an action is outside [-1, 1]")
@@ -148,8 +148,8 @@ def _checked(told: SaveMetadata, arrays: Mapping[str, npt.NDArray[Any]]) -> Save
         ActionRun(action=tuple(map(float, action)), num_steps=int(num_steps), count=int(count))
         for action, (num_steps, count) in zip(actions, counts, strict=True)
     )
-    if told.anchor is not None:
-        told.anchor.frames(told.header.frame_shape)
+    if metadata.anchor is not None:
+        metadata.anchor.frames(metadata.header.frame_shape)
     action = decode_action(spec, np.asarray(actions[-1], np.float32)) if runs else NO_ACTION
-    step = Step(index=told.index, action=action, frame=frame, num_steps=runs[-1].num_steps if runs else 0)
-    return SaveRecord(header=told.header, seed=told.seed, step=step, runs=runs, anchor=told.anchor)
+    step = Step(index=metadata.index, action=action, frame=frame, num_steps=runs[-1].num_steps if runs else 0)
+    return SaveRecord(header=metadata.header, seed=metadata.seed, step=step, runs=runs, anchor=metadata.anchor)

@@ -37,12 +37,12 @@ MAX_REWIND_PACE = 8
 class ActionFilter(Protocol):
     """Stands between a person and the world: `engine.autopilot`."""
 
-    def drive(self, person: Action) -> Action:
-        """The action of the tick that begins now, where a person does `person`."""
+    def apply(self, user_action: Action) -> Action:
+        """The action of the tick that begins now, where a person does `user_action`."""
         ...
 
-    def foresee(self, person: Action | None) -> Action | None:
-        """What `drive` will probably answer; None when that cannot be known."""
+    def peek(self, user_action: Action | None) -> Action | None:
+        """What `apply` will probably answer; None when that cannot be known."""
         ...
 
 
@@ -60,16 +60,16 @@ class Session(TimeTravel):
     ) -> None:
         """`ticks_per_s`: another pace than the world's own. `recorder` is told every frame. Begins with `load`."""
         super().__init__(worker, seed, recorder, load)
-        self.driver: ActionFilter | None = None
+        self.action_filter: ActionFilter | None = None
         """Says what is done in a tick, once a person's keys are known; None: just that."""
-        self.asked = NO_ACTION
+        self.last_action = NO_ACTION
         """What was done last; where keys fly the camera those keys, of which the frame's own action is the pose."""
         self.speed = 1.0
         self._playhead: HistoryNode | None = None
         self._rewound_s = 0.0
-        self._is_paused_beneath = False
-        self._late_rewind: bool | None = None
-        """The rewind key while an errand is on its way: True is held, False was a tap."""
+        self._was_paused = False
+        self._pending_rewind: bool | None = None
+        """The rewind key while an task is on its way: True is held, False was a tap."""
         self._pace_per_s = ticks_per_s
 
     @property
@@ -97,49 +97,49 @@ class Session(TimeTravel):
         """How long until `tick` has something to do by itself; None while only keys or the worker can change that."""
         if self.state is SessionState.REWINDING:
             return max(0.0, self.world_tick_s - self._due_s) / self._rewind_pace
-        if self.state is not SessionState.PLAYING or self._is_waiting or self._when_done is not None:
+        if self.state is not SessionState.PLAYING or self._is_waiting or self._on_done is not None:
             return None
         return max(0.0, self.tick_s - self._due_s)
 
     def tick(self, elapsed_s: float) -> list[Step]:
         """Lets `elapsed_s` go by. Returns the new frames that came, oldest first; usually none or one."""
         steps: list[Step] = []
-        self._follow_worker(steps)
-        if self._late_rewind is not None and self._when_done is None:
-            is_held, self._late_rewind = self._late_rewind, None
+        self._poll_worker(steps)
+        if self._pending_rewind is not None and self._on_done is None:
+            is_held, self._pending_rewind = self._pending_rewind, None
             self.rewind(True)
             if not is_held:
                 self.rewind(False)
         if self.state is SessionState.REWINDING:
-            self._go_back_for(elapsed_s)
+            self._rewind_for(elapsed_s)
         elif self.state is SessionState.PLAYING:
             self._due_s = min(self._due_s + elapsed_s, MAX_CATCH_UP_TICKS * self.tick_s)
-            while self._due_s >= self.tick_s and self._can_ask:
+            while self._due_s >= self.tick_s and self._can_request:
                 self._due_s -= self.tick_s
-                self._ask(steps)
-        elif self.state is SessionState.PAUSED and self._is_step_asked and self._can_ask:
-            self._is_step_asked = False
-            self._ask(steps)
+                self._request_frame(steps)
+        elif self.state is SessionState.PAUSED and self._is_step_requested and self._can_request:
+            self._is_step_requested = False
+            self._request_frame(steps)
         if self.state in (SessionState.PLAYING, SessionState.PAUSED):
-            person = self.inputs.expected()
-            expected = person if self.driver is None else self.driver.foresee(person)
-            self.worker.hold(None if self._when_done else expected)
+            user_action = self.inputs.expected()
+            expected = user_action if self.action_filter is None else self.action_filter.peek(user_action)
+            self.worker.expect(None if self._on_done else expected)
         return steps
 
     def toggle_pause(self) -> None:
         if self.state is SessionState.PLAYING:
             self.state = SessionState.PAUSED
-            self._is_step_asked = False
+            self._is_step_requested = False
         elif self.state is SessionState.PAUSED:
             self.state = SessionState.PLAYING
             self._due_s = 0.0
-            self.inputs.settle()
+            self.inputs.clear_taps()
 
     def single_step(self) -> None:
         """One tick under what is held now; play stays paused after it."""
         if self.state is SessionState.PLAYING:
             self.toggle_pause()
-        self._is_step_asked = self.state is SessionState.PAUSED
+        self._is_step_requested = self.state is SessionState.PAUSED
 
     def reset(self, seed: int | None = None) -> None:
         """Starts afresh, with the same seed if none is given. Also the way out of a failure."""
@@ -147,9 +147,9 @@ class Session(TimeTravel):
             return
         self.seed = self.seed if seed is None else seed
         self.state = SessionState.LOADING
-        self.has_started = self._is_waiting = self._is_step_asked = False
-        self._playhead = self._when_done = self._load_error = self._late_rewind = None
-        self.inputs.settle()
+        self.has_started = self._is_waiting = self._is_step_requested = False
+        self._playhead = self._on_done = self._load_error = self._pending_rewind = None
+        self.inputs.clear_taps()
         self.worker.reset(self.seed)
 
     def set_num_steps(self, num_steps: int) -> None:
@@ -162,22 +162,22 @@ class Session(TimeTravel):
 
     def rewind(self, is_held: bool) -> None:
         """Goes back in time while it is held, at least one frame; then play goes on from there, or stays paused."""
-        if self._when_done is not None:
-            self._late_rewind = is_held
+        if self._on_done is not None:
+            self._pending_rewind = is_held
             return
         if not is_held:
             if self.state is SessionState.REWINDING and self._playhead is not None:
-                self.state = SessionState.PAUSED if self._is_paused_beneath else SessionState.PLAYING
-                self._travel(self._playhead)
+                self.state = SessionState.PAUSED if self._was_paused else SessionState.PLAYING
+                self._go_to_node(self._playhead)
             return
-        if not self._can_travel("go back"):
+        if not self._can_leave_present("go back"):
             return
         assert self.history is not None
-        self._is_paused_beneath = self.state is SessionState.PAUSED
-        self._withdraw()
+        self._was_paused = self.state is SessionState.PAUSED
+        self._cancel_pending()
         self.state = SessionState.REWINDING
         self._playhead, self._rewound_s, self._due_s = self.history.head, 0.0, self.world_tick_s
-        self._go_back_for(0.0)
+        self._rewind_for(0.0)
 
     @property
     def rewound_s(self) -> float:
@@ -192,53 +192,53 @@ class Session(TimeTravel):
         return float(min(2 ** int(self._rewound_s), MAX_REWIND_PACE))
 
     @property
-    def _can_ask(self) -> bool:
-        is_free = not self._is_waiting and self._when_done is None
+    def _can_request(self) -> bool:
+        is_free = not self._is_waiting and self._on_done is None
         return is_free and self.has_started and self.state is not SessionState.FAILED
 
-    def _ask(self, steps: list[Step]) -> None:
-        person = self.inputs.sample()
-        self.asked = person if self.driver is None else self.driver.drive(person)
-        self.worker.submit(self.asked)
+    def _request_frame(self, steps: list[Step]) -> None:
+        user_action = self.inputs.sample()
+        self.last_action = user_action if self.action_filter is None else self.action_filter.apply(user_action)
+        self.worker.submit(self.last_action)
         self._is_waiting = True
-        self._follow_worker(steps)
+        self._poll_worker(steps)
 
-    def _follow_worker(self, steps: list[Step]) -> None:
+    def _poll_worker(self, steps: list[Step]) -> None:
         news = self.worker.status
         if news.loaded is not None and news.loaded is not self._status.loaded:
             loaded, playable = news.loaded, news.loaded.playable
             if playable.action_spec.pose_control is not None:
-                self.tell(FLIGHT_WORDS)
+                self.notify(FLIGHT_WORDS)
             self.inputs.bindings = offered(playable.action_spec, has_num_steps=playable.num_steps > 0)
             if loaded.can_rewind:
                 self.history = PlayHistory(spec=playable.action_spec, snapshot_bytes=loaded.snapshot_bytes)
         is_failure_new = news.phase is WorkerPhase.FAILED and news.error is not self._status.error
-        if news.trouble and news.trouble != self._status.trouble:
-            self.tell(news.trouble)
+        if news.warning and news.warning != self._status.warning:
+            self.notify(news.warning)
         self._status = news
         if is_failure_new:
             self.state = SessionState.FAILED
             self._is_waiting = False
             if isinstance(news.error, DeviceError):
-                self.go_on_from_pictures()
-        done = self.worker.take_done()
-        if done is not None and self._when_done is not None:
-            when_done, self._when_done = self._when_done, None
-            when_done(done)
+                self.reset_context_from_history()
+        result = self.worker.take_task_result()
+        if result is not None and self._on_done is not None:
+            on_done, self._on_done = self._on_done, None
+            on_done(result)
         step = self.worker.take()
         if step is None:
             return
-        if self._first_load is not None:
-            self._begin_with_load()
+        if self._initial_load is not None:
+            self._start_from_save()
             return
         self._take(step)
         steps.append(step)
 
-    def _go_back_for(self, elapsed_s: float) -> None:
+    def _rewind_for(self, elapsed_s: float) -> None:
         assert self.history is not None and self._playhead is not None
         self._rewound_s += elapsed_s
         self._due_s += elapsed_s * self._rewind_pace
         while self._due_s >= self.world_tick_s:
             self._due_s -= self.world_tick_s
-            self._playhead = self.history.before(self._playhead) or self._playhead
-        self.picture = self._playhead.step
+            self._playhead = self.history.parent_of(self._playhead) or self._playhead
+        self.shown_step = self._playhead.step

@@ -83,7 +83,7 @@ class Simulator:
         """Replays the recorded start into a fresh state. Returns its last frame, index 0."""
         t_input_ns = self._clock.now_ns()
         start = self._preset.starts[seed % len(self._preset.starts)]
-        state = self._remember(start.frames, start.actions, seed)
+        state = self._encode_context(start.frames, start.actions, seed)
         self._snapshot = Snapshot(state=state, index=0)
         return Step(
             index=0,
@@ -96,17 +96,17 @@ class Simulator:
         )
 
     @torch.inference_mode()
-    def anchor(self, anchor: ContextOverride, seed: int) -> Step:
+    def reset_context(self, anchor: ContextOverride, seed: int) -> Step:
         """Replays true pictures into a fresh state: see `SupportsContextReset`."""
         frames, actions = anchor.frames(self.frame_shape), np.asarray(anchor.actions, np.float32)
-        state = self._remember(frames, actions, seed)
+        state = self._encode_context(frames, actions, seed)
         state = replace(state, frame_index=state.frame_index + anchor.index)
         self._snapshot = Snapshot(state=state, index=anchor.index)
         action = decode_action(self.action_spec, actions[-1])
         device, estimated_pose = str(self._device), self._estimated_pose(state)
         return Step(index=anchor.index, action=action, frame=frames[-1], device=device, estimated_pose=estimated_pose)
 
-    def _remember(self, frames: npt.NDArray[np.uint8], actions: npt.NDArray[np.float32], seed: int) -> WorldState:
+    def _encode_context(self, frames: npt.NDArray[np.uint8], actions: npt.NDArray[np.float32], seed: int) -> WorldState:
         """A state that has seen the last of these frames, as many as are context."""
         frames, actions = frames[-self._play.context_frames :], actions[-self._play.context_frames :]
         latents_TCHW = self._autoencoder.encode(to_tensor(frames, self._device))
@@ -128,9 +128,9 @@ class Simulator:
         noise_BCHW = frame_noise(before.state.seed, before.state.frame_index, (1, *self._preset.config.latent_shape))
         latent_BCHW = sample_frame(self._model, context, noise_BCHW.to(self._device), self._num_steps)
         _check_finite(latent_BCHW, before.index + 1)
-        t1_ns = self._synchronised_ns()
+        t1_ns = self._synchronized_ns()
         state = self._model.commit(context, latent_BCHW, self._context_noise_B, generated=True)
-        t2_ns = self._synchronised_ns()
+        t2_ns = self._synchronized_ns()
         frame = to_frames(self._autoencoder.decode(latent_BCHW))[0]
         t3_ns = self._clock.now_ns()
         self._snapshot = Snapshot(state=state, index=before.index + 1)
@@ -172,7 +172,7 @@ class Simulator:
         x, y, cos, sin = pose_BP[0].tolist()
         return Pose(x=x / tick, y=y / tick, angle_rad=math.atan2(sin, cos))
 
-    def _synchronised_ns(self) -> int:
+    def _synchronized_ns(self) -> int:
         """Now, after the device has done what was asked of it; else a stage's time would be its launch time."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)

@@ -58,21 +58,21 @@ class Worker:
         self._counters = WorkerCounters()
         self._wanted_seed: int | None = seed
         self._wanted_num_steps: int | None = None
-        self._held: Action | None = None
-        self._demand: tuple[Action, int] | None = None
-        self._slot: Step | None = None
+        self._expected_action: Action | None = None
+        self._request: tuple[Action, int] | None = None
+        self._ready_step: Step | None = None
         self._base: Any = None
         self._base_action = NO_ACTION
-        self._ahead = Prefetch(prefetch_depth)
+        self._prefetch = Prefetch(prefetch_depth)
         self._in_flight: Action | None = None
-        self._errand: Task | None = None
-        self._done: TaskResult | None = None
+        self._task: Task | None = None
+        self._task_result: TaskResult | None = None
         self._epoch = 0
         # Below: only in the model thread.
         self._playable: SimulatorProtocol | None = None
         self._device_bytes: Callable[[], int | None] = lambda: None
-        self._trouble: Callable[[], str] = lambda: ""
-        self._at: Any = None
+        self._warning: Callable[[], str] = lambda: ""
+        self._current_snapshot: Any = None
 
     # ---- UI thread
 
@@ -95,22 +95,22 @@ class Worker:
     @property
     def counters(self) -> WorkerCounters:
         with self._work:
-            return replace(self._counters, ahead=len(self._ahead), depth=self._ahead.depth)
+            return replace(self._counters, ahead=len(self._prefetch), depth=self._prefetch.depth)
 
     def submit(self, action: Action) -> None:
         """Asks for the next frame, under `action`. One demand at a time: `take` it before the next."""
         now_ns = self._clock.now_ns()
         with self._work:
-            assert self._demand is None and self._slot is None, "the frame asked for before has not been taken"
+            assert self._request is None and self._ready_step is None, "the frame asked for before has not been taken"
             action = self._after(action, self._base_action)
-            guess = (*self._ahead.guesses, self._in_flight)[0]
+            guess = (*self._prefetch.predicted_actions, self._in_flight)[0]
             if guess == action:
                 self._count(hits=1)
             else:
                 self._count(misses=1)
-                self._drop_ahead()
-            self._demand = (action, now_ns)
-            made = self._ahead.take()
+                self._drop_prefetched()
+            self._request = (action, now_ns)
+            made = self._prefetch.take()
             if made is not None:
                 self._deliver(made)
             self._work.notify_all()
@@ -118,25 +118,25 @@ class Worker:
     def take(self) -> Step | None:
         """The frame that was asked for, or the first one after a reset, once it is there."""
         with self._work:
-            step, self._slot = self._slot, None
+            step, self._ready_step = self._ready_step, None
             return step
 
-    def hold(self, action: Action | None) -> None:
+    def expect(self, action: Action | None) -> None:
         """Says what the next action will probably be; None when it cannot be foreseen."""
         with self._work:
-            if action == self._held:
+            if action == self._expected_action:
                 return
-            self._held = action
-            if self._demand is None and action is not None and not self._leads_to_guesses(action):
-                self._drop_ahead()
+            self._expected_action = action
+            if self._request is None and action is not None and not self._matches_predictions(action):
+                self._drop_prefetched()
             self._work.notify_all()
 
     def reset(self, seed: int) -> None:
         """Starts afresh, also after a failure. The first frame then comes through `take`, with index 0."""
         with self._work:
             self._wanted_seed = seed
-            self._demand = self._slot = self._errand = self._done = None
-            self._drop_ahead()
+            self._request = self._ready_step = self._task = self._task_result = None
+            self._drop_prefetched()
             self._status = replace(self._status, phase=WorkerPhase.LOADING, stage="starting afresh", error=None)
             self._work.notify_all()
 
@@ -149,29 +149,29 @@ class Worker:
     def cancel(self) -> Step | None:
         """Takes the demand back. Returns the frame, if it has already come: then it was too late for that."""
         with self._work:
-            step, self._slot = self._slot, None
-            self._demand = None
-            self._drop_ahead()
+            step, self._ready_step = self._ready_step, None
+            self._request = None
+            self._drop_prefetched()
             return step
 
-    def send(self, errand: Task) -> None:
-        """Runs `errand` before the next frame; `take_done` then tells. One at a time; a reset forgets it."""
+    def send_task(self, task: Task) -> None:
+        """Runs `task` before the next frame; `take_task_result` then tells. One at a time; a reset forgets it."""
         with self._work:
-            assert self._errand is None and self._done is None, "one errand at a time"
-            self._errand = errand
+            assert self._task is None and self._task_result is None, "one task at a time"
+            self._task = task
             self._work.notify_all()
 
-    def take_done(self) -> TaskResult | None:
+    def take_task_result(self) -> TaskResult | None:
         with self._work:
-            done, self._done = self._done, None
-            return done
+            result, self._task_result = self._task_result, None
+            return result
 
     def set_num_steps(self, num_steps: int) -> None:
         """From the next frame on; what was made ahead with another number is made anew."""
         with self._work:
             self._wanted_num_steps = num_steps
-            if self._demand is None:
-                self._drop_ahead()
+            if self._request is None:
+                self._drop_prefetched()
             self._work.notify_all()
 
     # ---- model thread
@@ -207,19 +207,19 @@ class Worker:
                 return self._load_world
             seed, self._wanted_seed = self._wanted_seed, None
             return partial(self._reset_world, seed, self._epoch)
-        if self._errand is not None and self._playable is not None:
-            return partial(self._run_errand, self._errand)
+        if self._task is not None and self._playable is not None:
+            return partial(self._run_task, self._task)
         if self._status.phase is not WorkerPhase.READY:
             return None
-        if self._demand is not None:
-            return self._begin_frame(self._demand[0], self._base)
-        loaded, tip = self._status.loaded, self._ahead.tip
-        if self._held is None or not self._ahead.has_room or loaded is None or not loaded.can_rewind:
+        if self._request is not None:
+            return self._begin_frame(self._request[0], self._base)
+        loaded, tip = self._status.loaded, self._prefetch.tip
+        if self._expected_action is None or not self._prefetch.has_room or loaded is None or not loaded.can_rewind:
             return None
         if tip is not None and tip.error:
             return None
         source, before = (self._base, self._base_action) if tip is None else (tip.snapshot, tip.action)
-        return self._begin_frame(self._after(self._held, before), source, loaded.aside)
+        return self._begin_frame(self._after(self._expected_action, before), source, loaded.background_stream)
 
     def _load_world(self) -> None:
         loaded: LoadedWorld | None = None
@@ -237,7 +237,7 @@ class Worker:
                 self._wanted_seed = None
             self._fail(error)
             return
-        self._playable, self._device_bytes, self._trouble = loaded.playable, loaded.device_bytes, loaded.trouble
+        self._playable, self._device_bytes, self._warning = loaded.playable, loaded.device_bytes, loaded.warning
         with self._work:
             self._status = replace(self._status, loaded=loaded)
             self._count(num_steps=loaded.playable.num_steps)
@@ -246,29 +246,29 @@ class Worker:
         assert self._playable is not None
         try:
             step = self._playable.reset(seed)
-            self._at = self._playable.snapshot()
+            self._current_snapshot = self._playable.snapshot()
         except Exception as error:
             self._fail(error)
             return
         with self._work:
             if epoch == self._epoch:
-                self._base, self._base_action, self._slot = self._at, step.action, step
+                self._base, self._base_action, self._ready_step = self._current_snapshot, step.action, step
                 self._status = replace(self._status, phase=WorkerPhase.READY, stage="", error=None)
 
-    def _run_errand(self, errand: Task) -> None:
+    def _run_task(self, task: Task) -> None:
         assert self._playable is not None
         try:
-            done = TaskResult(arrival=errand(self._playable))
+            result = TaskResult(position=task(self._playable))
         except Exception as error:
-            done = TaskResult(error=as_worldsim_error(error))
+            result = TaskResult(error=as_worldsim_error(error))
         with self._work:
-            if self._errand is not errand:  # a reset came in between
+            if self._task is not task:  # a reset came in between
                 return
-            self._errand, self._done = None, done
-            self._at = None
-            if done.arrival is not None:
-                self._drop_ahead()
-                self._base, self._base_action = done.arrival.snapshot, done.arrival.step.action
+            self._task, self._task_result = None, result
+            self._current_snapshot = None
+            if result.position is not None:
+                self._drop_prefetched()
+                self._base, self._base_action = result.position.snapshot, result.position.step.action
                 self._status = replace(self._status, phase=WorkerPhase.READY, stage="", error=None)
 
     def _begin_frame(self, action: Action, source: Any, where: StreamContext = nullcontext) -> Callable[[], None]:
@@ -288,24 +288,24 @@ class Worker:
                 self._count(dropped=1)
                 return
             self._in_flight = None
-            if self._demand is None:
-                self._ahead.add(made)
+            if self._request is None:
+                self._prefetch.add(made)
                 return
-            assert self._demand[0] == action and not len(self._ahead), "a wrong guess was not dropped"
+            assert self._request[0] == action and not len(self._prefetch), "a wrong guess was not dropped"
             self._deliver(made)
 
     def _make(self, action: Action, source: Any, where: StreamContext) -> PrefetchedFrame:
         assert self._playable is not None
         begin_ns = self._clock.now_ns()
         try:
-            if self._at is not source:
+            if self._current_snapshot is not source:
                 self._playable.restore(source)
-            self._at = None
+            self._current_snapshot = None
             with where():
                 step = self._playable.step(action)
-            self._at = self._playable.snapshot()
+            self._current_snapshot = self._playable.snapshot()
             end_ns = self._clock.now_ns()
-            made = PrefetchedFrame(action=action, step=step, snapshot=self._at, ready_ns=end_ns)
+            made = PrefetchedFrame(action=action, step=step, snapshot=self._current_snapshot, ready_ns=end_ns)
         except Exception as error:
             end_ns = self._clock.now_ns()
             made = PrefetchedFrame(action=action, error=as_worldsim_error(error))
@@ -313,36 +313,36 @@ class Worker:
         with self._work:
             num_steps, times = self._playable.num_steps, self._playable.last_times
             self._count(made=1, busy_ns=end_ns - begin_ns, num_steps=num_steps, times=times)
-            self._status = replace(self._status, trouble=self._trouble())
+            self._status = replace(self._status, warning=self._warning())
             self._counters = replace(self._counters, device_bytes=device_bytes)
         return made
 
     def _deliver(self, made: PrefetchedFrame) -> None:
         """Locked. The demand is met by `made`."""
-        assert self._demand is not None
-        asked_ns, self._demand = self._demand[1], None
+        assert self._request is not None
+        asked_ns, self._request = self._request[1], None
         if made.step is None:
             self._status = replace(self._status, phase=WorkerPhase.FAILED, stage="", error=made.error)
             return
         self._base, self._base_action = made.snapshot, made.step.action
-        self._slot = replace(made.step, t_input_ns=asked_ns, t_ready_ns=max(asked_ns, made.ready_ns))
+        self._ready_step = replace(made.step, t_input_ns=asked_ns, t_ready_ns=max(asked_ns, made.ready_ns))
 
     def _after(self, action: Action, before: Action) -> Action:
         """Locked. What the world is given for `action`, after a frame under `before`."""
         loaded = self._status.loaded
         return action if loaded is None else fly(loaded.action_spec, action, before)
 
-    def _leads_to_guesses(self, action: Action) -> bool:
+    def _matches_predictions(self, action: Action) -> bool:
         """Locked. Whether what is made ahead is what comes of holding `action`."""
         before = self._base_action
-        for guess in (*self._ahead.guesses, *([self._in_flight] if self._in_flight else [])):
+        for guess in (*self._prefetch.predicted_actions, *([self._in_flight] if self._in_flight else [])):
             if guess != (before := self._after(action, before)):
                 return False
         return True
 
-    def _drop_ahead(self) -> None:
+    def _drop_prefetched(self) -> None:
         """Locked. The guess was wrong: forget what was made under it, and what is being made."""
-        self._count(dropped=self._ahead.drop())
+        self._count(dropped=self._prefetch.drop())
         self._epoch += 1
         self._in_flight = None
 

@@ -27,21 +27,21 @@ from worldsim.envs.spaces import (
     START,
     STEPS,
     action_space,
-    checked_action,
-    checked_options,
-    drawn_seed,
-    enlarged,
     frame_space,
+    sample_seed,
     seed_of_start,
+    upscale,
+    validate_action,
+    validate_options,
 )
 from worldsim.presets.store import load_preset
 
-Frames: TypeAlias = npt.NDArray[np.uint8]
-Flags: TypeAlias = npt.NDArray[np.bool_]
+FrameBatch: TypeAlias = npt.NDArray[np.uint8]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Seeds: TypeAlias = int | Sequence[int | None] | None
 
 
-class BatchedEnv(VectorEnv[Frames, npt.NDArray[np.float32], npt.NDArray[Any]]):
+class BatchedEnv(VectorEnv[FrameBatch, npt.NDArray[np.float32], npt.NDArray[Any]]):
     """What `gymnasium.make_vec("worldsim/Preset-v0", num_envs=N, preset=...)` makes.
 
     A row that was truncated starts afresh in the next step, whose action for it is not used (AutoresetMode.NEXT_STEP).
@@ -69,7 +69,7 @@ class BatchedEnv(VectorEnv[Frames, npt.NDArray[np.float32], npt.NDArray[Any]]):
         loaded = load_preset(preset, device=device)
         self._simulator = BatchSimulator(loaded, num_envs, device=device, num_steps=steps)
         self._num_starts, self._num_steps = len(loaded.starts), self._simulator.num_steps
-        self._horizon_steps = None if max_episode_steps in (None, -1) else max_episode_steps
+        self._max_episode_steps = None if max_episode_steps in (None, -1) else max_episode_steps
         self.num_envs, self.render_mode, self._render_scale = num_envs, render_mode, render_scale
         self.metadata = {
             "render_modes": ["rgb_array"],
@@ -83,54 +83,56 @@ class BatchedEnv(VectorEnv[Frames, npt.NDArray[np.float32], npt.NDArray[Any]]):
         assert isinstance(self.action_space, spaces.Box)
         self._action_box = self.action_space
         self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
-        self._frames: Frames | None = None
+        self._frames: FrameBatch | None = None
         self._elapsed_steps = np.zeros(num_envs, np.int64)
-        self._is_ended = np.zeros(num_envs, np.bool_)
+        self._is_truncated = np.zeros(num_envs, np.bool_)
 
-    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Frames, dict[str, Any]]:
+    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[FrameBatch, dict[str, Any]]:
         """`seed`: row i gets seed + i; or one per row, None where it is drawn. Raises: UsageError, ResetNeeded."""
-        found = checked_options(options, (START, STEPS, RESET_MASK))
-        mask = self._checked_mask(found)
+        found = validate_options(options, (START, STEPS, RESET_MASK))
+        mask = self._validate_reset_mask(found)
         seeds, starts = self._per_row(seed, SEED), self._per_row(found.get(START), START)
         if isinstance(seed, int | np.integer):
             super().reset(seed=int(seed))
             seeds = [int(seed) + row for row in range(self.num_envs)]
         if mask.all():
             self._simulator.num_steps = found.get(STEPS, self._num_steps)
-        wanted = {}
+        row_seeds = {}
         for row in np.flatnonzero(mask).tolist():
             if seeds[row] is not None:
                 self._generators[row], _ = seeding.np_random(seeds[row])
             asked = seeds[row]
-            asked = drawn_seed(self._generators[row]) if asked is None else asked
-            wanted[row] = seed_of_start(asked, starts[row], self._num_starts)
-        infos = self._begin(wanted)
-        return self._newest.copy(), infos
+            asked = sample_seed(self._generators[row]) if asked is None else asked
+            row_seeds[row] = seed_of_start(asked, starts[row], self._num_starts)
+        infos = self._begin(row_seeds)
+        return self._latest_frames.copy(), infos
 
-    def step(self, actions: npt.ArrayLike) -> tuple[Frames, npt.NDArray[np.float64], Flags, Flags, dict[str, Any]]:
+    def step(
+        self, actions: npt.ArrayLike
+    ) -> tuple[FrameBatch, npt.NDArray[np.float64], BoolArray, BoolArray, dict[str, Any]]:
         """Raises: UsageError for actions outside of the space, ResetNeeded."""
-        vectors_BA = checked_action(self._action_box, actions)
-        ended = np.flatnonzero(self._is_ended).tolist()
-        if len(ended) < len(self._newest):
+        vectors_BA = validate_action(self._action_box, actions)
+        ended = np.flatnonzero(self._is_truncated).tolist()
+        if len(ended) < len(self._latest_frames):
             spec = self._simulator.action_spec
             self._frames = self._simulator.step([decode_action(spec, vector_A) for vector_A in vectors_BA])
         self._elapsed_steps += 1
-        infos = self._begin({row: drawn_seed(self._generators[row]) for row in ended}) if ended else {}
-        if self._horizon_steps is not None:
-            self._is_ended = self._elapsed_steps >= self._horizon_steps
+        infos = self._begin({row: sample_seed(self._generators[row]) for row in ended}) if ended else {}
+        if self._max_episode_steps is not None:
+            self._is_truncated = self._elapsed_steps >= self._max_episode_steps
         nothing = np.zeros(self.num_envs)
-        return self._newest.copy(), nothing, nothing.astype(np.bool_), self._is_ended.copy(), infos
+        return self._latest_frames.copy(), nothing, nothing.astype(np.bool_), self._is_truncated.copy(), infos
 
     def render(self) -> tuple[Frame, ...] | None:
         if self.render_mode is None or self._frames is None:
             return None
-        return tuple(enlarged(frame, self._render_scale) for frame in self._frames)
+        return tuple(upscale(frame, self._render_scale) for frame in self._frames)
 
     def close_extras(self, **kwargs: Any) -> None:
         self._simulator.close()
 
     @property
-    def _newest(self) -> Frames:
+    def _latest_frames(self) -> FrameBatch:
         if self._frames is None:
             raise ResetNeeded("a reset of all rows comes first")
         return self._frames
@@ -142,8 +144,8 @@ class BatchedEnv(VectorEnv[Frames, npt.NDArray[np.float32], npt.NDArray[Any]]):
         if len(rows) == self.num_envs:
             self._frames = frames
         else:
-            self._newest[rows] = frames
-        self._elapsed_steps[rows], self._is_ended[rows] = 0, False
+            self._latest_frames[rows] = frames
+        self._elapsed_steps[rows], self._is_truncated[rows] = 0, False
         infos: dict[str, Any] = {}
         for row, seed in seeds.items():
             infos = self._add_info(infos, {"seed": seed}, row)
@@ -158,7 +160,7 @@ class BatchedEnv(VectorEnv[Frames, npt.NDArray[np.float32], npt.NDArray[Any]]):
             raise UsageError(f"{len(values)} of {name} for {self.num_envs} rows", hint="one for each row, or for all")
         return values
 
-    def _checked_mask(self, options: dict[str, Any]) -> Flags:
+    def _validate_reset_mask(self, options: dict[str, Any]) -> BoolArray:
         """Which rows a reset means: all, unless the option says otherwise. Raises: UsageError."""
         if RESET_MASK not in options:
             return np.ones(self.num_envs, np.bool_)

@@ -10,21 +10,24 @@ from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CONFIG_FILE, bundled_presets
 from worldsim.worlds.recorded import RecordedWorldConfig
 
-HORIZON_STEPS = 1000
+MAX_EPISODE_STEPS = 1000
 """Where an episode is truncated when nothing else is asked for: about a minute of play."""
-_LEARNED = {"entry_point": "worldsim.envs.single:learned_env", "vector_entry_point": "worldsim.envs.batched:BatchedEnv"}
-_TRUE = {"entry_point": "worldsim.envs.single:true_env"}
+_LEARNED = {
+    "entry_point": "worldsim.envs.single:make_learned_env",
+    "vector_entry_point": "worldsim.envs.batched:BatchedEnv",
+}
+_REFERENCE = {"entry_point": "worldsim.envs.single:make_reference_env"}
 
 
 def register_all() -> None:
     """Side effects: Gymnasium's registry. Raises: MissingPackageError without gymnasium."""
     _register("Preset", **_LEARNED)
-    _register("World", **_TRUE)
+    _register("World", **_REFERENCE)
     for name, folder in bundled_presets().items():
         config, _ = read_config_json(folder / CONFIG_FILE)
         _register(name, **_LEARNED, kwargs={"preset": name})
         if not isinstance(config.world, RecordedWorldConfig):  # one learned from recordings has no true world
-            _register(f"{config.world.kind}-{name}", **_TRUE, kwargs={"preset": name})
+            _register(f"{config.world.kind}-{name}", **_REFERENCE, kwargs={"preset": name})
 
 
 def _register(name: str, **spec: Any) -> None:
@@ -33,4 +36,4 @@ def _register(name: str, **spec: Any) -> None:
     except ImportError as error:
         message = f"the environments need the package gymnasium ({error})"
         raise MissingPackageError(message, hint=install_hint("gym")) from error
-    gymnasium.register(f"worldsim/{name}-v0", max_episode_steps=HORIZON_STEPS, **spec)
+    gymnasium.register(f"worldsim/{name}-v0", max_episode_steps=MAX_EPISODE_STEPS, **spec)

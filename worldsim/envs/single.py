@@ -23,12 +23,12 @@ from worldsim.envs.spaces import (
     START,
     STEPS,
     action_space,
-    checked_action,
-    checked_options,
-    drawn_seed,
-    enlarged,
     frame_space,
+    sample_seed,
     seed_of_start,
+    upscale,
+    validate_action,
+    validate_options,
 )
 from worldsim.presets.config import read_config_json, read_preset_toml
 from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
@@ -58,30 +58,30 @@ class WorldEnv(gymnasium.Env[Frame, npt.NDArray[np.float32]]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Frame, dict[str, Any]]:
         """Raises: UsageError for an unknown option."""
         super().reset(seed=seed)
-        seed, step = self._begin(drawn_seed(self.np_random) if seed is None else seed, options)
-        frame, info = self._observed(step)
+        seed, step = self._begin(sample_seed(self.np_random) if seed is None else seed, options)
+        frame, info = self._observe(step)
         return frame, {"seed": seed, **info}
 
     def step(self, action: npt.ArrayLike) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
         """Raises: UsageError for an action outside of the space."""
-        vector_A = checked_action(self._action_box, action)
-        frame, info = self._observed(self._world.step(decode_action(self._world.action_spec, vector_A)))
+        vector_A = validate_action(self._action_box, action)
+        frame, info = self._observe(self._world.step(decode_action(self._world.action_spec, vector_A)))
         return frame, 0.0, False, False, info
 
     def render(self) -> Frame | None:
         if self.render_mode is None or self._frame is None:
             return None
-        return enlarged(self._frame, self._render_scale)
+        return upscale(self._frame, self._render_scale)
 
     def close(self) -> None:
         self._world.close()
 
     def _begin(self, seed: int, options: Mapping[str, Any] | None) -> tuple[int, Step]:
         """Returns: the seed that the episode has after all, and its first frame."""
-        checked_options(options, ())
+        validate_options(options, ())
         return seed, self._world.reset(seed)
 
-    def _observed(self, step: Step) -> tuple[Frame, dict[str, Any]]:
+    def _observe(self, step: Step) -> tuple[Frame, dict[str, Any]]:
         self._frame = step.frame
         pose = step.pose
         return step.frame.copy(), {} if pose is None else {"pose": np.asarray((pose.x, pose.y, pose.angle_rad))}
@@ -97,7 +97,7 @@ class LearnedEnv(WorldEnv):
         self._simulator, self._num_starts, self._num_steps = simulator, num_starts, simulator.num_steps
 
     def _begin(self, seed: int, options: Mapping[str, Any] | None) -> tuple[int, Step]:
-        found = checked_options(options, (START, STEPS))
+        found = validate_options(options, (START, STEPS))
         seed = seed_of_start(seed, found.get(START), self._num_starts)
         self._simulator.num_steps = found.get(STEPS, self._num_steps)
         return seed, self._simulator.reset(seed)
@@ -106,7 +106,7 @@ class LearnedEnv(WorldEnv):
 FrameEnv: TypeAlias = gymnasium.Env[Frame, npt.NDArray[np.float32]]
 
 
-def learned_env(
+def make_learned_env(
     *,
     preset: str,
     steps: int | None = None,
@@ -117,13 +117,13 @@ def learned_env(
     """What `gymnasium.make("worldsim/Preset-v0", preset=...)` calls. Raises: as `load_preset`; UsageError."""
     loaded = load_preset(preset, device=device)
     simulator = Simulator(loaded, device=device, num_steps=steps)
-    drawing = _drawing(render_mode, render_scale, simulator)
+    render_settings = _render_settings(render_mode, render_scale, simulator)
     ticks_per_s = loaded.config.play.ticks_per_s
-    env = LearnedEnv(simulator, num_starts=len(loaded.starts), ticks_per_s=ticks_per_s, **drawing)
-    return _shown(env, render_mode)
+    env = LearnedEnv(simulator, num_starts=len(loaded.starts), ticks_per_s=ticks_per_s, **render_settings)
+    return _with_window(env, render_mode)
 
 
-def true_env(*, preset: str, render_mode: str | None = None, render_scale: int | None = None) -> FrameEnv:
+def make_reference_env(*, preset: str, render_mode: str | None = None, render_scale: int | None = None) -> FrameEnv:
     """The world that a preset was learned from, with the preset's pace. Needs no weights: a folder with a `preset.toml`
     will do. Raises: as `resolve_preset` and `reset` of a true world; ConfigError, UsageError.
     """
@@ -131,11 +131,11 @@ def true_env(*, preset: str, render_mode: str | None = None, render_scale: int |
     stored = folder / CONFIG_FILE
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
     world = open_world(config.ground_truth_config)
-    drawing = _drawing(render_mode, render_scale, world)
-    return _shown(WorldEnv(world, ticks_per_s=config.play.ticks_per_s, **drawing), render_mode)
+    render_settings = _render_settings(render_mode, render_scale, world)
+    return _with_window(WorldEnv(world, ticks_per_s=config.play.ticks_per_s, **render_settings), render_mode)
 
 
-def _drawing(mode: str | None, scale: int | None, world: World) -> dict[str, Any]:
+def _render_settings(mode: str | None, scale: int | None, world: World) -> dict[str, Any]:
     """How the environment itself renders. A window shows what it renders as an array."""
     if mode not in (None, "human", "rgb_array"):
         raise UsageError(f"render_mode is {mode!r}", hint="None, 'human' or 'rgb_array'")
@@ -145,5 +145,5 @@ def _drawing(mode: str | None, scale: int | None, world: World) -> dict[str, Any
     return {"render_mode": "rgb_array" if mode else None, "render_scale": default if scale is None else scale}
 
 
-def _shown(env: WorldEnv, mode: str | None) -> FrameEnv:
+def _with_window(env: WorldEnv, mode: str | None) -> FrameEnv:
     return HumanRendering(env) if mode == "human" else env

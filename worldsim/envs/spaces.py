@@ -34,7 +34,7 @@ def action_space(spec: ActionSpec) -> spaces.Box[np.float32]:
     return spaces.Box(low, np.ones_like(low), dtype=np.float32)
 
 
-def checked_action(space: spaces.Box[np.float32], action: npt.ArrayLike) -> npt.NDArray[np.float32]:
+def validate_action(space: spaces.Box[np.float32], action: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """Shapes: those of `space`. Raises: UsageError for another shape, a value out of bounds, NaN."""
     vector = np.asarray(action, np.float32)
     if vector.shape != space.shape:
@@ -44,7 +44,7 @@ def checked_action(space: spaces.Box[np.float32], action: npt.ArrayLike) -> npt.
     return vector
 
 
-def checked_options(options: Mapping[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
+def validate_options(options: Mapping[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
     """Raises: UsageError for an option that is not known."""
     found, names = dict(options or {}), set(known)
     for name in found:
@@ -64,11 +64,11 @@ def seed_of_start(seed: int, start: int | None, num_starts: int) -> int:
     return seed - seed % num_starts + int(start)
 
 
-def drawn_seed(generator: np.random.Generator) -> int:
+def sample_seed(generator: np.random.Generator) -> int:
     """A seed for an episode that was given none: never one that is kept for evaluation."""
     return int(generator.integers(EVALUATION_SEED_START))
 
 
-def enlarged(frame: Frame, scale: int) -> Frame:
+def upscale(frame: Frame, scale: int) -> Frame:
     """Every pixel `scale` by `scale` times; a copy."""
     return np.asarray(frame).repeat(scale, 0).repeat(scale, 1)

@@ -20,11 +20,11 @@ from worldsim.engine.simulator import Simulator
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.model_size import cost_of, untrained_preset
 
-WARM_UP_FRAMES = 3
+WARMUP_FRAMES = 3
 """Untimed, or what fits in that time."""
-REHEARSAL_S = 0.5
+TIMING_S = 0.5
 """A rate is the median over the frames that fit in that time, of one at least."""
-MAX_TRIED_BYTES, MAX_TRIED_MULTIPLY_ADDS = 2**30, 10**11
+MAX_TIMED_BYTES, MAX_TIMED_MULTIPLY_ADDS = 2**30, 10**11
 """A preset with more weights, or more work in a frame, is not tried: it may come from a stranger, and plays nowhere."""
 
 
@@ -62,15 +62,15 @@ def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int |
         ticks_per_s=config.play.ticks_per_s,
     )
     if (
-        cost.memory_bytes > min(MAX_TRIED_BYTES, psutil.virtual_memory().available // 2)
-        or cost.max_multiply_adds * prediction.steps > MAX_TRIED_MULTIPLY_ADDS
+        cost.memory_bytes > min(MAX_TIMED_BYTES, psutil.virtual_memory().available // 2)
+        or cost.max_multiply_adds * prediction.steps > MAX_TIMED_MULTIPLY_ADDS
     ):
         return replace(prediction, reason=f"{cost.num_weights / 1e6:.0f} million weights: too large to be tried")
     threads = torch.get_num_threads()
     torch.set_num_threads(config.play.cpu_threads)
     try:
         simulator = Simulator(untrained_preset(config), device=device, num_steps=num_steps)
-        frame_s, stages = _typical_frame(simulator)
+        frame_s, stages = _median_frame(simulator)
     finally:
         torch.set_num_threads(threads)
     grown_bytes = psutil.Process().memory_info().rss - before_bytes
@@ -83,25 +83,25 @@ def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int |
     )
 
 
-def _typical_frame(simulator: Simulator) -> tuple[float, StageTimes]:
+def _median_frame(simulator: Simulator) -> tuple[float, StageTimes]:
     """Medians of some frames: seconds of one, and its stages."""
     simulator.reset(0)
-    _frames(simulator, WARM_UP_FRAMES)
-    spent_s, times = _frames(simulator)
+    _time_frames(simulator, WARMUP_FRAMES)
+    frame_times_s, times = _time_frames(simulator)
     stages = StageTimes(
         ms_denoise=median(t.ms_denoise for t in times),
         ms_commit=median(t.ms_commit for t in times),
         ms_decode=median(t.ms_decode for t in times),
     )
-    return median(spent_s), stages
+    return median(frame_times_s), stages
 
 
-def _frames(simulator: Simulator, most: int = 10**6) -> tuple[list[float], list[StageTimes]]:
-    spent_s: list[float] = []
+def _time_frames(simulator: Simulator, max_frames: int = 10**6) -> tuple[list[float], list[StageTimes]]:
+    frame_times_s: list[float] = []
     times: list[StageTimes] = []
-    while not spent_s or (sum(spent_s) < REHEARSAL_S and len(spent_s) < most):
-        begun_s = time.perf_counter()
+    while not frame_times_s or (sum(frame_times_s) < TIMING_S and len(frame_times_s) < max_frames):
+        start_s = time.perf_counter()
         simulator.step(NO_ACTION)
-        spent_s.append(time.perf_counter() - begun_s)
+        frame_times_s.append(time.perf_counter() - start_s)
         times.append(simulator.last_times)
-    return spent_s, times
+    return frame_times_s, times

@@ -24,7 +24,7 @@ from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import Session, SessionState
 from worldsim.engine.worker import Worker
 
-PATIENCE_S = 0.05
+MAX_WAIT_S = 0.05
 """The loop looks at the session at least that often."""
 
 
@@ -41,15 +41,15 @@ class RealtimeResult:
     counters: WorkerCounters
 
     @property
-    def asked_ms(self) -> list[float]:
+    def request_latency_ms(self) -> list[float]:
         """Per frame: from the tick that asked for it to when it was there."""
         return [(step.t_ready_ns - step.t_input_ns) / 1e6 for step in self.steps[1:]]
 
     @property
     def jitter(self) -> list[float]:
         """How much longer or shorter than a tick each was, as a share of it."""
-        begun_s = [step.t_input_ns / 1e9 for step in self.steps[1:]]
-        return [abs(after - before - self.tick_s) / self.tick_s for before, after in pairwise(begun_s)]
+        start_s = [step.t_input_ns / 1e9 for step in self.steps[1:]]
+        return [abs(after - before - self.tick_s) / self.tick_s for before, after in pairwise(start_s)]
 
 
 def play_realtime(
@@ -66,7 +66,7 @@ def play_realtime(
         worker.close()
 
 
-def num_other_frames(playable: SimulatorProtocol, seed: int, steps: Sequence[Step]) -> int:
+def count_mismatched_frames(playable: SimulatorProtocol, seed: int, steps: Sequence[Step]) -> int:
     """How many frames of `steps` differ in any bit from those that the same actions give one after the other."""
     frames = [playable.reset(seed).frame, *(playable.step(step.action).frame for step in steps[1:])]
     return sum(not np.array_equal(step.frame, frame) for step, frame in zip(steps, frames, strict=True))
@@ -76,36 +76,36 @@ def _play(
     session: Session, touches: list[Touch], duration_s: float, wake: threading.Event, clock: Clock
 ) -> RealtimeResult:
     steps: list[Step] = []
-    seen_ms: dict[bool, list[float]] = {False: [], True: []}
-    unseen: list[tuple[int, bool]] = []
+    latencies_ms: dict[bool, list[float]] = {False: [], True: []}
+    pending: list[tuple[int, bool]] = []
     while not steps:
         steps += session.tick(0.0)
         raise_failure(session)
-        wake.wait(PATIENCE_S)
+        wake.wait(MAX_WAIT_S)
         wake.clear()
     begin_ns = last_ns = clock.now_ns()
     while (now_ns := clock.now_ns()) < begin_ns + duration_s * 1e9:
         while touches and begin_ns + touches[0].t_s * 1e9 <= now_ns:
-            unseen.append((now_ns, touches[0].key == MOUSE_X))
+            pending.append((now_ns, touches[0].key == MOUSE_X))
             apply_touch(session.inputs, touches.pop(0))
         new = session.tick((now_ns - last_ns) / 1e9)
         last_ns = now_ns
         raise_failure(session)
         for step in new:
-            for t_ns, is_mouse in unseen:
+            for t_ns, is_mouse in pending:
                 if t_ns <= step.t_input_ns:
-                    seen_ms[is_mouse].append((step.t_ready_ns - t_ns) / 1e6)
-            unseen = [touched for touched in unseen if touched[0] > step.t_input_ns]
+                    latencies_ms[is_mouse].append((step.t_ready_ns - t_ns) / 1e6)
+            pending = [touched for touched in pending if touched[0] > step.t_input_ns]
         steps += new
-        until_touch_s = (begin_ns + touches[0].t_s * 1e9 - clock.now_ns()) / 1e9 if touches else PATIENCE_S
-        due_s = session.next_due_s
-        wake.wait(max(0.0, min(until_touch_s, PATIENCE_S if due_s is None else due_s, PATIENCE_S)))
+        until_touch_s = (begin_ns + touches[0].t_s * 1e9 - clock.now_ns()) / 1e9 if touches else MAX_WAIT_S
+        next_due_s = session.next_due_s
+        wake.wait(max(0.0, min(until_touch_s, MAX_WAIT_S if next_due_s is None else next_due_s, MAX_WAIT_S)))
         wake.clear()
     return RealtimeResult(
         steps=tuple(steps),
         tick_s=session.tick_s,
-        key_ms=tuple(seen_ms[False]),
-        mouse_ms=tuple(seen_ms[True]),
+        key_ms=tuple(latencies_ms[False]),
+        mouse_ms=tuple(latencies_ms[True]),
         counters=session.worker.counters,
     )
 

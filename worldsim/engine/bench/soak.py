@@ -26,9 +26,9 @@ from worldsim.engine.memory import Memory, features
 from worldsim.engine.session import Session
 from worldsim.engine.worker import Worker
 
-LOOK_EVERY = 5
+STATS_EVERY = 5
 """Ticks between two pictures that count for `ImageStats`."""
-HANDS_S = 60.0
+INPUT_CHUNK_S = 60.0
 """Touches are made for so long at once: all those of an hour would be memory that grows by itself."""
 
 
@@ -86,12 +86,12 @@ def run_soak(
     first = _until_frame(session, [])
     touches: deque[Touch] = deque()
     tick_ms, points = np.zeros(num_ticks), list[SoakSample]()
-    looks, levels = list[npt.NDArray[np.float64]](), list[float]()
+    frame_features, drifts = list[npt.NDArray[np.float64]](), list[float]()
     num_minutes = 0
     for tick in range(num_ticks):
-        if not is_idle and tick * session.tick_s >= num_minutes * HANDS_S:
-            begin_s = num_minutes * HANDS_S
-            touches += [_later(t, begin_s) for t in hands(seed + num_minutes, HANDS_S)]
+        if not is_idle and tick * session.tick_s >= num_minutes * INPUT_CHUNK_S:
+            begin_s = num_minutes * INPUT_CHUNK_S
+            touches += [_shifted(t, begin_s) for t in hands(seed + num_minutes, INPUT_CHUNK_S)]
             num_minutes += 1
         begin_ns = time.process_time_ns()
         while touches and touches[0].t_s <= tick * session.tick_s:
@@ -104,9 +104,9 @@ def run_soak(
         memory.follow(session.history.head)
         tick_ms[tick] = (time.process_time_ns() - begin_ns) / 1e6
         if memory.drift.level is not None:
-            levels.append(memory.drift.level)
-        if tick % min(LOOK_EVERY, every) == 0:
-            looks.append(features(step.frame))
+            drifts.append(memory.drift.level)
+        if tick % min(STATS_EVERY, every) == 0:
+            frame_features.append(features(step.frame))
         if (tick + 1) % every == 0:
             points.append(
                 SoakSample(
@@ -114,12 +114,12 @@ def run_soak(
                     ms_p50=float(np.median(tick_ms[tick + 1 - every : tick + 1])),
                     rss_bytes=process.memory_info().rss,
                     history_bytes=session.history.num_bytes,
-                    look=_image_stats(looks),
-                    drift=float(np.mean(levels)) if levels else None,
+                    look=_image_stats(frame_features),
+                    drift=float(np.mean(drifts)) if drifts else None,
                 )
             )
-            looks.clear()
-            levels.clear()
+            frame_features.clear()
+            drifts.clear()
         tell(tick + 1)
     worker.close()
     loaded.playable.close()
@@ -142,7 +142,7 @@ def _until_frame(session: Session, steps: list[Step]) -> Step:
     return steps[-1]
 
 
-def _later(touch: Touch, by_s: float) -> Touch:
+def _shifted(touch: Touch, by_s: float) -> Touch:
     return Touch(t_s=touch.t_s + by_s, key=touch.key, is_down=touch.is_down, dx_px=touch.dx_px)
 
 
