@@ -39,7 +39,7 @@ class Play(SessionPlay):
         return [step.action for step in self.steps]
 
 
-def test_a_pilot_acts_at_every_tick_and_what_it_does_next_is_made_ahead() -> None:
+def test_policy_acts_every_tick_and_its_next_action_is_prefetched() -> None:
     play = Play()
     play.autopilot.hand_over(RecordedPolicy(RECORDED), NO_ACTION)
     play.ticks(3)
@@ -47,7 +47,7 @@ def test_a_pilot_acts_at_every_tick_and_what_it_does_next_is_made_ahead() -> Non
     assert play.worker.counters.hits >= 2
 
 
-def test_a_key_of_play_takes_control_back_in_its_own_tick_and_the_pilot_goes_on_where_it_was() -> None:
+def test_user_key_takes_control_in_the_same_tick_and_policy_resumes_where_it_stopped() -> None:
     play, policy = Play(), RecordedPolicy(RECORDED)
     play.autopilot.hand_over(policy, NO_ACTION)
     play.ticks(1)
@@ -61,7 +61,7 @@ def test_a_key_of_play_takes_control_back_in_its_own_tick_and_the_pilot_goes_on_
     assert play.actions[-1] == LEFT
 
 
-def test_a_key_that_was_held_all_along_takes_nothing_back_but_a_second_one_does() -> None:
+def test_key_held_since_handover_does_not_take_control_but_a_second_key_does() -> None:
     play = Play()
     play.session.inputs.press("s")
     play.autopilot.hand_over(RecordedPolicy([FORWARD, FORWARD, LEFT]), BACK)
@@ -74,14 +74,14 @@ def test_a_key_that_was_held_all_along_takes_nothing_back_but_a_second_one_does(
     assert play.actions[-1] == BACK
 
 
-def test_a_stick_that_trembles_takes_nothing_back() -> None:
+def test_stick_jitter_does_not_take_control() -> None:
     autopilot = Autopilot(lambda text: None)
     autopilot.hand_over(RecordedPolicy(RECORDED), Action.of(turn=0.3))
     assert autopilot.apply(Action.of(turn=0.34)) == FORWARD
     assert autopilot.apply(Action.of(turn=0.9)) == Action.of(turn=0.9)
 
 
-def test_at_the_end_of_a_recording_the_person_has_control() -> None:
+def test_user_has_control_after_the_recording_ends() -> None:
     play = Play()
     play.autopilot.hand_over(RecordedPolicy(RECORDED[:1]), NO_ACTION)
     play.ticks(2)
@@ -89,7 +89,7 @@ def test_at_the_end_of_a_recording_the_person_has_control() -> None:
     assert "at their end" in play.told[0]
 
 
-def test_a_script_never_ends_and_is_known_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_script_never_ends_and_can_be_peeked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worldsim.engine.autopilot.SCRIPT_FRAMES", 7)
     policy, again = ScriptPolicy(SPEC, 3), ScriptPolicy(SPEC, 3)
     taken = []
@@ -101,7 +101,7 @@ def test_a_script_never_ends_and_is_known_ahead(monkeypatch: pytest.MonkeyPatch)
     assert len(set(taken)) > 1
 
 
-def test_an_explorer_sees_the_true_pose_and_is_known_once_that_is_level_with_play() -> None:
+def test_reference_policy_uses_the_true_pose_and_can_be_peeked_once_it_has_caught_up() -> None:
     played = Played()
     policy = ReferencePolicy(lambda: played.reference.status, lambda: played.world.snapshot().index)
     assert policy.peek() is None
@@ -114,7 +114,7 @@ def test_an_explorer_sees_the_true_pose_and_is_known_once_that_is_level_with_pla
     assert policy.peek() == expected and policy.take() == expected
 
 
-def test_what_was_recorded_is_done_again_from_the_reset_on(tmp_path: Path) -> None:
+def test_recorded_actions_start_at_the_reset(tmp_path: Path) -> None:
     recorded(tmp_path / "s")
     session = open_session(tmp_path / "s")
     found = recorded_actions(session)

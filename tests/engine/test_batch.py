@@ -48,7 +48,7 @@ def max_levels(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> int:
 
 
 @pytest.mark.parametrize("form", ["trunk", "single", "place", "plan"])
-def test_a_row_shows_what_the_simulator_shows(form: str, tmp_path: Path) -> None:
+def test_batch_row_matches_the_simulator(form: str, tmp_path: Path) -> None:
     kind = {"form": form} if form in ("trunk", "single") else {"form": "trunk", "pose": form, "place_width": 16}
     write_tiny_preset(tmp_path, replace(TINY_CONFIG, model=replace(TINY_CONFIG.model, **kind)))
     preset = load_preset(tmp_path)
@@ -63,7 +63,7 @@ def test_a_row_shows_what_the_simulator_shows(form: str, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(bundled_presets()))
-def test_a_row_of_a_shipped_preset_shows_what_the_simulator_shows(name: str) -> None:
+def test_batch_row_of_a_bundled_preset_matches_the_simulator(name: str) -> None:
     preset = load_preset(name)
     batch, one = BatchSimulator(preset, 4), Simulator(preset)
     walks = [script_actions("explore", batch.action_spec, row, 40) for row in range(4)]
@@ -74,20 +74,20 @@ def test_a_row_of_a_shipped_preset_shows_what_the_simulator_shows(name: str) -> 
     assert found <= MAX_LEVELS, f"differs by {found} levels"
 
 
-def test_the_comparison_would_see_another_action_or_seed(batch: BatchSimulator) -> None:
+def test_comparison_detects_a_different_action_or_seed(batch: BatchSimulator) -> None:
     frames = played(batch, WALKS)[-1]
     assert max_levels(frames[0], frames[1]) > MAX_LEVELS
     assert max_levels(frames[1], frames[2]) > MAX_LEVELS, "the same seed, other actions"
 
 
-def test_no_row_sees_another(batch: BatchSimulator) -> None:
+def test_rows_are_independent(batch: BatchSimulator) -> None:
     frames = played(batch, WALKS)
     batch.reset(dict(enumerate((SEEDS[0], 100, 101))))
     others = played(batch, [WALKS[0], WALKS[2], WALKS[1]])
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(frames, others, strict=True))
 
 
-def test_one_row_starts_afresh_and_the_others_go_on(batch: BatchSimulator) -> None:
+def test_resetting_one_row_leaves_the_others_unchanged(batch: BatchSimulator) -> None:
     whole = played(batch, WALKS)
     batch.reset(dict(enumerate(SEEDS)))
     played(batch, [walk[:5] for walk in WALKS])
@@ -99,7 +99,7 @@ def test_one_row_starts_afresh_and_the_others_go_on(batch: BatchSimulator) -> No
         assert np.array_equal(frames[[0, 2]], whole[5 + tick][[0, 2]])
 
 
-def test_seeds_of_one_start_share_its_replay_and_not_their_noise(preset: Preset) -> None:
+def test_seeds_with_the_same_start_share_its_replay_but_not_noise(preset: Preset) -> None:
     batch = BatchSimulator(preset, 2)
     first = batch.reset({0: 1, 1: 3})  # two starts: both seeds begin at the second
     assert np.array_equal(first[0], first[1])
@@ -107,7 +107,7 @@ def test_seeds_of_one_start_share_its_replay_and_not_their_noise(preset: Preset)
     assert not np.array_equal(frames[0], frames[1])
 
 
-def test_nan_in_one_row_is_named_and_leaves_all_where_they_were(tiny_preset_folder: Path) -> None:
+def test_nan_in_one_row_is_reported_and_no_row_advances(tiny_preset_folder: Path) -> None:
     preset = load_preset(tiny_preset_folder)
     starts = tuple(replace(start, actions=np.zeros_like(start.actions)) for start in preset.starts)
     with torch.no_grad():  # a turn overflows; who does not turn does not notice

@@ -36,7 +36,7 @@ LARGER_CONFIG = replace(
 )
 
 
-def test_the_count_of_weights_is_that_of_the_networks(tiny_preset_folder: Path, tiny_config: PresetConfig) -> None:
+def test_weight_count_matches_the_networks(tiny_preset_folder: Path, tiny_config: PresetConfig) -> None:
     preset, cost = load_preset(tiny_preset_folder), cost_of(tiny_config)
     tensors = [t for network in (preset.autoencoder, preset.model) for t in network.state_dict().values()]
     assert cost.num_weights == sum(t.numel() for t in tensors)
@@ -45,7 +45,7 @@ def test_the_count_of_weights_is_that_of_the_networks(tiny_preset_folder: Path, 
     assert cost.max_multiply_adds > 2 * cost.num_weights
 
 
-def test_a_prediction_plays_the_sizes_and_leaves_torch_as_it_was(
+def test_estimate_runs_the_model_size_and_restores_torch_threads(
     tiny_config: PresetConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimate, "TIMING_S", 0.05)
@@ -60,7 +60,7 @@ def test_a_prediction_plays_the_sizes_and_leaves_torch_as_it_was(
     assert (prediction.steps, prediction.ticks_per_s, prediction.reason) == (2, 17.5, "")
 
 
-def test_what_is_too_large_is_counted_and_not_tried(tiny_config: PresetConfig) -> None:
+def test_oversized_model_is_counted_but_not_timed(tiny_config: PresetConfig) -> None:
     huge = replace(tiny_config, model=replace(tiny_config.model, width=8184, num_heads=1, num_layers=128))
     prediction = estimate_play(huge)
     assert prediction.frames_per_s is None and not prediction.full_speed
@@ -79,7 +79,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_speed_is_as_predicted(folder: Path) -> None:
+def test_speed_matches_the_estimate(folder: Path) -> None:
     """Predicted and measured in turn, so that a busy machine slows both."""
     preset = load_preset(folder)
     simulator = Simulator(preset)
@@ -106,7 +106,7 @@ print(json.dumps({"memory_bytes": predict(config).memory_bytes}))
 
 
 @pytest.mark.slow
-def test_memory_is_as_predicted(folder: Path) -> None:
+def test_memory_matches_the_estimate(folder: Path) -> None:
     """Each in a process of its own: what one leaves in memory is not the other's."""
     bench = ("-m", "worldsim", "bench", str(folder), "--device", "cpu", "--frames", "60", "--json", "-")
     predicted, measured = run_json("-c", PREDICT, str(folder)), run_json(*bench)

@@ -24,7 +24,7 @@ def play(simulator: FakeSimulator, touches: tuple[Touch, ...], *, duration_s: fl
 
 
 @pytest.mark.parametrize("depth", [0, 3])
-def test_the_frames_are_those_of_the_actions_taken(depth: int) -> None:
+def test_frames_match_the_actions_taken(depth: int) -> None:
     paced = play(FakeSimulator(step_s=0.004), hands(0, 0.8), duration_s=0.8, depth=depth)
     assert len({step.action for step in paced.steps}) > 1
     assert count_mismatched_frames(FakeSimulator(), 1, paced.steps) == 0
@@ -32,7 +32,7 @@ def test_the_frames_are_those_of_the_actions_taken(depth: int) -> None:
     assert count_mismatched_frames(FakeSimulator(), 1, (*paced.steps[:3], damaged, *paced.steps[4:])) == 1
 
 
-def test_input_is_timed_from_the_touch_and_a_tick_from_its_asking() -> None:
+def test_input_latency_starts_at_the_event_and_tick_latency_at_the_request() -> None:
     touches = (
         Touch(t_s=0.1, key="w", is_down=True),
         Touch(t_s=0.2, key=MOUSE_X, dx_px=5.0),
@@ -45,6 +45,6 @@ def test_input_is_timed_from_the_touch_and_a_tick_from_its_asking() -> None:
     assert len(paced.jitter) == len(paced.steps) - 2
 
 
-def test_a_failure_ends_it() -> None:
+def test_failure_ends_the_run() -> None:
     with pytest.raises(NonFiniteError):
         play(FakeSimulator(fail_at=3, fail_seed=1), (), duration_s=2.0)

@@ -41,7 +41,7 @@ def loaded_of(simulator: FakeSimulator, ticks_per_s: float = 10.0) -> LoadedWorl
     return fake_load(simulator, ticks_per_s=ticks_per_s)(lambda stage: None)
 
 
-def test_standing_still_does_nothing_and_play_does_what_hands_do() -> None:
+def test_idle_sends_no_input_and_play_sends_synthetic_input() -> None:
     still, busy = Diary(), Diary()
     endured = run_soak(loaded_of(still), is_idle=True, num_ticks=100, every=20)
     assert set(still.actions) == {Action()}
@@ -52,25 +52,25 @@ def test_standing_still_does_nothing_and_play_does_what_hands_do() -> None:
     assert any("forward" in action.buttons for action in busy.actions)
 
 
-def test_hands_go_on_after_their_first_minute() -> None:
+def test_synthetic_input_continues_after_the_first_minute() -> None:
     late = Diary()
     run_soak(loaded_of(late, ticks_per_s=2.0), is_idle=False, num_ticks=180, every=90)
     assert len(set(late.actions[-50:])) > 5
 
 
-def test_what_gets_slower_and_larger_is_seen() -> None:
+def test_slowdown_and_memory_growth_are_detected() -> None:
     endured = run_soak(loaded_of(Diary(leak=30_000)), is_idle=True, num_ticks=150, every=15)
     first, last = endured.points[1], endured.points[-1]
     assert last.ms_p50 > 2 * first.ms_p50
     assert last.rss_bytes > first.rss_bytes + 100 * 30_000 * 8
 
 
-def test_a_world_that_fails_ends_it_with_its_reason() -> None:
+def test_world_failure_ends_the_run_with_its_error() -> None:
     with pytest.raises(NonFiniteError):
         run_soak(loaded_of(FakeSimulator(fail_at=20)), is_idle=True, num_ticks=50, every=10)
 
 
-def test_pictures_are_told_in_figures() -> None:
+def test_image_statistics() -> None:
     rows = np.zeros((8, 8, 3), np.uint8)
     rows[::2] = (40, 80, 120)
     look = soak._image_stats([soak.features(rows)])
@@ -81,7 +81,7 @@ def test_pictures_are_told_in_figures() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_idle", [True, False])
-def test_minutes_of_a_real_model_neither_grow_nor_stutter(tiny_preset_folder: Path, is_idle: bool) -> None:
+def test_minutes_of_a_real_model_neither_grow_nor_slow_down(tiny_preset_folder: Path, is_idle: bool) -> None:
     preset = load_preset(tiny_preset_folder)
     loaded = replace(
         loaded_of(FakeSimulator()),

@@ -42,7 +42,7 @@ def bring_back(play: Play) -> ContextOverride:
     return anchor
 
 
-def test_play_goes_on_from_the_last_of_the_pictures() -> None:
+def test_play_continues_from_the_last_context_frame() -> None:
     play = Play()
     play.play(5)
     anchor = bring_back(play)
@@ -56,7 +56,7 @@ def test_play_goes_on_from_the_last_of_the_pictures() -> None:
     assert play.index == 6
 
 
-def test_a_rewind_past_it_and_over_it_is_exact() -> None:
+def test_rewind_across_a_context_reset_is_exact() -> None:
     play = Play()
     before = play.play(12)
     bring_back(play)
@@ -71,7 +71,7 @@ def test_a_rewind_past_it_and_over_it_is_exact() -> None:
     assert_same(play.play(3, first=9), before[9:12])
 
 
-def test_it_is_not_tried_for_a_moment_that_play_has_left() -> None:
+def test_context_reset_is_skipped_when_play_has_moved_on() -> None:
     play = Play()
     play.play(2)
     assert play.session.history is not None
@@ -82,7 +82,7 @@ def test_it_is_not_tried_for_a_moment_that_play_has_left() -> None:
     assert play.index == 3
 
 
-def test_damaged_pictures_change_nothing() -> None:
+def test_damaged_context_frames_change_nothing() -> None:
     play = Play()
     play.play(3)
     assert play.session.history is not None and play.session.history.head is not None
@@ -95,7 +95,9 @@ def test_damaged_pictures_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("begins", [0, 3, 8, 10])
-def test_a_recording_through_it_replays_bit_for_bit_and_other_pictures_do_not(begins: int, tmp_path: Path) -> None:
+def test_recording_across_a_context_reset_replays_bit_exactly_and_other_frames_do_not(
+    begins: int, tmp_path: Path
+) -> None:
     recorder = Recorder()
     play = Play(recorder=recorder)
     for index in range(1, 16):
@@ -119,7 +121,7 @@ def test_a_recording_through_it_replays_bit_for_bit_and_other_pictures_do_not(be
     assert not check(replace(session, episodes=tuple(damaged)), FakeSimulator()).is_exact
 
 
-def test_a_true_world_walks_all_of_the_way_of_such_an_episode(tmp_path: Path) -> None:
+def test_reference_world_replays_all_actions_of_such_an_episode(tmp_path: Path) -> None:
     recorder = Recorder(folder=tmp_path / "s")
     play = Play(recorder=recorder)
     frames = play.play(4)
@@ -131,7 +133,7 @@ def test_a_true_world_walks_all_of_the_way_of_such_an_episode(tmp_path: Path) ->
     assert np.array_equal(true_frames[0], frames[3]), "not the frame that the actions lead to from the reset"
 
 
-def test_a_save_after_it_is_loaded_and_recorded_on_exactly(
+def test_save_after_a_context_reset_loads_and_records_exactly(
     tiny: Callable[[StageCallback], LoadedWorld],  # noqa: F811
     tmp_path: Path,
 ) -> None:
@@ -151,7 +153,7 @@ def test_a_save_after_it_is_loaded_and_recorded_on_exactly(
     assert check(session, Simulator(load_preset(session.header.preset_ref))).is_exact
 
 
-def test_a_simulator_stands_at_the_pictures_whatever_was_before(tiny_preset_folder: Path) -> None:
+def test_context_reset_is_independent_of_earlier_state(tiny_preset_folder: Path) -> None:
     def after(seed: int, num_frames: int, index: int) -> bytes:
         simulator = Simulator(preset)
         simulator.reset(seed)
@@ -167,7 +169,7 @@ def test_a_simulator_stands_at_the_pictures_whatever_was_before(tiny_preset_fold
 
 
 @pytest.mark.parametrize("pixels", ["", "?", "AAAA"])
-def test_damaged_pixels_are_an_error_of_the_recording(pixels: str) -> None:
+def test_damaged_pixels_raise_a_recording_error(pixels: str) -> None:
     with pytest.raises(RecordingError):
         replace(pictures(1), pixels=pixels).frames(SHAPE)
     with pytest.raises(RecordingError):

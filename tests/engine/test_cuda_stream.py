@@ -45,7 +45,7 @@ def test_frames_are_the_same_bit_for_bit_with_and_without_prefetch(tiny_preset_f
 
 
 @pytest.mark.gpu
-def test_what_is_done_aside_is_done_in_another_stream_in_the_order_of_asking() -> None:
+def test_background_work_runs_in_its_own_stream_in_submission_order() -> None:
     usual, where = torch.cuda.current_stream(), background_stream("cuda")
     numbers = torch.ones(2**24, device="cuda")
     for _ in range(50):
@@ -58,6 +58,6 @@ def test_what_is_done_aside_is_done_in_another_stream_in_the_order_of_asking() -
     assert taken is not None and taken >= numbers.nbytes
 
 
-def test_on_the_cpu_there_is_nothing_to_keep_apart_and_nothing_to_tell() -> None:
+def test_on_the_cpu_there_is_no_stream_and_no_device_memory() -> None:
     with background_stream("cpu")():
         assert device_bytes("cpu") is None

@@ -138,11 +138,11 @@ class Play:
         (NonFiniteError("frame 3 came out as NaN"), None),
     ],
 )
-def test_kinds_are_told_apart(error: Exception, kind: DeviceFault | None) -> None:
+def test_fault_classification(error: Exception, kind: DeviceFault | None) -> None:
     assert classify_fault(error) is kind
 
 
-def test_what_torch_says_when_there_is_no_memory_is_understood_and_put_into_one_line() -> None:
+def test_torch_out_of_memory_error_is_recognized_and_reported_in_one_line() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**15)
     error = as_worldsim_error(caught.value)
@@ -151,7 +151,7 @@ def test_what_torch_says_when_there_is_no_memory_is_understood_and_put_into_one_
     assert "\n" not in as_worldsim_error(DEVICE_LOST).message
 
 
-def test_without_memory_there_are_fewer_steps_and_then_the_cpu_and_both_are_said() -> None:
+def test_out_of_memory_falls_back_to_fewer_steps_then_to_the_cpu_with_warnings() -> None:
     play = Play()
     play.device.room_steps = 3
     play.go(1.0)
@@ -174,7 +174,7 @@ def test_without_memory_there_are_fewer_steps_and_then_the_cpu_and_both_are_said
     assert expected.device == "cpu"
 
 
-def test_more_steps_again_are_tried_and_fail_again_in_words() -> None:
+def test_raising_the_steps_again_retries_and_warns_again() -> None:
     play = Play(Device(room_steps=3))
     play.go(0.5)
     play.session.set_num_steps(2)
@@ -185,7 +185,7 @@ def test_more_steps_again_are_tried_and_fail_again_in_words() -> None:
     assert play.told[-1] == "out of memory: 1 denoising step instead of 8 from here on"
 
 
-def test_where_nothing_is_left_to_give_way_play_stops_with_words_and_can_be_gone_back_from() -> None:
+def test_without_another_fallback_play_fails_with_a_message_and_can_be_rewound() -> None:
     play = Play(has_other=False)
     play.device.room_steps = 0
     play.go(1.0)
@@ -205,7 +205,7 @@ def test_where_nothing_is_left_to_give_way_play_stops_with_words_and_can_be_gone
     assert play.state() is SessionState.PLAYING
 
 
-def test_after_a_lost_device_the_last_pictures_are_the_memory_and_the_recording_is_exact(tmp_path: Path) -> None:
+def test_after_a_lost_device_context_resets_from_history_and_the_recording_is_exact(tmp_path: Path) -> None:
     play = Play(recorder=Recorder(folder=tmp_path / "recorded"))
     play.session.inputs.press("w")
     play.go(2.0)
@@ -225,9 +225,7 @@ def test_after_a_lost_device_the_last_pictures_are_the_memory_and_the_recording_
 
 
 @pytest.mark.parametrize("moves_at_once", [False, True])
-def test_a_recording_says_from_which_frame_on_play_was_on_the_cpu_and_a_replay_goes_there_too(
-    moves_at_once: bool, tmp_path: Path
-) -> None:
+def test_recording_marks_the_frame_of_the_cpu_fallback_and_replay_follows(moves_at_once: bool, tmp_path: Path) -> None:
     play = Play(Device(room_steps=0 if moves_at_once else 99), recorder=Recorder(folder=tmp_path / "recorded"))
     play.session.inputs.press("w")
     play.go(1.0)
@@ -255,7 +253,7 @@ def test_a_recording_says_from_which_frame_on_play_was_on_the_cpu_and_a_replay_g
         assert not check(recorded, FakeSimulator("cuda")).is_exact, "the bits of another device"
 
 
-def test_moments_in_a_lost_device_are_gone_in_words_and_play_stays_where_it_is() -> None:
+def test_nodes_on_a_lost_device_are_unreachable_and_play_stays_where_it_is() -> None:
     play = Play()
     play.device.is_lost = True
     play.go(1.0)
@@ -270,7 +268,7 @@ def test_moments_in_a_lost_device_are_gone_in_words_and_play_stays_where_it_is()
     assert play.state() is SessionState.PLAYING and play.session.error is None
 
 
-def test_a_reset_needs_nothing_of_what_a_lost_device_held() -> None:
+def test_reset_needs_nothing_from_a_lost_device() -> None:
     device = Device()
     fallback = FallbackSimulator(OnDevice(device), lambda: OnCpu(device))
     fallback.reset(0)
@@ -280,7 +278,7 @@ def test_a_reset_needs_nothing_of_what_a_lost_device_held() -> None:
     assert np.array_equal(fallback.reset(3).frame, FakeSimulator().reset(3).frame)
 
 
-def test_other_errors_are_not_its_business() -> None:
+def test_other_errors_pass_through() -> None:
     fallback = FallbackSimulator(FakeSimulator(fail_at=1), lambda: FakeSimulator())
     fallback.reset(0)
     with pytest.raises(NonFiniteError):
@@ -288,7 +286,7 @@ def test_other_errors_are_not_its_business() -> None:
     assert fallback.warning == "" and isinstance(fallback, SupportsContextReset)
 
 
-def test_the_real_model_on_the_cpu_goes_on_from_the_same_state(tiny_preset_folder: Path) -> None:
+def test_real_model_continues_on_the_cpu_from_the_same_state(tiny_preset_folder: Path) -> None:
     def simulator() -> Simulator:
         return Simulator(load_preset(tiny_preset_folder), num_steps=1)
 
@@ -306,7 +304,7 @@ def test_the_real_model_on_the_cpu_goes_on_from_the_same_state(tiny_preset_folde
     assert "on the CPU" in fallback.warning
 
 
-def test_a_way_back_that_needs_more_memory_than_there_is_is_refused() -> None:
+def test_replay_path_that_runs_out_of_memory_is_refused() -> None:
     simulator = FakeSimulator()
     simulator.num_steps = 4
     simulator.reset(0)
@@ -348,7 +346,7 @@ WAYS_OUT: dict[str, Callable[[Session], None]] = {
 
 
 @pytest.mark.parametrize("way", WAYS_OUT)
-def test_ways_out_of_a_failure(way: str) -> None:
+def test_recovery_from_a_failure(way: str) -> None:
     play = Play()
     play.session.save(SLOT)
     play.go(0.5)
@@ -365,7 +363,7 @@ def test_ways_out_of_a_failure(way: str) -> None:
     assert len(play.steps) > num_steps + 5
 
 
-def test_a_failure_that_comes_back_is_a_failure_again() -> None:
+def test_repeated_failure_is_reported_again() -> None:
     play = Play()
     play.device.error = ValueError("damaged")
     play.go(0.5)

@@ -46,7 +46,7 @@ class Play:
 
 
 @pytest.mark.parametrize("num_frames", [0, 1, SNAPSHOT_EVERY - 1, SNAPSHOT_EVERY, 3 * SNAPSHOT_EVERY + 4])
-def test_the_same_actions_from_any_moment_give_the_same_frames(num_frames: int) -> None:
+def test_same_actions_from_any_node_give_the_same_frames(num_frames: int) -> None:
     play = Play()
     steps = play.go(4 * SNAPSHOT_EVERY)
     play.back(num_frames)
@@ -56,7 +56,7 @@ def test_the_same_actions_from_any_moment_give_the_same_frames(num_frames: int) 
     assert all(np.array_equal(a.frame, b.frame) for a, b in zip(again, steps[begin:], strict=True))
 
 
-def test_the_frame_at_the_end_of_a_route_is_made_again_as_it_was() -> None:
+def test_last_frame_of_a_replay_path_is_reproduced() -> None:
     play = Play()
     steps = play.go(SNAPSHOT_EVERY + 5)
     assert play.history.head is not None
@@ -67,7 +67,7 @@ def test_the_frame_at_the_end_of_a_route_is_made_again_as_it_was() -> None:
     assert np.array_equal(made[-1].frame, steps[-1].frame)
 
 
-def test_the_number_of_denoising_steps_is_the_one_of_then_on_the_way_and_the_present_one_after_it() -> None:
+def test_replay_path_uses_the_recorded_denoising_steps_and_restores_the_current_number() -> None:
     play = Play()
     play.go(2)
     play.world.num_steps = 4
@@ -86,7 +86,7 @@ def test_the_number_of_denoising_steps_is_the_one_of_then_on_the_way_and_the_pre
     assert arrival.snapshot == reference.snapshot()
 
 
-def test_playing_on_after_going_back_begins_a_branch_and_the_other_one_stays() -> None:
+def test_playing_after_a_rewind_starts_a_branch_and_keeps_the_old_one() -> None:
     play = Play()
     first = play.go(20)
     play.back(5)
@@ -98,7 +98,7 @@ def test_playing_on_after_going_back_begins_a_branch_and_the_other_one_stays() -
     assert [play.history.depth(branch) for branch in (one, two)] == [0, 1]
 
 
-def test_back_on_a_branch_its_frames_go_on_as_they_would_have() -> None:
+def test_returning_to_a_branch_continues_it_unchanged() -> None:
     play = Play()
     play.go(20)
     play.back(5)
@@ -112,11 +112,11 @@ def test_back_on_a_branch_its_frames_go_on_as_they_would_have() -> None:
     assert list(play.history.branches) == [1, 2], "the end of a branch grows on"
 
 
-def test_one_branch_alone_has_no_neighbour() -> None:
+def test_single_branch_has_no_neighbor() -> None:
     assert Play().history.neighbor(1) is None
 
 
-def test_a_reset_begins_a_branch_and_nobody_rewinds_past_it() -> None:
+def test_reset_starts_a_branch_that_cannot_be_rewound_past() -> None:
     play = Play()
     play.go(3)
     play.reset(7)
@@ -125,7 +125,7 @@ def test_a_reset_begins_a_branch_and_nobody_rewinds_past_it() -> None:
     assert [(b.parent, b.tip.seed) for b in play.history.branches.values()] == [(None, 0), (None, 7)]
 
 
-def test_the_runs_of_a_moment_are_what_led_to_it_also_on_a_branch() -> None:
+def test_runs_of_a_node_lead_to_it_also_on_a_branch() -> None:
     play = Play()
     for _ in range(5):
         play.history.add(play.world.step(ACTIONS[0]), play.world.snapshot())
@@ -136,7 +136,7 @@ def test_the_runs_of_a_moment_are_what_led_to_it_also_on_a_branch() -> None:
     assert [run.count for run in play.history.branches[1].tip.runs()] == [5]
 
 
-def test_over_the_budget_the_oldest_moments_go_and_what_is_left_can_still_be_reached() -> None:
+def test_over_budget_oldest_nodes_are_evicted_and_the_rest_stay_reachable() -> None:
     budget_bytes = 40 * (FRAME_BYTES + MOMENT_BYTES + SNAPSHOT_BYTES)
     play = Play(budget_bytes)
     steps = play.go(300)
@@ -152,7 +152,7 @@ def test_over_the_budget_the_oldest_moments_go_and_what_is_left_can_still_be_rea
     assert list(history.branches) == [1, 2]
 
 
-def test_a_branch_that_was_dropped_is_not_listed_any_more() -> None:
+def test_evicted_branch_is_no_longer_listed() -> None:
     play = Play(40 * (FRAME_BYTES + MOMENT_BYTES + SNAPSHOT_BYTES))
     play.go(5)
     play.reset(1)
@@ -161,7 +161,7 @@ def test_a_branch_that_was_dropped_is_not_listed_any_more() -> None:
     assert play.history.neighbor(1) is None
 
 
-def test_memory_goes_back_to_the_machine_as_often_as_much_was_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heap_is_trimmed_after_enough_was_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     given_back = list[int]()
     play = Play(budget_bytes=20 * (FRAME_BYTES + MOMENT_BYTES + SNAPSHOT_BYTES))
     monkeypatch.setattr(history, "TRIM_AFTER_BYTES", 10 * FRAME_BYTES)

@@ -14,14 +14,14 @@ def inputs() -> Inputs:
     return Inputs(BINDINGS)
 
 
-def test_mouse_motion_adds_up_within_a_tick_and_carries_nothing_over(inputs: Inputs) -> None:
+def test_mouse_motion_accumulates_within_a_tick_only(inputs: Inputs) -> None:
     inputs.move_mouse(-10)
     inputs.move_mouse(-20)
     assert inputs.sample().axis("turn") == pytest.approx(0.5)
     assert inputs.sample() == NO_ACTION
 
 
-def test_what_is_beyond_the_axis_is_lost_and_not_kept(inputs: Inputs) -> None:
+def test_motion_beyond_the_axis_range_is_clipped_not_carried_over(inputs: Inputs) -> None:
     inputs.move_mouse(10_000)
     assert inputs.sample().axis("turn") == -1.0
     assert inputs.sample() == NO_ACTION
@@ -33,7 +33,7 @@ def test_opposite_turns_cancel_out(inputs: Inputs) -> None:
     assert inputs.sample() == NO_ACTION
 
 
-def test_two_keys_of_one_button_hold_it_until_both_are_up(inputs: Inputs) -> None:
+def test_button_bound_to_two_keys_is_held_until_both_are_released(inputs: Inputs) -> None:
     inputs.press("w")
     inputs.press("up")
     inputs.release("w")
@@ -41,20 +41,20 @@ def test_two_keys_of_one_button_hold_it_until_both_are_up(inputs: Inputs) -> Non
     assert inputs.sample() == Action.of("forward")
 
 
-def test_losing_the_focus_lets_everything_go(inputs: Inputs) -> None:
+def test_losing_focus_releases_everything(inputs: Inputs) -> None:
     inputs.press("w")
     inputs.move_mouse(5)
     inputs.release_all()
     assert inputs.sample() == NO_ACTION
 
 
-def test_what_comes_next_is_foreseen_from_what_is_held(inputs: Inputs) -> None:
+def test_next_action_is_predicted_from_held_keys(inputs: Inputs) -> None:
     inputs.press("w")
     assert inputs.expected() == Action.of("forward")
     assert inputs.sample() == Action.of("forward")
 
 
-def test_a_moving_mouse_cannot_be_foreseen_until_it_rested_for_a_tick(inputs: Inputs) -> None:
+def test_no_prediction_until_the_mouse_has_rested_for_a_tick(inputs: Inputs) -> None:
     inputs.move_mouse(3)
     assert inputs.expected() is None
     inputs.sample()
@@ -63,7 +63,7 @@ def test_a_moving_mouse_cannot_be_foreseen_until_it_rested_for_a_tick(inputs: In
     assert inputs.expected() == NO_ACTION
 
 
-def test_a_key_that_is_pressed_by_degrees_moves_an_axis_by_as_much(inputs: Inputs) -> None:
+def test_analog_key_moves_an_axis_proportionally(inputs: Inputs) -> None:
     inputs.press("right", 0.25)
     assert inputs.expected() == inputs.sample() == Action.of(turn=-0.25)
     inputs.press("e")
@@ -73,14 +73,14 @@ def test_a_key_that_is_pressed_by_degrees_moves_an_axis_by_as_much(inputs: Input
     assert inputs.sample() == NO_ACTION
 
 
-def test_a_key_that_is_pressed_less_than_half_holds_no_button(inputs: Inputs) -> None:
+def test_analog_key_below_the_threshold_holds_no_button(inputs: Inputs) -> None:
     inputs.press("w", 0.4)
     assert inputs.sample() == NO_ACTION
     inputs.press("w", 0.6)
     assert inputs.sample() == Action.of("forward")
 
 
-def test_the_furthest_of_a_tap_by_degrees_counts(inputs: Inputs) -> None:
+def test_largest_value_of_an_analog_tap_counts(inputs: Inputs) -> None:
     for share in (0.5, 1.0, 0.25):
         inputs.press("left", share)
     inputs.release("left")
@@ -88,7 +88,7 @@ def test_the_furthest_of_a_tap_by_degrees_counts(inputs: Inputs) -> None:
     assert inputs.sample() == NO_ACTION
 
 
-def test_keys_without_a_row_do_nothing() -> None:
+def test_unbound_keys_do_nothing() -> None:
     inputs = Inputs(())
     inputs.press("w")
     inputs.move_mouse(10)

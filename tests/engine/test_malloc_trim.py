@@ -21,7 +21,7 @@ def give_back() -> None:
 
 
 @pytest.mark.skipif(malloc_trim._trim() is None, reason="the C library is not glibc")
-def test_large_pieces_between_small_ones_go_back_when_they_are_freed() -> None:
+def test_large_blocks_between_small_ones_are_returned_to_the_system() -> None:
     process = psutil.Process()
     give_back()  # what earlier tests left free would hide what is taken here
     before_bytes = process.memory_info().rss
@@ -37,7 +37,7 @@ def test_large_pieces_between_small_ones_go_back_when_they_are_freed() -> None:
     assert len(small) == NUM_PIECES
 
 
-def test_without_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_glibc_trim_is_a_no_op(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(malloc_trim.ctypes, "CDLL", lambda name: object())
     assert malloc_trim._trim() is None
     malloc_trim.trim_heap_async()

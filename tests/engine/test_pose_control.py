@@ -54,7 +54,7 @@ def near(x: float, y: float, angle_deg: float) -> object:
     return pytest.approx((x, y, angle_deg), abs=1e-5)
 
 
-def test_keys_fly_from_the_pose_of_the_start_and_it_is_said() -> None:
+def test_keys_move_the_camera_from_the_start_pose_and_the_user_is_notified() -> None:
     play = Play(fake)
     assert play.session.notification == FLIGHT_WORDS
     assert pose_of(play.session.shown_step) == near(-0.5, 0.25, 0)
@@ -77,7 +77,7 @@ def test_a_mouse_turns_the_camera() -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_what_is_made_ahead_under_held_keys_is_what_is_asked_for(depth: int) -> None:
+def test_prefetched_frames_match_the_requested_ones(depth: int) -> None:
     world = FakeFlight()
     worker = Worker(
         lambda _: LoadedWorld(playable=world, title="", ticks_per_s=1.0), prefetch_depth=depth, num_warmup=0
@@ -109,14 +109,14 @@ def run_all(worker: Worker) -> None:
         pass
 
 
-def test_a_session_foresees_every_frame_of_held_keys() -> None:
+def test_session_predicts_every_frame_of_held_keys() -> None:
     play = Play(fake)
     hold(play, "up", 12)
     counters = play.worker.counters
     assert counters.hits == 11 and counters.misses == 1, "all but the first, before which nothing was held"
 
 
-def test_after_a_rewind_the_flight_goes_on_from_the_frame_seen_and_as_it_did_the_first_time() -> None:
+def test_after_a_rewind_pose_control_continues_from_the_shown_frame_exactly() -> None:
     play = Play(fake)
     frames = play.play(20)
     play.back(8)
@@ -133,7 +133,7 @@ def test_after_a_rewind_the_flight_goes_on_from_the_frame_seen_and_as_it_did_the
     assert_same(play.play(8, first=12), frames[12:])
 
 
-def test_another_start_is_another_pose_also_for_keys_that_are_held() -> None:
+def test_another_start_is_another_pose_also_for_held_keys() -> None:
     play = Play(fake)
     play.session.inputs.press("w")
     for _ in range(3):
@@ -145,7 +145,7 @@ def test_another_start_is_another_pose_also_for_keys_that_are_held() -> None:
     assert pose_of(play.session.shown_step) == near(-0.25 + STEP, 0.25, 0)
 
 
-def test_scripts_fly_by_the_same_keys_and_a_person_takes_over_where_they_are() -> None:
+def test_scripts_use_the_same_keys_and_the_user_takes_over_at_their_pose() -> None:
     play = Play(fake)
     autopilot = play.session.action_filter = Autopilot(play.session.notify)
     autopilot.hand_over(ScriptPolicy(FakeFlight.action_spec, seed=3), NO_ACTION)
@@ -160,7 +160,7 @@ def test_scripts_fly_by_the_same_keys_and_a_person_takes_over_where_they_are() -
     assert math.dist(pose_of(play.session.shown_step)[:2], before[:2]) == pytest.approx(STEP, abs=1e-6)
 
 
-def test_recorded_poses_are_flown_as_they_are() -> None:
+def test_recorded_poses_are_replayed_unchanged() -> None:
     play = Play(fake)
     poses = [Action.of(x=0.1 * n, y=-0.3, cos=-1.0) for n in range(4)]
     autopilot = play.session.action_filter = Autopilot(play.session.notify)
@@ -173,7 +173,7 @@ def test_recorded_poses_are_flown_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("timing", range(3))
-def test_frames_of_the_running_thread_are_those_of_the_poses_they_say(timing: int) -> None:
+def test_frames_of_the_running_thread_match_their_poses(timing: int) -> None:
     rng, steps = random.Random(timing), list[Step]()
     worker = Worker(
         lambda _: LoadedWorld(playable=FakeFlight(step_s=0.0003), title="", ticks_per_s=1.0), prefetch_depth=3
@@ -203,7 +203,7 @@ def real(given_preset_folder: Path) -> Callable[[StageCallback], LoadedWorld]:
     return loads(given_preset_folder)
 
 
-def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(
+def test_pose_controlled_preset_is_recorded_and_replayed_bit_exactly(
     real: Callable[[StageCallback], LoadedWorld], given_preset_folder: Path, tmp_path: Path
 ) -> None:
     recorder = Recorder(folder=tmp_path / "session")
@@ -226,7 +226,7 @@ def test_a_preset_is_flown_recorded_and_replayed_to_the_bit(
 
 
 @pytest.mark.parametrize("num_ticks", [0, 7])
-def test_a_save_is_loaded_with_the_pose_it_was_saved_at(
+def test_save_is_loaded_at_its_pose(
     real: Callable[[StageCallback], LoadedWorld], tmp_path: Path, num_ticks: int
 ) -> None:
     path, first = tmp_path / "save.safetensors", Play(real)

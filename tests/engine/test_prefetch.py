@@ -18,7 +18,7 @@ def play(prefetch: Prefetch, num_frames: int, *, most_in_time: int = 99) -> None
         prefetch.take()
 
 
-def test_it_deepens_by_one_at_a_time_while_there_is_time_up_to_the_most() -> None:
+def test_depth_grows_by_one_up_to_the_maximum_while_there_is_time() -> None:
     prefetch = Prefetch(3)
     depths = []
     for _ in range(4 * FULL_TAKES_TO_DEEPEN):
@@ -29,7 +29,7 @@ def test_it_deepens_by_one_at_a_time_while_there_is_time_up_to_the_most() -> Non
     )
 
 
-def test_a_wrong_guess_makes_it_as_shallow_as_it_began_and_tells_what_was_in_vain() -> None:
+def test_wrong_prediction_resets_the_depth_and_returns_the_discarded_count() -> None:
     prefetch = Prefetch(3)
     play(prefetch, 20)
     play(prefetch, 1)
@@ -40,13 +40,13 @@ def test_a_wrong_guess_makes_it_as_shallow_as_it_began_and_tells_what_was_in_vai
 
 
 @pytest.mark.parametrize("most_in_time", [0, 1])
-def test_a_model_without_time_to_spare_goes_no_deeper(most_in_time: int) -> None:
+def test_depth_does_not_grow_without_spare_time(most_in_time: int) -> None:
     prefetch = Prefetch(4)
     play(prefetch, 50, most_in_time=most_in_time)
     assert prefetch.depth == 1 + most_in_time
 
 
-def test_at_a_depth_of_none_there_is_never_room() -> None:
+def test_depth_zero_never_has_room() -> None:
     prefetch = Prefetch(0)
     play(prefetch, 20)
     prefetch.drop()

@@ -76,7 +76,7 @@ class Played:
         assert pair.psnr_db == float("inf")
 
 
-def test_it_begins_where_play_is_and_follows_every_action() -> None:
+def test_reference_starts_where_play_is_and_follows_every_action() -> None:
     played = Played()
     played.step(FORWARD, FORWARD, TURN)
     played.catch_up()
@@ -89,7 +89,7 @@ def test_it_begins_where_play_is_and_follows_every_action() -> None:
     assert played.true_world.resets == [0]
 
 
-def test_it_catches_up_when_it_was_slower_than_play() -> None:
+def test_reference_catches_up_after_lagging_behind() -> None:
     played = Played()
     played.catch_up()
     for n in range(20):
@@ -101,7 +101,7 @@ def test_it_catches_up_when_it_was_slower_than_play() -> None:
     assert played.true_world.num_calls == 20
 
 
-def test_after_a_rewind_another_branch_and_a_reset_it_walks_from_the_start_again() -> None:
+def test_rewind_branch_change_and_reset_restart_the_reference() -> None:
     played = Played()
     played.step(*[FORWARD] * 12, TURN, TURN)
     played.catch_up()
@@ -119,7 +119,7 @@ def test_after_a_rewind_another_branch_and_a_reset_it_walks_from_the_start_again
     assert played.true_world.resets == [0, 0, 3]
 
 
-def test_a_way_that_play_has_left_is_not_walked_to_its_end() -> None:
+def test_abandoned_path_is_not_completed() -> None:
     played = Played()
     played.step(*[FORWARD] * 50)
     for _ in range(10):
@@ -129,7 +129,7 @@ def test_a_way_that_play_has_left_is_not_walked_to_its_end() -> None:
     played.assert_level()
 
 
-def test_what_lies_between_two_moments() -> None:
+def test_runs_between_two_nodes() -> None:
     def run(axis: float, count: int) -> ActionRun:
         return ActionRun(action=(axis,), num_steps=1, count=count)
 
@@ -144,7 +144,7 @@ def test_what_lies_between_two_moments() -> None:
     assert runs_between(second, None) is None
 
 
-def test_the_pictures_that_led_to_a_moment_are_an_anchor() -> None:
+def test_reference_frames_become_a_context_override() -> None:
     played = Played()
     played.catch_up()
     pair = played.reference.status.pair
@@ -160,14 +160,14 @@ def test_the_pictures_that_led_to_a_moment_are_an_anchor() -> None:
     assert np.array_equal(anchor.frames(FakeSimulator.frame_shape)[-1], pair.reference.frame)
 
 
-def test_it_says_how_far_one_walks_in_a_tick_and_who_can_explore() -> None:
+def test_status_has_step_length_and_policy() -> None:
     played = Played()
     played.catch_up()
     assert played.reference.status.step_length == STRIDE_UNITS
     assert played.reference.status.explorer is not None
 
 
-def test_a_world_that_cannot_be_opened_is_a_status_with_the_reason() -> None:
+def test_reference_that_cannot_be_opened_reports_its_error() -> None:
     played = Played(ReferenceWorker(no_source(), SPEC))
     assert played.catch_up() == 1
     status = played.reference.status
@@ -175,7 +175,7 @@ def test_a_world_that_cannot_be_opened_is_a_status_with_the_reason() -> None:
     assert status.error is not None and "not there" in status.error.message and status.error.hint
 
 
-def test_where_the_true_world_cannot_be_it_waits_until_play_is_out_of_the_wall() -> None:
+def test_reference_waits_while_play_is_inside_a_wall() -> None:
     class Walled(FakeReference):
         def step(self, action: Action) -> Step:
             if action == TURN:
@@ -204,7 +204,7 @@ def test_where_the_true_world_cannot_be_it_waits_until_play_is_out_of_the_wall()
     played.assert_level()
 
 
-def test_a_world_that_hangs_holds_up_nobody() -> None:
+def test_hanging_reference_world_does_not_block() -> None:
     hanging = threading.Event()
 
     class Hangs(FakeReference):
@@ -224,7 +224,7 @@ def test_a_world_that_hangs_holds_up_nobody() -> None:
     hanging.set()
 
 
-def test_its_thread_follows_and_closes_the_world() -> None:
+def test_thread_follows_and_closes_the_world() -> None:
     world, news = FakeReference(), threading.Event()
     reference = ReferenceWorker(fake_source(world), SPEC, news.set)
     reference.start()
@@ -240,9 +240,7 @@ def test_its_thread_follows_and_closes_the_world() -> None:
     assert world.is_closed
 
 
-def test_doom_itself_follows_and_its_pictures_bring_a_preset_level_with_it(
-    tiny_config: PresetConfig, tmp_path: Path
-) -> None:
+def test_doom_follows_and_its_frames_reset_the_context_of_a_preset(tiny_config: PresetConfig, tmp_path: Path) -> None:
     pytest.importorskip("vizdoom")
     from worldsim.engine.reference_starts import ReferenceWorldAtStarts
     from worldsim.engine.simulator import Simulator

@@ -36,7 +36,7 @@ def recorded(folder: Path, *, begin: int = 0) -> RecordedSession:
     return open_session(folder)
 
 
-def test_a_session_begun_anywhere_comes_out_exactly(tmp_path: Path) -> None:
+def test_session_recorded_from_any_frame_replays_exactly(tmp_path: Path) -> None:
     for begin in range(9):
         session = recorded(tmp_path / str(begin), begin=begin)
         assert session.num_frames == 12 - begin
@@ -45,7 +45,7 @@ def test_a_session_begun_anywhere_comes_out_exactly(tmp_path: Path) -> None:
         assert verdict.frames == 12 - begin
 
 
-def test_a_world_that_differs_is_found_at_its_first_frame(tmp_path: Path) -> None:
+def test_mismatch_is_found_at_the_first_differing_frame(tmp_path: Path) -> None:
     class Other(FakeSimulator):
         def _frame(self) -> np.ndarray:
             frame = super()._frame()
@@ -56,7 +56,7 @@ def test_a_world_that_differs_is_found_at_its_first_frame(tmp_path: Path) -> Non
     assert (verdict.difference.episode, verdict.difference.frame, verdict.frames) == (0, 4, 5)
 
 
-def test_the_replay_world_shows_the_recorded_frames_and_stays_at_the_last(tmp_path: Path) -> None:
+def test_replay_world_shows_the_recorded_frames_and_stays_at_the_last(tmp_path: Path) -> None:
     session = recorded(tmp_path / "s")
     world = ReplayWorld(session, FakeSimulator())
     world.reset(1)
@@ -68,7 +68,7 @@ def test_the_replay_world_shows_the_recorded_frames_and_stays_at_the_last(tmp_pa
     assert (frames[3] != frames[4]).any()
 
 
-def test_going_back_in_a_replay_gives_the_same_frame_again(tmp_path: Path) -> None:
+def test_rewinding_a_replay_gives_the_same_frame_again(tmp_path: Path) -> None:
     world = ReplayWorld(recorded(tmp_path / "s"), FakeSimulator())
     world.reset(0)
     world.step(NO_ACTION)

@@ -53,7 +53,7 @@ def saving(preset: Preset, tmp_path: Path) -> Saving:
     return Saving(preset, slot_path("tiny", 1, tmp_path))
 
 
-def test_what_was_saved_comes_back(saving: Saving) -> None:
+def test_save_round_trip(saving: Saving) -> None:
     saved, arrival = saving.files.read(saving.path)
     then = saving.simulator.snapshot().state
     assert (saved.header, saved.seed, saved.runs) == (saving.header, 1, saving.saved.runs)
@@ -65,12 +65,12 @@ def test_what_was_saved_comes_back(saving: Saving) -> None:
     assert all(now.tensors[name].equal(then.tensors[name]) for name in then.tensors)
 
 
-def test_it_is_one_safetensors_file_and_no_other_is_left(saving: Saving) -> None:
+def test_save_is_a_single_safetensors_file(saving: Saving) -> None:
     assert list(saving.path.parent.iterdir()) == [saving.path]
     assert {"frame", "run_actions", "run_counts", "state.counters"} <= load_file(saving.path).keys()
 
 
-def test_a_file_cut_anywhere_is_one_line(saving: Saving) -> None:
+def test_truncated_file_is_a_one_line_error(saving: Saving) -> None:
     data = saving.path.read_bytes()
     for size in (0, 7, 8, 100, len(data) // 2, len(data) - 1):
         saving.path.write_bytes(data[:size])
@@ -91,7 +91,7 @@ def test_a_file_cut_anywhere_is_one_line(saving: Saving) -> None:
         (lambda t: t.pop("state.counters"), "counters"),
     ],
 )
-def test_what_does_not_fit_is_named(saving: Saving, change: Callable[[dict], None], said: str) -> None:  # type: ignore[type-arg]
+def test_inconsistent_save_is_reported(saving: Saving, change: Callable[[dict], None], said: str) -> None:  # type: ignore[type-arg]
     saving.rewrite(change)
     with pytest.raises(StateError) as caught:
         saving.files.read(saving.path)
@@ -123,7 +123,7 @@ def test_a_state_with_nan_is_refused(saving: Saving) -> None:
         saving.files.read(saving.path)
 
 
-def test_a_disk_that_refuses_leaves_the_old_save_whole(saving: Saving) -> None:
+def test_write_failure_keeps_the_old_save(saving: Saving) -> None:
     before = saving.path.read_bytes()
     (saving.path.parent / f"{saving.path.name}.part").mkdir()
     with pytest.raises(StorageError) as caught:
@@ -141,7 +141,7 @@ def test_slots_are_listed_full_empty_and_damaged(saving: Saving, tmp_path: Path)
     assert slots[1].saved is None
 
 
-def test_a_save_from_before_any_action_comes_back(saving: Saving, tmp_path: Path) -> None:
+def test_save_before_any_action_round_trips(saving: Saving, tmp_path: Path) -> None:
     step = saving.simulator.reset(0)
     saved = SaveRecord(header=saving.header, seed=0, step=step, runs=())
     saving.files.write(tmp_path / "first", saved, saving.simulator.snapshot())

@@ -46,7 +46,7 @@ class Play:
         return num + self.tick(0.0)
 
 
-def test_play_begins_by_itself_when_the_world_is_loaded() -> None:
+def test_play_starts_when_the_world_is_loaded() -> None:
     play = Play()
     assert play.tick(5.0) == 0
     assert play.session.state is SessionState.LOADING
@@ -56,18 +56,18 @@ def test_play_begins_by_itself_when_the_world_is_loaded() -> None:
     assert play.steps[0].index == 0
 
 
-def test_ticks_follow_the_worlds_rate_and_not_the_screens() -> None:
+def test_ticks_follow_the_world_rate_not_the_display() -> None:
     play = Play().start()
     assert sum(play.go(1 / 60) for _ in range(60)) == pytest.approx(1 / TICK_S, abs=1)
 
 
-def test_a_stall_is_not_made_up_for() -> None:
+def test_stall_is_not_caught_up() -> None:
     play = Play(depth=4).start()
     assert play.go(10.0) <= MAX_CATCH_UP_TICKS
     assert play.go(0.0) == 0
 
 
-def test_a_slow_model_slows_the_world_down_and_nothing_queues() -> None:
+def test_slow_model_slows_the_world_without_queueing() -> None:
     play = Play(depth=0).start()
     for _ in range(50):
         play.tick(TICK_S)  # the model makes nothing in this time
@@ -97,7 +97,7 @@ def test_a_held_key_acts_in_every_tick_until_it_is_released() -> None:
     assert [step.action.axis("turn") for step in play.steps] == [1.0, 1.0, 0.0]
 
 
-def test_input_is_taken_at_the_tick_and_not_before() -> None:
+def test_input_is_sampled_at_the_tick() -> None:
     play = Play().start()
     play.go(TICK_S * 0.9)
     play.session.inputs.press("d")
@@ -105,7 +105,7 @@ def test_input_is_taken_at_the_tick_and_not_before() -> None:
     assert play.steps[0].action.buttons == {"right"}
 
 
-def test_the_frame_made_ahead_is_shown_in_the_same_draw() -> None:
+def test_prefetched_frame_is_shown_in_the_same_draw() -> None:
     play = Play().start()
     play.session.inputs.press("w")
     play.go(TICK_S)
@@ -135,7 +135,7 @@ def test_a_single_step_makes_one_frame_and_stays_paused() -> None:
     assert play.steps[0].action.buttons == {"forward"}
 
 
-def test_a_failure_is_a_state_with_the_reason_and_reset_leads_out() -> None:
+def test_failure_is_a_state_with_an_error_and_reset_recovers() -> None:
     play = Play(FakeSimulator(fail_at=3)).start()
     for _ in range(5):
         play.go(TICK_S)
@@ -161,7 +161,7 @@ def test_reset_begins_at_the_same_frame_and_another_seed_at_another() -> None:
     assert not np.array_equal(other.frame, again.frame)
 
 
-def test_it_says_when_it_must_be_called_again() -> None:
+def test_next_due_time() -> None:
     play = Play().start()
     play.go(TICK_S * 0.25)
     assert play.session.next_due_s == pytest.approx(TICK_S * 0.75)
@@ -169,7 +169,7 @@ def test_it_says_when_it_must_be_called_again() -> None:
     assert play.session.next_due_s is None
 
 
-def test_another_pace_than_the_worlds_own() -> None:
+def test_custom_tick_rate() -> None:
     play = Play()
     play.session = Session(play.worker, ticks_per_s=2 / TICK_S)
     play.start()

@@ -41,7 +41,7 @@ def test_reset_shows_the_last_frame_of_the_start_that_the_seed_names(preset: Pre
         assert np.array_equal(step.frame, preset.starts[seed % 2].frames[-1])
 
 
-def test_the_start_becomes_memory(preset: Preset, simulator: Simulator) -> None:
+def test_start_is_encoded_into_the_state(preset: Preset, simulator: Simulator) -> None:
     assert simulator.snapshot().state.frame_index == preset.config.play.context_frames
     frame = simulator.step(FORWARD).frame
     blank = replace(preset.starts[0], frames=np.zeros_like(preset.starts[0].frames))
@@ -128,7 +128,7 @@ def test_playing_builds_no_graph(simulator: Simulator) -> None:
     assert torch.is_grad_enabled()
 
 
-def test_what_the_world_does_not_know_is_refused(simulator: Simulator) -> None:
+def test_unknown_inputs_are_refused(simulator: Simulator) -> None:
     with pytest.raises(ConfigError):
         simulator.step(Action.of("fly"))
     with pytest.raises(UsageError):

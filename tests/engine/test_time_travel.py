@@ -117,7 +117,7 @@ def assert_same(found: list[Frame], expected: list[Frame]) -> None:
     assert different == [], f"frames {different} of {len(expected)} differ"
 
 
-def test_the_picture_goes_back_while_the_key_is_held_and_play_goes_on_from_there() -> None:
+def test_rewind_while_the_key_is_held_then_play_continues_from_there() -> None:
     play = Play()
     frames = play.play(30)
     play.back(12)
@@ -138,7 +138,7 @@ def test_rewinding_is_bit_for_bit_with_the_real_model(tiny: Callable[[StageCallb
     assert not np.array_equal(other.play(20)[-1], frames[19]), "another seed must be seen here"
 
 
-def test_a_minute_back_takes_about_ten_seconds_and_never_waits_for_the_model() -> None:
+def test_rewinding_a_minute_takes_ten_seconds_without_the_model() -> None:
     play = Play()
     play.play(700)
     calls = play.worker.counters.made
@@ -153,7 +153,7 @@ def test_a_minute_back_takes_about_ten_seconds_and_never_waits_for_the_model() -
     assert play.worker.counters.made == calls
 
 
-def test_a_tap_goes_back_by_one_frame_and_a_pause_stays_a_pause() -> None:
+def test_tap_rewinds_one_frame_and_keeps_the_pause() -> None:
     play = Play()
     frames = play.play(8)
     play.session.toggle_pause()
@@ -169,7 +169,7 @@ def test_a_tap_goes_back_by_one_frame_and_a_pause_stays_a_pause() -> None:
     assert_same([play.steps[-1].frame], frames[6:7])
 
 
-def test_a_tap_while_the_last_one_is_still_under_way_counts() -> None:
+def test_tap_during_a_pending_rewind_counts() -> None:
     play = Play()
     play.play(8)
     for _ in range(2):
@@ -180,7 +180,7 @@ def test_a_tap_while_the_last_one_is_still_under_way_counts() -> None:
     assert play.index == 6
 
 
-def test_the_beginning_is_the_end_of_rewinding() -> None:
+def test_rewinding_stops_at_the_beginning() -> None:
     play = Play()
     frames = play.play(5)
     play.session.rewind(True)
@@ -216,7 +216,7 @@ def test_a_reset_in_the_middle_of_rewinding_is_a_reset() -> None:
     assert_same([play.steps[-1].frame], [FakeSimulator().reset(3).frame])
 
 
-def test_a_world_without_snapshots_says_that_it_cannot_go_back() -> None:
+def test_world_without_snapshots_reports_that_it_cannot_rewind() -> None:
     play = Play(lambda report: replace(fake(report), can_rewind=False))
     play.play(3)
     play.session.rewind(True)
@@ -240,7 +240,7 @@ def test_fork_and_return(tiny: Callable[[StageCallback], LoadedWorld]) -> None:
     assert np.array_equal(play.session.shown_step.frame, fork[-1])  # type: ignore[union-attr]  # there is one
 
 
-def test_one_branch_alone_is_said() -> None:
+def test_single_branch_is_reported() -> None:
     play = Play()
     assert play.session.change_branch(1) is None
     assert "only one branch" in play.session.notification
@@ -259,7 +259,7 @@ def test_speed_changes_how_many_ticks_a_second_has_and_nothing_else(offset: int,
     assert_same([s.frame for s in play.steps], [s.frame for s in straight.steps[: len(play.steps)]])
 
 
-def test_save_and_load_in_another_session_go_on_bit_for_bit(
+def test_save_loaded_in_another_session_continues_bit_exactly(
     tiny: Callable[[StageCallback], LoadedWorld], tmp_path: Path
 ) -> None:
     path = tmp_path / "new" / "slot-1.safetensors"
@@ -292,7 +292,7 @@ def test_a_session_may_begin_with_a_save(tiny: Callable[[StageCallback], LoadedW
     assert_same(other.play(6, first=4), frames)
 
 
-def test_a_save_that_cannot_be_loaded_is_said_and_play_goes_on(
+def test_unloadable_save_is_reported_and_play_continues(
     tiny: Callable[[StageCallback], LoadedWorld], tmp_path: Path
 ) -> None:
     path = tmp_path / "slot.safetensors"
@@ -309,7 +309,7 @@ def test_a_save_that_cannot_be_loaded_is_said_and_play_goes_on(
     assert_same(play.play(4, first=4), frames[4:])
 
 
-def test_a_session_that_was_to_begin_with_a_damaged_save_has_failed(
+def test_session_starting_from_a_damaged_save_fails(
     tiny: Callable[[StageCallback], LoadedWorld], tmp_path: Path
 ) -> None:
     play = Play(tiny, load=tmp_path / "nothing")

@@ -100,7 +100,7 @@ def take(worker: Worker, timeout_s: float = 5.0) -> Step:
     raise AssertionError(f"no frame within {timeout_s} s: {worker.status}")
 
 
-def test_the_frame_under_the_held_action_is_there_at_once() -> None:
+def test_frame_under_the_expected_action_is_available_immediately() -> None:
     worker = ready_worker(FakeSimulator())
     worker.expect(FORWARD)
     run_all(worker)
@@ -119,7 +119,7 @@ def test_another_action_than_the_held_one_rolls_back() -> None:
     assert (worker.counters.hits, worker.counters.misses, worker.counters.dropped) == (0, 1, 1)
 
 
-def test_a_changed_guess_is_made_anew_before_it_is_asked_for() -> None:
+def test_changed_prediction_is_recomputed_before_the_request() -> None:
     worker = ready_worker(FakeSimulator())
     worker.expect(FORWARD)
     run_all(worker)
@@ -131,7 +131,7 @@ def test_a_changed_guess_is_made_anew_before_it_is_asked_for() -> None:
     assert_same([step.frame], truth([TURN]))
 
 
-def test_a_guess_being_made_when_it_is_asked_for_is_not_made_twice() -> None:
+def test_prediction_in_flight_is_not_computed_twice() -> None:
     simulator = FakeSimulator()
     worker = ready_worker(simulator)
     worker.expect(FORWARD)
@@ -151,7 +151,7 @@ def test_a_guess_being_made_when_it_is_asked_for_is_not_made_twice() -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 4])
-def test_held_long_more_is_made_ahead_up_to_the_depth_and_a_changed_guess_ends_that(depth: int) -> None:
+def test_prefetch_deepens_while_an_action_is_held_and_resets_when_it_changes(depth: int) -> None:
     worker = ready_worker(FakeSimulator(), depth=depth)
     worker.expect(FORWARD)
     run_all(worker)
@@ -163,7 +163,7 @@ def test_held_long_more_is_made_ahead_up_to_the_depth_and_a_changed_guess_ends_t
     assert (worker.counters.ahead, worker.counters.depth) == (0, min(1, depth))
 
 
-def test_frames_made_ahead_are_made_aside_and_those_asked_for_are_not() -> None:
+def test_only_prefetched_frames_run_in_the_background_stream() -> None:
     made_aside = []
 
     @contextmanager
@@ -184,7 +184,7 @@ def test_frames_made_ahead_are_made_aside_and_those_asked_for_are_not() -> None:
     assert (made_aside, simulator.num_calls) == ([1], 2)
 
 
-def test_an_accelerators_memory_is_told() -> None:
+def test_accelerator_memory_is_reported() -> None:
     load = fake_load(FakeSimulator())
     worker = Worker(lambda report: replace(load(report), device_bytes=lambda: 123))
     run_all(worker)
@@ -193,14 +193,14 @@ def test_an_accelerators_memory_is_told() -> None:
     assert worker.counters.device_bytes == 123
 
 
-def test_nothing_is_made_ahead_while_the_next_action_cannot_be_foreseen() -> None:
+def test_no_prefetch_without_a_predicted_action() -> None:
     worker = ready_worker(FakeSimulator())
     worker.expect(None)
     run_all(worker)
     assert worker.counters.ahead == 0
 
 
-def test_another_number_of_steps_holds_from_the_next_frame_on() -> None:
+def test_new_number_of_steps_applies_from_the_next_frame() -> None:
     worker = ready_worker(FakeSimulator())
     worker.expect(FORWARD)
     run_all(worker)
@@ -227,7 +227,7 @@ def test_reset_gives_the_first_frame_of_its_seed_and_forgets_what_was_asked() ->
     assert_same([ask(worker, TURN).frame], truth([TURN], seed=7))
 
 
-def test_a_failing_model_is_news_and_reset_recovers() -> None:
+def test_model_failure_is_reported_and_reset_recovers() -> None:
     worker = ready_worker(FakeSimulator(fail_at=2, fail_seed=5), depth=0, seed=5)
     ask(worker, FORWARD)
     worker.submit(FORWARD)
@@ -241,7 +241,7 @@ def test_a_failing_model_is_news_and_reset_recovers() -> None:
     assert_same([ask(worker, a).frame for a in [FORWARD] * 3], truth([FORWARD] * 3, seed=6))
 
 
-def test_an_error_made_ahead_counts_only_if_its_action_is_asked_for() -> None:
+def test_prefetched_error_counts_only_if_its_action_is_requested() -> None:
     worker = ready_worker(FakeSimulator(fail_on=FORWARD))
     worker.expect(FORWARD)
     run_all(worker)
@@ -252,7 +252,7 @@ def test_an_error_made_ahead_counts_only_if_its_action_is_asked_for() -> None:
     assert worker.status.phase is WorkerPhase.FAILED
 
 
-def test_a_failed_load_is_news_and_reset_tries_again() -> None:
+def test_failed_load_is_reported_and_reset_retries() -> None:
     attempts = []
 
     def load(report: StageCallback) -> LoadedWorld:
@@ -270,7 +270,7 @@ def test_a_failed_load_is_news_and_reset_tries_again() -> None:
     assert worker.take() is not None
 
 
-def test_an_unforeseen_exception_becomes_a_message_and_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unexpected_exception_becomes_a_message_and_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     def load(report: StageCallback) -> LoadedWorld:
         raise RuntimeError("shapes differ")
 
@@ -304,7 +304,7 @@ def test_close_ends_the_thread_at_any_moment(moment: str) -> None:
     assert simulator.is_closed or moment == "loading"
 
 
-def test_the_time_from_input_to_frame_is_measured_from_the_demand() -> None:
+def test_input_to_frame_time_starts_at_the_request() -> None:
     clock = ManualClock()
     worker = Worker(fake_load(FakeSimulator()), clock=clock)
     run_all(worker)
@@ -318,7 +318,7 @@ def test_the_time_from_input_to_frame_is_measured_from_the_demand() -> None:
     assert (step.t_input_ns, step.t_ready_ns) == (1_000_000_000, 1_000_000_000)
 
 
-def test_a_true_world_is_played_by_the_same_worker_without_going_back() -> None:
+def test_worker_plays_a_reference_world_without_rewind() -> None:
     world = ForwardOnlySimulator(FakeFlight(), keys=SPEC)
     worker = Worker(lambda report: LoadedWorld(playable=world, title="true", ticks_per_s=10.0, can_rewind=False))
     run_all(worker)

@@ -47,7 +47,7 @@ def max_levels(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> int:
     return int(np.abs(a.astype(int) - b).max())
 
 
-def test_a_batch_is_what_gymnasium_makes_of_single_ones_over_horizon_and_resets(make: Make) -> None:
+def test_batch_matches_gymnasiums_vector_of_single_environments(make: Make) -> None:
     batch, single = make(max_episode_steps=3), make(max_episode_steps=3, vectorization_mode="sync")
     assert isinstance(batch, BatchedEnv)
     assert isinstance(single, SyncVectorEnv)
@@ -69,7 +69,7 @@ def test_a_batch_is_what_gymnasium_makes_of_single_ones_over_horizon_and_resets(
             assert np.array_equal(value, other[4][name])
 
 
-def test_a_row_that_was_truncated_starts_afresh_alone(make: Make) -> None:
+def test_only_the_truncated_row_is_reset(make: Make) -> None:
     envs = make(max_episode_steps=4)
     envs.reset(seed=0)
     walk = actions(num=4)
@@ -100,7 +100,7 @@ def test_one_seed_gives_every_row_its_own(make: Make) -> None:
     assert envs.reset(seed=[1, None, 2])[1]["seed"][[0, 2]].tolist() == [1, 2]
 
 
-def test_without_a_horizon_nothing_ends(make: Make) -> None:
+def test_without_max_episode_steps_no_episode_ends(make: Make) -> None:
     envs = make(max_episode_steps=-1)
     envs.reset(seed=0)
     assert not any(envs.step(action)[3].any() for action in actions(num=5))
@@ -132,7 +132,7 @@ def test_starts_are_for_all_or_row_by_row_and_steps_for_all(make: Make, tiny_pre
         (0, {"reset_mask": np.asarray([True, False, False]), "steps": 2}),
     ],
 )
-def test_resets_that_do_not_fit_are_refused(seed: Any, options: Any, make: Make) -> None:
+def test_invalid_resets_are_refused(seed: Any, options: Any, make: Make) -> None:
     envs = make()
     envs.reset(seed=0)
     with pytest.raises(UsageError):
@@ -140,12 +140,12 @@ def test_resets_that_do_not_fit_are_refused(seed: Any, options: Any, make: Make)
 
 
 @pytest.mark.parametrize("wrong", [{"num_envs": 0}, {"render_mode": "human"}, {"render_scale": 0}])
-def test_makers_refuse_what_they_do_not_know(wrong: dict[str, Any], make: Make) -> None:
+def test_factories_refuse_unknown_arguments(wrong: dict[str, Any], make: Make) -> None:
     with pytest.raises(UsageError):
         make(**wrong)
 
 
-def test_a_reset_comes_first(make: Make) -> None:
+def test_step_before_reset_is_refused(make: Make) -> None:
     with pytest.raises(ResetNeeded):
         make().step(np.zeros((3, 5), np.float32))
 
@@ -158,7 +158,7 @@ def test_actions_have_one_row_for_each_environment(make: Make) -> None:
             envs.step(wrong)
 
 
-def test_what_an_agent_writes_into_frames_reaches_nobody_else(make: Make) -> None:
+def test_writing_into_an_observation_changes_nothing_else(make: Make) -> None:
     envs = make(render_mode="rgb_array", render_scale=2)
     frames, _ = envs.reset(seed=0)
     kept = frames.copy()

@@ -57,13 +57,13 @@ def _no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_screen")
 @pytest.mark.parametrize("name", [LEARNED, TRUE])
-def test_gymnasium_finds_nothing_wrong(name: str, make: Make) -> None:
+def test_gymnasium_env_checker_passes(name: str, make: Make) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         check_env(make(name, disable_env_checker=True).unwrapped)
 
 
-def test_the_learned_and_the_true_world_have_the_same_spaces(make: Make) -> None:
+def test_learned_and_reference_world_have_the_same_spaces(make: Make) -> None:
     learned, true = make(), make(TRUE)
     assert learned.observation_space == true.observation_space
     assert learned.action_space == true.action_space
@@ -77,7 +77,7 @@ def test_spaces_come_from_the_action_spec(make: Make) -> None:
     assert env.action_space.high.tolist() == [1] * 5
 
 
-def test_frames_are_the_simulators_and_the_reward_is_nothing(make: Make, tiny_preset_folder: Path) -> None:
+def test_frames_match_the_simulator_and_reward_is_zero(make: Make, tiny_preset_folder: Path) -> None:
     env, simulator = make(), Simulator(load_preset(tiny_preset_folder))
     frame, info = env.reset(seed=5)
     assert info == {"seed": 5}
@@ -89,7 +89,7 @@ def test_frames_are_the_simulators_and_the_reward_is_nothing(make: Make, tiny_pr
     assert np.array_equal(frame, simulator.step(Action.of(turn=1.0)).frame)
 
 
-def test_what_an_agent_writes_into_a_frame_reaches_nobody_else(make: Make, tiny_preset_folder: Path) -> None:
+def test_writing_into_a_frame_changes_nothing_else(make: Make, tiny_preset_folder: Path) -> None:
     env = make(render_mode="rgb_array")
     first, _ = env.reset(seed=5)
     kept = first.copy()
@@ -98,7 +98,7 @@ def test_what_an_agent_writes_into_a_frame_reaches_nobody_else(make: Make, tiny_
     assert np.array_equal(env.reset(seed=5)[0], kept)
 
 
-def test_a_seed_is_drawn_where_none_is_given_and_is_never_one_for_evaluation(make: Make) -> None:
+def test_sampled_seed_is_never_an_evaluation_seed(make: Make) -> None:
     def drawn(seed: int) -> list[int]:
         env.reset(seed=seed)
         return [env.reset()[1]["seed"] for _ in range(20)]
@@ -129,7 +129,7 @@ def test_options_choose_the_start_and_the_steps_of_one_episode(make: Make, tiny_
     assert np.array_equal(make(steps=4).unwrapped.reset(seed=4)[0], env.reset(seed=4)[0])
 
 
-def test_steps_of_the_maker_hold_for_every_episode(make: Make) -> None:
+def test_steps_of_the_factory_apply_to_every_episode(make: Make) -> None:
     usual, more = make(), make(steps=4)
     for env in (usual, more):
         env.reset(seed=4)
@@ -147,19 +147,19 @@ def test_steps_of_the_maker_hold_for_every_episode(make: Make) -> None:
         ({"steps": 0}, "1 or more"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(options: dict[str, int], hint: str, make: Make) -> None:
+def test_invalid_options_are_refused(options: dict[str, int], hint: str, make: Make) -> None:
     with pytest.raises(UsageError) as caught:
         make().reset(options=options)
     assert caught.value.hint == hint
 
 
-def test_a_true_world_has_no_recorded_starts(make: Make) -> None:
+def test_reference_world_has_no_recorded_starts(make: Make) -> None:
     with pytest.raises(UsageError, match="unknown option 'start'"):
         make(TRUE).reset(options={"start": 0})
 
 
 @pytest.mark.parametrize("action", [[1, 0, 0, 0, 1.5], [1, 0, 0, 0, float("nan")], [-0.5, 0, 0, 0, 0], [1, 0, 0, 0]])
-def test_actions_outside_of_the_space_are_refused(action: list[float], make: Make) -> None:
+def test_out_of_bounds_actions_are_refused(action: list[float], make: Make) -> None:
     env = make().unwrapped
     env.reset(seed=0)
     with pytest.raises(UsageError):
@@ -174,7 +174,7 @@ def test_an_episode_is_truncated_at_the_horizon_and_never_terminated(make: Make)
     assert make().spec.max_episode_steps == MAX_EPISODE_STEPS
 
 
-def test_pictures_are_the_frames_in_whole_multiples(make: Make) -> None:
+def test_rendered_frames_are_upscaled_by_an_integer(make: Make) -> None:
     env = make(render_mode="rgb_array", render_scale=3)
     env.reset(seed=0)
     frame, *_ = env.step(FORWARD)
@@ -192,12 +192,12 @@ def test_a_window_is_large_enough_to_be_looked_at(make: Make) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"render_mode": "ansi"}, {"render_scale": 0}, {"steps": 0}])
-def test_makers_refuse_what_they_do_not_know(wrong: dict[str, Any], make: Make) -> None:
+def test_factories_refuse_unknown_arguments(wrong: dict[str, Any], make: Make) -> None:
     with pytest.raises(UsageError):
         make(**wrong)
 
 
-def test_the_true_world_tells_the_pose_and_shows_its_own_frames(make: Make) -> None:
+def test_reference_world_reports_the_pose_and_its_own_frames(make: Make) -> None:
     env = make(TRUE)
     first, info = env.reset(seed=3)
     assert info["seed"] == 3
@@ -208,7 +208,7 @@ def test_the_true_world_tells_the_pose_and_shows_its_own_frames(make: Make) -> N
     assert np.abs(step_info["pose"][:2] - info["pose"][:2]).max() > 1, "walked"
 
 
-def test_every_bundled_preset_is_there_by_name_with_its_true_world() -> None:
+def test_every_bundled_preset_is_registered_with_its_reference_world() -> None:
     assert bundled_presets()
     assert gymnasium.spec("worldsim/doom-maze-v0").kwargs == {"preset": "maze"}
     for name, folder in bundled_presets().items():
@@ -217,7 +217,7 @@ def test_every_bundled_preset_is_there_by_name_with_its_true_world() -> None:
             assert gymnasium.spec(place).kwargs == {"preset": name}
 
 
-def test_a_folder_with_a_preset_toml_alone_is_a_true_world() -> None:
+def test_folder_with_only_a_preset_toml_is_a_reference_world() -> None:
     env = gymnasium.make(TRUE, preset=str(ROOT / "presets" / "maze-large-50m"))
     assert env.observation_space.shape == (192, 256, 3)
     env.close()
@@ -238,12 +238,12 @@ def test_the_readmes_gymnasium_runs_as_it_stands_there(
         names[name].close()
 
 
-def test_a_preset_that_is_not_there_is_said_so() -> None:
+def test_missing_preset_is_reported() -> None:
     with pytest.raises(PresetNotFoundError):
         gymnasium.make(LEARNED, preset="mase")
 
 
-def test_importing_registers_without_torch_or_pygame_and_says_what_is_missing() -> None:
+def test_import_registers_without_torch_or_pygame_and_reports_missing_packages() -> None:
     program = """
 import sys
 import worldsim.envs
