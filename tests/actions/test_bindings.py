@@ -10,12 +10,12 @@ from worldsim.actions.bindings import (
     SPARE_PAD_AXES,
     SPARE_PAD_BUTTONS,
     Command,
-    OwnKeys,
-    conflicts,
+    KeyOverride,
+    apply_overrides,
+    available_bindings,
+    binding_conflicts,
     help_rows,
-    key_of,
-    offered,
-    rebound,
+    key_for,
 )
 from worldsim.core.types import ActionSpec
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
@@ -38,18 +38,18 @@ def test_every_command_has_a_key() -> None:
 
 
 def test_a_world_with_the_four_buttons_and_a_turn_is_offered_every_row() -> None:
-    assert offered(SPEC) == BINDINGS
+    assert available_bindings(SPEC) == BINDINGS
 
 
 def test_a_world_without_an_input_is_not_offered_its_keys() -> None:
-    rows = offered(ActionSpec(buttons=("forward",)))
+    rows = available_bindings(ActionSpec(buttons=("forward",)))
     assert {row.button for row in rows if row.button} == {"forward"}
     assert not any(row.axis for row in rows)
 
 
 def test_inputs_that_the_table_does_not_know_get_keys_of_their_own() -> None:
     spec = ActionSpec(buttons=("forward", "jump", "fire"), axes=("pitch",))
-    rows = [row for row in offered(spec) if row not in BINDINGS]
+    rows = [row for row in available_bindings(spec) if row not in BINDINGS]
     assert [(row.button, row.axis, row.amount) for row in rows] == [
         ("jump", "", 1.0),
         ("fire", "", 1.0),
@@ -67,11 +67,11 @@ def test_inputs_that_the_table_does_not_know_get_keys_of_their_own() -> None:
     spare = (*SPARE_KEYS, *SPARE_PAD_BUTTONS, *SPARE_PAD_AXES)
     assert not bound & set(spare) and len(set(spare)) == len(spare)
     many = ActionSpec(buttons=tuple(f"button{index}" for index in range(40)))
-    assert len([row for row in offered(many) if row.button]) == len(SPARE_KEYS)
+    assert len([row for row in available_bindings(many) if row.button]) == len(SPARE_KEYS)
 
 
 def test_where_inputs_are_poses_the_usual_keys_fly_the_camera_and_no_spare_ones_are_used() -> None:
-    rows = offered(MemoryMazeConfig(inputs="pose").action_spec)
+    rows = available_bindings(MemoryMazeConfig(inputs="pose").action_spec)
     assert [row.keys for row in rows] == [row.keys for row in BINDINGS]
     helped = dict(help_rows(rows, has_pad=False))
     assert [helped[keys] for keys in ("W / Up", "S / Down", "A", "D")] == [
@@ -84,7 +84,7 @@ def test_where_inputs_are_poses_the_usual_keys_fly_the_camera_and_no_spare_ones_
 
 
 def test_a_world_without_denoising_steps_is_not_offered_their_keys() -> None:
-    assert not any(row.command is Command.NUM_STEPS for row in offered(SPEC, has_num_steps=False))
+    assert not any(row.command is Command.NUM_STEPS for row in available_bindings(SPEC, has_num_steps=False))
 
 
 def test_help_has_every_key_once_and_no_row_twice() -> None:
@@ -106,12 +106,12 @@ def test_help_without_a_gamepad_says_nothing_of_one() -> None:
     rows = help_rows(has_pad=False)
     assert dict(rows)["W / Up"] == "walk forward"
     assert not any(word in keys for keys, _ in rows for word in ("Pad", "stick", "trigger", "shoulder"))
-    only_pad = rebound((OwnKeys(name="reset", keys=("pad_y",)),))
+    only_pad = apply_overrides((KeyOverride(name="reset", keys=("pad_y",)),))
     assert len(help_rows(only_pad, has_pad=False)) == len(rows) - 1
 
 
 def test_texts_name_the_first_key_of_a_command() -> None:
-    assert (key_of(Command.PAUSE), key_of(Command.QUIT), key_of(Command.ESCAPE)) == ("P", "Ctrl+Q", "Esc")
+    assert (key_for(Command.PAUSE), key_for(Command.QUIT), key_for(Command.ESCAPE)) == ("P", "Ctrl+Q", "Esc")
 
 
 def test_every_row_has_a_name_of_its_own() -> None:
@@ -119,31 +119,33 @@ def test_every_row_has_a_name_of_its_own() -> None:
 
 
 def test_own_keys_take_the_place_of_the_tables_and_nothing_else_changes() -> None:
-    rows = rebound((OwnKeys(name="speed -1", keys=("z", "x")), OwnKeys(name="of a later worldsim", keys=("y",))))
+    rows = apply_overrides(
+        (KeyOverride(name="speed -1", keys=("z", "x")), KeyOverride(name="of a later worldsim", keys=("y",)))
+    )
     changed = [(old, new) for old, new in zip(BINDINGS, rows, strict=True) if old != new]
     assert [(old.name, new.keys) for old, new in changed] == [("speed -1", ("z", "x"))]
-    assert key_of(Command.SPEED, -1, rows) == "Z"
-    assert key_of(Command.SPEED, bindings=rebound((OwnKeys(name="speed -1", keys=()),))) == "no key"
-    assert rebound(()) == BINDINGS
+    assert key_for(Command.SPEED, -1, rows) == "Z"
+    assert key_for(Command.SPEED, bindings=apply_overrides((KeyOverride(name="speed -1", keys=()),))) == "no key"
+    assert apply_overrides(()) == BINDINGS
 
 
 def test_the_mouse_and_the_way_to_the_menu_keep_their_keys() -> None:
-    rows = rebound((OwnKeys(name="escape", keys=("x",)), OwnKeys(name="turn mouse", keys=("x",))))
+    rows = apply_overrides((KeyOverride(name="escape", keys=("x",)), KeyOverride(name="turn mouse", keys=("x",))))
     assert rows == BINDINGS
 
 
 def test_the_mouse_sensitivity_is_that_of_the_mouse_alone() -> None:
-    rows = rebound((), mouse_sensitivity=2.0)
+    rows = apply_overrides((), mouse_sensitivity=2.0)
     assert [new.amount / old.amount for old, new in zip(BINDINGS, rows, strict=True) if old != new] == [2.0]
 
 
 def test_rows_that_share_a_key_are_in_conflict() -> None:
-    assert conflicts(BINDINGS) == {}
-    rows = rebound((OwnKeys(name="reset", keys=("t",)),))
-    assert conflicts(rows) == {"reset": ("another start",), "other start": ("reset: the same start again",)}
+    assert binding_conflicts(BINDINGS) == {}
+    rows = apply_overrides((KeyOverride(name="reset", keys=("t",)),))
+    assert binding_conflicts(rows) == {"reset": ("another start",), "other start": ("reset: the same start again",)}
 
 
 def test_a_spare_key_that_is_taken_is_not_given_to_a_worlds_own_input() -> None:
-    rows = rebound((OwnKeys(name="reset", keys=SPARE_KEYS[:1]),))
-    (jump,) = [row for row in offered(ActionSpec(buttons=("jump",)), bindings=rows) if row.button]
+    rows = apply_overrides((KeyOverride(name="reset", keys=SPARE_KEYS[:1]),))
+    (jump,) = [row for row in available_bindings(ActionSpec(buttons=("jump",)), bindings=rows) if row.button]
     assert jump.keys[0] == SPARE_KEYS[1]

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from worldsim.actions.encoding import decode_action, encode_action
-from worldsim.actions.pose_control import flown, fly, key_spec
+from worldsim.actions.pose_control import key_spec, pose_step, pose_steps
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.world import pose_action, pose_from_action
@@ -50,9 +50,9 @@ def test_out_and_back_by_keys_ends_where_it_began(spec: ActionSpec) -> None:
     start = at(spec, 0.1, -0.2, 70)
     keys = ["forward", "back", "left", "right"]
     out = [Action.of(*rng.sample(keys, rng.randint(0, 2)), turn=rng.choice((-1, 0, 0.3, 1))) for _ in range(12)]
-    there = flown(spec, out, start)
+    there = pose_steps(spec, out, start)
     assert math.dist((there[-1].axis("x"), there[-1].axis("y")), (0.1, -0.2)) > 0.05, "it went somewhere"
-    assert_near(flown(spec, map(mirrored, reversed(out)), there[-1])[-1], start, spec)
+    assert_near(pose_steps(spec, map(mirrored, reversed(out)), there[-1])[-1], start, spec)
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -61,10 +61,10 @@ def test_four_quarters_are_a_full_turn_and_moving_turns_nothing(spec: ActionSpec
     start, quarter = at(spec, 0.3, 0.4, 20), math.radians(90) / spec.pose_control.turn_rad
     whole, part = divmod(quarter, 1)
     turns = [*[Action.of(turn=1.0)] * int(whole), Action.of(turn=part)]
-    poses = flown(spec, turns * 4, start)
+    poses = pose_steps(spec, turns * 4, start)
     for number, angle_deg in enumerate((110, 200, 290, 380), start=1):
         assert_near(poses[number * len(turns) - 1], at(spec, 0.3, 0.4, angle_deg), spec)
-    moved = fly(spec, Action.of("left"), start)
+    moved = pose_step(spec, Action.of("left"), start)
     assert {n: v for n, v in moved.axes if n not in "xy"} == pytest.approx(
         {n: v for n, v in start.axes if n not in "xy"}, abs=1e-7
     )
@@ -85,47 +85,47 @@ def test_every_way_is_one_step_long_as_seen_from_the_camera(keys: tuple[str, ...
     spec = MAZE.action_spec
     assert spec.pose_control is not None
     step = spec.pose_control.step_length
-    assert_near(fly(spec, Action.of(*keys), at(spec, 0, 0, 90)), at(spec, x * step, y * step, 90), spec)
+    assert_near(pose_step(spec, Action.of(*keys), at(spec, 0, 0, 90)), at(spec, x * step, y * step, 90), spec)
 
 
 def test_part_of_a_turn_as_by_a_mouse_turns_by_that_part_to_the_left() -> None:
     spec = DOOM.action_spec
-    assert_near(fly(spec, Action.of(turn=0.4), at(spec, 0, 0, 10)), at(spec, 0, 0, 16), spec)
+    assert_near(pose_step(spec, Action.of(turn=0.4), at(spec, 0, 0, 10)), at(spec, 0, 0, 16), spec)
 
 
 def test_at_the_edge_one_slides_along_it_and_what_an_action_may_hold_is_kept() -> None:
     spec = MAZE.action_spec
-    poses = flown(spec, [Action.of("forward")] * 200, at(spec, 0.9, 0.0, 30))
+    poses = pose_steps(spec, [Action.of("forward")] * 200, at(spec, 0.9, 0.0, 30))
     assert (poses[-1].axis("x"), poses[-1].axis("y")) == (1.0, 1.0)
     assert poses[5].axis("x") == 1.0 and 0 < poses[4].axis("y") < poses[5].axis("y") < 1.0
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_standing_still_is_the_same_action_again_bit_for_bit_and_so_is_what_was_stored_of_it(spec: ActionSpec) -> None:
-    pose = flown(spec, [Action.of("forward", turn=0.7), Action.of("left")], at(spec, 0.1, 0.2, 33))[-1]
-    assert fly(spec, NO_ACTION, pose) == pose
+    pose = pose_steps(spec, [Action.of("forward", turn=0.7), Action.of("left")], at(spec, 0.1, 0.2, 33))[-1]
+    assert pose_step(spec, NO_ACTION, pose) == pose
     stored = decode_action(spec, encode_action(spec, pose))
     assert stored == pose
-    assert fly(spec, Action.of("back", turn=-1.0), stored) == fly(spec, Action.of("back", turn=-1.0), pose)
+    assert pose_step(spec, Action.of("back", turn=-1.0), stored) == pose_step(spec, Action.of("back", turn=-1.0), pose)
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_pose_stays_that_pose_and_from_no_pose_one_begins_in_the_middle(spec: ActionSpec) -> None:
     pose = at(spec, 0.5, 0.5, 45)
-    assert fly(spec, pose, at(spec, 0, 0, 0)) is pose
-    assert_near(fly(spec, NO_ACTION, NO_ACTION), at(spec, 0, 0, 0), spec)
+    assert pose_step(spec, pose, at(spec, 0, 0, 0)) is pose
+    assert_near(pose_step(spec, NO_ACTION, NO_ACTION), at(spec, 0, 0, 0), spec)
 
 
 def test_worlds_that_are_walked_in_get_their_keys_as_they_are() -> None:
     spec = DoomConfig(maps=(1,)).action_spec
     action = Action.of("forward", turn=0.5)
-    assert key_spec(spec) is spec and fly(spec, action, NO_ACTION) is action
+    assert key_spec(spec) is spec and pose_step(spec, action, NO_ACTION) is action
 
 
 def test_all_of_dooms_heading_says_the_same_and_the_world_reads_the_same_pose() -> None:
     spec = DOOM.action_spec
     start = Pose(x=300.0, y=200.0, angle_rad=1.0)
-    action = flown(spec, [Action.of("forward", turn=1.0)] * 9, at(spec, 0, 0, 0))[-1]
+    action = pose_steps(spec, [Action.of("forward", turn=1.0)] * 9, at(spec, 0, 0, 0))[-1]
     pose = pose_from_action(action, start, extent_units=DOOM.extent_units)
     assert_near(pose_action(pose, start, extent_units=DOOM.extent_units), action, spec, by=1e-5)
     assert math.degrees(pose.angle_rad - start.angle_rad) % 360 == pytest.approx(9 * 15, abs=1e-3)

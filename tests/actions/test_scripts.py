@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worldsim.actions.scripts import SCRIPT_NAMES, script_actions, turn_unit_deg
+from worldsim.actions.scripts import SCRIPT_NAMES, script_actions, turn_deg_per_tick
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import NO_ACTION, ActionSpec
 
@@ -62,7 +62,7 @@ def test_unknown_script_and_unusable_worlds_are_refused() -> None:
         script_actions("retrun", spec(), 0, 10)
     assert "return" in caught.value.hint
     with pytest.raises(ConfigError, match="unit"):
-        turn_unit_deg(ActionSpec(buttons=("forward",), axes=("turn",)))
+        turn_deg_per_tick(ActionSpec(buttons=("forward",), axes=("turn",)))
     with pytest.raises(ConfigError, match="forward"):
         script_actions("look", ActionSpec(buttons=("jump",), axes=("turn",), axis_units=(("turn", "5 deg"),)), 0, 10)
 

@@ -12,7 +12,7 @@ import pygame
 import pytest
 
 from tests.engine.fakes import FakeSimulator, fake_load
-from worldsim.actions.bindings import Command, OwnKeys
+from worldsim.actions.bindings import Command, KeyOverride
 from worldsim.app.application import Application, ExitAction, SessionStats
 from worldsim.app.hud import Panel, Placement
 from worldsim.app.input_handler import scancode
@@ -310,7 +310,7 @@ def test_the_worlds_own_number_of_steps_comes_back_and_another_may_come_first(tm
 
 def test_a_rebound_key_works_and_is_named_and_the_old_one_does_not(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "settings.json")
-    file.change(own_keys=(OwnKeys(name="forward", keys=("f8",)), OwnKeys(name="pause", keys=("kp5",))))
+    file.change(own_keys=(KeyOverride(name="forward", keys=("f8",)), KeyOverride(name="pause", keys=("kp5",))))
     play = Play(settings=file)
     play.run(*[NOTHING] * 10, [down("w")], [down("f8")])
     assert play.session.inputs.sample().buttons == {"forward"}

@@ -13,9 +13,9 @@ from worldsim.actions.bindings import (
     SPARE_PAD_AXES,
     SPARE_PAD_BUTTONS,
     Command,
-    OwnKeys,
-    offered,
-    rebound,
+    KeyOverride,
+    apply_overrides,
+    available_bindings,
 )
 from worldsim.app.gamepad import gamepad_axes, gamepad_buttons
 from worldsim.app.input_handler import InputHandler, key_name, scancode
@@ -65,7 +65,7 @@ def test_every_key_of_the_table_is_heard_under_its_own_name() -> None:
 
 
 def test_commands_follow_a_persons_own_keys(desk: Desk) -> None:
-    desk.handler.bind(rebound((OwnKeys(name="reset", keys=("f8",)), OwnKeys(name="quit", keys=("w",)))))
+    desk.handler.bind(apply_overrides((KeyOverride(name="reset", keys=("f8",)), KeyOverride(name="quit", keys=("w",)))))
     assert desk.key("f8") == [(Command.RESET, 0)]
     assert desk.key("r") == []
     ctrl_w = pygame.event.Event(pygame.KEYDOWN, scancode=scancode("w"), mod=pygame.KMOD_LCTRL)
@@ -74,7 +74,7 @@ def test_commands_follow_a_persons_own_keys(desk: Desk) -> None:
 
 
 def test_a_spare_key_is_heard(desk: Desk) -> None:
-    desk.inputs.bindings = offered(ActionSpec(buttons=("jump",)))
+    desk.inputs.bindings = available_bindings(ActionSpec(buttons=("jump",)))
     desk.key(SPARE_KEYS[0])
     assert desk.inputs.sample() == Action.of("jump")
 
@@ -154,7 +154,7 @@ def test_every_key_of_the_table_that_is_a_gamepads_is_one_of_sdls() -> None:
 def test_a_gamepads_buttons_are_keys_of_the_table(desk: Desk) -> None:
     assert desk.pad(pygame.CONTROLLER_BUTTON_Y) == [(Command.RESET, 0)]
     assert desk.pad(pygame.CONTROLLER_BUTTON_Y, down=False) == []
-    desk.inputs.bindings = offered(ActionSpec(buttons=("jump",)))
+    desk.inputs.bindings = available_bindings(ActionSpec(buttons=("jump",)))
     desk.pad(pygame.CONTROLLER_BUTTON_A)
     desk.pad(pygame.CONTROLLER_BUTTON_A, down=False)
     assert desk.inputs.sample() == Action.of("jump"), "a tap between two ticks"
@@ -223,7 +223,9 @@ def test_a_key_that_is_held_when_the_focus_comes_back_is_held_again(desk: Desk) 
 
 
 def test_a_pads_button_can_be_a_row_s_own_key(desk: Desk) -> None:
-    rows = rebound((OwnKeys(name="forward", keys=("pad_b",)), OwnKeys(name="quit", keys=("q", "pad_guide"))))
+    rows = apply_overrides(
+        (KeyOverride(name="forward", keys=("pad_b",)), KeyOverride(name="quit", keys=("q", "pad_guide")))
+    )
     desk.handler.bind(rows)
     desk.inputs.bindings = rows
     desk.pad(pygame.CONTROLLER_BUTTON_B)

@@ -8,7 +8,7 @@ import pygame
 import pytest
 
 from tests.app.test_application import NOTHING, Play, down, keys
-from tests.engine.fakes import FakeFlight
+from tests.engine.fakes import FakePoseControlled
 from worldsim.app.hud import Placement
 from worldsim.app.renderer import Interpolation
 from worldsim.app.settings import SettingsFile
@@ -54,7 +54,7 @@ def test_keys_are_drawn_at_once_even_in_a_pause() -> None:
 
 
 def test_in_a_flight_the_turn_that_is_drawn_is_that_of_the_keys() -> None:
-    play = Play(FakeFlight())
+    play = Play(FakePoseControlled())
     play.run(*BEGIN, [down("f2")], NOTHING, [down("left")], *[NOTHING] * 8)
     (panel,) = [panel for panel in play.renderer.panels[-1] if panel.key_caps]
     assert {cap.label: cap.fill for cap in panel.key_caps}["turn"] == (0.0, 0.5)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.app.test_application import NOTHING, Play, down
 from tests.engine.fake_reference import FakeReference, fake_source, no_source
-from tests.engine.fakes import FakeFlight, FakeSimulator, fake_load
+from tests.engine.fakes import FakePoseControlled, FakeSimulator, fake_load
 from worldsim.app.application import Application
 from worldsim.app.hud import Placement
 from worldsim.app.reference_panel import ViewMode
@@ -37,7 +37,7 @@ class Dream(FakeSimulator):
         return frame if self._now.index == 0 else frame ^ np.uint8(8)
 
 
-class FlownDream(FakeFlight, Dream):
+class PoseControlledDream(FakePoseControlled, Dream):
     """The same, given poses."""
 
 
@@ -166,7 +166,7 @@ def test_in_a_flight_the_autopilot_flies_by_script_and_walls_of_the_true_world_a
                 raise ConfigError("the pose is inside a wall")
             return super().step(action)
 
-    play = Company(fake_source(Walled()), FlownDream())
+    play = Company(fake_source(Walled()), PoseControlledDream())
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 4, [down("w")], *[NOTHING] * 12)
     assert "true | learned   nothing to show: the pose is inside a wall" in play.lines
     play.application._is_running = True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worldsim.actions.bindings import OwnKeys
+from worldsim.actions.bindings import KeyOverride
 from worldsim.app.settings import Settings, SettingsFile
 
 
@@ -16,7 +16,7 @@ def test_what_was_changed_is_there_the_next_time(tmp_path: Path) -> None:
     assert first.current == Settings()
     assert not path.exists(), "reading wrote a file"
     first.change(picture_filter="nearest", num_steps=4)
-    first.change(own_keys=(OwnKeys(name="forward", keys=("z",)),), is_lossless=True)
+    first.change(own_keys=(KeyOverride(name="forward", keys=("z",)),), is_lossless=True)
     assert SettingsFile(path).current == first.current
     assert first.current.picture_filter == "nearest"
     assert [p.name for p in path.parent.iterdir()] == ["settings.json"]

@@ -88,7 +88,7 @@ class FakeSimulator:
         return np.kron(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), dtype=np.uint8))
 
 
-class FakeFlight(FakeSimulator):
+class FakePoseControlled(FakeSimulator):
     """Its inputs are poses: a start looks along x from somewhere else for every seed."""
 
     action_spec = ActionSpec(

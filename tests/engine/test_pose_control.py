@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.engine.fakes import HEADER, FakeFlight
+from tests.engine.fakes import HEADER, FakePoseControlled
 from tests.engine.test_time_travel import TICK_S, Play, assert_same, loads
 from tests.engine.test_worker import take
-from worldsim.actions.pose_control import FLIGHT_WORDS
+from worldsim.actions.pose_control import FREE_CAMERA_NOTICE
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.autopilot import Autopilot, RecordedPolicy, ScriptPolicy
 from worldsim.engine.interfaces import LoadedWorld
@@ -32,8 +32,8 @@ PoseOf = tuple[float, float, float]
 
 
 def fake(report: StageCallback) -> LoadedWorld:
-    header = replace(HEADER, action_spec=FakeFlight.action_spec)
-    return LoadedWorld(playable=FakeFlight(), title="fake", ticks_per_s=1 / TICK_S, header=header)
+    header = replace(HEADER, action_spec=FakePoseControlled.action_spec)
+    return LoadedWorld(playable=FakePoseControlled(), title="fake", ticks_per_s=1 / TICK_S, header=header)
 
 
 def pose_of(step: Step | None) -> PoseOf:
@@ -56,7 +56,7 @@ def near(x: float, y: float, angle_deg: float) -> object:
 
 def test_keys_move_the_camera_from_the_start_pose_and_the_user_is_notified() -> None:
     play = Play(fake)
-    assert play.session.notification == FLIGHT_WORDS
+    assert play.session.notification == FREE_CAMERA_NOTICE
     assert pose_of(play.session.shown_step) == near(-0.5, 0.25, 0)
     hold(play, "w", 4)
     hold(play, "left", 9)
@@ -78,7 +78,7 @@ def test_a_mouse_turns_the_camera() -> None:
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_prefetched_frames_match_the_requested_ones(depth: int) -> None:
-    world = FakeFlight()
+    world = FakePoseControlled()
     worker = Worker(
         lambda _: LoadedWorld(playable=world, title="", ticks_per_s=1.0), prefetch_depth=depth, num_warmup=0
     )
@@ -148,7 +148,7 @@ def test_another_start_is_another_pose_also_for_held_keys() -> None:
 def test_scripts_use_the_same_keys_and_the_user_takes_over_at_their_pose() -> None:
     play = Play(fake)
     autopilot = play.session.action_filter = Autopilot(play.session.notify)
-    autopilot.hand_over(ScriptPolicy(FakeFlight.action_spec, seed=3), NO_ACTION)
+    autopilot.hand_over(ScriptPolicy(FakePoseControlled.action_spec, seed=3), NO_ACTION)
     for _ in range(30):
         play.go(TICK_S)
     assert autopilot.policy is not None, "poses that change are nothing that a person does"
@@ -176,7 +176,7 @@ def test_recorded_poses_are_replayed_unchanged() -> None:
 def test_frames_of_the_running_thread_match_their_poses(timing: int) -> None:
     rng, steps = random.Random(timing), list[Step]()
     worker = Worker(
-        lambda _: LoadedWorld(playable=FakeFlight(step_s=0.0003), title="", ticks_per_s=1.0), prefetch_depth=3
+        lambda _: LoadedWorld(playable=FakePoseControlled(step_s=0.0003), title="", ticks_per_s=1.0), prefetch_depth=3
     )
     choices = [Action.of("forward"), Action.of(turn=1.0), NO_ACTION]
     worker.start()
@@ -190,7 +190,7 @@ def test_frames_of_the_running_thread_match_their_poses(timing: int) -> None:
             steps.append(take(worker))
     finally:
         worker.close()
-    alone = FakeFlight()
+    alone = FakePoseControlled()
     alone.reset(0)
     assert_same([step.frame for step in steps[1:]], [alone.step(step.action).frame for step in steps[1:]])
 
@@ -221,7 +221,7 @@ def test_pose_controlled_preset_is_recorded_and_replayed_bit_exactly(
     session = open_session(tmp_path / "session")
     assert session.episodes[0].rows[0].action == pytest.approx((0.2, -0.1, 1, 0, 1, 0, 1, 0))
     assert session.episodes[0].rows[1].action[0] == pytest.approx(0.2 + 16.6 / 768)
-    assert "flight" not in (tmp_path / "session/meta/worldsim.json").read_text()
+    assert "pose_control" not in (tmp_path / "session/meta/worldsim.json").read_text()
     assert check(session, Simulator(load_preset(str(given_preset_folder)))).is_exact
 
 

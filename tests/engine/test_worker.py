@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.engine.fakes import SPEC, FakeFlight, FakeSimulator, fake_load
+from tests.engine.fakes import SPEC, FakePoseControlled, FakeSimulator, fake_load
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.core.types import Action, Frame, Step
@@ -319,7 +319,7 @@ def test_input_to_frame_time_starts_at_the_request() -> None:
 
 
 def test_worker_plays_a_reference_world_without_rewind() -> None:
-    world = ForwardOnlySimulator(FakeFlight(), keys=SPEC)
+    world = ForwardOnlySimulator(FakePoseControlled(), keys=SPEC)
     worker = Worker(lambda report: LoadedWorld(playable=world, title="true", ticks_per_s=10.0, can_rewind=False))
     run_all(worker)
     assert worker.take() is not None

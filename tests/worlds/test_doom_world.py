@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from worldsim.actions.pose_control import fly
+from worldsim.actions.pose_control import pose_step
 from worldsim.core.errors import ConfigError, MissingPackageError, WorldError
 from worldsim.core.install import install_hint
 from worldsim.core.types import NO_ACTION, Action, Step
@@ -261,7 +261,7 @@ def test_keys_fly_the_camera_the_way_they_walk(key: str) -> None:
     spec, way_rad = config.action_spec, {"forward": 0, "left": 1, "back": 2, "right": 3}[key] * math.pi / 2
     with DoomWorld(config) as world:
         before = world.reset(5)
-        after = world.step(fly(spec, Action.of(key, turn=1.0), before.action))
+        after = world.step(pose_step(spec, Action.of(key, turn=1.0), before.action))
     assert before.pose is not None and after.pose is not None
     way_rad += before.pose.angle_rad + math.radians(5)
     moved = after.pose.x - before.pose.x, after.pose.y - before.pose.y

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worldsim.actions.pose_control import fly
+from worldsim.actions.pose_control import pose_step
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
@@ -132,7 +132,7 @@ def test_a_pose_as_input_shows_what_was_seen_from_there() -> None:
         with pytest.raises(ConfigError):
             world.step(Action.of("jump"))
         walked = world.step(Action.of("forward"))
-        flown = world.step(fly(world.action_spec, Action.of("forward", turn=1.0), walked.action))
+        flown = world.step(pose_step(world.action_spec, Action.of("forward", turn=1.0), walked.action))
         assert flown.pose is not None and walked.pose is not None
         turned = math.degrees((flown.pose.angle_rad - walked.pose.angle_rad) % math.tau)
         assert turned == pytest.approx(18.4, abs=0.01)

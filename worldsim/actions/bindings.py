@@ -27,7 +27,7 @@ class Command(Enum):
     """What a key can ask of the program, rather than of the world."""
 
     RESET = "reset"
-    OTHER_START = "other start"
+    NEXT_SEED = "other start"
     PAUSE = "pause"
     ESCAPE = "escape"
     SINGLE_STEP = "single step"
@@ -39,16 +39,16 @@ class Command(Enum):
     SLOT = "slot"
     LOAD = "load"
     NUM_STEPS = "num steps"
-    WORLDS = "worlds"
+    VIEW_MODE = "worlds"
     AUTOPILOT = "autopilot"
     MEMORY = "memory"
-    ANCHOR = "anchor"
+    RESET_CONTEXT = "anchor"
     HELP = "help"
     STATUS = "status"
     RECORD = "record"
     FILTER = "filter"
     SCREENSHOT = "screenshot"
-    KEYS = "keys"
+    KEY_OVERLAY = "keys"
     FULL_SCREEN = "full screen"
     QUIT = "quit"
 
@@ -58,7 +58,7 @@ class Binding:
     """One row: any of `keys` holds `button`, or moves `axis` by `amount`, or gives `command` with `argument`."""
 
     keys: tuple[str, ...]
-    what: str
+    label: str
     """Help text. Rows with the same text are one row of the help."""
     button: str = ""
     axis: str = ""
@@ -86,67 +86,69 @@ class Binding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnKeys:
+class KeyOverride:
     """The keys that a person wants for the row `name`, in place of the table's."""
 
     name: str
     keys: tuple[str, ...]
 
 
-_FLIGHT = {
+_POSE_CONTROL_LABELS = {
     "forward": "fly forward, through walls too",
     "back": "fly back",
     "left": "fly to the left",
     "right": "fly to the right",
 }
 """What the buttons of walking do where the inputs are poses."""
-_STEPS = "1, 2, 4 or 8 denoising steps per frame"
-_SPEED = "slower, faster: 0.25 to 4 times"
-_BRANCH = "the branch of play before, after this one"
+_NUM_STEPS_LABEL = "1, 2, 4 or 8 denoising steps per frame"
+_SPEED_LABEL = "slower, faster: 0.25 to 4 times"
+_BRANCH_LABEL = "the branch of play before, after this one"
 
 BINDINGS: tuple[Binding, ...] = (
-    Binding(keys=("w", "up", "pad_lefty-"), what="walk forward", button="forward"),
-    Binding(keys=("s", "down", "pad_lefty+"), what="walk back", button="back"),
-    Binding(keys=("a", "pad_leftx-"), what="step left", button="left"),
-    Binding(keys=("d", "pad_leftx+"), what="step right", button="right"),
-    Binding(keys=("left", "q", "pad_rightx-"), what="turn left", axis="turn", amount=1.0),
-    Binding(keys=("right", "e", "pad_rightx+"), what="turn right", axis="turn", amount=-1.0),
-    Binding(keys=(MOUSE_X,), what="look round (click to capture the mouse, Esc frees it)", axis="turn", amount=-1 / 60),
-    Binding(keys=("r", "pad_y"), what="reset: the same start again", command=Command.RESET),
-    Binding(keys=("t",), what="another start", command=Command.OTHER_START),
-    Binding(keys=("p", "pad_x"), what="pause, go on", command=Command.PAUSE),
-    Binding(keys=("escape", "pad_start"), what="free the mouse; if it is free: the menu", command=Command.ESCAPE),
-    Binding(keys=("n", "period"), what="one single step (pauses)", command=Command.SINGLE_STEP),
-    Binding(keys=("minus", "pad_dpad_down"), what=_SPEED, command=Command.SPEED, argument=-1),
-    Binding(keys=("equals", "pad_dpad_up"), what=_SPEED, command=Command.SPEED, argument=1),
+    Binding(keys=("w", "up", "pad_lefty-"), label="walk forward", button="forward"),
+    Binding(keys=("s", "down", "pad_lefty+"), label="walk back", button="back"),
+    Binding(keys=("a", "pad_leftx-"), label="step left", button="left"),
+    Binding(keys=("d", "pad_leftx+"), label="step right", button="right"),
+    Binding(keys=("left", "q", "pad_rightx-"), label="turn left", axis="turn", amount=1.0),
+    Binding(keys=("right", "e", "pad_rightx+"), label="turn right", axis="turn", amount=-1.0),
+    Binding(
+        keys=(MOUSE_X,), label="look round (click to capture the mouse, Esc frees it)", axis="turn", amount=-1 / 60
+    ),
+    Binding(keys=("r", "pad_y"), label="reset: the same start again", command=Command.RESET),
+    Binding(keys=("t",), label="another start", command=Command.NEXT_SEED),
+    Binding(keys=("p", "pad_x"), label="pause, go on", command=Command.PAUSE),
+    Binding(keys=("escape", "pad_start"), label="free the mouse; if it is free: the menu", command=Command.ESCAPE),
+    Binding(keys=("n", "period"), label="one single step (pauses)", command=Command.SINGLE_STEP),
+    Binding(keys=("minus", "pad_dpad_down"), label=_SPEED_LABEL, command=Command.SPEED, argument=-1),
+    Binding(keys=("equals", "pad_dpad_up"), label=_SPEED_LABEL, command=Command.SPEED, argument=1),
     Binding(
         keys=("backspace", "pad_triggerleft+"),
-        what="hold: rewind; play goes on from there",
+        label="hold: rewind; play goes on from there",
         command=Command.REWIND,
         is_hold=True,
     ),
-    Binding(keys=("leftbracket", "pad_dpad_left"), what=_BRANCH, command=Command.BRANCH, argument=-1),
-    Binding(keys=("rightbracket", "pad_dpad_right"), what=_BRANCH, command=Command.BRANCH, argument=1),
-    Binding(keys=("tab",), what="the branches that rewinding has left", command=Command.BRANCHES),
-    Binding(keys=("f5", "pad_leftshoulder"), what="quick-save", command=Command.SAVE),
-    Binding(keys=("f6",), what="the slots for it, the next slot", command=Command.SLOT),
-    Binding(keys=("f7", "pad_back"), what="quick-load", command=Command.LOAD),
-    Binding(keys=("1",), what=_STEPS, command=Command.NUM_STEPS, argument=1),
-    Binding(keys=("2",), what=_STEPS, command=Command.NUM_STEPS, argument=2),
-    Binding(keys=("3",), what=_STEPS, command=Command.NUM_STEPS, argument=4),
-    Binding(keys=("4",), what=_STEPS, command=Command.NUM_STEPS, argument=8),
-    Binding(keys=("v",), what="worlds: learned, true beside it, true, difference", command=Command.WORLDS),
-    Binding(keys=("g",), what="autopilot; it or any key of play takes control back", command=Command.AUTOPILOT),
-    Binding(keys=("m",), what="memory: looks back, drift, map of the path", command=Command.MEMORY),
-    Binding(keys=("b",), what="bring a drifted world back", command=Command.ANCHOR),
-    Binding(keys=("f1", "pad_rightstick"), what="this help", command=Command.HELP),
-    Binding(keys=("f3",), what="status: line, detail, performance, off", command=Command.STATUS),
-    Binding(keys=("f4",), what="picture: sharp, smooth, nearest", command=Command.FILTER),
-    Binding(keys=("f2",), what="the keys that are held", command=Command.KEYS),
-    Binding(keys=("f12",), what="screenshot, into the pictures folder", command=Command.SCREENSHOT),
-    Binding(keys=("f9",), what="start and stop recording", command=Command.RECORD),
-    Binding(keys=("f11",), what="full screen", command=Command.FULL_SCREEN),
-    Binding(keys=("q",), ctrl=True, what="quit", command=Command.QUIT),
+    Binding(keys=("leftbracket", "pad_dpad_left"), label=_BRANCH_LABEL, command=Command.BRANCH, argument=-1),
+    Binding(keys=("rightbracket", "pad_dpad_right"), label=_BRANCH_LABEL, command=Command.BRANCH, argument=1),
+    Binding(keys=("tab",), label="the branches that rewinding has left", command=Command.BRANCHES),
+    Binding(keys=("f5", "pad_leftshoulder"), label="quick-save", command=Command.SAVE),
+    Binding(keys=("f6",), label="the slots for it, the next slot", command=Command.SLOT),
+    Binding(keys=("f7", "pad_back"), label="quick-load", command=Command.LOAD),
+    Binding(keys=("1",), label=_NUM_STEPS_LABEL, command=Command.NUM_STEPS, argument=1),
+    Binding(keys=("2",), label=_NUM_STEPS_LABEL, command=Command.NUM_STEPS, argument=2),
+    Binding(keys=("3",), label=_NUM_STEPS_LABEL, command=Command.NUM_STEPS, argument=4),
+    Binding(keys=("4",), label=_NUM_STEPS_LABEL, command=Command.NUM_STEPS, argument=8),
+    Binding(keys=("v",), label="worlds: learned, true beside it, true, difference", command=Command.VIEW_MODE),
+    Binding(keys=("g",), label="autopilot; it or any key of play takes control back", command=Command.AUTOPILOT),
+    Binding(keys=("m",), label="memory: looks back, drift, map of the path", command=Command.MEMORY),
+    Binding(keys=("b",), label="bring a drifted world back", command=Command.RESET_CONTEXT),
+    Binding(keys=("f1", "pad_rightstick"), label="this help", command=Command.HELP),
+    Binding(keys=("f3",), label="status: line, detail, performance, off", command=Command.STATUS),
+    Binding(keys=("f4",), label="picture: sharp, smooth, nearest", command=Command.FILTER),
+    Binding(keys=("f2",), label="the keys that are held", command=Command.KEY_OVERLAY),
+    Binding(keys=("f12",), label="screenshot, into the pictures folder", command=Command.SCREENSHOT),
+    Binding(keys=("f9",), label="start and stop recording", command=Command.RECORD),
+    Binding(keys=("f11",), label="full screen", command=Command.FULL_SCREEN),
+    Binding(keys=("q",), ctrl=True, label="quit", command=Command.QUIT),
 )
 
 SPARE_KEYS = ("space", *"fcxzhjkluio")
@@ -154,7 +156,7 @@ SPARE_KEYS = ("space", *"fcxzhjkluio")
 SPARE_PAD_BUTTONS = ("pad_a", "pad_b", "pad_rightshoulder", "pad_triggerright+", "pad_leftstick")
 SPARE_PAD_AXES = ("pad_righty-", "pad_righty+")
 
-_LABELS = {
+_KEY_LABELS = {
     MOUSE_X: "Mouse",
     "up": "Up",
     "down": "Down",
@@ -187,30 +189,30 @@ _LABELS = {
 }
 
 
-def rebound(own_keys: Iterable[OwnKeys], *, mouse_sensitivity: float = 1.0) -> tuple[Binding, ...]:
+def apply_overrides(own_keys: Iterable[KeyOverride], *, mouse_sensitivity: float = 1.0) -> tuple[Binding, ...]:
     """The table with a person's own keys. Names that no row has are passed over: they may be a later worldsim's."""
     keys_of = {own.name: own.keys for own in own_keys}
-    return tuple(_rebound(row, keys_of.get(row.name, row.keys), mouse_sensitivity) for row in BINDINGS)
+    return tuple(_apply_override(row, keys_of.get(row.name, row.keys), mouse_sensitivity) for row in BINDINGS)
 
 
-def _rebound(row: Binding, keys: tuple[str, ...], mouse_sensitivity: float) -> Binding:
+def _apply_override(row: Binding, keys: tuple[str, ...], mouse_sensitivity: float) -> Binding:
     if MOUSE_X in row.keys:
         return replace(row, amount=row.amount * mouse_sensitivity)
     return row if row.is_fixed else replace(row, keys=keys)
 
 
-def conflicts(bindings: Iterable[Binding]) -> dict[str, tuple[str, ...]]:
+def binding_conflicts(bindings: Iterable[Binding]) -> dict[str, tuple[str, ...]]:
     """Row name to what else its keys do; only rows that share a key with another."""
     rows = tuple(bindings)
     found: dict[str, tuple[str, ...]] = {}
     for row in rows:
         others = [r for r in rows if r is not row and r.ctrl == row.ctrl and not set(r.keys).isdisjoint(row.keys)]
         if others:
-            found[row.name] = tuple(other.what for other in others)
+            found[row.name] = tuple(other.label for other in others)
     return found
 
 
-def offered(
+def available_bindings(
     spec: ActionSpec, *, has_num_steps: bool = True, bindings: tuple[Binding, ...] = BINDINGS
 ) -> tuple[Binding, ...]:
     """The rows of `bindings` that do something in a world with this action spec.
@@ -227,7 +229,7 @@ def offered(
         and (row.command is not Command.NUM_STEPS or has_num_steps)
     )
     if spec.pose_control is not None:
-        return tuple(replace(row, what=_FLIGHT.get(row.button, row.what)) for row in rows)
+        return tuple(replace(row, label=_POSE_CONTROL_LABELS.get(row.button, row.label)) for row in rows)
     return rows + tuple(_spare_rows(spec, bindings))
 
 
@@ -240,23 +242,23 @@ def _spare_rows(spec: ActionSpec, bindings: tuple[Binding, ...]) -> Iterator[Bin
     wanted = [(name, "", 1.0) for name in spec.buttons] + [("", n, sign) for n in spec.axes for sign in (1.0, -1.0)]
     new = [(button, axis, amount) for button, axis, amount in wanted if (button or axis) not in known]
     for (button, axis, amount), key in zip(new, spare, strict=False):
-        what = button or f"{axis} {'+' if amount > 0 else '-'}"
+        label = button or f"{axis} {'+' if amount > 0 else '-'}"
         keys = (key, *islice(pad_buttons if button else pad_axes, 1))
-        yield Binding(keys=keys, what=what, button=button, axis=axis, amount=amount)
+        yield Binding(keys=keys, label=label, button=button, axis=axis, amount=amount)
 
 
 def help_rows(bindings: tuple[Binding, ...] = BINDINGS, *, has_pad: bool = True) -> list[tuple[str, str]]:
     """(keys, what they do), in the table's order; rows with the same text become one. `has_pad`: a gamepad's too,
     after those of the keyboard."""
-    keys_of: dict[str, list[str]] = {row.what: [] for row in bindings}
+    keys_of: dict[str, list[str]] = {row.label: [] for row in bindings}
     for is_pad in (False, True)[: 1 + has_pad]:
         for row in bindings:
             keys = [key for key in row.keys if key.startswith(PAD) is is_pad]
-            keys_of[row.what] += [key_label(key, row.ctrl) for key in keys]
+            keys_of[row.label] += [key_label(key, row.ctrl) for key in keys]
     return [(" / ".join(keys), what) for what, keys in keys_of.items() if keys]
 
 
-def key_of(command: Command, argument: int | None = None, bindings: tuple[Binding, ...] = BINDINGS) -> str:
+def key_for(command: Command, argument: int | None = None, bindings: tuple[Binding, ...] = BINDINGS) -> str:
     """What is printed on the first key that gives `command` (with `argument`), for texts that name it."""
     row = next(row for row in bindings if row.command is command and argument in (None, row.argument))
     return key_label(row.keys[0], row.ctrl) if row.keys else "no key"
@@ -264,4 +266,4 @@ def key_of(command: Command, argument: int | None = None, bindings: tuple[Bindin
 
 def key_label(key: str, ctrl: bool = False) -> str:
     """What is printed on a key."""
-    return ("Ctrl+" if ctrl else "") + _LABELS.get(key, key.upper().replace(PAD.upper(), "Pad "))
+    return ("Ctrl+" if ctrl else "") + _KEY_LABELS.get(key, key.upper().replace(PAD.upper(), "Pad "))

@@ -15,7 +15,7 @@ import numpy as np
 
 from worldsim.core.types import Action, ActionSpec
 
-FLIGHT_WORDS = "you fly this world: no wall stops you"
+FREE_CAMERA_NOTICE = "you fly this world: no wall stops you"
 
 _HEADING = re.compile(r"(cos|sin)(\d*)")
 """An input of the heading: of the angle, or of so many times the angle."""
@@ -29,38 +29,38 @@ def key_spec(spec: ActionSpec) -> ActionSpec:
     return ActionSpec(buttons=("forward", "back", "left", "right"), axes=("turn",), axis_units=(("turn", unit),))
 
 
-def fly(spec: ActionSpec, action: Action, newest: Action) -> Action:
+def pose_step(spec: ActionSpec, action: Action, newest: Action) -> Action:
     """What the world is given where `action` is done: that itself, or the pose that keys lead to from pose `newest`.
 
     One moves along the heading in the middle of the turn, so that the same keys the other way lead back. Values are
     those of float32, as they are stored and handed to a model.
     """
-    flight = spec.pose_control
-    if flight is None or any(name in spec.axes for name, _ in action.axes):
+    pose_control = spec.pose_control
+    if pose_control is None or any(name in spec.axes for name, _ in action.axes):
         return action
     pose = dict(newest.axes)
     angle_rad = math.atan2(pose.get("sin", 0.0), pose.get("cos", 0.0))
-    turn_rad = flight.turn_rad * action.axis("turn")
+    turn_rad = pose_control.turn_rad * action.axis("turn")
     if turn_rad or not ("cos" in pose or "sin" in pose):
-        pose |= _heading(spec, angle_rad + turn_rad)
-    ahead, aside = (_pressed(action, *pair) for pair in (("forward", "back"), ("left", "right")))
-    if ahead or aside:
-        way_rad = angle_rad + turn_rad / 2 + math.atan2(aside, ahead)
-        for name, part in (("x", math.cos(way_rad)), ("y", math.sin(way_rad))):
-            pose[name] = min(1.0, max(-1.0, pose.get(name, 0.0) + flight.step_length * part))
+        pose |= _heading_inputs(spec, angle_rad + turn_rad)
+    forward, left = (_button_difference(action, *pair) for pair in (("forward", "back"), ("left", "right")))
+    if forward or left:
+        direction_rad = angle_rad + turn_rad / 2 + math.atan2(left, forward)
+        for name, part in (("x", math.cos(direction_rad)), ("y", math.sin(direction_rad))):
+            pose[name] = min(1.0, max(-1.0, pose.get(name, 0.0) + pose_control.step_length * part))
     return Action(axes=tuple((name, float(np.float32(value))) for name, value in pose.items()))
 
 
-def flown(spec: ActionSpec, actions: Iterable[Action], newest: Action) -> list[Action]:
-    """`fly` for one action after the other, from the frame with the pose `newest` on."""
+def pose_steps(spec: ActionSpec, actions: Iterable[Action], newest: Action) -> list[Action]:
+    """`pose_step` for one action after the other, from the frame with the pose `newest` on."""
     found: list[Action] = []
     for action in actions:
-        newest = fly(spec, action, newest)
+        newest = pose_step(spec, action, newest)
         found.append(newest)
     return found
 
 
-def _heading(spec: ActionSpec, angle_rad: float) -> dict[str, float]:
+def _heading_inputs(spec: ActionSpec, angle_rad: float) -> dict[str, float]:
     """Every input of the heading."""
     found: dict[str, float] = {}
     for name in spec.axes:
@@ -70,5 +70,5 @@ def _heading(spec: ActionSpec, angle_rad: float) -> dict[str, float]:
     return found
 
 
-def _pressed(action: Action, one: str, other: str) -> int:
+def _button_difference(action: Action, one: str, other: str) -> int:
     return (one in action.buttons) - (other in action.buttons)

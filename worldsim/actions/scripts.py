@@ -23,8 +23,8 @@ def script_actions(name: str, spec: ActionSpec, seed: int, num_frames: int) -> l
     if name not in _SCRIPTS:
         raise ConfigError(f"no script {name!r}", hint=nearest(name, SCRIPT_NAMES))
     if name == "explore" and not _can_walk(spec):
-        return list(_press_anything(spec, random.Random(f"{name}:{seed}"), num_frames))
-    turn_deg = turn_unit_deg(spec)
+        return list(_random_inputs(spec, random.Random(f"{name}:{seed}"), num_frames))
+    turn_deg = turn_deg_per_tick(spec)
     if "forward" not in spec.buttons:
         raise ConfigError(
             f"script {name!r} walks forward; this world has {spec.buttons}", hint="explore works in every one"
@@ -34,25 +34,25 @@ def script_actions(name: str, spec: ActionSpec, seed: int, num_frames: int) -> l
     return actions
 
 
-def turn_unit_deg(spec: ActionSpec) -> float:
+def turn_deg_per_tick(spec: ActionSpec) -> float:
     """Degrees that the turn axis at 1 turns in one model tick, from a unit such as '10 deg per tick'."""
-    turn_deg = _turn_unit(spec)
+    turn_deg = _parse_turn_deg(spec)
     if turn_deg is None:
         unit = dict(spec.axis_units).get("turn", "")
         raise ConfigError(f"the axis turn has the unit {unit!r}", hint="scripts need an axis turn in 'N deg per tick'")
     return turn_deg
 
 
-def _turn_unit(spec: ActionSpec) -> float | None:
+def _parse_turn_deg(spec: ActionSpec) -> float | None:
     match = re.match(r"\s*([0-9.]+)\s*deg", dict(spec.axis_units).get("turn", ""))
     return float(match.group(1)) if "turn" in spec.axes and match else None
 
 
 def _can_walk(spec: ActionSpec) -> bool:
-    return "forward" in spec.buttons and _turn_unit(spec) is not None
+    return "forward" in spec.buttons and _parse_turn_deg(spec) is not None
 
 
-def _press_anything(spec: ActionSpec, rng: random.Random, num_frames: int) -> Iterator[Action]:
+def _random_inputs(spec: ActionSpec, rng: random.Random, num_frames: int) -> Iterator[Action]:
     """One or two inputs at a time, held for a while, and nothing now and then."""
     choices = [Action.of(name) for name in spec.buttons]
     choices += [Action.of(**{name: sign}) for name in spec.axes for sign in (-1.0, 1.0)]
@@ -93,14 +93,14 @@ def _return(spec: ActionSpec, turn_deg: float, rng: random.Random, num_frames: i
     """Out, half a turn, and back: the way out's actions mirrored in reverse order, so that the path is retraced."""
     half_turn = round(180.0 / turn_deg)
     num_out = max(0, num_frames - half_turn) // 2
-    out = list(_way_out(turn_deg, rng, num_out))
+    out = list(_outbound_path(turn_deg, rng, num_out))
     about = [Action.of(turn=1.0)] * half_turn
     back = [Action(buttons=a.buttons, axes=(("turn", -a.axis("turn")),)) for a in reversed(out)]
     actions = [*out, *about, *back]
     yield from (actions + [NO_ACTION] * num_frames)[:num_frames]
 
 
-def _way_out(turn_deg: float, rng: random.Random, num_frames: int) -> Iterator[Action]:
+def _outbound_path(turn_deg: float, rng: random.Random, num_frames: int) -> Iterator[Action]:
     left = num_frames
     while left > 0:
         walk, turn, sign = rng.randint(6, 18), rng.randint(0, round(60 / turn_deg)), rng.choice((-1.0, 1.0))

@@ -1,6 +1,6 @@
 """What two hands do at keyboard and mouse in a while of play, by seed: the input of `worldsim bench --play`.
 
-Owns: the track of touches, and the habits it is drawn from. Does not own: what a key means (`actions.bindings`). The
+Owns: the track of events, and the habits it is drawn from. Does not own: what a key means (`actions.bindings`). The
 habits were chosen, not measured: taps of about a tenth of a second, holds of one or two, sweeps of the mouse that
 speed up and slow down, two hands that know nothing of each other. Real input belongs in recordings.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from worldsim.actions.bindings import MOUSE_X
 
-MOVES: tuple[tuple[tuple[str, ...], int], ...] = (
+LEFT_HAND_WEIGHTS: tuple[tuple[tuple[str, ...], int], ...] = (
     (("w",), 60),
     (("w", "d"), 8),
     (("w", "a"), 8),
@@ -23,17 +23,17 @@ MOVES: tuple[tuple[tuple[str, ...], int], ...] = (
     ((), 10),
 )
 """What the left hand holds, and how often in a hundred."""
-LOOKS = (("rest", 35), ("hold", 25), ("taps", 15), ("sweep", 25))
+RIGHT_HAND_WEIGHTS = (("rest", 35), ("hold", 25), ("taps", 15), ("sweep", 25))
 """What the right hand does: nothing, an arrow held, an arrow tapped, the mouse moved to one side."""
 TAP_S, TAP_GAP_S, CHORD_S = (0.06, 0.14), (0.08, 0.2), (0.02, 0.06)
 SWEEP_S, SWEEP_PX = (0.15, 0.6), (40.0, 500.0)
-MOUSE_REPORT_S = 1 / 125
-MOVE_S, HOLD_S, REST_S = 1.2, 0.45, 0.9
+MOUSE_REPORT_PERIOD_S = 1 / 125
+MOVE_MEDIAN_S, HOLD_MEDIAN_S, REST_MEDIAN_S = 1.2, 0.45, 0.9
 """Medians."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Touch:
+class InputEvent:
     """At `t_s` a key goes down or up, or (`key` is MOUSE_X) the mouse goes `dx_px` to the right."""
 
     t_s: float
@@ -42,39 +42,39 @@ class Touch:
     dx_px: float = 0.0
 
 
-def hands(seed: int, duration_s: float) -> tuple[Touch, ...]:
-    """In order of time. The same seed, the same touches; every key that goes down comes up."""
+def synthetic_input(seed: int, duration_s: float) -> tuple[InputEvent, ...]:
+    """In order of time. The same seed, the same events; every key that goes down comes up."""
     left = _left_hand(random.Random(f"left:{seed}"), duration_s)
     right = _right_hand(random.Random(f"right:{seed}"), duration_s)
-    return tuple(sorted((*left, *right), key=lambda touch: touch.t_s))
+    return tuple(sorted((*left, *right), key=lambda event: event.t_s))
 
 
-def _left_hand(rng: random.Random, duration_s: float) -> Iterator[Touch]:
+def _left_hand(rng: random.Random, duration_s: float) -> Iterator[InputEvent]:
     t_s = rng.uniform(0.1, 0.5)
     while t_s < duration_s:
-        (keys,) = rng.choices([keys for keys, _ in MOVES], [weight for _, weight in MOVES])
-        end_s = t_s + _around(rng, MOVE_S)
+        (keys,) = rng.choices([keys for keys, _ in LEFT_HAND_WEIGHTS], [weight for _, weight in LEFT_HAND_WEIGHTS])
+        end_s = t_s + _lognormal_s(rng, MOVE_MEDIAN_S)
         down_s = t_s
         for key in keys:
-            yield from _held(key, down_s, end_s, duration_s)
+            yield from _hold(key, down_s, end_s, duration_s)
             down_s += rng.uniform(*CHORD_S)
         t_s = end_s + rng.uniform(*CHORD_S)
 
 
-def _right_hand(rng: random.Random, duration_s: float) -> Iterator[Touch]:
+def _right_hand(rng: random.Random, duration_s: float) -> Iterator[InputEvent]:
     t_s = rng.uniform(0.3, 1.0)
     while t_s < duration_s:
-        (look,) = rng.choices([look for look, _ in LOOKS], [weight for _, weight in LOOKS])
+        (look,) = rng.choices([look for look, _ in RIGHT_HAND_WEIGHTS], [weight for _, weight in RIGHT_HAND_WEIGHTS])
         arrow, end_s = rng.choice(("left", "right")), t_s
         if look == "rest":
-            end_s += _around(rng, REST_S)
+            end_s += _lognormal_s(rng, REST_MEDIAN_S)
         elif look == "hold":
-            end_s += _around(rng, HOLD_S)
-            yield from _held(arrow, t_s, end_s, duration_s)
+            end_s += _lognormal_s(rng, HOLD_MEDIAN_S)
+            yield from _hold(arrow, t_s, end_s, duration_s)
         elif look == "taps":
             for _ in range(rng.randint(1, 4)):
                 up_s = end_s + rng.uniform(*TAP_S)
-                yield from _held(arrow, end_s, up_s, duration_s)
+                yield from _hold(arrow, end_s, up_s, duration_s)
                 end_s = up_s + rng.uniform(*TAP_GAP_S)
         else:
             end_s += rng.uniform(*SWEEP_S)
@@ -83,22 +83,22 @@ def _right_hand(rng: random.Random, duration_s: float) -> Iterator[Touch]:
         t_s = end_s + rng.uniform(*CHORD_S)
 
 
-def _around(rng: random.Random, median_s: float) -> float:
+def _lognormal_s(rng: random.Random, median_s: float) -> float:
     return min(6.0, max(0.08, rng.lognormvariate(0.0, 0.7) * median_s))
 
 
-def _held(key: str, down_s: float, up_s: float, duration_s: float) -> Iterator[Touch]:
+def _hold(key: str, down_s: float, up_s: float, duration_s: float) -> Iterator[InputEvent]:
     if down_s < min(up_s, duration_s):
-        yield Touch(t_s=down_s, key=key, is_down=True)
-        yield Touch(t_s=min(up_s, duration_s), key=key)
+        yield InputEvent(t_s=down_s, key=key, is_down=True)
+        yield InputEvent(t_s=min(up_s, duration_s), key=key)
 
 
-def _sweep(begin_s: float, end_s: float, dx_px: float) -> Iterator[Touch]:
+def _sweep(begin_s: float, end_s: float, dx_px: float) -> Iterator[InputEvent]:
     """The way of a hand that speeds up and slows down: 10 u^3 - 15 u^4 + 6 u^5 of it after the share u of the time."""
-    num_reports = max(1, round((end_s - begin_s) / MOUSE_REPORT_S))
+    num_reports = max(1, round((end_s - begin_s) / MOUSE_REPORT_PERIOD_S))
     gone = 0.0
     for report in range(1, num_reports + 1):
         u = report / num_reports
         there = dx_px * u**3 * (10 - 15 * u + 6 * u * u)
-        yield Touch(t_s=begin_s + (end_s - begin_s) * u, key=MOUSE_X, dx_px=there - gone)
+        yield InputEvent(t_s=begin_s + (end_s - begin_s) * u, key=MOUSE_X, dx_px=there - gone)
         gone = there

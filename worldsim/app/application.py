@@ -15,7 +15,7 @@ from typing import TypeVar
 import psutil
 import pygame
 
-from worldsim.actions.bindings import Binding, Command, help_rows, offered, rebound
+from worldsim.actions.bindings import Binding, Command, apply_overrides, available_bindings, help_rows
 from worldsim.app.frame_pacing import FramePacer
 from worldsim.app.hud import HudState, Panel, StatusLevel, panels
 from worldsim.app.input_handler import CommandRequest, InputHandler
@@ -92,7 +92,7 @@ class Application:
         self._menus, self._has_title = MenuStack(), has_title
         self._settings_pages = SettingsPages(self._menus, settings, self._apply) if settings else None
         self._settings = settings.current if settings else Settings()
-        self._bindings = rebound(())
+        self._bindings = apply_overrides(())
         self._loaded: LoadedWorld | None = None
         self._preset_num_steps, self._initial_num_steps = 0, num_steps
         self._status, self._is_help_shown, self._is_key_overlay_shown = StatusLevel.LINE, False, False
@@ -236,14 +236,14 @@ class Application:
         return True
 
     def _make_key_overlay(self) -> tuple[Panel, ...]:
-        is_flown = self._loaded is not None and self._loaded.action_spec.pose_control is not None
-        done = self._session.last_action if is_flown or self._picture is None else self._picture.action
+        is_pose_controlled = self._loaded is not None and self._loaded.action_spec.pose_control is not None
+        done = self._session.last_action if is_pose_controlled or self._picture is None else self._picture.action
         return (self._key_overlay.panel(self._session.inputs, done),)
 
     def _hud_state(self, now_ns: int) -> HudState:
         session = self._session
         loaded = session.status.loaded
-        rows = self._offered(loaded) if loaded else self._bindings
+        rows = self._available_bindings(loaded) if loaded else self._bindings
         counters, stats = session.worker.counters, self._pacer.meter.stats
         is_measured = self._status is StatusLevel.PERFORMANCE
         return HudState(
@@ -294,7 +294,7 @@ class Application:
         session = self._session
         return {
             Command.RESET: lambda _: session.reset(),
-            Command.OTHER_START: lambda _: session.reset(session.seed + 1),
+            Command.NEXT_SEED: lambda _: session.reset(session.seed + 1),
             Command.PAUSE: lambda _: session.toggle_pause(),
             Command.ESCAPE: lambda _: None if self._input.free_mouse() else self._open_menu(),
             Command.SINGLE_STEP: lambda _: session.single_step(),
@@ -309,7 +309,7 @@ class Application:
             Command.HELP: lambda _: self._toggle_help(),
             Command.STATUS: lambda _: self._next_status(),
             Command.FILTER: lambda _: self._next_filter(),
-            Command.KEYS: lambda _: self._toggle_key_overlay(),
+            Command.KEY_OVERLAY: lambda _: self._toggle_key_overlay(),
             Command.SCREENSHOT: lambda _: self._take_screenshot(),
             Command.RECORD: lambda _: self._recording.toggle(),
             Command.FULL_SCREEN: lambda _: self._window.toggle_full_screen(),
@@ -357,14 +357,14 @@ class Application:
             self._recording.toggle()
 
     def _bind(self, settings: Settings) -> None:
-        self._bindings = rebound(settings.own_keys, mouse_sensitivity=settings.mouse_sensitivity)
+        self._bindings = apply_overrides(settings.own_keys, mouse_sensitivity=settings.mouse_sensitivity)
         self._input.bind(self._bindings, dead_zone=settings.pad_dead_zone)
         if self._loaded is not None:
-            self._session.inputs.bindings = self._offered(self._loaded)
+            self._session.inputs.bindings = self._available_bindings(self._loaded)
 
-    def _offered(self, loaded: LoadedWorld) -> tuple[Binding, ...]:
+    def _available_bindings(self, loaded: LoadedWorld) -> tuple[Binding, ...]:
         has_num_steps = loaded.playable.num_steps > 0
-        return offered(loaded.action_spec, has_num_steps=has_num_steps, bindings=self._bindings)
+        return available_bindings(loaded.action_spec, has_num_steps=has_num_steps, bindings=self._bindings)
 
     def _toggle_help(self) -> None:
         self._is_help_shown = not self._is_help_shown

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cached_property
 from textwrap import wrap
 
-from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
+from worldsim.actions.bindings import BINDINGS, Binding, Command, key_for
 from worldsim.app.metrics import FrameStats
 from worldsim.core.errors import WorldsimError
 from worldsim.engine.messages import WorkerCounters
@@ -188,7 +188,7 @@ def status_line(hud: HudState) -> str:
         parts.append(f"prefetch {counters.hits / asked:.0%}" if asked else "prefetch -")
     else:
         parts.append("the true world")
-    return "   ".join([*parts, f"{key_of(Command.HELP, bindings=hud.bindings)} help"])
+    return "   ".join([*parts, f"{key_for(Command.HELP, bindings=hud.bindings)} help"])
 
 
 def detail_rows(hud: HudState) -> tuple[Row, ...]:
@@ -216,7 +216,7 @@ def help_panel_rows(hud: HudState) -> tuple[Row, ...]:
 
 def message_rows(hud: HudState) -> tuple[Row, ...]:
     """What is said in the middle of the window; nothing while the world is played."""
-    keys = {command: key_of(command, bindings=hud.bindings) for command in _NAMED_COMMANDS}
+    keys = {command: key_for(command, bindings=hud.bindings) for command in _NAMED_COMMANDS}
     if hud.state is SessionState.FAILED and hud.error is not None:
         message = [Row(line) for line in wrap(hud.error.message, MAX_MESSAGE_COLUMNS)]
         hint = [Row(line, style=Style.MUTED) for line in wrap(hud.error.hint, MAX_MESSAGE_COLUMNS)]

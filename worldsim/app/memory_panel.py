@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
+from worldsim.actions.bindings import BINDINGS, Binding, Command, key_for
 from worldsim.app.hud import InlineImage, Row, Style
 from worldsim.core.types import Pose
 from worldsim.engine.memory import Memory, RevisitScore
@@ -44,7 +44,7 @@ def memory_rows(
     if memory.path:
         pixels = path_map([pose for _, pose in memory.path])
         rows.append(Row("", image=InlineImage(MAP_PX, MAP_PX, pixels, MAP_LINES)))
-    key = key_of(Command.ANCHOR, bindings=bindings)
+    key = key_for(Command.RESET_CONTEXT, bindings=bindings)
     return (*rows, Row(f"{key} brings a drifted world back", style=Style.MUTED))
 
 

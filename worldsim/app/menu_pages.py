@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from worldsim.actions.bindings import BINDINGS, Binding, OwnKeys, conflicts, key_label, rebound
+from worldsim.actions.bindings import BINDINGS, Binding, KeyOverride, apply_overrides, binding_conflicts, key_label
 from worldsim.app.hud import InlineImage, wrap_line
 from worldsim.app.menu import MenuItem, MenuPage, MenuStack
 from worldsim.app.preset_library import PresetEntry
@@ -103,11 +103,11 @@ class SettingsPages:
         )
 
     def keys_page(self) -> MenuPage:
-        rows = [row for row in rebound(self._file.current.own_keys) if not row.is_fixed]
-        shared = conflicts(rebound(self._file.current.own_keys))
+        rows = [row for row in apply_overrides(self._file.current.own_keys) if not row.is_fixed]
+        shared = binding_conflicts(apply_overrides(self._file.current.own_keys))
         items = tuple(
             MenuItem(
-                label=row.what,
+                label=row.label,
                 value=_keys_text(row, shared.get(row.name, ())),
                 on_select=partial(self._menus.open, partial(self.binding_page, row.name)),
                 is_error=row.name in shared,
@@ -119,7 +119,7 @@ class SettingsPages:
 
     def binding_page(self, name: str) -> MenuPage:
         """The keys of one row of the table."""
-        rows = rebound(self._file.current.own_keys)
+        rows = apply_overrides(self._file.current.own_keys)
         row = next(row for row in rows if row.name == name)
         default = next(row for row in BINDINGS if row.name == name)
         changes = tuple(
@@ -135,9 +135,9 @@ class SettingsPages:
             )
             for key in row.keys
         )
-        also = conflicts(rows).get(name, ())
+        also = binding_conflicts(rows).get(name, ())
         return MenuPage(
-            title=f"{row.what}:  {_keys_text(row, ())}",
+            title=f"{row.label}:  {_keys_text(row, ())}",
             items=(
                 *changes,
                 MenuItem(label="One more key", on_select=partial(self._capture_key, row, len(row.keys))),
@@ -156,7 +156,7 @@ class SettingsPages:
     def _bind(self, name: str, keys: tuple[str, ...] | None) -> None:
         """None: the table's own."""
         others = tuple(own for own in self._file.current.own_keys if own.name != name)
-        own = () if keys is None else (OwnKeys(name=name, keys=keys),)
+        own = () if keys is None else (KeyOverride(name=name, keys=keys),)
         self._change(own_keys=(*others, *own))
 
     def _toggle_item(self, label: str, name: str, is_on: bool) -> MenuItem:

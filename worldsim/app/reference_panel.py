@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from worldsim.actions.bindings import Binding, Command, key_of
+from worldsim.actions.bindings import Binding, Command, key_for
 from worldsim.app.hud import Row
 from worldsim.app.memory_panel import memory_rows
 from worldsim.core.images import difference, side_by_side
@@ -68,10 +68,10 @@ class ReferencePanel:
 
     def commands(self) -> dict[Command, Callable[[int], None]]:
         return {
-            Command.WORLDS: lambda _: self.next_view_mode(),
+            Command.VIEW_MODE: lambda _: self.next_view_mode(),
             Command.AUTOPILOT: lambda _: self.toggle_autopilot(),
             Command.MEMORY: lambda _: self._toggle_memory(),
-            Command.ANCHOR: lambda _: self.reset_context(),
+            Command.RESET_CONTEXT: lambda _: self.reset_context(),
         }
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class ReferencePanel:
         last_known = _last_node_where(history, here, lambda drift: True)
         if last_known is not None and last_known.drift is not None and last_known.drift <= 1:
             worlds = (
-                f" ({self._key(Command.WORLDS)} starts the true world, which knows more)" if loaded.reference else ""
+                f" ({self._key(Command.VIEW_MODE)} starts the true world, which knows more)" if loaded.reference else ""
             )
             self._session.notify(f"the drift meter finds nothing wrong{worlds}")
             return
@@ -168,7 +168,7 @@ class ReferencePanel:
         """Said above the status line, whatever its level."""
         found = []
         if self.autopilot.policy is not None:
-            key = key_of(Command.AUTOPILOT, bindings=bindings)
+            key = key_for(Command.AUTOPILOT, bindings=bindings)
             found.append(f"autopilot: {self.autopilot.policy.name}   {key} or any key of play takes control")
         if self.view_mode is not ViewMode.LEARNED:
             found.append(self._reference_status(self._status))
@@ -235,7 +235,7 @@ class ReferencePanel:
         return f"{self.view_mode.value}   PSNR {pair.psnr_db:.1f} dB"
 
     def _key(self, command: Command) -> str:
-        return key_of(command, bindings=self._session.inputs.bindings)
+        return key_for(command, bindings=self._session.inputs.bindings)
 
 
 def _last_node_where(history: PlayHistory, node: HistoryNode, is_wanted: Callable[[float], bool]) -> HistoryNode | None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import platformdirs
 
-from worldsim.actions.bindings import OwnKeys
+from worldsim.actions.bindings import KeyOverride
 from worldsim.core.config import check_ranges, from_mapping, parse_json, read_text, to_mapping
 from worldsim.core.errors import ConfigError, StorageError
 from worldsim.engine.inputs import DEAD_ZONE
@@ -43,7 +43,7 @@ class Settings:
     """Denoising steps per frame; None is the preset's own number."""
     is_always_recorded: bool = False
     is_lossless: bool = False
-    own_keys: tuple[OwnKeys, ...] = ()
+    own_keys: tuple[KeyOverride, ...] = ()
 
     def __post_init__(self) -> None:
         check_ranges(self, {"mouse_sensitivity": (0.1, 10.0), "pad_dead_zone": (0.0, 0.9)})

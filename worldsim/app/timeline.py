@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from worldsim.actions.bindings import BINDINGS, Binding, Command, key_of
+from worldsim.actions.bindings import BINDINGS, Binding, Command, key_for
 from worldsim.app.hud import InlineImage, Row, Style
 from worldsim.engine.history import Branch, PlayHistory
 from worldsim.engine.saves import NUM_SLOTS, SaveSlot
@@ -42,7 +42,7 @@ def branch_rows(
     here = next((place for place, b in enumerate(branches) if b.number == history.head.branch), 0)
     begin = min(max(0, here - MAX_BRANCHES // 2), max(0, len(branches) - MAX_BRANCHES))
     rows = [_branch_row(history, branch, tick_s) for branch in branches[begin : begin + MAX_BRANCHES]]
-    before, after = key_of(Command.BRANCH, -1, bindings), key_of(Command.BRANCH, 1, bindings)
+    before, after = key_for(Command.BRANCH, -1, bindings), key_for(Command.BRANCH, 1, bindings)
     return (title, *rows, Row(f"{before} and {after} go from one to the other", style=Style.MUTED))
 
 
@@ -61,7 +61,7 @@ def slot_rows(
             text = "damaged" if slot.error else "empty"
         style = Style.ERROR if slot.error else Style.PLAIN if slot.number == chosen else Style.MUTED
         rows.append(Row(f"{mark}{slot.number}  {text}", style=style, image=image))
-    save, load = key_of(Command.SAVE, bindings=bindings), key_of(Command.LOAD, bindings=bindings)
+    save, load = key_for(Command.SAVE, bindings=bindings), key_for(Command.LOAD, bindings=bindings)
     return (*rows, Row(f"{save} saves, {load} loads", style=Style.MUTED))
 
 

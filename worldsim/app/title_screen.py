@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from worldsim.actions.bindings import rebound
+from worldsim.actions.bindings import apply_overrides
 from worldsim.app.application import apply_display_settings
 from worldsim.app.hud import InlineImage
 from worldsim.app.input_handler import InputHandler
@@ -97,7 +97,7 @@ class TitleScreen:
 
     def _bind(self, settings: Settings) -> None:
         """The key that quits may be a person's own."""
-        self._input.bind(rebound(settings.own_keys), dead_zone=settings.pad_dead_zone)
+        self._input.bind(apply_overrides(settings.own_keys), dead_zone=settings.pad_dead_zone)
 
 
 def _dimmed(image: InlineImage) -> Frame:

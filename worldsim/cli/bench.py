@@ -119,7 +119,7 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     begun_s = time.perf_counter()
     import torch
 
-    from worldsim.actions.pose_control import flown, key_spec
+    from worldsim.actions.pose_control import key_spec, pose_steps
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset
@@ -130,7 +130,7 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
     spec = simulator.action_spec
     walk = script_actions("explore", key_spec(spec), arguments.seed, arguments.frames)
-    actions = flown(spec, walk, simulator.reset(arguments.seed).action)
+    actions = pose_steps(spec, walk, simulator.reset(arguments.seed).action)
     simulator.step(actions[0])
     first_frame_s = time.perf_counter() - begun_s
     simulator.reset(arguments.seed)

@@ -27,19 +27,19 @@ def bench_latency(
 
     Returns: the measurements, as the JSON has them.
     """
-    from worldsim.actions.synthetic_input import hands
+    from worldsim.actions.synthetic_input import synthetic_input
     from worldsim.engine.bench.realtime import count_mismatched_frames, play_realtime
 
     played: dict[int, list[RealtimeResult]] = {0: [], prefetch_depth: []}
-    num_other, num_touches, spent_s = 0, 0, 0.0
+    num_other, num_events, spent_s = 0, 0, 0.0
     while spent_s < duration_s:
         round_seed, round_s = seed + len(played[0]), min(ROUND_S, duration_s - spent_s)
-        touches = hands(round_seed, round_s)
-        num_touches += len(touches)
+        events = synthetic_input(round_seed, round_s)
+        num_events += len(events)
         for turn, depth in enumerate(played):
             tell(2 * spent_s + turn * round_s, f"{depth} ahead")
             paced = play_realtime(
-                loaded, touches, duration_s=round_s, seed=round_seed, prefetch_depth=depth, clock=MonotonicClock()
+                loaded, events, duration_s=round_s, seed=round_seed, prefetch_depth=depth, clock=MonotonicClock()
             )
             num_other += count_mismatched_frames(loaded.playable, round_seed, paced.steps)
             played[depth].append(paced)
@@ -48,7 +48,7 @@ def bench_latency(
     without, ahead = summary(played[0]), summary(played[prefetch_depth])
     return {
         "play_s": spent_s,
-        "touches": num_touches,
+        "touches": num_events,
         "tick_ms": played[0][0].tick_s * 1e3,
         "prefetch_depth": prefetch_depth,
         "without_prefetch": without,

@@ -80,7 +80,7 @@ def run(argv: list[str]) -> int:
 
 def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     """Side effects: writes the video and the recording. Returns: what was done, as the JSON has it."""
-    from worldsim.actions.pose_control import flown, key_spec
+    from worldsim.actions.pose_control import key_spec, pose_steps
     from worldsim.actions.scripts import script_actions
     from worldsim.engine.recorder import Recorder
     from worldsim.engine.replay import session_header
@@ -116,7 +116,7 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
             simulator.restore(arrival.snapshot)
             first, seed = saved.step, saved.seed
             recorder.continue_from(first, seed, saved.runs, header)
-        for index, action in enumerate(flown(spec, walk, first.action), start=1):
+        for index, action in enumerate(pose_steps(spec, walk, first.action), start=1):
             before_s = time.perf_counter()
             step = simulator.step(action)
             generating_s += time.perf_counter() - before_s

@@ -1,4 +1,4 @@
-"""The values that cross package borders: Action, ActionSpec, Flight, Frame, Pose, Step, World.
+"""The values that cross package borders: Action, ActionSpec, PoseControl, Frame, Pose, Step, World.
 
 Owns: their meaning and validation. Does not own: how an action becomes numbers (`actions.encoding`).
 All are frozen and may be handed between threads.

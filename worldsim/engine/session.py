@@ -13,8 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from worldsim.actions.bindings import offered
-from worldsim.actions.pose_control import FLIGHT_WORDS
+from worldsim.actions.bindings import available_bindings
+from worldsim.actions.pose_control import FREE_CAMERA_NOTICE
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import HistoryNode, PlayHistory
@@ -208,8 +208,8 @@ class Session(TimeTravel):
         if news.loaded is not None and news.loaded is not self._status.loaded:
             loaded, playable = news.loaded, news.loaded.playable
             if playable.action_spec.pose_control is not None:
-                self.notify(FLIGHT_WORDS)
-            self.inputs.bindings = offered(playable.action_spec, has_num_steps=playable.num_steps > 0)
+                self.notify(FREE_CAMERA_NOTICE)
+            self.inputs.bindings = available_bindings(playable.action_spec, has_num_steps=playable.num_steps > 0)
             if loaded.can_rewind:
                 self.history = PlayHistory(spec=playable.action_spec, snapshot_bytes=loaded.snapshot_bytes)
         is_failure_new = news.phase is WorkerPhase.FAILED and news.error is not self._status.error

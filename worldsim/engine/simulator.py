@@ -167,8 +167,8 @@ class Simulator:
         pose_BP = state.tensors.get(f"{MAP_PREFIX}pose")
         if pose_BP is None:
             return None
-        flight = self.action_spec.pose_control if self._preset.config.model.pose == "given" else None
-        tick = TRANSLATION_SCALE if flight is None else flight.step_length
+        pose_control = self.action_spec.pose_control if self._preset.config.model.pose == "given" else None
+        tick = TRANSLATION_SCALE if pose_control is None else pose_control.step_length
         x, y, cos, sin = pose_BP[0].tolist()
         return Pose(x=x / tick, y=y / tick, angle_rad=math.atan2(sin, cos))
 

@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from worldsim.actions.pose_control import fly
+from worldsim.actions.pose_control import pose_step
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.fallback import as_worldsim_error
@@ -330,7 +330,7 @@ class Worker:
     def _after(self, action: Action, before: Action) -> Action:
         """Locked. What the world is given for `action`, after a frame under `before`."""
         loaded = self._status.loaded
-        return action if loaded is None else fly(loaded.action_spec, action, before)
+        return action if loaded is None else pose_step(loaded.action_spec, action, before)
 
     def _matches_predictions(self, action: Action) -> bool:
         """Locked. Whether what is made ahead is what comes of holding `action`."""

@@ -1,4 +1,4 @@
-"""Play in real time without a window: a track of touches goes in, and when each tick and frame came is written down.
+"""Play in real time without a window: a track of events goes in, and when each tick and frame came is written down.
 
 Owns: the loop, the times. Does not own: pace (`engine.session`), the model's thread (`engine.worker`), the track
 (`actions.synthetic_input`). What a window would add, drawing and the screen, is not in these times.
@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from worldsim.actions.bindings import MOUSE_X
-from worldsim.actions.synthetic_input import Touch
+from worldsim.actions.synthetic_input import InputEvent
 from worldsim.core.clock import Clock
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
@@ -53,7 +53,13 @@ class RealtimeResult:
 
 
 def play_realtime(
-    loaded: LoadedWorld, touches: Sequence[Touch], *, duration_s: float, seed: int, prefetch_depth: int, clock: Clock
+    loaded: LoadedWorld,
+    events: Sequence[InputEvent],
+    *,
+    duration_s: float,
+    seed: int,
+    prefetch_depth: int,
+    clock: Clock,
 ) -> RealtimeResult:
     """Plays for `duration_s`. Side effects: closes the playable. Raises: what ended play."""
     wake = threading.Event()
@@ -61,7 +67,7 @@ def play_realtime(
     session = Session(worker, seed=seed)
     worker.start()
     try:
-        return _play(session, list(touches), duration_s, wake, clock)
+        return _play(session, list(events), duration_s, wake, clock)
     finally:
         worker.close()
 
@@ -73,7 +79,7 @@ def count_mismatched_frames(playable: SimulatorProtocol, seed: int, steps: Seque
 
 
 def _play(
-    session: Session, touches: list[Touch], duration_s: float, wake: threading.Event, clock: Clock
+    session: Session, events: list[InputEvent], duration_s: float, wake: threading.Event, clock: Clock
 ) -> RealtimeResult:
     steps: list[Step] = []
     latencies_ms: dict[bool, list[float]] = {False: [], True: []}
@@ -85,9 +91,9 @@ def _play(
         wake.clear()
     begin_ns = last_ns = clock.now_ns()
     while (now_ns := clock.now_ns()) < begin_ns + duration_s * 1e9:
-        while touches and begin_ns + touches[0].t_s * 1e9 <= now_ns:
-            pending.append((now_ns, touches[0].key == MOUSE_X))
-            apply_touch(session.inputs, touches.pop(0))
+        while events and begin_ns + events[0].t_s * 1e9 <= now_ns:
+            pending.append((now_ns, events[0].key == MOUSE_X))
+            apply_input_event(session.inputs, events.pop(0))
         new = session.tick((now_ns - last_ns) / 1e9)
         last_ns = now_ns
         raise_failure(session)
@@ -97,9 +103,9 @@ def _play(
                     latencies_ms[is_mouse].append((step.t_ready_ns - t_ns) / 1e6)
             pending = [touched for touched in pending if touched[0] > step.t_input_ns]
         steps += new
-        until_touch_s = (begin_ns + touches[0].t_s * 1e9 - clock.now_ns()) / 1e9 if touches else MAX_WAIT_S
+        until_event_s = (begin_ns + events[0].t_s * 1e9 - clock.now_ns()) / 1e9 if events else MAX_WAIT_S
         next_due_s = session.next_due_s
-        wake.wait(max(0.0, min(until_touch_s, MAX_WAIT_S if next_due_s is None else next_due_s, MAX_WAIT_S)))
+        wake.wait(max(0.0, min(until_event_s, MAX_WAIT_S if next_due_s is None else next_due_s, MAX_WAIT_S)))
         wake.clear()
     return RealtimeResult(
         steps=tuple(steps),
@@ -116,11 +122,11 @@ def raise_failure(session: Session) -> None:
         raise session.error or WorldsimError("play ended")
 
 
-def apply_touch(inputs: Inputs, touch: Touch) -> None:
+def apply_input_event(inputs: Inputs, event: InputEvent) -> None:
     """As the window's devices would."""
-    if touch.key == MOUSE_X:
-        inputs.move_mouse(touch.dx_px)
-    elif touch.is_down:
-        inputs.press(touch.key)
+    if event.key == MOUSE_X:
+        inputs.move_mouse(event.dx_px)
+    elif event.is_down:
+        inputs.press(event.key)
     else:
-        inputs.release(touch.key)
+        inputs.release(event.key)

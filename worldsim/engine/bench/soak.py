@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from worldsim.actions.synthetic_input import Touch, hands
+from worldsim.actions.synthetic_input import InputEvent, synthetic_input
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame, Step
-from worldsim.engine.bench.realtime import apply_touch, raise_failure
+from worldsim.engine.bench.realtime import apply_input_event, raise_failure
 from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.memory import Memory, features
 from worldsim.engine.session import Session
@@ -84,18 +84,18 @@ def run_soak(
     worker = Worker(lambda _: loaded, seed=seed, prefetch_depth=prefetch_depth, clock=clock)
     session, memory, process = Session(worker, seed=seed), Memory(loaded.start_frames), psutil.Process()
     first = _until_frame(session, [])
-    touches: deque[Touch] = deque()
+    events: deque[InputEvent] = deque()
     tick_ms, points = np.zeros(num_ticks), list[SoakSample]()
     frame_features, drifts = list[npt.NDArray[np.float64]](), list[float]()
     num_minutes = 0
     for tick in range(num_ticks):
         if not is_idle and tick * session.tick_s >= num_minutes * INPUT_CHUNK_S:
             begin_s = num_minutes * INPUT_CHUNK_S
-            touches += [_shifted(t, begin_s) for t in hands(seed + num_minutes, INPUT_CHUNK_S)]
+            events += [_shifted(t, begin_s) for t in synthetic_input(seed + num_minutes, INPUT_CHUNK_S)]
             num_minutes += 1
         begin_ns = time.process_time_ns()
-        while touches and touches[0].t_s <= tick * session.tick_s:
-            apply_touch(session.inputs, touches.popleft())
+        while events and events[0].t_s <= tick * session.tick_s:
+            apply_input_event(session.inputs, events.popleft())
         clock.advance_s(session.tick_s)
         step = _until_frame(session, session.tick(session.tick_s))
         while worker.run_once():  # ahead, as the model thread does while a person looks
@@ -142,8 +142,8 @@ def _until_frame(session: Session, steps: list[Step]) -> Step:
     return steps[-1]
 
 
-def _shifted(touch: Touch, by_s: float) -> Touch:
-    return Touch(t_s=touch.t_s + by_s, key=touch.key, is_down=touch.is_down, dx_px=touch.dx_px)
+def _shifted(event: InputEvent, by_s: float) -> InputEvent:
+    return InputEvent(t_s=event.t_s + by_s, key=event.key, is_down=event.is_down, dx_px=event.dx_px)
 
 
 def _image_stats(found: Sequence[npt.NDArray[np.float64]]) -> ImageStats:
