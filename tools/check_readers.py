@@ -34,8 +34,8 @@ def main(argv: Sequence[str]) -> int:
     folder = parser.parse_args(argv).folder
     info = json.loads((folder / "meta/info.json").read_text(encoding="utf-8"))
     print(f"the session: {info['total_frames']} frames, {info['total_episodes']} episodes, {info['fps']} per second")
-    outcomes = [_ask(name, folder, info) for name in READERS]
-    return 0 if True in outcomes and False not in outcomes else 1
+    results = [_ask(name, folder, info) for name in READERS]
+    return 0 if True in results and False not in results else 1
 
 
 def _ask(name: str, folder: Path, info: dict[str, Any]) -> bool | None:
@@ -49,9 +49,9 @@ def _ask(name: str, folder: Path, info: dict[str, Any]) -> bool | None:
     except Exception as error:  # whatever a reader does not like is what this is to find out
         print(f"{name} {version(package)}: failed: {type(error).__name__}: {error}")
         return False
-    is_whole = num_frames == info["total_frames"]
-    print(f"{name} {version(package)}: {num_frames} frames{'' if is_whole else ', NOT ALL OF THEM'}; {seen}")
-    return is_whole
+    is_complete = num_frames == info["total_frames"]
+    print(f"{name} {version(package)}: {num_frames} frames{'' if is_complete else ', NOT ALL OF THEM'}; {seen}")
+    return is_complete
 
 
 def with_datasets(folder: Path, info: dict[str, Any]) -> tuple[int, str]:

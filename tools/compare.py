@@ -24,10 +24,10 @@ import torch
 
 from worldsim.core.config import from_mapping
 from worldsim.evaluation.clips import Clips, mean_image, record_clips
-from worldsim.evaluation.contact_sheet import Row, Section, write_sheet
+from worldsim.evaluation.contact_sheet import SheetRow, SheetSection, write_sheet
 from worldsim.evaluation.evaluator import Evaluator
-from worldsim.evaluation.metrics import Images, psnr, sharpness
-from worldsim.evaluation.policies import spin_pilot, spin_ticks
+from worldsim.evaluation.metrics import ImageArray, psnr, sharpness
+from worldsim.evaluation.policies import spin_policy, spin_ticks
 from worldsim.evaluation.rollout import LatentClips, decode_frames, encode_clips, generate
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.sequence.architectures import ARCHITECTURES, VARIANT_SEPARATOR, find_architecture, match_parameters
@@ -45,16 +45,16 @@ from worldsim.worlds.registry import open_world
 FIRST_SEED = 900_500
 NUM_WALKS = 48
 NUM_TURNS = 5
-NUM_SHOWN = 3
+WALKS_SHOWN = 3
 """Walks on a sheet."""
-STEPS = (1, 2, 4, 8)
+SAMPLER_STEPS = (1, 2, 4, 8)
 """Of the sampler, for quality against steps. All other scores are at the recipe's own number."""
 WINDOWS = {"causal-window": 2, "bidirectional": 2, "chunk": 2}
 """Frames, in place of what these have for long clips: with all its layers the first reaches back less than a turn, and
 the second knows nothing but its window, as the paper's 192 frames are less than its 400."""
 
 
-TRAININGS: dict[str, dict[str, Any]] = {
+TRAINING_VARIANTS: dict[str, dict[str, Any]] = {
     "context-noise": {"max_context_level": 1.0},
     "little-context-noise": {"max_context_level": 0.3},
     "no-clean-prefix": {"prefix_share": 0.0},
@@ -88,13 +88,13 @@ class Comparison:
 
     def run(self, name: str, seed: int) -> dict[str, object]:
         """Trains one model and scores it. `name` is that of an architecture, and after every + that of a training."""
-        architecture, *ways = name.split(VARIANT_SEPARATOR)
+        architecture, *variants = name.split(VARIANT_SEPARATOR)
         model = match_parameters(self.preset.model, architecture)
         if architecture in WINDOWS:
             model = replace(model, window_frames=WINDOWS[architecture])
         dynamics = replace(self.training.dynamics, **find_architecture(architecture).training)
-        for way in ways:
-            dynamics = replace(dynamics, **TRAININGS[way])
+        for variant in variants:
+            dynamics = replace(dynamics, **TRAINING_VARIANTS[variant])
         torch.manual_seed(seed)
         network = build_world_model(model, self.preset.latent_shape, self.preset.action_spec.size).to(self.device)
         preset = replace(self.preset, name=f"{self.preset.name}-{name}".replace("+", "."), model=model)
@@ -144,7 +144,9 @@ class Comparison:
         second = slice(turn, 2 * turn - 1)
         latents = encode_clips(self.autoencoder, self.walks, self.device)
 
-        def made(num_context: int, *, feed_back: bool, num_frames: int | None = None, num_steps: int = 0) -> Images:
+        def generate_frames(
+            num_context: int, *, autoregressive: bool, num_frames: int | None = None, num_steps: int = 0
+        ) -> ImageArray:
             latent_BTCHW = generate(
                 model,
                 LatentClips(
@@ -155,24 +157,24 @@ class Comparison:
                 num_context=num_context,
                 num_steps=num_steps or self.preset.play.num_steps,
                 context_noise=0.0,
-                feed_back=feed_back,
+                autoregressive=autoregressive,
             )
             return np.concatenate((truth[:, :num_context], decode_frames(self.autoencoder, latent_BTCHW)), 1)
 
-        def score(frames: Images, part: slice = second) -> dict[str, object]:
+        def score(frames: ImageArray, part: slice = second) -> dict[str, object]:
             psnr_B = psnr(np.broadcast_to(frames, truth.shape)[:, part], truth[:, part]).mean(axis=1)
             return {"value": round(float(psnr_B.mean()), 4), "per_seed": [round(float(v), 4) for v in psnr_B]}
 
-        next_frame, rolled_out = made(1, feed_back=False), made(turn, feed_back=True)
-        psnr_T = psnr(rolled_out[:, turn:], truth[:, turn:]).mean(axis=0)
+        next_frame, rollout = generate_frames(1, autoregressive=False), generate_frames(turn, autoregressive=True)
+        psnr_T = psnr(rollout[:, turn:], truth[:, turn:]).mean(axis=0)
         by_steps: dict[str, list[list[float]]] = {"second_turn": [], "sharpness": []}
-        for num_steps in STEPS:
-            frames = made(turn, feed_back=True, num_frames=second.stop, num_steps=num_steps)[:, second]
+        for num_steps in SAMPLER_STEPS:
+            frames = generate_frames(turn, autoregressive=True, num_frames=second.stop, num_steps=num_steps)[:, second]
             by_steps["second_turn"].append([num_steps, round(float(psnr(frames, truth[:, second]).mean()), 4)])
             by_steps["sharpness"].append([num_steps, round(float(sharpness(frames, truth[:, second])), 4)])
         return {
             "scores": {
-                "second_turn": score(rolled_out),
+                "second_turn": score(rollout),
                 "next_new": score(next_frame, slice(1, turn)),
                 "next_seen": score(next_frame),
                 "autoencoder": score(decode_frames(self.autoencoder, latents.latent_BTCHW)),
@@ -183,22 +185,22 @@ class Comparison:
             "by_steps": by_steps,
         }
 
-    def sheet(self, names: Sequence[str], seed: int) -> list[Section]:
+    def sheet(self, names: Sequence[str], seed: int) -> list[SheetSection]:
         """The second turn of the first walks: true, then as each of these models made it."""
         turn = spin_ticks(self.preset.ground_truth_config.turn_deg)
         walks = self.walks.first(2 * turn)
 
-        def row(label: str, frames: Images) -> Row:
-            return Row(label=label, frames=np.concatenate(list(frames[:NUM_SHOWN])))
+        def row(label: str, frames: ImageArray) -> SheetRow:
+            return SheetRow(label=label, frames=np.concatenate(list(frames[:WALKS_SHOWN])))
 
         rows = [row("true", walks.frames[:, turn:])]
         for name in names:
             preset = load_preset(self.out / f"{name}-{seed}" / "last")
             evaluator = Evaluator(preset, mean_image=walks.frames[0, 0])
-            made = evaluator.generate(evaluator.encode(walks), turn)
-            rows.append(row(name, evaluator.decode(made)))
-        columns = tuple(f"maze {maze + 1}, {tick + 1}" for maze in range(NUM_SHOWN) for tick in range(turn))
-        return [Section(title="second turn", columns=columns, rows=tuple(rows))]
+            generate_frames = evaluator.generate(evaluator.encode(walks), turn)
+            rows.append(row(name, evaluator.decode(generate_frames)))
+        columns = tuple(f"maze {maze + 1}, {tick + 1}" for maze in range(WALKS_SHOWN) for tick in range(turn))
+        return [SheetSection(title="second turn", columns=columns, rows=tuple(rows))]
 
 
 @contextmanager
@@ -209,8 +211,8 @@ def comparison(arguments: argparse.Namespace, *, is_trained: bool) -> Iterator[C
     autoencoder = load_preset(arguments.autoencoder).autoencoder.to(arguments.device)
     with closing(open_world(preset.ground_truth_config)) as world:
         seeds = range(FIRST_SEED, FIRST_SEED + NUM_WALKS)
-        walks = record_clips(world, spin_pilot, seeds, NUM_TURNS * spin_ticks(preset.ground_truth_config.turn_deg))
-    data = TrainingData(preset, training, (), world_share=1.0, least_frames=training.dynamics.clip_frames)
+        walks = record_clips(world, spin_policy, seeds, NUM_TURNS * spin_ticks(preset.ground_truth_config.turn_deg))
+    data = TrainingData(preset, training, (), world_share=1.0, min_frames=training.dynamics.clip_frames)
     with data.sources() as sources:
         replay_buffer = ReplayBuffer(sources, lambda e: encode_frames(autoencoder, e, arguments.device), training.data)
         if is_trained:

@@ -43,25 +43,25 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    of: dict[str, Any] = {"preset": arguments.preset, "device": arguments.device, "max_episode_steps": -1}
-    single = gymnasium.make(PRESET, disable_env_checker=True, **of)
-    batches = {n: gymnasium.make_vec(PRESET, num_envs=n, **of) for n in arguments.envs}
-    everything: list[Any] = [single, *batches.values()]
-    for env in everything:
+    kwargs: dict[str, Any] = {"preset": arguments.preset, "device": arguments.device, "max_episode_steps": -1}
+    single = gymnasium.make(PRESET, disable_env_checker=True, **kwargs)
+    batches = {n: gymnasium.make_vec(PRESET, num_envs=n, **kwargs) for n in arguments.envs}
+    all_envs: list[Any] = [single, *batches.values()]
+    for env in all_envs:
         env.reset(seed=0)
         for _ in range(3):
             env.step(env.action_space.sample())
-    alone: list[float] = []
+    single_rates: list[float] = []
     rates: dict[int, list[float]] = {n: [] for n in batches}
     for _ in range(arguments.rounds):
-        alone.append(steps_per_s(single, 1))
+        single_rates.append(steps_per_s(single, 1))
         for n, env in batches.items():
             rates[n].append(steps_per_s(env, n))
     print(f"{arguments.preset}, {arguments.threads} thread(s), {arguments.device}, {arguments.rounds} rounds")
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print(f"single    {median(alone):7.1f} env steps/s")
+    print(f"single    {median(single_rates):7.1f} env steps/s")
     for n, found in rates.items():
-        ratio = median(a / b for a, b in zip(found, alone, strict=True))
+        ratio = median(a / b for a, b in zip(found, single_rates, strict=True))
         step_s = n / median(found)
         print(f"batch {n:3d} {median(found):7.1f} env steps/s, {ratio:.2f} times a single one, {step_s:.3f} s a step")
 

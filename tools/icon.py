@@ -26,9 +26,9 @@ def icon() -> Image.Image:
     draw.rounded_rectangle((0, 0, DRAWN_PX - 1, DRAWN_PX - 1), radius=180, fill=GROUND)
     outer = [(near, near), (DRAWN_PX - near, near), (DRAWN_PX - near, DRAWN_PX - near), (near, DRAWN_PX - near)]
     inner = [(far, far), (end, far), (end, end), (far, end)]
-    for place, colour in enumerate((CEILING, RIGHT, FLOOR, LEFT)):
-        after = (place + 1) % 4
-        draw.polygon((outer[place], outer[after], inner[after], inner[place]), fill=colour)
+    for side, color in enumerate((CEILING, RIGHT, FLOOR, LEFT)):
+        after = (side + 1) % 4
+        draw.polygon((outer[side], outer[after], inner[after], inner[side]), fill=color)
     draw.rectangle((far, far, end, end), fill=LIGHT)
     for share in (0.45, 0.75):  # bends of the floor
         x = near + (far - near) * share

@@ -20,13 +20,13 @@ from PIL import Image
 
 from worldsim.evaluation.clips import record_clips
 from worldsim.evaluation.evaluator import Evaluator
-from worldsim.evaluation.ground_truth import explore_pilot, return_pilot
+from worldsim.evaluation.ground_truth import explore_policy, return_policy
 from worldsim.presets.store import load_preset
 from worldsim.worlds.registry import open_world
 
 SCALE = 4
 GAP_PX = 2
-COLOURS = 64
+NUM_COLORS = 64
 """Few, to keep the file small enough for a README."""
 CONTEXT_FRAMES = 32
 
@@ -43,18 +43,20 @@ def main(argv: Sequence[str]) -> int:
     num_context = arguments.frames if arguments.way_back else CONTEXT_FRAMES
     num_frames = num_context + arguments.frames
     with closing(open_world(preset.config.ground_truth_config)) as world:
-        pilot = return_pilot(world, num_frames) if arguments.way_back else explore_pilot(world)
-        clips = record_clips(world, pilot, [arguments.seed], num_frames)
-    none = np.zeros(preset.config.frame_shape, dtype=np.uint8)
-    outcome = Evaluator(preset, mean_image=none).compare(clips, num_context=num_context)
-    gap = np.zeros((arguments.frames, none.shape[0], GAP_PX, 3), dtype=np.uint8)
-    beside = np.concatenate([outcome.truth[0], gap, outcome.generated[0]], axis=2)
-    pictures = [Image.fromarray(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1)) for frame in beside]
-    palette = Image.fromarray(np.concatenate(list(beside[::10]))).quantize(COLOURS)
-    small = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+        policy = return_policy(world, num_frames) if arguments.way_back else explore_policy(world)
+        clips = record_clips(world, policy, [arguments.seed], num_frames)
+    blank = np.zeros(preset.config.frame_shape, dtype=np.uint8)
+    result = Evaluator(preset, mean_image=blank).compare(clips, num_context=num_context)
+    gap = np.zeros((arguments.frames, blank.shape[0], GAP_PX, 3), dtype=np.uint8)
+    side_by_side = np.concatenate([result.truth[0], gap, result.generated[0]], axis=2)
+    images = [Image.fromarray(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1)) for frame in side_by_side]
+    palette = Image.fromarray(np.concatenate(list(side_by_side[::10]))).quantize(NUM_COLORS)
+    quantized = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in images]
     duration_ms = round(1000 / preset.config.play.ticks_per_s)
-    small[0].save(arguments.out, save_all=True, append_images=small[1:], duration=duration_ms, loop=0, optimize=True)
-    print(f"{arguments.out}: {len(small)} frames, {arguments.out.stat().st_size / 1e3:.0f} kB")
+    quantized[0].save(
+        arguments.out, save_all=True, append_images=quantized[1:], duration=duration_ms, loop=0, optimize=True
+    )
+    print(f"{arguments.out}: {len(quantized)} frames, {arguments.out.stat().st_size / 1e3:.0f} kB")
     return 0
 
 

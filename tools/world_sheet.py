@@ -28,7 +28,7 @@ from worldsim.worlds.memory_maze.world import MemoryMazeWorld
 from worldsim.worlds.registry import open_world
 
 GAP_PX = 2
-THEME_COLOURS = {
+THEME_COLORS = {
     "red": "#e00000", "green": "#3a8a3a", "blue": "#000070", "orange": "#d98a50", "white": "#b0b0b0", "wood": "#80502a",
     "yellow": "#ecd85c", "lilac": "#aaaaff", "bronze": "#40301a", "tan": "#a08468", "crimson": "#b04048",
     "silver": "#808890",
@@ -74,7 +74,7 @@ def walk(
 ) -> tuple[list[Frame], list[Pose]]:
     """Every `every`-th frame of a walk, and the pose of every tick."""
     step = world.reset(seed)
-    walker = world.make_policy(explorer, random.Random(seed))
+    policy = world.make_policy(explorer, random.Random(seed))
     frames, poses = [], []
     started_s = time.perf_counter()
     for tick in range(num_frames * every):
@@ -82,7 +82,7 @@ def walk(
         poses.append(step.pose)
         if tick % every == 0:
             frames.append(step.frame)
-        step = world.step(walker.act(step.pose))
+        step = world.step(policy.act(step.pose))
     print(f"{len(poses)} ticks at {len(poses) / (time.perf_counter() - started_s):.0f} frames/s, explorer included")
     return frames, poses
 
@@ -109,8 +109,8 @@ def draw_plan(layout: DoomMazeLayout, poses: list[Pose], height_px: int) -> Imag
     half = (layout.cell_units - layout.wall_units) / 2
     for cell in layout.cells:
         x, y = layout.center(cell)
-        colour = THEME_COLOURS[THEMES[layout.walls[cell]].name]
-        draw.rectangle((*at(x - half, y + half), *at(x + half, y - half)), fill="#303030", outline=colour, width=5)
+        color = THEME_COLORS[THEMES[layout.walls[cell]].name]
+        draw.rectangle((*at(x - half, y + half), *at(x + half, y - half)), fill="#303030", outline=color, width=5)
     for (a, b), width in layout.openings.items():
         x, y = layout.opening_center(a, b)
         across, along = layout.wall_units / 2 + 6 / per_unit, width / 2 - 6 / per_unit

@@ -12,7 +12,7 @@ from tests.training.test_data import OWN
 from worldsim.cli.main import main
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.presets.config import read_config_json
-from worldsim.training.distributed import Ranks
+from worldsim.training.distributed import DistributedContext
 
 OWN_PRESET = Path(__file__).parents[2] / "presets" / "own" / "preset.toml"
 
@@ -62,6 +62,6 @@ def test_the_preset_for_own_games_takes_what_the_recordings_say(tmp_path: Path) 
 
     record(tmp_path / "a", 60, is_lossless=True)
     sources = [DataSource(ref=str(tmp_path / "a"))]
-    run = TrainingRun.open(OWN_PRESET, folder=tmp_path, ranks=Ranks(device="cpu"), data=sources)
+    run = TrainingRun.open(OWN_PRESET, folder=tmp_path, distributed=DistributedContext(device="cpu"), data=sources)
     assert run.preset.frame_shape == (48, 64, 3) and run.preset.play.ticks_per_s == 17.5
     assert run.training_data("dynamics").describe() == ["a, share 1.00, 60 frames, 0 held out"]

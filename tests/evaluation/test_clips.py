@@ -11,18 +11,18 @@ import pytest
 from tests.conftest import TINY_CONFIG
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.evaluation.clips import mean_image, record_clips
-from worldsim.evaluation.ground_truth import explore_pilot, open_truth, return_pilot
+from worldsim.evaluation.ground_truth import explore_policy, open_evaluation_world, return_policy
 from worldsim.evaluation.metrics import psnr
 from worldsim.evaluation.policies import (
-    OutAndBack,
-    Pilot,
-    keys_after,
-    keys_pilot,
+    ReturnPolicy,
+    StepPolicy,
+    idle_after,
     nearest_loop,
     random_keys,
-    spin_pilot,
+    random_keys_after,
+    random_keys_policy,
+    spin_policy,
     spin_ticks,
-    still_after,
 )
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import generate_maze
@@ -70,9 +70,9 @@ def test_action_t_led_to_frame_t_and_the_first_is_none() -> None:
     assert clips.frames[0, :, 0, 0, 2].tolist() == [100, 150, 50, 200]
 
 
-def test_recording_tells_of_every_frame() -> None:
+def test_recording_reports_progress_for_every_frame() -> None:
     told: list[int] = []
-    record_clips(OpenField(), spin_pilot, (1, 2, 3), 5, told.append)
+    record_clips(OpenField(), spin_policy, (1, 2, 3), 5, told.append)
     assert sum(told) == 15
 
 
@@ -81,12 +81,12 @@ def test_the_way_back_ends_where_the_way_out_began() -> None:
     walk = iter(
         [Action.of("forward", turn=turn) for turn in [0, 0, 1, 1, 1, 0, 0, 0, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
     )
-    pilot = OutAndBack(lambda step: next(walk), 20, TURN_DEG, 30.0)
+    policy = ReturnPolicy(lambda step: next(walk), 20, TURN_DEG, 30.0)
     step = field.reset(0)
     farthest = 0.0
     poses = []
     for _ in range(1, 60):
-        step = field.step(pilot(step))
+        step = field.step(policy(step))
         assert step.pose is not None
         poses.append(step.pose)
         farthest = max(farthest, math.hypot(step.pose.x, step.pose.y))
@@ -94,20 +94,20 @@ def test_the_way_back_ends_where_the_way_out_began() -> None:
     assert min(math.hypot(pose.x, pose.y) for pose in poses[40:]) < 40
 
 
-def test_the_pilot_that_leads_out_is_not_asked_on_the_way_back() -> None:
+def test_the_outbound_policy_is_not_called_on_the_way_back() -> None:
     asked: list[int] = []
 
     def lead(step: Step) -> Action:
         asked.append(step.index)
         return Action.of("forward")
 
-    record_clips(OpenField(), lambda seed: OutAndBack(lead, 10, TURN_DEG, 30.0), (0,), 40)
+    record_clips(OpenField(), lambda seed: ReturnPolicy(lead, 10, TURN_DEG, 30.0), (0,), 40)
     assert asked == list(range(9)), "frames 1 to 9 are the way out, frame 10 is the first way back"
 
 
 def test_spins_go_both_ways_and_a_full_turn_is_36_ticks_of_10_degrees() -> None:
     assert spin_ticks(10.0) == 36
-    clips = record_clips(OpenField(), spin_pilot, (900_000, 900_001), 3)
+    clips = record_clips(OpenField(), spin_policy, (900_000, 900_001), 3)
     assert clips.actions[:, 1, 1].tolist() == [1.0, -1.0]
 
 
@@ -118,23 +118,27 @@ def test_the_mean_image_is_the_mean_over_all_episodes() -> None:
     assert (mean_image(frames) == 150).all()  # 150.5 rounds to even
 
 
-def test_what_the_engine_says_is_kept_beside_the_frames() -> None:
+def test_pose_and_depth_are_kept_beside_the_frames() -> None:
     field = OpenField()
-    clips = record_clips(field, spin_pilot, (0, 1), 4, look=lambda: np.full((1, 2), field._index, np.float32))
-    assert clips.sight is not None
-    assert clips.sight.pose[0, :, 2] == pytest.approx(np.radians([0, 10, 20, 30]))
-    assert clips.sight.depth[1, :, 0, 1].tolist() == [0, 1, 2, 3]
+    clips = record_clips(field, spin_policy, (0, 1), 4, read_depth=lambda: np.full((1, 2), field._index, np.float32))
+    assert clips.pose_depth is not None
+    assert clips.pose_depth.pose[0, :, 2] == pytest.approx(np.radians([0, 10, 20, 30]))
+    assert clips.pose_depth.depth[1, :, 0, 1].tolist() == [0, 1, 2, 3]
     first = clips.first(2)
-    assert first.sight is not None and first.sight.pose.shape == (2, 2, 3) and first.sight.depth.shape == (2, 2, 1, 2)
+    assert (
+        first.pose_depth is not None
+        and first.pose_depth.pose.shape == (2, 2, 3)
+        and first.pose_depth.depth.shape == (2, 2, 1, 2)
+    )
 
 
-def test_keys_and_rest_begin_where_the_lead_ends() -> None:
+def test_random_keys_and_idling_begin_where_the_lead_policy_ends() -> None:
     spec = ActionSpec(buttons=("forward",), axes=("turn",))
     lead = Action.of("forward", turn=0.5)
     frames = [Step(index=i, action=NO_ACTION, frame=np.zeros((1, 1, 3), np.uint8)) for i in range(6)]
-    still = still_after(lambda step: lead, 3)
+    still = idle_after(lambda step: lead, 3)
     assert [still(step) for step in frames] == [lead, lead] + [NO_ACTION] * 4
-    keys = keys_after(lambda step: lead, 3, spec, 7)
+    keys = random_keys_after(lambda step: lead, 3, spec, 7)
     expected = random_keys(spec, 7)
     assert [keys(step) for step in frames] == [lead, lead] + [next(expected) for _ in range(4)]
 
@@ -147,10 +151,10 @@ def test_random_keys_hold_every_input_and_follow_from_the_seed() -> None:
     assert {a.axis("turn") for a in actions} == {-1.0, 0.0, 1.0}
     changes = sum(a != b for a, b in itertools.pairwise(actions))
     assert 600 / 14 * 0.5 < changes < 600 / 6
-    again = keys_pilot(spec)(1)
+    again = random_keys_policy(spec)(1)
     step = Step(index=5, action=NO_ACTION, frame=np.zeros((1, 1, 3), np.uint8))
     assert [again(step) for _ in range(20)] == actions[:20]
-    other = keys_pilot(spec)(2)
+    other = random_keys_policy(spec)(2)
     assert [other(step) for _ in range(20)] != actions[:20]
 
 
@@ -164,28 +168,28 @@ def test_a_loop_is_a_closed_walk_that_visits_no_cell_twice_and_a_tree_has_none()
     assert nearest_loop(generate_maze(DoomConfig(openness=0.0), 0), (0, 0)) is None
 
 
-def test_in_the_true_world_the_way_back_and_a_lap_come_to_the_same_rooms_again() -> None:
+def test_in_the_true_world_the_way_back_and_a_loop_revisit_the_same_rooms() -> None:
     places: list[tuple[float, float]] = []
 
-    def watched(pilot: Pilot) -> Pilot:
+    def watched(policy: StepPolicy) -> StepPolicy:
         def act(step: Step) -> Action:
             assert step.pose is not None
             places.append((step.pose.x, step.pose.y))
-            return pilot(step)
+            return policy(step)
 
         return act
 
     with DoomWorld(DoomConfig(maps=(1,))) as world:
-        record_clips(world, lambda seed: watched(return_pilot(world, 128)(seed)), (900_003,), 128)
+        record_clips(world, lambda seed: watched(return_policy(world, 128)(seed)), (900_003,), 128)
     out, back = np.array(places[:63]), np.array(places[82:])
     distance = np.sqrt(((back[:, None] - out[None]) ** 2).sum(-1)).min(axis=1)
     assert distance.mean() < 40, f"strayed {distance.mean():.0f} units on average"
     assert np.ptp(back, axis=0).max() > 100, "it never moved"
 
     places.clear()
-    with open_truth(TINY_CONFIG) as truth:
-        seeds = truth.with_loop((900_000, 900_001))
-        lap = truth.lap_pilot()
+    with open_evaluation_world(TINY_CONFIG) as truth:
+        seeds = truth.seeds_with_loop((900_000, 900_001))
+        lap = truth.loop_policy()
         record_clips(truth.world, lambda seed: watched(lap(seed)), seeds[:1], 320)
     first, second = np.array(places[40:160]), np.array(places[160:])
     distance = np.sqrt(((second[:, None] - first[None]) ** 2).sum(-1)).min(axis=1)
@@ -194,7 +198,7 @@ def test_in_the_true_world_the_way_back_and_a_lap_come_to_the_same_rooms_again()
     assert distance.mean() < 40
 
 
-def test_a_ball_that_glides_comes_back_too() -> None:
+def test_the_return_policy_works_with_a_gliding_ball() -> None:
     pytest.importorskip("memory_maze")
     places: list[tuple[float, float]] = []
     with MemoryMazeWorld(MemoryMazeConfig(maps=(1,), cells=7)) as world:
@@ -202,10 +206,10 @@ def test_a_ball_that_glides_comes_back_too() -> None:
         def watched(step: Step) -> Action:
             assert step.pose is not None
             places.append((step.pose.x, step.pose.y))
-            return pilot(step)
+            return policy(step)
 
         step = world.reset(900_000)
-        pilot = return_pilot(world, 120)(900_000)
+        policy = return_policy(world, 120)(900_000)
         for _ in range(119):
             step = world.step(watched(step))
     out, back = np.array(places[:59]), np.array(places[70:])
@@ -214,8 +218,8 @@ def test_a_ball_that_glides_comes_back_too() -> None:
     assert distance[-1].argmin() < 25, "the last frames are near the beginning"
 
 
-def test_explorers_differ_by_seed() -> None:
+def test_explore_policies_differ_by_seed() -> None:
     with DoomWorld(DoomConfig(maps=(1,))) as world:
-        walks = record_clips(world, explore_pilot(world), (900_000, 900_001), 12)
+        walks = record_clips(world, explore_policy(world), (900_000, 900_001), 12)
     assert (walks.actions[0] != walks.actions[1]).any()
     assert psnr(walks.frames[0, -1], walks.frames[1, -1]) < 40

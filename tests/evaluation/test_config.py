@@ -8,7 +8,7 @@ from worldsim.core.errors import UsageError
 from worldsim.evaluation.config import TASKS, EvalConfig, parse_seeds, parse_tasks
 
 
-def test_a_seed_that_training_may_have_drawn_is_refused() -> None:
+def test_a_seed_from_the_training_range_is_rejected() -> None:
     assert EvalConfig(seeds=(900_000,)).seeds == (900_000,)
     with pytest.raises(UsageError) as caught:
         EvalConfig(seeds=(900_000, 899_999))
@@ -19,7 +19,7 @@ def test_seeds_are_read_as_a_half_open_range() -> None:
     assert parse_seeds("900000:900003") == (900_000, 900_001, 900_002)
 
 
-def test_a_number_alone_is_how_many_seeds() -> None:
+def test_a_single_number_is_a_number_of_seeds() -> None:
     assert parse_seeds("2") == (900_000, 900_001)
 
 
@@ -28,14 +28,14 @@ def test_tasks_are_named_with_commas_and_come_in_the_order_of_the_report() -> No
     assert parse_tasks(None) == tuple(TASKS)
 
 
-def test_an_unknown_task_is_refused_with_the_nearest() -> None:
+def test_an_unknown_task_is_rejected_with_the_nearest_name() -> None:
     with pytest.raises(UsageError) as caught:
         EvalConfig(seeds=(900_000,), tasks=parse_tasks("rollout,retreival"))
     assert "retreival" in caught.value.message and "retrieval" in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["900000", "0", "900003:900000", "900000:900000", "a:b", ":5", "5:", "-1:3", "1:2:3"])
-def test_other_texts_are_refused_with_an_example(text: str) -> None:
+def test_invalid_seed_ranges_are_rejected_with_an_example(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_seeds(text)
     assert "900000:900016" in caught.value.hint
@@ -57,6 +57,6 @@ def test_other_texts_are_refused_with_an_example(text: str) -> None:
         {"idle_frames": 1},
     ],
 )
-def test_values_that_mean_nothing_are_refused(values: dict[str, object]) -> None:
+def test_invalid_values_are_rejected(values: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         EvalConfig(**{"seeds": (900_000,), **values})  # type: ignore[arg-type]

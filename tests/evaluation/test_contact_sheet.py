@@ -17,8 +17,8 @@ from worldsim.evaluation.contact_sheet import (
     CLIP_ROWS,
     LABEL_WIDTH_PX,
     TEXT_HEIGHT_PX,
-    Row,
-    Section,
+    SheetRow,
+    SheetSection,
     check_can_draw,
     clip_sections,
     draw_sheet,
@@ -30,20 +30,20 @@ from worldsim.evaluation.evaluator import Evaluator
 CLIPS = scroll_clips()
 
 
-def flat_section(*colours: int) -> Section:
+def flat_section(*colours: int) -> SheetSection:
     frames = np.stack([np.full((48, 64, 3), colour, np.uint8) for colour in colours])
-    return Section(title="flat", columns=tuple(map(str, colours)), rows=(Row(label="row", frames=frames),))
+    return SheetSection(title="flat", columns=tuple(map(str, colours)), rows=(SheetRow(label="row", frames=frames),))
 
 
 def test_truth_stands_above_generated_and_the_last_seen_frame_on_the_left() -> None:
-    outcome = Evaluator(stub_preset(StillModel()), mean_image=CLIPS.frames[0, 0]).compare(CLIPS, num_context=4)
-    sections = evaluation_sections({"rollout": outcome, "retrieval": outcome, "spin": outcome}, (1, 4, 8))
+    result = Evaluator(stub_preset(StillModel()), mean_image=CLIPS.frames[0, 0]).compare(CLIPS, num_context=4)
+    sections = evaluation_sections({"rollout": result, "retrieval": result, "spin": result}, (1, 4, 8))
     rollout = sections[0]
     assert [section.title for section in sections] == ["rollout", "retrieval", "spin"]
     assert rollout.columns == ("seen", "1", "2", "4", "5", "8")
     assert [row.label for row in rollout.rows[:2]] == ["900000 true", "900000 generated"]
     np.testing.assert_array_equal(rollout.rows[0].frames[[0, 1, 3]], CLIPS.frames[0, [3, 4, 7]])
-    np.testing.assert_array_equal(rollout.rows[3].frames[1:], outcome.generated[1, [0, 1, 3, 4, 7]])
+    np.testing.assert_array_equal(rollout.rows[3].frames[1:], result.generated[1, [0, 1, 3, 4, 7]])
 
 
 def test_frames_are_drawn_enlarged_at_their_row_and_column() -> None:
@@ -63,7 +63,7 @@ def test_the_file_is_a_png_of_the_sheet(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(image), draw_sheet([flat_section(10, 200)]))
 
 
-def test_a_file_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         write_sheet(tmp_path / "file" / "sheet.png", [flat_section(10)])

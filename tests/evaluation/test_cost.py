@@ -11,11 +11,11 @@ import torch
 
 from worldsim.core.errors import ConfigError, UsageError
 from worldsim.evaluation import cost
-from worldsim.evaluation.cost import CostPlan, Costs, TrainingSample, measure_costs, sampled_frames
+from worldsim.evaluation.cost import ArchitectureCosts, CostConfig, TrainingSample, measure_costs, sampled_frames
 from worldsim.models.sequence.architectures import ARCHITECTURES
 from worldsim.models.sequence.world_model import FrameContext, WorldModel, build_world_model
 
-TINY = CostPlan(architectures=("full", "mamba2"), width=12, frames=30, contexts=(3, 4), rounds=1)
+TINY = CostConfig(architectures=("full", "mamba2"), width=12, frames=30, contexts=(3, 4), rounds=1)
 
 
 def growing_model(*arguments: Any) -> WorldModel:
@@ -34,8 +34,8 @@ def growing_model(*arguments: Any) -> WorldModel:
 
 def test_every_architecture_is_measured_at_the_same_clips_and_frames() -> None:
     heard = []
-    result = measure_costs(TINY, advance=heard.append)
-    assert sum(heard) == TINY.frames_of_work
+    result = measure_costs(TINY, on_progress=heard.append)
+    assert sum(heard) == TINY.num_progress_frames
     assert list(result["architectures"]) == ["full", "mamba2"]
     for costs in result["architectures"].values():
         assert [sample["context_frames"] for sample in costs["training"]] == [3, 4]
@@ -47,7 +47,7 @@ def test_every_architecture_is_measured_at_the_same_clips_and_frames() -> None:
 
 def test_every_architecture_can_be_built_at_the_size_that_is_measured() -> None:
     names = tuple(ARCHITECTURES)
-    result = measure_costs(CostPlan(architectures=names, frames=2, contexts=(5,), rounds=1))
+    result = measure_costs(CostConfig(architectures=names, frames=2, contexts=(5,), rounds=1))
     sizes = [costs["parameters"] for costs in result["architectures"].values()]
     assert list(result["architectures"]) == list(names)
     assert max(sizes) / min(sizes) < 1.05, "as many parameters each"
@@ -62,7 +62,7 @@ def test_the_same_network_is_measured_once() -> None:
     assert twin["parameters"] == result["architectures"]["full"]["parameters"]
 
 
-def test_a_state_that_grows_shows_in_the_samples_and_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_growing_state_shows_in_the_samples_and_stops_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "build_world_model", growing_model)
     plan = replace(TINY, architectures=("mamba2",), frames=200, contexts=(), limit_mb=0.08)
     costs = measure_costs(plan)["architectures"]["mamba2"]
@@ -72,8 +72,8 @@ def test_a_state_that_grows_shows_in_the_samples_and_ends_at_its_limit(monkeypat
     assert costs["stopped"].startswith("stopped at frame 100: its state had grown to 0.1 MB")
 
 
-def test_a_late_frame_is_held_against_the_early_one_of_the_same_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost._Subject, "generate_ms", lambda _, state: 0.5 * state.frame_index)
+def test_a_late_frame_is_compared_with_the_early_one_of_the_same_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost._ArchitectureRun, "generate_ms", lambda _, state: 0.5 * state.frame_index)
     costs = measure_costs(replace(TINY, architectures=("full",), frames=100, contexts=()))["architectures"]["full"]
     found = [(sample["frame"], sample["ms"], sample["ms_ratio"]) for sample in costs["generation"]]
     assert found == [(10, 5, 1), (20, 10, 2), (50, 25, 5), (100, 50, 10)]
@@ -81,17 +81,17 @@ def test_a_late_frame_is_held_against_the_early_one_of_the_same_rounds(monkeypat
 
 def test_the_exponent_is_that_of_the_longest_two_clips() -> None:
     samples = [TrainingSample(context_frames=n, ms=ms) for n, ms in ((8, 9.0), (16, 10.0), (32, 40.0))]
-    assert Costs(summary="", parameters=1, training=samples).training_exponent == pytest.approx(2)
-    assert Costs(summary="", parameters=1, training=samples[:1]).training_exponent is None
+    assert ArchitectureCosts(summary="", parameters=1, training=samples).training_exponent == pytest.approx(2)
+    assert ArchitectureCosts(summary="", parameters=1, training=samples[:1]).training_exponent is None
 
 
-def test_samples_lie_one_two_and_five_apart() -> None:
+def test_samples_follow_a_1_2_5_series() -> None:
     assert sampled_frames(100_000) == [100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000]
     assert sampled_frames(300) == [30, 50, 100, 200, 300]
     assert sampled_frames(2) == [1, 2]
 
 
-def test_plans_that_make_no_sense_are_refused() -> None:
+def test_invalid_cost_configs_are_rejected() -> None:
     with pytest.raises(UsageError, match="contexts are"):
         replace(TINY, contexts=(4, 4))
     with pytest.raises(UsageError, match="must be positive"):

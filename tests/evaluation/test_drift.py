@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.evaluation.stubs import CoarseAutoencoder, OracleModel, StillModel, StubModel, scroll_clips, stub_preset
-from worldsim.evaluation.drift import DriftScore, drift_scores, features, frechet_by_seed, windows
+from worldsim.evaluation.drift import DriftScore, drift_scores, drift_windows, frechet_by_seed, latent_statistics
 from worldsim.evaluation.evaluator import Evaluator
 from worldsim.models.sequence.world_model import FrameContext
 
@@ -19,9 +19,9 @@ def scores(model: StubModel) -> list[DriftScore]:
     return drift_scores(Evaluator(stub_preset(model), mean_image=GREY), CLIPS, num_context=4, distances=(8, 36, 1000))
 
 
-def test_a_window_is_the_frames_up_to_a_distance_and_none_is_in_two() -> None:
-    assert windows((20, 50, 200, 2000), 2000) == [(0, 20), (20, 50), (150, 200), (1950, 2000)]
-    assert windows((20, 50), 49) == [(0, 20)]
+def test_drift_windows_end_at_a_distance_and_do_not_overlap() -> None:
+    assert drift_windows((20, 50, 200, 2000), 2000) == [(0, 20), (20, 50), (150, 200), (1950, 2000)]
+    assert drift_windows((20, 50), 49) == [(0, 20)]
 
 
 def test_a_model_that_knows_the_truth_does_not_drift() -> None:
@@ -36,7 +36,7 @@ def test_a_model_that_knows_the_truth_does_not_drift() -> None:
         assert score.psnr_low <= score.psnr <= score.psnr_high and len(score.psnr_by_seed) == 3
 
 
-def test_a_model_that_stands_still_has_no_variance_and_one_that_fades_loses_its_colour() -> None:
+def test_a_frozen_model_has_no_variance_and_a_fading_one_loses_color() -> None:
     assert scores(StillModel())[-1].variance == pytest.approx(0.0, abs=1e-9)
 
     class FadingModel(OracleModel):
@@ -50,10 +50,10 @@ def test_a_model_that_stands_still_has_no_variance_and_one_that_fades_loses_its_
     assert last.colour > 2.0 and last.frechet_latent > first.frechet_latent
 
 
-def test_features_are_mean_and_spread_of_every_channel_and_tell_episodes_apart() -> None:
+def test_latent_statistics_are_mean_and_std_of_every_channel_and_differ_by_episode() -> None:
     latent = torch.zeros(5, 2, 2, 2)
     latent[:, 1] = torch.tensor([[1.0, 3.0], [1.0, 3.0]])
-    assert features(latent)[0].tolist() == pytest.approx([0.0, 2.0, 0.0, 4 / 3 * 0.8660254])
+    assert latent_statistics(latent)[0].tolist() == pytest.approx([0.0, 2.0, 0.0, 4 / 3 * 0.8660254])
     noise = torch.randn(2, 30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     same, moved = frechet_by_seed(noise, torch.cat([noise[:1], noise[1:] + 1.0]))
     assert same == pytest.approx(0.0, abs=1e-6)

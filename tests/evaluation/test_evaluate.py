@@ -10,8 +10,8 @@ import pytest
 from tests.episodes.recordings import record
 from worldsim.core.errors import ConfigError, RecordingError
 from worldsim.evaluation.config import EvalConfig
-from worldsim.evaluation.episodes import Lengths
-from worldsim.evaluation.evaluate import Report, evaluate, num_frames_of_work
+from worldsim.evaluation.episodes import TaskLengths
+from worldsim.evaluation.evaluate import EvaluationReport, evaluate, num_progress_frames
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import load_preset
 from worldsim.worlds.recorded import RecordedWorldConfig
@@ -41,11 +41,11 @@ def told() -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def report(tiny_preset_folder: Path, folder: Path, told: list[int]) -> Report:
-    return evaluate(load_preset(tiny_preset_folder), SHORT, data=str(folder), advance=told.append)
+def report(tiny_preset_folder: Path, folder: Path, told: list[int]) -> EvaluationReport:
+    return evaluate(load_preset(tiny_preset_folder), SHORT, data=str(folder), on_progress=told.append)
 
 
-def test_recordings_take_the_place_of_the_true_world_where_no_engine_is_needed(report: Report) -> None:
+def test_recordings_replace_the_true_world_for_tasks_that_need_no_engine(report: EvaluationReport) -> None:
     assert set(report.scores) == {"one_step", "rollout", "reasoning", "drift"}
     assert set(report.left_out) == {"retrieval", "spin", "loop", "fidelity", "idle"}
     assert all("engine" in reason for reason in report.left_out.values())
@@ -55,7 +55,7 @@ def test_recordings_take_the_place_of_the_true_world_where_no_engine_is_needed(r
     assert report.scores["one_step"].psnr_repeat < 40, "the recorded picture moves"
 
 
-def test_the_json_says_what_was_run_and_names_no_place_on_this_machine(report: Report, folder: Path) -> None:
+def test_the_json_names_the_run_and_contains_no_local_path(report: EvaluationReport, folder: Path) -> None:
     result = report.to_json()
     assert result["config"]["horizons"] == (1, 6) and result["seeds"] == [900_000, 900_001]
     assert result["preset_sha256"] == report.preset_sha256 and len(result["versions"]) == 4
@@ -67,14 +67,14 @@ def test_the_json_says_what_was_run_and_names_no_place_on_this_machine(report: R
     )
 
 
-def test_the_work_is_known_beforehand(
-    report: Report, told: list[int], tiny_preset_folder: Path, tiny_config: PresetConfig
+def test_the_number_of_progress_frames_is_known_in_advance(
+    report: EvaluationReport, told: list[int], tiny_preset_folder: Path, tiny_config: PresetConfig
 ) -> None:
     config = replace(SHORT, tasks=tuple(report.scores))
-    assert sum(told) == num_frames_of_work(config, tiny_config, "data")
+    assert sum(told) == num_progress_frames(config, tiny_config, "data")
 
 
-def test_a_task_that_no_recording_is_long_enough_for_is_left_out_with_the_reason(
+def test_a_task_without_a_long_enough_recording_is_skipped_with_the_reason(
     tiny_preset_folder: Path, folder: Path
 ) -> None:
     long = replace(SHORT, tasks=("one_step", "reasoning"), reasoning_frames=200)
@@ -91,15 +91,15 @@ def test_one_frame_has_no_spread_to_compare(tiny_preset_folder: Path, folder: Pa
     assert len(report.scores["rollout"]) == 1 and not report.comparison
 
 
-def test_a_preset_learned_from_recordings_asks_for_some(tiny_config: PresetConfig) -> None:
+def test_a_preset_trained_on_recordings_requires_recordings(tiny_config: PresetConfig) -> None:
     world = RecordedWorldConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
     with pytest.raises(ConfigError) as caught:
-        num_frames_of_work(SHORT, replace(tiny_config, world=world))
+        num_progress_frames(SHORT, replace(tiny_config, world=world))
     assert "--data" in caught.value.hint and "rollout" in caught.value.hint
-    assert num_frames_of_work(SHORT, replace(tiny_config, world=world), "data") > 0
+    assert num_progress_frames(SHORT, replace(tiny_config, world=world), "data") > 0
 
 
 def test_the_second_turn_follows_a_whole_one_and_no_context_is_shorter_than_in_play(tiny_config: PresetConfig) -> None:
-    lengths = Lengths.of(SHORT, replace(tiny_config, play=replace(tiny_config.play, context_frames=20)), 10.0)
+    lengths = TaskLengths.of(SHORT, replace(tiny_config, play=replace(tiny_config.play, context_frames=20)), 10.0)
     assert (lengths.context["spin"], lengths.total["spin"]) == (37, 73)
     assert {lengths.context[task] for task in ("one_step", "rollout", "fidelity", "drift")} == {20}

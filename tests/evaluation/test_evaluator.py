@@ -78,9 +78,9 @@ def test_no_context_frame_enters_a_score() -> None:
 
 
 def test_a_horizon_is_that_frame_and_its_window_the_frames_since_the_one_before() -> None:
-    outcome = evaluator(StillModel()).compare(CLIPS, num_context=4)
-    by_frame = psnr(outcome.generated, outcome.truth).mean(axis=0)
-    scores = rollout_scores(outcome, (1, 3, 8, 200))
+    result = evaluator(StillModel()).compare(CLIPS, num_context=4)
+    by_frame = psnr(result.generated, result.truth).mean(axis=0)
+    scores = rollout_scores(result, (1, 3, 8, 200))
     assert [score.horizon for score in scores] == [1, 3, 8], "200 does not fit"
     assert [score.psnr for score in scores] == pytest.approx([by_frame[0], by_frame[2], by_frame[7]])
     assert [score.psnr_window for score in scores] == pytest.approx(
@@ -90,25 +90,25 @@ def test_a_horizon_is_that_frame_and_its_window_the_frames_since_the_one_before(
 
 
 def test_one_step_has_the_true_past_and_repeats_the_frame_before() -> None:
-    outcome = evaluator(StillModel()).compare(CLIPS, num_context=4, feed_back=False)
-    np.testing.assert_array_equal(outcome.repeat, CLIPS.frames[:, 3:-1])
-    score = one_step_score(outcome)
+    result = evaluator(StillModel()).compare(CLIPS, num_context=4, autoregressive=False)
+    np.testing.assert_array_equal(result.repeat, CLIPS.frames[:, 3:-1])
+    score = one_step_score(result)
     assert score.horizon == 1
     assert score.psnr == pytest.approx(score.psnr_repeat, abs=0.5)
-    assert one_step_score(evaluator(ScrollModel()).compare(CLIPS, num_context=4, feed_back=False)).psnr > 20
+    assert one_step_score(evaluator(ScrollModel()).compare(CLIPS, num_context=4, autoregressive=False)).psnr > 20
 
 
-def test_own_frames_are_committed_at_the_presets_noise_level_and_true_ones_at_zero() -> None:
+def test_generated_frames_are_committed_at_the_presets_noise_level_and_true_ones_at_zero() -> None:
     model = StillModel()
     evaluator(model, context_noise=0.25).compare(CLIPS, num_context=4, with_no_state=True)
     assert model.levels == ([0.0] * 4 + [0.25] * 8) * 2
     assert model.generated == ([False] * 4 + [True] * 8) * 2
     model = StillModel()
-    evaluator(model, context_noise=0.25).compare(CLIPS, num_context=4, feed_back=False)
+    evaluator(model, context_noise=0.25).compare(CLIPS, num_context=4, autoregressive=False)
     assert set(model.levels) == {0.0} and set(model.generated) == {False}
 
 
-def test_a_frame_that_is_not_finite_stops_with_its_number() -> None:
+def test_a_non_finite_frame_stops_the_rollout_with_its_index() -> None:
     class BrokenModel(StillModel):
         def predict(self, context: FrameContext) -> torch.Tensor:
             return super().predict(context) / (0.0 if context.state.frame_index == 6 else 1.0)
@@ -135,11 +135,11 @@ def test_a_batch_row_is_the_session_that_the_simulator_plays(tiny_preset_folder:
     clips = Clips(
         seeds=(seed,), frames=frames[None], actions=np.concatenate([start.actions[-num_context:], actions])[None]
     )
-    outcome = Evaluator(preset, mean_image=frames[0], num_steps=2).compare(clips, num_context=num_context)
-    np.testing.assert_array_equal(outcome.generated[0], np.stack(played))
+    result = Evaluator(preset, mean_image=frames[0], num_steps=2).compare(clips, num_context=num_context)
+    np.testing.assert_array_equal(result.generated[0], np.stack(played))
 
 
-def test_rows_of_a_batch_do_not_touch_each_other(tiny_preset_folder: Path) -> None:
+def test_rows_of_a_batch_are_independent(tiny_preset_folder: Path) -> None:
     from worldsim.presets.store import load_preset
 
     preset = load_preset(tiny_preset_folder)

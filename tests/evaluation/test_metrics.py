@@ -116,7 +116,7 @@ def test_fog_is_less_sharp_and_noise_is_sharper_than_the_truth() -> None:
     assert sharpness(noise_frames(1, 24, 24), truth) > 1.5
 
 
-def test_a_bare_wall_in_the_truth_does_not_rule_the_sharpness() -> None:
+def test_a_bare_wall_in_the_truth_does_not_dominate_the_sharpness() -> None:
     truth, image = np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 16, 3), np.uint8)
     truth[1, :, ::2] = image[1, :, ::2] = 100
     image[0, 0, 0] = 5

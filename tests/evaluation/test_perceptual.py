@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tests.evaluation.stubs import ScrollModel, StillModel, StubModel, scroll_clips, stub_preset
 from worldsim.core.errors import UsageError
-from worldsim.evaluation.evaluator import Evaluator, Outcome
-from worldsim.evaluation.perceptual import Perceptual
+from worldsim.evaluation.evaluator import Evaluator, RolloutResult
+from worldsim.evaluation.perceptual import PerceptualMetrics
 
 CLIPS = scroll_clips(num_frames=16)
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -42,13 +42,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "lpips.pt", folder / "fvd.pt"
 
 
-def outcome(model: StubModel) -> Outcome:
+def result(model: StubModel) -> RolloutResult:
     return Evaluator(stub_preset(model), mean_image=CLIPS.frames[0, 0]).compare(CLIPS, num_context=4)
 
 
-def test_both_measures_stand_beside_the_autoencoders(files: tuple[Path, Path]) -> None:
-    perceptual = Perceptual(*files)
-    still, right = perceptual.scores(outcome(StillModel())), perceptual.scores(outcome(ScrollModel()))
+def test_both_metrics_are_reported_beside_the_autoencoders(files: tuple[Path, Path]) -> None:
+    perceptual = PerceptualMetrics(*files)
+    still, right = perceptual.scores(result(StillModel())), perceptual.scores(result(ScrollModel()))
     assert right["lpips"] == pytest.approx(right["lpips_autoencoder"])
     assert still["lpips"] > 5 * still["lpips_autoencoder"]
     assert still["lpips_low"] <= still["lpips"] <= still["lpips_high"] and len(still["lpips_by_seed"]) == 3
@@ -58,16 +58,16 @@ def test_both_measures_stand_beside_the_autoencoders(files: tuple[Path, Path]) -
 
 
 def test_without_files_nothing_is_added_and_short_episodes_have_no_fvd(files: tuple[Path, Path]) -> None:
-    assert Perceptual(None, None).scores(outcome(StillModel())) == {}
+    assert PerceptualMetrics(None, None).scores(result(StillModel())) == {}
     short = Evaluator(stub_preset(StillModel()), mean_image=np.zeros(CLIPS.frames.shape[2:], np.uint8)).compare(
         CLIPS.first(8), num_context=4
     )
-    assert "fvd" not in Perceptual(None, files[1]).scores(short)
+    assert "fvd" not in PerceptualMetrics(None, files[1]).scores(short)
 
 
-def test_a_file_that_is_no_network_is_said_so_before_anything_is_run(tmp_path: Path) -> None:
+def test_an_invalid_network_file_is_reported_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(b"no")
     for path in (tmp_path / "weights.pt", tmp_path / "missing.pt"):
         with pytest.raises(UsageError) as caught:
-            Perceptual(path, None)
+            PerceptualMetrics(path, None)
         assert path.name in caught.value.message and "i3d" in caught.value.hint

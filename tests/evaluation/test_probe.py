@@ -8,29 +8,29 @@ import torch
 
 from worldsim.core.types import ActionSpec
 from worldsim.evaluation.clips import Clips
-from worldsim.evaluation.evaluator import Outcome
+from worldsim.evaluation.evaluator import RolloutResult
 from worldsim.evaluation.probe import (
-    HELD_TICKS,
-    PAIRS_SEEN,
-    Probe,
+    MIN_HELD_TICKS,
+    NUM_FRAME_PAIRS,
+    ActionProbe,
+    block_shifts,
     fidelity_score,
+    input_labels,
     is_held,
-    labels_of,
-    shifts,
     train_probe,
 )
 
 SPEC = ActionSpec(buttons=("up",), axes=("turn",))
-HEIGHT, WIDTH = 24, 32
+HEIGHT, HIDDEN_WIDTH = 24, 32
 
 
 def clips(seeds: range, num_frames: int = 40) -> Clips:
     """A picture that the button moves by 2 rows and the axis by 3 columns; keys are held for 5 to 8 ticks."""
     rng = np.random.default_rng(seeds.start)
-    frames = np.empty((len(seeds), num_frames, HEIGHT, WIDTH, 3), np.uint8)
+    frames = np.empty((len(seeds), num_frames, HEIGHT, HIDDEN_WIDTH, 3), np.uint8)
     actions = np.zeros((len(seeds), num_frames, 2), np.float32)
     for row in range(len(seeds)):
-        frames[row, 0] = rng.integers(0, 256, (HEIGHT // 4, WIDTH // 4, 3)).repeat(4, axis=0).repeat(4, axis=1)
+        frames[row, 0] = rng.integers(0, 256, (HEIGHT // 4, HIDDEN_WIDTH // 4, 3)).repeat(4, axis=0).repeat(4, axis=1)
         left = 0
         for t in range(1, num_frames):
             if not left:
@@ -45,49 +45,49 @@ TRAINING, HELD_OUT = clips(range(8)), clips(range(900_000, 900_003))
 
 
 @pytest.fixture(scope="module")
-def probe() -> Probe:
+def probe() -> ActionProbe:
     return train_probe(TRAINING, SPEC, num_updates=100)
 
 
-def outcome(generated: np.ndarray) -> Outcome:  # type: ignore[type-arg]
+def result(generated: np.ndarray) -> RolloutResult:  # type: ignore[type-arg]
     truth = HELD_OUT.frames
     repeat = np.broadcast_to(truth[:, :1], truth.shape)
-    return Outcome(
+    return RolloutResult(
         seeds=HELD_OUT.seeds, truth=truth, generated=generated, autoencoder=truth, repeat=repeat, mean_image=repeat
     )
 
 
 def test_labels_say_low_rest_and_high() -> None:
     actions = np.array([[0.0, -1.0], [1.0, 0.1], [0.0, 0.6]], np.float32)
-    assert labels_of(actions, SPEC).tolist() == [[1, 0], [2, 1], [1, 2]]
+    assert input_labels(actions, SPEC).tolist() == [[1, 0], [2, 1], [1, 2]]
 
 
 def test_an_action_is_held_when_it_was_the_same_for_some_ticks() -> None:
     label = np.array([[0, 0, 0, 0, 0, 1, 1, 1, 1, 0]])[..., None]
-    assert HELD_TICKS == 4
+    assert MIN_HELD_TICKS == 4
     assert is_held(label)[0].tolist() == [False] * 3 + [True] * 2 + [False] * 3 + [True, False]
 
 
 def test_a_block_that_moved_is_found_where_it_was() -> None:
-    right = shifts(np.stack([np.roll(HELD_OUT.frames[0, 0], 3 * t, axis=1) for t in range(5)]))
-    assert right.shape[0] == 5 - PAIRS_SEEN
-    across = right.reshape(2, PAIRS_SEEN, 3, -1)[:, :, 1]
+    right = block_shifts(np.stack([np.roll(HELD_OUT.frames[0, 0], 3 * t, axis=1) for t in range(5)]))
+    assert right.shape[0] == 5 - NUM_FRAME_PAIRS
+    across = right.reshape(2, NUM_FRAME_PAIRS, 3, -1)[:, :, 1]
     assert float(across.median()) == pytest.approx(-3 / 6, abs=0.05), "it was 3 of 6 pixels to the left"
 
 
-def test_true_frames_are_the_ceiling_and_frames_that_do_not_answer_are_at_chance(probe: Probe) -> None:
-    true = fidelity_score(probe, outcome(HELD_OUT.frames), HELD_OUT.actions, SPEC, trained=(480, 200))
+def test_true_frames_are_the_ceiling_and_frozen_frames_are_at_chance(probe: ActionProbe) -> None:
+    true = fidelity_score(probe, result(HELD_OUT.frames), HELD_OUT.actions, SPEC, trained=(480, 200))
     assert true.accuracy == true.accuracy_true > 0.9
     assert true.accuracy_repeat == pytest.approx(true.chance, abs=0.1)
     assert set(true.by_input) == {"up", "turn"} and true.by_input["turn"]["true"] > 0.9
-    frozen = fidelity_score(probe, outcome(outcome(HELD_OUT.frames).repeat), HELD_OUT.actions, SPEC, trained=(0, 0))
+    frozen = fidelity_score(probe, result(result(HELD_OUT.frames).repeat), HELD_OUT.actions, SPEC, trained=(0, 0))
     assert frozen.accuracy == frozen.accuracy_repeat < 0.6 < frozen.accuracy_true
     assert frozen.accuracy_low <= frozen.accuracy <= frozen.accuracy_high
 
 
-def test_frames_that_move_the_other_way_score_below_chance(probe: Probe) -> None:
+def test_frames_that_move_the_other_way_score_below_chance(probe: ActionProbe) -> None:
     mirrored = HELD_OUT.frames[:, :, :, ::-1]
-    values = fidelity_score(probe, outcome(mirrored), HELD_OUT.actions, SPEC, trained=(0, 0))
+    values = fidelity_score(probe, result(mirrored), HELD_OUT.actions, SPEC, trained=(0, 0))
     assert values.by_input["turn"]["generated"] < 0.5
     assert values.by_input["up"]["generated"] > 0.9, "up and down it moves as told"
 

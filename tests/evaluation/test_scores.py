@@ -17,7 +17,7 @@ from tests.evaluation.stubs import (
     scroll_clips,
     stub_preset,
 )
-from worldsim.evaluation.evaluator import Evaluator, Outcome
+from worldsim.evaluation.evaluator import Evaluator, RolloutResult
 from worldsim.evaluation.metrics import psnr
 from worldsim.evaluation.scores import (
     HorizonScore,
@@ -27,7 +27,7 @@ from worldsim.evaluation.scores import (
     region_score,
     rollout_scores,
 )
-from worldsim.evaluation.visibility import Regions, came_back
+from worldsim.evaluation.visibility import VisibilityMasks, has_returned
 
 CLIPS = scroll_clips()
 GREY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)
@@ -35,31 +35,31 @@ TURN = RING // 2
 RING_CLIPS = ring_clips(TURN + 20)
 
 
-def still_outcome() -> Outcome:
+def still_outcome() -> RolloutResult:
     return Evaluator(stub_preset(StillModel()), mean_image=GREY).compare(CLIPS, num_context=4)
 
 
 def ring_score(*, remembers: bool, num_context: int = TURN) -> MemoryScore:
     """Of the second turn round the panorama, with what the engine would say of every pixel."""
     clips = RING_CLIPS
-    outcome = Evaluator(stub_preset(RingModel(remembers=remembers)), mean_image=GREY).compare(
+    result = Evaluator(stub_preset(RingModel(remembers=remembers)), mean_image=GREY).compare(
         clips, num_context=num_context
     )
     regions = ring_regions(num_context, clips.frames.shape[1])
-    return memory_score(outcome, regions_B=[regions] * len(clips.seeds))
+    return memory_score(result, masks_B=[regions] * len(clips.seeds))
 
 
-def ring_regions(num_context: int, num_frames: int) -> Regions:
+def ring_regions(num_context: int, num_frames: int) -> VisibilityMasks:
     seen, returned = [], []
     for t in range(num_context, num_frames):
         shown_SN = np.stack([np.isin(ring_columns(t), ring_columns(s)) for s in range(t)])
         seen.append(shown_SN[:num_context].any(axis=0))
-        returned.append(came_back(shown_SN, num_context, gone_frames=4))
+        returned.append(has_returned(shown_SN, num_context, gone_frames=4))
     masks = [np.broadcast_to(np.stack(m)[:, None], (len(m), 12, WIDTH)) for m in (returned, seen)]
-    return Regions(returned=masks[0], seen=masks[1], never_seen=~masks[1])
+    return VisibilityMasks(returned=masks[0], seen=masks[1], never_seen=~masks[1])
 
 
-def test_what_came_back_scores_high_when_it_is_remembered_and_low_when_it_is_forgotten() -> None:
+def test_returned_pixels_score_high_when_remembered_and_low_when_forgotten() -> None:
     remembers, forgets = ring_score(remembers=True), ring_score(remembers=False)
     assert remembers.regions and forgets.regions
     kept, lost = remembers.regions["returned"], forgets.regions["returned"]
@@ -82,13 +82,13 @@ def test_pixels_that_the_context_never_showed_are_scored_apart() -> None:
 
 
 def test_a_region_without_pixels_has_no_score_and_a_seed_without_them_is_left_out() -> None:
-    outcome = still_outcome()
-    mask = np.zeros(outcome.truth.shape[:-1], bool)
-    assert region_score(outcome, mask) is None
+    result = still_outcome()
+    mask = np.zeros(result.truth.shape[:-1], bool)
+    assert region_score(result, mask) is None
     mask[1, :, 3] = True
-    values = region_score(outcome, mask)
+    values = region_score(result, mask)
     assert values and values.seeds == (900_001,)
-    error = (outcome.generated[1, :, 3].astype(float) - outcome.truth[1, :, 3]) ** 2
+    error = (result.generated[1, :, 3].astype(float) - result.truth[1, :, 3]) ** 2
     assert values.psnr == pytest.approx(10 * np.log10(255**2 / error.mean()))
     assert values.share == pytest.approx(mask.mean())
 
@@ -103,14 +103,14 @@ def test_a_copy_from_a_turn_ago_is_scored_beside_the_model() -> None:
 
 
 def test_best_match_forgives_a_camera_that_is_late_and_the_frame_by_frame_score_does_not() -> None:
-    outcome = still_outcome()
-    late = Outcome(
-        seeds=outcome.seeds,
-        truth=outcome.truth,
-        generated=np.concatenate([outcome.truth[:, :1], outcome.truth[:, :-1]], axis=1),
-        autoencoder=outcome.autoencoder,
-        repeat=outcome.repeat,
-        mean_image=outcome.mean_image,
+    result = still_outcome()
+    late = RolloutResult(
+        seeds=result.seeds,
+        truth=result.truth,
+        generated=np.concatenate([result.truth[:, :1], result.truth[:, :-1]], axis=1),
+        autoencoder=result.autoencoder,
+        repeat=result.repeat,
+        mean_image=result.mean_image,
     )
     values = memory_score(late)
     assert values.psnr_best_match == 100.0 and values.ssim_best_match == pytest.approx(1.0)
@@ -127,15 +127,15 @@ def test_every_score_has_its_seeds_and_its_interval() -> None:
         assert min(by_seed) - 1e-9 <= low <= getattr(values, name) <= high <= max(by_seed) + 1e-9
 
 
-def test_a_picture_that_does_not_change_is_told_from_one_that_does() -> None:
-    outcome = still_outcome()
-    values = idle_score(outcome)
+def test_a_static_picture_is_distinguished_from_a_changing_one() -> None:
+    result = still_outcome()
+    values = idle_score(result)
     assert values.change == 0.0 and values.psnr_first == 100.0
-    assert values.change_true == pytest.approx(np.abs(np.diff(outcome.truth.astype(int), axis=1)).mean())
+    assert values.change_true == pytest.approx(np.abs(np.diff(result.truth.astype(int), axis=1)).mean())
     assert values.psnr_first_true < 30
 
 
-def test_the_scores_have_the_promised_names() -> None:
+def test_the_scores_have_the_documented_names() -> None:
     ends = {f"{name}_{end}" for name in ("psnr", "ssim", "sharpness") for end in ("low", "high", "by_seed")}
     promised = {"psnr", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_autoencoder", "psnr_no_state", "sharpness"}
     beside = {"seeds", "ssim_autoencoder", "sharpness_autoencoder"} | ends

@@ -14,40 +14,42 @@ from worldsim.core.images import GAP_PX
 from worldsim.core.types import Action
 from worldsim.engine.replay import ReplayWorld
 from worldsim.evaluation.metrics import MAX_PSNR_DB
-from worldsim.evaluation.side_by_side import Beside, score
+from worldsim.evaluation.side_by_side import SideBySideSimulator, score_replay
 
 
 def test_worlds_that_agree_score_as_equal_and_others_differ_from_their_first_other_frame(tmp_path: Path) -> None:
     session = recorded(tmp_path / "s")
-    same = score(session, FakeSimulator(), FakeSimulator())
+    same = score_replay(session, FakeSimulator(), FakeSimulator())
     assert (same.num_equal, same.num_as_recorded, set(same.psnr_db)) == (12, 12, {MAX_PSNR_DB})
     assert min(same.ssim) == pytest.approx(1.0)
-    other = score(session, FakeSimulator(), FakeSimulator(), num_steps=4)
+    other = score_replay(session, FakeSimulator(), FakeSimulator(), num_steps=4)
     assert [value < MAX_PSNR_DB for value in other.psnr_db[:3]] == [False, True, True]
     assert other.num_as_recorded == 12
     assert other.ssim[1] < 0.9
 
 
-def test_weights_that_do_not_make_the_recording_again_are_noticed(tmp_path: Path) -> None:
+def test_weights_that_do_not_reproduce_the_recording_are_detected(tmp_path: Path) -> None:
     class Other(FakeSimulator):
         def _frame(self) -> np.ndarray:
             return super()._frame() ^ np.uint8(self._now.index == 4)
 
-    found = score(recorded(tmp_path / "s"), Other(), FakeSimulator())
+    found = score_replay(recorded(tmp_path / "s"), Other(), FakeSimulator())
     assert (found.num_as_recorded, found.num_equal) == (10, 10)
 
 
-def test_worlds_of_another_size_are_refused(tmp_path: Path) -> None:
+def test_worlds_with_another_frame_size_are_rejected(tmp_path: Path) -> None:
     class Smaller(FakeSimulator):
         frame_shape = (24, 32, 3)
 
     with pytest.raises(RecordingError):
-        score(recorded(tmp_path / "s"), FakeSimulator(), Smaller())
+        score_replay(recorded(tmp_path / "s"), FakeSimulator(), Smaller())
 
 
-def test_two_worlds_are_one_picture_and_go_back_together(tmp_path: Path) -> None:
+def test_two_worlds_share_one_picture_and_rewind_together(tmp_path: Path) -> None:
     session = recorded(tmp_path / "s")
-    world = Beside(ReplayWorld(session, FakeSimulator()), ReplayWorld(session, FakeSimulator(), num_steps=4))
+    world = SideBySideSimulator(
+        ReplayWorld(session, FakeSimulator()), ReplayWorld(session, FakeSimulator(), num_steps=4)
+    )
     height_px, width_px, _ = FakeSimulator.frame_shape
     first = world.reset(0).frame
     assert first.shape == world.frame_shape == (height_px, 2 * width_px + GAP_PX, 3)

@@ -9,12 +9,12 @@ import pytest
 
 from tests.conftest import TINY_CONFIG
 from worldsim.evaluation.clips import record_clips
-from worldsim.evaluation.ground_truth import open_truth
-from worldsim.evaluation.policies import spin_pilot
-from worldsim.evaluation.visibility import Camera, came_back, regions
+from worldsim.evaluation.ground_truth import open_evaluation_world
+from worldsim.evaluation.policies import spin_policy
+from worldsim.evaluation.visibility import Camera, has_returned, visibility_masks
 
 CAMERA = Camera(height_px=48, width_px=64, fov_deg=90.0, cell_units=192)
-SHAPE = CAMERA.thin(np.zeros((48, 64))).shape
+SHAPE = CAMERA.subsample(np.zeros((48, 64))).shape
 
 
 def wall(depth: float) -> np.ndarray:  # type: ignore[type-arg]
@@ -32,7 +32,7 @@ def shown(
 
 def test_the_grid_covers_the_frame() -> None:
     assert SHAPE == (24, 32) and CAMERA.stride == 2
-    assert CAMERA.widen(np.zeros((3, *SHAPE), bool)).shape == (3, 48, 64)
+    assert CAMERA.upsample(np.zeros((3, *SHAPE), bool)).shape == (3, 48, 64)
     assert Camera(height_px=60, width_px=80, fov_deg=90.0, cell_units=1).stride == 2
     assert Camera(height_px=12, width_px=16, fov_deg=90.0, cell_units=1).stride == 1
 
@@ -41,7 +41,7 @@ def test_a_frame_shows_what_the_same_frame_showed() -> None:
     assert shown((5.0, 7.0, 0.3), 100.0, (5.0, 7.0, 0.3), 100.0).all()
 
 
-def test_nothing_of_it_is_seen_with_the_back_to_it() -> None:
+def test_points_behind_the_camera_are_not_visible() -> None:
     assert not shown((0.0, 0.0, 0.0), 100.0, (0.0, 0.0, math.pi), 100.0).any()
 
 
@@ -51,7 +51,7 @@ def test_from_half_the_distance_the_middle_half_was_seen() -> None:
     assert not seen[:6].any() and not seen[18:].any() and not seen[:, :8].any() and not seen[:, 24:].any()
 
 
-def test_something_nearer_hides_what_is_behind_it() -> None:
+def test_a_nearer_surface_occludes_what_is_behind_it() -> None:
     assert not shown((0.0, 0.0, 0.0), 300.0, (0.0, 0.0, 0.0), 100.0).any()
     assert not shown((0.0, 0.0, 0.0), 100.0, (0.0, 0.0, 0.0), 300.0).any(), "nor was it there before"
 
@@ -90,21 +90,21 @@ def test_a_turn_to_the_left_moves_things_to_the_right() -> None:
 )
 def test_a_return_counts_when_the_place_left_the_view_and_came_back(sequence: str, expected: bool) -> None:
     """v in view, . out of it, | the end of the context; the place is in view in the frame after the last."""
-    context, made = sequence.split("|")
-    shown_SN = np.array([[c == "v"] for c in context + made])
-    assert came_back(shown_SN, len(context), gone_frames=4).tolist() == [expected]
+    context, generated = sequence.split("|")
+    shown_SN = np.array([[c == "v"] for c in context + generated])
+    assert has_returned(shown_SN, len(context), gone_frames=4).tolist() == [expected]
 
 
 def test_a_second_turn_in_the_true_world_shows_nothing_new_and_nearly_all_of_it_came_back() -> None:
-    with open_truth(TINY_CONFIG) as truth:
-        clips = record_clips(truth.world, spin_pilot, (900_000,), 73, look=truth.look)
+    with open_evaluation_world(TINY_CONFIG) as truth:
+        clips = record_clips(truth.world, spin_policy, (900_000,), 73, read_depth=truth.read_depth)
         camera = truth.camera
-    assert clips.sight is not None
-    pose, depth = clips.sight.pose[0], clips.sight.depth[0]
-    turned = regions(camera, pose, depth, num_context=37, gone_frames=8)
+    assert clips.pose_depth is not None
+    pose, depth = clips.pose_depth.pose[0], clips.pose_depth.depth[0]
+    turned = visibility_masks(camera, pose, depth, num_context=37, gone_frames=8)
     assert turned.returned.shape == (36, 48, 64)
     assert turned.never_seen.mean() < 0.03
     assert turned.returned.mean() > 0.8
-    start = regions(camera, pose[:19], depth[:19], num_context=1, gone_frames=8)
+    start = visibility_masks(camera, pose[:19], depth[:19], num_context=1, gone_frames=8)
     assert not start.returned.any(), "half a turn brings nothing back"
     assert start.never_seen[0].mean() < 0.35 and start.never_seen[-1].mean() > 0.98

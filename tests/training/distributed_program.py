@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from worldsim.core.errors import WorldsimError
-from worldsim.training.config import ComputeConfig, OptimiserConfig
-from worldsim.training.distributed import Ranks, join_ranks
+from worldsim.training.config import ComputeConfig, OptimizerConfig
+from worldsim.training.distributed import DistributedContext, init_distributed
 from worldsim.training.loop import Trainer
 
 SIZE = 8
@@ -79,25 +79,26 @@ class Recipe:
         return {}
 
 
-def train(folder: Path, updates: int, ranks: Ranks, *, shard: bool, dies_at: int) -> None:
+def train(folder: Path, updates: int, distributed: DistributedContext, *, shard: bool, dies_at: int) -> None:
     """Two batches per update, whatever the number of processes."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = OptimiserConfig(learning_rate=0.01, warmup_updates=1, cooldown_share=0.0)
-    compute = ComputeConfig(accumulate=2 // ranks.size, shard=shard, forget_activations=True)
-    recipe = Recipe(ranks.rank, dies_at)
-    trainer = Trainer(recipe, config, folder, on_log=lambda row: None, seed=3, compute=compute, ranks=ranks)
+    config = OptimizerConfig(learning_rate=0.01, warmup_updates=1, cooldown_share=0.0)
+    compute = ComputeConfig(accumulate=2 // distributed.world_size, shard=shard, forget_activations=True)
+    recipe = Recipe(distributed.rank, dies_at)
+    trainer = Trainer(recipe, config, folder, on_log=lambda row: None, seed=3, compute=compute, distributed=distributed)
     trainer.resume()
     trainer.run(updates=updates)
-    print(f"rank {ranks.rank} of {ranks.size}: {trainer.num_updates} updates, {trainer.num_frames} frames", flush=True)
+    rank = f"rank {distributed.rank} of {distributed.world_size}"
+    print(f"{rank}: {trainer.num_updates} updates, {trainer.num_frames} frames", flush=True)
 
 
 def main(arguments: list[str]) -> int:
     dies_at = int(arguments.pop()) if "--rank-1-dies-at" in arguments else -1
-    with join_ranks("cpu") as ranks:
+    with init_distributed("cpu") as distributed:
         for job in arguments:
             if not job.startswith("--"):
                 folder, updates, *shard = job.split(":")
-                train(Path(folder), int(updates), ranks, shard=bool(shard), dies_at=dies_at)
+                train(Path(folder), int(updates), distributed, shard=bool(shard), dies_at=dies_at)
     return 0
 
 

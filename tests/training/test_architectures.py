@@ -31,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_it_learns_and_plays(name: str, trained: Path, tmp_path: Path) -> None:
+def test_the_architecture_trains_and_plays(name: str, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "run", tmp_path / "run")
     run = open_run(MAPPED, tmp_path, str(trained / "data"), architecture=name)
     assert run.preset.name == f"tiny-{name}"
@@ -59,6 +59,6 @@ def test_the_ablation_of_training_changes_training_and_not_the_model(trained: Pa
     assert (full.training.dynamics.prefix_share, ablated.training.dynamics.prefix_share) == (0.5, 0.0)
 
 
-def test_an_unknown_architecture_is_said(trained: Path, tmp_path: Path) -> None:
+def test_an_unknown_architecture_is_rejected(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no architecture 'fulll'"):
         open_run(OWN, tmp_path, str(trained / "data"), architecture="fulll")

@@ -11,7 +11,7 @@ import torch
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.config import AutoencoderConfig
 from worldsim.training.autoencoder import AutoencoderRecipe
-from worldsim.training.config import AutoencoderTraining, OptimiserConfig
+from worldsim.training.config import AutoencoderTraining, OptimizerConfig
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
 from worldsim.training.replay_buffer import ClipBatch, ReplayBuffer
@@ -42,7 +42,7 @@ def make_recipe(*, freeze_encoder: bool) -> AutoencoderRecipe:
 
 
 def test_training_learns_to_reconstruct_and_then_a_frozen_encoder_keeps_its_latents(tmp_path: Path) -> None:
-    optimiser = OptimiserConfig(learning_rate=3e-3, warmup_updates=1, ema_decay=0.9)
+    optimiser = OptimizerConfig(learning_rate=3e-3, warmup_updates=1, ema_decay=0.9)
     rows: list[dict[str, float | int | str]] = []
     first = make_recipe(freeze_encoder=False)
     untrained = first.export(tmp_path, 0, 0)["psnr_probe"]

@@ -15,13 +15,13 @@ from torch import nn
 from worldsim.core.errors import PresetError, StateError
 from worldsim.training import checkpoint
 from worldsim.training.checkpoint import (
-    checkpoint_of,
     load_training_state,
-    optimiser_tensors,
-    restore_optimiser,
+    make_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
     save_training_state,
 )
-from worldsim.training.distributed import Ranks
+from worldsim.training.distributed import DistributedContext
 
 
 def test_tensors_and_counters_come_back_from_shards_under_the_limit(
@@ -70,14 +70,14 @@ CHANGED = [
 ]
 
 
-@pytest.mark.parametrize("is_spread", [False, True])
+@pytest.mark.parametrize("is_sharded", [False, True])
 @pytest.mark.parametrize(("changed", "words"), CHANGED)
-def test_a_run_whose_recipe_was_changed_since_says_what_differs_and_is_left_as_it_was(
-    changed: Saved, words: str, is_spread: bool, tmp_path: Path
+def test_a_run_whose_recipe_changed_reports_the_difference_and_is_left_unchanged(
+    changed: Saved, words: str, is_sharded: bool, tmp_path: Path
 ) -> None:
-    with one_process(tmp_path) if is_spread else nullcontext():
-        ranks = Ranks(device="cpu")
-        stored = checkpoint_of(tmp_path / "state", ranks, sharded=is_spread)
+    with one_process(tmp_path) if is_sharded else nullcontext():
+        distributed = DistributedContext(device="cpu")
+        stored = make_checkpoint(tmp_path / "state", distributed, sharded=is_sharded)
         same = Saved()
         stored.save(same, copy.deepcopy(same), optimiser_of(same), {"num_updates": 3})
         stored.finish()
@@ -88,15 +88,15 @@ def test_a_run_whose_recipe_was_changed_since_says_what_differs_and_is_left_as_i
         assert stored.load(same, copy.deepcopy(same), optimiser_of(same)) == {"num_updates": 3}
 
 
-@pytest.mark.parametrize("was_spread", [False, True])
-def test_a_state_of_the_other_layout_names_the_setting(was_spread: bool, tmp_path: Path) -> None:
-    network, ranks = Saved(), Ranks(device="cpu")
+@pytest.mark.parametrize("was_sharded", [False, True])
+def test_a_state_of_the_other_layout_names_the_setting(was_sharded: bool, tmp_path: Path) -> None:
+    network, distributed = Saved(), DistributedContext(device="cpu")
     with one_process(tmp_path):
-        stored = checkpoint_of(tmp_path / "state", ranks, sharded=was_spread)
+        stored = make_checkpoint(tmp_path / "state", distributed, sharded=was_sharded)
         stored.save(network, copy.deepcopy(network), optimiser_of(network), {})
         stored.finish()
-        with pytest.raises(StateError, match=f"saved with shard = {str(was_spread).lower()}"):
-            checkpoint_of(tmp_path / "state", ranks, sharded=not was_spread).load(
+        with pytest.raises(StateError, match=f"saved with shard = {str(was_sharded).lower()}"):
+            make_checkpoint(tmp_path / "state", distributed, sharded=not was_sharded).load(
                 network, network, optimiser_of(network)
             )
 
@@ -114,21 +114,21 @@ def one_process(folder: Path) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def test_a_restored_optimiser_takes_the_same_steps() -> None:
-    def train(model: torch.nn.Linear, optimiser: torch.optim.Optimizer, steps: int) -> None:
+def test_a_restored_optimizer_takes_the_same_steps() -> None:
+    def train(model: torch.nn.Linear, optimizer: torch.optim.Optimizer, steps: int) -> None:
         for i in range(steps):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             model(torch.full((1, 3), float(i + 1))).square().sum().backward()
-            optimiser.step()
+            optimizer.step()
 
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
-    train(model, optimiser, 5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    train(model, optimizer, 5)
     twin = torch.nn.Linear(3, 2)
     twin.load_state_dict(model.state_dict())
-    twin_optimiser = torch.optim.AdamW(twin.parameters(), lr=0.1)
-    restore_optimiser(twin_optimiser, twin, {k: v.clone() for k, v in optimiser_tensors(optimiser, model).items()})
-    train(model, optimiser, 3)
-    train(twin, twin_optimiser, 3)
+    twin_optimizer = torch.optim.AdamW(twin.parameters(), lr=0.1)
+    restore_optimizer(twin_optimizer, twin, {k: v.clone() for k, v in optimizer_tensors(optimizer, model).items()})
+    train(model, optimizer, 3)
+    train(twin, twin_optimizer, 3)
     assert torch.equal(model.weight, twin.weight)

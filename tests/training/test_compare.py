@@ -30,7 +30,7 @@ def compare() -> Iterator[ModuleType]:
     del sys.modules["compare"]
 
 
-def test_the_control_cannot_see_a_turn_ago(compare: ModuleType) -> None:
+def test_the_control_model_cannot_look_back_one_turn(compare: ModuleType) -> None:
     """Through all its layers: each reaches a window less one further back."""
     preset, _ = read_preset_toml(RECIPE)
     turn = spin_ticks(preset.ground_truth_config.turn_deg)

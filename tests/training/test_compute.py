@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worldsim.training.compute import dtype_of, precision, prepare_layers
+from worldsim.training.compute import autocast_context, matmul_dtype, prepare_layers
 from worldsim.training.config import ComputeConfig
 
 
@@ -38,16 +38,16 @@ class Network(nn.Module):
         return torch.cat([parameter.grad.flatten() for parameter in self.parameters() if parameter.grad is not None])
 
 
-def test_forgetting_activations_computes_every_layer_again_and_changes_no_gradient() -> None:
+def test_activation_checkpointing_recomputes_every_layer_and_changes_no_gradient() -> None:
     heard = []
 
     @contextmanager
-    def computed_again() -> Iterator[None]:
+    def recompute_context() -> Iterator[None]:
         heard.append(1)
         yield
 
     x, network = torch.randn(3, 4), Network()
-    prepare_layers(network, ComputeConfig(forget_activations=True), computed_again=computed_again)
+    prepare_layers(network, ComputeConfig(forget_activations=True), recompute_context=recompute_context)
     assert torch.equal(network.gradient(x), Network().gradient(x))
     assert len(heard) == 2
 
@@ -61,8 +61,8 @@ def test_forgetting_activations_computes_every_layer_again_and_changes_no_gradie
         ("bfloat16", "cpu", torch.bfloat16),
     ],
 )
-def test_products_are_made_in_what_was_asked_for(asked: str, device: str, found: torch.dtype) -> None:
-    assert dtype_of(ComputeConfig(precision=asked), device) == found  # type: ignore[arg-type]  # one of the names
+def test_matrix_products_use_the_requested_precision(asked: str, device: str, found: torch.dtype) -> None:
+    assert matmul_dtype(ComputeConfig(precision=asked), device) == found  # type: ignore[arg-type]  # one of the names
     if device == "cpu":
-        with precision(ComputeConfig(precision=asked), device):  # type: ignore[arg-type]
+        with autocast_context(ComputeConfig(precision=asked), device):  # type: ignore[arg-type]
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == found

@@ -23,7 +23,7 @@ from worldsim.episodes.writer import SessionWriter
 from worldsim.presets.store import load_preset
 from worldsim.training.autoencoder import store_frames
 from worldsim.training.config import DataConfig
-from worldsim.training.distributed import Ranks
+from worldsim.training.distributed import DistributedContext
 from worldsim.training.episode import Episode
 from worldsim.training.recordings import DataSource
 from worldsim.training.replay_buffer import ReplayBuffer
@@ -52,7 +52,9 @@ def open_run(toml: str, tmp_path: Path, *data: str, **options: Any) -> TrainingR
     path = tmp_path / "preset.toml"
     path.write_text(toml, encoding="utf-8")
     sources = [DataSource.parse(text) for text in data]
-    return TrainingRun.open(path, folder=tmp_path / "run", ranks=Ranks(device="cpu"), data=sources, **options)
+    return TrainingRun.open(
+        path, folder=tmp_path / "run", distributed=DistributedContext(device="cpu"), data=sources, **options
+    )
 
 
 def train(run: TrainingRun, stage: Stage) -> list[dict[str, Any]]:
@@ -75,7 +77,7 @@ def own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path / "run"
 
 
-def test_an_own_game_is_learned_from_recordings_alone_and_plays(folder: Path, own: Path) -> None:
+def test_a_custom_game_is_learned_from_recordings_only_and_plays(folder: Path, own: Path) -> None:
     preset = load_preset(own / "decoder" / "last")
     assert "data" in preset.metadata and str(folder.parent) not in preset.metadata["data"]
     assert preset.metadata["licence"] == "other"
@@ -86,7 +88,7 @@ def test_an_own_game_is_learned_from_recordings_alone_and_plays(folder: Path, ow
     assert simulator.step(Action.of("forward", turn=0.5)).frame.shape == (48, 64, 3)
 
 
-def test_the_true_world_is_mixed_in_and_a_preset_is_the_beginning(folder: Path, own: Path, tmp_path: Path) -> None:
+def test_the_true_world_is_mixed_in_and_a_preset_initializes_the_run(folder: Path, own: Path, tmp_path: Path) -> None:
     """The place memory learns its map from the world, whose poses are known; the rest learns from both."""
     begin = own / "dynamics" / "last"
     run = open_run(PLACE, tmp_path, f"{folder}=3", init=begin, world_share=0.5)
@@ -113,14 +115,14 @@ def test_the_true_world_is_mixed_in_and_a_preset_is_the_beginning(folder: Path, 
         (LONG, True, {}, RecordingError, "no 90 frames follow"),
     ],
 )
-def test_what_cannot_be_trained_is_said_before_anything_is(
+def test_invalid_training_data_is_rejected_before_training(
     toml: str, data: bool, options: dict[str, Any], kind: type[Exception], message: str, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(kind, match=message):
         train(open_run(toml, tmp_path, *([str(folder)] if data else []), **options), "dynamics")
 
 
-def test_a_place_memory_learns_from_recordings_that_know_their_pose(tmp_path: Path) -> None:
+def test_a_fixed_map_learns_from_recordings_with_poses(tmp_path: Path) -> None:
     writer = SessionWriter(tmp_path / "s", HEADER, is_lossless=True)
     writer.begin_episode(EpisodeStart(seed=0))
     for index in range(60):
@@ -172,7 +174,7 @@ def filled(*sources: WeightedStream, **config: Any) -> ReplayBuffer:
     return replay_buffer
 
 
-def test_clips_are_whole_and_every_place_is_as_likely() -> None:
+def test_clips_are_contiguous_and_every_position_is_equally_likely() -> None:
     replay_buffer = filled(WeightedStream(stream=FixedStream(4, 19, 3)))
     clips = replay_buffer.sample(4000, 4)
     assert torch.equal(clips.content[..., 0, 0, 0].float(), clips.action[..., 0]), (
@@ -202,7 +204,7 @@ def test_each_source_has_its_share_and_poses_come_from_where_they_are_known() ->
     assert not posed.pose.isnan().any() and not replay_buffer.sample_paths(100, 3)[1].isnan().any()
 
 
-def test_a_clip_has_its_frames_depth_profile_and_none_where_nobody_knows_it() -> None:
+def test_a_clip_has_its_frames_depth_profile_or_nan_where_unknown() -> None:
     unknown, known = FixedStream(30, 30), FixedStream(9, 9, first=10, has_pose=True, has_depth_profile=True)
     replay_buffer = filled(WeightedStream(stream=unknown, share=0.5), WeightedStream(stream=known, share=0.5))
     clips = replay_buffer.sample(200, 3)
@@ -212,7 +214,7 @@ def test_a_clip_has_its_frames_depth_profile_and_none_where_nobody_knows_it() ->
     assert torch.equal(clips.depth_profile[first >= 10], first[first >= 10])
 
 
-def test_recordings_that_fit_are_read_once_and_a_world_only_when_enough_was_drawn() -> None:
+def test_recordings_that_fit_are_read_once_and_the_world_is_read_at_the_replay_ratio() -> None:
     few, world = FixedStream(9, 9, 9, 9), FixedStream(*[9] * 50, first=10, is_endless=True)
     replay_buffer = filled(
         WeightedStream(stream=few, share=0.5),
@@ -257,7 +259,7 @@ def test_a_replay_buffer_that_is_restored_holds_and_draws_what_it_would_have() -
     assert all(torch.equal(a, b) for a, b in zip(play(after, range(25, 40)), expected[25:], strict=True))
 
 
-def test_who_is_shown_more_has_longer_starts_and_the_true_world_comes_to_them(tmp_path: Path) -> None:
+def test_a_longer_play_context_gives_longer_starts_and_the_true_world_reaches_them(tmp_path: Path) -> None:
     run = open_run(TINY.replace("context_frames = 4", "context_frames = 100"), tmp_path)
     starts = run.training_data("autoencoder").starts()
     assert {len(start.frames) for start in starts} == {100}

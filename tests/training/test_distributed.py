@@ -48,13 +48,13 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(runs: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["two", "shards", "anew"])
-def test_however_it_is_spread_the_same_is_learned(runs: Path, name: str) -> None:
+def test_every_distribution_of_batches_learns_the_same(runs: Path, name: str) -> None:
     """By two processes, whole or in shards; in shards by two and then, from what they saved, by one."""
     one, other = weights(runs / "one"), weights(runs / name)
     assert max(float((other[n] - tensor).abs().max()) for n, tensor in one.items()) < TOLERANCE
 
 
-def test_a_killed_rank_ends_the_run_with_a_message_and_a_checkpoint(tmp_path: Path) -> None:
+def test_a_killed_rank_ends_the_run_with_an_error_and_a_checkpoint(tmp_path: Path) -> None:
     done = torchrun(2, str(tmp_path / "run:500"), "--rank-1-dies-at", "6")
     assert done.returncode != 0
     assert "RankError: another training process is gone" in done.stderr

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from worldsim.core.errors import NonFiniteError
-from worldsim.training.config import OptimiserConfig
+from worldsim.training.config import OptimizerConfig
 from worldsim.training.loop import Trainer
 
 
@@ -42,12 +42,12 @@ def quiet(row: dict[str, float | int | str]) -> None:
     """Nobody listens."""
 
 
-OPTIMISER = OptimiserConfig(learning_rate=0.05, warmup_updates=1)
+OPTIMIZER = OptimizerConfig(learning_rate=0.05, warmup_updates=1)
 
 
-def test_a_leg_learns_logs_and_ends_with_a_checkpoint(tmp_path: Path) -> None:
+def test_a_phase_learns_logs_and_ends_with_a_checkpoint(tmp_path: Path) -> None:
     recipe = LineRecipe()
-    trainer = Trainer(recipe, OPTIMISER, tmp_path, on_log=quiet)
+    trainer = Trainer(recipe, OPTIMIZER, tmp_path, on_log=quiet)
     assert trainer.run(updates=200) == "updates"
     weight = next(recipe.network.parameters()).item()
     assert abs(weight - 2) < 0.5, weight
@@ -56,34 +56,34 @@ def test_a_leg_learns_logs_and_ends_with_a_checkpoint(tmp_path: Path) -> None:
     assert rows[0]["loss"] > rows[-2]["loss"] and rows[0]["frames_per_s"] > 0
 
 
-def test_the_same_command_goes_on_where_the_last_leg_ended(tmp_path: Path) -> None:
-    first = Trainer(LineRecipe(), OPTIMISER, tmp_path, on_log=quiet)
+def test_the_same_command_resumes_where_the_last_phase_ended(tmp_path: Path) -> None:
+    first = Trainer(LineRecipe(), OPTIMIZER, tmp_path, on_log=quiet)
     first.run(updates=30)
     recipe = LineRecipe()
-    second = Trainer(recipe, OPTIMISER, tmp_path, on_log=quiet)
+    second = Trainer(recipe, OPTIMIZER, tmp_path, on_log=quiet)
     assert second.resume()
     assert (second.num_updates, second.num_frames) == (first.num_updates, first.num_frames)
     stored = first._recipe.network.state_dict()
     assert all(torch.equal(stored[n], t) for n, t in recipe.network.state_dict().items())
-    assert not Trainer(LineRecipe(), OPTIMISER, tmp_path / "other", on_log=quiet).resume()
+    assert not Trainer(LineRecipe(), OPTIMIZER, tmp_path / "other", on_log=quiet).resume()
 
 
 def test_a_loss_that_is_not_a_number_stops_before_the_weights_change(tmp_path: Path) -> None:
     recipe = LineRecipe(break_at=0)
     before = copy.deepcopy(recipe.network.state_dict())
     with pytest.raises(NonFiniteError, match="update 0"):
-        Trainer(recipe, OPTIMISER, tmp_path, on_log=quiet).run(minutes=1)
+        Trainer(recipe, OPTIMIZER, tmp_path, on_log=quiet).run(minutes=1)
     assert all(torch.equal(before[n], t) for n, t in recipe.network.state_dict().items())
 
 
-def test_a_leg_of_minutes_ends_in_time(tmp_path: Path) -> None:
-    trainer = Trainer(LineRecipe(), OPTIMISER, tmp_path, on_log=quiet)
+def test_a_phase_of_minutes_ends_on_time(tmp_path: Path) -> None:
+    trainer = Trainer(LineRecipe(), OPTIMIZER, tmp_path, on_log=quiet)
     assert trainer.run(minutes=0.002) == "time"
     assert trainer.num_updates > 0
 
 
 def test_the_average_follows_the_network(tmp_path: Path) -> None:
     recipe = LineRecipe()
-    Trainer(recipe, OPTIMISER, tmp_path, on_log=quiet).run(updates=200)
+    Trainer(recipe, OPTIMIZER, tmp_path, on_log=quiet).run(updates=200)
     network, average = (next(m.parameters()).item() for m in (recipe.network, recipe.average))
     assert network != average and abs(network - average) < 0.3

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, held_bytes, product_rate
+from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, allocated_bytes, matmul_rate
 
 
-def test_products_are_counted_forward_and_backward() -> None:
+def test_matrix_products_are_counted_forward_and_backward() -> None:
     x, weight = torch.randn(5, 3), torch.randn(3, 7, requires_grad=True)
     with FlopCounter("forward") as counter:
         y = x @ weight
@@ -37,20 +37,20 @@ def test_one_thread_of_a_cpu_is_timed_by_its_own_clock() -> None:
     try:
         torch.set_num_threads(1)
         stopwatch = Stopwatch("cpu")
-        assert stopwatch.is_processor_time
+        assert stopwatch.is_cpu_time
         stopwatch.start()
         total = sum(range(200_000))
         assert total > 0 and stopwatch.stop_ms() > 0
-        assert not Stopwatch("cpu", waits=True).is_processor_time
+        assert not Stopwatch("cpu", waits=True).is_cpu_time
         torch.set_num_threads(2)
-        assert not Stopwatch("cpu").is_processor_time
+        assert not Stopwatch("cpu").is_cpu_time
     finally:
         torch.set_num_threads(before)
 
 
-def test_the_peak_is_that_of_the_block_though_it_is_given_back() -> None:
+def test_the_peak_includes_memory_that_was_freed_again() -> None:
     num_bytes = 2**26
-    with PeakMemory("cpu", held_bytes("cpu")) as memory:
+    with PeakMemory("cpu", allocated_bytes("cpu")) as memory:
         torch.ones(num_bytes // 4).sum()
         held = torch.ones(num_bytes // 4)
         until_s = time.monotonic() + 5
@@ -60,6 +60,6 @@ def test_the_peak_is_that_of_the_block_though_it_is_given_back() -> None:
     assert num_bytes // 2 <= memory.num_bytes < 20 * num_bytes
 
 
-def test_a_rate_is_that_of_the_product_that_was_asked_for() -> None:
-    rate = product_rate("cpu", torch.float32, rows=64, size=64, limit_s=0.01)
+def test_the_matmul_rate_is_that_of_the_requested_product() -> None:
+    rate = matmul_rate("cpu", torch.float32, rows=64, size=64, limit_s=0.01)
     assert 1e7 < rate < 1e14

@@ -17,7 +17,7 @@ from worldsim.episodes.format import EpisodeStart, video_path
 from worldsim.episodes.reader import open_session
 from worldsim.episodes.writer import SessionWriter
 from worldsim.presets.config import PresetConfig
-from worldsim.training.recordings import DataSource, RecordedStream, Recordings, known_of, open_source
+from worldsim.training.recordings import DataSource, RecordedStream, Recordings, open_source, recorded_world_values
 from worldsim.worlds.recorded import RecordedWorldConfig
 
 
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recordings(folder: Path, preset: PresetConfig, **options: Any) -> Recordings:
-    options = {"piece_frames": 16, "least_frames": 6, "is_resized": False, **options}
+    options = {"segment_frames": 16, "min_frames": 6, "is_resized": False, **options}
     return Recordings(open_source(DataSource(ref=str(folder))), preset, **options)
 
 
@@ -38,7 +38,7 @@ def recordings(folder: Path, preset: PresetConfig, **options: Any) -> Recordings
     ("text", "ref", "weight"),
     [("a", "a", 1.0), ("a=2.5", "a", 2.5), ("a=b", "a=b", 1.0), ("u/d@v1=3", "u/d@v1", 3.0)],
 )
-def test_a_weight_may_stand_behind_a_source(text: str, ref: str, weight: float) -> None:
+def test_a_source_may_have_a_weight(text: str, ref: str, weight: float) -> None:
     assert DataSource.parse(text) == DataSource(ref=ref, weight=weight)
 
 
@@ -48,13 +48,13 @@ def test_a_weight_is_above_zero(text: str) -> None:
         DataSource.parse(text)
 
 
-def test_pieces_cover_an_episode_and_are_its_frames_actions_and_no_pose(
+def test_segments_cover_an_episode_with_its_frames_and_actions_and_no_pose(
     folder: Path, tiny_config: PresetConfig
 ) -> None:
     data = recordings(folder, tiny_config)
-    assert [(p.episode, p.begin, p.end) for p in data.pieces] == [(0, 0, 13), (0, 13, 26), (0, 26, 40), (1, 0, 10)]
+    assert [(p.episode, p.begin, p.end) for p in data.segments] == [(0, 0, 13), (0, 13, 26), (0, 26, 40), (1, 0, 10)]
     assert not data.held_out and not data.has_pose
-    last, middle = data.read([data.pieces[3], data.pieces[1]])
+    last, middle = data.read([data.segments[3], data.segments[1]])
     assert np.array_equal(middle.frames, np.stack([made_up_frame(index) for index in range(13, 26)]))
     # tiny: forward, back, left, right, turn; the recording has forward, back, turn.
     row = made_up_row(20).action
@@ -63,10 +63,10 @@ def test_pieces_cover_an_episode_and_are_its_frames_actions_and_no_pose(
     assert np.array_equal(last.frames[0], made_up_frame(0))
 
 
-def test_some_pieces_are_held_out_and_the_stream_never_gives_them(tmp_path: Path, tiny_config: PresetConfig) -> None:
+def test_some_segments_are_held_out_and_never_streamed(tmp_path: Path, tiny_config: PresetConfig) -> None:
     record(tmp_path / "s", 50, is_lossless=True)
-    data = recordings(tmp_path, tiny_config, piece_frames=5, least_frames=5)
-    assert len(data.held_out) == 1 and len(data.pieces) == 9
+    data = recordings(tmp_path, tiny_config, segment_frames=5, min_frames=5)
+    assert len(data.held_out) == 1 and len(data.segments) == 9
     held = data.read(data.held_out)[0].frames[0].tobytes()
     with RecordedStream(data, seed=0) as stream:
         assert stream.num_episodes == 9
@@ -76,12 +76,12 @@ def test_some_pieces_are_held_out_and_the_stream_never_gives_them(tmp_path: Path
     assert not any(thread.name == "recordings" for thread in threading.enumerate())
 
 
-def test_frames_whose_picture_was_not_kept_are_left_out(tmp_path: Path, tiny_config: PresetConfig) -> None:
+def test_frames_without_a_stored_image_are_skipped(tmp_path: Path, tiny_config: PresetConfig) -> None:
     writer = record(tmp_path / "s", 200, max_queued_bytes=4 * 48 * 64 * 3, is_lossless=True)
     assert writer.counters.images_dropped > 0
-    data = recordings(tmp_path, tiny_config, least_frames=1)
+    data = recordings(tmp_path, tiny_config, min_frames=1)
     rows = open_session(tmp_path / "s").episodes[0].rows
-    used = [index for piece in [*data.pieces, *data.held_out] for index in range(piece.begin, piece.end)]
+    used = [index for segment in [*data.segments, *data.held_out] for index in range(segment.begin, segment.end)]
     assert sorted(used) == [index for index, row in enumerate(rows) if row.has_image]
 
 
@@ -91,7 +91,7 @@ def test_other_sizes_are_resized_only_when_asked(folder: Path, tiny_config: Pres
         recordings(folder, preset)
     assert "training.data.resize = true" in caught.value.hint
     data = recordings(folder, preset, is_resized=True)
-    assert data.read(data.pieces[:1])[0].frames.shape == (13, 96, 128, 3)
+    assert data.read(data.segments[:1])[0].frames.shape == (13, 96, 128, 3)
 
 
 def own(spec: ActionSpec, **values: Any) -> RecordedWorldConfig:
@@ -106,14 +106,14 @@ def own(spec: ActionSpec, **values: Any) -> RecordedWorldConfig:
         ({"buttons": ("forward", "back", "turn"), "axes": ()}, "'turn' is an axis in"),
     ],
 )
-def test_inputs_that_the_preset_has_not_are_an_error(
+def test_inputs_unknown_to_the_preset_are_an_error(
     world: dict[str, Any], message: str, folder: Path, tiny_config: PresetConfig
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         recordings(folder, replace(tiny_config, world=own(HEADER.action_spec, **world)))
 
 
-def test_another_pace_or_another_unit_is_an_error(tmp_path: Path, tiny_config: PresetConfig) -> None:
+def test_another_frame_rate_or_axis_unit_is_an_error(tmp_path: Path, tiny_config: PresetConfig) -> None:
     spec = replace(HEADER.action_spec, axis_units=(("turn", "3 deg per tick"),))
     for name, header, message in (
         ("rate", replace(HEADER, frames_per_s=30.0), "has 30 frames per second, the preset tiny plays 17.5"),
@@ -128,7 +128,7 @@ def test_another_pace_or_another_unit_is_an_error(tmp_path: Path, tiny_config: P
             recordings(tmp_path / name, tiny_config)
 
 
-def test_what_is_not_there_not_whole_or_too_short_is_said(
+def test_missing_unfinished_or_short_recordings_are_rejected(
     tmp_path: Path, folder: Path, tiny_config: PresetConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RecordingError, match="no folder"):
@@ -141,10 +141,10 @@ def test_what_is_not_there_not_whole_or_too_short_is_said(
     with pytest.raises(RecordingError, match="holds no session"):
         open_source(DataSource(ref=str(tmp_path)))
     with pytest.raises(RecordingError, match="no 41 frames follow one another"):
-        recordings(folder, tiny_config, piece_frames=100, least_frames=41)
+        recordings(folder, tiny_config, segment_frames=100, min_frames=41)
 
 
-def test_a_picture_that_is_gone_is_an_error_in_the_reader(tmp_path: Path, tiny_config: PresetConfig) -> None:
+def test_a_missing_image_is_an_error_in_the_reader_thread(tmp_path: Path, tiny_config: PresetConfig) -> None:
     record(tmp_path / "s", 40, is_lossless=True)
     data = recordings(tmp_path, tiny_config)
     video_path(tmp_path / "s", 0).write_bytes(b"")
@@ -152,7 +152,7 @@ def test_a_picture_that_is_gone_is_an_error_in_the_reader(tmp_path: Path, tiny_c
         stream.get()
 
 
-def test_a_world_of_its_own_takes_inputs_size_and_pace_from_the_data(folder: Path) -> None:
-    known = known_of(open_source(DataSource(ref=str(folder)))[0])
+def test_a_recorded_world_takes_inputs_size_and_frame_rate_from_the_data(folder: Path) -> None:
+    known = recorded_world_values(open_source(DataSource(ref=str(folder)))[0])
     assert known["world"]["buttons"] == ("forward", "back") and known["world"]["frame_width_px"] == 64
     assert known["play"] == {"ticks_per_s": 17.5}

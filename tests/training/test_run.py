@@ -25,8 +25,8 @@ from worldsim.models.sequence.world_model import build_world_model
 from worldsim.presets.store import load_preset
 from worldsim.training import loop
 from worldsim.training.config import DynamicsTraining, TrainingConfig
-from worldsim.training.distributed import Ranks
-from worldsim.training.run import TrainingRun, begin_with
+from worldsim.training.distributed import DistributedContext
+from worldsim.training.run import TrainingRun, init_from_preset
 
 TINY = """
 name = "tiny"
@@ -78,7 +78,7 @@ def train(preset_toml: Path, stage: str, *, updates: int = 3, run: str = "run") 
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_stages_resume_as_if_never_stopped_and_end_in_a_preset_that_plays(preset_toml: Path) -> None:
+def test_stages_resume_as_if_uninterrupted_and_produce_a_playable_preset(preset_toml: Path) -> None:
     folder = preset_toml.parent / "run"
     for stage in ("autoencoder", "dynamics"):
         result = train(preset_toml, stage)
@@ -111,7 +111,7 @@ def test_stages_resume_as_if_never_stopped_and_end_in_a_preset_that_plays(preset
 
 
 @pytest.mark.parametrize("end", ["terminate", pytest.param("kill", marks=pytest.mark.slow)])
-def test_no_engine_and_no_worker_outlives_a_trainer_that_is_ended(end: str, preset_toml: Path) -> None:
+def test_no_engine_and_no_worker_outlives_a_terminated_trainer(end: str, preset_toml: Path) -> None:
     command = [sys.executable, "-m", "worldsim", "train", str(preset_toml), "--stage", "autoencoder", "--minutes", "5"]
     log = preset_toml.parent / "log"
     with log.open("w") as file:
@@ -132,7 +132,7 @@ def test_no_engine_and_no_worker_outlives_a_trainer_that_is_ended(end: str, pres
 
 
 @pytest.mark.parametrize(("stage", "first"), [("dynamics", "autoencoder"), ("decoder", "dynamics")])
-def test_a_stage_without_the_one_before_says_what_to_do_first(preset_toml: Path, stage: str, first: str) -> None:
+def test_a_stage_without_its_predecessor_names_the_missing_stage(preset_toml: Path, stage: str, first: str) -> None:
     result = train(preset_toml, stage)
     assert result.returncode == PresetNotFoundError.exit_code
     assert f"hint: run the same command with --stage {first} first" in result.stderr
@@ -155,11 +155,13 @@ def test_a_relative_pose_starts_at_the_origin_looking_along_x(preset_toml: Path)
     target = pose_target(pose, config)
     expected = torch.tensor([[[0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]])
     assert torch.allclose(target, expected, atol=1e-6), target
-    run = TrainingRun.open(preset_toml, folder=None, ranks=Ranks(device="cpu"))
+    run = TrainingRun.open(preset_toml, folder=None, distributed=DistributedContext(device="cpu"))
     assert run.training.dynamics.pose_target == "absolute"
 
 
-def test_a_plan_is_learned_from_the_true_world_with_its_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spatial_map_is_learned_from_the_true_world_with_depth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """First alone, then with all else on top of it; what comes out plays."""
     monkeypatch.setattr(loop, "LOG_EVERY_UPDATES", 1)
     plan = TINY.replace("[play]", 'pose = "plan"\nplace_width = 12\n[play]').replace(
@@ -170,7 +172,9 @@ def test_a_plan_is_learned_from_the_true_world_with_its_depth(tmp_path: Path, mo
         '[training.dynamics]\nplan_clips = 2\nplan_frames = 26\nplace_only_updates = 1\npose_target = "relative"',
     )
     (tmp_path / "preset.toml").write_text(plan, encoding="utf-8")
-    run = TrainingRun.open(tmp_path / "preset.toml", folder=tmp_path / "run", ranks=Ranks(device="cpu"))
+    run = TrainingRun.open(
+        tmp_path / "preset.toml", folder=tmp_path / "run", distributed=DistributedContext(device="cpu")
+    )
     rows: list[dict[str, Any]] = []
     run.train("autoencoder", 2.0, 2, on_log=rows.append, on_fill=lambda have, want: None)
     run.train("dynamics", 2.0, 2, on_log=rows.append, on_fill=lambda have, want: None)
@@ -193,20 +197,20 @@ def test_a_plan_is_learned_from_the_true_world_with_its_depth(tmp_path: Path, mo
         ("none", "carry_clips = 5", "30 frames are drawn"),
     ],
 )
-def test_an_episode_too_short_to_draw_from_is_named_before_anything_is_rendered(
+def test_too_short_episodes_are_rejected_before_anything_is_rendered(
     pose: str, changes: str, message: str, preset_toml: Path
 ) -> None:
     text = TINY.replace("[play]", f'pose = "{pose}"\n[play]').replace(
         "[training.dynamics]", f"[training.dynamics]\n{changes}"
     )
     preset_toml.write_text(text, encoding="utf-8")
-    run = TrainingRun.open(preset_toml, folder=None, ranks=Ranks(device="cpu"))
+    run = TrainingRun.open(preset_toml, folder=None, distributed=DistributedContext(device="cpu"))
     run.training_data("autoencoder")
     with pytest.raises(ConfigError, match=message):
         run.training_data("dynamics")
 
 
-def test_what_a_plan_cannot_be_learned_by_is_named() -> None:
+def test_invalid_spatial_map_training_is_rejected() -> None:
     plan = WorldModelConfig(pose="plan")
     DynamicsTraining(pose_target="relative", plan_frames=24, walk_ticks=22).check_fits(plan)
     with pytest.raises(ConfigError, match="pose_target is 'absolute'"):
@@ -218,7 +222,7 @@ def test_what_a_plan_cannot_be_learned_by_is_named() -> None:
 
 
 @pytest.mark.parametrize(("before", "pose"), [("none", "place"), ("none", "plan"), ("place", "plan")])
-def test_a_model_that_is_given_a_map_keeps_its_trunk_and_shows_what_is_recalled(
+def test_a_model_initialized_with_a_new_map_keeps_its_trunk_and_shows_the_map_reading(
     before: Any, pose: Any, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"width": 24, "num_heads": 2, "num_layers": 1, "denoiser_width": 16, "denoiser_blocks": 1}
@@ -227,7 +231,7 @@ def test_a_model_that_is_given_a_map_keeps_its_trunk_and_shows_what_is_recalled(
     torch.nn.init.normal_(old.denoiser.to_latent.weight)  # it has learned to add something
     new = build_world_model(WorldModelConfig(pose=pose, **options), (4, 2, 2), 3)
     save_file({f"model.{n}": t.contiguous() for n, t in old.state_dict().items()}, tmp_path / "model.safetensors")
-    begin_with(new, tmp_path)
+    init_from_preset(new, tmp_path)
     clip = torch.randn(1, 5, 4, 2, 2)
     level, action = torch.zeros(1, 5), torch.randn(1, 5, 3)
     histories = [m.read_history(clip, level, action) for m in (old, new)]
@@ -235,4 +239,4 @@ def test_a_model_that_is_given_a_map_keeps_its_trunk_and_shows_what_is_recalled(
     shown = new.predict(histories[1], clip, level, level)
     assert torch.equal(shown, histories[1].memory[:, :, -4:]), "nothing is added to what is recalled"
     with pytest.raises(PresetNotFoundError, match="no weights"):
-        begin_with(new, tmp_path / "nowhere")
+        init_from_preset(new, tmp_path / "nowhere")

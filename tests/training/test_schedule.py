@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from worldsim.core.errors import UsageError
-from worldsim.training.config import OptimiserConfig
+from worldsim.training.config import OptimizerConfig
 from worldsim.training.schedule import FINAL_RATE_FRACTION, Schedule, TrainingPhase
 
-CONFIG = OptimiserConfig(learning_rate=1.0, warmup_updates=10, cooldown_share=0.25)
+CONFIG = OptimizerConfig(learning_rate=1.0, warmup_updates=10, cooldown_share=0.25)
 
 
 def rates(schedule: Schedule, first: int, num: int) -> list[float]:
     return [schedule.learning_rate(update) for update in range(first, first + num)]
 
 
-def test_a_leg_of_updates_warms_up_and_cools_down() -> None:
+def test_a_phase_of_updates_warms_up_and_decays() -> None:
     schedule = Schedule(CONFIG, first=0, updates=100)
     assert schedule.phase == TrainingPhase(first=0, decay_start=75, end=100)
     learning_rate = rates(schedule, 0, 100)
@@ -28,7 +28,7 @@ def test_a_leg_of_updates_warms_up_and_cools_down() -> None:
     assert not schedule.is_over(99) and schedule.is_over(100)
 
 
-def test_a_leg_of_minutes_becomes_a_leg_of_updates_when_its_fall_begins() -> None:
+def test_a_phase_of_minutes_becomes_a_phase_of_updates_when_its_decay_begins() -> None:
     """Slow updates first, fast ones later: what counts is how long one takes when the fall begins."""
     schedule, update, spent_s, seen = Schedule(CONFIG, first=500, updates=None), 500, 0.0, []
     while not schedule.is_over(update):
@@ -43,13 +43,13 @@ def test_a_leg_of_minutes_becomes_a_leg_of_updates_when_its_fall_begins() -> Non
     assert rates(reproduce_args, 500, len(seen)) == seen
 
 
-def test_a_fall_longer_than_the_leg_is_refused() -> None:
+def test_a_decay_longer_than_the_phase_is_rejected() -> None:
     for updates in (None, 5):
         with pytest.raises(UsageError, match="--cooldown-updates"):
             Schedule(CONFIG, first=0, updates=updates, cooldown_updates=6)
 
 
-def test_a_leg_ends_where_its_updates_are_whole() -> None:
+def test_a_phase_ends_at_a_multiple_of_the_sequence_length() -> None:
     schedule = Schedule(CONFIG, first=8, updates=10, cooldown_updates=2, multiple=4)
     assert schedule.phase == TrainingPhase(first=8, decay_start=18, end=20)
     timed = Schedule(CONFIG, first=0, updates=None, multiple=4)

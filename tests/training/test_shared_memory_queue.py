@@ -34,7 +34,7 @@ def put_some(episode_queue: EpisodeQueue, count: int) -> None:
     episode_queue.put_error(WorldError("no more", hint="none"))
 
 
-def test_episodes_of_another_process_arrive_in_order_and_whole() -> None:
+def test_episodes_of_another_process_arrive_complete_and_in_order() -> None:
     context = multiprocessing.get_context("spawn")
     episode_queue = EpisodeQueue(context, SHAPE, num_slots=2)
     worker = context.Process(target=put_some, args=(episode_queue, 5), daemon=True)
@@ -51,7 +51,7 @@ def test_episodes_of_another_process_arrive_in_order_and_whole() -> None:
     assert isinstance(taken[5], WorldError)
 
 
-def test_a_full_queue_takes_no_more_until_one_is_taken_and_what_was_taken_stays_as_it_is() -> None:
+def test_a_full_queue_blocks_until_one_is_taken_and_taken_episodes_stay_unchanged() -> None:
     episode_queue = EpisodeQueue(multiprocessing.get_context("spawn"), SHAPE, num_slots=1)
     assert episode_queue.put(episode(0), timeout_s=5)
     assert not episode_queue.put(episode(1), timeout_s=0.05)
@@ -64,7 +64,7 @@ def test_a_full_queue_takes_no_more_until_one_is_taken_and_what_was_taken_stays_
     episode_queue.close()
 
 
-def test_a_depth_profile_that_nobody_knows_arrives_as_that() -> None:
+def test_an_unknown_depth_profile_arrives_as_unknown() -> None:
     episode_queue = EpisodeQueue(multiprocessing.get_context("spawn"), SHAPE, num_slots=1)
     assert episode_queue.put(replace(episode(0), depth_profile=np.empty((0, 0), np.float32)), timeout_s=5)
     found = episode_queue.get(5.0)

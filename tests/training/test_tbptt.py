@@ -29,7 +29,7 @@ def make_sequence(num_frames: int = 12) -> ClipSequence:
     return ClipSequence(clean=known_L1[..., None, None], action=known_L1, target=known_L1, level=frame_L[None])
 
 
-def test_clips_follow_one_another_and_all_sequences_begin_where_nothing_is_carried() -> None:
+def test_clips_are_consecutive_and_all_sequences_begin_with_a_fresh_state() -> None:
     model, drawn = make_model("single"), []
 
     def draw() -> ClipSequence:
@@ -50,7 +50,7 @@ def test_clips_follow_one_another_and_all_sequences_begin_where_nothing_is_carri
     assert len(drawn) == 6
 
 
-def test_a_sequence_that_is_begun_in_between_ends_where_the_others_do() -> None:
+def test_a_sequence_begun_midway_ends_where_the_others_do() -> None:
     sequences, model = ClipSequences(4, make_sequence), make_model("single")
     first = []
     for update in range(2, 6):
@@ -77,7 +77,7 @@ def gradient_of_the_first_clip(model: WorldModel, *, detach: bool) -> Tensor:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_gradient_ends_at_the_border_of_a_clip(form: str) -> None:
+def test_the_gradient_stops_at_the_clip_boundary(form: str) -> None:
     model = make_model(form)
     assert gradient_of_the_first_clip(model, detach=False).any()
     assert not gradient_of_the_first_clip(model, detach=True).any()
@@ -104,7 +104,7 @@ def weights_after(begun: Path, folder: Path, form: str, *legs: int) -> tuple[dic
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_phase_ends_after_complete_sequences_and_going_on_equals_never_stopping(
+def test_a_phase_ends_after_complete_sequences_and_resuming_equals_never_stopping(
     form: str, begun: Path, tmp_path: Path
 ) -> None:
     stopped, ends = weights_after(begun, tmp_path / "stopped", form, 2, 3)
@@ -114,7 +114,7 @@ def test_a_phase_ends_after_complete_sequences_and_going_on_equals_never_stoppin
 
 
 @pytest.mark.parametrize("attention", ["chunk", "joint"])
-def test_what_cannot_go_on_from_a_state_is_said(attention: str, begun: Path, tmp_path: Path) -> None:
+def test_models_without_tbptt_support_are_rejected(attention: str, begun: Path, tmp_path: Path) -> None:
     model = f'[model]\nform = "single"\nattention = "{attention}"\nmixer = "none"'
     shutil.copytree(begun / "run", tmp_path / "run")
     with pytest.raises(ConfigError, match=f"attention = '{attention}' sees later frames"):

@@ -16,7 +16,9 @@ from worldsim.training.trackers import open_trackers
 ROWS: list[dict[str, float | int | str]] = [{"update": 20, "loss": 0.5, "note": "words"}, {"update": 40, "loss": 0.25}]
 
 
-def test_a_service_hears_what_is_learned_and_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tracking_service_receives_the_config_and_every_metric(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     heard: list[tuple[str, Any]] = []
     service = types.ModuleType("trackio")
     service.init = lambda **options: heard.append(("init", options))  # type: ignore[attr-defined]
@@ -48,7 +50,7 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(20, 0.5), (40, 0.25)]
 
 
-def test_a_missing_package_is_named_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_package_is_named_before_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with (
         pytest.raises(MissingPackageError, match="--track wandb needs the package wandb") as caught,

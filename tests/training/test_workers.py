@@ -26,7 +26,7 @@ def assert_same_but_for_the_depth_profile(plain: Episode, deep: Episode) -> None
     assert np.ptp(deep.depth_profile, axis=0).min() > 0, "it changes as one walks"
 
 
-def test_a_worker_with_depth_plays_the_same_episodes_and_knows_their_depth_profile() -> None:
+def test_a_worker_with_depth_plays_the_same_episodes_with_their_depth_profile() -> None:
     with WorldStream(WORLD, DATA, seed=3, with_depth=True) as stream:
         deep = [stream.get() for _ in range(2)]
     plain = record_episodes(WORLD, [episode.seed for episode in deep], 12, "explore")
@@ -43,7 +43,7 @@ def test_the_depth_profile_of_a_frame_is_the_depth_seen_with_it() -> None:
 
 
 @pytest.mark.slow
-def test_depth_changes_nothing_in_memory_maze_either() -> None:
+def test_depth_changes_nothing_in_memory_maze() -> None:
     pytest.importorskip("mujoco")
     config: GroundTruthConfig = MemoryMazeConfig()
     (plain,), (deep,) = (record_episodes(config, [5], 40, "explore", with_depth=flag) for flag in (False, True))

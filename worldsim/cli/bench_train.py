@@ -16,7 +16,7 @@ from worldsim.presets.resolve import locate_recipe
 from worldsim.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from worldsim.training.distributed import Ranks
+    from worldsim.training.distributed import DistributedContext
     from worldsim.training.throughput import Throughput
 
 CPU_PRODUCT_SIZE, PRODUCT_SIZE = 1024, 8192
@@ -57,11 +57,11 @@ def bench_train(
     preset, training = read_recipe(ref, options)
     device = choose_device(device)
     use_threads(threads, preset.play.cpu_threads)
-    from worldsim.training.distributed import join_ranks
+    from worldsim.training.distributed import init_distributed
 
-    with join_ranks(device) as ranks:
-        measured = _measure(preset, training, options, ranks, progress_file if ranks.is_first else None)
-        if not ranks.is_first:
+    with init_distributed(device) as distributed:
+        measured = _measure(preset, training, options, distributed, progress_file if distributed.is_main else None)
+        if not distributed.is_main:
             return None
         return {
             "recipe": preset.name,
@@ -73,8 +73,8 @@ def bench_train(
             "frames_per_s": measured.frames_per_s,
             "flop_per_frame": measured.work.needed / measured.frames_per_update,
             "flop_per_s": measured.flop_per_s,
-            **_utilisation(measured, ranks.device, options.peak_tflops),
-            **_where(ranks.device),
+            **_utilisation(measured, distributed.device, options.peak_tflops),
+            **_where(distributed.device),
             **_predicted(measured, options),
         }
 
@@ -99,26 +99,30 @@ def read_recipe(ref: str, options: TrainOptions) -> tuple[PresetConfig, Training
 
 
 def _measure(
-    preset: PresetConfig, training: TrainingConfig, options: TrainOptions, ranks: Ranks, progress_file: str | None
+    preset: PresetConfig,
+    training: TrainingConfig,
+    options: TrainOptions,
+    distributed: DistributedContext,
+    progress_file: str | None,
 ) -> Throughput:
     import torch
 
-    from worldsim.training.throughput import measure_training, updates_of_work
+    from worldsim.training.throughput import measure_training, num_progress_steps
 
-    total = updates_of_work(training, options.stage, options.updates)
+    total = num_progress_steps(training, options.stage, options.updates)
     with Progress(total, f"bench {preset.name}", progress_file, unit="update") as progress:
         try:
             return measure_training(
                 preset,
                 training,
                 options.stage,
-                ranks=ranks,
+                distributed=distributed,
                 updates=options.updates,
-                advance=lambda: progress.update(progress.done + 1),
+                on_progress=lambda: progress.update(progress.done + 1),
             )
         except torch.OutOfMemoryError as error:
             hint = "--batch-clips N, or forget_activations = true in [training.compute]"
-            raise DeviceError(f"an update does not fit into {ranks.device}: {error}", hint=hint) from None
+            raise DeviceError(f"an update does not fit into {distributed.device}: {error}", hint=hint) from None
 
 
 def _batches(training: TrainingConfig, stage: str) -> str:
@@ -134,10 +138,10 @@ def _utilisation(measured: Throughput, device: str, peak_tflops: float | None) -
     """Of what the device does in products alone, and of what it is said to do."""
     import torch
 
-    from worldsim.training.profiling import product_rate
+    from worldsim.training.profiling import matmul_rate
 
     size = CPU_PRODUCT_SIZE if device == "cpu" else PRODUCT_SIZE
-    rate = product_rate(device, getattr(torch, measured.dtype), rows=size, size=size, limit_s=PRODUCT_S)
+    rate = matmul_rate(device, getattr(torch, measured.dtype), rows=size, size=size, limit_s=PRODUCT_S)
     return {
         "product_flop_per_s": rate,
         "product_size": size,
@@ -159,7 +163,7 @@ def _where(device: str) -> dict[str, Any]:
 
 def _predicted(measured: Throughput, options: TrainOptions) -> dict[str, Any]:
     """Several processes have been measured, and nothing is predicted from that."""
-    from worldsim.training.throughput import predict
+    from worldsim.training.throughput import predict_scaling
 
     if measured.processes > 1:
         return {"predicted": []}
@@ -169,7 +173,7 @@ def _predicted(measured: Throughput, options: TrainOptions) -> dict[str, Any]:
         "link_bytes_per_s": link_bytes_per_s,
         "gradient_bytes": measured.gradient_bytes,
         "predicted": [
-            asdict(predict(measured, count, frames=options.frames_to_train, link_bytes_per_s=link_bytes_per_s))
+            asdict(predict_scaling(measured, count, frames=options.frames_to_train, link_bytes_per_s=link_bytes_per_s))
             for count in PREDICTED_DEVICES
         ],
     }

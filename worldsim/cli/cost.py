@@ -68,9 +68,9 @@ def measure(arguments: CostArguments, *, command: str) -> dict[str, Any]:
     """Returns: the measurement, as the JSON has it. Side effects: sets torch's number of threads."""
     import torch
 
-    from worldsim.evaluation.cost import CostPlan, measure_costs
+    from worldsim.evaluation.cost import CostConfig, measure_costs
 
-    plan = CostPlan(
+    config = CostConfig(
         architectures=arguments.architectures or tuple(ARCHITECTURES),
         width=arguments.width,
         num_layers=arguments.layers,
@@ -82,8 +82,8 @@ def measure(arguments: CostArguments, *, command: str) -> dict[str, Any]:
     device = choose_device(arguments.device)
     torch.set_num_threads(arguments.threads)
     started_s = time.monotonic()
-    with Progress(plan.frames_of_work, "cost", arguments.progress) as progress:
-        result = measure_costs(plan, device=device, advance=lambda num: progress.update(progress.done + num))
+    with Progress(config.num_progress_frames, "cost", arguments.progress) as progress:
+        result = measure_costs(config, device=device, on_progress=lambda num: progress.update(progress.done + num))
     return {
         **result,
         "command": command,

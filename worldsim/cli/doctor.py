@@ -154,11 +154,11 @@ def _product_rates(device: str, rows: int) -> dict[str, float]:
     """GFLOP/s of a matrix product of `rows` rows, in float32 and in bfloat16."""
     import torch
 
-    from worldsim.training.profiling import product_rate
+    from worldsim.training.profiling import matmul_rate
 
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     return {
-        name: product_rate(device, dtype, rows=rows, size=PRODUCT_SIZE, limit_s=PROBE_S) / 1e9
+        name: matmul_rate(device, dtype, rows=rows, size=PRODUCT_SIZE, limit_s=PROBE_S) / 1e9
         for name, dtype in dtypes.items()
     }
 

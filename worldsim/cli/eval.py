@@ -77,32 +77,34 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
     import torch
 
     from worldsim.evaluation.contact_sheet import check_can_draw, evaluation_sections, write_sheet
-    from worldsim.evaluation.evaluate import evaluate, num_frames_of_work
-    from worldsim.evaluation.perceptual import Perceptual
+    from worldsim.evaluation.evaluate import evaluate, num_progress_frames
+    from worldsim.evaluation.perceptual import PerceptualMetrics
     from worldsim.presets.store import load_preset
     from worldsim.worlds.recorded import RecordedWorldConfig
     from worldsim.worlds.registry import check_installed
 
     if arguments.sheet is not None:
         check_can_draw()
-    perceptual = Perceptual(arguments.lpips, arguments.fvd)
+    perceptual = PerceptualMetrics(arguments.lpips, arguments.fvd)
     device = choose_device(arguments.device)
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     preset = load_preset(arguments.preset, device=device)
     if arguments.data is None and not isinstance(preset.config.world, RecordedWorldConfig):
         check_installed(preset.config.ground_truth_config)
-    total = num_frames_of_work(config, preset.config, arguments.data)
+    total = num_progress_frames(config, preset.config, arguments.data)
     started_s = time.monotonic()
     with Progress(total, f"eval {arguments.preset}", arguments.progress) as progress:
 
-        def advance(num_frames: int) -> None:
+        def on_progress(num_frames: int) -> None:
             progress.update(progress.done + num_frames)
 
-        report = evaluate(preset, config, data=arguments.data, device=device, advance=advance, perceptual=perceptual)
+        report = evaluate(
+            preset, config, data=arguments.data, device=device, on_progress=on_progress, perceptual=perceptual
+        )
         progress.update(total)
     if arguments.sheet is not None:
-        write_sheet(arguments.sheet, evaluation_sections(report.outcomes, config.horizons))
+        write_sheet(arguments.sheet, evaluation_sections(report.results, config.horizons))
     return {
         **report.to_json(),
         "command": command,

@@ -127,12 +127,12 @@ def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, An
 
 def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
     """Scores of other weights, other steps or the true world against what the recorded weights make."""
-    from worldsim.evaluation.side_by_side import score
+    from worldsim.evaluation.side_by_side import score_replay
 
     own, other = _both(arguments, session)
     try:
         with Progress(session.num_frames, f"replay {arguments.folder}", arguments.progress) as progress:
-            found = score(session, own, other, arguments.steps, progress.update)
+            found = score_replay(session, own, other, arguments.steps, progress.update)
     finally:
         other.close()
     num_frames = len(found.psnr_db)
@@ -220,12 +220,12 @@ def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[S
 def _beside(arguments: ReplayArguments, session: RecordedSession) -> SimulatorProtocol:
     """As recorded on the left; on the right the same inputs in the other world."""
     from worldsim.engine.replay import ReplayWorld
-    from worldsim.evaluation.side_by_side import Beside
+    from worldsim.evaluation.side_by_side import SideBySideSimulator
 
     own, other = _both(arguments, session)
     if (other.action_spec, other.frame_shape) != (own.action_spec, own.frame_shape):
         raise UsageError(f"{arguments.preset} has other inputs or frames", hint="take a preset of the same world")
-    return Beside(ReplayWorld(session, own), ReplayWorld(session, other, arguments.steps))
+    return SideBySideSimulator(ReplayWorld(session, own), ReplayWorld(session, other, arguments.steps))
 
 
 def _words(difference: Mismatch) -> str:

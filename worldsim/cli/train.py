@@ -19,13 +19,13 @@ from worldsim.presets.resolve import resolve_preset
 from worldsim.training.trackers import TrackerName, open_trackers
 
 if TYPE_CHECKING:
-    from worldsim.training.distributed import Ranks
+    from worldsim.training.distributed import DistributedContext
     from worldsim.training.loop import Trainer
     from worldsim.training.run import TrainingRun
 
-Stage = Literal["autoencoder", "dynamics", "decoder"]
+StageOption = Literal["autoencoder", "dynamics", "decoder"]
 
-SHARES: dict[Stage, float] = {"autoencoder": 0.3, "dynamics": 0.6, "decoder": 0.1}
+SHARES: dict[StageOption, float] = {"autoencoder": 0.3, "dynamics": 0.6, "decoder": 0.1}
 """Of the minutes, when all stages are trained in one go."""
 
 ARCHITECTURE_HELP = (
@@ -76,16 +76,16 @@ def run(argv: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 
-    from worldsim.training.distributed import join_ranks
+    from worldsim.training.distributed import init_distributed
     from worldsim.training.run import pick_device
 
     torch.set_num_threads(arguments.threads)
-    with join_ranks(pick_device(arguments.device)) as ranks:
-        _train(arguments, ranks)
+    with init_distributed(pick_device(arguments.device)) as distributed:
+        _train(arguments, distributed)
     return 0
 
 
-def _train(arguments: Arguments, ranks: Ranks) -> None:
+def _train(arguments: Arguments, distributed: DistributedContext) -> None:
     """All stages that are asked for. Of several ranks the first speaks."""
     from worldsim.training.recordings import DataSource
     from worldsim.training.run import TrainingRun
@@ -94,27 +94,27 @@ def _train(arguments: Arguments, ranks: Ranks) -> None:
     run = TrainingRun.open(
         arguments.preset,
         folder=arguments.out,
-        ranks=ranks,
+        distributed=distributed,
         init=init,
         data=[DataSource.parse(text) for text in arguments.data],
         world_share=arguments.world_share,
         architecture=arguments.architecture,
     )
     summaries: dict[str, dict[str, float | int | str]] = {}
-    progress_file = arguments.progress if ranks.is_first else None
+    progress_file = arguments.progress if distributed.is_main else None
     with Progress(arguments.minutes * 60, arguments.stage, progress_file, unit="second") as progress:
         for stage, minutes in _phases(arguments, run):
             reason, trainer = _train_phase(run, stage, minutes, arguments, progress)
             summaries[stage] = _summary(trainer, reason)
-            _say(ranks, f"ended by {reason} after {trainer.num_updates} updates; {run.folder / stage}")
+            _say(distributed, f"ended by {reason} after {trainer.num_updates} updates; {run.folder / stage}")
             if reason.startswith("SIG"):
                 break
-    if arguments.json and ranks.is_first:
+    if arguments.json and distributed.is_main:
         last = list(summaries.values())[-1]
         write_json(arguments.json, {**last, "stages": summaries} if arguments.stage == "all" else last)
 
 
-def _phases(arguments: Arguments, run: TrainingRun) -> list[tuple[Stage, float]]:
+def _phases(arguments: Arguments, run: TrainingRun) -> list[tuple[StageOption, float]]:
     """Stages and their minutes, in order."""
     if arguments.stage != "all":
         return [(arguments.stage, arguments.minutes)]
@@ -124,12 +124,12 @@ def _phases(arguments: Arguments, run: TrainingRun) -> list[tuple[Stage, float]]
 
 
 def _train_phase(
-    run: TrainingRun, stage: Stage, minutes: float, arguments: Arguments, progress: Progress
+    run: TrainingRun, stage: StageOption, minutes: float, arguments: Arguments, progress: Progress
 ) -> tuple[str, Trainer]:
-    on = run.device if run.ranks.size == 1 else f"{run.ranks.size} times {run.device}"
-    _say(run.ranks, f"training {run.preset.name} ({stage}) on {on} for {minutes:g} min in {run.folder}")
+    on = run.device if run.distributed.world_size == 1 else f"{run.distributed.world_size} times {run.device}"
+    _say(run.distributed, f"training {run.preset.name} ({stage}) on {on} for {minutes:g} min in {run.folder}")
     for line in run.training_data(stage).describe() if arguments.data else ():
-        _say(run.ranks, f"data: {line}")
+        _say(run.distributed, f"data: {line}")
     before_s = progress.done
 
     def on_fill(have: int, want: int) -> None:
@@ -141,7 +141,7 @@ def _train_phase(
         print(_line(row), flush=True)
 
     cooldown = arguments.cooldown_updates
-    names = arguments.track if run.ranks.is_first else ()
+    names = arguments.track if run.distributed.is_main else ()
     with open_trackers(names, run.folder / stage, project="worldsim", config=to_mapping(run.training)) as track:
 
         def on_row(row: dict[str, float | int | str]) -> None:
@@ -151,8 +151,8 @@ def _train_phase(
         return run.train(stage, minutes, arguments.updates, cooldown_updates=cooldown, on_log=on_row, on_fill=on_fill)
 
 
-def _say(ranks: Ranks, line: str) -> None:
-    if ranks.is_first:
+def _say(distributed: DistributedContext, line: str) -> None:
+    if distributed.is_main:
         print(line, flush=True)
 
 

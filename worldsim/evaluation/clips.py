@@ -15,17 +15,17 @@ import numpy.typing as npt
 
 from worldsim.actions.encoding import encode_action
 from worldsim.core.types import World
-from worldsim.evaluation.policies import MakePilot, pose_of
+from worldsim.evaluation.policies import PolicyFactory, pose_of
 
 MEAN_IMAGE_STRIDE = 4
 """Of a training episode every so manieth frame goes into the mean image: neighbours are all but equal."""
-MEAN_IMAGE_TICKS = 64
+MEAN_IMAGE_FRAMES = 64
 
 Depth = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class PoseDepth:
     """What the engine says of every frame. Shapes: pose float64 [B, T, 3] (x, y, angle in radians), depth [B, T, h, w]
     at the points that `visibility.Camera` looks through.
     """
@@ -41,43 +41,49 @@ class Clips:
     seeds: tuple[int, ...]
     frames: npt.NDArray[np.uint8] = field(repr=False)
     actions: npt.NDArray[np.float32] = field(repr=False)
-    sight: Sight | None = field(default=None, repr=False)
+    pose_depth: PoseDepth | None = field(default=None, repr=False)
 
     def first(self, num_frames: int) -> Clips:
         """The episodes' beginnings."""
-        sight = self.sight and Sight(pose=self.sight.pose[:, :num_frames], depth=self.sight.depth[:, :num_frames])
+        pose_depth = self.pose_depth and PoseDepth(
+            pose=self.pose_depth.pose[:, :num_frames], depth=self.pose_depth.depth[:, :num_frames]
+        )
         return Clips(
-            seeds=self.seeds, frames=self.frames[:, :num_frames], actions=self.actions[:, :num_frames], sight=sight
+            seeds=self.seeds,
+            frames=self.frames[:, :num_frames],
+            actions=self.actions[:, :num_frames],
+            pose_depth=pose_depth,
         )
 
 
 def record_clips(
     world: World,
-    make_pilot: MakePilot,
+    make_policy: PolicyFactory,
     seeds: Sequence[int],
     num_frames: int,
-    advance: Callable[[int], None] | None = None,
-    look: Callable[[], Depth] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+    read_depth: Callable[[], Depth] | None = None,
 ) -> Clips:
-    """One episode per seed. `look` is the depth of the newest frame. Side effects: plays the world; it is left open."""
+    """One episode per seed. `read_depth` is the depth of the newest frame. Side effects: plays the world; it is left
+    open."""
     frames = np.empty((len(seeds), num_frames, *world.frame_shape), dtype=np.uint8)
     actions = np.empty((len(seeds), num_frames, world.action_spec.size), dtype=np.float32)
-    sights: list[tuple[tuple[float, float, float], Depth]] = []
+    poses_and_depths: list[tuple[tuple[float, float, float], Depth]] = []
     for row, seed in enumerate(seeds):
         step = world.reset(seed)
-        pilot = make_pilot(seed)
+        policy = make_policy(seed)
         for t in range(num_frames):
             if t:
-                step = world.step(pilot(step))
+                step = world.step(policy(step))
             frames[row, t] = step.frame
             actions[row, t] = encode_action(world.action_spec, step.action)
-            if look:
+            if read_depth:
                 pose = pose_of(step)
-                sights.append(((pose.x, pose.y, pose.angle_rad), look()))
-            if advance:
-                advance(1)
-    sight = _stack(sights, (len(seeds), num_frames)) if look else None
-    return Clips(seeds=tuple(seeds), frames=frames, actions=actions, sight=sight)
+                poses_and_depths.append(((pose.x, pose.y, pose.angle_rad), read_depth()))
+            if on_progress:
+                on_progress(1)
+    pose_depth = _stack(poses_and_depths, (len(seeds), num_frames)) if read_depth else None
+    return Clips(seeds=tuple(seeds), frames=frames, actions=actions, pose_depth=pose_depth)
 
 
 def mean_image(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -86,7 +92,7 @@ def mean_image(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.rint(some.mean(axis=(0, 1))).astype(np.uint8)
 
 
-def _stack(sights: Sequence[tuple[tuple[float, float, float], Depth]], shape: tuple[int, int]) -> Sight:
-    poses, depths = zip(*sights, strict=True)
+def _stack(poses_and_depths: Sequence[tuple[tuple[float, float, float], Depth]], shape: tuple[int, int]) -> PoseDepth:
+    poses, depths = zip(*poses_and_depths, strict=True)
     depth = np.stack(depths).astype(np.float32)
-    return Sight(pose=np.array(poses).reshape(*shape, 3), depth=depth.reshape(*shape, *depth.shape[1:]))
+    return PoseDepth(pose=np.array(poses).reshape(*shape, 3), depth=depth.reshape(*shape, *depth.shape[1:]))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from worldsim.core.errors import MissingPackageError, StorageError
 from worldsim.core.types import Frame
 from worldsim.episodes.video import read_frames, upscale_factor
-from worldsim.evaluation.evaluator import Outcome
+from worldsim.evaluation.evaluator import RolloutResult
 
 ROLLOUT_COLUMNS = (1, 2, 5, 10, 20, 30, 45, 60, 100, 150, 200, 300, 500)
 """Generated frames that a roll-out's rows show, beside the horizons that are scored."""
@@ -30,7 +30,7 @@ BACKGROUND_RGB, TEXT_RGB = (24, 24, 24), (224, 224, 224)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class SheetRow:
     """Frames beside each other. Shapes: uint8 [N, H, W, 3]."""
 
     label: str
@@ -38,44 +38,46 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class SheetSection:
     """Rows under one title with one label per column."""
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[SheetRow, ...]
 
 
-def evaluation_sections(outcomes: Mapping[str, Outcome], horizons: Sequence[int]) -> list[Section]:
+def evaluation_sections(results: Mapping[str, RolloutResult], horizons: Sequence[int]) -> list[SheetSection]:
     """The first seeds of every task that was run: truth above generated, what was seen last on the left."""
     sections = []
     for task, num_seeds in SEEDS_SHOWN.items():
-        if task not in outcomes:
+        if task not in results:
             continue
-        outcome = outcomes[task]
-        num_frames = outcome.truth.shape[1]
+        result = results[task]
+        num_frames = result.truth.shape[1]
         if task == "rollout":
             shown = sorted({n for n in (*ROLLOUT_COLUMNS, *horizons) if n <= min(num_frames, max(horizons))})
         else:
             shown = sorted({round(n) for n in np.linspace(1, num_frames, MEMORY_COLUMNS)})
         picks = [n - 1 for n in shown]
         rows = []
-        for row, seed in enumerate(outcome.seeds[:num_seeds]):
-            for label, frames in (("true", outcome.truth), ("generated", outcome.generated)):
-                pictures = np.stack([outcome.repeat[row, 0], *frames[row, picks]])
-                rows.append(Row(label=f"{seed} {label}", frames=pictures))
-        sections.append(Section(title=task, columns=("seen", *map(str, shown)), rows=tuple(rows)))
+        for row, seed in enumerate(result.seeds[:num_seeds]):
+            for label, frames in (("true", result.truth), ("generated", result.generated)):
+                pictures = np.stack([result.repeat[row, 0], *frames[row, picks]])
+                rows.append(SheetRow(label=f"{seed} {label}", frames=pictures))
+        sections.append(SheetSection(title=task, columns=("seen", *map(str, shown)), rows=tuple(rows)))
     return sections
 
 
-def clip_sections(clip: Path, frame_shape: tuple[int, int, int]) -> list[Section]:
+def clip_sections(clip: Path, frame_shape: tuple[int, int, int]) -> list[SheetSection]:
     """Frames of a video at equal distances, in reading order, numbered from 1; all of them when there are few."""
     height_px, width_px, _ = frame_shape
     frames = list(read_frames(clip, scale=upscale_factor(height_px, width_px)))
     shown = sorted({round(n) for n in np.linspace(1, len(frames), CLIP_ROWS * CLIP_COLUMNS)})
     rows = [shown[i : i + CLIP_COLUMNS] for i in range(0, len(shown), CLIP_COLUMNS)]
     return [
-        Section(title="frame", columns=tuple(map(str, row)), rows=(Row(label="", frames=_picked(frames, row)),))
+        SheetSection(
+            title="frame", columns=tuple(map(str, row)), rows=(SheetRow(label="", frames=_picked(frames, row)),)
+        )
         for row in rows
     ]
 
@@ -84,7 +86,7 @@ def _picked(frames: Sequence[Frame], numbers: Sequence[int]) -> npt.NDArray[np.u
     return np.stack([frames[n - 1] for n in numbers])
 
 
-def draw_sheet(sections: Sequence[Section]) -> npt.NDArray[np.uint8]:
+def draw_sheet(sections: Sequence[SheetSection]) -> npt.NDArray[np.uint8]:
     """Shapes: returns [H, W, 3]. Raises: MissingPackageError without Pillow."""
     image_module, draw_module = _import_pillow()
     height, width = sections[0].rows[0].frames.shape[1:3]
@@ -111,7 +113,7 @@ def draw_sheet(sections: Sequence[Section]) -> npt.NDArray[np.uint8]:
     return np.asarray(sheet)
 
 
-def write_sheet(path: Path, sections: Sequence[Section]) -> None:
+def write_sheet(path: Path, sections: Sequence[SheetSection]) -> None:
     """Raises: MissingPackageError without Pillow, StorageError when the file cannot be written."""
     image_module, _ = _import_pillow()
     image = image_module.fromarray(draw_sheet(sections))

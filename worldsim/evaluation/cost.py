@@ -13,7 +13,7 @@ Letters: B batch, T frames, C channels, H W rows and columns, A action.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,28 +23,27 @@ from torch import Tensor
 from worldsim.core.errors import UsageError
 from worldsim.diffusion.objectives import flow_loss
 from worldsim.diffusion.samplers import sample_frame
+from worldsim.evaluation.rollout import FrameProgressCallback
 from worldsim.models.config import WorldModelConfig
 from worldsim.models.sequence.architectures import find_architecture, match_parameters
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.models.state import WorldState
-from worldsim.training.profiling import Stopwatch, held_bytes
+from worldsim.training.profiling import Stopwatch, allocated_bytes
 
-EARLY_FRAME = 100
+REFERENCE_FRAME = 100
 """What later frames are compared with."""
 LATENT_SHAPE = (16, 6, 8)
 ACTION_SIZE = 4
 NUM_INPUTS = 16
 """Latents and actions that generation takes in turn."""
-FRAMES_BETWEEN_LOOKS = 64
+STATE_CHECK_FRAMES = 64
 """A growing state is held against its limit this often."""
-KIND = "cost"
+RESULT_KIND = "cost"
 NOTE = "Untrained weights (the cost does not depend on them), one denoising step, no autoencoder."
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CostPlan:
+class CostConfig:
     """One measurement of several architectures."""
 
     architectures: tuple[str, ...]
@@ -79,8 +78,8 @@ class CostPlan:
         )
 
     @property
-    def frames_of_work(self) -> int:
-        """How often `advance` will hear of a frame, at most: generated and trained on."""
+    def num_progress_frames(self) -> int:
+        """How often `on_progress` will hear of a frame, at most: generated and trained on."""
         return len(self.architectures) * (self.frames + self.rounds * sum(self.contexts))
 
 
@@ -104,7 +103,7 @@ class GenerationSample:
 
 
 @dataclass(kw_only=True)
-class Costs:
+class ArchitectureCosts:
     """Of one architecture."""
 
     summary: str
@@ -125,10 +124,10 @@ class Costs:
         return math.log(b.ms / a.ms) / math.log(b.context_frames / a.context_frames)
 
 
-class _Subject:
+class _ArchitectureRun:
     """One architecture on its way through the frames."""
 
-    def __init__(self, model: WorldModel, costs: Costs, device: str) -> None:
+    def __init__(self, model: WorldModel, costs: ArchitectureCosts, device: str) -> None:
         self.model, self.costs, self._device = model, costs, device
         self._stopwatch = Stopwatch(device)
         self.state = model.initial_state(1, seed=0)
@@ -141,22 +140,22 @@ class _Subject:
         self._level_B = torch.zeros(1, device=device)
 
     @torch.inference_mode()
-    def go_to(self, frame: int, limit_bytes: float, advance: Advance) -> None:
+    def advance_to(self, frame: int, limit_bytes: float, on_progress: FrameProgressCallback) -> None:
         """Commits frames up to number `frame`, or until the state is too large, and keeps that state."""
-        before_bytes = held_bytes(self._device)
-        for begin in range(self.state.frame_index, frame, FRAMES_BETWEEN_LOOKS):
-            end = min(begin + FRAMES_BETWEEN_LOOKS, frame)
+        before_bytes = allocated_bytes(self._device)
+        for begin in range(self.state.frame_index, frame, STATE_CHECK_FRAMES):
+            end = min(begin + STATE_CHECK_FRAMES, frame)
             for index in range(begin, end):
                 self.state = self._commit(self.state, index)
-            advance(end - begin)
+            on_progress(end - begin)
             if self.state.num_bytes > limit_bytes:
                 self.costs.stopped = (
                     f"stopped at frame {end}: its state had grown to {self.state.num_bytes / 1e6:.1f} MB "
                     f"(limit {limit_bytes / 1e6:g} MB)"
                 )
                 break
-        kept_bytes = self.samples[-1].num_bytes if self.samples else 0
-        grown_bytes = held_bytes(self._device) - before_bytes - kept_bytes
+        stored_bytes = self.samples[-1].num_bytes if self.samples else 0
+        grown_bytes = allocated_bytes(self._device) - before_bytes - stored_bytes
         self.grown_bytes.append(grown_bytes + (self.grown_bytes[-1] if self.grown_bytes else 0))
         self.samples.append(self.state)
 
@@ -187,24 +186,26 @@ class _Subject:
         return self.model.commit(context, self._latents[index % NUM_INPUTS], self._level_B, generated=True)
 
 
-def measure_costs(plan: CostPlan, *, device: str = "cpu", advance: Advance | None = None) -> dict[str, Any]:
+def measure_costs(
+    config: CostConfig, *, device: str = "cpu", on_progress: FrameProgressCallback | None = None
+) -> dict[str, Any]:
     """Returns: the measurement, as the JSON has it. Raises: UsageError, ConfigError.
 
     Side effects: none on torch's number of threads, which is the caller's business.
     """
-    advance = advance or (lambda num_frames: None)
-    costs, subjects = _build(plan, device)
-    _measure_training(plan, subjects, device, advance)
-    _measure_generation(plan, subjects, device, advance)
+    on_progress = on_progress or (lambda num_frames: None)
+    costs, runs = _build(config, device)
+    _measure_training(config, runs, device, on_progress)
+    _measure_generation(config, runs, device, on_progress)
     return {
-        "kind": KIND,
+        "kind": RESULT_KIND,
         "note": NOTE,
-        "clock": "processor" if Stopwatch(device).is_processor_time else "wall",
-        "width": plan.width,
-        "layers": plan.num_layers,
+        "clock": "processor" if Stopwatch(device).is_cpu_time else "wall",
+        "width": config.width,
+        "layers": config.num_layers,
         "latent_shape": list(LATENT_SHAPE),
-        "frames": plan.frames,
-        "rounds": plan.rounds,
+        "frames": config.frames,
+        "rounds": config.rounds,
         "architectures": {
             name: {**asdict(cost), "training_exponent": cost.training_exponent} for name, cost in costs.items()
         },
@@ -213,74 +214,78 @@ def measure_costs(plan: CostPlan, *, device: str = "cpu", advance: Advance | Non
 
 def sampled_frames(frames: int) -> list[int]:
     """1, 2 and 5 times the powers of ten, from EARLY_FRAME (in a short run: its tenth) up to the last frame."""
-    first = min(EARLY_FRAME, max(1, frames // 10))
+    first = min(REFERENCE_FRAME, max(1, frames // 10))
     series = [digit * 10**power for power in range(len(str(frames))) for digit in (1, 2, 5)]
     return [first, *(n for n in series if first < n < frames), frames]
 
 
-def _build(plan: CostPlan, device: str) -> tuple[dict[str, Costs], list[_Subject]]:
+def _build(config: CostConfig, device: str) -> tuple[dict[str, ArchitectureCosts], list[_ArchitectureRun]]:
     """Networks that differ: what differs from another in its training alone costs what that one does."""
-    costs: dict[str, Costs] = {}
-    subjects: list[_Subject] = []
+    costs: dict[str, ArchitectureCosts] = {}
+    runs: list[_ArchitectureRun] = []
     built: dict[WorldModelConfig, str] = {}
-    for name in plan.architectures:
-        config = match_parameters(plan.model, name)
-        twin = built.setdefault(config, name)
+    for name in config.architectures:
+        model_config = match_parameters(config.model, name)
+        twin = built.setdefault(model_config, name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = build_world_model(config, LATENT_SHAPE, ACTION_SIZE).to(device)
-        costs[name] = Costs(
+            model = build_world_model(model_config, LATENT_SHAPE, ACTION_SIZE).to(device)
+        costs[name] = ArchitectureCosts(
             summary=find_architecture(name).summary,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             same_as=None if twin == name else twin,
         )
         if twin == name:
-            subjects.append(_Subject(model, costs[name], device))
-    return costs, subjects
+            runs.append(_ArchitectureRun(model, costs[name], device))
+    return costs, runs
 
 
-def _measure_training(plan: CostPlan, subjects: Sequence[_Subject], device: str, advance: Advance) -> None:
-    for num_frames in plan.contexts:
+def _measure_training(
+    config: CostConfig, runs: Sequence[_ArchitectureRun], device: str, on_progress: FrameProgressCallback
+) -> None:
+    for num_frames in config.contexts:
         clip_BTCHW = torch.randn(1, num_frames, *LATENT_SHAPE, device=device)
         action_BTA = torch.rand(1, num_frames, ACTION_SIZE, device=device)
-        fastest = [math.inf] * len(subjects)
-        for _ in range(plan.rounds):
-            for index, subject in enumerate(subjects):
-                fastest[index] = min(fastest[index], subject.train_ms(clip_BTCHW, action_BTA))
-                advance(num_frames)
-        for subject, ms in zip(subjects, fastest, strict=True):
-            subject.costs.training.append(TrainingSample(context_frames=num_frames, ms=ms))
-    for subject in subjects:
-        subject.model.eval().requires_grad_(False)
+        fastest = [math.inf] * len(runs)
+        for _ in range(config.rounds):
+            for index, run in enumerate(runs):
+                fastest[index] = min(fastest[index], run.train_ms(clip_BTCHW, action_BTA))
+                on_progress(num_frames)
+        for run, ms in zip(runs, fastest, strict=True):
+            run.costs.training.append(TrainingSample(context_frames=num_frames, ms=ms))
+    for run in runs:
+        run.model.eval().requires_grad_(False)
 
 
-def _measure_generation(plan: CostPlan, subjects: Sequence[_Subject], device: str, advance: Advance) -> None:
-    alive = list(subjects)
+def _measure_generation(
+    config: CostConfig, runs: Sequence[_ArchitectureRun], device: str, on_progress: FrameProgressCallback
+) -> None:
+    active = list(runs)
     resident_bytes = 0
-    for frame in sampled_frames(plan.frames):
-        for subject in alive:
-            subject.go_to(frame, plan.limit_mb * 1e6, advance)
-        resident_bytes = resident_bytes or held_bytes(device)
-        alive = [subject for subject in alive if subject.costs.stopped is None]
-    for subject, fastest_ms in zip(subjects, _generation_ms(subjects, plan.rounds), strict=True):
-        for state, ms, grown_bytes in zip(subject.samples, fastest_ms, subject.grown_bytes, strict=True):
-            subject.costs.generation.append(
+    for frame in sampled_frames(config.frames):
+        for run in active:
+            run.advance_to(frame, config.limit_mb * 1e6, on_progress)
+        resident_bytes = resident_bytes or allocated_bytes(device)
+        active = [run for run in active if run.costs.stopped is None]
+    for run, fastest_ms in zip(runs, _generation_ms(runs, config.rounds), strict=True):
+        for state, ms, grown_bytes in zip(run.samples, fastest_ms, run.grown_bytes, strict=True):
+            run.costs.generation.append(
                 GenerationSample(
                     frame=state.frame_index,
                     ms=ms,
                     ms_ratio=ms / fastest_ms[0],
                     state_bytes=state.num_bytes,
-                    resident_ratio=1 + (grown_bytes - subject.grown_bytes[0]) / resident_bytes,
+                    resident_ratio=1 + (grown_bytes - run.grown_bytes[0]) / resident_bytes,
                 )
             )
 
 
-def _generation_ms(subjects: Sequence[_Subject], rounds: int) -> list[list[float]]:
+def _generation_ms(runs: Sequence[_ArchitectureRun], rounds: int) -> list[list[float]]:
     """Of every sample of every subject, the fastest of all rounds."""
-    fastest = [[math.inf] * len(subject.samples) for subject in subjects]
+    fastest = [[math.inf] * len(run.samples) for run in runs]
     for _ in range(rounds):
-        for number in range(max(len(subject.samples) for subject in subjects)):
-            for subject, ms in zip(subjects, fastest, strict=True):
+        for number in range(max(len(run.samples) for run in runs)):
+            for run, ms in zip(runs, fastest, strict=True):
                 if number < len(ms):
-                    ms[number] = min(ms[number], subject.generate_ms(subject.samples[number]))
+                    ms[number] = min(ms[number], run.generate_ms(run.samples[number]))
     return fastest

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from worldsim.evaluation.clips import Clips
-from worldsim.evaluation.evaluator import Evaluator, Images
-from worldsim.evaluation.metrics import Scores, frechet, gradient_energy, psnr
-from worldsim.evaluation.scores import interval
+from worldsim.evaluation.evaluator import Evaluator, FrameArray
+from worldsim.evaluation.metrics import FloatArray, frechet, gradient_energy, psnr
+from worldsim.evaluation.scores import interval_fields
 
-WINDOW_FRAMES = 50
+DRIFT_WINDOW_FRAMES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class DriftScore:
     variance_high: float
     variance_by_seed: tuple[float, ...]
     frechet_latent: float
-    """See `features`."""
+    """See `latent_statistics`."""
     frechet_latent_low: float
     frechet_latent_high: float
     frechet_latent_by_seed: tuple[float, ...]
@@ -66,14 +66,14 @@ def drift_scores(evaluator: Evaluator, clips: Clips, *, num_context: int, distan
     """One score per distance that the clips are long enough for."""
     latents = evaluator.encode(clips)
     true_BTCHW = latents.latent_BTCHW[:, num_context:]
-    made_BTCHW = evaluator.generate(latents, num_context)
+    generated_BTCHW = evaluator.generate(latents, num_context)
     scores = []
-    for begin, end in windows(distances, true_BTCHW.shape[1]):
+    for begin, end in drift_windows(distances, true_BTCHW.shape[1]):
         span = slice(begin, end)
         truth = clips.frames[:, num_context:][:, span]
         rebuilt = evaluator.decode(true_BTCHW[:, span])
-        values = _figures(
-            truth, evaluator.decode(made_BTCHW[:, span]), rebuilt, true_BTCHW[:, span], made_BTCHW[:, span]
+        values = _window_scores(
+            truth, evaluator.decode(generated_BTCHW[:, span]), rebuilt, true_BTCHW[:, span], generated_BTCHW[:, span]
         )
         seen = clips.frames[:, num_context - 1 : num_context]
         scores.append(
@@ -92,13 +92,13 @@ def drift_scores(evaluator: Evaluator, clips: Clips, *, num_context: int, distan
     return scores
 
 
-def windows(distances: Sequence[int], num_frames: int) -> list[tuple[int, int]]:
+def drift_windows(distances: Sequence[int], num_frames: int) -> list[tuple[int, int]]:
     """The last frames up to each distance, none in two windows: (first, after the last)."""
     ends = [distance for distance in distances if distance <= num_frames]
-    return [(max(before, end - WINDOW_FRAMES), end) for before, end in zip((0, *ends), ends, strict=False)]
+    return [(max(before, end - DRIFT_WINDOW_FRAMES), end) for before, end in zip((0, *ends), ends, strict=False)]
 
 
-def features(latent_TCHW: Tensor) -> Scores:
+def latent_statistics(latent_TCHW: Tensor) -> FloatArray:
     """What the project's own Frechet distance compares: mean and spread of every latent channel over the picture.
 
     Not FVD: no network of another's, no motion, and numbers that compare only under the same autoencoder.
@@ -108,24 +108,26 @@ def features(latent_TCHW: Tensor) -> Scores:
     return np.asarray(torch.cat((flat.mean(-1), flat.std(-1)), -1).cpu().numpy(), dtype=np.float64)
 
 
-def frechet_by_seed(true_BTCHW: Tensor, made_BTCHW: Tensor) -> Scores:
+def frechet_by_seed(true_BTCHW: Tensor, generated_BTCHW: Tensor) -> FloatArray:
     """Frechet distance between the true and the made frames of each episode, [B]."""
-    pairs = zip(true_BTCHW, made_BTCHW, strict=True)
-    return np.array([frechet(features(true), features(made)) for true, made in pairs])
+    pairs = zip(true_BTCHW, generated_BTCHW, strict=True)
+    return np.array([frechet(latent_statistics(true), latent_statistics(generated)) for true, generated in pairs])
 
 
-def _figures(truth: Images, made: Images, rebuilt: Images, true_BTCHW: Tensor, made_BTCHW: Tensor) -> dict[str, Any]:
+def _window_scores(
+    truth: FrameArray, generated: FrameArray, rebuilt: FrameArray, true_BTCHW: Tensor, generated_BTCHW: Tensor
+) -> dict[str, Any]:
     energy = np.maximum(gradient_energy(truth).sum(axis=1), 1e-12)
-    variance_B = (_variance(made_BTCHW) / _variance(true_BTCHW).clamp(min=1e-12)).cpu().numpy()
+    variance_B = (_variance(generated_BTCHW) / _variance(true_BTCHW).clamp(min=1e-12)).cpu().numpy()
     return {
-        **interval("psnr", psnr(made, truth).mean(axis=1)),
+        **interval_fields("psnr", psnr(generated, truth).mean(axis=1)),
         "psnr_autoencoder": float(psnr(rebuilt, truth).mean()),
-        **interval("sharpness", gradient_energy(made).sum(axis=1) / energy),
+        **interval_fields("sharpness", gradient_energy(generated).sum(axis=1) / energy),
         "sharpness_autoencoder": float((gradient_energy(rebuilt).sum(axis=1) / energy).mean()),
-        **interval("colour", _colour_off(made, truth)),
-        "colour_autoencoder": float(_colour_off(rebuilt, truth).mean()),
-        **interval("variance", variance_B),
-        **interval("frechet_latent", frechet_by_seed(true_BTCHW, made_BTCHW)),
+        **interval_fields("colour", _color_error(generated, truth)),
+        "colour_autoencoder": float(_color_error(rebuilt, truth).mean()),
+        **interval_fields("variance", variance_B),
+        **interval_fields("frechet_latent", frechet_by_seed(true_BTCHW, generated_BTCHW)),
     }
 
 
@@ -134,6 +136,6 @@ def _variance(latent_BTCHW: Tensor) -> Tensor:
     return latent_BTCHW.double().var(1).flatten(1).mean(1)
 
 
-def _colour_off(made: Images, truth: Images) -> Scores:
-    off = made.mean(axis=(1, 2, 3)) - truth.mean(axis=(1, 2, 3))
+def _color_error(generated: FrameArray, truth: FrameArray) -> FloatArray:
+    off = generated.mean(axis=(1, 2, 3)) - truth.mean(axis=(1, 2, 3))
     return np.asarray(np.sqrt((off**2).mean(axis=-1)), dtype=np.float64)

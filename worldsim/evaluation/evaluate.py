@@ -18,28 +18,34 @@ import torch
 import worldsim
 from worldsim.core.config import to_mapping
 from worldsim.core.errors import ConfigError
-from worldsim.evaluation.clips import MEAN_IMAGE_TICKS, Clips
+from worldsim.evaluation.clips import MEAN_IMAGE_FRAMES, Clips
 from worldsim.evaluation.config import EvalConfig
 from worldsim.evaluation.drift import drift_scores, frechet_by_seed
-from worldsim.evaluation.episodes import FROM_RECORDINGS, Lengths, Walks, walk_in_recordings, walk_in_truth
-from worldsim.evaluation.evaluator import Evaluator, Outcome
-from worldsim.evaluation.perceptual import Perceptual
+from worldsim.evaluation.episodes import (
+    RECORDING_TASKS,
+    EvalEpisodes,
+    TaskLengths,
+    episodes_from_recordings,
+    record_episodes,
+)
+from worldsim.evaluation.evaluator import Evaluator, RolloutResult
+from worldsim.evaluation.perceptual import PerceptualMetrics
 from worldsim.evaluation.probe import fidelity_score, train_probe
-from worldsim.evaluation.rollout import Advance
-from worldsim.evaluation.scores import idle_score, interval, memory_score, one_step_score, rollout_scores
-from worldsim.evaluation.visibility import Camera, Regions, regions
+from worldsim.evaluation.rollout import FrameProgressCallback
+from worldsim.evaluation.scores import idle_score, interval_fields, memory_score, one_step_score, rollout_scores
+from worldsim.evaluation.visibility import Camera, VisibilityMasks, visibility_masks
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Preset
 from worldsim.worlds.recorded import RecordedWorldConfig
 
-NO_STATE = ("one_step", "rollout", "retrieval", "spin")
+NO_STATE_TASKS = ("one_step", "rollout", "retrieval", "spin")
 """Tasks that are run a second time with the scan state cleared."""
-COMPARED = ("rollout", "retrieval", "reasoning", "loop")
+DISTRIBUTION_TASKS = ("rollout", "retrieval", "reasoning", "loop")
 """Tasks whose frames are compared as a whole, too: in the autoencoder's latents and by the user's networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class EvaluationReport:
     """Scores of one preset, and the frames they were taken from (by task; not in the JSON)."""
 
     scores: Mapping[str, Any]
@@ -55,12 +61,12 @@ class Report:
     context_frames: int
     preset: PresetConfig
     preset_sha256: str
-    outcomes: Mapping[str, Outcome] = field(repr=False)
+    results: Mapping[str, RolloutResult] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Scores of tasks that were run, by task, and everything needed to do it again. No path of a machine."""
         return {
-            **{task: _plain(score) for task, score in self.scores.items()},
+            **{task: _to_mapping(score) for task, score in self.scores.items()},
             "comparison": self.comparison,
             "left_out": dict(self.left_out),
             "seeds": list(self.config.seeds),
@@ -80,15 +86,16 @@ class Report:
         }
 
 
-def num_frames_of_work(config: EvalConfig, preset: PresetConfig, data: str | None = None) -> int:
-    """How often `advance` will hear of a frame at most: recorded once, run with the state and for some without it."""
+def num_progress_frames(config: EvalConfig, preset: PresetConfig, data: str | None = None) -> int:
+    """How often `on_progress` will hear of a frame at most: recorded once, run with the state and for some without
+    it."""
     lengths = _lengths(config, preset, data)
-    total = 0 if data else config.training_seeds * MEAN_IMAGE_TICKS
+    total = 0 if data else config.training_seeds * MEAN_IMAGE_FRAMES
     if "fidelity" in config.tasks:
         total += config.probe_seeds * config.probe_frames
     for task in config.tasks:
         num_seeds = min(len(config.seeds), config.drift_seeds) if task == "drift" else len(config.seeds)
-        total += num_seeds * lengths.total[task] * (3 if task in NO_STATE else 2)
+        total += num_seeds * lengths.total[task] * (3 if task in NO_STATE_TASKS else 2)
     return total
 
 
@@ -98,9 +105,9 @@ def evaluate(
     *,
     data: str | None = None,
     device: str = "cpu",
-    advance: Advance | None = None,
-    perceptual: Perceptual | None = None,
-) -> Report:
+    on_progress: FrameProgressCallback | None = None,
+    perceptual: PerceptualMetrics | None = None,
+) -> EvaluationReport:
     """Against the true world, or against recordings `data` where there are some.
 
     Raises: MissingPackageError without the world's package, ConfigError for a preset that has no true world and no
@@ -109,104 +116,115 @@ def evaluate(
     clock = _Clock()
     lengths = _lengths(config, preset.config, data)
     if data is None:
-        walks = walk_in_truth(preset.config, config, lengths, advance)
+        episodes = record_episodes(preset.config, config, lengths, on_progress)
     else:
-        walks = walk_in_recordings(data, preset.config, config, lengths, advance)
+        episodes = episodes_from_recordings(data, preset.config, config, lengths, on_progress)
     clock.lap("walks")
     evaluator = Evaluator(
-        preset, mean_image=walks.mean_image, num_steps=config.num_steps, device=device, advance=advance
+        preset, mean_image=episodes.mean_image, num_steps=config.num_steps, device=device, on_progress=on_progress
     )
-    scorer = _Scorer(evaluator, walks, lengths, config, preset.config)
+    scorer = _Scorer(evaluator, episodes, lengths, config, preset.config)
     scores, comparison = {}, {}
-    for task in walks.clips:
+    for task in episodes.clips:
         scores[task] = scorer.score(task)
-        if task in COMPARED and scorer.outcomes[task].truth.shape[1] > 1:  # one frame has no spread
-            comparison[task] = _compared(evaluator, scorer.outcomes[task], perceptual)
+        if task in DISTRIBUTION_TASKS and scorer.results[task].truth.shape[1] > 1:  # one frame has no spread
+            comparison[task] = _distribution_scores(evaluator, scorer.results[task], perceptual)
         clock.lap(task)
-    return Report(
+    return EvaluationReport(
         scores=scores,
         comparison=comparison,
-        left_out=walks.left_out,
+        left_out=episodes.left_out,
         seconds=clock.seconds,
         config=config,
         steps=evaluator.num_steps,
         context_frames=lengths.context["rollout"],
         preset=preset.config,
         preset_sha256=preset.sha256,
-        outcomes=scorer.outcomes,
+        results=scorer.results,
     )
 
 
 class _Scorer:
-    """Runs the tasks on their walks. `outcomes` are those of the tasks done."""
+    """Runs the tasks on their walks. `results` are those of the tasks done."""
 
     def __init__(
-        self, evaluator: Evaluator, walks: Walks, lengths: Lengths, config: EvalConfig, preset: PresetConfig
+        self,
+        evaluator: Evaluator,
+        episodes: EvalEpisodes,
+        lengths: TaskLengths,
+        config: EvalConfig,
+        preset: PresetConfig,
     ) -> None:
-        self._evaluator, self._walks, self._lengths = evaluator, walks, lengths
+        self._evaluator, self._episodes, self._lengths = evaluator, episodes, lengths
         self._config, self._preset = config, preset
-        self.outcomes: dict[str, Outcome] = {}
+        self.results: dict[str, RolloutResult] = {}
 
     def score(self, task: str) -> Any:
-        clips, num_context = self._walks.clips[task], self._lengths.context[task]
+        clips, num_context = self._episodes.clips[task], self._lengths.context[task]
         if task == "drift":
             distances = self._config.drift_distances
             return drift_scores(self._evaluator, clips, num_context=num_context, distances=distances)
-        outcome = self._evaluator.compare(
-            clips, num_context=num_context, feed_back=task != "one_step", with_no_state=task in NO_STATE
+        result = self._evaluator.compare(
+            clips, num_context=num_context, autoregressive=task != "one_step", with_no_state=task in NO_STATE_TASKS
         )
-        self.outcomes[task] = outcome
+        self.results[task] = result
         if task == "one_step":
-            return one_step_score(outcome)
+            return one_step_score(result)
         if task == "rollout":
-            return rollout_scores(outcome, self._config.horizons)
+            return rollout_scores(result, self._config.horizons)
         if task == "idle":
-            return idle_score(outcome)
+            return idle_score(result)
         if task == "fidelity":
-            return self._fidelity(outcome, clips.actions[:, num_context:])
+            return self._fidelity(result, clips.actions[:, num_context:])
         copy = clips.frames[:, 1:num_context] if task == "spin" else None
-        gone = _regions(self._walks.camera, clips, num_context, self._config.gone_frames)
-        return memory_score(outcome, copy=copy, regions_B=gone)
+        gone = _masks_by_episode(self._episodes.camera, clips, num_context, self._config.gone_frames)
+        return memory_score(result, copy=copy, masks_B=gone)
 
-    def _fidelity(self, outcome: Outcome, actions: Any) -> Any:
-        probe_clips, spec = self._walks.probe, self._preset.action_spec
+    def _fidelity(self, result: RolloutResult, actions: Any) -> Any:
+        probe_clips, spec = self._episodes.probe, self._preset.action_spec
         assert probe_clips is not None, "no walks to train the probe on"
         updates = self._config.probe_updates
         probe = train_probe(probe_clips, spec, num_updates=updates)
         trained = (self._config.probe_seeds * self._config.probe_frames, updates)
-        return fidelity_score(probe, outcome, actions, spec, trained=trained)
+        return fidelity_score(probe, result, actions, spec, trained=trained)
 
 
-def _regions(camera: Camera | None, clips: Clips, num_context: int, gone_frames: int) -> list[Regions] | None:
-    if camera is None or clips.sight is None:
+def _masks_by_episode(
+    camera: Camera | None, clips: Clips, num_context: int, gone_frames: int
+) -> list[VisibilityMasks] | None:
+    if camera is None or clips.pose_depth is None:
         return None
-    rows = zip(clips.sight.pose, clips.sight.depth, strict=True)
-    return [regions(camera, pose, depth, num_context=num_context, gone_frames=gone_frames) for pose, depth in rows]
+    rows = zip(clips.pose_depth.pose, clips.pose_depth.depth, strict=True)
+    return [
+        visibility_masks(camera, pose, depth, num_context=num_context, gone_frames=gone_frames) for pose, depth in rows
+    ]
 
 
-def _compared(evaluator: Evaluator, outcome: Outcome, perceptual: Perceptual | None) -> dict[str, Any]:
+def _distribution_scores(
+    evaluator: Evaluator, result: RolloutResult, perceptual: PerceptualMetrics | None
+) -> dict[str, Any]:
     """Distances between all frames of each episode and the true ones, in the autoencoder's latents, and by networks."""
-    images = (outcome.truth, outcome.generated, outcome.autoencoder, outcome.repeat)
+    images = (result.truth, result.generated, result.autoencoder, result.repeat)
     truth, generated, rebuilt, repeat = (evaluator.encode_frames(image) for image in images)
     return {
-        **interval("frechet_latent", frechet_by_seed(truth, generated)),
+        **interval_fields("frechet_latent", frechet_by_seed(truth, generated)),
         "frechet_latent_autoencoder": float(frechet_by_seed(truth, rebuilt).mean()),
         "frechet_latent_repeat": float(frechet_by_seed(truth, repeat).mean()),
-        **(perceptual.scores(outcome) if perceptual else {}),
+        **(perceptual.scores(result) if perceptual else {}),
     }
 
 
-def _lengths(config: EvalConfig, preset: PresetConfig, data: str | None) -> Lengths:
+def _lengths(config: EvalConfig, preset: PresetConfig, data: str | None) -> TaskLengths:
     """Raises: ConfigError for a preset that was learned from recordings, without any."""
     if data is not None:
-        return Lengths.of(config, preset, None)
+        return TaskLengths.of(config, preset, None)
     if isinstance(preset.world, RecordedWorldConfig):
         raise ConfigError(
             f"{preset.name} was learned from recordings: it has no true world to be compared with",
             hint="worldsim eval --data DIR, with recordings it was not trained on; tasks: "
-            + ", ".join(FROM_RECORDINGS),
+            + ", ".join(RECORDING_TASKS),
         )
-    return Lengths.of(config, preset, preset.ground_truth_config.turn_deg)
+    return TaskLengths.of(config, preset, preset.ground_truth_config.turn_deg)
 
 
 class _Clock:
@@ -219,5 +237,5 @@ class _Clock:
         self.seconds[name], self._since = now - self._since, now
 
 
-def _plain(score: Any) -> Any:
+def _to_mapping(score: Any) -> Any:
     return [asdict(item) for item in score] if isinstance(score, Sequence) else asdict(score)

@@ -14,13 +14,13 @@ from typing import Protocol, cast
 from worldsim.core.types import Step
 from worldsim.evaluation.clips import Depth
 from worldsim.evaluation.policies import (
-    MakePilot,
-    Maze,
-    OutAndBack,
-    Pilot,
-    Points,
-    RoundAndRound,
-    lap_points,
+    GridMaze,
+    LoopPolicy,
+    PolicyFactory,
+    ReturnPolicy,
+    StepPolicy,
+    Waypoints,
+    loop_waypoints,
     pose_of,
 )
 from worldsim.evaluation.visibility import Camera
@@ -35,46 +35,46 @@ DOOM_STRETCH = 1.2
 
 class _MazeWorld(GroundTruthWorld, Protocol):
     @property
-    def layout(self) -> Maze:
+    def layout(self) -> GridMaze:
         """The place of the newest reset."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
+class EvaluationWorld:
     """A running true world."""
 
     world: GroundTruthWorld
     camera: Camera
 
-    def look(self) -> Depth:
+    def read_depth(self) -> Depth:
         """Depth of the newest frame at the camera's points."""
-        return self.camera.thin(self.world.depth)
+        return self.camera.subsample(self.world.depth)
 
-    def with_loop(self, seeds: Sequence[int]) -> tuple[int, ...]:
+    def seeds_with_loop(self, seeds: Sequence[int]) -> tuple[int, ...]:
         """Those whose maze has a loop to go round. Side effects: resets the world."""
-        return tuple(seed for seed in seeds if self._lap(self.world.reset(seed)) is not None)
+        return tuple(seed for seed in seeds if self._loop_waypoints(self.world.reset(seed)) is not None)
 
-    def lap_pilot(self) -> MakePilot:
-        """Round and round the nearest loop; only for seeds `with_loop`."""
+    def loop_policy(self) -> PolicyFactory:
+        """Round and round the nearest loop; only for seeds `seeds_with_loop`."""
         config = self.world.config
 
-        def way(step: Step) -> tuple[Points, Points]:
-            points = self._lap(step)
+        def way(step: Step) -> tuple[Waypoints, Waypoints]:
+            points = self._loop_waypoints(step)
             assert points is not None, "this maze has no loop"
             return points
 
-        return lambda seed: RoundAndRound(way, config.turn_deg, config.waypoint_radius)
+        return lambda seed: LoopPolicy(way, config.turn_deg, config.waypoint_radius)
 
-    def _lap(self, step: Step) -> tuple[Points, Points] | None:
+    def _loop_waypoints(self, step: Step) -> tuple[Waypoints, Waypoints] | None:
         """Of the maze of the newest reset, from where the step stands."""
         pose = pose_of(step)
         maze = cast(_MazeWorld, self.world).layout  # every true world is a maze of cells
-        return lap_points(maze, maze.cell_at(pose.x, pose.y))
+        return loop_waypoints(maze, maze.cell_at(pose.x, pose.y))
 
 
 @contextmanager
-def open_truth(config: PresetConfig) -> Iterator[Truth]:
+def open_evaluation_world(config: PresetConfig) -> Iterator[EvaluationWorld]:
     """The true world of a preset, ended on the way out.
 
     Raises: ConfigError for a preset that has none, MissingPackageError when its package is not installed.
@@ -89,20 +89,22 @@ def open_truth(config: PresetConfig) -> Iterator[Truth]:
         stretch=DOOM_STRETCH if isinstance(true_world, DoomConfig) else 1.0,
     )
     with closing(open_world(true_world, with_depth=True)) as world:
-        yield Truth(world=world, camera=camera)
+        yield EvaluationWorld(world=world, camera=camera)
 
 
-def explore_pilot(world: GroundTruthWorld) -> MakePilot:
+def explore_policy(world: GroundTruthWorld) -> PolicyFactory:
     """Walks through the maze to cells seldom visited."""
 
-    def make(seed: int) -> Pilot:
+    def make(seed: int) -> StepPolicy:
         policy = world.make_policy("explore", random.Random(f"evaluation:{seed}"))
         return lambda step: policy.act(pose_of(step))
 
     return make
 
 
-def return_pilot(world: GroundTruthWorld, num_frames: int) -> MakePilot:
+def return_policy(world: GroundTruthWorld, num_frames: int) -> PolicyFactory:
     """Explores during the first half of the episode, then turns round and walks back over the same places."""
     config = world.config
-    return lambda seed: OutAndBack(explore_pilot(world)(seed), num_frames // 2, config.turn_deg, config.waypoint_radius)
+    return lambda seed: ReturnPolicy(
+        explore_policy(world)(seed), num_frames // 2, config.turn_deg, config.waypoint_radius
+    )

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Images: TypeAlias = npt.NDArray[Any]
-Scores: TypeAlias = npt.NDArray[np.float64]
+ImageArray: TypeAlias = npt.NDArray[Any]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 MAX_PSNR_DB = 100.0
 """What equal frames score: infinity would swallow every mean it enters, and JSON cannot hold it."""
@@ -25,19 +25,19 @@ SSIM_K1, SSIM_K2 = 0.01, 0.03
 CHUNK_FRAMES = 64
 
 
-def psnr(image: Images, truth: Images, *, data_range: float | None = None) -> Scores:
+def psnr(image: ImageArray, truth: ImageArray, *, data_range: float | None = None) -> FloatArray:
     """Peak signal-to-noise ratio of each frame, in dB: 10 log10(range^2 / mean squared error over H, W, C).
 
     `data_range` is the distance between the darkest and the brightest value: 255 for uint8, and to be said for floats
     (frames in [0, 1] scored with a range of 2 gain 6 dB for nothing).
     """
     data_range = _data_range(image, truth, data_range)
-    error = _per_frame(lambda x, y: np.mean((x - y) ** 2, axis=(-3, -2, -1)), image, truth)
+    error = _map_frames(lambda x, y: np.mean((x - y) ** 2, axis=(-3, -2, -1)), image, truth)
     floor = data_range**2 * 10.0 ** (-MAX_PSNR_DB / 10.0)
     return np.asarray(10.0 * np.log10(data_range**2 / np.maximum(error, floor)), dtype=np.float64)
 
 
-def masked_psnr(image: Images, truth: Images, mask: npt.NDArray[np.bool_]) -> Scores:
+def masked_psnr(image: ImageArray, truth: ImageArray, mask: npt.NDArray[np.bool_]) -> FloatArray:
     """PSNR of each episode over the pixels of `mask`, all its frames as one; NaN where there is no such pixel.
 
     Shapes: uint8 [B, T, H, W, C], mask bool [B, T, H, W]; returns [B].
@@ -45,7 +45,7 @@ def masked_psnr(image: Images, truth: Images, mask: npt.NDArray[np.bool_]) -> Sc
     return np.array([_pooled_psnr(*row) for row in zip(image, truth, mask, strict=True)], dtype=np.float64)
 
 
-def best_match(image: Images, truth: Images) -> npt.NDArray[np.int64]:
+def best_match(image: ImageArray, truth: ImageArray) -> npt.NDArray[np.int64]:
     """For every frame of `image` the frame of `truth` with the least squared error, the first of equals.
 
     Shapes: [N, H, W, C], [M, H, W, C]; returns [N]. As in MAG-Bench, which asks LPIPS in place of squared error: a
@@ -56,13 +56,13 @@ def best_match(image: Images, truth: Images) -> npt.NDArray[np.int64]:
     return np.asarray(error.argmin(axis=1), dtype=np.int64)
 
 
-def frechet(feature_ND: Scores, other_MD: Scores) -> float:
+def frechet(feature_ND: FloatArray, other_MD: FloatArray) -> float:
     """Frechet distance between the two as Gaussians: |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2))."""
     mean, other_mean = feature_ND.mean(axis=0), other_MD.mean(axis=0)
-    root = _root(np.atleast_2d(np.cov(feature_ND, rowvar=False)))
+    root = _matrix_sqrt(np.atleast_2d(np.cov(feature_ND, rowvar=False)))
     other = np.atleast_2d(np.cov(other_MD, rowvar=False))
     # (S S')^(1/2) has the trace of (S^(1/2) S' S^(1/2))^(1/2), which is symmetric
-    trace = np.trace(root @ root) + np.trace(other) - 2.0 * np.trace(_root(root @ other @ root))
+    trace = np.trace(root @ root) + np.trace(other) - 2.0 * np.trace(_matrix_sqrt(root @ other @ root))
     return float(((mean - other_mean) ** 2).sum() + max(float(trace), 0.0))
 
 
@@ -73,7 +73,7 @@ def balanced_accuracy(predicted: npt.NDArray[np.int64], label: npt.NDArray[np.in
     return float(np.mean([(predicted[label == value] == value).mean() for value in np.unique(label)]))
 
 
-def ssim(image: Images, truth: Images, *, data_range: float | None = None) -> Scores:
+def ssim(image: ImageArray, truth: ImageArray, *, data_range: float | None = None) -> FloatArray:
     """Structural similarity of each frame: mean over channels and over every place the Gaussian window fits whole.
 
     Source: Wang et al. 2004, equation 13, with its window of 11 pixels and sigma 1.5.
@@ -83,7 +83,7 @@ def ssim(image: Images, truth: Images, *, data_range: float | None = None) -> Sc
     assert min(height, width) >= SSIM_WINDOW, f"frames of {height}x{width} are smaller than the {SSIM_WINDOW} px window"
     c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
 
-    def similarity(x: Scores, y: Scores) -> Scores:
+    def similarity(x: FloatArray, y: FloatArray) -> FloatArray:
         mean_x, mean_y = _blur(x), _blur(y)
         var_x = _blur(x * x) - mean_x**2
         var_y = _blur(y * y) - mean_y**2
@@ -92,21 +92,21 @@ def ssim(image: Images, truth: Images, *, data_range: float | None = None) -> Sc
         structure = (2 * covariance + c2) / (var_x + var_y + c2)
         return np.asarray((luminance * structure).mean(axis=(-3, -2, -1)), dtype=np.float64)
 
-    return _per_frame(similarity, image, truth)
+    return _map_frames(similarity, image, truth)
 
 
-def gradient_energy(image: Images) -> Scores:
+def gradient_energy(image: ImageArray) -> FloatArray:
     """Mean squared difference between neighbouring pixels of each frame, along rows plus along columns."""
 
-    def energy(x: Scores) -> Scores:
+    def energy(x: FloatArray) -> FloatArray:
         across = np.mean(np.diff(x, axis=-2) ** 2, axis=(-3, -2, -1))
         down = np.mean(np.diff(x, axis=-3) ** 2, axis=(-3, -2, -1))
         return np.asarray(across + down, dtype=np.float64)
 
-    return _per_frame(energy, image)
+    return _map_frames(energy, image)
 
 
-def sharpness(image: Images, truth: Images) -> float:
+def sharpness(image: ImageArray, truth: ImageArray) -> float:
     """Gradient energy of all of `image` over that of all of `truth`: below 1 is fog, above 1 is noise.
 
     A ratio of sums, not a mean of ratios: one bare wall in the truth must not outweigh every other frame.
@@ -117,7 +117,7 @@ def sharpness(image: Images, truth: Images) -> float:
 
 
 def bootstrap_interval(
-    values_N: Scores, weight_N: Scores | None = None, *, num_resamples: int = 2000, level: float = 0.95
+    values_N: FloatArray, weight_N: FloatArray | None = None, *, num_resamples: int = 2000, level: float = 0.95
 ) -> tuple[float, float]:
     """Percentile interval of the mean of `values_N` (one value per seed), resampling seeds; the same every time.
 
@@ -127,27 +127,27 @@ def bootstrap_interval(
     assert not np.isnan(values_N).any(), "a seed without a value has no place in a mean"
     weight_N = np.ones_like(values_N) if weight_N is None else weight_N
     generator = np.random.default_rng(0)
-    picks = generator.integers(0, len(values_N), size=(num_resamples, len(values_N)))
-    means = (values_N * weight_N)[picks].sum(axis=1) / weight_N[picks].sum(axis=1)
+    resample_indices = generator.integers(0, len(values_N), size=(num_resamples, len(values_N)))
+    means = (values_N * weight_N)[resample_indices].sum(axis=1) / weight_N[resample_indices].sum(axis=1)
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return float(low), float(high)
 
 
-def _pooled_psnr(image: Images, truth: Images, mask: npt.NDArray[np.bool_]) -> float:
+def _pooled_psnr(image: ImageArray, truth: ImageArray, mask: npt.NDArray[np.bool_]) -> float:
     if not mask.any():
         return math.nan
     error = np.mean((image[mask].astype(np.float64) - truth[mask]) ** 2)
     return min(MAX_PSNR_DB, 10.0 * math.log10(255.0**2 / max(float(error), 1e-9)))
 
 
-def _root(matrix_DD: Scores) -> Scores:
+def _matrix_sqrt(matrix_DD: FloatArray) -> FloatArray:
     """The square root of a symmetric matrix without negative eigenvalues, but for rounding."""
     values, vectors = np.linalg.eigh(matrix_DD)
     return np.asarray((vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T, dtype=np.float64)
 
 
-def _data_range(image: Images, truth: Images, data_range: float | None) -> float:
+def _data_range(image: ImageArray, truth: ImageArray, data_range: float | None) -> float:
     assert image.shape == truth.shape, f"{image.shape} is not {truth.shape}"
     if data_range is not None:
         return data_range
@@ -155,7 +155,7 @@ def _data_range(image: Images, truth: Images, data_range: float | None) -> float
     return 255.0
 
 
-def _per_frame(function: Callable[..., Scores], *images: Images) -> Scores:
+def _map_frames(function: Callable[..., FloatArray], *images: ImageArray) -> FloatArray:
     """`function` over float64 frames [N, H, W, C], a few at a time: frames in float64 take eight times their room."""
     leading, frame_shape = images[0].shape[:-3], images[0].shape[-3:]
     flat = [image.reshape(-1, *frame_shape) for image in images]
@@ -166,7 +166,7 @@ def _per_frame(function: Callable[..., Scores], *images: Images) -> Scores:
     return np.concatenate(parts).reshape(leading)
 
 
-def _blur(x: Scores) -> Scores:
+def _blur(x: FloatArray) -> FloatArray:
     """Weighted mean under the window, at every place it fits whole: [..., H - 10, W - 10, C]."""
     offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
     weights = np.exp(-(offsets**2) / (2 * SSIM_SIGMA_PX**2))

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from worldsim.core.errors import UsageError
-from worldsim.evaluation.evaluator import Images, Outcome
-from worldsim.evaluation.metrics import Scores, frechet
-from worldsim.evaluation.scores import interval
+from worldsim.evaluation.evaluator import FrameArray, RolloutResult
+from worldsim.evaluation.metrics import FloatArray, frechet
+from worldsim.evaluation.scores import interval_fields
 
-FEWEST_FRAMES = 10
+MIN_FVD_FRAMES = 10
 """That the network of FVD takes."""
-FRAMES_AT_ONCE = 16
+LPIPS_BATCH = 16
 
 
-class Perceptual:
+class PerceptualMetrics:
     """The measures whose files were given."""
 
     def __init__(self, lpips: Path | None, fvd: Path | None) -> None:
@@ -32,35 +32,35 @@ class Perceptual:
         self._lpips = _load(lpips, "--lpips") if lpips else None
         self._fvd = _load(fvd, "--fvd") if fvd else None
 
-    def scores(self, outcome: Outcome) -> dict[str, Any]:
+    def scores(self, result: RolloutResult) -> dict[str, Any]:
         """`lpips` with its interval, `fvd` over all episodes, each beside the autoencoder's."""
         values: dict[str, Any] = {}
         if self._lpips:
-            values |= interval("lpips", self._distance(outcome.generated, outcome.truth))
-            values["lpips_autoencoder"] = float(self._distance(outcome.autoencoder, outcome.truth).mean())
-        if self._fvd and outcome.truth.shape[1] >= FEWEST_FRAMES and len(outcome.truth) > 1:
-            true = self._motion(outcome.truth)
-            values["fvd"] = frechet(self._motion(outcome.generated), true)
-            values["fvd_autoencoder"] = frechet(self._motion(outcome.autoencoder), true)
+            values |= interval_fields("lpips", self._lpips_by_seed(result.generated, result.truth))
+            values["lpips_autoencoder"] = float(self._lpips_by_seed(result.autoencoder, result.truth).mean())
+        if self._fvd and result.truth.shape[1] >= MIN_FVD_FRAMES and len(result.truth) > 1:
+            true = self._i3d_features(result.truth)
+            values["fvd"] = frechet(self._i3d_features(result.generated), true)
+            values["fvd_autoencoder"] = frechet(self._i3d_features(result.autoencoder), true)
             values["fvd_videos"] = len(true)
         return values
 
     @torch.inference_mode()
-    def _distance(self, image: Images, truth: Images) -> Scores:
+    def _lpips_by_seed(self, image: FrameArray, truth: FrameArray) -> FloatArray:
         """Mean over the frames of each episode, [B]."""
         assert self._lpips
-        return np.array([self._lpips_of(made, true) for made, true in zip(image, truth, strict=True)])
+        return np.array([self._lpips_of(generated, true) for generated, true in zip(image, truth, strict=True)])
 
-    def _lpips_of(self, made: Images, true: Images) -> float:
+    def _lpips_of(self, generated: FrameArray, true: FrameArray) -> float:
         total = 0.0
-        for i in range(0, len(made), FRAMES_AT_ONCE):
-            pair = [_pixels(frames[i : i + FRAMES_AT_ONCE]) for frames in (made, true)]
+        for i in range(0, len(generated), LPIPS_BATCH):
+            pair = [_pixels(frames[i : i + LPIPS_BATCH]) for frames in (generated, true)]
             a, b = (self._lpips(x, resize_images=False, return_lpips=True) for x in pair)  # type: ignore[misc]
             total += float(((a - b) ** 2).sum())
-        return total / len(made)
+        return total / len(generated)
 
     @torch.inference_mode()
-    def _motion(self, frames: Images) -> Scores:
+    def _i3d_features(self, frames: FrameArray) -> FloatArray:
         """Shapes: returns [B, D]."""
         assert self._fvd
         videos = (_pixels(episode).movedim(1, 0)[None] for episode in frames)  # [1, C, T, H, W]
@@ -68,7 +68,7 @@ class Perceptual:
         return np.asarray(torch.stack(features).double().numpy(), dtype=np.float64)
 
 
-def _pixels(frames_THWC: Images) -> Tensor:
+def _pixels(frames_THWC: FrameArray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames_THWC)).movedim(-1, -3).float()
 
 

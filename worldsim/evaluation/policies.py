@@ -15,18 +15,18 @@ from typing import Protocol
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.worlds.grid import Cell
 
-Pilot = Callable[[Step], Action]
+StepPolicy = Callable[[Step], Action]
 """Chooses the next action from the newest step; one per episode."""
-MakePilot = Callable[[int], Pilot]
+PolicyFactory = Callable[[int], StepPolicy]
 """The pilot of a seed. Called after the world's reset."""
 
 HALF_TURN_DEG = 180.0
-WALKS_WITHIN_DEG = 45.0
+WALK_WITHIN_DEG = 45.0
 HOLD_TICKS = (6, 14)
 """How long a key is held at random: fewest and most ticks."""
 
 
-class Maze(Protocol):
+class GridMaze(Protocol):
     """The plan of a place of cells."""
 
     @property
@@ -37,10 +37,10 @@ class Maze(Protocol):
     def path(self, start: Cell, goal: Cell) -> list[Cell]: ...
 
 
-class OutAndBack:
+class ReturnPolicy:
     """Lets another lead for `out_frames` frames, then returns by held keys. `reach`: the world's `waypoint_radius`."""
 
-    def __init__(self, out: Pilot, out_frames: int, turn_deg: float, reach: float) -> None:
+    def __init__(self, out: StepPolicy, out_frames: int, turn_deg: float, reach: float) -> None:
         self._out, self._out_frames, self._turn_deg, self._reach = out, out_frames, turn_deg, reach
         self._trail: list[tuple[float, float]] = []
 
@@ -58,40 +58,40 @@ class OutAndBack:
         """Towards the newest place not reached again yet; turns on the spot when there is none left."""
         while self._trail and is_near(pose, self._trail[-1], self._reach):
             self._trail.pop()
-        return steer(pose, self._trail[-1], self._turn_deg) if self._trail else Action.of(turn=1.0)
+        return steer_towards(pose, self._trail[-1], self._turn_deg) if self._trail else Action.of(turn=1.0)
 
 
-Points = list[tuple[float, float]]
+Waypoints = list[tuple[float, float]]
 
 
-class RoundAndRound:
+class LoopPolicy:
     """Goes from point to point by held keys, and from the last to the first again.
 
     `way` is asked at the first step: the way there, then once round.
     """
 
-    def __init__(self, way: Callable[[Step], tuple[Points, Points]], turn_deg: float, reach: float) -> None:
-        self._way, self._turn_deg, self._reach = way, turn_deg, reach
-        self._points: Iterator[tuple[float, float]] | None = None
+    def __init__(self, way: Callable[[Step], tuple[Waypoints, Waypoints]], turn_deg: float, reach: float) -> None:
+        self._find_way, self._turn_deg, self._reach = way, turn_deg, reach
+        self._waypoints: Iterator[tuple[float, float]] | None = None
         self._next = (0.0, 0.0)
 
     def __call__(self, step: Step) -> Action:
-        if self._points is None:
-            way_there, lap = self._way(step)
-            self._points = itertools.chain(way_there, itertools.cycle(lap))
-            self._next = next(self._points)
+        if self._waypoints is None:
+            way_there, lap = self._find_way(step)
+            self._waypoints = itertools.chain(way_there, itertools.cycle(lap))
+            self._next = next(self._waypoints)
         pose = pose_of(step)
         while is_near(pose, self._next, self._reach):
-            self._next = next(self._points)
-        return steer(pose, self._next, self._turn_deg)
+            self._next = next(self._waypoints)
+        return steer_towards(pose, self._next, self._turn_deg)
 
 
-def steer(pose: Pose, point: tuple[float, float], turn_deg: float) -> Action:
+def steer_towards(pose: Pose, point: tuple[float, float], turn_deg: float) -> Action:
     """The keys to hold towards a point: turns first, walks once it lies ahead."""
     direction = math.atan2(point[1] - pose.y, point[0] - pose.x)
     bearing_deg = math.degrees(math.remainder(direction - pose.angle_rad, math.tau))
     turn = math.copysign(1.0, bearing_deg) if abs(bearing_deg) > turn_deg * 0.6 else 0.0
-    walks = abs(bearing_deg) < WALKS_WITHIN_DEG
+    walks = abs(bearing_deg) < WALK_WITHIN_DEG
     return Action(buttons=frozenset({"forward"} if walks else ()), axes=(("turn", turn),))
 
 
@@ -99,15 +99,15 @@ def is_near(pose: Pose, point: tuple[float, float], reach: float) -> bool:
     return math.hypot(point[0] - pose.x, point[1] - pose.y) < reach
 
 
-def lap_points(maze: Maze, here: Cell) -> tuple[Points, Points] | None:
+def loop_waypoints(maze: GridMaze, here: Cell) -> tuple[Waypoints, Waypoints] | None:
     """The way to the nearest shortest loop, and once round it. None in a maze without a loop."""
     lap = nearest_loop(maze, here)
     if lap is None:
         return None
-    return _points(maze, maze.path(here, lap[0])), _points(maze, [*lap, lap[0]])
+    return _waypoints(maze, maze.path(here, lap[0])), _waypoints(maze, [*lap, lap[0]])
 
 
-def nearest_loop(maze: Maze, here: Cell) -> list[Cell] | None:
+def nearest_loop(maze: GridMaze, here: Cell) -> list[Cell] | None:
     """The cells of a shortest loop, each once; of several the one that `here` is nearest to, and its nearest first."""
     edges = [(a, b) for a in maze.cells for b in maze.neighbors(a) if a < b]
     loops = [loop for a, b in edges if (loop := _path_without(maze, a, b))]
@@ -118,7 +118,7 @@ def nearest_loop(maze: Maze, here: Cell) -> list[Cell] | None:
     return min(turned, key=lambda loop: (len(maze.path(here, loop[0])), loop))
 
 
-def _path_without(maze: Maze, start: Cell, goal: Cell) -> list[Cell] | None:
+def _path_without(maze: GridMaze, start: Cell, goal: Cell) -> list[Cell] | None:
     """A shortest walk between neighbours that does not go straight from one to the other."""
     ways = [[start]]
     reached = {start}
@@ -132,7 +132,7 @@ def _path_without(maze: Maze, start: Cell, goal: Cell) -> list[Cell] | None:
     return None
 
 
-def _points(maze: Maze, cells: Sequence[Cell]) -> Points:
+def _waypoints(maze: GridMaze, cells: Sequence[Cell]) -> Waypoints:
     """Half way to every next cell, and its middle."""
     points = []
     for (ax, ay), (bx, by) in itertools.pairwise(map(maze.center, cells)):
@@ -145,29 +145,29 @@ def spin_ticks(turn_deg: float) -> int:
     return round(360.0 / turn_deg)
 
 
-def spin_pilot(seed: int) -> Pilot:
+def spin_policy(seed: int) -> StepPolicy:
     """Turns on the spot: even seeds to the left, odd ones to the right."""
     action = Action.of(turn=1.0 if seed % 2 == 0 else -1.0)
     return lambda step: action
 
 
-def still_after(lead: Pilot, num_frames: int) -> Pilot:
+def idle_after(lead: StepPolicy, num_frames: int) -> StepPolicy:
     """`lead` makes the first `num_frames` frames; then nothing is held."""
     return lambda step: lead(step) if step.index + 1 < num_frames else NO_ACTION
 
 
-def keys_after(lead: Pilot, num_frames: int, spec: ActionSpec, seed: int) -> Pilot:
+def random_keys_after(lead: StepPolicy, num_frames: int, spec: ActionSpec, seed: int) -> StepPolicy:
     """`lead` makes the first `num_frames` frames; then keys are held at random."""
     keys = random_keys(spec, seed)
     return lambda step: lead(step) if step.index + 1 < num_frames else next(keys)
 
 
-def keys_pilot(spec: ActionSpec) -> MakePilot:
+def random_keys_policy(spec: ActionSpec) -> PolicyFactory:
     """Keys held at random from the start."""
-    return lambda seed: keys_after(_nobody, 0, spec, seed)
+    return lambda seed: random_keys_after(_no_lead, 0, spec, seed)
 
 
-def _nobody(step: Step) -> Action:
+def _no_lead(step: Step) -> Action:
     raise AssertionError(f"nobody leads at frame {step.index}")
 
 

@@ -19,74 +19,74 @@ from torch import Tensor, nn
 
 from worldsim.core.types import ActionSpec
 from worldsim.evaluation.clips import Clips
-from worldsim.evaluation.evaluator import Images, Outcome
-from worldsim.evaluation.metrics import Scores, balanced_accuracy
-from worldsim.evaluation.scores import interval
+from worldsim.evaluation.evaluator import FrameArray, RolloutResult
+from worldsim.evaluation.metrics import FloatArray, balanced_accuracy
+from worldsim.evaluation.scores import interval_fields
 from worldsim.models.frames import to_tensor
 
-PAIRS_SEEN = 3
+NUM_FRAME_PAIRS = 3
 """Of neighbouring frames, up to the one that the action led to: walking gains and loses speed over several ticks."""
-HELD_TICKS = 4
+MIN_HELD_TICKS = 4
 """Read are frames whose action was held for so long: the first ticks of a key look like the key before it."""
-ACROSS_PX = 32
+TARGET_WIDTH_PX = 32
 """Frames are shrunk to about this width."""
-REACH_PX = (2, 6)
+SEARCH_RADIUS_PX = (2, 6)
 """How far a block is looked for in the frame before: up and down, left and right."""
 BLOCK_PX = 4
-CHOOSINESS = 12.0
+MATCH_SHARPNESS = 12.0
 """How much the best place counts for more than the others in a block's shift."""
-WIDTH = 128
-DROPPED = (0.2, 0.3)
-BATCH = 128
+HIDDEN_WIDTH = 128
+DROPOUT = (0.2, 0.3)
+BATCH_SIZE = 128
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.05
-AXIS_REST = 0.25
+AXIS_REST_THRESHOLD = 0.25
 """An axis nearer to 0 counts as at rest."""
 
 Labels = npt.NDArray[np.int64]
 
 
-class Probe(nn.Module):
+class ActionProbe(nn.Module):
     """Reads the inputs off the shifts between frames. Shapes: [N, D] -> [N, I, 3] (low, rest, high)."""
 
-    def __init__(self, mean_D: Tensor, spread_D: Tensor, num_inputs: int) -> None:
+    def __init__(self, mean_D: Tensor, std_D: Tensor, num_inputs: int) -> None:
         super().__init__()
-        self._mean_D, self._spread_D = mean_D, spread_D
-        self._read = nn.Sequential(
-            nn.Dropout(DROPPED[0]),
-            nn.Linear(len(mean_D), WIDTH),
+        self._mean_D, self._std_D = mean_D, std_D
+        self._classifier = nn.Sequential(
+            nn.Dropout(DROPOUT[0]),
+            nn.Linear(len(mean_D), HIDDEN_WIDTH),
             nn.SiLU(),
-            nn.Dropout(DROPPED[1]),
-            nn.Linear(WIDTH, num_inputs * 3),
+            nn.Dropout(DROPOUT[1]),
+            nn.Linear(HIDDEN_WIDTH, num_inputs * 3),
         )
 
     def forward(self, shift_ND: Tensor) -> Tensor:
-        logits: Tensor = self._read((shift_ND - self._mean_D) / self._spread_D)
+        logits: Tensor = self._classifier((shift_ND - self._mean_D) / self._std_D)
         return logits.unflatten(1, (-1, 3))
 
 
 @torch.inference_mode()
-def shifts(frames_THWC: Images) -> Tensor:
+def block_shifts(frames_THWC: FrameArray) -> Tensor:
     """How far every block of a frame moved since the frame before, and how sure that is; PAIRS_SEEN pairs for each.
 
     Shapes: returns [T - PAIRS_SEEN, D], of the frames from PAIRS_SEEN on.
     """
-    shrink = max(1, frames_THWC.shape[2] // ACROSS_PX)
+    shrink = max(1, frames_THWC.shape[2] // TARGET_WIDTH_PX)
     pixels_TCHW = F.avg_pool2d(to_tensor(frames_THWC), shrink)
     now, before = pixels_TCHW[1:], pixels_TCHW[:-1]
     height, width = now.shape[-2:]
-    reach_down, reach_across = REACH_PX
+    reach_down, reach_across = SEARCH_RADIUS_PX
     wide = F.pad(before, (reach_across, reach_across, reach_down, reach_down), mode="replicate")
     places = [(y, x) for y in range(2 * reach_down + 1) for x in range(2 * reach_across + 1)]
     errors = [(now - wide[..., y : y + height, x : x + width]).abs().mean(1) for y, x in places]
     error_TPHW = F.avg_pool2d(torch.stack(errors, 1), BLOCK_PX)
     mean_T1HW = error_TPHW.mean(1, keepdim=True) + 1e-3
-    weight_TPHW = torch.softmax(-CHOOSINESS * error_TPHW / mean_T1HW, 1)
-    place_P2 = torch.tensor(places) / torch.tensor(REACH_PX) - 1.0
+    weight_TPHW = torch.softmax(-MATCH_SHARPNESS * error_TPHW / mean_T1HW, 1)
+    place_P2 = torch.tensor(places) / torch.tensor(SEARCH_RADIUS_PX) - 1.0
     shift_T2HW = torch.einsum("tphw,pk->tkhw", weight_TPHW, place_P2)
     sure_T1HW = 1.0 - error_TPHW.amin(1, keepdim=True) / mean_T1HW
     pair_TD = torch.cat((shift_T2HW, sure_T1HW), 1).flatten(1)
-    last = len(pair_TD) - PAIRS_SEEN + 1
-    return torch.cat([pair_TD[i : i + last] for i in range(PAIRS_SEEN)], 1)
+    last = len(pair_TD) - NUM_FRAME_PAIRS + 1
+    return torch.cat([pair_TD[i : i + last] for i in range(NUM_FRAME_PAIRS)], 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,72 +117,77 @@ class FidelityScore:
     probe_updates: int
 
 
-def labels_of(actions_BTA: npt.NDArray[np.float32], spec: ActionSpec) -> Labels:
+def input_labels(actions_BTA: npt.NDArray[np.float32], spec: ActionSpec) -> Labels:
     """0, 1, 2 for an axis below, at and above rest; 1, 2 for a button up and down. Shapes: [..., A] -> [..., I]."""
     num_buttons = len(spec.buttons)
     buttons = 1 + (actions_BTA[..., :num_buttons] > 0.5)
-    axes = 1 + np.sign(actions_BTA[..., num_buttons:]) * (np.abs(actions_BTA[..., num_buttons:]) > AXIS_REST)
+    axes = 1 + np.sign(actions_BTA[..., num_buttons:]) * (np.abs(actions_BTA[..., num_buttons:]) > AXIS_REST_THRESHOLD)
     return np.concatenate([buttons, axes], axis=-1).astype(np.int64)
 
 
-def train_probe(clips: Clips, spec: ActionSpec, *, num_updates: int) -> Probe:
+def train_probe(clips: Clips, spec: ActionSpec, *, num_updates: int) -> ActionProbe:
     """The same clips, the same probe."""
-    shift_ND = torch.cat([shifts(episode) for episode in clips.frames])
-    label_NI = torch.from_numpy(labels_of(clips.actions, spec)[:, PAIRS_SEEN:]).flatten(0, 1)
+    shift_ND = torch.cat([block_shifts(episode) for episode in clips.frames])
+    label_NI = torch.from_numpy(input_labels(clips.actions, spec)[:, NUM_FRAME_PAIRS:]).flatten(0, 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        probe = Probe(shift_ND.mean(0), shift_ND.std(0) + 1e-3, spec.size).train()
-        optimiser = torch.optim.AdamW(probe.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, num_updates)
+        probe = ActionProbe(shift_ND.mean(0), shift_ND.std(0) + 1e-3, spec.size).train()
+        optimizer = torch.optim.AdamW(probe.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
         for _ in range(num_updates):
-            picks = torch.randint(len(shift_ND), (BATCH,))
+            picks = torch.randint(len(shift_ND), (BATCH_SIZE,))
             loss = F.cross_entropy(probe(shift_ND[picks]).mT, label_NI[picks])
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
     return probe.eval()
 
 
 @torch.inference_mode()
-def read_actions(probe: Probe, frames_BTHWC: Images) -> Labels:
+def predict_actions(probe: ActionProbe, frames_BTHWC: FrameArray) -> Labels:
     """What the probe reads off every frame from PAIRS_SEEN on. Shapes: returns [B, T - PAIRS_SEEN, I]."""
-    return np.stack([probe(shifts(episode)).argmax(-1).numpy() for episode in frames_BTHWC])
+    return np.stack([probe(block_shifts(episode)).argmax(-1).numpy() for episode in frames_BTHWC])
 
 
 def is_held(label_BTI: Labels) -> npt.NDArray[np.bool_]:
     """Whether the action at each moment is that of the HELD_TICKS - 1 before it too. Shapes: [B, T]."""
     held_BT = np.ones(label_BTI.shape[:2], dtype=bool)
-    held_BT[:, : HELD_TICKS - 1] = False
-    for ago in range(1, HELD_TICKS):
+    held_BT[:, : MIN_HELD_TICKS - 1] = False
+    for ago in range(1, MIN_HELD_TICKS):
         held_BT[:, ago:] &= (label_BTI[:, ago:] == label_BTI[:, :-ago]).all(axis=-1)
     return held_BT
 
 
 def fidelity_score(
-    probe: Probe, outcome: Outcome, actions_BTA: npt.NDArray[np.float32], spec: ActionSpec, *, trained: tuple[int, int]
+    probe: ActionProbe,
+    result: RolloutResult,
+    actions_BTA: npt.NDArray[np.float32],
+    spec: ActionSpec,
+    *,
+    trained: tuple[int, int],
 ) -> FidelityScore:
     """`actions_BTA`: those of the outcome's frames. `trained`: frames and updates that the probe had."""
-    label_BTI = labels_of(actions_BTA, spec)
-    held_BT, label_BTI = is_held(label_BTI)[:, PAIRS_SEEN:], label_BTI[:, PAIRS_SEEN:]
+    label_BTI = input_labels(actions_BTA, spec)
+    held_BT, label_BTI = is_held(label_BTI)[:, NUM_FRAME_PAIRS:], label_BTI[:, NUM_FRAME_PAIRS:]
     has_some = np.array(
         [_num_labels(label[held]).max(initial=0) > 1 for label, held in zip(label_BTI, held_BT, strict=True)]
     )
     assert has_some.any(), "nothing is held for long, or nothing else but one action"
     names = {"generated": "generated", "true": "truth", "autoencoder": "autoencoder", "repeat": "repeat"}
-    read = {name: read_actions(probe, getattr(outcome, kept)) for name, kept in names.items()}
+    read = {name: predict_actions(probe, getattr(result, kept)) for name, kept in names.items()}
 
-    def accuracies(name: str) -> Scores:
+    def accuracies(name: str) -> FloatArray:
         rows = zip(read[name][has_some], label_BTI[has_some], held_BT[has_some], strict=True)
         return np.array([np.nanmean(_by_input(r[held], label[held])) for r, label, held in rows])
 
-    true = interval("accuracy_true", accuracies("true"))
+    true = interval_fields("accuracy_true", accuracies("true"))
     del true["accuracy_true_by_seed"]
     pooled = {name: _by_input(read[name][held_BT], label_BTI[held_BT]) for name in ("generated", "true", "autoencoder")}
     return FidelityScore(
-        **interval("accuracy", accuracies("generated")),
+        **interval_fields("accuracy", accuracies("generated")),
         **true,
-        seeds=tuple(np.array(outcome.seeds)[has_some].tolist()),
+        seeds=tuple(np.array(result.seeds)[has_some].tolist()),
         frames=int(held_BT.sum()),
         accuracy_autoencoder=float(accuracies("autoencoder").mean()),
         accuracy_repeat=float(accuracies("repeat").mean()),

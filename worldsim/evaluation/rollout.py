@@ -27,7 +27,7 @@ from worldsim.models.sequence.world_model import WorldModel
 CODING_BATCH = 128
 """Frames through the autoencoder at once: bounds memory, changes no result."""
 
-Advance = Callable[[int], None]
+FrameProgressCallback = Callable[[int], None]
 """Told how many frames more are done."""
 
 
@@ -74,14 +74,14 @@ def generate(
     num_context: int,
     num_steps: int,
     context_noise: float,
-    feed_back: bool = True,
+    autoregressive: bool = True,
     keep_memory: bool = True,
-    advance: Advance | None = None,
+    on_progress: FrameProgressCallback | None = None,
 ) -> Tensor:
     """The frames from `num_context` on, each made under its true action. Shapes: returns [B, T - num_context, C, H, W].
 
-    `feed_back`: a generated frame becomes the model's past, labelled `context_noise` as in play; else the true frame
-    does (one step ahead under true context). `keep_memory` False clears the scan state before every frame.
+    `autoregressive`: a generated frame becomes the model's past, labelled `context_noise` as in play; else the true
+    frame does (one step ahead under true context). `keep_memory` False clears the scan state before every frame.
 
     Raises: NonFiniteError with the first frame that came out as NaN or infinity.
     """
@@ -100,11 +100,11 @@ def generate(
             if not bool(torch.isfinite(latent_BCHW).all()):
                 raise NonFiniteError(f"frame {t} came out as NaN or infinity", hint="the weights may be damaged")
             generated.append(latent_BCHW)
-            if feed_back:
+            if autoregressive:
                 past_BCHW, past_level_B = latent_BCHW, torch.full_like(level_B, context_noise)
-        state = model.commit(context, past_BCHW, past_level_B, generated=feed_back and t >= num_context)
-        if advance:
-            advance(batch)
+        state = model.commit(context, past_BCHW, past_level_B, generated=autoregressive and t >= num_context)
+        if on_progress:
+            on_progress(batch)
     return torch.stack(generated, dim=1)
 
 

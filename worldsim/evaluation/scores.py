@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from worldsim.evaluation.evaluator import Images, Outcome
+from worldsim.evaluation.evaluator import FrameArray, RolloutResult
 from worldsim.evaluation.metrics import (
-    Scores,
+    FloatArray,
     best_match,
     bootstrap_interval,
     gradient_energy,
@@ -24,7 +24,7 @@ from worldsim.evaluation.metrics import (
     sharpness,
     ssim,
 )
-from worldsim.evaluation.visibility import Mask, Regions
+from worldsim.evaluation.visibility import Mask, VisibilityMasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,129 +127,129 @@ class IdleScore(Score):
     psnr_first_true: float
 
 
-def interval(name: str, value_B: Scores, weight_B: Scores | None = None) -> dict[str, Any]:
+def interval_fields(name: str, value_B: FloatArray, weight_B: FloatArray | None = None) -> dict[str, Any]:
     """Mean of one value per seed, the ends of its interval, and the values themselves, under four names."""
     low, high = bootstrap_interval(value_B, weight_B)
     ends = {f"{name}_low": low, f"{name}_high": high}
     return {name: float(np.average(value_B, weights=weight_B)), **ends, f"{name}_by_seed": tuple(value_B.tolist())}
 
 
-def score(outcome: Outcome, frames: slice = slice(None)) -> Score:
+def score(result: RolloutResult, frames: slice = slice(None)) -> Score:
     """Over frames `frames` of every episode."""
-    return Score(**_score(outcome, frames))
+    return Score(**_score_fields(result, frames))
 
 
-def rollout_scores(outcome: Outcome, horizons: Sequence[int]) -> list[HorizonScore]:
+def rollout_scores(result: RolloutResult, horizons: Sequence[int]) -> list[HorizonScore]:
     """One score per horizon that the outcome is long enough for."""
-    psnr_BT = psnr(outcome.generated, outcome.truth)
+    psnr_BT = psnr(result.generated, result.truth)
     scores = []
     for before, horizon in zip((0, *horizons), horizons, strict=False):
         if horizon <= psnr_BT.shape[1]:
-            values = _score(outcome, slice(horizon - 1, horizon))
+            values = _score_fields(result, slice(horizon - 1, horizon))
             window = float(psnr_BT[:, before:horizon].mean())
             scores.append(HorizonScore(**values, horizon=horizon, psnr_window=window))
     return scores
 
 
-def one_step_score(outcome: Outcome) -> HorizonScore:
+def one_step_score(result: RolloutResult) -> HorizonScore:
     """Over all frames of an outcome that was made without feeding back: horizon 1 under true context."""
-    values = _score(outcome)
+    values = _score_fields(result)
     return HorizonScore(**values, horizon=1, psnr_window=values["psnr"])
 
 
 def memory_score(
-    outcome: Outcome, *, copy: Images | None = None, regions_B: Sequence[Regions] | None = None
+    result: RolloutResult, *, copy: FrameArray | None = None, masks_B: Sequence[VisibilityMasks] | None = None
 ) -> MemoryScore:
-    """Over all frames. `copy` are the frames one full turn ago, [B, T, H, W, 3]; `regions_B` one per episode."""
+    """Over all frames. `copy` are the frames one full turn ago, [B, T, H, W, 3]; `masks_B` one per episode."""
     return MemoryScore(
-        **_score(outcome),
-        **_best_match(outcome),
-        frames=outcome.truth.shape[1],
-        psnr_copy=None if copy is None else _mean_psnr(copy, outcome.truth),
-        regions=None if regions_B is None else _region_scores(outcome, regions_B),
+        **_score_fields(result),
+        **_best_match_fields(result),
+        frames=result.truth.shape[1],
+        psnr_copy=None if copy is None else _mean_psnr(copy, result.truth),
+        regions=None if masks_B is None else _mask_scores(result, masks_B),
     )
 
 
-def idle_score(outcome: Outcome) -> IdleScore:
+def idle_score(result: RolloutResult) -> IdleScore:
     return IdleScore(
-        **_score(outcome),
-        **interval("change", _change(outcome.generated)),
-        **interval("psnr_first", psnr(outcome.generated[:, -1], outcome.generated[:, 0])),
-        frames=outcome.truth.shape[1],
-        change_true=float(_change(outcome.truth).mean()),
-        change_autoencoder=float(_change(outcome.autoencoder).mean()),
-        psnr_first_true=_mean_psnr(outcome.truth[:, -1], outcome.truth[:, 0]),
+        **_score_fields(result),
+        **interval_fields("change", _frame_change(result.generated)),
+        **interval_fields("psnr_first", psnr(result.generated[:, -1], result.generated[:, 0])),
+        frames=result.truth.shape[1],
+        change_true=float(_frame_change(result.truth).mean()),
+        change_autoencoder=float(_frame_change(result.autoencoder).mean()),
+        psnr_first_true=_mean_psnr(result.truth[:, -1], result.truth[:, 0]),
     )
 
 
-def region_score(outcome: Outcome, mask_BTHW: Mask) -> RegionScore | None:
+def region_score(result: RolloutResult, mask_BTHW: Mask) -> RegionScore | None:
     """Over the pixels of the mask; None when no seed has one."""
     has_some = mask_BTHW.any(axis=(1, 2, 3))
     if not has_some.any():
         return None
-    truth, mask = outcome.truth[has_some], mask_BTHW[has_some]
+    truth, mask = result.truth[has_some], mask_BTHW[has_some]
 
-    def of(image: Images) -> Scores:
+    def of(image: FrameArray) -> FloatArray:
         return masked_psnr(image[has_some], truth, mask)
 
     return RegionScore(
-        **interval("psnr", of(outcome.generated)),
-        seeds=tuple(np.array(outcome.seeds)[has_some].tolist()),
+        **interval_fields("psnr", of(result.generated)),
+        seeds=tuple(np.array(result.seeds)[has_some].tolist()),
         share=float(mask_BTHW.mean()),
-        psnr_repeat=float(of(outcome.repeat).mean()),
-        psnr_mean_image=float(of(outcome.mean_image).mean()),
-        psnr_autoencoder=float(of(outcome.autoencoder).mean()),
+        psnr_repeat=float(of(result.repeat).mean()),
+        psnr_mean_image=float(of(result.mean_image).mean()),
+        psnr_autoencoder=float(of(result.autoencoder).mean()),
     )
 
 
-def _region_scores(outcome: Outcome, regions_B: Sequence[Regions]) -> dict[str, RegionScore | None]:
+def _mask_scores(result: RolloutResult, masks_B: Sequence[VisibilityMasks]) -> dict[str, RegionScore | None]:
     names = ("returned", "seen", "never_seen")
-    return {name: region_score(outcome, np.stack([getattr(r, name) for r in regions_B])) for name in names}
+    return {name: region_score(result, np.stack([getattr(r, name) for r in masks_B])) for name in names}
 
 
-def _score(outcome: Outcome, frames: slice = slice(None)) -> dict[str, Any]:
-    truth, generated, autoencoder = (x[:, frames] for x in (outcome.truth, outcome.generated, outcome.autoencoder))
+def _score_fields(result: RolloutResult, frames: slice = slice(None)) -> dict[str, Any]:
+    truth, generated, autoencoder = (x[:, frames] for x in (result.truth, result.generated, result.autoencoder))
     true_energy = np.maximum(gradient_energy(truth).sum(axis=1), 1e-12)
     return {
-        "seeds": outcome.seeds,
-        **interval("psnr", psnr(generated, truth).mean(axis=1)),
-        **interval("ssim", ssim(generated, truth).mean(axis=1)),
+        "seeds": result.seeds,
+        **interval_fields("psnr", psnr(generated, truth).mean(axis=1)),
+        **interval_fields("ssim", ssim(generated, truth).mean(axis=1)),
         "ssim_autoencoder": float(ssim(autoencoder, truth).mean()),
-        "psnr_repeat": _mean_psnr(outcome.repeat[:, frames], truth),
-        "psnr_mean_image": _mean_psnr(outcome.mean_image[:, frames], truth),
+        "psnr_repeat": _mean_psnr(result.repeat[:, frames], truth),
+        "psnr_mean_image": _mean_psnr(result.mean_image[:, frames], truth),
         "psnr_autoencoder": _mean_psnr(autoencoder, truth),
-        "psnr_no_state": None if outcome.no_state is None else _mean_psnr(outcome.no_state[:, frames], truth),
-        **interval("sharpness", gradient_energy(generated).sum(axis=1) / true_energy, true_energy),
+        "psnr_no_state": None if result.no_state is None else _mean_psnr(result.no_state[:, frames], truth),
+        **interval_fields("sharpness", gradient_energy(generated).sum(axis=1) / true_energy, true_energy),
         "sharpness_autoencoder": sharpness(autoencoder, truth),
     }
 
 
-def _best_match(outcome: Outcome) -> dict[str, Any]:
-    matched = _matched(outcome.generated, outcome.truth)
+def _best_match_fields(result: RolloutResult) -> dict[str, Any]:
+    matched = _best_matches(result.generated, result.truth)
     return {
-        **interval("psnr_best_match", psnr(outcome.generated, matched).mean(axis=1)),
-        "ssim_best_match": float(ssim(outcome.generated, matched).mean()),
+        **interval_fields("psnr_best_match", psnr(result.generated, matched).mean(axis=1)),
+        "ssim_best_match": float(ssim(result.generated, matched).mean()),
         **{
-            f"psnr_best_match_{name}": _mean_psnr(image, _matched(image, outcome.truth))
+            f"psnr_best_match_{name}": _mean_psnr(image, _best_matches(image, result.truth))
             for name, image in (
-                ("repeat", outcome.repeat),
-                ("mean_image", outcome.mean_image),
-                ("autoencoder", outcome.autoencoder),
+                ("repeat", result.repeat),
+                ("mean_image", result.mean_image),
+                ("autoencoder", result.autoencoder),
             )
         },
     }
 
 
-def _matched(image: Images, truth: Images) -> Images:
+def _best_matches(image: FrameArray, truth: FrameArray) -> FrameArray:
     """The most similar true frame of the same episode, for every frame."""
-    return np.stack([true[best_match(made, true)] for made, true in zip(image, truth, strict=True)])
+    return np.stack([true[best_match(generated, true)] for generated, true in zip(image, truth, strict=True)])
 
 
-def _change(frames: Images) -> Scores:
+def _frame_change(frames: FrameArray) -> FloatArray:
     """Mean absolute difference between neighbours, [B]."""
     per_seed = [np.abs(np.diff(episode.astype(np.int16), axis=0)).mean() for episode in frames]
     return np.array(per_seed, dtype=np.float64)
 
 
-def _mean_psnr(image: Images, truth: Images) -> float:
+def _mean_psnr(image: FrameArray, truth: FrameArray) -> float:
     return float(psnr(image, truth).mean())

@@ -24,7 +24,7 @@ from worldsim.evaluation.metrics import CHUNK_FRAMES, SSIM_WINDOW, psnr, ssim
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class SideBySideScores:
     """Of every frame of a session in order. PSNR in dB, at its upper bound where two frames are equal."""
 
     psnr_db: tuple[float, ...]
@@ -35,13 +35,13 @@ class Scores:
     """How many frames the recorded weights made again exactly: if all, it is the recording that was scored against."""
 
 
-def score(
+def score_replay(
     session: RecordedSession,
     own: SimulatorProtocol,
     other: SimulatorProtocol,
     num_steps: int | None = None,
     on_frame: Callable[[int], None] = lambda num_frames: None,
-) -> Scores:
+) -> SideBySideScores:
     """What `other` makes of the session's inputs, against what `own`, the recorded weights, make again.
 
     `num_steps`: of `other`. Raises: RecordingError when the worlds have other inputs or frames.
@@ -61,7 +61,9 @@ def score(
         if min(own.frame_shape[:2]) >= SSIM_WINDOW:
             similarity += ssim(*pair).tolist()
         on_frame(len(psnr_db))
-    return Scores(psnr_db=tuple(psnr_db), ssim=tuple(similarity), num_equal=num_equal, num_as_recorded=num_as_recorded)
+    return SideBySideScores(
+        psnr_db=tuple(psnr_db), ssim=tuple(similarity), num_equal=num_equal, num_as_recorded=num_as_recorded
+    )
 
 
 def _frames(
@@ -75,7 +77,7 @@ def _frames(
         yield from zip(hashes, *both, strict=True)
 
 
-class Beside:
+class SideBySideSimulator:
     """Two worlds as one simulator that is given the same actions: their frames side by side, `left` first."""
 
     def __init__(self, left: SimulatorProtocol, right: SimulatorProtocol) -> None:

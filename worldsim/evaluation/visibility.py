@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.floating]
+RealArray = npt.NDArray[np.floating]
 
-POINTS_ACROSS = 32
+MIN_POINTS_ACROSS = 32
 """A frame is looked through at this many points or more from left to right: neighbours nearly always agree."""
 NEAR_CELLS = 1 / 192
-TOLERANCE_CELLS, TOLERANCE_SHARE = 16 / 192, 0.08
+TOLERANCE_CELLS, TOLERANCE_FRACTION = 16 / 192, 0.08
 """Two depths are of the same place when they differ by no more: parts of a cell's side, and of the depth. Doom counts
 depth in eights, 192 to a cell, and a pixel of a floor far away covers more than that."""
 
@@ -40,19 +40,19 @@ class Camera:
     def stride(self) -> int:
         """Every so manieth pixel of a row and of a column is looked through."""
         common = math.gcd(self.height_px, self.width_px)
-        fit = [n for n in range(1, common + 1) if common % n == 0 and self.width_px // n >= POINTS_ACROSS]
+        fit = [n for n in range(1, common + 1) if common % n == 0 and self.width_px // n >= MIN_POINTS_ACROSS]
         return max(fit, default=1)
 
-    def thin(self, depth_HW: Floats) -> npt.NDArray[np.float32]:
+    def subsample(self, depth_HW: RealArray) -> npt.NDArray[np.float32]:
         """The depth of the points looked through, [h, w]."""
         first = self.stride // 2
         return np.asarray(depth_HW[first :: self.stride, first :: self.stride], dtype=np.float32)
 
-    def widen(self, mask: Mask) -> Mask:
+    def upsample(self, mask: Mask) -> Mask:
         """From points to pixels: [..., h, w] -> [..., H, W]."""
         return mask.repeat(self.stride, axis=-2).repeat(self.stride, axis=-1)
 
-    def points(self, pose: Floats, depth_hw: Floats) -> npt.NDArray[np.float64]:
+    def points(self, pose: RealArray, depth_hw: RealArray) -> npt.NDArray[np.float64]:
         """Where the points lie: x, y, and height above the camera, [3, N]."""
         across, down = self._rays(*depth_hw.shape)
         ahead = depth_hw.astype(np.float64)
@@ -67,7 +67,7 @@ class Camera:
             ]
         )
 
-    def sees(self, point_3N: Floats, pose_S3: Floats, depth_Shw: Floats) -> Mask:
+    def sees(self, point_3N: RealArray, pose_S3: RealArray, depth_Shw: RealArray) -> Mask:
         """Whether each frame shows each point: inside the picture, and nothing nearer before it. Returns [S, N]."""
         num_rows, num_columns = depth_Shw.shape[1:]
         dx, dy = point_3N[0] - pose_S3[:, :1], point_3N[1] - pose_S3[:, 1:2]
@@ -83,7 +83,7 @@ class Camera:
         inside = (ahead > nearest) & (column >= 0) & (column < num_columns) & (row >= 0) & (row < num_rows)
         frame = np.arange(len(pose_S3))[:, None]
         there = depth_Shw[frame, row.clip(0, num_rows - 1), column.clip(0, num_columns - 1)]
-        tolerance = TOLERANCE_CELLS * self.cell_units + TOLERANCE_SHARE * ahead
+        tolerance = TOLERANCE_CELLS * self.cell_units + TOLERANCE_FRACTION * ahead
         return inside & (np.abs(there - ahead) <= tolerance)
 
     def _rays(self, num_rows: int, num_columns: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -97,7 +97,7 @@ class Camera:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regions:
+class VisibilityMasks:
     """Of the frames after the context. Shapes: bool [T, H, W] each."""
 
     returned: Mask
@@ -108,26 +108,29 @@ class Regions:
     """The rest: nobody could know them from the context."""
 
 
-def regions(camera: Camera, pose_T3: Floats, depth_Thw: Floats, *, num_context: int, gone_frames: int) -> Regions:
+def visibility_masks(
+    camera: Camera, pose_T3: RealArray, depth_Thw: RealArray, *, num_context: int, gone_frames: int
+) -> VisibilityMasks:
     """One episode. `gone_frames`: how long in a row a place has to be out of the view to count as gone."""
     pairs = [
-        _recognised(camera, pose_T3, depth_Thw, t, num_context, gone_frames) for t in range(num_context, len(pose_T3))
+        _seen_and_returned(camera, pose_T3, depth_Thw, t, num_context, gone_frames)
+        for t in range(num_context, len(pose_T3))
     ]
     seen, returned = (
-        camera.widen(np.stack(masks).reshape(-1, *depth_Thw.shape[1:])) for masks in zip(*pairs, strict=True)
+        camera.upsample(np.stack(masks).reshape(-1, *depth_Thw.shape[1:])) for masks in zip(*pairs, strict=True)
     )
-    return Regions(returned=returned, seen=seen, never_seen=~seen)
+    return VisibilityMasks(returned=returned, seen=seen, never_seen=~seen)
 
 
-def _recognised(
-    camera: Camera, pose_T3: Floats, depth_Thw: Floats, t: int, num_context: int, gone_frames: int
+def _seen_and_returned(
+    camera: Camera, pose_T3: RealArray, depth_Thw: RealArray, t: int, num_context: int, gone_frames: int
 ) -> tuple[Mask, Mask]:
     """Of the points of frame t, [N]: seen in the context, and come back."""
     shown_SN = camera.sees(camera.points(pose_T3[t], depth_Thw[t]), pose_T3[:t], depth_Thw[:t])
-    return np.asarray(shown_SN[:num_context].any(axis=0)), came_back(shown_SN, num_context, gone_frames)
+    return np.asarray(shown_SN[:num_context].any(axis=0)), has_returned(shown_SN, num_context, gone_frames)
 
 
-def came_back(shown_SN: Mask, num_context: int, gone_frames: int) -> Mask:
+def has_returned(shown_SN: Mask, num_context: int, gone_frames: int) -> Mask:
     """Whether places that are in view in frame S, shown by frames [0, S) as said, went and came back.
 
     It counts when a place that the context has shown was then out of the view for `gone_frames` frames in a row or

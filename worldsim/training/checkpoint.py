@@ -32,24 +32,26 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from worldsim.core.errors import PresetError, StateError
-from worldsim.training.distributed import Ranks
+from worldsim.training.distributed import DistributedContext
 
 SHARD_BYTES = 15 * 2**20
 COUNTERS_FILE = "counters.json"
 
-Counters = Mapping[str, float]
+CheckpointCounters = Mapping[str, float]
 Shape: TypeAlias = tuple[int, ...]
 
 
 class Checkpoint(Protocol):
     """Where a run's state lies."""
 
-    def load(self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> Counters | None:
+    def load(
+        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> CheckpointCounters | None:
         """Side effects: all three. Returns: the counters, or None when nothing was saved."""
         ...
 
     def save(
-        self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, counters: Counters
+        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, counters: CheckpointCounters
     ) -> None: ...
 
     def finish(self) -> None:
@@ -57,81 +59,87 @@ class Checkpoint(Protocol):
         ...
 
 
-def checkpoint_of(folder: Path, ranks: Ranks, *, sharded: bool) -> Checkpoint:
-    return SpreadCheckpoint(folder, ranks) if sharded else WholeCheckpoint(folder, ranks)
+def make_checkpoint(folder: Path, distributed: DistributedContext, *, sharded: bool) -> Checkpoint:
+    return ShardedCheckpoint(folder, distributed) if sharded else FullCheckpoint(folder, distributed)
 
 
-class WholeCheckpoint:
+class FullCheckpoint:
     """Every rank holds everything; the first one writes."""
 
-    def __init__(self, folder: Path, ranks: Ranks) -> None:
-        self._folder, self._ranks = folder, ranks
+    def __init__(self, folder: Path, distributed: DistributedContext) -> None:
+        self._folder, self._distributed = folder, distributed
 
-    def load(self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> Counters | None:
-        _check_layout(_newest(self._folder), is_spread=False)
+    def load(
+        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> CheckpointCounters | None:
+        _check_layout(_newest(self._folder), is_sharded=False)
         stored = load_training_state(self._folder)
         if stored is None:
             return None
         tensors, counters = stored
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        check_fits(_of_network(shapes), network.state_dict(), f"the training state in {self._folder}")
+        check_fits(_network_shapes(shapes), network.state_dict(), f"the training state in {self._folder}")
         for module, prefix in ((network, "network."), (average, "average.")):
             module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
-        restore_optimiser(optimiser, network, tensors)
+        restore_optimizer(optimizer, network, tensors)
         return counters
 
     def save(
-        self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, counters: Counters
+        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, counters: CheckpointCounters
     ) -> None:
-        if not self._ranks.is_first:
+        if not self._distributed.is_main:
             return
         tensors = {f"network.{n}": t for n, t in network.state_dict().items()}
         tensors |= {f"average.{n}": t for n, t in average.state_dict().items()}
-        tensors |= optimiser_tensors(optimiser, network)
+        tensors |= optimizer_tensors(optimizer, network)
         save_training_state(self._folder, tensors, dict(counters))
 
     def finish(self) -> None:
         """Nothing is written in the background."""
 
 
-class SpreadCheckpoint:
+class ShardedCheckpoint:
     """Every rank writes its part, in the background; the first one swaps the folders when all are done."""
 
-    def __init__(self, folder: Path, ranks: Ranks) -> None:
-        self._folder, self._ranks = folder, ranks
+    def __init__(self, folder: Path, distributed: DistributedContext) -> None:
+        self._folder, self._distributed = folder, distributed
         # A group of its own: writing goes on while the others are in use.
         self._group = dist.new_group(backend="gloo")
         self._writing: Future[Any] | None = None
-        self._counters: Counters = {}
+        self._counters: CheckpointCounters = {}
 
-    def load(self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> Counters | None:
+    def load(
+        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> CheckpointCounters | None:
         folder = _newest(self._folder)
         if folder is None:
             return None
-        _check_layout(folder, is_spread=True)
-        state = _spread_state(network, average, optimiser)
+        _check_layout(folder, is_sharded=True)
+        state = _sharded_state(network, average, optimizer)
         entries = FileSystemReader(folder).read_metadata().state_dict_metadata
         shapes = {
             name: tuple(entry.size) for name, entry in entries.items() if isinstance(entry, TensorStorageMetadata)
         }
-        check_fits(_of_network(shapes), state["network"], f"the training state in {folder}")
+        check_fits(_network_shapes(shapes), state["network"], f"the training state in {folder}")
         # Parameters that were never trained have no state of the optimiser.
         load(state, checkpoint_id=folder, planner=DefaultLoadPlanner(allow_partial_load=True))
         set_model_state_dict(network, state["network"])
         set_model_state_dict(average, state["average"])
-        set_optimizer_state_dict(network, optimiser, state["optimiser"])
+        set_optimizer_state_dict(network, optimizer, state["optimiser"])
         return _read_counters(folder)
 
     def save(
-        self, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, counters: Counters
+        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, counters: CheckpointCounters
     ) -> None:
         self.finish()
-        if self._ranks.is_first:
-            shutil.rmtree(_fresh(self._folder), ignore_errors=True)
-        self._ranks.wait()
+        if self._distributed.is_main:
+            shutil.rmtree(_new_folder(self._folder), ignore_errors=True)
+        self._distributed.barrier()
         self._counters = counters
         self._writing = async_save(  # type: ignore[assignment]  # another kind of answer only where it is asked for
-            _spread_state(network, average, optimiser), checkpoint_id=_fresh(self._folder), process_group=self._group
+            _sharded_state(network, average, optimizer),
+            checkpoint_id=_new_folder(self._folder),
+            process_group=self._group,
         )
 
     def finish(self) -> None:
@@ -139,17 +147,17 @@ class SpreadCheckpoint:
             return
         self._writing.result()
         self._writing = None
-        self._ranks.wait()
-        if self._ranks.is_first:
-            (_fresh(self._folder) / COUNTERS_FILE).write_text(json.dumps(dict(self._counters)), encoding="utf-8")
-            _swap_in(self._folder)
+        self._distributed.barrier()
+        if self._distributed.is_main:
+            (_new_folder(self._folder) / COUNTERS_FILE).write_text(json.dumps(dict(self._counters)), encoding="utf-8")
+            _replace_folder(self._folder)
 
 
-def _check_layout(folder: Path | None, *, is_spread: bool) -> None:
+def _check_layout(folder: Path | None, *, is_sharded: bool) -> None:
     """Raises: StateError where the other kind of checkpoint was saved."""
-    if folder is not None and any(folder.glob("*.distcp")) != is_spread:
+    if folder is not None and any(folder.glob("*.distcp")) != is_sharded:
         raise StateError(
-            f"the training state in {folder} was saved with shard = {str(not is_spread).lower()}",
+            f"the training state in {folder} was saved with shard = {str(not is_sharded).lower()}",
             hint="train to another folder (--out DIR), or set that back in [training.compute]",
         )
 
@@ -167,27 +175,27 @@ def check_fits(stored: Mapping[str, Shape], tensors: Mapping[str, Tensor], what:
         )
 
 
-def _of_network(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+def _network_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     return {name.removeprefix("network."): shape for name, shape in shapes.items() if name.startswith("network.")}
 
 
-def _spread_state(network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def _sharded_state(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {
         "network": get_model_state_dict(network),
         "average": get_model_state_dict(average),
-        "optimiser": get_optimizer_state_dict(network, optimiser),
+        "optimiser": get_optimizer_state_dict(network, optimizer),
     }
 
 
 def save_training_state(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
     """Writes shards and counters beside the old ones, then swaps."""
-    fresh = _fresh(folder)
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    new_folder = _new_folder(folder)
+    shutil.rmtree(new_folder, ignore_errors=True)
+    new_folder.mkdir(parents=True)
     for number, shard in enumerate(_shards(tensors)):
-        save_file(shard, fresh / f"shard-{number:05d}.safetensors")
-    (fresh / COUNTERS_FILE).write_text(json.dumps(counters), encoding="utf-8")
-    _swap_in(folder)
+        save_file(shard, new_folder / f"shard-{number:05d}.safetensors")
+    (new_folder / COUNTERS_FILE).write_text(json.dumps(counters), encoding="utf-8")
+    _replace_folder(folder)
 
 
 def load_training_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -216,45 +224,45 @@ def _damaged(folder: Path, error: Exception) -> PresetError:
     return PresetError(f"the training state in {folder} is damaged: {error}", hint="delete it to start anew")
 
 
-def _fresh(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     return folder.with_name(folder.name + ".new")
 
 
-def _old(folder: Path) -> Path:
+def _old_folder(folder: Path) -> Path:
     return folder.with_name(folder.name + ".old")
 
 
-def _swap_in(folder: Path) -> None:
+def _replace_folder(folder: Path) -> None:
     """The fresh folder takes the place of the old one."""
-    shutil.rmtree(_old(folder), ignore_errors=True)
+    shutil.rmtree(_old_folder(folder), ignore_errors=True)
     if folder.exists():
-        folder.rename(_old(folder))
-    _fresh(folder).rename(folder)
-    shutil.rmtree(_old(folder), ignore_errors=True)
+        folder.rename(_old_folder(folder))
+    _new_folder(folder).rename(folder)
+    shutil.rmtree(_old_folder(folder), ignore_errors=True)
 
 
 def _newest(folder: Path) -> Path | None:
     """The folder, or the one before where a swap was cut short, or None."""
-    return next((path for path in (folder, _old(folder)) if path.exists()), None)
+    return next((path for path in (folder, _old_folder(folder)) if path.exists()), None)
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """The optimiser's tensors under the parameters' names."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
         f"optimiser.{names[parameter]}.{key}": value.contiguous()
-        for parameter, state in optimiser.state.items()
+        for parameter, state in optimizer.state.items()
         for key, value in state.items()
     }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `optimiser_tensors`. Parameters without a stored state start fresh."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`. Parameters without a stored state start fresh."""
     for name, parameter in model.named_parameters():
         prefix = f"optimiser.{name}."
         stored = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if stored:
-            optimiser.state[parameter] = {
+            optimizer.state[parameter] = {
                 key: value.to(parameter.device) if value.dim() else value for key, value in stored.items()
             }
 

@@ -13,19 +13,19 @@ from torch.utils.checkpoint import checkpoint
 
 from worldsim.training.config import ComputeConfig
 
-TRAINED_VERBS = ("forward_context", "forward_noisy")
+TRAINED_METHODS = ("forward_context", "forward_noisy")
 """Of a layer, those with a backward pass; see `models.sequence.mixer`."""
 
 
-def dtype_of(config: ComputeConfig, device: str) -> torch.dtype:
+def matmul_dtype(config: ComputeConfig, device: str) -> torch.dtype:
     """Of matrix products in a forward pass."""
     is_full = config.precision == "float32" or (config.precision == "auto" and torch.device(device).type != "cuda")
     return torch.float32 if is_full else torch.bfloat16
 
 
-def precision(config: ComputeConfig, device: str) -> AbstractContextManager[Any]:
+def autocast_context(config: ComputeConfig, device: str) -> AbstractContextManager[Any]:
     """The context of a forward pass. Scans and maps stay in float32 (`models.fp32`)."""
-    dtype = dtype_of(config, device)
+    dtype = matmul_dtype(config, device)
     if dtype == torch.float32:
         return nullcontext()
     # A pass without gradient inside would otherwise leave weights in the cache that have none.
@@ -36,25 +36,25 @@ def prepare_layers(
     network: nn.Module,
     config: ComputeConfig,
     *,
-    computed_again: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    recompute_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> None:
     """Compiles the layers, or makes them forget what the backward pass can compute again. Side effects: `network`.
 
     Layer by layer, with static shapes: one graph serves all layers, and compiling a whole model takes minutes.
-    `computed_again` makes a context for whatever is computed a second time.
+    `recompute_context` makes a context for whatever is computed a second time.
     """
     for layer in getattr(network, "layers", ()):
-        for verb in TRAINED_VERBS:
-            function = getattr(layer, verb)
+        for method in TRAINED_METHODS:
+            function = getattr(layer, method)
             if config.compile_layers:
                 function = torch.compile(function, dynamic=False)
             if config.forget_activations:
-                contexts = functools.partial(_first_and_again, computed_again)
+                contexts = functools.partial(_checkpoint_contexts, recompute_context)
                 function = functools.partial(checkpoint, function, use_reentrant=False, context_fn=contexts)
-            setattr(layer, verb, function)
+            setattr(layer, method, function)
 
 
-def _first_and_again(
-    computed_again: Callable[[], AbstractContextManager[Any]],
+def _checkpoint_contexts(
+    recompute_context: Callable[[], AbstractContextManager[Any]],
 ) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    return nullcontext(), computed_again()
+    return nullcontext(), recompute_context()

@@ -30,7 +30,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimiserConfig:
+class OptimizerConfig:
     """AdamW, linear warm-up, constant, and a linear fall to a twentieth over the last part of every leg.
 
     The updates of a leg of minutes are known when its fall begins (`training.schedule`)."""
@@ -72,7 +72,7 @@ class AutoencoderTraining:
     """Weight of the patch-spectrum term: more grain, a little less PSNR."""
     freeze_encoder: bool = False
     """Train the decoder alone: the latents stay what they are, so a dynamics model trained on them stays valid."""
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class DynamicsTraining:
     place_only_updates: int = 0
     """First so many updates learn the map (either) and its motion alone: it is cheap, and the denoiser starts from
     it."""
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.shortcut_share < 1 or not 0 <= self.rollout_share <= 1:
@@ -148,7 +148,7 @@ class DynamicsTraining:
         """What is drawn at once: consecutive clips."""
         return self.clip_frames * self.carry_clips
 
-    def drawn_frames(self, model: WorldModelConfig) -> int:
+    def sampled_frames(self, model: WorldModelConfig) -> int:
         """Frames of the longest piece of an episode that is learned from."""
         walk_frames = 2 + self.walk_ticks
         of_the_map = {"place": walk_frames, "plan": max(walk_frames, self.plan_frames), "given": self.plan_frames}
@@ -184,7 +184,7 @@ class DecoderTraining:
     texture_weight: float = 1.5
     encoded_stride: int = 3
     """Of every so many frames one is drawn from its own latent as well."""
-    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=5e-4, warmup_updates=50))
+    optimiser: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=5e-4, warmup_updates=50))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,15 +15,15 @@ from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Start
 from worldsim.training.config import TrainingConfig
 from worldsim.training.episode import Episode
-from worldsim.training.recordings import DataSource, Outline, RecordedStream, Recordings, evenly
+from worldsim.training.recordings import DataSource, RecordedStream, Recordings, SessionIndex, evenly_spaced
 from worldsim.training.workers import WeightedStream, WorldStream, record_episodes
 from worldsim.worlds.trajectories import FIRST_START_SEED, START_FRAMES, start_trajectory_frames
 
 NUM_PROBES = 6
 PROBE_FRAMES = 180
-PROBE_SEEDS = 800_000
+FIRST_PROBE_SEED = 800_000
 """Probes show progress on paths that training is unlikely to draw; evaluation has its own seeds, from 900,000 up."""
-SEEDS_OF_A_RANK = 15_485_863
+RANK_SEED_STRIDE = 15_485_863
 """How far apart the random numbers of two ranks begin: no multiple of how far apart those of workers do."""
 NUM_STARTS = 8
 
@@ -33,7 +33,7 @@ class OpenedSource:
     """A `--data` and its sessions."""
 
     source: DataSource
-    sessions: Sequence[Outline] = field(repr=False)
+    sessions: Sequence[SessionIndex] = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class OpenedSource:
 
 
 class TrainingData:
-    """Of one stage. `least_frames` must follow one another for a piece of a recording to be of use."""
+    """Of one stage. `min_frames` must follow one another for a piece of a recording to be of use."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class TrainingData:
         opened: Sequence[OpenedSource],
         *,
         world_share: float,
-        least_frames: int,
+        min_frames: int,
     ) -> None:
         """Raises: ConfigError, RecordingError: see `Recordings`."""
         self._preset, self._training, self._world_share = preset, training, world_share
@@ -61,8 +61,8 @@ class TrainingData:
             Recordings(
                 source.sessions,
                 preset,
-                piece_frames=training.data.episode_frames,
-                least_frames=least_frames,
+                segment_frames=training.data.episode_frames,
+                min_frames=min_frames,
                 is_resized=training.data.resize,
             )
             for source in opened
@@ -82,21 +82,21 @@ class TrainingData:
     @contextmanager
     def sources(self, *, rank: int = 0) -> Iterator[list[WeightedStream]]:
         """Running, until the block ends. Every rank of those that train together has its own episodes."""
-        seed = self._training.seed + rank * SEEDS_OF_A_RANK
-        with ExitStack() as at_the_end:
+        seed = self._training.seed + rank * RANK_SEED_STRIDE
+        with ExitStack() as stack:
             sources = []
             if self._world_share > 0:
                 true_world, data = self._preset.ground_truth_config, self._training.data
                 world = WorldStream(true_world, data, seed=seed, with_depth=self._with_depth)
-                sources.append(WeightedStream(stream=at_the_end.enter_context(world), share=self._world_share))
+                sources.append(WeightedStream(stream=stack.enter_context(world), share=self._world_share))
             for recordings, share in zip(self._recordings, self._shares, strict=True):
                 stream = RecordedStream(recordings, seed=seed)
-                sources.append(WeightedStream(stream=at_the_end.enter_context(stream), share=share))
+                sources.append(WeightedStream(stream=stack.enter_context(stream), share=share))
             yield sources
 
     def probes(self) -> list[Episode]:
         """All of one length."""
-        found = [e for count, part in self._parts(NUM_PROBES) for e in self._probes_of(part, count)]
+        found = [e for count, part in self._split_count(NUM_PROBES) for e in self._read_probes(part, count)]
         num_frames = min(len(episode.frames) for episode in found)
         return [episode.first(min(num_frames, PROBE_FRAMES)) for episode in found]
 
@@ -104,19 +104,19 @@ class TrainingData:
         """From where the preset will be played."""
         found: list[Episode] = []
         kept = max(START_FRAMES, self._preset.play.context_frames)
-        for count, recordings in self._parts(NUM_STARTS):
+        for count, recordings in self._split_count(NUM_STARTS):
             if recordings is None:
-                found += self._play(FIRST_START_SEED, count, start_trajectory_frames(kept))
+                found += self._play_world(FIRST_START_SEED, count, start_trajectory_frames(kept))
             else:
-                found += recordings.read(evenly([*recordings.held_out, *recordings.pieces], count))
+                found += recordings.read(evenly_spaced([*recordings.held_out, *recordings.segments], count))
         return [Start(frames=e.frames[-kept:], actions=e.actions[-kept:]) for e in found]
 
     def describe(self) -> list[str]:
         """One line per source, for people and for the preset's card."""
         lines = [f"the true world, share {self._world_share:.2f}"] if self._world_share > 0 else []
         for name, recordings, share in zip(self._names, self._recordings, self._shares, strict=True):
-            held = sum(piece.num_frames for piece in recordings.held_out)
-            short = f", {recordings.num_short} runs too short" if recordings.num_short else ""
+            held = sum(segment.num_frames for segment in recordings.held_out)
+            short = f", {recordings.num_too_short} runs too short" if recordings.num_too_short else ""
             lines.append(f"{name}, share {share:.2f}, {recordings.num_frames} frames, {held} held out{short}")
         return lines
 
@@ -126,23 +126,23 @@ class TrainingData:
             return {}
         return {"data": "; ".join(self.describe()), "licence": "other"}
 
-    def _parts(self, count: int) -> list[tuple[int, Recordings | None]]:
+    def _split_count(self, count: int) -> list[tuple[int, Recordings | None]]:
         """`count` shared out among the sources, at least one to each; None is the true world."""
         parts = [*([None] if self._world_share > 0 else []), *self._recordings]
         return [(max(1, count // len(parts)), part) for part in parts]
 
-    def _probes_of(self, recordings: Recordings | None, count: int) -> list[Episode]:
+    def _read_probes(self, recordings: Recordings | None, count: int) -> list[Episode]:
         if recordings is None:
-            return self._play(PROBE_SEEDS, count, PROBE_FRAMES)
-        return recordings.read(evenly(recordings.shown, count))
+            return self._play_world(FIRST_PROBE_SEED, count, PROBE_FRAMES)
+        return recordings.read(evenly_spaced(recordings.probe_segments, count))
 
-    def _play(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
+    def _play_world(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
         world, script = self._preset.ground_truth_config, self._training.data.script
         seeds = range(first_seed, first_seed + count)
         return record_episodes(world, seeds, num_frames, script, with_depth=self._with_depth)
 
 
-def checked_world_share(share: float | None, *, has_data: bool) -> float:
+def resolve_world_share(share: float | None, *, has_data: bool) -> float:
     """What was asked for; all from the world without data, nothing with it. Raises: UsageError."""
     if share is None:
         return 0.0 if has_data else 1.0

@@ -22,104 +22,104 @@ from torch.nn.parallel import DistributedDataParallel
 
 from worldsim.core.errors import DistributedError, UsageError
 
-TIMEOUT = timedelta(minutes=15)
+COLLECTIVE_TIMEOUT = timedelta(minutes=15)
 """Longer than a rank takes to export a preset and its samples."""
-LAYER_VERBS = ("forward_context", "forward_noisy", "step")
+LAYER_METHODS = ("forward_context", "forward_noisy", "step")
 """What is called on a layer in place of `forward`; see `models.sequence.mixer`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranks:
-    """`rank` of `size` processes, each with a `device` of its own."""
+class DistributedContext:
+    """`rank` of `world_size` processes, each with a `device` of its own."""
 
     device: str
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
         """The first rank writes files and speaks."""
         return self.rank == 0
 
-    def agree(self, *values: float) -> list[float]:
+    def all_reduce_max(self, *values: float) -> list[float]:
         """The largest of each value over all ranks. Raises: RankError when a rank is gone."""
-        if self.size == 1:
+        if self.world_size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        with lost_rank():
+        with translate_rank_errors():
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return [float(value) for value in tensor]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all are here."""
-        if self.size > 1:
-            with lost_rank():
+        if self.world_size > 1:
+            with translate_rank_errors():
                 dist.barrier()
 
-    def spread(self, objective: nn.Module, network: nn.Module, *, shard: bool) -> nn.Module:
+    def wrap(self, objective: nn.Module, network: nn.Module, *, shard: bool) -> nn.Module:
         """The objective whose backward pass leaves mean gradients on every rank.
 
         By default every rank holds the whole network (DDP); `shard` splits parameters, gradients and optimiser state
         among them (`fully_shard`, a layer at a time). Side effects: `network`, in place, when sharded.
         """
         if shard:
-            self._split(network)
+            self._shard_layers(network)
             fully_shard(objective, mesh=self._mesh())
             return objective
-        if self.size == 1:
+        if self.world_size == 1:
             return objective
         device_ids = [torch.device(self.device)] if self.device.startswith("cuda") else None
         return DistributedDataParallel(objective, device_ids=device_ids, find_unused_parameters=True)
 
     def sharded_copy(self, module: nn.Module) -> nn.Module:
-        """A copy that is split as `spread` splits the network."""
+        """A copy that is split as `wrap` splits the network."""
         copied = copy.deepcopy(module)
-        self._split(copied)
+        self._shard_layers(copied)
         fully_shard(copied, mesh=self._mesh())
         return copied
 
-    def _split(self, network: nn.Module) -> None:
+    def _shard_layers(self, network: nn.Module) -> None:
         """Every layer by itself: one is gathered while it is used, the others stay split."""
         for layer in getattr(network, "layers", ()):
             fully_shard(layer, mesh=self._mesh())
-            for verb in LAYER_VERBS:
-                register_fsdp_forward_method(layer, verb)
+            for method in LAYER_METHODS:
+                register_fsdp_forward_method(layer, method)
 
     def _mesh(self) -> DeviceMesh:
         if not dist.is_initialized():
             raise UsageError("compute.shard splits a model among processes", hint="start them with torchrun")
-        return init_device_mesh(torch.device(self.device).type, (self.size,))
+        return init_device_mesh(torch.device(self.device).type, (self.world_size,))
 
 
-def without_sync(objective: nn.Module, is_last: bool) -> AbstractContextManager[None]:
+def no_sync_unless_last(objective: nn.Module, is_last: bool) -> AbstractContextManager[None]:
     """Gradients of all but the last part of a batch stay where they are."""
     if is_last or not isinstance(objective, DistributedDataParallel):
         return nullcontext()
-    quiet: AbstractContextManager[None] = objective.no_sync()
-    return quiet
+    no_sync: AbstractContextManager[None] = objective.no_sync()
+    return no_sync
 
 
 @contextmanager
-def join_ranks(device: str) -> Iterator[Ranks]:
+def init_distributed(device: str) -> Iterator[DistributedContext]:
     """Joins the processes that torchrun started (its environment variables say who); alone without it."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        yield Ranks(device=device)
+        yield DistributedContext(device=device)
         return
     is_cuda = device.startswith("cuda")
     if is_cuda:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    with lost_rank():
+    with translate_rank_errors():
         # Checkpoints are written in the background, which needs a group on the CPU too.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo", timeout=TIMEOUT)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo", timeout=COLLECTIVE_TIMEOUT)
     try:
-        yield Ranks(device=device, rank=dist.get_rank(), size=dist.get_world_size())
+        yield DistributedContext(device=device, rank=dist.get_rank(), world_size=dist.get_world_size())
     finally:
         dist.destroy_process_group()
 
 
 @contextmanager
-def lost_rank() -> Iterator[None]:
+def translate_rank_errors() -> Iterator[None]:
     """Turns what a collective raises when another process is gone into a RankError; other errors pass."""
     try:
         yield
@@ -132,7 +132,7 @@ def lost_rank() -> Iterator[None]:
         ) from error
 
 
-def whole_tensors(module: nn.Module) -> dict[str, Tensor]:
+def full_state_dict(module: nn.Module) -> dict[str, Tensor]:
     """The state dict with sharded tensors put together, on the CPU of every rank. All ranks must call it."""
     return {
         name: (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().cpu()

@@ -75,17 +75,17 @@ class DynamicsRecipe:
 
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         self._replay_buffer.refresh()
-        place, place_figures = self._map(num_updates)
-        if place_figures and num_updates < max(self._config.walk_only_updates, self._config.place_only_updates):
-            return place, place_figures
+        place, map_metrics = self._map_loss(num_updates)
+        if map_metrics and num_updates < max(self._config.walk_only_updates, self._config.place_only_updates):
+            return place, map_metrics
         sequence = self._sequences.next(num_updates)
-        is_own = float(torch.rand((), generator=self._generator)) < self._config.rollout_share
-        if sequence.level is None and not is_own:
-            sequence = replace(sequence, level=self._levels(sequence))
+        is_self_rollout = float(torch.rand((), generator=self._generator)) < self._config.rollout_share
+        if sequence.level is None and not is_self_rollout:
+            sequence = replace(sequence, level=self._sample_levels(sequence))
         clip = sequence.clip(self._config.clip_frames)
         # Frames of nobody knows where: the model reads off them where they were seen from.
         known = clip.target if bool(clip.target.isfinite().all()) else None
-        context, level, generated = self._own_rollout(clip, known) if is_own else self._noisy(clip)
+        context, level, generated = self._self_rollout(clip, known) if is_self_rollout else self._noisy_context(clip)
 
         num_shortcut = round(self._config.batch_clips * self._config.shortcut_share)
         if num_updates < self._config.shortcut_after:
@@ -108,40 +108,44 @@ class DynamicsRecipe:
                 sequence.advance(self._config.clip_frames, [part.end for part in parts]), num_updates
             )
         first = 1 if clip.first == 0 else 0  # which frame is the first that something is known before
-        flow, pose_loss = self._flow(parts[0], clip.clean[:num_flow], clip.target[:num_flow], first)
+        flow, pose_loss = self._flow_and_pose_loss(parts[0], clip.clean[:num_flow], clip.target[:num_flow], first)
         loss = place + flow * (num_flow / self._config.batch_clips) + self._config.pose_weight * pose_loss
-        figures = {"flow": float(flow.detach()), "pose": float(pose_loss.detach()), **place_figures}
+        metrics = {"flow": float(flow.detach()), "pose": float(pose_loss.detach()), **map_metrics}
         if num_shortcut:
-            shortcut = self._shortcut(parts[1], clip.clean[num_flow:], first)
+            shortcut = self._shortcut_loss(parts[1], clip.clean[num_flow:], first)
             loss = loss + shortcut * (num_shortcut / self._config.batch_clips)
-            figures["shortcut"] = float(shortcut.detach())
-        return loss, figures
+            metrics["shortcut"] = float(shortcut.detach())
+        return loss, metrics
 
-    def _map(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
+    def _map_loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         """The map's own losses; zero where the model has none. The walks grow longer as training goes on."""
         memory, config = getattr(self.network, "place", None), self._config
         num_ticks = min(config.walk_ticks, 1 + num_updates // config.walk_growth_updates)
         if isinstance(memory, FixedMapMemory):
-            losses = self._place(memory, num_ticks, walk_only=num_updates < config.walk_only_updates)
+            losses = self._fixed_map_losses(memory, num_ticks, motion_only=num_updates < config.walk_only_updates)
         elif isinstance(memory, SpatialMapMemory):
-            losses = self._plan(memory, num_ticks, use_true_depth=num_updates < config.plan_taught_updates)
+            losses = self._spatial_map_losses(
+                memory, num_ticks, use_true_depth=num_updates < config.plan_taught_updates
+            )
         else:
             return torch.zeros((), device=self._device), {}
         return torch.stack(list(losses.values())).sum(), {name: float(loss.detach()) for name, loss in losses.items()}
 
-    def _place(self, memory: FixedMapMemory, num_ticks: int, *, walk_only: bool) -> dict[str, Tensor]:
+    def _fixed_map_losses(self, memory: FixedMapMemory, num_ticks: int, *, motion_only: bool) -> dict[str, Tensor]:
         config = self._config
         action, pose = self._replay_buffer.sample_paths(config.walk_poses // num_ticks, 2 + num_ticks)
         target = pose_target(pose, config).to(self._device)
         noise = config.walk_position_noise
         losses = {"move": motion_loss(memory.move, target, action.to(self._device), position_noise=noise)}
-        if not walk_only:
+        if not motion_only:
             frames = self._replay_buffer.sample(config.place_frames, 1, has_pose=True)
             latent, pose = frames.content[:, 0].float().to(self._device), pose_target(frames.pose, config)[:, 0]
             losses |= fixed_map_loss(memory, latent, pose.to(self._device), max_level=config.max_context_level)
         return losses
 
-    def _plan(self, memory: SpatialMapMemory, num_ticks: int, *, use_true_depth: bool) -> dict[str, Tensor]:
+    def _spatial_map_losses(
+        self, memory: SpatialMapMemory, num_ticks: int, *, use_true_depth: bool
+    ) -> dict[str, Tensor]:
         config = self._config
         clips = self._replay_buffer.sample(config.plan_clips, config.plan_frames, has_pose=True)
         return spatial_map_loss(
@@ -164,7 +168,7 @@ class DynamicsRecipe:
             state=self.network.initial_state(len(clips.action), seed=0) if self._config.carry_clips > 1 else None,
         )
 
-    def _levels(self, sequence: ClipSequence) -> Tensor:
+    def _sample_levels(self, sequence: ClipSequence) -> Tensor:
         """Drawn for all clips at once, as for one long clip. Shapes: [B, L]."""
         levels = context_levels(
             *sequence.clean.shape[:2],
@@ -174,15 +178,16 @@ class DynamicsRecipe:
         )
         return levels.to(self._device)
 
-    def _noisy(self, clip: ClipSequence) -> tuple[Tensor, Tensor, Tensor]:
+    def _noisy_context(self, clip: ClipSequence) -> tuple[Tensor, Tensor, Tensor]:
         """What the model may look back on, how noisy it is said to be, and which of it is the model's own."""
         assert clip.level is not None
         context = mix_noise(clip.clean, torch.randn_like(clip.clean), 1 - clip.level)
         return context, clip.level, torch.zeros_like(clip.level, dtype=torch.bool)
 
     @torch.no_grad()
-    def _own_rollout(self, clip: ClipSequence, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_noisy`: a few true frames, then the network's own, in one step each, exactly what play feeds back.
+    def _self_rollout(self, clip: ClipSequence, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_noisy_context`: a few true frames, then the network's own, in one step each, exactly what play feeds
+        back.
 
         The states are detached (no gradient through the rollout), as in Self Forcing; the target stays the true
         frame, so the network learns to return to it.
@@ -209,7 +214,9 @@ class DynamicsRecipe:
         generated_BT = (torch.arange(num_frames, device=level.device) >= num_true).expand(batch, -1)
         return torch.stack(frames, 1), level[:, None].expand(-1, num_frames), generated_BT
 
-    def _flow(self, history: ClipContext, clean: Tensor, target: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    def _flow_and_pose_loss(
+        self, history: ClipContext, clean: Tensor, target: Tensor, first: int
+    ) -> tuple[Tensor, Tensor]:
         """(the objective, the pose head's loss), both from frame `first` on."""
         batch, num_frames = clean.shape[:2]
         share = self._config.one_step_share
@@ -224,7 +231,7 @@ class DynamicsRecipe:
             return flow, flow.new_zeros(())
         return flow, _pose_loss(predicted_pose[:, first:], target[:, first:])
 
-    def _shortcut(self, history: ClipContext, clean: Tensor, first: int) -> Tensor:
+    def _shortcut_loss(self, history: ClipContext, clean: Tensor, first: int) -> Tensor:
         batch, num_frames = clean.shape[:2]
         tau, step = (x.to(self._device) for x in sample_shortcut_steps(batch, num_frames, self._generator))
 
@@ -239,23 +246,25 @@ class DynamicsRecipe:
         """A playable preset, a rollout of the probes beside the truth, and its PSNR at a few horizons."""
         self._export_preset(folder, self.average, {"updates": str(num_updates), "frames": str(num_frames)})
         horizons = [h for h in PROBE_HORIZONS if PROBE_CONTEXT + h <= self._probe_latents.shape[1]]
-        made = self._probe_rollout(max(horizons))
-        figures, columns = {}, []
+        generated = self._probe_rollout(max(horizons))
+        metrics, columns = {}, []
         for horizon in horizons:
-            decoded = self._autoencoder.decode(made[:, horizon - 1]).cpu()
+            decoded = self._autoencoder.decode(generated[:, horizon - 1]).cpu()
             truth = self._probe_frames[:, PROBE_CONTEXT + horizon - 1]
-            figures[f"psnr_{horizon}"] = psnr(decoded, truth)
+            metrics[f"psnr_{horizon}"] = psnr(decoded, truth)
             columns.append((truth, decoded))
         rows = [
-            to_frames(torch.stack([c[side][i] for c in columns])) for i in range(min(3, len(made))) for side in (0, 1)
+            to_frames(torch.stack([c[side][i] for c in columns]))
+            for i in range(min(3, len(generated)))
+            for side in (0, 1)
         ]
         write_sheet(folder / "samples" / f"{num_updates:07d}.png", rows, scale=2)
-        return figures
+        return metrics
 
     def _probe_rollout(self, num_frames: int) -> Tensor:
         model, latents = self.average, self._probe_latents
         level = latents.new_zeros(len(latents))
-        state, made = model.initial_state(len(latents), seed=0), []
+        state, generated = model.initial_state(len(latents), seed=0), []
         generator = torch.Generator().manual_seed(0)
         for t in range(PROBE_CONTEXT + num_frames):
             frame = model.begin(state, self._probe_actions[:, t])
@@ -263,9 +272,9 @@ class DynamicsRecipe:
             if t >= PROBE_CONTEXT:
                 noise = torch.randn(latent.shape, generator=generator).to(latent)
                 latent = sample_frame(model, frame, noise, 1)
-                made.append(latent)
+                generated.append(latent)
             state = model.commit(frame, latent, level, generated=t >= PROBE_CONTEXT)
-        return torch.stack(made, 1)
+        return torch.stack(generated, 1)
 
 
 def _mask(clean: Tensor, first: int) -> Tensor:

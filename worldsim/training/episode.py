@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 
-def middle_row_depth(depth_HW: Floats) -> Floats:
+def middle_row_depth(depth_HW: Float32Array) -> Float32Array:
     """Of its two middle rows the mean, [W]: how far the walls are in each column."""
     middle = len(depth_HW) // 2
     return np.asarray(depth_HW[middle - 1 : middle + 1].mean(0), np.float32)
@@ -25,9 +25,9 @@ class Episode:
 
     seed: int
     frames: npt.NDArray[np.uint8]
-    actions: Floats
-    pose: Floats
-    depth_profile: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    actions: Float32Array
+    pose: Float32Array
+    depth_profile: Float32Array = field(default_factory=lambda: np.empty((0, 0), np.float32))
     """Shapes: [T, W]. Units: the world's, along the view direction. Left out or empty: nobody knows it, and the NaNs
     take no memory."""
 

@@ -21,10 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from worldsim.core.errors import DistributedError, NonFiniteError, WorldError
-from worldsim.training.checkpoint import checkpoint_of
-from worldsim.training.compute import precision, prepare_layers
-from worldsim.training.config import ComputeConfig, OptimiserConfig
-from worldsim.training.distributed import Ranks, lost_rank, whole_tensors, without_sync
+from worldsim.training.checkpoint import make_checkpoint
+from worldsim.training.compute import autocast_context, prepare_layers
+from worldsim.training.config import ComputeConfig, OptimizerConfig
+from worldsim.training.distributed import (
+    DistributedContext,
+    full_state_dict,
+    no_sync_unless_last,
+    translate_rank_errors,
+)
 from worldsim.training.schedule import Schedule, TrainingPhase
 
 CHECKPOINT_EVERY_S = 240.0
@@ -92,30 +97,30 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        config: OptimiserConfig,
+        config: OptimizerConfig,
         folder: Path,
         *,
         on_log: LogCallback,
         data: ResumableData | None = None,
         seed: int = 0,
         compute: ComputeConfig | None = None,
-        ranks: Ranks | None = None,
+        distributed: DistributedContext | None = None,
     ) -> None:
         self._recipe, self._config, self._folder, self._on_log, self._seed = recipe, config, folder, on_log, seed
         self._data = data
-        self._compute, self._ranks = compute or ComputeConfig(), ranks or Ranks(device="cpu")
+        self._compute, self._distributed = compute or ComputeConfig(), distributed or DistributedContext(device="cpu")
         prepare_layers(recipe.network, self._compute)
         shard = self._compute.shard
-        self._average = self._ranks.sharded_copy(recipe.average) if shard else recipe.average
-        self._objective = self._ranks.spread(Objective(recipe), recipe.network, shard=shard)
-        self._optimiser = torch.optim.AdamW(
+        self._average = self._distributed.sharded_copy(recipe.average) if shard else recipe.average
+        self._objective = self._distributed.wrap(Objective(recipe), recipe.network, shard=shard)
+        self._optimizer = torch.optim.AdamW(
             recipe.network.parameters(),
             lr=config.learning_rate,
             betas=(0.9, 0.97),
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self._checkpoint = checkpoint_of(folder / "state", self._ranks, sharded=shard)
+        self._checkpoint = make_checkpoint(folder / "state", self._distributed, sharded=shard)
         self.num_updates = 0
         self.num_frames = 0
         self.trained_s = 0.0
@@ -124,7 +129,7 @@ class Trainer:
 
     def resume(self) -> bool:
         """Goes on from the run's folder if there is something to go on from."""
-        counters = self._checkpoint.load(self._recipe.network, self._average, self._optimiser)
+        counters = self._checkpoint.load(self._recipe.network, self._average, self._optimizer)
         if counters is None:
             return False
         self.num_updates, self.num_frames = int(counters["num_updates"]), int(counters["num_frames"])
@@ -152,7 +157,7 @@ class Trainer:
             try:
                 self._run(schedule, minutes * 60)
             except (WorldError, DistributedError):
-                if self._ranks.is_first and not self._compute.shard:
+                if self._distributed.is_main and not self._compute.shard:
                     self._save()
                 raise
         self._stop_reason = self._stop_reason or ("time" if updates is None or not self._is_done else "updates")
@@ -162,22 +167,22 @@ class Trainer:
 
     def update(self, learning_rate: float) -> dict[str, float]:
         """One update at this learning rate, and nothing beside it. Returns: figures for the log. Raises: as `run`."""
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        self._optimiser.zero_grad(set_to_none=True)
-        loss_value, figures = self._backward()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss_value, metrics = self._backward()
         gradient_norm = self._clip_gradients()
         self._check_finite(loss_value, gradient_norm)
-        self._optimiser.step()
+        self._optimizer.step()
         self._update_average()
         self.num_updates += 1
-        self.num_frames += self._recipe.frames_per_update * self._compute.accumulate * self._ranks.size
-        return {**figures, "loss": loss_value, "gradient_norm": gradient_norm}
+        self.num_frames += self._recipe.frames_per_update * self._compute.accumulate * self._distributed.world_size
+        return {**metrics, "loss": loss_value, "gradient_norm": gradient_norm}
 
     def save(self) -> None:
         """Writes the training state and what the recipe exports, with all ranks."""
         self._save()
-        self._ranks.wait()
+        self._distributed.barrier()
 
     def _run(self, schedule: Schedule, budget_s: float) -> None:
         started_s = saved_s = logged_s = time.monotonic()
@@ -185,7 +190,9 @@ class Trainer:
         while True:
             now_s = time.monotonic()
             # Clocks and signals differ between ranks; what follows from them must not.
-            spent_s, unsaved_s, stop = self._ranks.agree(now_s - started_s, now_s - saved_s, bool(self._stop_reason))
+            spent_s, unsaved_s, stop = self._distributed.all_reduce_max(
+                now_s - started_s, now_s - saved_s, bool(self._stop_reason)
+            )
             schedule.observe_time(self.num_updates, spent_s, budget_s)
             self.phase, self._is_done = schedule.phase, schedule.is_over(self.num_updates)
             if self.num_updates % self._recipe.updates_per_sequence == 0:
@@ -195,14 +202,14 @@ class Trainer:
                     self.save()
                     saved_s = time.monotonic()
             learning_rate = schedule.learning_rate(self.num_updates)
-            figures = self.update(learning_rate)
+            metrics = self.update(learning_rate)
             self.trained_s += time.monotonic() - now_s
             if self.num_updates % LOG_EVERY_UPDATES == 0:
                 now_s = time.monotonic()
                 rate_hz = (self.num_frames - logged_frames) / max(now_s - logged_s, 1e-9)
-                figures |= {"frames_per_s": rate_hz, "learning_rate": learning_rate, "left_s": budget_s - spent_s}
-                figures["wait_share"] = (self._waited_s - logged_wait_s) / max(now_s - logged_s, 1e-9)
-                self._log(figures)
+                metrics |= {"frames_per_s": rate_hz, "learning_rate": learning_rate, "left_s": budget_s - spent_s}
+                metrics["wait_share"] = (self._waited_s - logged_wait_s) / max(now_s - logged_s, 1e-9)
+                self._log(metrics)
                 logged_s, logged_frames, logged_wait_s = now_s, self.num_frames, self._waited_s
 
     @property
@@ -212,30 +219,32 @@ class Trainer:
     def _save(self) -> None:
         counters = {"num_updates": self.num_updates, "num_frames": self.num_frames, "trained_s": self.trained_s}
         counters |= self._data.counters() if self._data else {}
-        self._checkpoint.save(self._recipe.network, self._average, self._optimiser, counters)
+        self._checkpoint.save(self._recipe.network, self._average, self._optimizer, counters)
         if self._average is not self._recipe.average:
-            self._recipe.average.load_state_dict(whole_tensors(self._average))
-        if self._ranks.is_first:
+            self._recipe.average.load_state_dict(full_state_dict(self._average))
+        if self._distributed.is_main:
             self._log(self._recipe.export(self._folder, self.num_updates, self.num_frames))
 
     def _backward(self) -> tuple[float, dict[str, float]]:
         """Mean gradients of this rank's batches, and of all ranks'. Returns the mean loss and the last figures."""
-        count, loss_value, figures = self._compute.accumulate, 0.0, dict[str, float]()
+        count, loss_value, metrics = self._compute.accumulate, 0.0, dict[str, float]()
         for part in range(count):
-            torch.manual_seed(batch_seed(self._seed, self.num_updates, self._ranks.rank * count + part))
-            with lost_rank(), without_sync(self._objective, is_last=part == count - 1):
-                with precision(self._compute, self._ranks.device):
-                    loss, figures = self._objective(self.num_updates)
+            torch.manual_seed(batch_seed(self._seed, self.num_updates, self._distributed.rank * count + part))
+            with translate_rank_errors(), no_sync_unless_last(self._objective, is_last=part == count - 1):
+                with autocast_context(self._compute, self._distributed.device):
+                    loss, metrics = self._objective(self.num_updates)
                 (loss / count).backward()
             loss_value += float(loss.detach()) / count
-        return loss_value, figures
+        return loss_value, metrics
 
     def _clip_gradients(self) -> float:
         norm = nn.utils.clip_grad_norm_(self._recipe.network.parameters(), self._config.gradient_clip)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def _check_finite(self, loss_value: float, gradient_norm: float) -> None:
-        loss_broken, norm_broken = self._ranks.agree(not math.isfinite(loss_value), not math.isfinite(gradient_norm))
+        loss_broken, norm_broken = self._distributed.all_reduce_max(
+            not math.isfinite(loss_value), not math.isfinite(gradient_norm)
+        )
         if loss_broken or norm_broken:
             name, value = ("loss", loss_value) if loss_broken else ("gradient", gradient_norm)
             raise NonFiniteError(
@@ -254,11 +263,11 @@ class Trainer:
             else:
                 averages[name].copy_(value)
 
-    def _log(self, figures: dict[str, float]) -> None:
-        if not self._ranks.is_first:
+    def _log(self, metrics: dict[str, float]) -> None:
+        if not self._distributed.is_main:
             return
         row: dict[str, float | int | str] = {"update": self.num_updates, "frames": self.num_frames}
-        row |= {"minutes": round(self.trained_s / 60, 3)} | {k: round(float(v), 6) for k, v in figures.items()}
+        row |= {"minutes": round(self.trained_s / 60, 3)} | {k: round(float(v), 6) for k, v in metrics.items()}
         with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self._on_log(row)

@@ -18,7 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-BETWEEN_LOOKS_S = 0.01
+POLL_INTERVAL_S = 0.01
 """Resident memory has no high-water mark that can be set back, so it is looked at this often."""
 
 _aten = torch.ops.aten
@@ -37,17 +37,17 @@ class Stopwatch:
 
     def __init__(self, device: str, *, waits: bool = False) -> None:
         self._device = device
-        self.is_processor_time = device == "cpu" and torch.get_num_threads() == 1 and not waits
-        self._now_s = time.thread_time if self.is_processor_time else time.perf_counter
-        self._began_s = 0.0
+        self.is_cpu_time = device == "cpu" and torch.get_num_threads() == 1 and not waits
+        self._now_s = time.thread_time if self.is_cpu_time else time.perf_counter
+        self._start_s = 0.0
 
     def start(self) -> None:
         self._wait()
-        self._began_s = self._now_s()
+        self._start_s = self._now_s()
 
     def stop_ms(self) -> float:
         self._wait()
-        return (self._now_s() - self._began_s) * 1e3
+        return (self._now_s() - self._start_s) * 1e3
 
     def _wait(self) -> None:
         kind = torch.device(self._device).type
@@ -84,9 +84,9 @@ class PeakMemory:
     the process has grown since it held `before_bytes`. Use as a context manager."""
 
     def __init__(self, device: str, before_bytes: int) -> None:
-        self._device, self._before_bytes, self._most_bytes = device, before_bytes, before_bytes
+        self._device, self._before_bytes, self._peak_bytes = device, before_bytes, before_bytes
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name="memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
         if self._is_cuda:
@@ -107,27 +107,27 @@ class PeakMemory:
         """So far."""
         if self._is_cuda:
             return int(torch.cuda.max_memory_allocated(self._device))
-        return self._most_bytes - self._before_bytes
+        return self._peak_bytes - self._before_bytes
 
     @property
     def _is_cuda(self) -> bool:
         return self._device.startswith("cuda")
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         while True:
-            self._most_bytes = max(self._most_bytes, held_bytes(self._device))
-            if self._stop.wait(BETWEEN_LOOKS_S):
+            self._peak_bytes = max(self._peak_bytes, allocated_bytes(self._device))
+            if self._stop.wait(POLL_INTERVAL_S):
                 return
 
 
-def held_bytes(device: str) -> int:
+def allocated_bytes(device: str) -> int:
     """Resident memory of the process; on CUDA what is allocated on the device, which is where tensors lie."""
     if device.startswith("cuda"):
         return int(torch.cuda.memory_allocated(device))
     return int(psutil.Process().memory_info().rss)
 
 
-def product_rate(device: str, dtype: torch.dtype, *, rows: int, size: int, limit_s: float) -> float:
+def matmul_rate(device: str, dtype: torch.dtype, *, rows: int, size: int, limit_s: float) -> float:
     """FLOP/s of a matrix product [rows, size] x [size, size]: the fastest of those that fit in `limit_s`."""
     left, right = (torch.randn(count, size, device=device).to(dtype) for count in (rows, size))
     stopwatch, spent_ms = Stopwatch(device), list[float]()

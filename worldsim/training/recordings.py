@@ -26,10 +26,10 @@ from worldsim.presets.config import PresetConfig
 from worldsim.presets.resolve import hub_ref
 from worldsim.training.episode import Episode
 
-MAX_RATE_OFF = 0.01
+MAX_RATE_ERROR = 0.01
 """A video of 29.97 frames per second is one of 30."""
-QUEUE_PIECES = 4
-HELD_OUT_OF = 8
+QUEUE_SEGMENTS = 4
+HELD_OUT_EVERY = 8
 """One piece of so many is held out, to look at while training."""
 
 
@@ -55,7 +55,7 @@ class DataSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outline:
+class SessionIndex:
     """What of a session is kept in mind: a data set may have more rows than there is memory for."""
 
     folder: Path
@@ -66,7 +66,7 @@ class Outline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class Segment:
     """Frames `begin` to `end` of one episode; none of their pictures is missing."""
 
     folder: Path
@@ -79,30 +79,30 @@ class Piece:
         return self.end - self.begin
 
 
-def by_episode(pieces: Iterable[Piece]) -> list[list[Piece]]:
-    groups: dict[tuple[Path, int], list[Piece]] = {}
-    for piece in pieces:
-        groups.setdefault((piece.folder, piece.episode), []).append(piece)
+def group_by_episode(segments: Iterable[Segment]) -> list[list[Segment]]:
+    groups: dict[tuple[Path, int], list[Segment]] = {}
+    for segment in segments:
+        groups.setdefault((segment.folder, segment.episode), []).append(segment)
     return list(groups.values())
 
 
-def evenly(pieces: Sequence[Piece], count: int) -> list[Piece]:
+def evenly_spaced(segments: Sequence[Segment], count: int) -> list[Segment]:
     """At most `count`, over the whole."""
-    return [pieces[i] for i in np.unique(np.linspace(0, len(pieces) - 1, min(count, len(pieces))).astype(int))]
+    return [segments[i] for i in np.unique(np.linspace(0, len(segments) - 1, min(count, len(segments))).astype(int))]
 
 
-def open_source(source: DataSource) -> list[Outline]:
+def open_source(source: DataSource) -> list[SessionIndex]:
     """Raises: RecordingError when nothing is there or a session is not whole; HubError."""
-    folder = _folder_of(source.ref)
-    outlines = [_outline(open_session(path)) for path in find_sessions(folder)]
-    if not outlines:
+    folder = _resolve_folder(source.ref)
+    session_indexes = [_index_session(open_session(path)) for path in find_sessions(folder)]
+    if not session_indexes:
         raise RecordingError(f"{folder} holds no session", hint="worldsim data import, or play --record, makes some")
-    return outlines
+    return session_indexes
 
 
-def known_of(outline: Outline) -> dict[str, dict[str, object]]:
+def recorded_world_values(session_index: SessionIndex) -> dict[str, dict[str, object]]:
     """The values of preset.toml that a world of kind "recorded" takes from its data."""
-    header = outline.header
+    header = session_index.header
     spec, (height_px, width_px, _) = header.action_spec, header.frame_shape
     world = {
         "buttons": spec.buttons,
@@ -115,68 +115,70 @@ def known_of(outline: Outline) -> dict[str, dict[str, object]]:
 
 
 class Recordings:
-    """The sessions of one source, fit to a preset, in pieces of at most `piece_frames` frames."""
+    """The sessions of one source, fit to a preset, in pieces of at most `segment_frames` frames."""
 
     def __init__(
         self,
-        sessions: Sequence[Outline],
+        sessions: Sequence[SessionIndex],
         preset: PresetConfig,
         *,
-        piece_frames: int,
-        least_frames: int,
+        segment_frames: int,
+        min_frames: int,
         is_resized: bool,
     ) -> None:
         """Raises: ConfigError for a session that does not fit, RecordingError when no piece is long enough."""
         self._frame_shape = preset.frame_shape
-        self._places = {s.folder: _places(s, preset, is_resized=is_resized) for s in sessions}
-        pieces = [piece for session in sessions for piece in _cut(session, piece_frames)]
-        long_enough = [piece for piece in pieces if piece.num_frames >= least_frames]
-        self.num_short = len(pieces) - len(long_enough)
-        if not long_enough:
+        self._action_columns = {s.folder: _action_columns(s, preset, is_resized=is_resized) for s in sessions}
+        segments = [segment for session in sessions for segment in _split_into_segments(session, segment_frames)]
+        usable = [segment for segment in segments if segment.num_frames >= min_frames]
+        self.num_too_short = len(segments) - len(usable)
+        if not usable:
             raise RecordingError(
-                f"no {least_frames} frames follow one another in {', '.join(s.folder.name for s in sessions[:3])}",
+                f"no {min_frames} frames follow one another in {', '.join(s.folder.name for s in sessions[:3])}",
                 hint="record longer, or train on shorter clips (training.<stage>.clip_frames)",
             )
         self._action_size = preset.action_spec.size
-        num_held = len(long_enough) // HELD_OUT_OF
-        held = np.linspace(0, len(long_enough) - 1, num_held + 2).astype(int)[1:-1].tolist()
-        self.held_out = [long_enough[index] for index in held]
+        num_held = len(usable) // HELD_OUT_EVERY
+        held = np.linspace(0, len(usable) - 1, num_held + 2).astype(int)[1:-1].tolist()
+        self.held_out = [usable[index] for index in held]
         """Evenly over the whole; none where there are few pieces."""
-        self.pieces = [piece for index, piece in enumerate(long_enough) if index not in held]
+        self.segments = [segment for index, segment in enumerate(usable) if index not in held]
         self.has_pose = all(session.has_pose for session in sessions)
 
     @property
     def num_frames(self) -> int:
-        return sum(piece.num_frames for piece in self.pieces)
+        return sum(segment.num_frames for segment in self.segments)
 
     @property
-    def shown(self) -> list[Piece]:
+    def probe_segments(self) -> list[Segment]:
         """Those to show progress with: held out, where there are enough for that."""
-        return self.held_out or self.pieces
+        return self.held_out or self.segments
 
-    def read(self, pieces: Iterable[Piece]) -> list[Episode]:
+    def read(self, segments: Iterable[Segment]) -> list[Episode]:
         """In that order; each recorded episode is read once."""
-        found: dict[Piece, Episode] = {}
-        for group in by_episode(sorted(pieces, key=lambda piece: piece.begin)):
-            found |= zip(group, self.read_all(group), strict=True)
-        return [found[piece] for piece in pieces]
+        found: dict[Segment, Episode] = {}
+        for group in group_by_episode(sorted(segments, key=lambda segment: segment.begin)):
+            found |= zip(group, self.read_segments(group), strict=True)
+        return [found[segment] for segment in segments]
 
-    def read_all(self, pieces: Sequence[Piece]) -> Iterator[Episode]:
+    def read_segments(self, segments: Sequence[Segment]) -> Iterator[Episode]:
         """Those of one recorded episode, in order, in one go. Raises: RecordingError when a picture is missing."""
-        session, index = open_session(pieces[0].folder), pieces[0].episode
-        rows, places = session.episodes[index].rows, self._places[session.folder]
+        session, index = open_session(segments[0].folder), segments[0].episode
+        rows, columns = session.episodes[index].rows, self._action_columns[session.folder]
         actions = np.zeros((len(rows), self._action_size), np.float32)
-        actions[:, places] = [row.action for row in rows]
+        actions[:, columns] = [row.action for row in rows]
         unknown = (np.nan,) * 3
         pose = np.array([unknown if row.pose is None else row.pose for row in rows], np.float32)
         pictures, now = session.frames(index), 0
-        for piece in pieces:
-            frames = [resize(f, *self._frame_shape[:2]) for f in islice(pictures, piece.begin - now, piece.end - now)]
-            if len(frames) != piece.num_frames:
+        for segment in segments:
+            frames = [
+                resize(f, *self._frame_shape[:2]) for f in islice(pictures, segment.begin - now, segment.end - now)
+            ]
+            if len(frames) != segment.num_frames:
                 raise RecordingError(
                     f"{session.folder}: pictures of episode {index} are missing", hint="worldsim data check says which"
                 )
-            now, span = piece.end, slice(piece.begin, piece.end)
+            now, span = segment.end, slice(segment.begin, segment.end)
             yield Episode(seed=0, frames=np.stack(frames), actions=actions[span], pose=pose[span])
 
 
@@ -184,12 +186,12 @@ class RecordedStream:
     """The pieces of `recordings` in a random order of episodes, again and again. Use as a context manager."""
 
     def __init__(self, recordings: Recordings, *, seed: int) -> None:
-        self.num_episodes: int | None = len(recordings.pieces)
+        self.num_episodes: int | None = len(recordings.segments)
         self.has_pose = recordings.has_pose
         self._recordings, self._rng = recordings, random.Random(seed)
-        self._queue: queue.Queue[Episode | WorldsimError] = queue.Queue(QUEUE_PIECES)
+        self._queue: queue.Queue[Episode | WorldsimError] = queue.Queue(QUEUE_SEGMENTS)
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="recordings", daemon=True)
+        self._thread = threading.Thread(target=self._read_loop, name="recordings", daemon=True)
         self._num_skipped = 0
 
     def __enter__(self) -> RecordedStream:
@@ -214,15 +216,15 @@ class RecordedStream:
             raise item
         return item
 
-    def _work(self) -> None:
-        order, num_skipped = by_episode(self._recordings.pieces), self._num_skipped
+    def _read_loop(self) -> None:
+        order, num_skipped = group_by_episode(self._recordings.segments), self._num_skipped
         try:
             while not self._is_stopping.is_set():
                 self._rng.shuffle(order)
-                for pieces in order:
-                    left = pieces[num_skipped:]
-                    num_skipped = max(0, num_skipped - len(pieces))
-                    for episode in self._recordings.read_all(left) if left else ():
+                for segments in order:
+                    left = segments[num_skipped:]
+                    num_skipped = max(0, num_skipped - len(segments))
+                    for episode in self._recordings.read_segments(left) if left else ():
                         if self._is_stopping.is_set():
                             return
                         self._queue.put(episode)
@@ -230,7 +232,7 @@ class RecordedStream:
             self._queue.put(error)
 
 
-def _folder_of(ref: str) -> Path:
+def _resolve_folder(ref: str) -> Path:
     """Raises: RecordingError, HubError. Side effects: a data set on the Hub is fetched into the Hub's cache."""
     path = Path(ref).expanduser()
     if path.exists():
@@ -246,7 +248,7 @@ def _folder_of(ref: str) -> Path:
         raise RecordingError(error.message, hint=error.hint) from None
 
 
-def _outline(session: RecordedSession) -> Outline:
+def _index_session(session: RecordedSession) -> SessionIndex:
     if not session.is_complete:
         raise RecordingError(f"{session.folder} is unfinished", hint=f"worldsim sessions repair {session.folder}")
     runs = []
@@ -255,10 +257,10 @@ def _outline(session: RecordedSession) -> Outline:
         edges = np.flatnonzero(np.diff(has_image.astype(int))).tolist()
         runs += [(index, begin, end) for begin, end in zip(edges[::2], edges[1::2], strict=True)]
     has_pose = all(row.pose is not None for episode in session.episodes for row in episode.rows)
-    return Outline(folder=session.folder, header=session.header, runs=tuple(runs), has_pose=has_pose)
+    return SessionIndex(folder=session.folder, header=session.header, runs=tuple(runs), has_pose=has_pose)
 
 
-def _places(session: Outline, preset: PresetConfig, *, is_resized: bool) -> list[int]:
+def _action_columns(session: SessionIndex, preset: PresetConfig, *, is_resized: bool) -> list[int]:
     """Where in the preset's action each of the session's inputs goes; inputs that it has not are never held.
 
     Raises: ConfigError for what does not fit.
@@ -266,13 +268,14 @@ def _places(session: Outline, preset: PresetConfig, *, is_resized: bool) -> list
     header, name = session.header, session.folder
     if header.frame_shape != preset.frame_shape and not is_resized:
         raise ConfigError(
-            f"{name} has pictures of {_by(header.frame_shape)}, the preset {preset.name} {_by(preset.frame_shape)}",
+            f"{name} has pictures of {format_shape(header.frame_shape)}, "
+            f"the preset {preset.name} {format_shape(preset.frame_shape)}",
             hint="training.data.resize = true in preset.toml, or worldsim data import --size",
         )
-    rate, wanted = header.frames_per_s, preset.play.ticks_per_s
-    if abs(rate / wanted - 1) > MAX_RATE_OFF:
+    rate, expected_rate = header.frames_per_s, preset.play.ticks_per_s
+    if abs(rate / expected_rate - 1) > MAX_RATE_ERROR:
         raise ConfigError(
-            f"{name} has {rate:g} frames per second, the preset {preset.name} plays {wanted:g}",
+            f"{name} has {rate:g} frames per second, the preset {preset.name} plays {expected_rate:g}",
             hint="play.ticks_per_s in preset.toml, or recordings made at that pace",
         )
     _check_units(session, header.action_spec, preset.action_spec)
@@ -280,7 +283,7 @@ def _places(session: Outline, preset: PresetConfig, *, is_resized: bool) -> list
     return [names.index(input_name) for input_name in (*header.action_spec.buttons, *header.action_spec.axes)]
 
 
-def _check_units(session: Outline, has: ActionSpec, wants: ActionSpec) -> None:
+def _check_units(session: SessionIndex, has: ActionSpec, wants: ActionSpec) -> None:
     kinds = {**dict.fromkeys(wants.buttons, "a button"), **dict.fromkeys(wants.axes, "an axis")}
     for name, kind in [*((b, "a button") for b in has.buttons), *((a, "an axis") for a in has.axes)]:
         if name not in kinds:
@@ -296,14 +299,14 @@ def _check_units(session: Outline, has: ActionSpec, wants: ActionSpec) -> None:
             )
 
 
-def _cut(session: Outline, piece_frames: int) -> list[Piece]:
+def _split_into_segments(session: SessionIndex, segment_frames: int) -> list[Segment]:
     """Each run in equal pieces."""
-    pieces = []
+    segments = []
     for episode, begin, end in session.runs:
-        cuts = np.linspace(begin, end, -(-(end - begin) // piece_frames) + 1).astype(int).tolist()
-        pieces += [Piece(folder=session.folder, episode=episode, begin=a, end=b) for a, b in pairwise(cuts)]
-    return pieces
+        cuts = np.linspace(begin, end, -(-(end - begin) // segment_frames) + 1).astype(int).tolist()
+        segments += [Segment(folder=session.folder, episode=episode, begin=a, end=b) for a, b in pairwise(cuts)]
+    return segments
 
 
-def _by(shape: tuple[int, int, int]) -> str:
+def format_shape(shape: tuple[int, int, int]) -> str:
     return f"{shape[1]}x{shape[0]}"

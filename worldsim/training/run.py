@@ -19,18 +19,18 @@ from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.sequence.architectures import find_architecture, match_parameters
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.presets.config import PresetConfig, read_preset_toml
-from worldsim.presets.resolve import WEIGHTS_FILE as WEIGHTS_FILE_OF_PRESET
+from worldsim.presets.resolve import WEIGHTS_FILE as PRESET_WEIGHTS_FILE
 from worldsim.presets.store import load_preset, save_preset
 from worldsim.training.autoencoder import WEIGHTS_FILE, AutoencoderRecipe, store_frames
 from worldsim.training.checkpoint import check_fits
 from worldsim.training.config import TrainingConfig
-from worldsim.training.data import OpenedSource, TrainingData, checked_world_share
+from worldsim.training.data import OpenedSource, TrainingData, resolve_world_share
 from worldsim.training.decoder import DecoderRecipe
-from worldsim.training.distributed import Ranks
+from worldsim.training.distributed import DistributedContext
 from worldsim.training.dynamics import PROBE_CONTEXT, DynamicsRecipe, encode_frames
 from worldsim.training.episode import Episode
 from worldsim.training.loop import LogCallback, Recipe, Trainer
-from worldsim.training.recordings import DataSource, known_of, open_source
+from worldsim.training.recordings import DataSource, open_source, recorded_world_values
 from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.training.workers import WeightedStream
 
@@ -44,7 +44,7 @@ class TrainingRun:
     preset: PresetConfig
     training: TrainingConfig
     folder: Path
-    ranks: Ranks
+    distributed: DistributedContext
     """Who trains together; each rank has a run of its own, on its own device."""
     init: Path | None = None
     """A preset whose weights a new run begins with."""
@@ -59,7 +59,7 @@ class TrainingRun:
         preset_toml: Path,
         *,
         folder: Path | None,
-        ranks: Ranks,
+        distributed: DistributedContext,
         init: Path | None = None,
         data: Sequence[DataSource] = (),
         world_share: float | None = None,
@@ -71,14 +71,16 @@ class TrainingRun:
         Raises: ConfigError for what is wrong in the file, RecordingError for data that is not there or not whole,
         UsageError for a share that makes no sense.
         """
-        share = checked_world_share(world_share, has_data=bool(data))
+        share = resolve_world_share(world_share, has_data=bool(data))
         is_recorded = _is_recorded(preset_toml)
         if is_recorded and not data:
             raise ConfigError(
                 f"the world of {preset_toml} is known from recordings alone", hint="give them: --data recordings/mine"
             )
         opened = tuple(OpenedSource(source=source, sessions=open_source(source)) for source in data)
-        preset, table = read_preset_toml(preset_toml, known_of(opened[0].sessions[0]) if is_recorded else None)
+        preset, table = read_preset_toml(
+            preset_toml, recorded_world_values(opened[0].sessions[0]) if is_recorded else None
+        )
         training = from_mapping(TrainingConfig, table, where="training")
         if architecture is not None:
             preset, training = _with_architecture(preset, training, architecture)
@@ -86,7 +88,7 @@ class TrainingRun:
             preset=preset,
             training=training,
             folder=folder or Path("runs") / preset.name,
-            ranks=ranks,
+            distributed=distributed,
             init=init,
             data=opened,
             world_share=share,
@@ -94,7 +96,7 @@ class TrainingRun:
 
     @property
     def device(self) -> str:
-        return self.ranks.device
+        return self.distributed.device
 
     def train(
         self,
@@ -114,13 +116,13 @@ class TrainingRun:
         if stage == "dynamics":
             data.check_pose()
         probes = data.probes()
-        with data.sources(rank=self.ranks.rank) as sources:
-            makers = {
+        with data.sources(rank=self.distributed.rank) as sources:
+            recipe_makers = {
                 "autoencoder": self._autoencoder_recipe,
                 "dynamics": self._dynamics_recipe,
                 "decoder": self._decoder_recipe,
             }
-            recipe, replay_buffer = makers[stage](sources, probes)
+            recipe, replay_buffer = recipe_makers[stage](sources, probes)
             config = getattr(self.training, stage).optimiser
             trainer = Trainer(
                 recipe,
@@ -130,7 +132,7 @@ class TrainingRun:
                 data=replay_buffer,
                 seed=self.training.seed,
                 compute=self.training.compute,
-                ranks=self.ranks,
+                distributed=self.distributed,
             )
             trainer.resume()
             replay_buffer.fill(on_fill)
@@ -138,29 +140,27 @@ class TrainingRun:
 
     def training_data(self, stage: Stage) -> TrainingData:
         """Raises: ConfigError, RecordingError for data that does not fit."""
-        drawn_frames = {
+        sampled_frames = {
             "autoencoder": 1,
-            "dynamics": self.training.dynamics.drawn_frames(self.preset.model),
+            "dynamics": self.training.dynamics.sampled_frames(self.preset.model),
             "decoder": self.training.decoder.clip_frames,
         }[stage]
         episode_frames = self.training.data.episode_frames
-        if drawn_frames > episode_frames:
+        if sampled_frames > episode_frames:
             raise ConfigError(
-                f"{drawn_frames} frames are drawn at once, and training.data.episode_frames is {episode_frames}",
-                hint=f"episode_frames = {drawn_frames} or more, or shorter clips (training.{stage})",
+                f"{sampled_frames} frames are drawn at once, and training.data.episode_frames is {episode_frames}",
+                hint=f"episode_frames = {sampled_frames} or more, or shorter clips (training.{stage})",
             )
-        shown_frames = max(PROBE_CONTEXT + 1, self.preset.play.context_frames) if stage == "dynamics" else 0
-        least_frames = max(drawn_frames, shown_frames)
-        return TrainingData(
-            self.preset, self.training, self.data, world_share=self.world_share, least_frames=least_frames
-        )
+        probe_frames = max(PROBE_CONTEXT + 1, self.preset.play.context_frames) if stage == "dynamics" else 0
+        min_frames = max(sampled_frames, probe_frames)
+        return TrainingData(self.preset, self.training, self.data, world_share=self.world_share, min_frames=min_frames)
 
     def _autoencoder_recipe(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
         data, config = self.training.data, self.training.autoencoder
         replay_buffer = ReplayBuffer(sources, store_frames, data)
         network = Autoencoder(self.preset.autoencoder).to(self.device)
         if self.init:
-            network.load_state_dict(self._autoencoder_of(self.init).state_dict())
+            network.load_state_dict(self._load_autoencoder(self.init).state_dict())
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
         return AutoencoderRecipe(network, config, replay_buffer, probes[0], device=self.device), replay_buffer
 
@@ -174,7 +174,7 @@ class TrainingRun:
         )
         network = build_world_model(self.preset.model, self.preset.latent_shape, self.preset.action_spec.size)
         if self.init:
-            begin_with(network, self.init)
+            init_from_preset(network, self.init)
         training_data = self.training_data("dynamics")
         starts, provenance = training_data.starts(), training_data.provenance()
 
@@ -220,7 +220,7 @@ class TrainingRun:
         """This run's, else that of the preset it begins with."""
         path = self.folder / "autoencoder" / WEIGHTS_FILE
         if not path.exists() and self.init is not None:
-            return self._autoencoder_of(self.init)
+            return self._load_autoencoder(self.init)
         if not path.exists():
             raise PresetNotFoundError(
                 f"no trained autoencoder at {path}",
@@ -233,7 +233,7 @@ class TrainingRun:
         autoencoder.load_state_dict(tensors)
         return autoencoder.eval().requires_grad_(False)
 
-    def _autoencoder_of(self, init: Path) -> Autoencoder:
+    def _load_autoencoder(self, init: Path) -> Autoencoder:
         """Raises: ConfigError when it has other sizes."""
         stored = load_preset(init)
         if stored.config.autoencoder != self.preset.autoencoder:
@@ -258,7 +258,7 @@ def _is_recorded(preset_toml: Path) -> bool:
     return isinstance(world, dict) and world.get("kind") == "recorded"
 
 
-def begin_with(network: WorldModel, folder: Path) -> None:
+def init_from_preset(network: WorldModel, folder: Path) -> None:
     """Copies the weights of another preset's model that fit, and those that fit after adding inputs of weight zero.
 
     So a model that was given a further input begins as what it was without it. One that was given a map, or another
@@ -268,7 +268,7 @@ def begin_with(network: WorldModel, folder: Path) -> None:
 
     Raises: PresetNotFoundError when there is no such preset.
     """
-    path = folder / WEIGHTS_FILE_OF_PRESET
+    path = folder / PRESET_WEIGHTS_FILE
     if not path.exists():
         raise PresetNotFoundError(f"no weights at {path}", hint="--init takes a preset folder")
     stored = load_file(path)

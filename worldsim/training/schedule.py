@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from worldsim.core.errors import UsageError
-from worldsim.training.config import OptimiserConfig
+from worldsim.training.config import OptimizerConfig
 
 FINAL_RATE_FRACTION = 0.05
 RECENT_UPDATES = 50
@@ -40,7 +40,7 @@ class Schedule:
 
     def __init__(
         self,
-        config: OptimiserConfig,
+        config: OptimizerConfig,
         *,
         first: int,
         updates: int | None,

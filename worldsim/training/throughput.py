@@ -23,27 +23,27 @@ from torch import Tensor
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import build_networks
 from worldsim.training.autoencoder import AutoencoderRecipe, store_frames
-from worldsim.training.compute import dtype_of, precision, prepare_layers
+from worldsim.training.compute import autocast_context, matmul_dtype, prepare_layers
 from worldsim.training.config import DynamicsTraining, TrainingConfig
-from worldsim.training.distributed import Ranks
+from worldsim.training.distributed import DistributedContext
 from worldsim.training.dynamics import DynamicsRecipe
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Recipe, Trainer, batch_seed
-from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, held_bytes
+from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, allocated_bytes
 from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.training.workers import WeightedStream
 
-TimedStage = Literal["dynamics", "autoencoder"]
+BenchmarkStage = Literal["dynamics", "autoencoder"]
 
 GRADIENT_BYTES = 4
 """Of a parameter: weights stay in float32, whatever the products are made in, and so do their gradients."""
-_NUM_EPISODES, _LEAST_EPISODE_FRAMES = 4, 64
+_NUM_EPISODES, _MIN_EPISODE_FRAMES = 4, 64
 
-Advance = Callable[[], None]
+UpdateCallback = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class FlopCount:
     """FLOPs of matrix products, convolutions and attention; what lies between them is not counted."""
 
     forward: float = 0
@@ -51,11 +51,11 @@ class Work:
     again: float = 0
     """In the backward pass a second time, where activations were forgotten: time, but no progress."""
 
-    def __mul__(self, factor: float) -> Work:
-        return Work(forward=self.forward * factor, backward=self.backward * factor, again=self.again * factor)
+    def __mul__(self, factor: float) -> FlopCount:
+        return FlopCount(forward=self.forward * factor, backward=self.backward * factor, again=self.again * factor)
 
-    def __add__(self, other: Work) -> Work:
-        return Work(
+    def __add__(self, other: FlopCount) -> FlopCount:
+        return FlopCount(
             forward=self.forward + other.forward,
             backward=self.backward + other.backward,
             again=self.again + other.again,
@@ -80,7 +80,7 @@ class Throughput:
     frames_per_update: int
     """Of one process."""
     update_ms: float
-    work: Work
+    work: FlopCount
     """Of one update."""
     peak_bytes: int
     updates: int
@@ -107,7 +107,7 @@ class Throughput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
+class ScalingPrediction:
     """For devices like the one that was measured, each with batches of its own (weak scaling)."""
 
     devices: int
@@ -120,23 +120,23 @@ class Prediction:
 def measure_training(
     preset: PresetConfig,
     training: TrainingConfig,
-    stage: TimedStage,
+    stage: BenchmarkStage,
     *,
-    ranks: Ranks,
+    distributed: DistributedContext,
     updates: int,
-    advance: Advance = lambda: None,
+    on_progress: UpdateCallback = lambda: None,
 ) -> Throughput:
-    """`advance` hears of the count, and of every update; see `updates_of_work`.
+    """`on_progress` hears of the count, and of every update; see `num_progress_steps`.
 
     Kinds of updates that take turns by chance (on the true frames, on the model's own) are timed one after the other,
     and weigh as much as they are frequent.
     """
-    before_bytes = held_bytes(ranks.device)
-    work = count_work(preset, training, stage, device=ranks.device)
-    advance()
+    before_bytes = allocated_bytes(distributed.device)
+    work = count_flops(preset, training, stage, device=distributed.device)
+    on_progress()
     parts = [
-        (share, _time(preset, kind, stage, ranks, updates, work, before_bytes, advance))
-        for share, kind in _kinds(training, stage)
+        (share, _time_updates(preset, kind, stage, distributed, updates, work, before_bytes, on_progress))
+        for share, kind in _update_kinds(training, stage)
     ]
     return replace(
         parts[0][1],
@@ -145,18 +145,18 @@ def measure_training(
     )
 
 
-def count_work(preset: PresetConfig, training: TrainingConfig, stage: TimedStage, *, device: str) -> Work:
+def count_flops(preset: PresetConfig, training: TrainingConfig, stage: BenchmarkStage, *, device: str) -> FlopCount:
     """Of one update of one process. Layers run eager meanwhile, for the counter sees single operations."""
-    work = Work()
-    for share, kind in _kinds(training, stage):
-        work += _count(_recipe(preset, kind, stage, device), kind, device) * share
+    work = FlopCount()
+    for share, kind in _update_kinds(training, stage):
+        work += _count_flops(_recipe(preset, kind, stage, device), kind, device) * share
     gc.collect()  # layers that were prepared refer to themselves
     return work
 
 
-def updates_of_work(training: TrainingConfig, stage: TimedStage, updates: int) -> int:
-    """How often `advance` is heard."""
-    return 1 + len(_kinds(training, stage)) * (warm_up_updates(updates) + updates)
+def num_progress_steps(training: TrainingConfig, stage: BenchmarkStage, updates: int) -> int:
+    """How often `on_progress` is heard."""
+    return 1 + len(_update_kinds(training, stage)) * (warm_up_updates(updates) + updates)
 
 
 def warm_up_updates(updates: int) -> int:
@@ -164,19 +164,21 @@ def warm_up_updates(updates: int) -> int:
     return 1 + updates // 5
 
 
-def predict(measured: Throughput, devices: int, *, frames: float, link_bytes_per_s: float) -> Prediction:
+def predict_scaling(measured: Throughput, devices: int, *, frames: float, link_bytes_per_s: float) -> ScalingPrediction:
     """Gradients are summed in a ring (each device sends 2 (n - 1) / n of them) while the backward pass of an update's
     last batch goes on; what takes longer than that is waited for. The backward pass has the share of the time that it
     has of the FLOPs."""
     update_s = measured.update_ms / 1e3
     sent_s = 2 * (devices - 1) / devices * measured.gradient_bytes / link_bytes_per_s
     hidden_s = update_s * measured.work.backward_share / measured.accumulate
-    whole_s = update_s + max(0.0, sent_s - hidden_s)
-    rate = devices * measured.frames_per_update / whole_s
-    return Prediction(devices=devices, frames_per_s=rate, efficiency=update_s / whole_s, hours=frames / rate / 3600)
+    total_s = update_s + max(0.0, sent_s - hidden_s)
+    rate = devices * measured.frames_per_update / total_s
+    return ScalingPrediction(
+        devices=devices, frames_per_s=rate, efficiency=update_s / total_s, hours=frames / rate / 3600
+    )
 
 
-def _kinds(training: TrainingConfig, stage: TimedStage) -> list[tuple[float, TrainingConfig]]:
+def _update_kinds(training: TrainingConfig, stage: BenchmarkStage) -> list[tuple[float, TrainingConfig]]:
     """How often which kind of update occurs."""
     if stage == "autoencoder":
         return [(1.0, training)]
@@ -188,51 +190,51 @@ def _kinds(training: TrainingConfig, stage: TimedStage) -> list[tuple[float, Tra
     ]
 
 
-def _settled(config: DynamicsTraining) -> int:
+def _steady_state_update(config: DynamicsTraining) -> int:
     """The first update, at a chain's beginning, by which all that begins later has begun: most of a run is after it."""
     walks = config.walk_ticks * config.walk_growth_updates
-    begun = max(config.shortcut_after, config.walk_only_updates, config.place_only_updates, walks)
-    return -(-begun // config.carry_clips) * config.carry_clips
+    steady_from = max(config.shortcut_after, config.walk_only_updates, config.place_only_updates, walks)
+    return -(-steady_from // config.carry_clips) * config.carry_clips
 
 
-def _count(recipe: Recipe, training: TrainingConfig, device: str) -> Work:
+def _count_flops(recipe: Recipe, training: TrainingConfig, device: str) -> FlopCount:
     counter = FlopCounter("forward")
 
     @contextmanager
-    def computed_again() -> Iterator[None]:
+    def recompute_context() -> Iterator[None]:
         counter.phase = "again"
         try:
             yield
         finally:
             counter.phase = "backward"
 
-    prepare_layers(recipe.network, replace(training.compute, compile_layers=False), computed_again=computed_again)
+    prepare_layers(recipe.network, replace(training.compute, compile_layers=False), recompute_context=recompute_context)
     number = (
-        _settled(training.dynamics) + recipe.updates_per_sequence - 1
+        _steady_state_update(training.dynamics) + recipe.updates_per_sequence - 1
     )  # the end of a chain: nothing is left waiting
     torch.manual_seed(batch_seed(training.seed, number, 0))
     with counter:
-        with precision(training.compute, device):
+        with autocast_context(training.compute, device):
             loss, _ = recipe.loss(number)
         counter.phase = "backward"
         loss.backward()
-    return Work(**counter.flops) * training.compute.accumulate
+    return FlopCount(**counter.flops) * training.compute.accumulate
 
 
-def _time(
+def _time_updates(
     preset: PresetConfig,
     training: TrainingConfig,
-    stage: TimedStage,
-    ranks: Ranks,
+    stage: BenchmarkStage,
+    distributed: DistributedContext,
     updates: int,
-    work: Work,
+    work: FlopCount,
     before_bytes: int,
-    advance: Advance,
+    on_progress: UpdateCallback,
 ) -> Throughput:
-    compute, spent_ms = training.compute, list[float]()
-    stopwatch = Stopwatch(ranks.device, waits=ranks.size > 1)
-    with PeakMemory(ranks.device, before_bytes) as memory, tempfile.TemporaryDirectory() as folder:
-        recipe = _recipe(preset, training, stage, ranks.device)
+    compute, elapsed_ms = training.compute, list[float]()
+    stopwatch = Stopwatch(distributed.device, waits=distributed.world_size > 1)
+    with PeakMemory(distributed.device, before_bytes) as memory, tempfile.TemporaryDirectory() as folder:
+        recipe = _recipe(preset, training, stage, distributed.device)
         trainer = Trainer(
             recipe,
             getattr(training, stage).optimiser,
@@ -240,33 +242,33 @@ def _time(
             on_log=lambda row: None,
             seed=training.seed,
             compute=compute,
-            ranks=ranks,
+            distributed=distributed,
         )
-        trainer.num_updates = _settled(training.dynamics)
+        trainer.num_updates = _steady_state_update(training.dynamics)
         for _ in range(warm_up_updates(updates) + updates):
             stopwatch.start()
             trainer.update(0.0)
-            spent_ms.append(stopwatch.stop_ms())
-            advance()
+            elapsed_ms.append(stopwatch.stop_ms())
+            on_progress()
     return Throughput(
         parameters=sum(parameter.numel() for parameter in recipe.network.parameters()),
         frames_per_update=recipe.frames_per_update * compute.accumulate,
-        update_ms=median(spent_ms[-updates:]),
+        update_ms=median(elapsed_ms[-updates:]),
         work=work,
         peak_bytes=memory.num_bytes,
         updates=updates,
         warm_up_updates=warm_up_updates(updates),
         accumulate=compute.accumulate,
-        dtype=str(dtype_of(compute, ranks.device)).removeprefix("torch."),
-        clock="processor" if stopwatch.is_processor_time else "wall",
-        processes=ranks.size,
+        dtype=str(matmul_dtype(compute, distributed.device)).removeprefix("torch."),
+        clock="processor" if stopwatch.is_cpu_time else "wall",
+        processes=distributed.world_size,
     )
 
 
-def _recipe(preset: PresetConfig, training: TrainingConfig, stage: TimedStage, device: str) -> Recipe:
+def _recipe(preset: PresetConfig, training: TrainingConfig, stage: BenchmarkStage, device: str) -> Recipe:
     """As `run.TrainingRun` makes it, of fresh weights and made-up episodes."""
     autoencoder, network = build_networks(preset, has_memory=True)
-    episodes = _MadeUp(preset, training.dynamics)
+    episodes = _SyntheticStream(preset, training.dynamics)
     if stage == "autoencoder":
         autoencoder = autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
         replay_buffer = _replay_buffer(episodes, store_frames, training)
@@ -288,13 +290,15 @@ def _recipe(preset: PresetConfig, training: TrainingConfig, stage: TimedStage, d
     )
 
 
-def _replay_buffer(episodes: _MadeUp, store: Callable[[Episode], Tensor], training: TrainingConfig) -> ReplayBuffer:
+def _replay_buffer(
+    episodes: _SyntheticStream, store: Callable[[Episode], Tensor], training: TrainingConfig
+) -> ReplayBuffer:
     replay_buffer = ReplayBuffer([WeightedStream(stream=episodes)], store, training.data)
     replay_buffer.fill(lambda have, want: None)
     return replay_buffer
 
 
-class _MadeUp:
+class _SyntheticStream:
     """Episodes of noise, as many as fit into any pool, so that none is asked for later."""
 
     num_episodes: int | None = _NUM_EPISODES
@@ -302,7 +306,7 @@ class _MadeUp:
 
     def __init__(self, preset: PresetConfig, config: DynamicsTraining) -> None:
         self._preset, self._config = preset, config
-        self._num_frames = max(_LEAST_EPISODE_FRAMES, config.drawn_frames(preset.model))
+        self._num_frames = max(_MIN_EPISODE_FRAMES, config.sampled_frames(preset.model))
         self._random = np.random.default_rng(0)
 
     def skip(self, num_episodes: int) -> None:

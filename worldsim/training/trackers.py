@@ -15,25 +15,25 @@ from worldsim.core.errors import MissingPackageError
 from worldsim.core.install import install_hint
 
 TrackerName = Literal["tensorboard", "trackio", "wandb"]
-Row = Mapping[str, float | int | str]
-Track = Callable[[Row], None]
+LogRow = Mapping[str, float | int | str]
+LogRowCallback = Callable[[LogRow], None]
 
 
 @contextmanager
 def open_trackers(
     names: Sequence[TrackerName], folder: Path, *, project: str, config: Mapping[str, Any]
-) -> Iterator[Track]:
+) -> Iterator[LogRowCallback]:
     """A function that takes a row of the log. TensorBoard's files go to `folder`.
 
     Raises: MissingPackageError, before anything is trained.
     """
-    with ExitStack() as at_the_end:
+    with ExitStack() as stack:
         tracks = []
         for name in names:
             opened = _tensorboard(folder) if name == "tensorboard" else _service(name, folder, project, config)
-            tracks.append(at_the_end.enter_context(opened))
+            tracks.append(stack.enter_context(opened))
 
-        def track(row: Row) -> None:
+        def track(row: LogRow) -> None:
             for each in tracks:
                 each(row)
 
@@ -41,34 +41,34 @@ def open_trackers(
 
 
 @contextmanager
-def _tensorboard(folder: Path) -> Iterator[Track]:
-    _require("tensorboard")
+def _tensorboard(folder: Path) -> Iterator[LogRowCallback]:
+    _import_tracker("tensorboard")
     from torch.utils.tensorboard.writer import SummaryWriter
 
     with SummaryWriter(str(folder)) as writer:
 
-        def track(row: Row) -> None:
-            for key, value in _figures(row).items():
+        def track(row: LogRow) -> None:
+            for key, value in _metrics(row).items():
                 writer.add_scalar(key, value, int(row["update"]))
 
         yield track
 
 
 @contextmanager
-def _service(name: TrackerName, folder: Path, project: str, config: Mapping[str, Any]) -> Iterator[Track]:
-    module = _require(name)
+def _service(name: TrackerName, folder: Path, project: str, config: Mapping[str, Any]) -> Iterator[LogRowCallback]:
+    module = _import_tracker(name)
     module.init(project=project, name="-".join(folder.parts[-2:]), config=dict(config))
     try:
-        yield lambda row: module.log(_figures(row), step=int(row["update"]))
+        yield lambda row: module.log(_metrics(row), step=int(row["update"]))
     finally:
         module.finish()
 
 
-def _figures(row: Row) -> dict[str, float]:
+def _metrics(row: LogRow) -> dict[str, float]:
     return {key: float(value) for key, value in row.items() if key != "update" and not isinstance(value, str)}
 
 
-def _require(name: TrackerName) -> Any:
+def _import_tracker(name: TrackerName) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:

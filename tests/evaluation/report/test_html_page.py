@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from worldsim.evaluation.report.html_page import NO_NOTES, NO_SHEETS, render, write_page
-from worldsim.evaluation.report.published_results import read_paper
-from worldsim.evaluation.report.results import Note, Results, Run, RunScore
+from worldsim.evaluation.report.published_results import read_published_results
+from worldsim.evaluation.report.results import ComparisonRun, Note, Results, RunScore
 from worldsim.evaluation.report.scores import score_tables
 from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE_ARCHITECTURE
 
 
-def run(architecture: str, value: float, seed: int = 0, **fields: Any) -> Run:
+def run(architecture: str, value: float, seed: int = 0, **fields: Any) -> ComparisonRun:
     score = RunScore(value=value, per_seed=(value - 1, value, value + 1))
     about = {"updates": 4000, "train_s": 600.0, "frames": 64_000, "parameters": 443_211, **fields}
-    return Run(architecture=architecture, seed=seed, scores={"retrieval_psnr": score}, **about)
+    return ComparisonRun(architecture=architecture, seed=seed, scores={"retrieval_psnr": score}, **about)
 
 
 def page(results: Results) -> str:
@@ -68,8 +68,8 @@ COST = {
 }
 
 
-def test_scores_of_an_evaluation_stand_with_interval_ceiling_and_curve() -> None:
-    html = page(Results(evaluations=[EVALUATION], abouts=[("maze.json", EVALUATION)]))
+def test_evaluation_scores_are_shown_with_interval_ceiling_and_curve() -> None:
+    html = page(Results(evaluations=[EVALUATION], origins=[("maze.json", EVALUATION)]))
     assert rows(html, "roll-out, frame 1") == [["roll-out, frame 1", "29.9 [28.9, 30.9]", "32.6"]]
     assert rows(html, "way back") == [["way back", "24.2", ""], ["way back", "frames", "64"]]
     assert rows(html, "turn") == [] and "0.930 [0.900, 0.960]" in html
@@ -78,7 +78,7 @@ def test_scores_of_an_evaluation_stand_with_interval_ceiling_and_curve() -> None
     assert rows(html, "maze.json") == [["maze.json", "worldsim eval maze", "[900000, 900001]", "torch 2.13.0"]]
 
 
-def test_what_was_not_given_is_said_in_a_line() -> None:
+def test_missing_inputs_are_reported_in_one_line_each() -> None:
     html = page(Results())
     for line in ("No evaluation was given", "No comparison was given", "No cost was given", NO_SHEETS, NO_NOTES):
         assert line in html
@@ -98,12 +98,12 @@ def test_differences_say_what_is_significant_and_what_is_not() -> None:
     assert scores == sorted(scores, key=list(ARCHITECTURES).index)
 
 
-def test_runs_of_unequal_budgets_are_not_passed_off_as_equal() -> None:
+def test_runs_with_unequal_budgets_are_reported_as_such() -> None:
     html = page(Results(runs=[run("full", 25.0), run("mamba2", 24.0, updates=9000)]))
     assert "Not the same budget for all: 4,000 updates on 64,000 frames; 9,000 updates" in html
 
 
-def test_experiments_are_kept_apart() -> None:
+def test_experiments_are_not_mixed() -> None:
     runs = [run("full", 25.0, experiment="spins"), run("mamba2", 21.0, experiment="mazes")]
     html = page(Results(runs=runs))
     assert "trained alike: spins" in html and "trained alike: mazes" in html
@@ -111,7 +111,7 @@ def test_experiments_are_kept_apart() -> None:
     assert f"No run of {REFERENCE_ARCHITECTURE} is among these" in html
 
 
-def test_the_papers_numbers_stand_beside_these_with_their_scale() -> None:
+def test_published_results_are_shown_beside_ours_with_their_scale() -> None:
     html = page(Results(runs=[run("full", 25.0)]))
     retrieval = rows(html, "Ours")[0]
     assert retrieval[:7] == ["Ours", "full", "0.898", "not measured", "0.069", "not measured", "30.8"]
@@ -119,7 +119,7 @@ def test_the_papers_numbers_stand_beside_these_with_their_scale() -> None:
     assert "200 million parameters" in html
 
 
-def test_a_comparison_without_that_task_is_shown_as_what_it_is() -> None:
+def test_a_comparison_without_the_published_task_is_labeled_with_its_own_metric() -> None:
     scores = {"second_turn": RunScore(value=24.0), "autoencoder": RunScore(value=32.5)}
     html = page(Results(runs=[replace(run("full", 25.0), scores=scores), replace(run("mamba2", 1.0), scores=scores)]))
     assert "<th>PSNR, here (second turn, PSNR)</th>" in html and rows(html, "Ours")[0][7] == "24.0"
@@ -127,7 +127,7 @@ def test_a_comparison_without_that_task_is_shown_as_what_it_is() -> None:
     assert [row[3:] for row in rows(html, "mamba2") if "against" in row[2]] == [["+0.000 (no walks kept)"]]
 
 
-def test_another_way_of_training_is_held_against_the_same_architecture() -> None:
+def test_a_training_variant_is_compared_with_the_same_architecture() -> None:
     html = page(Results(runs=[run("full", 25.0), run("block-1", 28.0), run("block-1+rollouts", 27.0)]))
     (way,) = [row for row in rows(html, "block-1+rollouts") if "against" in row[2]]
     assert way[1] == "block-1" and way[3].startswith("-1.00 [")
@@ -151,7 +151,7 @@ def test_curves_by_distance_are_means_over_training_seeds() -> None:
     assert "full: 21 at 10" in html and "full: 17 at 20" in html
 
 
-def test_costs_show_what_stays_and_what_grows() -> None:
+def test_costs_show_what_stays_constant_and_what_grows() -> None:
     html = page(Results(costs=[COST]))
     (full,) = rows(html, "full")
     assert full[1:] == [
@@ -163,7 +163,7 @@ def test_costs_show_what_stays_and_what_grows() -> None:
     assert html.count("<svg") == 3
 
 
-def test_nothing_in_a_result_becomes_markup() -> None:
+def test_text_of_results_is_escaped() -> None:
     evil = "<script>alert(1)</script>\"'&"
     evaluation = {"preset": evil, "seeds": evil, evil: {"psnr": 1.0}, "command": evil}
     cost = {**COST, "note": evil, "device": evil, "architectures": {evil: COST["architectures"]["full"]}}  # type: ignore[index]
@@ -172,7 +172,7 @@ def test_nothing_in_a_result_becomes_markup() -> None:
             evaluations=[evaluation],
             costs=[cost],
             runs=[run(evil, 2.0, experiment=evil, by_distance={evil: ((1.0, 2.0), (2.0, 3.0))})],
-            abouts=[(evil, evaluation)],
+            origins=[(evil, evaluation)],
             notes=[Note(title=evil, text=evil), Note(title=evil, text=evil, is_markdown=True)],
             sheets=[(evil, b"\x89PNG\r\n")],
         )
@@ -181,29 +181,29 @@ def test_nothing_in_a_result_becomes_markup() -> None:
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;&amp;") > 8
 
 
-def test_notes_in_markdown_are_set_and_lead_nowhere() -> None:
+def test_markdown_notes_are_rendered_without_links() -> None:
     text = "# Tried\n\n| leg | result |\n| --- | --- |\n| 3 | **worse** |\n\n![x](http://a.b/c.png) [y](javascript:z)"
     html = page(Results(notes=[Note(title="log", text=text, is_markdown=True), Note(title="raw", text="a **b**")]))
     assert "<h1>Tried</h1>" in html and "<td><strong>worse</strong></td>" in html and "a **b**" in html
     assert "<img" not in html and 'href="javascript' not in html and 'href="http' not in html
 
 
-def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
+def test_the_page_is_self_contained(tmp_path: Path) -> None:
     html = page(Results(evaluations=[EVALUATION], costs=[COST], sheets=[("sheet", b"\x89PNG\r\n")]))
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", html) and "url(" not in html
     write_page(tmp_path / "new" / "report.html", html)
     assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8") == html
 
 
-@pytest.mark.parametrize("table", read_paper().tables, ids=lambda table: table.name)
-def test_every_row_of_the_papers_tables_is_whole(table: Any) -> None:
+@pytest.mark.parametrize("table", read_published_results().tables, ids=lambda table: table.name)
+def test_every_row_of_the_published_tables_is_complete(table: Any) -> None:
     for row in table.rows:
         assert len(row.values) == len(table.metrics)
         assert row.architecture in {*ARCHITECTURES, "causal-full"}
         assert 0 < row.values[0] < 1 < 10 < row.values[2]
 
 
-def test_tasks_nobody_has_thought_of_yet_are_found() -> None:
+def test_unknown_tasks_are_found() -> None:
     evaluation = {
         "preset": "x",
         "world": {"maps": 3},

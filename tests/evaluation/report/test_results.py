@@ -32,7 +32,7 @@ def written(folder: Path, name: str, data: Any) -> Path:
     return path
 
 
-def test_a_folder_is_read_by_the_endings_of_its_files(tmp_path: Path) -> None:
+def test_a_folder_is_read_by_file_extension(tmp_path: Path) -> None:
     written(tmp_path, "a.json", [RUN, {**RUN, "seed": 4}])
     written(tmp_path, "b.json", COST)
     written(tmp_path, "c.json", EVALUATION)
@@ -47,7 +47,7 @@ def test_a_folder_is_read_by_the_endings_of_its_files(tmp_path: Path) -> None:
         Note(title="tried", text="No gain.", is_markdown=True),
     ]
     assert [name for name, _ in results.sheets] == ["sheet"]
-    assert [name for name, _ in results.abouts] == ["a.json", "a.json", "b.json", "c.json"]
+    assert [name for name, _ in results.origins] == ["a.json", "a.json", "b.json", "c.json"]
 
 
 def test_a_score_that_was_not_finite_is_left_out(tmp_path: Path) -> None:
@@ -75,28 +75,28 @@ def test_a_score_that_was_not_finite_is_left_out(tmp_path: Path) -> None:
         ({"kind": "cost", "architectures": {"full": {"training": [{"ms": 1}], "generation": []}}}, "'context_frames'"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_file(data: Any, said: str, tmp_path: Path) -> None:
+def test_errors_name_the_file(data: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(ResultsError) as error:
         read_results([written(tmp_path, "run.json", data)])
     assert said in error.value.message and "run.json" in error.value.message
 
 
 @pytest.mark.parametrize("content", [b'{"kind": "co', b'{"kind": NaN}', b"\xff\xfe", b"[" * 100_000])
-def test_a_file_cut_short_or_not_json_is_named(content: bytes, tmp_path: Path) -> None:
+def test_a_truncated_or_invalid_json_file_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "cut.json"
     path.write_bytes(content)
     with pytest.raises(ResultsError, match=r"cut\.json is damaged"):
         read_results([path])
 
 
-def test_what_is_not_there_and_folders_without_results_are_named(tmp_path: Path) -> None:
+def test_missing_files_and_folders_without_results_are_named(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="cannot be read: No such file"):
         read_results([tmp_path / "gone.json"])
     with pytest.raises(ResultsError, match="has no results in it"):
         read_results([tmp_path])
 
 
-def test_a_sheet_that_is_no_picture_is_refused(tmp_path: Path) -> None:
+def test_a_sheet_that_is_not_a_png_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "sheet.png").write_bytes(b"GIF89a")
     with pytest.raises(ResultsError, match="not a PNG"):
         read_results([tmp_path])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from worldsim.evaluation.report.results import Results, Run, RunScore
+from worldsim.evaluation.report.results import ComparisonRun, Results, RunScore
 from worldsim.evaluation.report.summary import main_table
 
 SAMPLE = {"frame": 100, "ms": 2.0, "ms_ratio": 1.0, "state_bytes": 24_000, "resident_ratio": 1.0}
@@ -19,12 +19,12 @@ COST = {
 }
 
 
-def run(architecture: str, value: float) -> Run:
+def run(architecture: str, value: float) -> ComparisonRun:
     scores = {
         "autoencoder": RunScore(value=33.0),
         "second_turn": RunScore(value=value, per_seed=(value - 1, value, value + 1)),
     }
-    return Run(architecture=architecture, seed=0, updates=1, train_s=1, frames=1, parameters=1, scores=scores)
+    return ComparisonRun(architecture=architecture, seed=0, updates=1, train_s=1, frames=1, parameters=1, scores=scores)
 
 
 def texts(results: Results) -> list[list[str]]:
@@ -43,11 +43,11 @@ def test_scores_and_costs_of_an_architecture_share_a_row() -> None:
     assert causal[3:] == ["x 6.0", "500", "x 4.00", "96 kB", "x 4.00"]
 
 
-def test_ways_of_training_are_left_to_the_report() -> None:
+def test_training_variants_are_left_out_of_the_summary() -> None:
     assert [row[0] for row in texts(Results(runs=[run("full", 25.0), run("full+rollouts", 22.0)]))] == ["`full`"]
 
 
-def test_the_longest_training_counts() -> None:
+def test_the_summary_uses_the_longest_experiment() -> None:
     long = replace(run("full", 28.0), updates=3, experiment="3 updates")
     (full,) = texts(Results(runs=[run("full", 17.0), run("lstm", 16.0), long]))
     assert full[1].startswith("28.0")

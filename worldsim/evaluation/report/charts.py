@@ -15,16 +15,16 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 560, 330
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 44
 """Margins around the plot."""
-NUM_COLOURS = 12
+NUM_COLORS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class ChartLine:
     label: str
     points: tuple[tuple[float, float], ...]
     band: tuple[tuple[float, float], ...] = ()
     """Lowest and highest value at each point."""
-    colour: int = 0
+    color: int = 0
     is_reference: bool = False
     """Drawn in dashes."""
 
@@ -34,7 +34,7 @@ class Chart:
     title: str
     x_label: str
     y_label: str
-    lines: tuple[Line, ...] = field(repr=False)
+    lines: tuple[ChartLine, ...] = field(repr=False)
     is_log_x: bool = False
     is_log_y: bool = False
 
@@ -106,18 +106,18 @@ def _text(x: float, y: float, anchor: str, text: str) -> Markup:
     return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x, y, anchor, text)
 
 
-def _line(line: Line, x: _Axis, y: _Axis) -> Markup:
-    colour = f"c{line.colour % NUM_COLOURS}"
+def _line(line: ChartLine, x: _Axis, y: _Axis) -> Markup:
+    color = f"c{line.color % NUM_COLORS}"
     parts = []
     if line.band:
         edge = [(px, high) for (px, _), (_, high) in zip(line.points, line.band, strict=True)]
         edge += [(px, low) for (px, _), (low, _) in reversed(list(zip(line.points, line.band, strict=True)))]
-        parts.append(Markup('<polygon class="band {}" points="{}"/>').format(colour, _places(edge, x, y)))
+        parts.append(Markup('<polygon class="band {}" points="{}"/>').format(color, _places(edge, x, y)))
     dashes = " reference" if line.is_reference else ""
-    parts.append(Markup('<polyline class="line {}{}" points="{}"/>').format(colour, dashes, _places(line.points, x, y)))
+    parts.append(Markup('<polyline class="line {}{}" points="{}"/>').format(color, dashes, _places(line.points, x, y)))
     for px, py in line.points:
         dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="3"><title>{}</title></circle>')
-        parts.append(dot.format(colour, x.at(px), y.at(py), f"{line.label}: {py:,.4g} at {px:,g}"))
+        parts.append(dot.format(color, x.at(px), y.at(py), f"{line.label}: {py:,.4g} at {px:,g}"))
     return escape("\n").join(parts)
 
 

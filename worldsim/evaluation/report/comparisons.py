@@ -6,20 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from worldsim.evaluation.report.charts import Chart, Line
-from worldsim.evaluation.report.published_results import Paper, PaperTable
-from worldsim.evaluation.report.results import Curve, Run
-from worldsim.evaluation.report.scores import Score, headings
+from worldsim.evaluation.report.charts import Chart, ChartLine
+from worldsim.evaluation.report.published_results import PublishedResults, PublishedTable
+from worldsim.evaluation.report.results import ComparisonRun, Curve
+from worldsim.evaluation.report.scores import ReportScore, display_names
 from worldsim.evaluation.report.significance import Estimate, difference, is_better, mean
 from worldsim.evaluation.report.tables import (
-    Cell,
-    Section,
-    Table,
-    colour_of,
+    ReportSection,
+    ReportTable,
+    TableCell,
+    color_of,
+    format_signed,
+    format_value,
     reference_of,
     score_cell,
-    short,
-    signed,
     sort_architectures,
 )
 
@@ -29,24 +29,24 @@ REFERENCES = ("autoencoder", "mean_image", "repeat")
 NOT_SIGNIFICANT = "not significant"
 
 
-def comparison_sections(runs: Sequence[Run], paper: Paper) -> list[Section]:
+def comparison_sections(runs: Sequence[ComparisonRun], published: PublishedResults) -> list[ReportSection]:
     """One per experiment: scores, differences, quality by steps and by distance; then the paper's tables."""
     if not runs:
-        return [Section(title="Architectures, trained alike", missing=MISSING)]
+        return [ReportSection(title="Architectures, trained alike", missing=MISSING)]
     experiments = dict.fromkeys(run.experiment for run in runs)
-    return [_comparison(experiment, runs) for experiment in experiments] + [_beside_paper(runs, paper)]
+    return [_comparison(experiment, runs) for experiment in experiments] + [_published_section(runs, published)]
 
 
-def grouped(runs: Iterable[Run], experiment: str) -> dict[str, list[Run]]:
+def grouped(runs: Iterable[ComparisonRun], experiment: str) -> dict[str, list[ComparisonRun]]:
     """Runs by architecture, in the order of the registry."""
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[ComparisonRun]] = {}
     for run in runs:
         if run.experiment == experiment:
             groups.setdefault(run.architecture, []).append(run)
     return {name: groups[name] for name in sort_architectures(groups)}
 
 
-def _comparison(experiment: str, runs: Sequence[Run]) -> Section:
+def _comparison(experiment: str, runs: Sequence[ComparisonRun]) -> ReportSection:
     groups = grouped(runs, experiment)
     all_runs = [run for group in groups.values() for run in group]
     metrics = metrics_of(all_runs)
@@ -55,21 +55,21 @@ def _comparison(experiment: str, runs: Sequence[Run]) -> Section:
     lines += [f"No run of {name} is among these: nothing to hold the others against." for name in sorted(missing)]
     tables = [_scores_table(groups, metrics), *_differences_table(groups, metrics), *_steps_table(groups)]
     title = f"Architectures, trained alike: {experiment}" if experiment else "Architectures, trained alike"
-    return Section(title=title, lines=tuple(lines), tables=tuple(tables), charts=tuple(_quality_charts(groups)))
+    return ReportSection(title=title, lines=tuple(lines), tables=tuple(tables), charts=tuple(_quality_charts(groups)))
 
 
-def metrics_of(runs: Sequence[Run]) -> list[str]:
+def metrics_of(runs: Sequence[ComparisonRun]) -> list[str]:
     """Scores of the models; what is the same for all is not among them."""
     return [name for name in dict.fromkeys(name for run in runs for name in run.scores) if name not in REFERENCES]
 
 
-def _reference_line(runs: Sequence[Run]) -> list[str]:
+def _reference_line(runs: Sequence[ComparisonRun]) -> list[str]:
     found = {name: mean(runs, name) for name in REFERENCES}
-    shown = [f"{headings([name])[0]} {short(score.value)}" for name, score in found.items() if score]
+    shown = [f"{display_names([name])[0]} {format_value(score.value)}" for name, score in found.items() if score]
     return [f"The same for all: {', '.join(shown)}."] if shown else []
 
 
-def _budget_line(runs: Sequence[Run]) -> str:
+def _budget_line(runs: Sequence[ComparisonRun]) -> str:
     """Says so where the runs were not trained alike."""
     budgets = sorted({(run.updates, run.frames) for run in runs})
     if len(budgets) == 1:
@@ -78,30 +78,30 @@ def _budget_line(runs: Sequence[Run]) -> str:
     return f"Not the same budget for all: {shown}. What is compared below differs in more than its architecture."
 
 
-def _scores_table(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str]) -> Table:
+def _scores_table(groups: Mapping[str, Sequence[ComparisonRun]], metrics: Sequence[str]) -> ReportTable:
     rows = []
     for name, runs in groups.items():
         cells = [
-            Cell(text=name),
-            Cell(text=f"{runs[0].parameters:,}"),
-            Cell(text=f"{len(runs)}"),
-            Cell(text=f"{sum(run.train_s for run in runs) / len(runs) / 60:.1f} min"),
+            TableCell(text=name),
+            TableCell(text=f"{runs[0].parameters:,}"),
+            TableCell(text=f"{len(runs)}"),
+            TableCell(text=f"{sum(run.train_s for run in runs) / len(runs) / 60:.1f} min"),
             *(score_cell(mean(runs, metric)) for metric in metrics),
         ]
         rows.append(tuple(cells))
     named = {metric: run.references.get(metric, {}) for runs in groups.values() for run in runs for metric in metrics}
     for reference in dict.fromkeys(name for names in named.values() for name in names):
         cells = [_reference_cell(named[metric].get(reference)) for metric in metrics]
-        rows.append((Cell(text=reference), Cell(text=""), Cell(text=""), Cell(text=""), *cells))
-    return Table(
+        rows.append((TableCell(text=reference), TableCell(text=""), TableCell(text=""), TableCell(text=""), *cells))
+    return ReportTable(
         title="Scores",
-        head=("architecture", "parameters", "training seeds", "training", *headings(metrics)),
+        head=("architecture", "parameters", "training seeds", "training", *display_names(metrics)),
         rows=tuple(rows),
         caption="Means over training seeds and walks; in brackets the 95 % interval of a bootstrap over both.",
     )
 
 
-def _differences_table(groups: Mapping[str, Sequence[Run]], metrics: Sequence[str]) -> list[Table]:
+def _differences_table(groups: Mapping[str, Sequence[ComparisonRun]], metrics: Sequence[str]) -> list[ReportTable]:
     """None where there is nothing to compare."""
     rows = []
     for name, runs in groups.items():
@@ -110,10 +110,10 @@ def _differences_table(groups: Mapping[str, Sequence[Run]], metrics: Sequence[st
         if name != against and reference:
             cells = [difference_cell(runs, reference, metric) for metric in metrics]
             seeds = f"{len(runs)} against {len(reference)}"
-            rows.append((Cell(text=name), Cell(text=against), Cell(text=seeds), *cells))
-    table = Table(
+            rows.append((TableCell(text=name), TableCell(text=against), TableCell(text=seeds), *cells))
+    table = ReportTable(
         title="Differences",
-        head=("architecture", "minus", "training seeds", *headings(metrics)),
+        head=("architecture", "minus", "training seeds", *display_names(metrics)),
         rows=tuple(rows),
         caption="In brackets the 95 % interval of a bootstrap over walks (drawn "
         "in pairs) and training seeds. Not significant: the interval includes 0. With one training seed a side, chance "
@@ -123,7 +123,7 @@ def _differences_table(groups: Mapping[str, Sequence[Run]], metrics: Sequence[st
     return [table] if rows else []
 
 
-def _steps_table(groups: Mapping[str, Sequence[Run]]) -> list[Table]:
+def _steps_table(groups: Mapping[str, Sequence[ComparisonRun]]) -> list[ReportTable]:
     """Quality against the sampler's steps, means over training seeds. None where it was not measured."""
     all_runs = [run for runs in groups.values() for run in runs]
     metrics = list(dict.fromkeys(metric for run in all_runs for metric in run.by_steps))
@@ -133,10 +133,10 @@ def _steps_table(groups: Mapping[str, Sequence[Run]]) -> list[Table]:
         curves = {metric: dict(_mean_curve([run.by_steps.get(metric, ()) for run in runs])) for metric in metrics}
         if any(curves.values()):
             values = [curves[metric].get(x) for metric in metrics for x in steps]
-            rows.append((Cell(text=name), *(Cell(text="" if v is None else f"{v:.2f}") for v in values)))
-    table = Table(
+            rows.append((TableCell(text=name), *(TableCell(text="" if v is None else f"{v:.2f}") for v in values)))
+    table = ReportTable(
         title="Quality against steps of the sampler",
-        head=("architecture", *(f"{title}, {x:g}" for title in headings(metrics) for x in steps)),
+        head=("architecture", *(f"{title}, {x:g}" for title in display_names(metrics) for x in steps)),
         rows=tuple(rows),
         caption="The same weights throughout. One trained without shortcuts may lose by fewer steps.",
     )
@@ -150,16 +150,16 @@ def _mean_curve(curves: Sequence[Curve]) -> Curve:
     return tuple((x, sum(curve[x] for curve in there) / len(there)) for x in shared)
 
 
-def difference_cell(runs: Sequence[Run], reference: Sequence[Run], metric: str) -> Cell:
+def difference_cell(runs: Sequence[ComparisonRun], reference: Sequence[ComparisonRun], metric: str) -> TableCell:
     """The difference, its interval, and what it says."""
     found = difference(runs, reference, metric)
     if found is None:
-        return Cell(text="not scored", tone="unknown")
+        return TableCell(text="not scored", tone="unknown")
     said = verdict(metric, found)
     if found.low is None or found.high is None:
-        return Cell(text=f"{signed(found.value)} ({said})")
-    shown = f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}] {said}"
-    return Cell(text=shown, tone=said if found.is_significant else "")
+        return TableCell(text=f"{format_signed(found.value)} ({said})")
+    shown = f"{format_signed(found.value)} [{format_signed(found.low)}, {format_signed(found.high)}] {said}"
+    return TableCell(text=shown, tone=said if found.is_significant else "")
 
 
 def verdict(metric: str, found: Estimate) -> str:
@@ -171,7 +171,7 @@ def verdict(metric: str, found: Estimate) -> str:
     return "better" if is_better(metric, found.value) else "worse"
 
 
-def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def differences(runs: Sequence[ComparisonRun]) -> list[dict[str, Any]]:
     """As the differences' tables, for machines."""
     found = []
     for experiment in dict.fromkeys(run.experiment for run in runs):
@@ -188,7 +188,7 @@ def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
-def _quality_charts(groups: Mapping[str, Sequence[Run]]) -> list[Chart]:
+def _quality_charts(groups: Mapping[str, Sequence[ComparisonRun]]) -> list[Chart]:
     """Figure 7: the mean over training seeds at every distance that all of them have."""
     metrics = dict.fromkeys(metric for runs in groups.values() for run in runs for metric in run.by_distance)
     charts = []
@@ -197,56 +197,64 @@ def _quality_charts(groups: Mapping[str, Sequence[Run]]) -> list[Chart]:
         for name, runs in groups.items():
             points = _mean_curve([run.by_distance.get(metric, ()) for run in runs])
             if points:
-                lines.append(Line(label=name, points=points, colour=colour_of(name)))
+                lines.append(ChartLine(label=name, points=points, color=color_of(name)))
         if lines:
             charts.append(
                 Chart(
-                    title=f"{headings([metric])[0]} by distance (the paper's Figure 7)",
+                    title=f"{display_names([metric])[0]} by distance (the paper's Figure 7)",
                     x_label="frames between the generated frame and the one it shows again",
-                    y_label=headings([metric])[0],
+                    y_label=display_names([metric])[0],
                     lines=tuple(lines),
                 )
             )
     return charts
 
 
-def _beside_paper(runs: Sequence[Run], paper: Paper) -> Section:
+def _published_section(runs: Sequence[ComparisonRun], published: PublishedResults) -> ReportSection:
     experiments = list(dict.fromkeys(run.experiment for run in runs))
     tables = [
-        _paper_table(table, grouped(runs, experiment), experiment)
-        for table in paper.tables
+        _published_table(table, grouped(runs, experiment), experiment)
+        for table in published.tables
         for experiment in experiments
     ]
-    return Section(
+    return ReportSection(
         title="The paper's numbers beside these",
-        lines=(f"{paper.source}. Scale there: {paper.scale}", *(f"{f.name}. {f.says}" for f in paper.figures)),
+        lines=(
+            f"{published.source}. Scale there: {published.scale}",
+            *(f"{f.name}. {f.says}" for f in published.figures),
+        ),
         tables=tuple(tables),
     )
 
 
-def _paper_table(table: PaperTable, groups: Mapping[str, Sequence[Run]], experiment: str) -> Table:
-    names = {metric: _score_here(table, metric, groups) for metric in table.metrics}
-    head = [f"{metric}, {where}" for metric, name in names.items() for where in ("paper", _here(name, table))]
+def _published_table(
+    table: PublishedTable, groups: Mapping[str, Sequence[ComparisonRun]], experiment: str
+) -> ReportTable:
+    names = {metric: _matching_score(table, metric, groups) for metric in table.metrics}
+    head = [f"{metric}, {where}" for metric, name in names.items() for where in ("paper", _column_label(name, table))]
     rows = []
     for row in table.rows:
-        cells = [Cell(text=row.label), Cell(text=row.architecture)]
+        cells = [TableCell(text=row.label), TableCell(text=row.architecture)]
         for name, value in zip(names.values(), row.values, strict=True):
             ours = mean(groups.get(row.architecture, ()), name)
-            cells += [Cell(text=short(value)), score_cell(ours) if ours else Cell(text="not measured", tone="unknown")]
+            cells += [
+                TableCell(text=format_value(value)),
+                score_cell(ours) if ours else TableCell(text="not measured", tone="unknown"),
+            ]
         rows.append(tuple(cells))
     title = f"{table.name}: {table.what}" + (f" (here: {experiment})" if experiment else "")
-    return Table(title=title, head=("paper", "here", *head), rows=tuple(rows))
+    return ReportTable(title=title, head=("paper", "here", *head), rows=tuple(rows))
 
 
-def _score_here(table: PaperTable, metric: str, groups: Mapping[str, Sequence[Run]]) -> str:
+def _matching_score(table: PublishedTable, metric: str, groups: Mapping[str, Sequence[ComparisonRun]]) -> str:
     name = f"{table.task}_{metric.lower()}"
     is_there = any(name in run.scores for runs in groups.values() for run in runs)
     return name if is_there or metric != "PSNR" or not table.stand_in else table.stand_in
 
 
-def _here(name: str, table: PaperTable) -> str:
-    return f"here ({headings([name])[0]})" if name == table.stand_in else "here"
+def _column_label(name: str, table: PublishedTable) -> str:
+    return f"here ({display_names([name])[0]})" if name == table.stand_in else "here"
 
 
-def _reference_cell(value: float | None) -> Cell:
-    return score_cell(None if value is None else Score(value=value))
+def _reference_cell(value: float | None) -> TableCell:
+    return score_cell(None if value is None else ReportScore(value=value))

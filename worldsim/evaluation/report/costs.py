@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worldsim.evaluation.report.charts import Chart, Line
-from worldsim.evaluation.report.published_results import Paper
-from worldsim.evaluation.report.tables import Cell, Section, Table, colour_of, sort_architectures
+from worldsim.evaluation.report.charts import Chart, ChartLine
+from worldsim.evaluation.report.published_results import PublishedResults
+from worldsim.evaluation.report.tables import ReportSection, ReportTable, TableCell, color_of, sort_architectures
 
 MISSING = "No cost was given: worldsim cost --json FILE makes one."
 
 
-def cost_sections(costs: Sequence[Mapping[str, Any]], paper: Paper) -> list[Section]:
+def cost_sections(costs: Sequence[Mapping[str, Any]], published: PublishedResults) -> list[ReportSection]:
     if not costs:
-        return [Section(title="Cost", missing=MISSING)]
-    return [_cost(cost, paper) for cost in costs]
+        return [ReportSection(title="Cost", missing=MISSING)]
+    return [_cost(cost, published) for cost in costs]
 
 
-def _cost(cost: Mapping[str, Any], paper: Paper) -> Section:
+def _cost(cost: Mapping[str, Any], published: PublishedResults) -> ReportSection:
     architectures: Mapping[str, Any] = cost["architectures"]
     measured = {n: architectures[n] for n in sort_architectures(architectures) if not architectures[n].get("same_as")}
     lines = [str(cost.get("note", ""))]
@@ -28,8 +28,8 @@ def _cost(cost: Mapping[str, Any], paper: Paper) -> Section:
         for name, costs in architectures.items()
         if costs.get("same_as")
     ]
-    lines += [f"{f.name} of the paper. {f.says}" for f in paper.figures if f.name == "Figure 8"]
-    return Section(
+    lines += [f"{f.name} of the paper. {f.says}" for f in published.figures if f.name == "Figure 8"]
+    return ReportSection(
         title=f"Cost on {cost.get('device', 'a device')}, {cost.get('threads', '?')} thread(s)",
         lines=tuple(filter(None, lines)),
         tables=(cost_table(measured),),
@@ -54,35 +54,37 @@ def _cost_chart(
     measured: Mapping[str, Any], part: str, x: str, y: str, scale: float, words: tuple[str, str, str]
 ) -> Chart:
     lines = tuple(
-        Line(label=name, colour=colour_of(name), points=tuple((sample[x], sample[y] * scale) for sample in costs[part]))
+        ChartLine(
+            label=name, color=color_of(name), points=tuple((sample[x], sample[y] * scale) for sample in costs[part])
+        )
         for name, costs in measured.items()
         if costs[part]
     )
     return Chart(title=words[0], x_label=words[1], y_label=words[2], lines=lines, is_log_x=True, is_log_y=True)
 
 
-def cost_table(measured: Mapping[str, Any]) -> Table:
+def cost_table(measured: Mapping[str, Any]) -> ReportTable:
     """First and last sample of each architecture, and what became of it in between."""
     rows = []
     for name, costs in measured.items():
         training, generation = costs["training"], costs["generation"]
         rows.append(
             (
-                Cell(text=name),
-                Cell(text=f"{training[-1]['ms']:.1f} ms" if training else ""),
-                Cell(text=_growth(training)),
-                Cell(text=f"{generation[-1]['frame']:,}" if generation else ""),
-                Cell(text=f"{generation[-1]['ms']:.2f} ms" if generation else ""),
-                Cell(text=f"x {generation[-1]['ms_ratio']:.2f}" if generation else ""),
-                Cell(text=f"{generation[-1]['state_bytes'] / 1e3:,.0f} kB" if generation else ""),
-                Cell(
+                TableCell(text=name),
+                TableCell(text=f"{training[-1]['ms']:.1f} ms" if training else ""),
+                TableCell(text=_growth(training)),
+                TableCell(text=f"{generation[-1]['frame']:,}" if generation else ""),
+                TableCell(text=f"{generation[-1]['ms']:.2f} ms" if generation else ""),
+                TableCell(text=f"x {generation[-1]['ms_ratio']:.2f}" if generation else ""),
+                TableCell(text=f"{generation[-1]['state_bytes'] / 1e3:,.0f} kB" if generation else ""),
+                TableCell(
                     text=f"x {generation[-1]['state_bytes'] / generation[0]['state_bytes']:.2f}" if generation else ""
                 ),
-                Cell(text=f"x {generation[-1]['resident_ratio']:.3f}" if generation else ""),
+                TableCell(text=f"x {generation[-1]['resident_ratio']:.3f}" if generation else ""),
             )
         )
     heads = ("iteration, longest clip", "over the shortest", "last frame", "its time", "over the first sample's")
-    return Table(
+    return ReportTable(
         title="From the first sample to the last",
         head=("architecture", *heads, "state", "over the first sample's", "process memory"),
         rows=tuple(rows),

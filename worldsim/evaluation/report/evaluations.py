@@ -5,35 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from worldsim.evaluation.report.charts import Chart, Line
-from worldsim.evaluation.report.scores import HEADINGS, LabelledRow, Score, headings, score_tables
-from worldsim.evaluation.report.tables import Cell, Section, Table, score_cell
+from worldsim.evaluation.report.charts import Chart, ChartLine
+from worldsim.evaluation.report.scores import DISPLAY_NAMES, LabelledRow, ReportScore, display_names, score_tables
+from worldsim.evaluation.report.tables import ReportSection, ReportTable, TableCell, score_cell
 
 MISSING = "No evaluation was given: worldsim eval PRESET --json FILE makes one."
 
-LabelledScores: TypeAlias = tuple[str, Mapping[str, Score]]
+LabelledScores: TypeAlias = tuple[str, Mapping[str, ReportScore]]
 
 
-def evaluation_sections(evaluations: Sequence[Mapping[str, Any]]) -> list[Section]:
+def evaluation_sections(evaluations: Sequence[Mapping[str, Any]]) -> list[ReportSection]:
     """One per evaluated preset."""
     if not evaluations:
-        return [Section(title="Presets against their true worlds", missing=MISSING)]
+        return [ReportSection(title="Presets against their true worlds", missing=MISSING)]
     return [_evaluation(evaluation) for evaluation in evaluations]
 
 
-def _evaluation(evaluation: Mapping[str, Any]) -> Section:
+def _evaluation(evaluation: Mapping[str, Any]) -> ReportSection:
     title = f"Preset {evaluation.get('preset')}"
     tasks = score_tables(evaluation)
     if not tasks:
-        return Section(title=title, missing="This evaluation holds no scores.")
+        return ReportSection(title=title, missing="This evaluation holds no scores.")
     compared = {task: rows for task, rows in tasks.items() if all("psnr" in scores for _, _, scores in rows)}
     others = {task: rows for task, rows in tasks.items() if task not in compared}
     together = [
         (", ".join(filter(None, (task, label))), scores) for task in compared for label, _, scores in tasks[task]
     ]
-    tables = [_table("Frames against the truth", together, is_whole=False), *_further(together)] if together else []
+    tables = (
+        [_table("Frames against the truth", together, all_columns=False), *_other_scores(together)] if together else []
+    )
     tables += [_table(task, [(label, scores) for label, _, scores in rows]) for task, rows in others.items()]
-    return Section(
+    return ReportSection(
         title=title,
         lines=_about(evaluation),
         tables=tuple(tables),
@@ -61,24 +63,28 @@ def _about(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _table(title: str, rows: Sequence[LabelledScores], *, is_whole: bool = True) -> Table:
+def _table(title: str, rows: Sequence[LabelledScores], *, all_columns: bool = True) -> ReportTable:
     """Columns in the order of HEADINGS, then, where it is to be the whole, those that are not among them."""
     found = dict.fromkeys(metric for _, scores in rows for metric in scores)
-    metrics = [metric for metric in HEADINGS if metric in found]
-    metrics += [metric for metric in found if is_whole and metric not in HEADINGS]
-    body = tuple((Cell(text=label), *(score_cell(scores.get(metric)) for metric in metrics)) for label, scores in rows)
-    return Table(title=title, head=("", *headings(metrics)), rows=body)
+    metrics = [metric for metric in DISPLAY_NAMES if metric in found]
+    metrics += [metric for metric in found if all_columns and metric not in DISPLAY_NAMES]
+    body = tuple(
+        (TableCell(text=label), *(score_cell(scores.get(metric)) for metric in metrics)) for label, scores in rows
+    )
+    return ReportTable(title=title, head=("", *display_names(metrics)), rows=body)
 
 
-def _further(rows: Sequence[LabelledScores]) -> list[Table]:
+def _other_scores(rows: Sequence[LabelledScores]) -> list[ReportTable]:
     """What only some of these tasks have: a line each, for as columns they would be mostly empty."""
     body = tuple(
-        (Cell(text=label), Cell(text=headings([metric])[0]), score_cell(score))
+        (TableCell(text=label), TableCell(text=display_names([metric])[0]), score_cell(score))
         for label, scores in rows
         for metric, score in scores.items()
-        if metric not in HEADINGS
+        if metric not in DISPLAY_NAMES
     )
-    return [Table(title="Further figures of these tasks", head=("", "figure", "value"), rows=body)] if body else []
+    return (
+        [ReportTable(title="Further figures of these tasks", head=("", "figure", "value"), rows=body)] if body else []
+    )
 
 
 def _distance_charts(task: str, rows: Sequence[LabelledRow]) -> list[Chart]:
@@ -87,14 +93,14 @@ def _distance_charts(task: str, rows: Sequence[LabelledRow]) -> list[Chart]:
     charts = []
     for name in ("psnr", "ssim"):
         metrics = dict.fromkeys(m for _, scores in at for m in scores if m == name or m.startswith(f"{name}_"))
-        lines = [_distance_line(at, metric, colour) for colour, metric in enumerate(metrics) if "window" not in metric]
+        lines = [_distance_line(at, metric, color) for color, metric in enumerate(metrics) if "window" not in metric]
         lines = [line for line in lines if len(line.points) > 2]
         if any(not line.is_reference for line in lines):
             charts.append(
                 Chart(
-                    title=f"{task}: {headings([name])[0]} by distance",
+                    title=f"{task}: {display_names([name])[0]} by distance",
                     x_label="generated frames since the last true one",
-                    y_label=headings([name])[0],
+                    y_label=display_names([name])[0],
                     lines=tuple(lines),
                     is_log_x=True,
                 )
@@ -102,13 +108,13 @@ def _distance_charts(task: str, rows: Sequence[LabelledRow]) -> list[Chart]:
     return charts
 
 
-def _distance_line(at: Sequence[tuple[float, Mapping[str, Score]]], metric: str, colour: int) -> Line:
+def _distance_line(at: Sequence[tuple[float, Mapping[str, ReportScore]]], metric: str, color: int) -> ChartLine:
     scored = [(distance, scores[metric]) for distance, scores in at if metric in scores]
     has_band = all(score.low is not None for _, score in scored)
-    return Line(
-        label=headings([metric])[0],
+    return ChartLine(
+        label=display_names([metric])[0],
         points=tuple((distance, score.value) for distance, score in scored),
         band=tuple((score.low or 0.0, score.high or 0.0) for _, score in scored) if has_band else (),
-        colour=colour,
+        color=color,
         is_reference="_" in metric,
     )

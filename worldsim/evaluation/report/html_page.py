@@ -18,13 +18,13 @@ from markupsafe import Markup
 
 import worldsim
 from worldsim.core.errors import StorageError
-from worldsim.evaluation.report.charts import NUM_COLOURS
+from worldsim.evaluation.report.charts import NUM_COLORS
 from worldsim.evaluation.report.comparisons import comparison_sections
 from worldsim.evaluation.report.costs import cost_sections
 from worldsim.evaluation.report.evaluations import evaluation_sections
-from worldsim.evaluation.report.published_results import read_paper
+from worldsim.evaluation.report.published_results import read_published_results
 from worldsim.evaluation.report.results import Results
-from worldsim.evaluation.report.tables import Cell, Section, Table
+from worldsim.evaluation.report.tables import ReportSection, ReportTable, TableCell
 
 TEMPLATE_FILE = Path(__file__).parent / "page.html.jinja"
 NO_SHEETS = "No contact sheet was given: worldsim eval PRESET --sheet FILE makes one."
@@ -44,7 +44,7 @@ def render(results: Results, *, command: Sequence[str], today: date) -> str:
         no_notes=NO_NOTES,
         origins=origins_table(results),
         command=shlex.join(command),
-        num_colours=NUM_COLOURS,
+        num_colors=NUM_COLORS,
         today=today.isoformat(),
         version=worldsim.__version__,
     )
@@ -56,20 +56,22 @@ def _markdown(text: str) -> Markup:
     return Markup(parser.render(text))
 
 
-def sections(results: Results) -> list[Section]:
+def sections(results: Results) -> list[ReportSection]:
     """In the page's order."""
-    paper = read_paper()
+    published = read_published_results()
     return [
-        *comparison_sections(results.runs, paper),
+        *comparison_sections(results.runs, published),
         *evaluation_sections(results.evaluations),
-        *cost_sections(results.costs, paper),
+        *cost_sections(results.costs, published),
     ]
 
 
-def origins_table(results: Results) -> Table:
+def origins_table(results: Results) -> ReportTable:
     """File by file: the command, seeds and versions that make it again."""
-    rows = [(Cell(text=name), *(Cell(text=text) for text in _origin(about))) for name, about in results.abouts]
-    return Table(title="How each result was made", head=("file", "command", "seeds", "with"), rows=tuple(rows))
+    rows = [
+        (TableCell(text=name), *(TableCell(text=text) for text in _origin(about))) for name, about in results.origins
+    ]
+    return ReportTable(title="How each result was made", head=("file", "command", "seeds", "with"), rows=tuple(rows))
 
 
 def _origin(about: Mapping[str, Any]) -> tuple[str, str, str]:

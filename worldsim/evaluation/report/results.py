@@ -44,7 +44,7 @@ class RunScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class ComparisonRun:
     """One architecture, trained once."""
 
     architecture: str
@@ -73,8 +73,8 @@ class Results:
 
     evaluations: list[Mapping[str, Any]] = field(default_factory=list)
     costs: list[Mapping[str, Any]] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    abouts: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    runs: list[ComparisonRun] = field(default_factory=list)
+    origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     """(name of its file, the file's own words on how it came about) of every result."""
     notes: list[Note] = field(default_factory=list)
     sheets: list[tuple[str, bytes]] = field(default_factory=list)
@@ -149,13 +149,13 @@ def _read_item(path: Path, item: Any, results: Results) -> None:
         results.evaluations.append(item)
     else:
         raise ResultsError(f"{path} is of no known kind ({short_repr(kind)})", hint="evaluation, cost or comparison")
-    results.abouts.append((path.name, item))
+    results.origins.append((path.name, item))
     notes = item.get("notes", [])
     for note in [notes] if isinstance(notes, str) else notes:
         results.notes.append(Note(title=path.stem, text=str(note)))
 
 
-def _run(path: Path, item: Mapping[str, Any]) -> Run:
+def _run(path: Path, item: Mapping[str, Any]) -> ComparisonRun:
     name = _text(path, item, "architecture")
     numbers = {key: _number(path, item, key) for key in _RUN_NUMBERS}
     scores = {}
@@ -167,7 +167,7 @@ def _run(path: Path, item: Mapping[str, Any]) -> Run:
         if score.get("value") is not None:  # NaN is written as null: such a run has no such score
             per_seed = [value for value in score.get("per_seed", ()) if _is_number(value)]
             scores[metric] = RunScore(value=_number(path, score, "value"), per_seed=tuple(map(float, per_seed)))
-    return Run(
+    return ComparisonRun(
         architecture=name,
         seed=int(numbers["seed"]),
         updates=int(numbers["updates"]),

@@ -15,7 +15,7 @@ GROUPS = frozenset({"regions"})
 """Names that say nothing beside those of their members."""
 DISTANCES = ("horizon", "distance", "frame")
 """What tells one row of a list from the next."""
-HEADINGS = {
+DISPLAY_NAMES = {
     "psnr": "PSNR",
     "psnr_autoencoder": "autoencoder (ceiling)",
     "psnr_repeat": "last seen frame",
@@ -37,7 +37,7 @@ HEADINGS = {
     "mean_image": "mean image",
     "repeat": "last seen frame",
 }
-_WORDS = {word: word.upper() for word in ("psnr", "ssim", "lpips", "fvd")}
+_ACRONYMS = {word: word.upper() for word in ("psnr", "ssim", "lpips", "fvd")}
 TITLES = {
     "one_step": "next frame, true past",
     "retrieval": "way back",
@@ -46,19 +46,21 @@ TITLES = {
     "comparison": "distributions of frames",
 }
 
-LabelledRow: TypeAlias = "tuple[str, float | None, dict[str, Score]]"
+LabelledRow: TypeAlias = "tuple[str, float | None, dict[str, ReportScore]]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
+class ReportScore:
     value: float
     low: float | None = None
     high: float | None = None
 
 
-def headings(metrics: Sequence[str]) -> tuple[str, ...]:
+def display_names(metrics: Sequence[str]) -> tuple[str, ...]:
     """In words: `retrieval_psnr` is "retrieval PSNR"."""
-    return tuple(HEADINGS.get(metric) or " ".join(_WORDS.get(w, w) for w in metric.split("_")) for metric in metrics)
+    return tuple(
+        DISPLAY_NAMES.get(metric) or " ".join(_ACRONYMS.get(w, w) for w in metric.split("_")) for metric in metrics
+    )
 
 
 def score_tables(evaluation: Mapping[str, Any]) -> dict[str, list[LabelledRow]]:
@@ -92,16 +94,16 @@ def _rows(label: str, distance: float | None, value: Any) -> Iterator[LabelledRo
             yield from _rows(_joined(label, name), distance, part)
 
 
-def _scores(value: Mapping[str, Any]) -> dict[str, Score]:
+def _scores(value: Mapping[str, Any]) -> dict[str, ReportScore]:
     """Its numbers; NAME_low and NAME_high are the interval of NAME."""
     scores = {}
     for name, part in value.items():
         if _is_score(part):
-            scores[name] = Score(value=part["value"], low=part.get("low"), high=part.get("high"))
+            scores[name] = ReportScore(value=part["value"], low=part.get("low"), high=part.get("high"))
         elif _is_number(part) and name not in DISTANCES and not name.endswith(("_low", "_high")):
             low, high = value.get(f"{name}_low"), value.get(f"{name}_high")
             is_interval = _is_number(low) and _is_number(high)
-            scores[name] = Score(value=part, low=low, high=high) if is_interval else Score(value=part)
+            scores[name] = ReportScore(value=part, low=low, high=high) if is_interval else ReportScore(value=part)
     return scores
 
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.evaluation.report.results import Run
+from worldsim.evaluation.report.results import ComparisonRun
 
 NUM_RESAMPLES = 4000
 TAILS = (0.025, 0.975)
@@ -42,7 +42,7 @@ def is_better(metric: str, difference: float) -> bool:
     return difference < 0 if lower else difference > 0
 
 
-def mean(runs: Sequence[Run], metric: str) -> Estimate | None:
+def mean(runs: Sequence[ComparisonRun], metric: str) -> Estimate | None:
     """Of the runs that have that score; None where none has."""
     scored = [run for run in runs if metric in run.scores]
     if not scored:
@@ -56,7 +56,7 @@ def mean(runs: Sequence[Run], metric: str) -> Estimate | None:
     return _estimate(value, _resampled(seeds, values_SN, walks))
 
 
-def difference(runs: Sequence[Run], reference: Sequence[Run], metric: str) -> Estimate | None:
+def difference(runs: Sequence[ComparisonRun], reference: Sequence[ComparisonRun], metric: str) -> Estimate | None:
     """Mean of `runs` minus mean of `reference`. Walks are drawn in pairs where both have the same number of them,
     training seeds apart. None where one has no such score."""
     a, b = mean(runs, metric), mean(reference, metric)
@@ -73,7 +73,7 @@ def difference(runs: Sequence[Run], reference: Sequence[Run], metric: str) -> Es
     return _estimate(a.value - b.value, resampled)
 
 
-def _values(runs: Sequence[Run], metric: str) -> Values | None:
+def _values(runs: Sequence[ComparisonRun], metric: str) -> Values | None:
     """Shapes: [S, N]; None where walks were not kept, or not the same number of them."""
     rows = [run.scores[metric].per_seed for run in runs]
     if not rows or not rows[0] or len({len(row) for row in rows}) > 1:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worldsim.evaluation.report.comparisons import difference_cell, grouped, metrics_of
-from worldsim.evaluation.report.results import Results, Run
-from worldsim.evaluation.report.scores import headings
+from worldsim.evaluation.report.results import ComparisonRun, Results
+from worldsim.evaluation.report.scores import display_names
 from worldsim.evaluation.report.significance import mean
-from worldsim.evaluation.report.tables import Cell, Table, score_cell, sort_architectures
+from worldsim.evaluation.report.tables import ReportTable, TableCell, score_cell, sort_architectures
 from worldsim.models.sequence.architectures import REFERENCE_ARCHITECTURE, VARIANT_SEPARATOR
 
 
-def main_table(results: Results) -> Table:
+def main_table(results: Results) -> ReportTable:
     """One row per architecture: the first score of the longest experiment, and the first cost measurement.
 
     What was trained another way is left to the report.
@@ -26,16 +26,18 @@ def main_table(results: Results) -> Table:
     rows = []
     for name in sort_architectures({*runs, *(name for name in costs if not costs[name].get("same_as"))}):
         scores = _scores(name, runs.get(name, []), runs.get(REFERENCE_ARCHITECTURE, []), metric) if metric else ()
-        rows.append((Cell(text=f"`{name}`"), *scores, *(_cost(costs.get(name)) if costs else ())))
+        rows.append((TableCell(text=f"`{name}`"), *scores, *(_cost(costs.get(name)) if costs else ())))
     head = ["architecture"]
-    head += [headings([metric])[0], f"minus `{REFERENCE_ARCHITECTURE}`"] if metric else []
+    head += [display_names([metric])[0], f"minus `{REFERENCE_ARCHITECTURE}`"] if metric else []
     head += _cost_heads(costs) if costs else []
-    return Table(title="", head=tuple(head), rows=tuple(rows))
+    return ReportTable(title="", head=tuple(head), rows=tuple(rows))
 
 
-def _scores(name: str, runs: Sequence[Run], reference: Sequence[Run], metric: str) -> tuple[Cell, Cell]:
+def _scores(
+    name: str, runs: Sequence[ComparisonRun], reference: Sequence[ComparisonRun], metric: str
+) -> tuple[TableCell, TableCell]:
     if name == REFERENCE_ARCHITECTURE or not runs or not reference:
-        return score_cell(mean(runs, metric)), Cell(text="")
+        return score_cell(mean(runs, metric)), TableCell(text="")
     return score_cell(mean(runs, metric)), difference_cell(runs, reference, metric)
 
 
@@ -47,14 +49,14 @@ def _cost_heads(costs: Mapping[str, Any]) -> list[str]:
     return [training, "last frame", f"its time {early}", "state", f"its size {early}"]
 
 
-def _cost(costs: Any) -> tuple[Cell, ...]:
+def _cost(costs: Any) -> tuple[TableCell, ...]:
     if not costs or not costs["generation"]:
-        return (Cell(text=""),) * 5
+        return (TableCell(text=""),) * 5
     training, first, last = costs["training"], costs["generation"][0], costs["generation"][-1]
     return (
-        Cell(text=f"x {training[-1]['ms'] / training[0]['ms']:.1f}" if training else ""),
-        Cell(text=f"{last['frame']:,}"),
-        Cell(text=f"x {last['ms_ratio']:.2f}"),
-        Cell(text=f"{last['state_bytes'] / 1e3:,.0f} kB"),
-        Cell(text=f"x {last['state_bytes'] / first['state_bytes']:.2f}"),
+        TableCell(text=f"x {training[-1]['ms'] / training[0]['ms']:.1f}" if training else ""),
+        TableCell(text=f"{last['frame']:,}"),
+        TableCell(text=f"x {last['ms_ratio']:.2f}"),
+        TableCell(text=f"{last['state_bytes'] / 1e3:,.0f} kB"),
+        TableCell(text=f"x {last['state_bytes'] / first['state_bytes']:.2f}"),
     )

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from worldsim.evaluation.report.charts import Chart
-from worldsim.evaluation.report.scores import Score
+from worldsim.evaluation.report.scores import ReportScore
 from worldsim.evaluation.report.significance import Estimate
 from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE_ARCHITECTURE, VARIANT_SEPARATOR
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class TableCell:
     """`tone`: better, worse, unknown, or nothing to say."""
 
     text: str
@@ -20,20 +20,20 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class ReportTable:
     title: str
     head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     caption: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class ReportSection:
     """`missing`: the line that stands here in place of what was not given."""
 
     title: str
     lines: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[ReportTable, ...] = ()
     charts: tuple[Chart, ...] = ()
     missing: str = ""
 
@@ -54,28 +54,28 @@ def reference_of(name: str) -> str:
     return name.rpartition(VARIANT_SEPARATOR)[0] or REFERENCE_ARCHITECTURE
 
 
-def colour_of(architecture: str) -> int:
+def color_of(architecture: str) -> int:
     """The same in every chart."""
     order = list(ARCHITECTURES)
     return order.index(architecture) if architecture in order else len(order)
 
 
-def score_cell(score: Score | Estimate | None) -> Cell:
+def score_cell(score: ReportScore | Estimate | None) -> TableCell:
     if score is None:
-        return Cell(text="")
-    shown = short(score.value)
+        return TableCell(text="")
+    shown = format_value(score.value)
     if score.low is not None and score.high is not None:
-        shown += f" [{short(score.low)}, {short(score.high)}]"
-    return Cell(text=shown)
+        shown += f" [{format_value(score.low)}, {format_value(score.high)}]"
+    return TableCell(text=shown)
 
 
-def short(value: float) -> str:
+def format_value(value: float) -> str:
     """Three digits or so; whole numbers, which count something, as they are."""
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
-def signed(value: float) -> str:
+def format_signed(value: float) -> str:
     """Of a difference."""
-    return f"{'-' if value < 0 else '+'}{short(abs(value))}"
+    return f"{'-' if value < 0 else '+'}{format_value(abs(value))}"
