@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worldsim.core import errors
-from worldsim.core.errors import WorldsimError, nearest
+from worldsim.core.errors import WorldsimError, did_you_mean
 
 
 def error_classes() -> list[type[WorldsimError]]:
@@ -17,9 +17,9 @@ def test_no_two_kinds_of_error_share_an_exit_code() -> None:
 
 
 def test_a_near_miss_names_the_name_that_was_meant() -> None:
-    assert nearest("mase", ["maze", "maze-random"]) == "did you mean 'maze'?"
+    assert did_you_mean("mase", ["maze", "maze-random"]) == "did you mean 'maze'?"
 
 
 def test_a_far_miss_lists_what_there_is() -> None:
-    assert nearest("forest", ["maze", "hall"]) == "known: hall, maze"
-    assert nearest("forest", []) == "there are none"
+    assert did_you_mean("forest", ["maze", "hall"]) == "known: hall, maze"
+    assert did_you_mean("forest", []) == "there are none"

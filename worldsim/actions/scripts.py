@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 
-from worldsim.core.errors import ConfigError, nearest
+from worldsim.core.errors import ConfigError, did_you_mean
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
 
 
@@ -21,7 +21,7 @@ def script_actions(name: str, spec: ActionSpec, seed: int, num_frames: int) -> l
     Raises: ConfigError for an unknown script, or another one in such a world.
     """
     if name not in _SCRIPTS:
-        raise ConfigError(f"no script {name!r}", hint=nearest(name, SCRIPT_NAMES))
+        raise ConfigError(f"no script {name!r}", hint=did_you_mean(name, SCRIPT_NAMES))
     if name == "explore" and not _can_walk(spec):
         return list(_random_inputs(spec, random.Random(f"{name}:{seed}"), num_frames))
     turn_deg = turn_deg_per_tick(spec)

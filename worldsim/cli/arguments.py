@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias, TypeVar
 
 import tyro
 
-from worldsim.core.errors import DeviceError, UsageError, nearest
+from worldsim.core.errors import DeviceError, UsageError, did_you_mean
 from worldsim.core.log import say
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def use_threads(asked: int | None, preset: int) -> None:
 def choose_device(name: str) -> str:
     """`auto` becomes what the machine has, and says so on stderr. Raises DeviceError for what it has not."""
     if name.split(":")[0] not in DEVICES:
-        raise DeviceError(f"no device {name!r}", hint=nearest(name, DEVICES))
+        raise DeviceError(f"no device {name!r}", hint=did_you_mean(name, DEVICES))
     import torch
 
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

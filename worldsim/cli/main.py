@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import worldsim
-from worldsim.core.errors import UsageError, WorldsimError, nearest
+from worldsim.core.errors import UsageError, WorldsimError, did_you_mean
 
 COMMANDS: dict[str, str] = {
     "play": "worldsim.cli.play",
@@ -81,7 +81,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"worldsim {worldsim.__version__}")
         return 0
     if arguments[0] not in COMMANDS:
-        raise UsageError(f"no command {arguments[0]!r}", hint=nearest(arguments[0], COMMANDS))
+        raise UsageError(f"no command {arguments[0]!r}", hint=did_you_mean(arguments[0], COMMANDS))
     code = command_module(arguments[0]).run(arguments[1:])
     assert isinstance(code, int), f"{arguments[0]} returned {code!r}"
     return code

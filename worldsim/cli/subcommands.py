@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from worldsim.cli.arguments import parse_arguments
 from worldsim.cli.output import tell
-from worldsim.core.errors import UsageError, WorldsimError, nearest
+from worldsim.core.errors import UsageError, WorldsimError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ def run_action(command: str, help: str, actions: Actions, argv: Sequence[str]) -
         print(_usage(command, help, actions))
         raise SystemExit(0 if argv else UsageError.exit_code)
     if argv[0] not in actions:
-        raise UsageError(f"no action {argv[0]!r} of {command}", hint=nearest(argv[0], actions))
+        raise UsageError(f"no action {argv[0]!r} of {command}", hint=did_you_mean(argv[0], actions))
     arguments_class, action, about = actions[argv[0]]
     arguments = parse_arguments(arguments_class, argv[1:], command=f"{command} {argv[0]}", help=about)
     answer = action(arguments)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from worldsim.core.errors import ConfigError, nearest
+from worldsim.core.errors import ConfigError, did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -105,7 +105,9 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], *, where: str = "") -> T
     fields = {f.name: f for f in _stored_fields(cls)}
     for key in data:
         if key not in fields:
-            raise ConfigError(f"unknown key {short_repr(_key_path(where, str(key)))}", hint=nearest(str(key), fields))
+            raise ConfigError(
+                f"unknown key {short_repr(_key_path(where, str(key)))}", hint=did_you_mean(str(key), fields)
+            )
     values: dict[str, Any] = {}
     for name, spec in fields.items():
         if name in data:

@@ -132,7 +132,7 @@ class ResultsError(WorldsimError):
     exit_code = 19
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names what `name` was probably meant to be, or lists what there is."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)

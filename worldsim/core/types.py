@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worldsim.core.config import NOT_STORED
-from worldsim.core.errors import ConfigError, nearest
+from worldsim.core.errors import ConfigError, did_you_mean
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
 """One picture: uint8, H x W x 3, RGB."""
@@ -102,7 +102,7 @@ class ActionSpec:
         for name in (*action.buttons, *(n for n, _ in action.axes)):
             if name not in self.buttons and name not in self.axes:
                 raise ConfigError(
-                    f"unknown input {name!r} in an action", hint=nearest(name, (*self.buttons, *self.axes))
+                    f"unknown input {name!r} in an action", hint=did_you_mean(name, (*self.buttons, *self.axes))
                 )
 
 

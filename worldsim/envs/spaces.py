@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from worldsim.core.errors import UsageError, nearest
+from worldsim.core.errors import UsageError, did_you_mean
 from worldsim.core.types import ActionSpec, Frame
 from worldsim.worlds.doom.config import EVALUATION_SEED_START
 
@@ -49,7 +49,7 @@ def validate_options(options: Mapping[str, Any] | None, known: Iterable[str]) ->
     found, names = dict(options or {}), set(known)
     for name in found:
         if name not in names:
-            raise UsageError(f"unknown option {name!r} of reset", hint=nearest(str(name), names))
+            raise UsageError(f"unknown option {name!r} of reset", hint=did_you_mean(str(name), names))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worldsim.core.errors import UsageError, nearest
+from worldsim.core.errors import UsageError, did_you_mean
 from worldsim.worlds.doom.config import EVALUATION_SEED_START
 
 TASKS = {
@@ -81,7 +81,7 @@ class EvalConfig:
         _check_rising("drift_distances", self.drift_distances)
         for task in self.tasks:
             if task not in TASKS:
-                raise UsageError(f"no task {task!r}", hint=nearest(task, TASKS))
+                raise UsageError(f"no task {task!r}", hint=did_you_mean(task, TASKS))
         if not self.tasks:
             raise UsageError("no task to evaluate", hint="known: " + ", ".join(TASKS))
         numbers = [self.context_frames, self.one_step_frames, self.training_seeds, self.reasoning_context]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import worldsim
-from worldsim.core.errors import PresetError, PresetNotFoundError, nearest
+from worldsim.core.errors import PresetError, PresetNotFoundError, did_you_mean
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -80,7 +80,7 @@ def locate_preset(ref: str | Path) -> Path | HubRef:
         return on_hub
     if "/" in text or os.sep in text:
         raise PresetNotFoundError(f"no preset folder {text}", hint="give a folder that holds a config.json")
-    raise PresetNotFoundError(f"no preset named {text!r}", hint=nearest(text, bundled))
+    raise PresetNotFoundError(f"no preset named {text!r}", hint=did_you_mean(text, bundled))
 
 
 def locate_recipe(ref: str | Path) -> Path:
@@ -94,7 +94,7 @@ def locate_recipe(ref: str | Path) -> Path:
     for found in candidates:
         if found is not None and found.is_file():
             return found
-    raise PresetNotFoundError(f"no recipe {ref}", hint=f"a {RECIPE_FILE}; {nearest(str(ref), bundled)}")
+    raise PresetNotFoundError(f"no recipe {ref}", hint=f"a {RECIPE_FILE}; {did_you_mean(str(ref), bundled)}")
 
 
 def hub_ref(text: str) -> HubRef | None:

@@ -28,7 +28,7 @@ from torch.overrides import TorchFunctionMode
 
 import worldsim
 from worldsim.core.config import MAX_CONFIG_BYTES, short_repr
-from worldsim.core.errors import PresetError, PresetShapeError, StorageError, nearest
+from worldsim.core.errors import PresetError, PresetShapeError, StorageError, did_you_mean
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.presets.card import model_card
@@ -310,7 +310,9 @@ def _check_weights(path: Path, header: Header, expected: Mapping[str, Tensor]) -
             raise PresetError(f"{path}: {name} is {stored.dtype}", hint="expected " + ", ".join(WEIGHT_TYPES))
     for name in header.tensors:
         if name not in expected:
-            raise PresetError(f"{path} has an unknown tensor {short_repr(name)}", hint=nearest(name[:100], expected))
+            raise PresetError(
+                f"{path} has an unknown tensor {short_repr(name)}", hint=did_you_mean(name[:100], expected)
+            )
 
 
 def _compare(path: Path, expected: str | None, found: str) -> None:

@@ -17,7 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from worldsim.core.errors import ConfigError, PresetNotFoundError, RecordingError, UsageError, WorldsimError, nearest
+from worldsim.core.errors import (
+    ConfigError,
+    PresetNotFoundError,
+    RecordingError,
+    UsageError,
+    WorldsimError,
+    did_you_mean,
+)
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.format import SessionHeader
 from worldsim.episodes.images import resize
@@ -287,7 +294,9 @@ def _check_units(session: SessionIndex, has: ActionSpec, wants: ActionSpec) -> N
     kinds = {**dict.fromkeys(wants.buttons, "a button"), **dict.fromkeys(wants.axes, "an axis")}
     for name, kind in [*((b, "a button") for b in has.buttons), *((a, "an axis") for a in has.axes)]:
         if name not in kinds:
-            raise ConfigError(f"{session.folder} has an input {name!r}, the preset has none", hint=nearest(name, kinds))
+            raise ConfigError(
+                f"{session.folder} has an input {name!r}, the preset has none", hint=did_you_mean(name, kinds)
+            )
         if kinds[name] != kind:
             raise ConfigError(f"{name!r} is {kind} in {session.folder}, not in the preset", hint="rename one of them")
     ours, theirs = dict(wants.axis_units), dict(has.axis_units)

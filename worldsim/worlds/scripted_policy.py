@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from worldsim.actions.scripts import script_actions
-from worldsim.core.errors import ConfigError, nearest
+from worldsim.core.errors import ConfigError, did_you_mean
 from worldsim.core.types import Action, ActionSpec, Pose
 from worldsim.worlds.grid import Cell
 
-Actions: TypeAlias = Iterator[Action]
+ActionIterator: TypeAlias = Iterator[Action]
 Point: TypeAlias = tuple[float, float]
 SegmentWeights: TypeAlias = Mapping[str, float]
 """Name of a leg to its weight among the others."""
@@ -48,7 +48,7 @@ class PolicyConfig(Protocol):
 def segment_weights(name: str, known: Mapping[str, SegmentWeights]) -> SegmentWeights:
     """Raises: ConfigError for an explorer that there is not."""
     if name not in known:
-        raise ConfigError(f"no explorer {name!r}", hint=nearest(name, known))
+        raise ConfigError(f"no explorer {name!r}", hint=did_you_mean(name, known))
     return known[name]
 
 
@@ -68,10 +68,10 @@ class ScriptedPolicy(ABC):
         return next(self._actions)
 
     @abstractmethod
-    def _segments(self) -> Mapping[str, Callable[[], Actions]]:
+    def _segments(self) -> Mapping[str, Callable[[], ActionIterator]]:
         """Every leg by its name."""
 
-    def _chain_segments(self, weights: SegmentWeights) -> Actions:
+    def _chain_segments(self, weights: SegmentWeights) -> ActionIterator:
         segments = self._segments()
         while True:
             (name,) = self._rng.choices(list(weights), list(weights.values()))
@@ -107,7 +107,7 @@ class ScriptedPolicy(ABC):
 
     # -- movements
 
-    def _turn_by(self, degrees: float, rate: float = 1.0) -> Actions:
+    def _turn_by(self, degrees: float, rate: float = 1.0) -> ActionIterator:
         """Turns on the spot by `degrees` with the axis at `rate`; what is left at the end is dropped."""
         for _ in range(round(abs(degrees) / (rate * self._turn_deg))):
             yield Action.of(turn=math.copysign(rate, degrees))
@@ -116,7 +116,7 @@ class ScriptedPolicy(ABC):
         """The turn axis under a held key, or 0 where a tick of it would turn too far."""
         return math.copysign(1.0, bearing_deg) if abs(bearing_deg) > 0.6 * self._turn_deg else 0.0
 
-    def _open_loop(self, least_ticks: int, most_ticks: int) -> Actions:
+    def _open_loop(self, least_ticks: int, most_ticks: int) -> ActionIterator:
         """Keys held whatever is there: a player runs into walls, and slides along them, all the time."""
         seed, num_ticks = self._rng.randrange(2**31), self._rng.randint(least_ticks, most_ticks)
         yield from script_actions("explore", self._key_spec, seed, num_ticks)

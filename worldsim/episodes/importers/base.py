@@ -24,7 +24,7 @@ from worldsim.core.types import ActionSpec, Frame
 
 ActionTime: TypeAlias = Literal["before", "after"]
 """before: a row's action led to its frame; after: it was taken once that frame was seen, and led to the next."""
-Actions: TypeAlias = npt.NDArray[np.float32]
+ActionArray: TypeAlias = npt.NDArray[np.float32]
 
 _REGENERATE_HINT = "make it again, or leave it out"
 
@@ -35,7 +35,7 @@ class ImportedEpisode:
 
     frames_per_s: float
     action_spec: ActionSpec
-    actions: Actions = field(repr=False)
+    actions: ActionArray = field(repr=False)
     frames: Iterable[Frame] = field(repr=False)
     pose: npt.NDArray[np.float32] | None = field(default=None, repr=False)
 
@@ -92,7 +92,7 @@ def _scale_unit(unit: str, stride: int) -> str:
     return f"{float(match[0]) * stride:g}{unit[match.end() :]}" if match else f"{stride} times {unit}"
 
 
-def align_actions(rows: Actions, num_frames: int, time: ActionTime) -> Actions:
+def align_actions(rows: ActionArray, num_frames: int, time: ActionTime) -> ActionArray:
     """The rows as the action that led to each frame; nothing led to the first.
 
     Raises: RecordingError unless there is one per frame; the last may be missing where it would lead to none.
@@ -103,7 +103,7 @@ def align_actions(rows: Actions, num_frames: int, time: ActionTime) -> Actions:
     return np.concatenate([np.zeros((1, rows.shape[1]), np.float32), rest])
 
 
-def parse_action_classes(classes: Sequence[str]) -> tuple[ActionSpec, Actions]:
+def parse_action_classes(classes: Sequence[str]) -> tuple[ActionSpec, ActionArray]:
     """From what each class does: a "+" between inputs, a value behind an axis, "noop" for none ("forward+turn=-1").
 
     Returns: the spec, and one vector per class. Raises: UsageError.
@@ -125,7 +125,7 @@ def parse_action_classes(classes: Sequence[str]) -> tuple[ActionSpec, Actions]:
     return spec, vectors
 
 
-def decode_classes(numbers: npt.NDArray[Any], vectors: Actions) -> Actions:
+def decode_classes(numbers: npt.NDArray[Any], vectors: ActionArray) -> ActionArray:
     """Shapes: [T] whole numbers -> [T, A]. Raises: RecordingError for one that is no class."""
     if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.number):
         raise RecordingError(f"actions are {numbers.dtype} {list(numbers.shape)}, expected [T]", hint=_REGENERATE_HINT)

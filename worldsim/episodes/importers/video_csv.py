@@ -14,7 +14,7 @@ import numpy as np
 from worldsim.core.errors import RecordingError
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.importers.base import (
-    Actions,
+    ActionArray,
     ImportedEpisode,
     ImportOptions,
     SourceFormat,
@@ -44,7 +44,7 @@ def read(path: Path, options: ImportOptions) -> ImportedEpisode:
     )
 
 
-def _read_csv(path: Path) -> tuple[list[str], Actions]:
+def _read_csv(path: Path) -> tuple[list[str], ActionArray]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             head, *lines = csv.reader(file)
@@ -57,7 +57,7 @@ def _read_csv(path: Path) -> tuple[list[str], Actions]:
     return names, rows.astype(np.float32)
 
 
-def _at_times(rows: Actions, column: int, times: list[float]) -> Actions:
+def _at_times(rows: ActionArray, column: int, times: list[float]) -> ActionArray:
     """For every frame the newest row; nothing is held before the first one."""
     when, values = rows[:, column], np.delete(rows, column, axis=1)
     if (np.diff(when) < 0).any():
@@ -79,7 +79,7 @@ def _spec(names: list[str], options: ImportOptions) -> tuple[ActionSpec, list[in
     return spec, [names.index(name) for name in (*buttons, *axes)]
 
 
-def _check(names: list[str], rows: Actions, spec: ActionSpec) -> None:
+def _check(names: list[str], rows: ActionArray, spec: ActionSpec) -> None:
     for name, values in zip(names, rows.T, strict=True):
         if name in spec.buttons and not np.isin(values, (0, 1)).all():
             wrong = values[~np.isin(values, (0, 1))][0]

@@ -15,7 +15,7 @@ import numpy as np
 from worldsim.core.errors import RecordingError
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.importers.base import (
-    Actions,
+    ActionArray,
     ImportedEpisode,
     ImportOptions,
     SourceFormat,
@@ -72,7 +72,7 @@ def read(path: Path, options: ImportOptions) -> ImportedEpisode:
     )
 
 
-def _actions(rows: list[dict[str, Any]]) -> Actions:
+def _actions(rows: list[dict[str, Any]]) -> ActionArray:
     actions = np.zeros((len(rows), SPEC.size), np.float32)
     is_attack_stuck, slot = rows[0]["mouse"]["newButtons"] == [0], int(rows[0].get("hotbar", 0))
     for index, row in enumerate(rows):

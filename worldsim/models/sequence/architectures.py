@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from worldsim.core.errors import ConfigError, nearest
+from worldsim.core.errors import ConfigError, did_you_mean
 from worldsim.models.config import WorldModelConfig, layer_parameters, mlp_parameters
 
 REFERENCE_ARCHITECTURE = "full"
@@ -77,7 +77,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 def find_architecture(name: str) -> Architecture:
     """Raises: ConfigError for a name that is not there."""
     if name not in ARCHITECTURES:
-        raise ConfigError(f"no architecture {name!r}", hint=nearest(name, ARCHITECTURES))
+        raise ConfigError(f"no architecture {name!r}", hint=did_you_mean(name, ARCHITECTURES))
     return ARCHITECTURES[name]
 
 

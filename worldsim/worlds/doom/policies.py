@@ -20,7 +20,7 @@ from worldsim.worlds.doom.layout import DoomMazeLayout
 from worldsim.worlds.grid import Cell
 from worldsim.worlds.scripted_policy import (
     SINGLE_SEGMENT_POLICIES,
-    Actions,
+    ActionIterator,
     Point,
     ScriptedPolicy,
     SegmentWeights,
@@ -44,7 +44,7 @@ class _DoomPolicy(ScriptedPolicy):
         super().__init__(weights, layout, config, rng)
         self._layout = layout
 
-    def _segments(self) -> dict[str, Callable[[], Actions]]:
+    def _segments(self) -> dict[str, Callable[[], ActionIterator]]:
         return {
             "explore": self._explore,
             "return": self._return,
@@ -55,14 +55,14 @@ class _DoomPolicy(ScriptedPolicy):
 
     # -- legs
 
-    def _explore(self) -> Actions:
+    def _explore(self) -> ActionIterator:
         """To a cell that was seldom visited, with things a person does on the way."""
         for point in self._waypoints(self._pick_goal()):
             yield from self._go_to(point)
             if self._rng.random() < 0.3:
                 yield from self._rng.choice((self._glance, self._pause, self._sidestep, self._back_off, self._bump))()
 
-    def _return(self) -> Actions:
+    def _return(self) -> ActionIterator:
         """Out, round, and back the same way."""
         num_ticks_out = self._rng.randint(20, 120)
         here = self._cell
@@ -80,7 +80,7 @@ class _DoomPolicy(ScriptedPolicy):
         for point in trail[-2::-1]:
             yield from self._go_to(point)
 
-    def _look(self) -> Actions:
+    def _look(self) -> ActionIterator:
         """Full circles on the spot, then a step to another place."""
         for _ in range(self._rng.choice((1, 1, 2))):
             yield from self._turn_by(self._rng.choice((-360.0, 360.0)), self._pick_turn_rate())
@@ -89,7 +89,7 @@ class _DoomPolicy(ScriptedPolicy):
         for point in self._waypoints(self._rng.choice(self._layout.neighbors(self._cell))):
             yield from self._go_to(point)
 
-    def _spin(self) -> Actions:
+    def _spin(self) -> ActionIterator:
         """Full circles on the spot and nothing else, now and then the other way round: all but the first of them show
         what was seen, which is the plainest lesson in memory."""
         turn = self._rng.choice((-1.0, 1.0))
@@ -120,7 +120,7 @@ class _DoomPolicy(ScriptedPolicy):
 
     # -- movements
 
-    def _go_to(self, point: Point) -> Actions:
+    def _go_to(self, point: Point) -> ActionIterator:
         """Walks to a point; gives up when it takes far too long (something is in the way)."""
         uses_keyboard = self._rng.random() < KEYBOARD_FRACTION
         rate = self._rng.uniform(0.3, 1.0)
@@ -140,7 +140,7 @@ class _DoomPolicy(ScriptedPolicy):
             yield from self._back_off()
         self._count_visit()
 
-    def _glance(self) -> Actions:
+    def _glance(self) -> ActionIterator:
         degrees = self._rng.choice((-1, 1)) * self._rng.choice((40.0, 90.0, 90.0, 180.0, 360.0))
         rate = self._pick_turn_rate()
         yield from self._turn_by(degrees, rate)
@@ -149,11 +149,11 @@ class _DoomPolicy(ScriptedPolicy):
         if self._rng.random() < 0.5:
             yield from self._turn_by(-degrees, rate)
 
-    def _pause(self) -> Actions:
+    def _pause(self) -> ActionIterator:
         for _ in range(self._rng.randint(2, 12)):
             yield NO_ACTION
 
-    def _sidestep(self) -> Actions:
+    def _sidestep(self) -> ActionIterator:
         """Sideways one way and half the time back again, now and then while turning."""
         side, other = self._rng.sample(("left", "right"), 2)
         turn = self._rng.choice((0.0, 0.0, 1.0, -1.0))
@@ -163,12 +163,12 @@ class _DoomPolicy(ScriptedPolicy):
         for _ in range(num_ticks if self._rng.random() < 0.5 else 0):
             yield Action.of(other)
 
-    def _back_off(self) -> Actions:
+    def _back_off(self) -> ActionIterator:
         turn = self._rng.choice((0.0, 0.0, 1.0, -1.0))
         for _ in range(self._rng.randint(4, 12)):
             yield Action.of("back", turn=turn)
 
-    def _bump(self) -> Actions:
+    def _bump(self) -> ActionIterator:
         """Holds forward whatever is there, often a wall, sometimes sliding along it."""
         yield from self._turn_by(self._rng.choice((-1, 1)) * self._rng.choice((30.0, 60.0, 90.0)), 1.0)
         for _ in range(self._rng.randint(6, 16)):

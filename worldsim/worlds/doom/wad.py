@@ -18,7 +18,7 @@ CEILING_UNITS = 128
 DOOR_CEILING_UNITS = 104
 PLAYER_START_THING = 1
 
-Point = tuple[float, float]
+Vertex = tuple[float, float]
 
 
 def map_name(number: int) -> str:
@@ -60,7 +60,7 @@ class _MapWriter:
 
     def __init__(self, layout: DoomMazeLayout) -> None:
         self._layout = layout
-        self._vertices: dict[Point, int] = {}
+        self._vertices: dict[Vertex, int] = {}
         self._sectors: list[str] = []
         self._sides: list[str] = []
         self._lines: list[str] = []
@@ -117,7 +117,7 @@ class _MapWriter:
         blocks = [*self._things, *vertices, *self._lines, *self._sides, *self._sectors]
         return 'namespace = "zdoom";\n' + "\n".join(blocks) + "\n"
 
-    def _on_side(self, cell: Cell, side: str, along: float, half: float) -> Point:
+    def _on_side(self, cell: Cell, side: str, along: float, half: float) -> Vertex:
         """A point of a cell's wall; `along` grows clockwise around the cell, so that its inside is on the right."""
         x, y = self._layout.center(cell)
         dx, dy = SIDES[side]
@@ -136,10 +136,10 @@ class _MapWriter:
         )
         return len(self._sides) - 1
 
-    def _add_wall(self, begin: Point, end: Point, sector: int, texture: str, *, offset: int = 0) -> None:
+    def _add_wall(self, begin: Vertex, end: Vertex, sector: int, texture: str, *, offset: int = 0) -> None:
         self._add_line(begin, end, self._add_side(sector, middle=texture, offset=offset), None)
 
-    def _add_line(self, begin: Point, end: Point, front: int, back: int | None) -> None:
+    def _add_line(self, begin: Vertex, end: Vertex, front: int, back: int | None) -> None:
         v1, v2 = (self._vertices.setdefault(p, len(self._vertices)) for p in (begin, end))
         kind = "blocking = true;" if back is None else f"sideback = {back}; twosided = true;"
         self._lines.append(f"linedef {{ v1 = {v1}; v2 = {v2}; sidefront = {front}; {kind} }}")

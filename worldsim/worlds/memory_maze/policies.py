@@ -16,7 +16,7 @@ from worldsim.worlds.memory_maze.config import CELLS_PER_S, MemoryMazeConfig
 from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 from worldsim.worlds.scripted_policy import (
     SINGLE_SEGMENT_POLICIES,
-    Actions,
+    ActionIterator,
     Point,
     ScriptedPolicy,
     SegmentWeights,
@@ -40,7 +40,7 @@ class _MemoryMazePolicy(ScriptedPolicy):
         super().__init__(weights, layout, config, rng)
         self._layout, self._config = layout, config
 
-    def _segments(self) -> dict[str, Callable[[], Actions]]:
+    def _segments(self) -> dict[str, Callable[[], ActionIterator]]:
         return {
             "explore": self._explore,
             "return": self._return,
@@ -49,14 +49,14 @@ class _MemoryMazePolicy(ScriptedPolicy):
             "spin": self._spin,
         }
 
-    def _explore(self) -> Actions:
+    def _explore(self) -> ActionIterator:
         """To a cell that was seldom visited, with a glance on the way now and then."""
         for point in self._waypoints(self._rng.choice(self._least_visited(self._other_cells()))):
             yield from self._go_to(point)
             if self._rng.random() < 0.1:
                 yield from self._rng.choice((self._glance, self._pause))()
 
-    def _return(self) -> Actions:
+    def _return(self) -> ActionIterator:
         """Out, half a turn, and back over the same places."""
         goal = max(self._rng.choices(self._layout.cells, k=3), key=lambda c: len(self._layout.path(self._cell, c)))
         trail = [(self._pose.x, self._pose.y), *self._waypoints(goal)[: self._rng.randint(3, 16)]]
@@ -66,13 +66,13 @@ class _MemoryMazePolicy(ScriptedPolicy):
         for point in trail[-2::-1]:
             yield from self._go_to(point)
 
-    def _look(self) -> Actions:
+    def _look(self) -> ActionIterator:
         """A full turn on the spot, then some steps to another place."""
         yield from self._turn_by(self._rng.choice((-360.0, 360.0)))
         for point in self._waypoints(self._rng.choice(self._layout.cells))[: self._rng.randint(1, 4)]:
             yield from self._go_to(point)
 
-    def _spin(self) -> Actions:
+    def _spin(self) -> ActionIterator:
         yield from self._turn_by(self._rng.choice((-360.0, 360.0)) * self._rng.randint(1, 3))
 
     def _waypoints(self, goal: Cell) -> list[Point]:
@@ -81,7 +81,7 @@ class _MemoryMazePolicy(ScriptedPolicy):
         middles = [self._layout.center(cell) for cell in self._layout.path(self._cell, goal)[1:]]
         return [(x + self._rng.uniform(-jitter, jitter), y + self._rng.uniform(-jitter, jitter)) for x, y in middles]
 
-    def _go_to(self, point: Point) -> Actions:
+    def _go_to(self, point: Point) -> ActionIterator:
         """Walks to a point; gives up when it takes far too long."""
         ticks_per_cell = self._config.control_hz / CELLS_PER_S
         ticks_left = round(180 / self._config.turn_deg + 3 * ticks_per_cell * (1 + self._distance(point)))
@@ -91,13 +91,13 @@ class _MemoryMazePolicy(ScriptedPolicy):
             yield Action.of(*(["forward"] if abs(off_deg) < STEER_DEG else []), turn=self._key_turn(off_deg))
         self._count_visit()
 
-    def _glance(self) -> Actions:
+    def _glance(self) -> ActionIterator:
         """Aside and back again."""
         degrees = self._rng.choice((-90.0, 90.0, -180.0, 180.0))
         yield from self._turn_by(degrees)
         yield from self._turn_by(-degrees)
 
-    def _pause(self) -> Actions:
+    def _pause(self) -> ActionIterator:
         yield from [NO_ACTION] * self._rng.randint(1, 4)
 
 
