@@ -59,7 +59,7 @@ def take_context_away() -> None:
 def main(drawing: str, *, is_lost: bool = False) -> None:
     clock = MonotonicClock()
     with ExitStack() as at_the_end:
-        window = Window(title="lamp", size_px=(400, 300), drawing=drawing)  # type: ignore[arg-type]  # from argv
+        window = Window(title="lamp", size_px=(400, 300), backend=drawing)  # type: ignore[arg-type]  # from argv
         worker = Worker(fake_load(LampWorld(step_s=0.01), ticks_per_s=20.0), clock=clock, on_change=window.wake)
         at_the_end.callback(worker.close)
         at_the_end.callback(window.close)

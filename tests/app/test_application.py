@@ -353,23 +353,23 @@ def test_every_command_of_the_table_is_done_by_someone() -> None:
     assert set(Play().application._handlers) == set(Command)
 
 
-class Blind:
+class VisibilityChange:
     """A script's entry: from then on the window is, or is not, to be seen."""
 
     def __init__(self, play: Play, look: int, *, is_visible: bool) -> None:
-        self._play, self._look, self._is_seen = play, look, is_visible
+        self._play, self._look, self._is_visible = play, look, is_visible
         self._before = play.window._meanwhile
         play.window._meanwhile = self
 
     def __call__(self) -> None:
         if len(self._play.window.waits_s) == self._look:
-            self._play.window.is_visible = self._is_seen
+            self._play.window.is_visible = self._is_visible
         self._before()
 
 
 def test_a_minimised_window_lets_go_stops_the_world_and_does_nothing() -> None:
     play = Play()
-    Blind(play, 15, is_visible=False)
+    VisibilityChange(play, 15, is_visible=False)
     script = [*[NOTHING] * 10, [down("w")], *[NOTHING] * 40]
     play.run(*script)
     assert play.session.state is SessionState.PAUSED
@@ -377,8 +377,8 @@ def test_a_minimised_window_lets_go_stops_the_world_and_does_nothing() -> None:
     assert play.window.num_flips < 14, "it is drawn where nobody looks"
     assert sum(play.window.waits_s[-10:]) > 40.0, "it does not sleep"
     again = Play()
-    Blind(again, 15, is_visible=False)
-    Blind(again, 30, is_visible=True)
+    VisibilityChange(again, 15, is_visible=False)
+    VisibilityChange(again, 30, is_visible=True)
     again.run(*script)
     assert "P goes on" in again.renderer.text
     assert again.window.num_flips > play.window.num_flips
@@ -386,7 +386,7 @@ def test_a_minimised_window_lets_go_stops_the_world_and_does_nothing() -> None:
 
 def test_a_minimised_window_that_was_to_show_so_many_frames_goes_on_without_drawing() -> None:
     play = Play(max_frames=20)
-    Blind(play, 15, is_visible=False)
+    VisibilityChange(play, 15, is_visible=False)
     report = play.run(*[NOTHING] * 200)
     assert report.frames_shown == 20
     assert play.window.num_flips < 20

@@ -9,14 +9,14 @@ import numpy as np
 import pygame
 import pytest
 
-from worldsim.app.hud import Panel, Placement, Row
+from worldsim.app.hud import Panel, PanelRow, Placement
 from worldsim.app.recovering_renderer import MAX_CONTEXT_LOSSES, RecoveringRenderer
 from worldsim.app.renderer import PictureFilter
 from worldsim.core.errors import GraphicsError
 from worldsim.core.types import Frame
 
 RED: Frame = np.full((6, 8, 3), (200, 0, 0), np.uint8)
-PANEL = (Panel(Placement.BOTTOM, (Row("17 frames/s"),)),)
+PANEL = (Panel(Placement.BOTTOM, (PanelRow("17 frames/s"),)),)
 
 
 class FakeWindow:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pygame
 import pytest
 
-from worldsim.app.hud import Panel, Placement, Row
+from worldsim.app.hud import Panel, PanelRow, Placement
 from worldsim.app.renderer import (
     MARGIN_PX,
     GlRenderer,
@@ -26,7 +26,7 @@ from worldsim.core.types import Frame
 Pixels = npt.NDArray[np.uint8]
 WINDOW_PX = (200, 120)  # wider than 4:3: the picture is 160 x 120, with 20 black columns at each side
 FRAME: Frame = np.random.default_rng(0).integers(1, 256, (6, 8, 3), dtype=np.uint8)
-PANEL = Panel(Placement.BOTTOM, (Row("hello"),))
+PANEL = Panel(Placement.BOTTOM, (PanelRow("hello"),))
 
 
 class Canvas:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldsim.app.hud import InlineImage, Panel, Placement, Row, Style
+from worldsim.app.hud import InlineImage, Panel, PanelRow, Placement, Style
 from worldsim.app.text_renderer import BACKGROUND, TextRenderer
 
-TABLE = Panel(Placement.CENTER, (Row("title", style=Style.STRONG), Row("W", "walk forward"), Row("Ctrl+Q", "quit")))
+TABLE = Panel(
+    Placement.CENTER, (PanelRow("title", style=Style.STRONG), PanelRow("W", "walk forward"), PanelRow("Ctrl+Q", "quit"))
+)
 
 
 def test_text_is_light_on_a_see_through_ground() -> None:
@@ -34,16 +36,18 @@ def test_text_grows_with_the_window() -> None:
 
 
 def test_the_right_column_begins_at_one_place() -> None:
-    (pixels,) = TextRenderer().render((Panel(Placement.CENTER, (Row("W", "H"), Row("Ctrl+Q", "H"))),), (960, 720))
+    (pixels,) = TextRenderer().render(
+        (Panel(Placement.CENTER, (PanelRow("W", "H"), PanelRow("Ctrl+Q", "H"))),), (960, 720)
+    )
     lit = pixels[..., 0] > 200
     upper, lower = lit[: len(lit) // 2], lit[len(lit) // 2 :]
     assert np.flatnonzero(upper.any(axis=0))[-1] == np.flatnonzero(lower.any(axis=0))[-1]
 
 
 def test_a_picture_stands_before_its_line_and_makes_it_higher() -> None:
-    rows = (Row("slot", image=InlineImage(2, 1, bytes([255, 0, 0, 0, 0, 255]))), Row("empty"))
+    rows = (PanelRow("slot", image=InlineImage(2, 1, bytes([255, 0, 0, 0, 0, 255]))), PanelRow("empty"))
     (pixels,) = TextRenderer().render((Panel(Placement.TOP_RIGHT, rows),), (960, 720))
-    (plain,) = TextRenderer().render((Panel(Placement.TOP_RIGHT, (Row("slot"), Row("empty"))),), (960, 720))
+    (plain,) = TextRenderer().render((Panel(Placement.TOP_RIGHT, (PanelRow("slot"), PanelRow("empty"))),), (960, 720))
     assert pixels.shape[0] > plain.shape[0] + 20 and pixels.shape[1] > plain.shape[1]
     pixels = pixels.astype(np.int16)
     red, blue = pixels[..., 0] > pixels[..., 2] + 150, pixels[..., 2] > pixels[..., 0] + 150
@@ -54,10 +58,12 @@ def test_a_picture_stands_before_its_line_and_makes_it_higher() -> None:
 @pytest.mark.parametrize("window_px", [(640, 480), (1280, 720), (1920, 1080), (1080, 1920), (3840, 2160)])
 def test_no_panel_is_larger_than_its_window(window_px: tuple[int, int]) -> None:
     below = ("what it is, told at length " * 9, "facts")
-    long = Row("a name", sublines=below, is_focus=True, image=InlineImage(4, 3, bytes(36)))
-    lines = [Row(f"key {n} / Left stick / other key", "what it does, in a few words and some more") for n in range(34)]
-    table = Panel(Placement.CENTER, (Row("help"), *lines))
-    for panel in (Panel(Placement.CENTER, (Row("menu"), long, *[Row("more")] * 9)), table):
+    long = PanelRow("a name", sublines=below, is_focus=True, image=InlineImage(4, 3, bytes(36)))
+    lines = [
+        PanelRow(f"key {n} / Left stick / other key", "what it does, in a few words and some more") for n in range(34)
+    ]
+    table = Panel(Placement.CENTER, (PanelRow("help"), *lines))
+    for panel in (Panel(Placement.CENTER, (PanelRow("menu"), long, *[PanelRow("more")] * 9)), table):
         (pixels,) = TextRenderer().render((panel,), window_px)
         height_px, width_px, _ = pixels.shape
         assert width_px <= window_px[0] and height_px <= window_px[1], (width_px, height_px)
@@ -65,7 +71,9 @@ def test_no_panel_is_larger_than_its_window(window_px: tuple[int, int]) -> None:
 
 
 def test_a_long_table_is_laid_out_in_two_columns_where_there_is_width() -> None:
-    table = Panel(Placement.CENTER, (Row("help"), *[Row(f"K{n}", "what it does, in words") for n in range(30)]))
+    table = Panel(
+        Placement.CENTER, (PanelRow("help"), *[PanelRow(f"K{n}", "what it does, in words") for n in range(30)])
+    )
     (wide,) = TextRenderer().render((table,), (1280, 480))
     (tall,) = TextRenderer().render((table,), (640, 1280))
     assert wide.shape[1] > 1.2 * wide.shape[0] and tall.shape[0] > tall.shape[1]
@@ -74,7 +82,8 @@ def test_a_long_table_is_laid_out_in_two_columns_where_there_is_width() -> None:
 def test_the_row_in_focus_is_lit_from_edge_to_edge_and_the_menu_keeps_its_width() -> None:
     menus = [
         Panel(
-            Placement.CENTER, (Row("menu"), *[Row(name, is_focus=place == focus) for place, name in enumerate("abc")])
+            Placement.CENTER,
+            (PanelRow("menu"), *[PanelRow(name, is_focus=place == focus) for place, name in enumerate("abc")]),
         )
         for focus in range(3)
     ]
@@ -85,7 +94,7 @@ def test_the_row_in_focus_is_lit_from_edge_to_edge_and_the_menu_keeps_its_width(
 
 
 def test_lines_below_a_row_belong_to_it() -> None:
-    panel = Panel(Placement.CENTER, (Row("title"), Row("a", sublines=("b", "c")), Row("d")))
+    panel = Panel(Placement.CENTER, (PanelRow("title"), PanelRow("a", sublines=("b", "c")), PanelRow("d")))
     painter = TextRenderer()
     painter.render((panel,), (640, 480))
     found = [painter.row_at(panel, fraction / 100) for fraction in range(101)]
@@ -94,7 +103,7 @@ def test_lines_below_a_row_belong_to_it() -> None:
 
 def test_a_row_is_found_again_where_it_was_painted() -> None:
     picture = InlineImage(4, 3, bytes(36))
-    rows = (Row("title"), Row("with a picture", image=picture), Row("below", "it"))
+    rows = (PanelRow("title"), PanelRow("with a picture", image=picture), PanelRow("below", "it"))
     painter = TextRenderer()
     panel = Panel(Placement.CENTER, rows)
     assert painter.row_at(panel, 0.5) is None, "nothing was painted yet"

@@ -11,7 +11,7 @@ import pytest
 from tests.app.test_application import NOTHING, Play, down
 from tests.app.test_recording_control import HEADER, recorded_play, said
 from tests.engine.fakes import SPEC, FakeSimulator
-from worldsim.app.hud import Row, Style
+from worldsim.app.hud import PanelRow, Style
 from worldsim.app.input_handler import scancode
 from worldsim.app.timeline import MAX_BRANCHES, branch_rows, slot_rows
 from worldsim.core.types import Action, Step
@@ -119,7 +119,7 @@ def test_a_slot_has_its_picture_its_time_and_its_seed_and_a_damaged_one_says_so(
     _, first, second, third, _ = slot_rows(slots, 2, 0.1)
     assert first.left.endswith("1  1:15, seed 3") and first.image is not None
     assert (first.image.width_px, first.image.height_px, first.image.pixels) == (64, 48, frame.tobytes())
-    assert second == Row("> 2  damaged", style=Style.ERROR)
+    assert second == PanelRow("> 2  damaged", style=Style.ERROR)
     assert third.left.endswith("3  empty")
 
 

@@ -16,7 +16,7 @@ OPEN = """
 from worldsim.app.window import Window
 from worldsim.core.errors import WorldsimError
 try:
-    window = Window(title="t", size_px=(64, 48), drawing={drawing!r}, hint="worldsim rollout maze")
+    window = Window(title="t", size_px=(64, 48), backend={backend!r}, hint="worldsim rollout maze")
     print("open", window.context is not None, window.reason, window.size_px)
     window.wake()
     assert window.wait(5.0), "awake"
@@ -30,7 +30,7 @@ except WorldsimError as error:
 def open_window(drawing: str = "auto", **environment: str) -> str:
     kept = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")}
     done = subprocess.run(
-        [sys.executable, "-c", OPEN.format(drawing=drawing)],
+        [sys.executable, "-c", OPEN.format(backend=drawing)],
         env={**kept, "PYGAME_HIDE_SUPPORT_PROMPT": "1", "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,

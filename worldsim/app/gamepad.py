@@ -69,7 +69,7 @@ class GamepadKeys:
         self.is_used = False
         """Whether there was ever anything to hear."""
 
-    def moves(self, event: pygame.event.Event) -> list[tuple[str, float]]:
+    def axis_values(self, event: pygame.event.Event) -> list[tuple[str, float]]:
         """The keys that `event` tells of, and to which fraction each is held now (0: not at all)."""
         values = self._key_values(event)
         self.is_used = self.is_used or bool(values)
@@ -77,9 +77,9 @@ class GamepadKeys:
             self._fractions.setdefault(key, {})[event.instance_id] = fraction
         return [(key, max(self._fractions[key].values())) for key, _ in values]
 
-    def transitions(self, moves: Iterable[tuple[str, float]]) -> Iterator[tuple[str, bool]]:
-        """Of these moves, the keys that went down (True) or came up, as if they were buttons."""
-        for key, fraction in moves:
+    def transitions(self, axis_values: Iterable[tuple[str, float]]) -> Iterator[tuple[str, bool]]:
+        """Of these values, the keys that went down (True) or came up, as if they were buttons."""
+        for key, fraction in axis_values:
             if key not in self._pushed and fraction >= BUTTON_THRESHOLD:
                 self._pushed.add(key)
                 yield key, True

@@ -62,7 +62,7 @@ class InlineImage:
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """One line. With `right`, a table row of two columns. With `image`, higher, and the image stands before it."""
 
     left: str
@@ -94,7 +94,7 @@ class Panel:
     """A box of rows, or of keys. Hashable, so that an unchanged panel is not drawn again."""
 
     placement: Placement
-    rows: tuple[Row, ...]
+    rows: tuple[PanelRow, ...]
     key_caps: tuple[KeyCap, ...] = ()
     is_live: bool = False
     """Whether it changes all the time: then it is drawn quickly rather than finely."""
@@ -133,9 +133,9 @@ class HudState:
     """What is said of the recording; shown whatever the status level."""
     time_lines: tuple[str, ...] = ()
     """What is said of time control; shown whatever the status level."""
-    performance_rows: tuple[Row, ...] = ()
+    performance_rows: tuple[PanelRow, ...] = ()
     """What is said of performance; empty unless that level was asked for."""
-    side_rows: tuple[Row, ...] = ()
+    side_rows: tuple[PanelRow, ...] = ()
     """The list that was asked for: branches or slots."""
     menu: Panel | None = None
     """The open menu; the middle of the window is its own."""
@@ -148,8 +148,8 @@ def panels(hud: HudState) -> tuple[Panel, ...]:
     found: list[Panel] = []
     if hud.state in (SessionState.PLAYING, SessionState.PAUSED, SessionState.REWINDING):
         told = [row for line in (*hud.time_lines, hud.recording) for row in wrap_line(line)]
-        lines = [Row(line, style=Style.STRONG) for line in told]
-        lines += [Row(status_line(hud))] if hud.status is not StatusLevel.OFF else []
+        lines = [PanelRow(line, style=Style.STRONG) for line in told]
+        lines += [PanelRow(status_line(hud))] if hud.status is not StatusLevel.OFF else []
         if lines:
             found.append(Panel(Placement.BOTTOM, tuple(lines)))
         if hud.status is StatusLevel.DETAIL:
@@ -191,46 +191,48 @@ def status_line(hud: HudState) -> str:
     return "   ".join([*parts, f"{key_for(Command.HELP, bindings=hud.bindings)} help"])
 
 
-def detail_rows(hud: HudState) -> tuple[Row, ...]:
+def detail_rows(hud: HudState) -> tuple[PanelRow, ...]:
     counters, times = hud.counters, hud.counters.times
-    of_a_model = (
-        Row("denoise", f"{times.ms_denoise:.1f} ms"),
-        Row("commit", f"{times.ms_commit:.1f} ms"),
-        Row("decode", f"{times.ms_decode:.1f} ms"),
-        Row("prefetch", f"{counters.hits} hits, {counters.misses} misses, {counters.ahead} ahead"),
-        Row("frames made", f"{counters.made}, {counters.dropped} in vain"),
+    model_rows = (
+        PanelRow("denoise", f"{times.ms_denoise:.1f} ms"),
+        PanelRow("commit", f"{times.ms_commit:.1f} ms"),
+        PanelRow("decode", f"{times.ms_decode:.1f} ms"),
+        PanelRow("prefetch", f"{counters.hits} hits, {counters.misses} misses, {counters.ahead} ahead"),
+        PanelRow("frames made", f"{counters.made}, {counters.dropped} in vain"),
     )
     return (
-        Row(hud.title, style=Style.STRONG),
-        Row("frame", f"{hud.frame_index}   seed {hud.seed}"),
-        Row("tick to frame", f"{hud.stats.tick_to_frame_ms.p50:.1f} ms, 95%: {hud.stats.tick_to_frame_ms.p95:.1f} ms"),
-        *(of_a_model if counters.num_steps else ()),
-        Row("drawn by", hud.renderer),
+        PanelRow(hud.title, style=Style.STRONG),
+        PanelRow("frame", f"{hud.frame_index}   seed {hud.seed}"),
+        PanelRow(
+            "tick to frame", f"{hud.stats.tick_to_frame_ms.p50:.1f} ms, 95%: {hud.stats.tick_to_frame_ms.p95:.1f} ms"
+        ),
+        *(model_rows if counters.num_steps else ()),
+        PanelRow("drawn by", hud.renderer),
     )
 
 
-def help_panel_rows(hud: HudState) -> tuple[Row, ...]:
-    rows = [Row(keys, what) for keys, what in hud.help_rows]
-    return (Row(hud.title or "worldsim", style=Style.STRONG), *rows)
+def help_panel_rows(hud: HudState) -> tuple[PanelRow, ...]:
+    rows = [PanelRow(keys, what) for keys, what in hud.help_rows]
+    return (PanelRow(hud.title or "worldsim", style=Style.STRONG), *rows)
 
 
-def message_rows(hud: HudState) -> tuple[Row, ...]:
+def message_rows(hud: HudState) -> tuple[PanelRow, ...]:
     """What is said in the middle of the window; nothing while the world is played."""
     keys = {command: key_for(command, bindings=hud.bindings) for command in _NAMED_COMMANDS}
     if hud.state is SessionState.FAILED and hud.error is not None:
-        message = [Row(line) for line in wrap(hud.error.message, MAX_MESSAGE_COLUMNS)]
-        hint = [Row(line, style=Style.MUTED) for line in wrap(hud.error.hint, MAX_MESSAGE_COLUMNS)]
+        message = [PanelRow(line) for line in wrap(hud.error.message, MAX_MESSAGE_COLUMNS)]
+        hint = [PanelRow(line, style=Style.MUTED) for line in wrap(hud.error.hint, MAX_MESSAGE_COLUMNS)]
         what = "The world has stopped" if hud.is_loaded else "The world could not be loaded"
-        ways = [Row(f"{keys[Command.RESET]} starts afresh, {keys[Command.ESCAPE]} opens the menu")]
+        ways = [PanelRow(f"{keys[Command.RESET]} starts afresh, {keys[Command.ESCAPE]} opens the menu")]
         if hud.can_go_back:
-            ways.insert(0, Row(f"{keys[Command.REWIND]} goes back in time, {keys[Command.LOAD]} loads"))
-        return (Row(what, style=Style.ERROR), *message, *hint, *ways)
+            ways.insert(0, PanelRow(f"{keys[Command.REWIND]} goes back in time, {keys[Command.LOAD]} loads"))
+        return (PanelRow(what, style=Style.ERROR), *message, *hint, *ways)
     if hud.state is SessionState.LOADING:
         elapsed = f" ({hud.stage_s:.0f} s)" if hud.stage_s >= 1 else ""
-        return (Row(hud.title or "worldsim", style=Style.STRONG), Row(f"{hud.stage} ...{elapsed}"))
+        return (PanelRow(hud.title or "worldsim", style=Style.STRONG), PanelRow(f"{hud.stage} ...{elapsed}"))
     if hud.state is SessionState.PAUSED:
         return (
-            Row("Paused", style=Style.STRONG),
-            Row(f"{keys[Command.PAUSE]} goes on, {keys[Command.SINGLE_STEP]} makes one frame", style=Style.MUTED),
+            PanelRow("Paused", style=Style.STRONG),
+            PanelRow(f"{keys[Command.PAUSE]} goes on, {keys[Command.SINGLE_STEP]} makes one frame", style=Style.MUTED),
         )
     return ()

@@ -62,9 +62,9 @@ class InputHandler:
         """Returns: the commands, in the order in which they were given."""
         requests: list[CommandRequest] = []
         for event in events:
-            moves = self.gamepad.moves(event)
-            if moves:
-                self._handle_moves(moves, requests)
+            axis_values = self.gamepad.axis_values(event)
+            if axis_values:
+                self._handle_moves(axis_values, requests)
             elif event.type == pygame.QUIT:
                 requests.append((Command.QUIT, 0))
             elif event.type == pygame.KEYDOWN:
@@ -103,14 +103,14 @@ class InputHandler:
             self._capture_mouse(False)
         return was_captured
 
-    def _handle_moves(self, moves: list[tuple[str, float]], requests: list[CommandRequest]) -> None:
+    def _handle_moves(self, axis_values: list[tuple[str, float]], requests: list[CommandRequest]) -> None:
         """Of a gamepad's keys: those of commands are pressed and released, the others held as far as they are moved."""
-        for key, is_down in self.gamepad.transitions(moves):
+        for key, is_down in self.gamepad.transitions(axis_values):
             if not is_down:
                 self._release(key, requests)
             elif (key, False) in self._commands:
                 self._press(key, False, requests)
-        for key, fraction in moves:
+        for key, fraction in axis_values:
             if fraction and (key, False) not in self._commands:
                 self._inputs.press(key, fraction)
             else:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_for
-from worldsim.app.hud import InlineImage, Row, Style
+from worldsim.app.hud import InlineImage, PanelRow, Style
 from worldsim.core.types import Pose
 from worldsim.engine.memory import Memory, RevisitScore
 
@@ -25,27 +25,27 @@ MAP_BACKGROUND, OLD, NEW, HERE = (24, 28, 36), (70, 90, 120), (255, 214, 120), (
 
 def memory_rows(
     memory: Memory, truth_psnr_db: float | None, bindings: tuple[Binding, ...] = BINDINGS
-) -> tuple[Row, ...]:
+) -> tuple[PanelRow, ...]:
     """`truth_psnr_db`: of the newest frame against the true world, while that runs."""
     level = memory.drift.level
     style = Style.ERROR if level is not None and level > 1 else Style.PLAIN
     words = "not enough frames yet" if level is None else f"{level:.2f}   {'too much' if level > 1 else 'good up to 1'}"
     rows = [
-        Row("Memory", style=Style.STRONG),
-        Row("look back", _format_revisits(memory.revisits)),
+        PanelRow("Memory", style=Style.STRONG),
+        PanelRow("look back", _format_revisits(memory.revisits)),
         *(
-            [Row("the true world's", _format_revisits(memory.reference_revisits))]
+            [PanelRow("the true world's", _format_revisits(memory.reference_revisits))]
             if memory.reference_revisits.num_scores
             else []
         ),
-        Row("drift", words, style=style),
-        *([Row("against the truth", f"{truth_psnr_db:.1f} dB")] if truth_psnr_db is not None else []),
+        PanelRow("drift", words, style=style),
+        *([PanelRow("against the truth", f"{truth_psnr_db:.1f} dB")] if truth_psnr_db is not None else []),
     ]
     if memory.path:
         pixels = path_map([pose for _, pose in memory.path])
-        rows.append(Row("", image=InlineImage(MAP_PX, MAP_PX, pixels, MAP_LINES)))
+        rows.append(PanelRow("", image=InlineImage(MAP_PX, MAP_PX, pixels, MAP_LINES)))
     key = key_for(Command.RESET_CONTEXT, bindings=bindings)
-    return (*rows, Row(f"{key} brings a drifted world back", style=Style.MUTED))
+    return (*rows, PanelRow(f"{key} brings a drifted world back", style=Style.MUTED))
 
 
 def _format_revisits(revisits: RevisitScore) -> str:

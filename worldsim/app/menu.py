@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from worldsim.app.hud import InlineImage, Panel, Placement, Row, Style
+from worldsim.app.hud import InlineImage, Panel, PanelRow, Placement, Style
 
 MAX_VISIBLE_ITEMS = 14
 """So many are seen at once; the others are scrolled to."""
@@ -135,11 +135,11 @@ class MenuStack:
         begin, end = self._visible_range(page)
         rows = [_row(item, is_focus=begin + place == focus) for place, item in enumerate(page.items[begin:end])]
         if end - begin < len(page.items):
-            rows.append(Row(f"{begin + 1} to {end} of {len(page.items)}", style=Style.MUTED))
+            rows.append(PanelRow(f"{begin + 1} to {end} of {len(page.items)}", style=Style.MUTED))
         notes = ("press a key, Esc leaves it as it is",) if self.is_waiting_for_key else page.notes
         return Panel(
             Placement.CENTER,
-            (Row(page.title, style=Style.STRONG), *rows, *(Row(note, style=Style.MUTED) for note in notes)),
+            (PanelRow(page.title, style=Style.STRONG), *rows, *(PanelRow(note, style=Style.MUTED) for note in notes)),
         )
 
     def _focus(self, page: MenuPage, index: int) -> None:
@@ -160,10 +160,10 @@ class MenuStack:
         return begin, min(len(page.items), begin + room)
 
 
-def _row(item: MenuItem, *, is_focus: bool) -> Row:
+def _row(item: MenuItem, *, is_focus: bool) -> PanelRow:
     value = f"< {item.value} >" if is_focus and item.on_change is not None else item.value
     style = Style.ERROR if item.is_error else Style.STRONG if is_focus else Style.PLAIN
-    return Row(
+    return PanelRow(
         item.label,
         value,
         style=style,

@@ -40,7 +40,7 @@ RowAt = Callable[[tuple[int, int]], int | None]
 
 def handle_menu_event(menus: MenuStack, event: pygame.event.Event, row_at: RowAt, gamepad: GamepadKeys) -> None:
     """One event, for an open menu."""
-    for key, is_down in gamepad.transitions(gamepad.moves(event)):
+    for key, is_down in gamepad.transitions(gamepad.axis_values(event)):
         if is_down and menus.is_waiting_for_key:
             menus.take_key(None if key == "pad_start" else key)
         elif is_down and key in PAD_KEYS and menus.is_open:

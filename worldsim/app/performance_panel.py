@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from worldsim.app.hud import InlineImage, Row, Style
+from worldsim.app.hud import InlineImage, PanelRow, Style
 from worldsim.app.metrics import GRAPH_BARS, FrameStats, Percentiles
 from worldsim.engine.messages import WorkerCounters
 
@@ -19,26 +19,28 @@ LATE_FRAME_PERIODS = 1.5
 """A frame that came later than that is drawn in another colour."""
 
 
-def performance_rows(stats: FrameStats, counters: WorkerCounters, resident_bytes: int) -> tuple[Row, ...]:
+def performance_rows(stats: FrameStats, counters: WorkerCounters, resident_bytes: int) -> tuple[PanelRow, ...]:
     times, asked = counters.times, counters.hits + counters.misses
     hits = f"{counters.hits} hits, {counters.misses} misses" + (f": {counters.hits / asked:.0%}" if asked else "")
-    of_a_model = (
-        Row("model, ms", _format_named(denoise=times.ms_denoise, commit=times.ms_commit, decode=times.ms_decode)),
-        Row("prefetch", hits),
-        Row("ahead", f"{counters.ahead} of {counters.depth}; {counters.dropped} of {counters.made} in vain"),
+    model_rows = (
+        PanelRow("model, ms", _format_named(denoise=times.ms_denoise, commit=times.ms_commit, decode=times.ms_decode)),
+        PanelRow("prefetch", hits),
+        PanelRow("ahead", f"{counters.ahead} of {counters.depth}; {counters.dropped} of {counters.made} in vain"),
     )
     return (
-        Row("Performance", style=Style.STRONG),
-        Row("per second", _format_named(made=stats.generated_per_s, shown=stats.shown_per_s, drawn=stats.drawn_per_s)),
-        Row("p50, p95, p99, ms", style=Style.MUTED),
-        Row(f"frame to frame ({stats.period_ms:.0f})", _format_percentiles(stats.frame_interval_ms)),
-        Row("tick to frame", _format_percentiles(stats.tick_to_frame_ms)),
-        Row("input to screen", _format_percentiles(stats.input_to_display_ms)),
-        Row("tick jitter", f"{stats.jitter.p50:.1%}   {stats.jitter.p95:.1%}   {stats.jitter.p99:.1%}"),
-        *(of_a_model if counters.num_steps else ()),
-        Row("window, ms", _format_named(upload=stats.upload_ms, draw=stats.draw_ms, flip=stats.flip_ms)),
-        Row("memory", _format_memory(resident_bytes, counters.device_bytes)),
-        Row(f"{sum(stats.intervals_ms) / 1e3:.0f} s", image=frame_time_graph(stats.intervals_ms, stats.period_ms)),
+        PanelRow("Performance", style=Style.STRONG),
+        PanelRow(
+            "per second", _format_named(made=stats.generated_per_s, shown=stats.shown_per_s, drawn=stats.drawn_per_s)
+        ),
+        PanelRow("p50, p95, p99, ms", style=Style.MUTED),
+        PanelRow(f"frame to frame ({stats.period_ms:.0f})", _format_percentiles(stats.frame_interval_ms)),
+        PanelRow("tick to frame", _format_percentiles(stats.tick_to_frame_ms)),
+        PanelRow("input to screen", _format_percentiles(stats.input_to_display_ms)),
+        PanelRow("tick jitter", f"{stats.jitter.p50:.1%}   {stats.jitter.p95:.1%}   {stats.jitter.p99:.1%}"),
+        *(model_rows if counters.num_steps else ()),
+        PanelRow("window, ms", _format_named(upload=stats.upload_ms, draw=stats.draw_ms, flip=stats.flip_ms)),
+        PanelRow("memory", _format_memory(resident_bytes, counters.device_bytes)),
+        PanelRow(f"{sum(stats.intervals_ms) / 1e3:.0f} s", image=frame_time_graph(stats.intervals_ms, stats.period_ms)),
     )
 
 

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from worldsim.actions.bindings import Binding, Command, key_for
-from worldsim.app.hud import Row
+from worldsim.app.hud import PanelRow
 from worldsim.app.memory_panel import memory_rows
 from worldsim.core.images import difference, side_by_side
 from worldsim.core.types import NO_ACTION, Action, Frame, Step
@@ -63,7 +63,7 @@ class ReferencePanel:
         self._head: HistoryNode | None = None
         self._shown: tuple[object, ...] = ()
         self._picture: Frame | None = None
-        self._rows: tuple[Row, ...] = ()
+        self._rows: tuple[PanelRow, ...] = ()
         self._rows_frame_index = 0
 
     def commands(self) -> dict[Command, Callable[[int], None]]:
@@ -176,7 +176,7 @@ class ReferencePanel:
             found.append("brought back as soon as the true world is level with play")
         return tuple(found)
 
-    def rows(self, bindings: tuple[Binding, ...]) -> tuple[Row, ...]:
+    def rows(self, bindings: tuple[Binding, ...]) -> tuple[PanelRow, ...]:
         """The memory view, while it is on."""
         if not self._is_memory_shown:
             return ()

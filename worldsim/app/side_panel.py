@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 from worldsim.actions.bindings import BINDINGS, Binding
-from worldsim.app.hud import Row
+from worldsim.app.hud import PanelRow
 from worldsim.app.timeline import branch_rows, slot_rows
 from worldsim.core.clock import Clock
 from worldsim.engine.saves import NUM_SLOTS, SaveSlot, list_slots, slot_path
@@ -33,7 +33,7 @@ class SidePanel:
         self._slot = 1
         self._slots: tuple[SaveSlot, ...] = ()
 
-    def rows(self, now_ns: int, bindings: tuple[Binding, ...] = BINDINGS) -> tuple[Row, ...]:
+    def rows(self, now_ns: int, bindings: tuple[Binding, ...] = BINDINGS) -> tuple[PanelRow, ...]:
         if self._until_ns is not None and now_ns >= self._until_ns:
             self._mode, self._until_ns = SidePanelMode.NONE, None
         if self._mode is SidePanelMode.BRANCHES:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pygame
 
 from worldsim.app.assets import asset_path
-from worldsim.app.hud import Panel, Placement, Row, Style
+from worldsim.app.hud import Panel, PanelRow, Placement, Style
 from worldsim.app.key_cap_painter import paint_key_caps
 
 BACKGROUND = (12, 14, 18, 214)
@@ -144,7 +144,7 @@ def _has_heading(panel: Panel) -> bool:
     return panel.placement is Placement.CENTER and not panel.rows[0].right
 
 
-def _height_px(row: Row, layout: _Layout, *, is_heading: bool) -> int:
+def _height_px(row: PanelRow, layout: _Layout, *, is_heading: bool) -> int:
     if is_heading:
         return round(LINES_PER_HEADING * layout.line_px)
     num_lines = max(1 + len(row.sublines), row.image.num_lines if row.image else 1)
@@ -163,25 +163,25 @@ def _columns(panel: Panel, layout: _Layout) -> list[list[int]]:
     return [places[begin : begin + length] for begin in range(0, len(places), max(1, length))] or [[]]
 
 
-def _indent_px(row: Row, layout: _Layout) -> int:
+def _indent_px(row: PanelRow, layout: _Layout) -> int:
     if row.image is None:
         return 0
     return row.image.num_lines * layout.line_px * row.image.width_px // row.image.height_px + layout.line_px // 2
 
 
-def _left_px(rows: Sequence[Row], layout: _Layout) -> int:
+def _left_px(rows: Sequence[PanelRow], layout: _Layout) -> int:
     """Width of the left column of a table."""
     return max((layout.font.size(row.left)[0] for row in rows if row.right), default=0)
 
 
-def _width_px(row: Row, layout: _Layout, left_px: int) -> int:
+def _width_px(row: PanelRow, layout: _Layout, left_px: int) -> int:
     text_px = layout.font.size(row.left)[0]
     if row.right:
         text_px = left_px + layout.line_px + layout.font.size(row.right)[0]
     return _indent_px(row, layout) + max(text_px, *(layout.font.size(line)[0] for line in row.sublines), 0)
 
 
-def _column_px(rows: Sequence[Row], layout: _Layout) -> int:
+def _column_px(rows: Sequence[PanelRow], layout: _Layout) -> int:
     left_px = _left_px(rows, layout)
     return max((_width_px(row, layout, left_px) for row in rows), default=0)
 
@@ -229,7 +229,7 @@ def _rendered(panel: Panel, layout: _Layout, max_width_px: int) -> _RenderedPane
     return _RenderedPanel(pixels.reshape(reduced.get_height(), reduced.get_width(), 4), tuple(bounds))
 
 
-def _draw_heading(surface: pygame.Surface, row: Row, layout: _Layout, top_px: int, height_px: int) -> None:
+def _draw_heading(surface: pygame.Surface, row: PanelRow, layout: _Layout, top_px: int, height_px: int) -> None:
     width_px = surface.get_width() - 2 * layout.pad_px
     text = _ellipsize(row.left, layout.heading_font, width_px)
     drawn = layout.heading_font.render(text, True, COLORS[row.left_style or row.style])
@@ -238,7 +238,7 @@ def _draw_heading(surface: pygame.Surface, row: Row, layout: _Layout, top_px: in
     surface.fill(RULE, rule)
 
 
-def _draw_row(surface: pygame.Surface, row: Row, layout: _Layout, rect: pygame.Rect, left_px: int) -> None:
+def _draw_row(surface: pygame.Surface, row: PanelRow, layout: _Layout, rect: pygame.Rect, left_px: int) -> None:
     if row.is_focus:
         bar = rect.inflate(layout.pad_px, 0)
         pygame.draw.rect(surface, COLORS[Style.STRONG], (bar.left, bar.top, max(2, layout.line_px // 10), bar.height))

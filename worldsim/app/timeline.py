@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_for
-from worldsim.app.hud import InlineImage, Row, Style
+from worldsim.app.hud import InlineImage, PanelRow, Style
 from worldsim.engine.history import Branch, PlayHistory
 from worldsim.engine.saves import NUM_SLOTS, SaveSlot
 from worldsim.engine.session import Session, SessionState
@@ -33,23 +33,23 @@ def time_lines(session: Session, news: str) -> tuple[str, ...]:
 
 def branch_rows(
     history: PlayHistory | None, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
-) -> tuple[Row, ...]:
+) -> tuple[PanelRow, ...]:
     """The tree of what was played, one row per branch, the present one marked."""
-    title = Row("Branches", style=Style.STRONG)
+    title = PanelRow("Branches", style=Style.STRONG)
     if history is None or history.head is None:
-        return (title, Row("this world cannot go back"))
+        return (title, PanelRow("this world cannot go back"))
     branches = list(history.branches.values())
     here = next((place for place, b in enumerate(branches) if b.number == history.head.branch), 0)
     begin = min(max(0, here - MAX_BRANCHES // 2), max(0, len(branches) - MAX_BRANCHES))
     rows = [_branch_row(history, branch, tick_s) for branch in branches[begin : begin + MAX_BRANCHES]]
     before, after = key_for(Command.BRANCH, -1, bindings), key_for(Command.BRANCH, 1, bindings)
-    return (title, *rows, Row(f"{before} and {after} go from one to the other", style=Style.MUTED))
+    return (title, *rows, PanelRow(f"{before} and {after} go from one to the other", style=Style.MUTED))
 
 
 def slot_rows(
     slots: Iterable[SaveSlot], chosen: int, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
-) -> tuple[Row, ...]:
-    rows = [Row(f"Slot {chosen} of {NUM_SLOTS}", style=Style.STRONG)]
+) -> tuple[PanelRow, ...]:
+    rows = [PanelRow(f"Slot {chosen} of {NUM_SLOTS}", style=Style.STRONG)]
     for slot in slots:
         mark = "> " if slot.number == chosen else "   "
         image = None
@@ -60,18 +60,18 @@ def slot_rows(
         else:
             text = "damaged" if slot.error else "empty"
         style = Style.ERROR if slot.error else Style.PLAIN if slot.number == chosen else Style.MUTED
-        rows.append(Row(f"{mark}{slot.number}  {text}", style=style, image=image))
+        rows.append(PanelRow(f"{mark}{slot.number}  {text}", style=style, image=image))
     save, load = key_for(Command.SAVE, bindings=bindings), key_for(Command.LOAD, bindings=bindings)
-    return (*rows, Row(f"{save} saves, {load} loads", style=Style.MUTED))
+    return (*rows, PanelRow(f"{save} saves, {load} loads", style=Style.MUTED))
 
 
-def _branch_row(history: PlayHistory, branch: Branch, tick_s: float) -> Row:
+def _branch_row(history: PlayHistory, branch: Branch, tick_s: float) -> PanelRow:
     is_here = history.head is not None and history.head.branch == branch.number
     origin = branch.label or f"seed {branch.tip.seed}" if branch.parent is None else f"left {branch.parent}"
     begin_s, end_s = branch.first_index * tick_s, branch.tip.step.index * tick_s
     mark = "> " if is_here else "   "
     text = f"{mark}{'   ' * history.depth(branch)}{branch.number}: {origin} at {_mmss(begin_s)}, up to {_mmss(end_s)}"
-    return Row(text, style=Style.PLAIN if is_here else Style.MUTED)
+    return PanelRow(text, style=Style.PLAIN if is_here else Style.MUTED)
 
 
 def _mmss(duration_s: float) -> str:

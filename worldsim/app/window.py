@@ -29,9 +29,9 @@ Backend = Literal["auto", "opengl", "sdl"]
 SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic", "basic render")
 
 
-def is_software_renderer(card: str) -> bool:
+def is_software_renderer(renderer_name: str) -> bool:
     """Whether it is the CPU that plays the graphics card of this name."""
-    return any(word in card.lower() for word in SOFTWARE_RENDERERS)
+    return any(word in renderer_name.lower() for word in SOFTWARE_RENDERERS)
 
 
 _REDRAW_EVENTS = frozenset(
@@ -51,12 +51,12 @@ SCREEN_FRACTION = 0.8
 
 
 def default_size_px(screen_px: tuple[int, int]) -> tuple[int, int]:
-    """Of a window that leaves some of the screen free, whole times `BASE_SIZE_PX`; four times at least, if it can be.
+    """Of a window that leaves some of the screen free, a multiple of `BASE_SIZE_PX`; four times at least, if it can be.
 
     A screen with four times as many pixels is rarely twice as wide: its pixels are smaller, and the window has more.
     """
-    times = max(4, int(SCREEN_FRACTION * min(screen_px[0] / BASE_SIZE_PX[0], screen_px[1] / BASE_SIZE_PX[1])))
-    return min(screen_px[0], times * BASE_SIZE_PX[0]), min(screen_px[1], times * BASE_SIZE_PX[1])
+    scale = max(4, int(SCREEN_FRACTION * min(screen_px[0] / BASE_SIZE_PX[0], screen_px[1] / BASE_SIZE_PX[1])))
+    return min(screen_px[0], scale * BASE_SIZE_PX[0]), min(screen_px[1], scale * BASE_SIZE_PX[1])
 
 
 def needs_redraw(events: Iterable[pygame.event.Event]) -> bool:
@@ -85,7 +85,7 @@ class Window:
     """Opens on construction. `context` is None when SDL draws; `reason` then says why."""
 
     def __init__(
-        self, *, title: str, size_px: tuple[int, int] | None = None, drawing: Backend = "auto", hint: str = ""
+        self, *, title: str, size_px: tuple[int, int] | None = None, backend: Backend = "auto", hint: str = ""
     ) -> None:
         """`size_px`: what fits the screen when left out. `hint`: what to do instead where there is no display.
 
@@ -95,10 +95,10 @@ class Window:
         size_px = size_px or default_size_px(pygame.display.get_desktop_sizes()[0])
         pygame.display.set_icon(pygame.image.load(asset_path("icon/icon.png")))
         self.context, self.reason = None, "as asked for"
-        if drawing != "sdl":
-            self.context, self.reason = _try_opengl(size_px, accepts_software=drawing == "opengl")
+        if backend != "sdl":
+            self.context, self.reason = _try_opengl(size_px, accepts_software=backend == "opengl")
         if self.context is None:
-            if drawing == "opengl":
+            if backend == "opengl":
                 pygame.quit()
                 raise GraphicsError(self.reason, hint="--renderer sdl draws without it")
             _open_without_opengl(size_px)

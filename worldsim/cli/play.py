@@ -161,7 +161,7 @@ def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterat
 
     named = arguments.preset or "PRESET"
     hint = f"worldsim rollout {named} --out {Path(named).name}.mp4 writes a video instead"
-    window = Window(title="worldsim", size_px=size_px, drawing=arguments.renderer, hint=hint)
+    window = Window(title="worldsim", size_px=size_px, backend=arguments.renderer, hint=hint)
     with closing(window):
         renderer = RecoveringRenderer(window, say)
         say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
