@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worldsim.cli.bench import FrameCost, summary, windows
+from worldsim.cli.bench import FrameCost, early_and_late, summary
 from worldsim.cli.bench_latency import summary as summary_of_play
 from worldsim.cli.bench_latency import text
 from worldsim.cli.main import main
@@ -53,14 +53,14 @@ def test_a_run_too_short_to_compare_is_refused(tiny_preset_folder: Path, capsys:
 
 def test_in_a_long_run_the_early_window_is_around_frame_100_and_the_late_one_ends_it() -> None:
     costs = [cost(float(index)) for index in range(5000)]
-    early, late = windows(costs)
+    early, late = early_and_late(costs)
     assert [early[0].ms, early[-1].ms] == [50, 149]
     assert [late[0].ms, late[-1].ms] == [4900, 4999]
 
 
 @pytest.mark.parametrize("num_frames", [20, 40, 199, 250])
 def test_in_a_short_run_the_windows_do_not_overlap(num_frames: int) -> None:
-    early, late = windows([cost(float(index)) for index in range(num_frames)])
+    early, late = early_and_late([cost(float(index)) for index in range(num_frames)])
     assert len(early) == len(late) > 0
     assert early[-1].ms < late[0].ms
     assert early[0].ms > 0, "the first frames warm up"

@@ -124,7 +124,7 @@ def unfinished(folder: Path) -> None:
         JournalFile(file).write_header(HEADER, WriterInfo(pid=1, process_started_s=0.0))
 
 
-ACTIONS = [[0.0, 0.0, 0.0]] * 20
+SUBCOMMANDS = [[0.0, 0.0, 0.0]] * 20
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda f: scramble(video_path(f / "a", 0)), "a: episode 0: "),
     (lambda f: cut(video_path(f / "a", 1)), "a: episode 1: 0 pictures decode, for 12 rows"),
@@ -134,9 +134,9 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda f: rewrite(f, timestamp=np.arange(20) / 10), "a timestamp is"),
     (lambda f: rewrite(f, frame_index=[0] * 20), "not numbered one after the other"),
     (lambda f: rewrite(f, **{"worldsim.t_ready_ns": list(range(20, 0, -1))}), "in another order"),
-    (lambda f: rewrite(f, action=[[0.5, 0.0, 0.0], *ACTIONS[1:]]), "an action is not within its spec"),
-    (lambda f: rewrite(f, action=[[0.0, 0.0, float("nan")], *ACTIONS[1:]]), "an action is not within its spec"),
-    (lambda f: rewrite(f, action=[[0.0, 0.0, 7.0], *ACTIONS[1:]]), "does not fit the action spec"),
+    (lambda f: rewrite(f, action=[[0.5, 0.0, 0.0], *SUBCOMMANDS[1:]]), "an action is not within its spec"),
+    (lambda f: rewrite(f, action=[[0.0, 0.0, float("nan")], *SUBCOMMANDS[1:]]), "an action is not within its spec"),
+    (lambda f: rewrite(f, action=[[0.0, 0.0, 7.0], *SUBCOMMANDS[1:]]), "does not fit the action spec"),
     (other_size, "a: episode 0: pictures are (48, 64, 3), not (24, 64, 3)"),
     (info, "a: meta/info.json says"),
     (lambda f: data_path(f / "b", 0).write_bytes(b"PAR1"), "b is damaged"),

@@ -109,7 +109,7 @@ def change_config(**values: object) -> Callable[[Path], None]:
         (truncate_weights, 5, "model.safetensors is damaged or truncated", "again"),
         (change_config(autoencoder={"latent_channels": 8}), 14, "the config asks for", "same preset"),
         (change_config(play={"num_stepz": 2}), 3, "unknown key 'play.num_stepz'", "did you mean 'num_steps'?"),
-        (change_config(schema_version=9), 5, "schema version 9", "update worldsim"),
+        (change_config(schema_version=9), 5, "schema version 9", "update yours"),
         (fill_with_nan, 9, "NaN or infinity", "weights may be damaged"),
     ],
     ids=["missing weights", "truncated weights", "wrong shapes", "unknown key", "newer schema", "NaN"],
@@ -213,7 +213,7 @@ def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
     from worldsim.engine.save_files import SaveFiles
     from worldsim.engine.saves import SaveRecord
     from worldsim.engine.simulator import Simulator
-    from worldsim.episodes.format import Run, frame_hash
+    from worldsim.episodes.format import ActionRun, frame_hash
     from worldsim.episodes.reader import open_session
     from worldsim.presets.store import load_preset
 
@@ -222,7 +222,7 @@ def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
     header = session_header(preset, simulator, ref=str(tiny_preset_folder), device="cpu")
     simulator.reset(1)
     step = [simulator.step(Action.of("forward")) for _ in range(3)][-1]
-    run = Run(action=(1.0, 0.0, 0.0, 0.0, 0.0), num_steps=step.num_steps, count=3)
+    run = ActionRun(action=(1.0, 0.0, 0.0, 0.0, 0.0), num_steps=step.num_steps, count=3)
     saved = SaveRecord(header=header, seed=1, step=step, runs=(run,))
     SaveFiles(preset, header).write(tmp_path / "save", saved, simulator.snapshot())
     more = ("--load", str(tmp_path / "save"), "--record", str(tmp_path / "recorded"))

@@ -22,7 +22,7 @@ from worldsim.engine.bench.estimate import estimate_play
 from worldsim.engine.simulator import Simulator
 from worldsim.models.config import AutoencoderConfig, WorldModelConfig
 from worldsim.presets.config import PresetConfig
-from worldsim.presets.model_size import cost_of
+from worldsim.presets.model_size import compute_model_size
 from worldsim.presets.resolve import bundled_presets
 from worldsim.presets.store import load_preset
 
@@ -37,7 +37,7 @@ LARGER_CONFIG = replace(
 
 
 def test_weight_count_matches_the_networks(tiny_preset_folder: Path, tiny_config: PresetConfig) -> None:
-    preset, cost = load_preset(tiny_preset_folder), cost_of(tiny_config)
+    preset, cost = load_preset(tiny_preset_folder), compute_model_size(tiny_config)
     tensors = [t for network in (preset.autoencoder, preset.model) for t in network.state_dict().values()]
     assert cost.num_weights == sum(t.numel() for t in tensors)
     assert cost.memory_bytes == 4 * cost.num_weights

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from worldsim.evaluation.config import TASKS
-from worldsim.presets.card import model_card, on_hub
+from worldsim.presets.card import card_on_hub, model_card
 from worldsim.presets.config import PresetConfig
 
 ROOT = Path(__file__).parents[2]
@@ -79,17 +79,17 @@ def test_the_card_names_the_command_that_scored_it_and_sums_the_training_up(tiny
 
 
 def test_a_card_on_the_hub_plays_from_there_and_shows_its_sample(tiny_config: PresetConfig) -> None:
-    card = on_hub(model_card(tiny_config), tiny_config, "someone/tiny", sample_frames=150)
+    card = card_on_hub(model_card(tiny_config), tiny_config, "someone/tiny", sample_frames=150)
     assert card.count("worldsim play") == 1 and "worldsim play someone/tiny\n" in card
     assert "![Frames of the sample, in order](sheet.png)" in card
     assert "`worldsim rollout someone/tiny --frames 150`" in card
-    again = on_hub(card, tiny_config, "other/tiny", sample_frames=30)
+    again = card_on_hub(card, tiny_config, "other/tiny", sample_frames=30)
     assert again == card.replace("someone/tiny", "other/tiny").replace("--frames 150", "--frames 30")
-    assert "sheet.png" not in on_hub(card, tiny_config, "someone/tiny", sample_frames=0)
+    assert "sheet.png" not in card_on_hub(card, tiny_config, "someone/tiny", sample_frames=0)
 
 
 def test_a_card_of_ones_own_keeps_its_words_and_gains_what_the_hub_needs(tiny_config: PresetConfig) -> None:
-    card = on_hub("# Mine\n\nMy words.\n", tiny_config, "someone/tiny", sample_frames=0)
+    card = card_on_hub("# Mine\n\nMy words.\n", tiny_config, "someone/tiny", sample_frames=0)
     assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: worldsim\n")
     assert "# Mine\n\nMy words." in card
     assert card.endswith("worldsim play someone/tiny\n```\n")

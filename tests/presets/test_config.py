@@ -60,7 +60,7 @@ def test_a_newer_schema_is_refused_before_its_keys_are_judged(tiny_config: Prese
     path.write_text(json.dumps({"schema_version": 99, "name": "x", "of_the_future": 1}), encoding="utf-8")
     with pytest.raises(PresetError, match="schema version 99; this worldsim reads versions up to 1") as caught:
         read_config_json(path)
-    assert "update worldsim" in caught.value.hint
+    assert "update yours" in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "\x00"])

@@ -98,7 +98,7 @@ def test_a_hub_reference_is_a_repository_and_a_revision(bundle: Path) -> None:
 
 
 def test_only_data_is_ever_fetched() -> None:
-    assert all(name.endswith((".json", ".md", ".safetensors")) for name in resolve.FETCHED_FILES)
+    assert all(name.endswith((".json", ".md", ".safetensors")) for name in resolve.DOWNLOADED_FILES)
 
 
 def test_the_bundle_of_this_checkout_is_found() -> None:

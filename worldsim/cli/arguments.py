@@ -51,17 +51,17 @@ def parse_arguments(cls: type[T], argv: Sequence[str], *, command: str, help: st
     return arguments
 
 
-def at_least(value: int | None, least: int, option: str) -> None:
+def check_at_least(value: int | None, least: int, option: str) -> None:
     """Raises UsageError when an option's number is too small; one that was left out is not."""
     if value is not None and value < least:
         raise UsageError(f"{option} is {value}", hint=f"at least {least}")
 
 
-def use_threads(asked: int | None, preset: int) -> None:
+def set_threads(requested: int | None, preset: int) -> None:
     """Side effects: sets torch's number of threads to what was asked for, else to the preset's number."""
     import torch
 
-    torch.set_num_threads(preset if asked is None else asked)
+    torch.set_num_threads(preset if requested is None else requested)
 
 
 def choose_device(name: str) -> str:

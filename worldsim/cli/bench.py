@@ -21,13 +21,13 @@ from worldsim.cli.arguments import (
     ProgressOption,
     StepsOption,
     ThreadsOption,
-    at_least,
+    check_at_least,
     choose_device,
     parse_arguments,
-    use_threads,
+    set_threads,
 )
 from worldsim.cli.bench_train import TrainOptions
-from worldsim.cli.output import Progress, tell
+from worldsim.cli.output import Progress, print_result
 from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ class FrameCost:
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(BenchArguments, argv, command="bench", help=HELP)
-    at_least(arguments.frames, MIN_FRAMES, "--frames")
-    at_least(arguments.steps, 1, "--steps")
-    at_least(arguments.threads, 1, "--threads")
-    at_least(arguments.prefetch, 1, "--prefetch")
+    check_at_least(arguments.frames, MIN_FRAMES, "--frames")
+    check_at_least(arguments.steps, 1, "--steps")
+    check_at_least(arguments.threads, 1, "--threads")
+    check_at_least(arguments.prefetch, 1, "--prefetch")
     if arguments.play is not None and not MIN_PLAY_S <= arguments.play <= MAX_PLAY_S:
         raise UsageError(f"--play is {arguments.play:g}", hint=f"{MIN_PLAY_S:g} to {MAX_PLAY_S:g} seconds")
     if sum((arguments.play is not None, arguments.session is not None, arguments.training.train)) > 1:
@@ -92,12 +92,12 @@ def run(argv: list[str]) -> int:
     total = arguments.frames if arguments.play is None else round(2 * arguments.play)
     do, text = bench, _text
     if arguments.play is not None:
-        do, text = bench_of_play, bench_latency.text
+        do, text = bench_play_latency, bench_latency.text
     elif arguments.session is not None:
-        do, text = bench_of_session, bench_soak.text
+        do, text = bench_long_session, bench_soak.text
     with Progress(total, f"bench {arguments.preset}", arguments.progress) as progress:
         result = do(arguments, progress)
-    tell(text(result), result, arguments.json)
+    print_result(text(result), result, arguments.json)
     return 0
 
 
@@ -110,13 +110,13 @@ def _bench_train(arguments: BenchArguments) -> int:
         progress_file=arguments.progress,
     )
     if result is not None:
-        tell(bench_train.text(result), result, arguments.json)
+        print_result(bench_train.text(result), result, arguments.json)
     return 0
 
 
 def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     """Returns: the measurements, as the JSON has them. Side effects: sets torch's number of threads."""
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     import torch
 
     from worldsim.actions.pose_control import key_spec, pose_steps
@@ -126,13 +126,13 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
 
     device = choose_device(arguments.device)
     preset = load_preset(arguments.preset, device=device)
-    use_threads(arguments.threads, preset.config.play.cpu_threads)
+    set_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
     spec = simulator.action_spec
     walk = script_actions("explore", key_spec(spec), arguments.seed, arguments.frames)
     actions = pose_steps(spec, walk, simulator.reset(arguments.seed).action)
     simulator.step(actions[0])
-    first_frame_s = time.perf_counter() - begun_s
+    first_frame_s = time.perf_counter() - start_s
     simulator.reset(arguments.seed)
     costs = measure(simulator, actions, progress)
     return {
@@ -149,10 +149,10 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     }
 
 
-def bench_of_play(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
+def bench_play_latency(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     """Returns, side effects: as `bench`."""
     assert arguments.play is not None
-    loaded, about = _loaded(arguments)
+    loaded, about = _open_preset(arguments)
     measured = bench_latency.bench_latency(
         loaded,
         duration_s=arguments.play,
@@ -163,9 +163,9 @@ def bench_of_play(arguments: BenchArguments, progress: Progress) -> dict[str, An
     return {**about, **measured}
 
 
-def bench_of_session(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
+def bench_long_session(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     """Returns, side effects: as `bench`."""
-    loaded, about = _loaded(arguments)
+    loaded, about = _open_preset(arguments)
     measured = bench_soak.bench_soak(
         loaded,
         is_idle=arguments.session == "idle",
@@ -177,7 +177,7 @@ def bench_of_session(arguments: BenchArguments, progress: Progress) -> dict[str,
     return {**about, "session": arguments.session, **measured}
 
 
-def _loaded(arguments: BenchArguments) -> tuple[LoadedWorld, dict[str, Any]]:
+def _open_preset(arguments: BenchArguments) -> tuple[LoadedWorld, dict[str, Any]]:
     """What the app's worker is given, and what the JSON says of it."""
     import torch
 
@@ -189,7 +189,7 @@ def _loaded(arguments: BenchArguments) -> tuple[LoadedWorld, dict[str, Any]]:
     device = choose_device(arguments.device)
     preset = load_preset(arguments.preset, device=device)
     play = preset.config.play
-    use_threads(arguments.threads, play.cpu_threads)
+    set_threads(arguments.threads, play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
     loaded = LoadedWorld(
         playable=simulator,
@@ -223,7 +223,7 @@ def measure(simulator: Simulator, actions: Sequence[Action], progress: Progress)
 
 def summary(costs: Sequence[FrameCost]) -> dict[str, float]:
     """Rates and percentiles over all frames; ratios of the medians of a late and an early window of equal length."""
-    early, late = windows(costs)
+    early, late = early_and_late(costs)
     all_ms = [cost.ms for cost in costs]
     return {
         "frames_per_s": 1e3 / fmean(all_ms),
@@ -240,7 +240,7 @@ def summary(costs: Sequence[FrameCost]) -> dict[str, float]:
     }
 
 
-def windows(costs: Sequence[FrameCost]) -> tuple[Sequence[FrameCost], Sequence[FrameCost]]:
+def early_and_late(costs: Sequence[FrameCost]) -> tuple[Sequence[FrameCost], Sequence[FrameCost]]:
     """Early: around frame 100. Late: up to the last. In a short run each is a quarter of it, without overlap."""
     length = min(MAX_WINDOW_FRAMES, len(costs) // 4)
     begin = min(EARLY_FRAME - length // 2, len(costs) // 4)

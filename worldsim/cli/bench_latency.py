@@ -53,13 +53,13 @@ def bench_latency(
         "prefetch_depth": prefetch_depth,
         "without_prefetch": without,
         "with_prefetch": ahead,
-        "ratios": {name: ahead[name] / without[name] if without[name] else None for name in _TIMES},
+        "ratios": {name: ahead[name] / without[name] if without[name] else None for name in _LATENCY_KEYS},
         "frames_compared": without["frames"] + ahead["frames"],
         "frames_that_differ": num_other,
     }
 
 
-_TIMES = (
+_LATENCY_KEYS = (
     "ms_key_p50",
     "ms_key_p95",
     "ms_mouse_p50",
@@ -101,7 +101,7 @@ def text(result: dict[str, Any]) -> str:
     rows = [
         f"{result['preset']}: {result['play_s']:g} s of input like a person's ({result['touches']} touches), each way,"
         f" at {1e3 / result['tick_ms']:.1f} ticks/s",
-        f"  {'':<34}{'none ahead':>10}{_ahead_label(result):>16}{'ratio':>8}",
+        f"  {'':<34}{'none ahead':>10}{_prefetch_label(result):>16}{'ratio':>8}",
     ]
     for label, name in (
         ("key to frame, p50, ms", "ms_key_p50"),
@@ -125,7 +125,7 @@ def text(result: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def _ahead_label(result: dict[str, Any]) -> str:
+def _prefetch_label(result: dict[str, Any]) -> str:
     return f"up to {result['prefetch_depth']} ahead"
 
 

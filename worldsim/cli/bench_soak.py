@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from worldsim.engine.bench.soak import SoakSample
     from worldsim.engine.interfaces import LoadedWorld
 
-NUM_POINTS = 20
+NUM_SAMPLES = 20
 NUM_ROWS = 10
 EARLY = (0.05, 0.20)
 LATE = (0.85, 1.0)
@@ -31,7 +31,7 @@ def bench_soak(
     """Returns: the measurements, as the JSON has them."""
     from worldsim.engine.bench.soak import run_soak
 
-    every = max(1, num_ticks // NUM_POINTS)
+    every = max(1, num_ticks // NUM_SAMPLES)
     soak = run_soak(
         loaded,
         is_idle=is_idle,
@@ -41,8 +41,8 @@ def bench_soak(
         prefetch_depth=prefetch_depth,
         tell=tell,
     )
-    early, late = _costs(soak.tick_ms, EARLY), _costs(soak.tick_ms, LATE)
-    full = full_from(soak.points)
+    early, late = _percentiles(soak.tick_ms, EARLY), _percentiles(soak.tick_ms, LATE)
+    full = first_full_sample(soak.points)
     return {
         "frames": num_ticks,
         "world_s": num_ticks * soak.tick_s,
@@ -58,13 +58,13 @@ def bench_soak(
     }
 
 
-def full_from(points: Sequence[SoakSample]) -> int:
+def first_full_sample(points: Sequence[SoakSample]) -> int:
     """The first point at which what can be rewound to has its full size: memory grows up to there, as it should."""
     most = points[-1].history_bytes
     return next(index for index, point in enumerate(points) if point.history_bytes >= 0.98 * most)
 
 
-def _costs(tick_ms: np.ndarray[Any, np.dtype[np.float64]], part: tuple[float, float]) -> dict[str, float]:
+def _percentiles(tick_ms: np.ndarray[Any, np.dtype[np.float64]], part: tuple[float, float]) -> dict[str, float]:
     num = len(tick_ms)
     found = tick_ms[int(num * part[0]) : int(num * part[1])]
     return {f"p{share}": float(np.percentile(found, share)) for share in (50, 95, 99)}

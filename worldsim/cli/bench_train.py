@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from worldsim.cli.arguments import at_least, choose_device, use_threads
+from worldsim.cli.arguments import check_at_least, choose_device, set_threads
 from worldsim.cli.output import Progress
 from worldsim.core.config import from_mapping
 from worldsim.core.errors import DeviceError, UsageError
@@ -56,7 +56,7 @@ def bench_train(
     """
     preset, training = read_recipe(ref, options)
     device = choose_device(device)
-    use_threads(threads, preset.play.cpu_threads)
+    set_threads(threads, preset.play.cpu_threads)
     from worldsim.training.distributed import init_distributed
 
     with init_distributed(device) as distributed:
@@ -66,7 +66,7 @@ def bench_train(
         return {
             "recipe": preset.name,
             "stage": options.stage,
-            "batches": _batches(training, options.stage),
+            "batches": _batch_text(training, options.stage),
             "compiled": training.compute.compile_layers,
             "forgets_activations": training.compute.forget_activations,
             **asdict(measured),
@@ -74,15 +74,15 @@ def bench_train(
             "flop_per_frame": measured.work.needed / measured.frames_per_update,
             "flop_per_s": measured.flop_per_s,
             **_utilisation(measured, distributed.device, options.peak_tflops),
-            **_where(distributed.device),
-            **_predicted(measured, options),
+            **_device_info(distributed.device),
+            **_predictions(measured, options),
         }
 
 
 def read_recipe(ref: str, options: TrainOptions) -> tuple[PresetConfig, TrainingConfig]:
     """What is to be trained, with the options put in."""
-    at_least(options.updates, 1, "--updates")
-    at_least(options.batch_clips, 1, "--batch-clips")
+    check_at_least(options.updates, 1, "--updates")
+    check_at_least(options.batch_clips, 1, "--batch-clips")
     for name in ("peak_tflops", "frames_to_train", "link_gb_per_s"):
         if (value := getattr(options, name)) is not None and not value > 0:
             raise UsageError(f"--{name.replace('_', '-')} is {value:g}", hint="more than 0")
@@ -125,7 +125,7 @@ def _measure(
             raise DeviceError(f"an update does not fit into {distributed.device}: {error}", hint=hint) from None
 
 
-def _batches(training: TrainingConfig, stage: str) -> str:
+def _batch_text(training: TrainingConfig, stage: str) -> str:
     """Of one update."""
     dynamics, count = training.dynamics, training.compute.accumulate
     each = f"{dynamics.batch_clips} clips of {dynamics.clip_frames}"
@@ -150,7 +150,7 @@ def _utilisation(measured: Throughput, device: str, peak_tflops: float | None) -
     }
 
 
-def _where(device: str) -> dict[str, Any]:
+def _device_info(device: str) -> dict[str, Any]:
     import torch
 
     return {
@@ -161,7 +161,7 @@ def _where(device: str) -> dict[str, Any]:
     }
 
 
-def _predicted(measured: Throughput, options: TrainOptions) -> dict[str, Any]:
+def _predictions(measured: Throughput, options: TrainOptions) -> dict[str, Any]:
     """Several processes have been measured, and nothing is predicted from that."""
     from worldsim.training.throughput import predict_scaling
 
@@ -196,8 +196,8 @@ def text(result: dict[str, Any]) -> str:
         f"median of {r['updates']}, {r['clock']} time",
         f"  work         {r['flop_per_frame'] / 1e9:.3g} GFLOP per frame, forward and backward: matrix products, "
         "convolutions, attention",
-        f"  utilisation  {r['utilisation']:.1%} (model FLOPs): {_rate(r['flop_per_s'])} of the "
-        f"{_rate(r['product_flop_per_s'])} of a product of matrices of {r['product_size']} squared",
+        f"  utilisation  {r['utilisation']:.1%} (model FLOPs): {_format_rate(r['flop_per_s'])} of the "
+        f"{_format_rate(r['product_flop_per_s'])} of a product of matrices of {r['product_size']} squared",
     ]
     if r["utilisation_of_peak"] is not None:
         rows.append(f"               {r['utilisation_of_peak']:.1%} of --peak-tflops")
@@ -222,5 +222,5 @@ def _prediction_rows(r: dict[str, Any]) -> list[str]:
     ]
 
 
-def _rate(flop_per_s: float) -> str:
+def _format_rate(flop_per_s: float) -> str:
     return f"{flop_per_s / 1e12:.0f} TFLOP/s" if flop_per_s >= 1e13 else f"{flop_per_s / 1e9:.1f} GFLOP/s"

@@ -13,7 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 import worldsim
-from worldsim.cli.arguments import DeviceOption, JsonOption, ProgressOption, at_least, choose_device, parse_arguments
+from worldsim.cli.arguments import (
+    DeviceOption,
+    JsonOption,
+    ProgressOption,
+    check_at_least,
+    choose_device,
+    parse_arguments,
+)
 from worldsim.cli.output import STDOUT, Progress, write_json
 from worldsim.models.sequence.architectures import ARCHITECTURES
 
@@ -50,15 +57,15 @@ class CostArguments:
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(CostArguments, argv, command="cost", help=HELP)
-    at_least(arguments.threads, 1, "--threads")
+    check_at_least(arguments.threads, 1, "--threads")
     result = measure(arguments, command=shlex.join(["worldsim", "cost", *argv]))
     if arguments.json is not None:
         write_json(arguments.json, result)
     console = Console(stderr=arguments.json == STDOUT)
     console.print(table(result))
     for name, costs in result["architectures"].items():
-        if said := _remark(costs):
-            console.print(f"{name}: {said}", highlight=False)
+        if remark := _remark(costs):
+            console.print(f"{name}: {remark}", highlight=False)
     console.print(CAPTION, highlight=False)
     console.print(result["note"], highlight=False)
     return 0

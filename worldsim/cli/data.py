@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from worldsim.cli.arguments import JsonOption, ProgressOption, at_least
+from worldsim.cli.arguments import JsonOption, ProgressOption, check_at_least
 from worldsim.cli.output import Progress
-from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
+from worldsim.cli.subcommands import CommandResult, Subcommands, run_subcommand, text_table
 from worldsim.core.errors import RecordingError, StorageError, UsageError
 from worldsim.episodes.export_npz import export_folder
 from worldsim.episodes.images import write_contact_sheet
@@ -79,12 +79,12 @@ class CheckArguments:
 
 
 def run(argv: Sequence[str]) -> int:
-    return run_action("data", HELP, ACTIONS, argv)
+    return run_subcommand("data", HELP, SUBCOMMANDS, argv)
 
 
-def import_data(arguments: ImportArguments) -> Answer:
+def import_data(arguments: ImportArguments) -> CommandResult:
     """Ends in an error when nothing was imported and nothing was there."""
-    at_least(arguments.every, 1, "--every")
+    check_at_least(arguments.every, 1, "--every")
     options = ImportOptions(
         frames_per_s=arguments.fps,
         action_time=arguments.action_time or FORMATS[arguments.kind].action_time,
@@ -110,10 +110,10 @@ def import_data(arguments: ImportArguments) -> Answer:
         )
     data = {"kind": arguments.kind, "target": str(arguments.target), **asdict(imported)}
     text = _outcome_text(arguments.target, imported, "sessions", "imported")
-    return Answer(text=text, data=data, error=error)
+    return CommandResult(text=text, data=data, error=error)
 
 
-def export_data(arguments: ExportArguments) -> Answer:
+def export_data(arguments: ExportArguments) -> CommandResult:
     """Ends in an error when nothing was exported and nothing was there."""
     with Progress(1, f"export {arguments.source}", arguments.progress, unit="share") as progress:
         exported = export_folder(
@@ -126,11 +126,11 @@ def export_data(arguments: ExportArguments) -> Answer:
         reasons = "the reasons are above; poses, lossless pictures, and the six actions of Memory Maze are needed"
         error = RecordingError(f"none of {arguments.source} could be exported", hint=reasons)
     text = _outcome_text(arguments.target, exported, "episodes", "exported")
-    return Answer(text=text, data={"target": str(arguments.target), **asdict(exported)}, error=error)
+    return CommandResult(text=text, data={"target": str(arguments.target), **asdict(exported)}, error=error)
 
 
-def check_data(arguments: CheckArguments) -> Answer:
-    at_least(arguments.pictures, 1, "--pictures")
+def check_data(arguments: CheckArguments) -> CommandResult:
+    check_at_least(arguments.pictures, 1, "--pictures")
     done, index = 0, index_sessions(arguments.folder)
     with Progress(index.num_frames, f"check {arguments.folder}", arguments.progress) as progress:
 
@@ -151,10 +151,10 @@ def check_data(arguments: CheckArguments) -> Answer:
         hint="repair or remove them (worldsim sessions repair | rm), then check again",
     )
     data = {"folder": str(arguments.folder), "sound": not faulty, **report.statistics()}
-    return Answer(text=_check_text(report), data=data, error=wrong if faulty else None)
+    return CommandResult(text=_check_text(report), data=data, error=wrong if faulty else None)
 
 
-ACTIONS: Actions = {
+SUBCOMMANDS: Subcommands = {
     "import": (ImportArguments, import_data, "make sessions of other recordings; wrong files are named and left out"),
     "export": (ExportArguments, export_data, "make npz files of sessions, laid out as Memory Maze's own data"),
     "check": (CheckArguments, check_data, "decode every frame of a data set, compare all that can be, show statistics"),

@@ -21,7 +21,7 @@ import psutil
 
 import worldsim
 from worldsim.cli.arguments import DeviceOption, JsonOption, choose_device, parse_arguments
-from worldsim.cli.output import tell
+from worldsim.cli.output import print_result
 from worldsim.core.errors import WorldsimError
 from worldsim.core.install import install_hint
 from worldsim.presets.resolve import CONFIG_FILE, WEIGHTS_FILE, bundled_presets
@@ -44,7 +44,7 @@ class DoctorArguments:
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(DoctorArguments, argv, command="doctor", help=HELP)
     report = examine(arguments.device)
-    tell(_text(report), report, arguments.json)
+    print_result(_text(report), report, arguments.json)
     return 0
 
 

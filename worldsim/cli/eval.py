@@ -17,7 +17,7 @@ from worldsim.cli.arguments import (
     PresetArgument,
     ProgressOption,
     StepsOption,
-    at_least,
+    check_at_least,
     choose_device,
     parse_arguments,
 )
@@ -56,7 +56,7 @@ class EvalArguments:
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(EvalArguments, argv, command="eval", help=HELP)
-    at_least(arguments.threads, 1, "--threads")
+    check_at_least(arguments.threads, 1, "--threads")
     config = EvalConfig(
         seeds=parse_seeds(arguments.seeds),
         tasks=parse_tasks(arguments.tasks),

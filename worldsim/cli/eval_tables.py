@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-MEMORY = ("retrieval", "reasoning", "spin", "loop")
-FRAMES = {
+MEMORY_TASKS = ("retrieval", "reasoning", "spin", "loop")
+FRAME_COLUMNS = {
     "psnr": "PSNR",
     "psnr_interval": "95 %",
     "psnr_autoencoder": "AE",
@@ -24,11 +24,11 @@ FRAMES = {
     "sharpness_autoencoder": "sharp AE",
 }
 """Score to heading, in the order of the table."""
-FRAMES_CAPTION = (
+FRAME_CAPTION = (
     "PSNR in dB. AE: the truth through the autoencoder, the ceiling. Last seen: the last true frame, repeated. "
     "No state: the scan state cleared before every frame. Sharp: gradient energy over the truth's, less is fog."
 )
-PLACES = {
+REGION_COLUMNS = {
     "share": "share",
     "psnr": "PSNR",
     "psnr_interval": "95 %",
@@ -36,12 +36,12 @@ PLACES = {
     "psnr_repeat": "last seen",
     "psnr_mean_image": "mean image",
 }
-PLACES_CAPTION = (
+REGION_CAPTION = (
     "Returned: pixels that the context showed, that left the view and came back, by the engine's pose and depth. "
     "Never seen: nobody could know them. Best match: each frame against the most similar true one (as MAG-Bench); a "
     "picture that stands still may match one, too: see last seen."
 )
-DRIFT = {
+DRIFT_COLUMNS = {
     "psnr": "PSNR",
     "psnr_interval": "95 %",
     "psnr_autoencoder": "AE",
@@ -56,22 +56,25 @@ DRIFT_CAPTION = (
     "Colour: off the true mean colour, levels of 255. Variance of latents over the truth's. Frechet: distance between "
     "generated and true frames in the preset's own latents (not FVD)."
 )
-REGIONS = {"returned": "returned", "seen": "seen before", "never_seen": "never seen"}
+REGION_LABELS = {"returned": "returned", "seen": "seen before", "never_seen": "never seen"}
 
 
 def tables(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What there is of: frames, places, actions, standing still, drift, comparisons, tasks left out."""
     frames = [("next frame", result.get("one_step"))]
     frames += [(f"frame {score['horizon']}", score) for score in result.get("rollout", ())]
-    frames += [(name, result.get(name)) for name in MEMORY]
-    yield from _table(_title(result), FRAMES, [(name, score) for name, score in frames if score], FRAMES_CAPTION)
-    yield from _table("places", PLACES, _places(result), PLACES_CAPTION)
+    frames += [(name, result.get(name)) for name in MEMORY_TASKS]
+    yield from _table(_title(result), FRAME_COLUMNS, [(name, score) for name, score in frames if score], FRAME_CAPTION)
+    yield from _table("places", REGION_COLUMNS, _region_rows(result), REGION_CAPTION)
     if "fidelity" in result:
         yield _fidelity(result["fidelity"])
     yield from _table(
-        "drift", DRIFT, [(f"frame {score['distance']}", score) for score in result.get("drift", ())], DRIFT_CAPTION
+        "drift",
+        DRIFT_COLUMNS,
+        [(f"frame {score['distance']}", score) for score in result.get("drift", ())],
+        DRIFT_CAPTION,
     )
-    yield from map(Text, _lines(result))
+    yield from map(Text, _summary_lines(result))
 
 
 def _title(result: Mapping[str, Any]) -> str:
@@ -80,12 +83,12 @@ def _title(result: Mapping[str, Any]) -> str:
     return f"{result['preset']}: {len(seeds)} held-out seeds from {seeds[0]}, {steps}, {context_frames} context frames"
 
 
-def _places(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def _region_rows(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     rows: list[tuple[str, Mapping[str, Any]]] = []
-    for task in (task for task in MEMORY if task in result):
+    for task in (task for task in MEMORY_TASKS if task in result):
         score = result[task]
         regions = score["regions"] or {}
-        rows += [(f"{task}, {REGIONS[name]}", region) for name, region in regions.items() if region]
+        rows += [(f"{task}, {REGION_LABELS[name]}", region) for name, region in regions.items() if region]
         prefix = "psnr_best_match"
         names = {"psnr": "", **{f"psnr_{n}": f"_{n}" for n in ("low", "high", "autoencoder", "repeat", "mean_image")}}
         rows.append((f"{task}, best match", {name: score[prefix + end] for name, end in names.items()}))
@@ -104,20 +107,20 @@ def _fidelity(score: Mapping[str, Any]) -> Table:
         ("true through the AE", "accuracy_autoencoder", "autoencoder"),
     ):
         ends = f"{score[f'{key}_low']:.2f}-{score[f'{key}_high']:.2f}" if f"{key}_low" in score else ""
-        table.add_row(name, f"{score[key]:.2f}", ends, *(_number("accuracy", by[kind]) for by in inputs))
+        table.add_row(name, f"{score[key]:.2f}", ends, *(_format_number("accuracy", by[kind]) for by in inputs))
     table.add_row("last seen, repeated", f"{score['accuracy_repeat']:.2f}")
     table.add_row("chance", f"{score['chance']:.2f}")
     return table
 
 
-def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+def _summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
     if "idle" in result:
         idle = result["idle"]
-        change, first = (_with_ends(idle, name, 2) for name in ("change", "psnr_first"))
+        change, first = (_with_interval(idle, name, 2) for name in ("change", "psnr_first"))
         yield (
             f"idle, {idle['frames']} frames: neighbours differ by {change} levels of 255 (true "
             f"{idle['change_true']:.2f}); the last frame against the first {first} dB, against the truth "
-            f"{_with_ends(idle, 'psnr', 1)} dB (AE {idle['psnr_autoencoder']:.1f})"
+            f"{_with_interval(idle, 'psnr', 1)} dB (AE {idle['psnr_autoencoder']:.1f})"
         )
     for task, score in result["comparison"].items():
         yield f"{task}: {_comparison(score)}"
@@ -128,10 +131,12 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
 def _comparison(score: Mapping[str, Any]) -> str:
     """Every measure beside what the autoencoder gets."""
     names = [name.removesuffix("_autoencoder") for name in score if name.endswith("_autoencoder")]
-    return ", ".join(f"{name} {_with_ends(score, name, 3)} (AE {score[f'{name}_autoencoder']:.3g})" for name in names)
+    return ", ".join(
+        f"{name} {_with_interval(score, name, 3)} (AE {score[f'{name}_autoencoder']:.3g})" for name in names
+    )
 
 
-def _with_ends(score: Mapping[str, Any], name: str, digits: int) -> str:
+def _with_interval(score: Mapping[str, Any], name: str, digits: int) -> str:
     """The value, and its interval where it has one."""
     value = f"{score[name]:.{digits}f}"
     if f"{name}_low" not in score:
@@ -156,10 +161,10 @@ def _table(
 
 
 def _cell(name: str, value: float | str | None) -> str:
-    return value if isinstance(value, str) else _number(name, value)
+    return value if isinstance(value, str) else _format_number(name, value)
 
 
-def _number(name: str, value: float | None) -> str:
+def _format_number(name: str, value: float | None) -> str:
     if value is None or value != value:
         return ""
     if name == "share":

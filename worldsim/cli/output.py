@@ -34,7 +34,7 @@ def write_json(path: str | Path, data: Mapping[str, Any]) -> None:
 
     Raises: StorageError when the file cannot be written.
     """
-    text = json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(_null_non_finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if str(path) == STDOUT:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -49,7 +49,7 @@ def write_json(path: str | Path, data: Mapping[str, Any]) -> None:
         raise StorageError(f"cannot write {target}: {error}", hint="check the path, space and permissions") from None
 
 
-def tell(text: str, data: Mapping[str, Any], json_path: str | None) -> None:
+def print_result(text: str, data: Mapping[str, Any], json_path: str | None) -> None:
     """What a command found, to people and, if asked for, to machines. Raises: StorageError."""
     if json_path is not None:
         write_json(json_path, data)
@@ -88,7 +88,7 @@ class Progress:
         self._bar.start()
         if self._file:
             self._write("running")
-            self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)
+            self._thread = threading.Thread(target=self._heartbeat, name="progress", daemon=True)
             self._thread.start()
         return self
 
@@ -115,7 +115,7 @@ class Progress:
             self._values.update(values)
         self._bar.update(self._task, completed=done, note=note)
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             self._write("running")
 
@@ -133,7 +133,7 @@ class Progress:
             **values,
         }
         assert self._file is not None
-        self._file.write(json.dumps(_finite(line), ensure_ascii=False, allow_nan=False) + "\n")
+        self._file.write(json.dumps(_null_non_finite(line), ensure_ascii=False, allow_nan=False) + "\n")
         self._file.flush()
 
 
@@ -149,11 +149,11 @@ def _open(file: str | Path | None) -> TextIO | None:
         raise StorageError(f"cannot write {file}: {error}", hint="check the path and permissions") from None
 
 
-def _finite(value: Any) -> Any:
+def _null_non_finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): _null_non_finite(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(item) for item in value]
+        return [_null_non_finite(item) for item in value]
     return value

@@ -27,10 +27,10 @@ from worldsim.cli.arguments import (
     StepsOption,
     ThreadsOption,
     WindowOption,
-    at_least,
+    check_at_least,
     choose_device,
     parse_arguments,
-    use_threads,
+    set_threads,
 )
 from worldsim.cli.output import write_json
 from worldsim.core.clock import Clock, MonotonicClock
@@ -90,7 +90,7 @@ Load = Callable[["PlayArguments", StageCallback], LoadedWorld]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stage:
+class _AppContext:
     """What stays open from one session to the next."""
 
     window: Window
@@ -100,7 +100,7 @@ class _Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Played:
+class _SessionResult:
     """How one session ended."""
 
     arguments: PlayArguments
@@ -111,11 +111,11 @@ class _Played:
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(PlayArguments, argv, command="play", help=HELP)
-    size_px = _checked(arguments)
+    size_px = _validate(arguments)
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    with _opened(arguments, size_px) as stage:
-        played = _between_titles(stage, arguments)
-    return _ended(played, stage) if played is not None else 0
+    with _app_context(arguments, size_px) as context:
+        result = _title_loop(context, arguments)
+    return _report_and_raise(result, context) if result is not None else 0
 
 
 def play(
@@ -123,37 +123,37 @@ def play(
 ) -> int:
     """The window, on whatever `load` gives, without a title screen. Returns: the exit code."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    with _opened(arguments, size_px) as stage:
-        played = _play_one(stage, arguments, lambda _, report: load(report), has_title=False)
-    return _ended(played, stage)
+    with _app_context(arguments, size_px) as context:
+        result = _play_session(context, arguments, lambda _, report: load(report), has_title=False)
+    return _report_and_raise(result, context)
 
 
-def _between_titles(stage: _Stage, arguments: PlayArguments) -> _Played | None:
+def _title_loop(context: _AppContext, arguments: PlayArguments) -> _SessionResult | None:
     """Sessions, one after the other, until the program shall end. Returns: the last one."""
     from worldsim.app.application import ExitAction
     from worldsim.app.preset_library import PresetLibrary
     from worldsim.app.speed_estimates import SpeedEstimates
     from worldsim.app.title_screen import TitleScreen
 
-    played = None
+    result = None
     while True:
         if arguments.preset is None:
-            error = played.error if played else None
+            error = result.error if result else None
             trouble = "; ".join(filter(None, (error.message, error.hint))) if error else ""
-            with closing(PresetLibrary(SpeedEstimates(device=arguments.device), stage.window.wake)) as library:
+            with closing(PresetLibrary(SpeedEstimates(device=arguments.device), context.window.wake)) as library:
                 library.start()
-                chosen = TitleScreen(library, stage.window, stage.renderer, stage.settings, error=trouble).run()
+                chosen = TitleScreen(library, context.window, context.renderer, context.settings, error=trouble).run()
             if chosen is None:
                 return None
             arguments = replace(arguments, preset=chosen.ref)
-        played = _play_one(stage, arguments, _load, has_title=True)
-        if played.exit_action is not ExitAction.TITLE:
-            return played
+        result = _play_session(context, arguments, _load, has_title=True)
+        if result.exit_action is not ExitAction.TITLE:
+            return result
         arguments = replace(arguments, preset=None, load=None, record=None, actions=None)
 
 
 @contextmanager
-def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterator[_Stage]:
+def _app_context(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterator[_AppContext]:
     from worldsim.app.application import apply_display_settings
     from worldsim.app.recovering_renderer import RecoveringRenderer
     from worldsim.app.settings import Settings, SettingsFile
@@ -167,10 +167,10 @@ def _opened(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterat
         say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
         settings = SettingsFile(say=say)
         apply_display_settings(Settings(), settings.current, window, renderer)
-        yield _Stage(window=window, renderer=renderer, settings=settings, clock=MonotonicClock())
+        yield _AppContext(window=window, renderer=renderer, settings=settings, clock=MonotonicClock())
 
 
-def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title: bool) -> _Played:
+def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *, has_title: bool) -> _SessionResult:
     """One session, from loading to the player's leaving it. Closes the window unless the title screen follows."""
     from worldsim.app.application import Application, ExitAction
     from worldsim.engine.recorder import Recorder, new_recording_folder
@@ -178,72 +178,74 @@ def _play_one(stage: _Stage, arguments: PlayArguments, load: Load, *, has_title:
     from worldsim.engine.worker import Worker
 
     assert arguments.preset is not None
-    settings, exit_action = stage.settings.current, ExitAction.QUIT
+    settings, exit_action = context.settings.current, ExitAction.QUIT
     recorded = _recorded(arguments)
     seed = arguments.seed if arguments.seed is not None else recorded.seed if recorded else 0
     application: Application | None = None
-    stage.window.set_title(f"worldsim: {arguments.preset}")
-    with ExitStack() as at_the_end:
+    context.window.set_title(f"worldsim: {arguments.preset}")
+    with ExitStack() as stack:
         worker = Worker(
             partial(load, arguments),
             seed=seed,
             prefetch_depth=arguments.prefetch,
-            clock=stage.clock,
-            on_change=stage.window.wake,
+            clock=context.clock,
+            on_change=context.window.wake,
         )
-        at_the_end.callback(worker.close)
-        at_the_end.callback(lambda: application.close() if application is not None else None)
+        stack.callback(worker.close)
+        stack.callback(lambda: application.close() if application is not None else None)
         # Before the worker: nobody shall look at a window that waits for a thread.
-        at_the_end.callback(lambda: None if exit_action is ExitAction.TITLE else stage.window.close())
+        stack.callback(lambda: None if exit_action is ExitAction.TITLE else context.window.close())
         is_recorded = settings.is_always_recorded and has_title and not arguments.world
         folder = arguments.record or (new_recording_folder(arguments.preset) if is_recorded else None)
         recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.is_lossless, say=say)
-        at_the_end.callback(recorder.close)
+        stack.callback(recorder.close)
         session = Session(worker, seed=seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load)
         application = Application(
             session,
-            stage.window,
-            stage.renderer,
-            clock=stage.clock,
+            context.window,
+            context.renderer,
+            clock=context.clock,
             title=arguments.preset,
             say=say,
             max_frames=arguments.frames,
-            settings=stage.settings,
+            settings=context.settings,
             has_title=has_title,
             num_steps=settings.num_steps if has_title and arguments.steps is None else None,
             actions=recorded.actions if recorded else (),
         )
-        stage.renderer.say = application.notify
-        at_the_end.callback(setattr, stage.renderer, "say", say)
+        context.renderer.say = application.notify
+        stack.callback(setattr, context.renderer, "say", say)
         worker.start()
         report = application.run()
         exit_action = application.exit_action
-    return _Played(arguments=arguments, report=report, exit_action=exit_action, error=session.error or recorder.error)
+    return _SessionResult(
+        arguments=arguments, report=report, exit_action=exit_action, error=session.error or recorder.error
+    )
 
 
-def _ended(played: _Played, stage: _Stage) -> int:
+def _report_and_raise(result: _SessionResult, context: _AppContext) -> int:
     """Returns: the exit code. Raises: what ended the session."""
-    arguments = played.arguments
+    arguments = result.arguments
     if arguments.json is not None:
-        result = asdict(played.report)
-        first_ns = result.pop("first_frame_ns")
+        stats = asdict(result.report)
+        first_ns = stats.pop("first_frame_ns")
         started = {"start_to_first_frame_s": None if first_ns is None else _since_start_s(first_ns)}
-        result = {"preset": arguments.preset, **started, **result, "renderer": stage.renderer.name}
-        write_json(arguments.json, result)
-    if played.error is not None:
-        raise played.error
+        stats = {"preset": arguments.preset, **started, **stats, "renderer": context.renderer.name}
+        write_json(arguments.json, stats)
+    if result.error is not None:
+        raise result.error
     return 0
 
 
-def _checked(arguments: PlayArguments) -> tuple[int, int] | None:
+def _validate(arguments: PlayArguments) -> tuple[int, int] | None:
     """Whatever can be said to be wrong before a window opens. Returns: the size of the window; None: what fits."""
     from worldsim.presets.resolve import resolve_preset
 
-    at_least(arguments.seed or 0, 0, "--seed")
-    at_least(arguments.prefetch, 0, "--prefetch")
-    at_least(arguments.steps, 1, "--steps")
-    at_least(arguments.threads, 1, "--threads")
-    at_least(arguments.frames, 1, "--frames")
+    check_at_least(arguments.seed or 0, 0, "--seed")
+    check_at_least(arguments.prefetch, 0, "--prefetch")
+    check_at_least(arguments.steps, 1, "--steps")
+    check_at_least(arguments.threads, 1, "--threads")
+    check_at_least(arguments.frames, 1, "--frames")
     if arguments.record is not None:
         check_new_folder(arguments.record)
     if arguments.world and arguments.record is not None:
@@ -262,7 +264,7 @@ def _checked(arguments: PlayArguments) -> tuple[int, int] | None:
             raise RecordingError(f"{arguments.actions} holds no frame", hint="take another recording")
     if arguments.rate is not None and arguments.rate <= 0:
         raise UsageError(f"--rate is {arguments.rate:g}", hint="a positive number of ticks per second")
-    size_px = checked_size(arguments.window)
+    size_px = parse_window_size(arguments.window)
     if arguments.preset is None:
         return size_px
     if "/" not in arguments.preset or Path(arguments.preset).exists():
@@ -270,7 +272,7 @@ def _checked(arguments: PlayArguments) -> tuple[int, int] | None:
     return size_px
 
 
-def checked_size(text: str | None) -> tuple[int, int] | None:
+def parse_window_size(text: str | None) -> tuple[int, int] | None:
     """Width and height of a window, from "960x720". Raises: UsageError."""
     if text is None:
         return None
@@ -291,11 +293,11 @@ def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     from worldsim.engine.replay import session_header
     from worldsim.engine.save_files import SaveFiles
     from worldsim.engine.simulator import Simulator
-    from worldsim.presets.download_progress import fetch_reported
+    from worldsim.presets.download_progress import download_with_progress
     from worldsim.presets.store import load_preset
 
     device = choose_device(arguments.device)
-    fetch_reported(arguments.preset, report)
+    download_with_progress(arguments.preset, report)
     report("loading the weights")
     try:
         preset = load_preset(arguments.preset, device=device)
@@ -306,7 +308,7 @@ def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
         device = "cpu"
         preset = load_preset(arguments.preset, device=device)
     _check_inputs(arguments, preset.config.action_spec)
-    use_threads(arguments.threads, preset.config.play.cpu_threads)
+    set_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
     fallback = FallbackSimulator(simulator, partial(_on_cpu, arguments) if device != "cpu" else None)
     header = session_header(preset, simulator, ref=arguments.preset, device=device)

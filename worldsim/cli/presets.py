@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from worldsim.cli.arguments import DeviceOption, JsonOption, OfflineOption, PresetArgument, at_least, choose_device
+from worldsim.cli.arguments import (
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    PresetArgument,
+    check_at_least,
+    choose_device,
+)
 from worldsim.cli.push import PushArguments, push
-from worldsim.cli.subcommands import Actions, Answer, run_action, text_table
+from worldsim.cli.subcommands import CommandResult, Subcommands, run_subcommand, text_table
 from worldsim.core.errors import UsageError, WorldsimError
 from worldsim.presets.config import PresetConfig, read_config_json
 from worldsim.presets.resolve import (
@@ -27,7 +34,7 @@ from worldsim.presets.resolve import (
 )
 
 if TYPE_CHECKING:
-    from worldsim.presets.hub import Listing
+    from worldsim.presets.hub import PresetListing
 
 HELP = "presets here and on the Hub: list, search, pull, show, verify, rm, push"
 
@@ -60,10 +67,10 @@ class ShowArguments(PresetArguments):
 
 
 def run(argv: list[str]) -> int:
-    return run_action("presets", HELP, ACTIONS, argv)
+    return run_subcommand("presets", HELP, SUBCOMMANDS, argv)
 
 
-def list_presets(arguments: ListArguments) -> Answer:
+def list_presets(arguments: ListArguments) -> CommandResult:
     from worldsim.presets import hub
 
     rows = [_row(name, "bundled", folder) for name, folder in bundled_presets().items()]
@@ -75,46 +82,46 @@ def list_presets(arguments: ListArguments) -> Answer:
         (row["ref"] + (f"@{row['commit'][:12]}" if row["commit"] else ""), row["kind"], _size(row), _title(row))
         for row in rows
     ]
-    return Answer(text=text_table(lines) or "no presets", data={"presets": rows})
+    return CommandResult(text=text_table(lines) or "no presets", data={"presets": rows})
 
 
-def search(arguments: SearchArguments) -> Answer:
+def search(arguments: SearchArguments) -> CommandResult:
     from worldsim.presets import hub
 
-    at_least(arguments.limit, 1, "--limit")
+    check_at_least(arguments.limit, 1, "--limit")
     found = hub.search(arguments.words, arguments.limit)
     lines = [
         (row["ref"], f"{row['downloads']} downloads", f"{row['likes']} likes", row["updated"] or "") for row in found
     ]
-    return Answer(text=text_table(lines) or "nothing found", data={"presets": found})
+    return CommandResult(text=text_table(lines) or "nothing found", data={"presets": found})
 
 
-def pull(arguments: PresetArguments) -> Answer:
-    place, commit = locate_preset(arguments.preset), None
-    if isinstance(place, Path):
-        folder, text = place, f"{arguments.preset} is on this machine: {place}"
+def pull(arguments: PresetArguments) -> CommandResult:
+    location, commit = locate_preset(arguments.preset), None
+    if isinstance(location, Path):
+        folder, text = location, f"{arguments.preset} is on this machine: {location}"
     else:
-        folder = _pulled(place, offline=arguments.offline)
+        folder = _pull_from_hub(location, offline=arguments.offline)
         commit = folder.name
-        text = f"{place.repo}@{commit} is in {folder}"
+        text = f"{location.repo}@{commit} is in {folder}"
     from worldsim.presets.store import verify  # torch, which takes a second: only once there is something to verify
 
     verified = asdict(verify(folder))
     hashes = f"whole, sha256 {verified['sha256']}"
     data = {"ref": arguments.preset, "commit": commit, "folder": str(folder), **verified}
-    return Answer(text=f"{text}\n{hashes}", data=data)
+    return CommandResult(text=f"{text}\n{hashes}", data=data)
 
 
-def show(arguments: ShowArguments) -> Answer:
+def show(arguments: ShowArguments) -> CommandResult:
     """Weights are not fetched: from the Hub comes the listing and config.json."""
-    place = locate_preset(arguments.preset)
+    location = locate_preset(arguments.preset)
     facts: dict[str, Any] = {"ref": arguments.preset, "commit": None}
-    if isinstance(place, HubRef):
-        config, more = _remote_facts(place)
+    if isinstance(location, HubRef):
+        config, more = _remote_facts(location)
         facts |= more
     else:
-        config, _ = read_config_json(place / CONFIG_FILE)
-        facts |= {"folder": str(place), "bytes": _bytes(place)}
+        config, _ = read_config_json(location / CONFIG_FILE)
+        facts |= {"folder": str(location), "bytes": _folder_bytes(location)}
     from worldsim.engine.bench.estimate import estimate_play  # torch: only once there is something to predict
 
     prediction = estimate_play(config, device=choose_device(arguments.device))
@@ -133,10 +140,12 @@ def show(arguments: ShowArguments) -> Answer:
         "predicted_memory_bytes": prediction.memory_bytes,
         "predicted_reason": prediction.reason,
     }
-    return Answer(text=text_table((k.replace("_", " "), _plain(v)) for k, v in facts.items() if v), data=facts)
+    return CommandResult(
+        text=text_table((k.replace("_", " "), _format_value(v)) for k, v in facts.items() if v), data=facts
+    )
 
 
-def verify_preset(arguments: PresetArguments) -> Answer:
+def verify_preset(arguments: PresetArguments) -> CommandResult:
     from worldsim.presets.store import verify
 
     verified = verify(resolve_preset(arguments.preset))
@@ -145,26 +154,26 @@ def verify_preset(arguments: PresetArguments) -> Answer:
         f"{arguments.preset} is whole: {verified.num_tensors} tensors, {verified.num_starts} starts, "
         f"{verified.num_bytes / 1e6:.1f} MB; hashes compared: {compared}\nsha256 {verified.sha256}"
     )
-    return Answer(text=text, data={"ref": arguments.preset, **asdict(verified)})
+    return CommandResult(text=text, data={"ref": arguments.preset, **asdict(verified)})
 
 
-def remove(arguments: PresetArguments) -> Answer:
+def remove(arguments: PresetArguments) -> CommandResult:
     from worldsim.presets import hub
 
-    place = locate_preset(arguments.preset)
-    if isinstance(place, Path):
+    location = locate_preset(arguments.preset)
+    if isinstance(location, Path):
         raise UsageError(
-            f"{arguments.preset} is {place}; rm removes from the Hub's cache only", hint="give user/repo[@revision]"
+            f"{arguments.preset} is {location}; rm removes from the Hub's cache only", hint="give user/repo[@revision]"
         )
-    commits, freed_bytes = hub.remove(place)
-    removed = ", ".join(f"{place.repo}@{commit[:12]}" for commit in commits)
-    return Answer(
+    commits, freed_bytes = hub.remove(location)
+    removed = ", ".join(f"{location.repo}@{commit[:12]}" for commit in commits)
+    return CommandResult(
         text=f"removed from the cache: {removed}; {freed_bytes / 1e6:.1f} MB freed",
         data={"ref": arguments.preset, "commits": commits, "freed_bytes": freed_bytes},
     )
 
 
-ACTIONS: Actions = {
+SUBCOMMANDS: Subcommands = {
     "list": (ListArguments, list_presets, "presets on this machine: bundled, and fetched from the Hub"),
     "search": (SearchArguments, search, "find presets on the Hub"),
     "pull": (PresetArguments, pull, "fetch a preset's newest commit, or the revision given, and verify it"),
@@ -175,7 +184,7 @@ ACTIONS: Actions = {
 }
 
 
-def _pulled(ref: HubRef, *, offline: bool) -> Path:
+def _pull_from_hub(ref: HubRef, *, offline: bool) -> Path:
     """The newest commit; offline, the one that is here."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
@@ -186,7 +195,7 @@ def _pulled(ref: HubRef, *, offline: bool) -> Path:
     listing = hub.list_files(ref)
     rows = ((f"  {file.name}", f"{file.num_bytes / 1e6:.1f} MB") for file in listing.files)
     print(f"{ref.repo}@{listing.commit}\n{text_table(rows)}", file=sys.stderr)
-    return hub.fetch(listing)
+    return hub.download(listing)
 
 
 def _remote_facts(ref: HubRef) -> tuple[PresetConfig, dict[str, Any]]:
@@ -194,15 +203,15 @@ def _remote_facts(ref: HubRef) -> tuple[PresetConfig, dict[str, Any]]:
 
     folder = hub.cached_folder(ref)
     if folder is not None:
-        more = {"folder": str(folder), "bytes": _bytes(folder), "commit": folder.name}
+        more = {"folder": str(folder), "bytes": _folder_bytes(folder), "commit": folder.name}
         return read_config_json(folder / CONFIG_FILE)[0], more
-    listing: Listing = hub.list_files(ref)
-    config, _ = read_config_json(hub.fetch_config(listing))
-    return config, {"page": hub.page(ref.repo), "bytes": listing.num_bytes, "commit": listing.commit}
+    listing: PresetListing = hub.list_files(ref)
+    config, _ = read_config_json(hub.download_config(listing))
+    return config, {"page": hub.page_url(ref.repo), "bytes": listing.num_bytes, "commit": listing.commit}
 
 
 def _row(ref: str, kind: str, folder: Path) -> dict[str, Any]:
-    row = {"ref": ref, "kind": kind, "folder": str(folder), "commit": None, "bytes": _bytes(folder)}
+    row = {"ref": ref, "kind": kind, "folder": str(folder), "commit": None, "bytes": _folder_bytes(folder)}
     try:
         config, _ = read_config_json(folder / CONFIG_FILE)
     except WorldsimError as error:
@@ -210,7 +219,7 @@ def _row(ref: str, kind: str, folder: Path) -> dict[str, Any]:
     return row | {"name": config.name, "title": config.title}
 
 
-def _bytes(folder: Path) -> int:
+def _folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
@@ -222,7 +231,7 @@ def _title(row: dict[str, Any]) -> str:
     return str(row["title"]) if "title" in row else f"does not load: {row['error']}"
 
 
-def _plain(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     return ", ".join(value) if isinstance(value, list) else str(value)

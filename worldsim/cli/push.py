@@ -15,11 +15,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from worldsim.cli.arguments import JsonOption, OfflineOption, PresetArgument, at_least
+from worldsim.cli.arguments import JsonOption, OfflineOption, PresetArgument, check_at_least
 from worldsim.cli.output import Progress
-from worldsim.cli.subcommands import Answer
+from worldsim.cli.subcommands import CommandResult
 from worldsim.core.errors import PresetError, UsageError
-from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET, model_card, on_hub
+from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET, card_on_hub, model_card
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, HubRef, locate_preset, resolve_preset
 from worldsim.presets.safe_io import read_header
@@ -48,10 +48,10 @@ class PushArguments:
     json: JsonOption = None
 
 
-def push(arguments: PushArguments) -> Answer:
+def push(arguments: PushArguments) -> CommandResult:
     from worldsim.presets import hub
 
-    at_least(arguments.sample, 0, "--sample")
+    check_at_least(arguments.sample, 0, "--sample")
     target = locate_preset(arguments.repo) if "/" in arguments.repo else None
     if not isinstance(target, HubRef) or target.revision:
         raise UsageError(f"{arguments.repo!r} is not a repository on the Hub", hint="user/repo, without a revision")
@@ -64,7 +64,7 @@ def push(arguments: PushArguments) -> Answer:
         print(plan.text, file=sys.stderr)
         data = {
             "repo": plan.repo,
-            "page": plan.page,
+            "page": plan.page_url,
             "is_new": plan.is_new,
             "pull_request": plan.as_pull_request,
             "files": plan.sizes,
@@ -72,10 +72,10 @@ def push(arguments: PushArguments) -> Answer:
             "dry_run": arguments.dry_run,
         }
         if arguments.dry_run:
-            return Answer(text=f"{card}\nnothing was uploaded (--dry-run)", data=data | {"card": card})
+            return CommandResult(text=f"{card}\nnothing was uploaded (--dry-run)", data=data | {"card": card})
         done = hub.upload(plan, message=arguments.message, private=arguments.private)
     where = done["pull_request_url"] or done["commit_url"]
-    return Answer(text=f"pushed: {where}\nworldsim play {plan.repo}", data=data | done)
+    return CommandResult(text=f"pushed: {where}\nworldsim play {plan.repo}", data=data | done)
 
 
 def _card(folder: Path, arguments: PushArguments) -> str:
@@ -99,7 +99,7 @@ def _card(folder: Path, arguments: PushArguments) -> str:
             )
         log = _read_rows(arguments.log, lines=True) if arguments.log else []
         card = model_card(config, read_header(folder / WEIGHTS_FILE).metadata, scores, log=log)
-    return on_hub(card, config, arguments.repo, sample_frames=arguments.sample)
+    return card_on_hub(card, config, arguments.repo, sample_frames=arguments.sample)
 
 
 def _sample(folder: Path, arguments: PushArguments, into: Path) -> dict[str, Path]:

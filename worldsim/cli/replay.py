@@ -15,11 +15,11 @@ from worldsim.cli.arguments import (
     OfflineOption,
     ProgressOption,
     WindowOption,
-    at_least,
+    check_at_least,
     choose_device,
     parse_arguments,
 )
-from worldsim.cli.output import Progress, tell
+from worldsim.cli.output import Progress, print_result
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
 from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol
 from worldsim.engine.messages import StageCallback
@@ -56,15 +56,15 @@ class ReplayArguments:
     progress: ProgressOption = None
 
     @property
-    def is_beside(self) -> bool:
+    def is_comparison(self) -> bool:
         """Whether there is something to compare with."""
         return self.world or self.preset is not None or self.steps is not None
 
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(ReplayArguments, argv, command="replay", help=HELP)
-    at_least(arguments.steps, 1, "--steps")
-    at_least(arguments.threads, 1, "--threads")
+    check_at_least(arguments.steps, 1, "--steps")
+    check_at_least(arguments.threads, 1, "--threads")
     if arguments.world and (arguments.preset is not None or arguments.steps is not None):
         raise UsageError("--world with --preset or --steps", hint="one after the other")
     session = open_session(arguments.folder)
@@ -76,9 +76,9 @@ def run(argv: list[str]) -> int:
         moved = replace(session.header, preset_ref=arguments.preset)
         session, arguments = replace(session, header=moved), replace(arguments, preset=None)
     if not arguments.check:
-        return _in_window(arguments, session)
-    result = _compare(arguments, session) if arguments.is_beside else _check(arguments, session)
-    tell(result["text"], result, arguments.json)
+        return _play_in_window(arguments, session)
+    result = _compare(arguments, session) if arguments.is_comparison else _check(arguments, session)
+    print_result(result["text"], result, arguments.json)
     if result.get("exact") is False:
         raise ReplayError(
             f"{arguments.folder} did not come out as it was recorded",
@@ -114,7 +114,7 @@ def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, An
         )
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    text = "exact" if verdict.difference is None else _words(verdict.difference)
+    text = "exact" if verdict.difference is None else _format_mismatch(verdict.difference)
     return {
         "folder": str(arguments.folder),
         "exact": verdict.is_exact,
@@ -129,7 +129,7 @@ def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, 
     """Scores of other weights, other steps or the true world against what the recorded weights make."""
     from worldsim.evaluation.side_by_side import score_replay
 
-    own, other = _both(arguments, session)
+    own, other = _open_both(arguments, session)
     try:
         with Progress(session.num_frames, f"replay {arguments.folder}", arguments.progress) as progress:
             found = score_replay(session, own, other, arguments.steps, progress.update)
@@ -158,7 +158,7 @@ def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, 
     }
 
 
-def _both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulator, SimulatorProtocol]:
+def _open_both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulator, SimulatorProtocol]:
     """The recorded weights, and what they are compared with."""
     from worldsim.engine.replay import check_origin, session_header
 
@@ -185,26 +185,26 @@ def _simulator(arguments: ReplayArguments, session: RecordedSession, ref: str) -
     return Simulator(preset, device=device, num_steps=session.header.num_steps), preset, device
 
 
-def _in_window(arguments: ReplayArguments, session: RecordedSession) -> int:
-    from worldsim.cli.play import PlayArguments, checked_size, play
+def _play_in_window(arguments: ReplayArguments, session: RecordedSession) -> int:
+    from worldsim.cli.play import PlayArguments, parse_window_size, play
 
     ref = session.header.preset_ref
     shown = PlayArguments(preset=ref, window=arguments.window, frames=arguments.frames, json=arguments.json)
-    return play(shown, _loader(arguments, session), checked_size(arguments.window))
+    return play(shown, _loader(arguments, session), parse_window_size(arguments.window))
 
 
 def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[StageCallback], LoadedWorld]:
     def load(report: StageCallback) -> LoadedWorld:
         report("loading the weights")
         title = f"replay of {session.folder.name}"
-        if not arguments.is_beside:
+        if not arguments.is_comparison:
             from worldsim.engine.replay import ReplayWorld
 
             simulator, preset, _ = _simulator(arguments, session, session.header.preset_ref)
             playable: SimulatorProtocol = ReplayWorld(session, simulator)
             title += f" ({preset.config.title})"
         else:
-            playable = _beside(arguments, session)
+            playable = _side_by_side(arguments, session)
             names = (arguments.preset or "", f"{arguments.steps} step(s)" * (arguments.steps is not None))
             title += f", beside {', '.join(filter(None, names)) or 'the true world'}"
         return LoadedWorld(
@@ -217,18 +217,18 @@ def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[S
     return load
 
 
-def _beside(arguments: ReplayArguments, session: RecordedSession) -> SimulatorProtocol:
+def _side_by_side(arguments: ReplayArguments, session: RecordedSession) -> SimulatorProtocol:
     """As recorded on the left; on the right the same inputs in the other world."""
     from worldsim.engine.replay import ReplayWorld
     from worldsim.evaluation.side_by_side import SideBySideSimulator
 
-    own, other = _both(arguments, session)
+    own, other = _open_both(arguments, session)
     if (other.action_spec, other.frame_shape) != (own.action_spec, own.frame_shape):
         raise UsageError(f"{arguments.preset} has other inputs or frames", hint="take a preset of the same world")
     return SideBySideSimulator(ReplayWorld(session, own), ReplayWorld(session, other, arguments.steps))
 
 
-def _words(difference: Mismatch) -> str:
+def _format_mismatch(difference: Mismatch) -> str:
     where = f"differs first at frame {difference.frame} of episode {difference.episode}"
     if difference.max_levels is None or difference.psnr_db is None:
         return f"{where}; the recording has no picture of it"

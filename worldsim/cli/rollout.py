@@ -21,10 +21,10 @@ from worldsim.cli.arguments import (
     RecordOption,
     StepsOption,
     ThreadsOption,
-    at_least,
+    check_at_least,
     choose_device,
     parse_arguments,
-    use_threads,
+    set_threads,
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
 from worldsim.engine.saves import read_saved
@@ -58,10 +58,10 @@ class RolloutArguments:
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(RolloutArguments, argv, command="rollout", help=HELP)
-    at_least(arguments.frames, 1, "--frames")
-    at_least(arguments.seed, 0, "--seed")
-    at_least(arguments.steps, 1, "--steps")
-    at_least(arguments.threads, 1, "--threads")
+    check_at_least(arguments.frames, 1, "--frames")
+    check_at_least(arguments.seed, 0, "--seed")
+    check_at_least(arguments.steps, 1, "--steps")
+    check_at_least(arguments.threads, 1, "--threads")
     if arguments.record is not None:
         check_new_folder(arguments.record)
     if arguments.load is not None:
@@ -91,7 +91,7 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
 
     device = choose_device(arguments.device)
     preset = load_preset(arguments.preset, device=device)
-    use_threads(arguments.threads, preset.config.play.cpu_threads)
+    set_threads(arguments.threads, preset.config.play.cpu_threads)
     simulator = Simulator(preset, device=device, num_steps=arguments.steps)
     spec = simulator.action_spec
     walk = script_actions(arguments.script, key_spec(spec), arguments.seed, arguments.frames)
@@ -101,12 +101,12 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     header = session_header(preset, simulator, ref=arguments.preset, device=device)
     recorder = Recorder(folder=arguments.record, is_lossless=arguments.lossless)
     generating_s = 0.0
-    with ExitStack() as at_the_end:
+    with ExitStack() as stack:
         video = None
         if out is not None:
             sizes = {"height_px": height_px, "width_px": width_px}
-            video = at_the_end.enter_context(video_file(out, frames_per_s=tick, **sizes))
-        at_the_end.callback(recorder.close)
+            video = stack.enter_context(video_file(out, frames_per_s=tick, **sizes))
+        stack.callback(recorder.close)
         seed = arguments.seed
         if arguments.load is None:
             first = simulator.reset(seed)

@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from worldsim.cli.arguments import JsonOption, OfflineOption, at_least, parse_arguments
+from worldsim.cli.arguments import JsonOption, OfflineOption, check_at_least, parse_arguments
 from worldsim.cli.output import STDOUT, write_json
 from worldsim.core.errors import MissingPackageError, RecordingError, StorageError, UsageError, WorldsimError
 from worldsim.episodes.card import files_to_push
@@ -29,14 +29,14 @@ from worldsim.episodes.video import upscale, upscale_factor
 
 HELP = "list, show, open, export, repair, remove and push recorded sessions"
 
-Action = Literal["list", "show", "open", "export", "repair", "rm", "push"]
+SessionsCommand = Literal["list", "show", "open", "export", "repair", "rm", "push"]
 TARGETS = {"export": "OUT.mp4 (or .gif, .npz)", "push": "USER/DATASET"}
 """What the last argument is, of the actions that have one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionsArguments:
-    action: tyro.conf.Positional[Action]
+    action: tyro.conf.Positional[SessionsCommand]
     """What to do."""
     folder: tyro.conf.Positional[
         Annotated[Path, tyro.conf.arg(metavar="DIR", help="A session; for list, the folder in which sessions lie.")]
@@ -63,7 +63,7 @@ class SessionsArguments:
 
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(SessionsArguments, argv, command="sessions", help=HELP)
-    at_least(arguments.episode, 0, "--episode")
+    check_at_least(arguments.episode, 0, "--episode")
     target = TARGETS.get(arguments.action)
     if (arguments.out is not None) != (target is not None):
         raise UsageError(
@@ -72,10 +72,10 @@ def run(argv: list[str]) -> int:
         )
     if (arguments.dry_run or arguments.private) and arguments.action != "push":
         raise UsageError(f"{arguments.action} with --dry-run or --private", hint="only push has them")
-    result = ACTIONS[arguments.action](arguments)
+    result = SUBCOMMANDS[arguments.action](arguments)
     if arguments.json is not None:
         write_json(arguments.json, result)
-    text = SAID.get(arguments.action, _rows)(result)
+    text = FORMATTERS.get(arguments.action, _key_value_lines)(result)
     Console(stderr=arguments.json == STDOUT, soft_wrap=True).print(text)
     return 0
 
@@ -117,7 +117,7 @@ def _show(arguments: SessionsArguments) -> dict[str, Any]:
 
 
 def _open(arguments: SessionsArguments) -> dict[str, Any]:
-    path = _video_of(_whole(arguments), arguments.episode)
+    path = _video_of(_open_complete(arguments), arguments.episode)
     opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
     if shutil.which(opener) is None:
         raise MissingPackageError(f"there is no {opener} to open {path} with", hint="open that file with any player")
@@ -127,7 +127,7 @@ def _open(arguments: SessionsArguments) -> dict[str, Any]:
 
 def _export(arguments: SessionsArguments) -> dict[str, Any]:
     assert arguments.out is not None
-    session, out = _whole(arguments), Path(arguments.out)
+    session, out = _open_complete(arguments), Path(arguments.out)
     path = _video_of(session, arguments.episode)
     writers: dict[str, Callable[[Path], None]] = {
         ".mp4": lambda target: _copy(path, target),
@@ -183,14 +183,14 @@ def _push(arguments: SessionsArguments) -> dict[str, Any]:
     target = hub_ref(arguments.out or "")
     if target is None or target.revision is not None:
         raise UsageError(f"{arguments.out!r} is not a data set on the Hub", hint="USER/DATASET, without a revision")
-    session = _whole(arguments)
+    session = _open_complete(arguments)
     hub.check_can_push(needs_token=not arguments.dry_run)
     plan = hub.plan_data_upload(files_to_push(session, target.repo), target.repo, tag=LEROBOT_VERSION)
     print(plan.text, file=sys.stderr)
     data = {
         "folder": str(session.folder),
         "repo": plan.repo,
-        "page": plan.page,
+        "page": plan.page_url,
         "is_new": plan.is_new,
         "tag": plan.tag,
         "files": plan.sizes,
@@ -205,7 +205,7 @@ def _push(arguments: SessionsArguments) -> dict[str, Any]:
     return data | {"commit": done["commit"], "commit_url": done["commit_url"]}
 
 
-ACTIONS: dict[Action, Callable[[SessionsArguments], dict[str, Any]]] = {
+SUBCOMMANDS: dict[SessionsCommand, Callable[[SessionsArguments], dict[str, Any]]] = {
     "list": _list,
     "show": _show,
     "open": _open,
@@ -216,7 +216,7 @@ ACTIONS: dict[Action, Callable[[SessionsArguments], dict[str, Any]]] = {
 }
 
 
-def _whole(arguments: SessionsArguments) -> RecordedSession:
+def _open_complete(arguments: SessionsArguments) -> RecordedSession:
     session = open_session(arguments.folder)
     if not session.is_complete:
         raise RecordingError(f"{arguments.folder} is not complete", hint=f"worldsim sessions repair {arguments.folder}")
@@ -271,18 +271,18 @@ def _table(sessions: list[dict[str, Any]]) -> Table | str:
     return table
 
 
-def _rows(result: dict[str, Any]) -> str:
+def _key_value_lines(result: dict[str, Any]) -> str:
     return "\n".join(f"{key}: {value}" for key, value in result.items())
 
 
-def _pushed(result: dict[str, Any]) -> str:
+def _push_text(result: dict[str, Any]) -> str:
     if result["dry_run"]:
         return "nothing was uploaded (--dry-run)"
     return f"pushed: {result['commit_url']}\nworldsim train PRESET --data {result['repo']}"
 
 
-SAID: dict[Action, Callable[[dict[str, Any]], Table | str]] = {
+FORMATTERS: dict[SessionsCommand, Callable[[dict[str, Any]], Table | str]] = {
     "list": lambda result: _table(result["sessions"]),
-    "push": _pushed,
+    "push": _push_text,
 }
 """What an action says to people, where that is not a line for every value."""

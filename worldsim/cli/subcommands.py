@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from worldsim.cli.arguments import parse_arguments
-from worldsim.cli.output import tell
+from worldsim.cli.output import print_result
 from worldsim.core.errors import UsageError, WorldsimError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class CommandResult:
     """What an action says, to people and to machines; and what it ends in, once both have been told."""
 
     text: str
@@ -23,23 +23,23 @@ class Answer:
     error: WorldsimError | None = None
 
 
-Actions: TypeAlias = Mapping[str, tuple[type[Any], Callable[[Any], Answer], str]]
+Subcommands: TypeAlias = Mapping[str, tuple[type[Any], Callable[[Any], CommandResult], str]]
 """Name to the class of its arguments (which has `json`), the action, and its line of help."""
 
 
-def run_action(command: str, help: str, actions: Actions, argv: Sequence[str]) -> int:
+def run_subcommand(command: str, help: str, subcommands: Subcommands, argv: Sequence[str]) -> int:
     """Returns: 0. Raises: UsageError for an action that is not there, and whatever the action raises or answers."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(_usage(command, help, actions))
+        print(_usage(command, help, subcommands))
         raise SystemExit(0 if argv else UsageError.exit_code)
-    if argv[0] not in actions:
-        raise UsageError(f"no action {argv[0]!r} of {command}", hint=did_you_mean(argv[0], actions))
-    arguments_class, action, about = actions[argv[0]]
+    if argv[0] not in subcommands:
+        raise UsageError(f"no action {argv[0]!r} of {command}", hint=did_you_mean(argv[0], subcommands))
+    arguments_class, function, about = subcommands[argv[0]]
     arguments = parse_arguments(arguments_class, argv[1:], command=f"{command} {argv[0]}", help=about)
-    answer = action(arguments)
-    tell(answer.text, answer.data, arguments.json)
-    if answer.error is not None:
-        raise answer.error
+    result = function(arguments)
+    print_result(result.text, result.data, arguments.json)
+    if result.error is not None:
+        raise result.error
     return 0
 
 
@@ -50,7 +50,7 @@ def text_table(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def _usage(command: str, help: str, actions: Actions) -> str:
-    rows = text_table((f"  {name}", about) for name, (_, _, about) in actions.items())
+def _usage(command: str, help: str, subcommands: Subcommands) -> str:
+    rows = text_table((f"  {name}", about) for name, (_, _, about) in subcommands.items())
     last = "Each has --help, and --json FILE to write the results as JSON; - is standard output."
     return f"usage: worldsim {command} ACTION [arguments]\n\n{help}\n\nactions:\n{rows}\n\n{last}"

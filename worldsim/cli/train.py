@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from worldsim.cli.arguments import DeviceOption, JsonOption, OfflineOption, ProgressOption, at_least, parse_arguments
+from worldsim.cli.arguments import (
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    ProgressOption,
+    check_at_least,
+    parse_arguments,
+)
 from worldsim.cli.output import Progress, write_json
 from worldsim.core.config import to_mapping
 from worldsim.core.errors import UsageError
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 
 StageOption = Literal["autoencoder", "dynamics", "decoder"]
 
-SHARES: dict[StageOption, float] = {"autoencoder": 0.3, "dynamics": 0.6, "decoder": 0.1}
+STAGE_FRACTIONS: dict[StageOption, float] = {"autoencoder": 0.3, "dynamics": 0.6, "decoder": 0.1}
 """Of the minutes, when all stages are trained in one go."""
 
 ARCHITECTURE_HELP = (
@@ -36,7 +43,7 @@ HELP = "train a stage of a preset for some minutes; the same command goes on whe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class TrainArguments:
     preset: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PRESET.toml")]]
     """The preset.toml to train."""
     stage: Literal["autoencoder", "dynamics", "decoder", "all"]
@@ -69,10 +76,10 @@ class Arguments:
 
 
 def run(argv: Sequence[str]) -> int:
-    arguments = parse_arguments(Arguments, argv, command="train", help=HELP)
+    arguments = parse_arguments(TrainArguments, argv, command="train", help=HELP)
     if arguments.minutes <= 0:
         raise UsageError(f"--minutes is {arguments.minutes:g}", hint="more than 0")
-    at_least(arguments.updates, 1, "--updates")
+    check_at_least(arguments.updates, 1, "--updates")
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 
@@ -85,7 +92,7 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _train(arguments: Arguments, distributed: DistributedContext) -> None:
+def _train(arguments: TrainArguments, distributed: DistributedContext) -> None:
     """All stages that are asked for. Of several ranks the first speaks."""
     from worldsim.training.recordings import DataSource
     from worldsim.training.run import TrainingRun
@@ -114,30 +121,30 @@ def _train(arguments: Arguments, distributed: DistributedContext) -> None:
         write_json(arguments.json, {**last, "stages": summaries} if arguments.stage == "all" else last)
 
 
-def _phases(arguments: Arguments, run: TrainingRun) -> list[tuple[StageOption, float]]:
+def _phases(arguments: TrainArguments, run: TrainingRun) -> list[tuple[StageOption, float]]:
     """Stages and their minutes, in order."""
     if arguments.stage != "all":
         return [(arguments.stage, arguments.minutes)]
     is_settled = arguments.init is not None or (run.folder / "dynamics" / "last").exists()
-    shares = {stage: share for stage, share in SHARES.items() if stage != "autoencoder" or not is_settled}
+    shares = {stage: share for stage, share in STAGE_FRACTIONS.items() if stage != "autoencoder" or not is_settled}
     return [(stage, arguments.minutes * share / sum(shares.values())) for stage, share in shares.items()]
 
 
 def _train_phase(
-    run: TrainingRun, stage: StageOption, minutes: float, arguments: Arguments, progress: Progress
+    run: TrainingRun, stage: StageOption, minutes: float, arguments: TrainArguments, progress: Progress
 ) -> tuple[str, Trainer]:
     on = run.device if run.distributed.world_size == 1 else f"{run.distributed.world_size} times {run.device}"
     _say(run.distributed, f"training {run.preset.name} ({stage}) on {on} for {minutes:g} min in {run.folder}")
     for line in run.training_data(stage).describe() if arguments.data else ():
         _say(run.distributed, f"data: {line}")
-    before_s = progress.done
+    done_before_s = progress.done
 
     def on_fill(have: int, want: int) -> None:
-        progress.update(before_s, note=f"episode {have} of {want}")
+        progress.update(done_before_s, note=f"episode {have} of {want}")
 
     def on_log(row: dict[str, float | int | str]) -> None:
         spent_s = minutes * 60 - float(row.get("left_s", 0))
-        progress.update(before_s + spent_s, note=_note(row), **row)
+        progress.update(done_before_s + spent_s, note=_note(row), **row)
         print(_line(row), flush=True)
 
     cooldown = arguments.cooldown_updates

@@ -22,7 +22,7 @@ tags:
 - world-model
 - interactive
 ---"""
-_LICENCE = {"doom": "apache-2.0", "memory_maze": "apache-2.0", "recorded": "other"}
+_LICENSE = {"doom": "apache-2.0", "memory_maze": "apache-2.0", "recorded": "other"}
 _ORIGIN = {
     "doom": "Weights and starts are Apache-2.0. They were made from pictures drawn by ViZDoom (MIT) with Freedoom's "
     "textures (BSD-3-Clause).",
@@ -45,7 +45,7 @@ _COLUMNS = {
     "sharpness": "sharpness",
 }
 """Column to key in the results of `worldsim eval`."""
-_WALKS = {
+_TASK_TITLES = {
     "retrieval": "the way back (retrieval)",
     "reasoning": "on at random (reasoning)",
     "spin": "a second full turn (spin)",
@@ -57,7 +57,7 @@ _PLAY_LINE = re.compile(r"To play it with worldsim[^\n]*\n\n```sh\nworldsim play
 _SAMPLE = re.compile(r"\n*<!-- sample -->.*?<!-- end: sample -->", re.DOTALL)
 
 
-def how_to_play(name: str, repo: str | None = None) -> str:
+def play_instructions(name: str, repo: str | None = None) -> str:
     """The one line that plays it: from its repository, or from its folder."""
     if repo is not None:
         return f"To play it with worldsim:\n\n```sh\nworldsim play {repo}\n```"
@@ -78,30 +78,33 @@ def model_card(
     facts = [
         ("picture", f"{width_px}x{height_px}"),
         ("pace", f"{config.play.ticks_per_s:g} frames per second of {config.play.num_steps} denoising step(s)"),
-        ("world", _world(config)),
+        ("world", _world_summary(config)),
         ("inputs", ", ".join((*config.action_spec.buttons, *config.action_spec.axes))),
         *((key.replace("_", " "), value) for key, value in sorted((metadata or {}).items()) if key != "format"),
     ]
     parts = [
-        _header(config),
+        _hub_header(config),
         f"# {config.title}",
-        how_to_play(config.name),
+        play_instructions(config.name),
         _table(("", ""), facts),
     ]
-    parts += [_scores(scores) if scores else _NOT_SCORED[config.world.kind], *([_training(log)] if log else [])]
+    parts += [
+        _scores_section(scores) if scores else _NOT_SCORED[config.world.kind],
+        *([_training_section(log)] if log else []),
+    ]
     return "\n\n".join([*parts, _ORIGIN[config.world.kind]]) + "\n"
 
 
-def on_hub(card: str, config: PresetConfig, repo: str, *, sample_frames: int) -> str:
+def card_on_hub(card: str, config: PresetConfig, repo: str, *, sample_frames: int) -> str:
     """`card` as it lies in `repo`: with the Hub's header, the line that plays it from there, and its sample, if any."""
-    play = how_to_play(config.name, repo)
-    card = card if card.startswith("---\n") else f"{_header(config)}\n\n{card}"
+    play = play_instructions(config.name, repo)
+    card = card if card.startswith("---\n") else f"{_hub_header(config)}\n\n{card}"
     card = _SAMPLE.sub("", card).rstrip("\n")
     card = _PLAY_LINE.sub(lambda _: play, card, count=1) if _PLAY_LINE.search(card) else f"{card}\n\n{play}"
-    return f"{card}\n\n{_sample(repo, sample_frames)}\n" if sample_frames else f"{card}\n"
+    return f"{card}\n\n{_sample_section(repo, sample_frames)}\n" if sample_frames else f"{card}\n"
 
 
-def _sample(repo: str, num_frames: int) -> str:
+def _sample_section(repo: str, num_frames: int) -> str:
     return (
         f"<!-- sample -->\n![Frames of the sample, in order]({SAMPLE_SHEET})\n\n"
         f"[{SAMPLE_CLIP}]({SAMPLE_CLIP}) is what `worldsim rollout {repo} --frames {num_frames}` makes of these "
@@ -109,26 +112,28 @@ def _sample(repo: str, num_frames: int) -> str:
     )
 
 
-def _header(config: PresetConfig) -> str:
-    return _HEADER.format(licence=_LICENCE[config.world.kind])
+def _hub_header(config: PresetConfig) -> str:
+    return _HEADER.format(licence=_LICENSE[config.world.kind])
 
 
-def _world(config: PresetConfig) -> str:
+def _world_summary(config: PresetConfig) -> str:
     if isinstance(config.world, RecordedWorldConfig):
         return "recorded: learned from recordings alone"
     maps = ", ".join(map(str, config.world.maps))
     return f"{config.world.kind}, {f'maps {maps}' if maps else 'a new maze for every seed'}"
 
 
-def _scores(scores: Mapping[str, Any]) -> str:
+def _scores_section(scores: Mapping[str, Any]) -> str:
     named = [("next frame", scores.get("one_step"))]
     named += [(f"frame {row['horizon']} of a rollout", row) for row in scores.get("rollout", ())]
     named += [
-        (f"{name}, {scores[task]['frames']} frames", scores[task]) for task, name in _WALKS.items() if task in scores
+        (f"{name}, {scores[task]['frames']} frames", scores[task])
+        for task, name in _TASK_TITLES.items()
+        if task in scores
     ]
     drift = scores.get("drift", ())
     named += [(f"frames {row['distance'] - row['frames'] + 1} to {row['distance']} (drift)", row) for row in drift]
-    rows = [(name, *(_figure(row, key) for key in _COLUMNS.values())) for name, row in named if row]
+    rows = [(name, *(_format_score(row, key) for key in _COLUMNS.values())) for name, row in named if row]
     seeds = scores["seeds"]
     command = f"`{scores['command']}`: " if "command" in scores else ""
     how = (
@@ -136,30 +141,32 @@ def _scores(scores: Mapping[str, Any]) -> str:
         "references; the autoencoder's is the ceiling. Sharpness is gradient energy over the truth's: 1 is right, "
         "less is fog."
     )
-    return "\n\n".join([_table(("", *_COLUMNS), rows), how, *_sentences(scores)])
+    return "\n\n".join([_table(("", *_COLUMNS), rows), how, *_score_sentences(scores)])
 
 
-def _sentences(scores: Mapping[str, Any]) -> Iterator[str]:
+def _score_sentences(scores: Mapping[str, Any]) -> Iterator[str]:
     """What columns of decibels do not say: of actions, of a picture that should stand still, of drift."""
     if "fidelity" in scores:
-        generated, true, chance = (_figure(scores["fidelity"], key) for key in ("accuracy", "accuracy_true", "chance"))
+        generated, true, chance = (
+            _format_score(scores["fidelity"], key) for key in ("accuracy", "accuracy_true", "chance")
+        )
         yield (
             f"Do frames move as the action says (fidelity): a probe reads the inputs off generated frames with a "
             f"balanced accuracy of {generated}, off true ones with {true}; by chance it would be {chance}."
         )
     if "idle" in scores:
-        change, change_true = (_figure(scores["idle"], key) for key in ("change", "change_true"))
+        change, change_true = (_format_score(scores["idle"], key) for key in ("change", "change_true"))
         yield f"With nothing held, frames differ from the last by {change} levels of 255, true ones by {change_true}."
     if scores.get("drift"):
         first, last = scores["drift"][0], scores["drift"][-1]
         yield (
             f"Over {last['distance']} frames ({len(last['seeds'])} walks) the mean colour drifts from "
-            f"{_figure(first, 'colour')} to {_figure(last, 'colour')} levels of 255 off the truth's; at the end the "
-            f"latents vary {_figure(last, 'variance')} times as much as the truth's."
+            f"{_format_score(first, 'colour')} to {_format_score(last, 'colour')} levels of 255 off the truth's; "
+            f"at the end the latents vary {_format_score(last, 'variance')} times as much as the truth's."
         )
 
 
-def _training(log: Sequence[Mapping[str, Any]]) -> str:
+def _training_section(log: Sequence[Mapping[str, Any]]) -> str:
     """The first and the last row that has a loss, and how far training went."""
     rows = [row for row in log if "loss" in row]
     keys = [k for k in ("update", "frames", "minutes", "loss", "frames_per_s") if any(k in row for row in rows)]
@@ -169,7 +176,7 @@ def _training(log: Sequence[Mapping[str, Any]]) -> str:
     return _table(head, lines) + f"\n\n{len(log)} rows of log."
 
 
-def _figure(row: Mapping[str, Any], key: str) -> str:
+def _format_score(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
     digits = 3 if key in ("ssim", "sharpness") else 1 if key.startswith("psnr") else 2
     return "" if value is None else f"{value:.{digits}f}"

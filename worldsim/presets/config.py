@@ -35,7 +35,7 @@ from worldsim.worlds.registry import GroundTruthConfig
 SCHEMA_VERSION = 1
 """Version of the folder's layout and of the meaning of its keys. A change of either adds one,
 and with it a step in `presets.migrations` and a stored preset in the tests."""
-MAX_SCAN_NUMBERS = 2**24
+MAX_SCAN_ELEMENTS = 2**24
 """Heads times tokens of a frame times tokens of a block (of a chunk or window, where those are made at once): what one
 scan layer holds while it makes a frame."""
 
@@ -110,7 +110,7 @@ class PresetConfig:
                     f"a frame of {columns}x{rows} tokens does not divide into scan blocks of {wide}x{high}",
                     hint="model.blocks are (rows, columns) that divide both sides, 0 for the whole side",
                 )
-            if self.model.num_heads * rows * columns * high * wide * self.model.frames_per_block**2 > MAX_SCAN_NUMBERS:
+            if self.model.num_heads * rows * columns * high * wide * self.model.frames_per_block**2 > MAX_SCAN_ELEMENTS:
                 raise ConfigError(
                     f"a scan block of {wide}x{high} tokens is too large", hint="smaller model.blocks, or a larger patch"
                 )

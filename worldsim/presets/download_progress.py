@@ -12,40 +12,40 @@ from threading import Event, Thread
 
 from worldsim.presets.resolve import HubRef, locate_preset
 
-LOOK_EVERY_S = 0.2
+POLL_INTERVAL_S = 0.2
 STEP_PERCENT = 5
 """How much more there has to be before it is worth saying."""
 
 
-def fetch_reported(ref: str, report: Callable[[str], None]) -> None:
-    """Nothing for what is on this machine. `report` is told stages and shares. Raises: as `hub.fetch`."""
-    place = locate_preset(ref)
-    if not isinstance(place, HubRef):
+def download_with_progress(ref: str, report: Callable[[str], None]) -> None:
+    """Nothing for what is on this machine. `report` is told stages and shares. Raises: as `hub.download`."""
+    location = locate_preset(ref)
+    if not isinstance(location, HubRef):
         return
     from worldsim.presets import hub
 
-    if hub.cached_folder(place) is not None:
+    if hub.cached_folder(location) is not None:
         return
-    report(f"asking the Hub for {place.repo}")
-    listing = hub.list_files(place)
-    with _watched(hub.blobs_folder(place), listing.num_bytes, place.repo, report):
-        hub.fetch(listing)
+    report(f"asking the Hub for {location.repo}")
+    listing = hub.list_files(location)
+    with _progress_reported(hub.blobs_folder(location), listing.num_bytes, location.repo, report):
+        hub.download(listing)
 
 
 @contextmanager
-def _watched(folder: Path, num_bytes: int, name: str, report: Callable[[str], None]) -> Iterator[None]:
+def _progress_reported(folder: Path, num_bytes: int, name: str, report: Callable[[str], None]) -> Iterator[None]:
     """Meanwhile a thread looks at how much of `num_bytes` has come into `folder`."""
-    is_done, before_bytes = Event(), _bytes_in(folder)
+    is_done, before_bytes = Event(), _num_bytes_in(folder)
 
     def watch() -> None:
-        said = -STEP_PERCENT
+        last_percent = -STEP_PERCENT
         while True:
-            here_bytes = min(num_bytes, _bytes_in(folder) - before_bytes)
+            here_bytes = min(num_bytes, _num_bytes_in(folder) - before_bytes)
             percent = 100 * here_bytes // max(1, num_bytes)
-            if percent >= said + STEP_PERCENT:
-                said = percent
+            if percent >= last_percent + STEP_PERCENT:
+                last_percent = percent
                 report(f"fetching {name}: {percent} %, {here_bytes / 1e6:.1f} of {num_bytes / 1e6:.1f} MB")
-            if is_done.wait(LOOK_EVERY_S):
+            if is_done.wait(POLL_INTERVAL_S):
                 break
 
     watcher = Thread(target=watch, name="download", daemon=True)
@@ -57,7 +57,7 @@ def _watched(folder: Path, num_bytes: int, name: str, report: Callable[[str], No
         watcher.join()
 
 
-def _bytes_in(folder: Path) -> int:
+def _num_bytes_in(folder: Path) -> int:
     """Of files that are whole, and of those that come."""
     total = 0
     with suppress(OSError):  # the client moves them while they are counted

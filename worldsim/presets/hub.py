@@ -50,13 +50,13 @@ from worldsim.core.config import MAX_CONFIG_BYTES, short_repr
 from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError, WorldsimError
 from worldsim.core.log import say
 from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET
-from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, FETCHED_FILES, START_FOLDER, WEIGHTS_FILE, HubRef
+from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, DOWNLOADED_FILES, START_FOLDER, WEIGHTS_FILE, HubRef
 from worldsim.presets.safe_io import (
     MAX_START_BYTES,
     MAX_STARTS,
     MAX_STARTS_BYTES,
     MAX_WEIGHTS_BYTES,
-    damaged,
+    damaged_error,
     sha256,
 )
 
@@ -71,9 +71,9 @@ _TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
 """The base class of whatever HTTP library this version of the client was built with."""
 _START = re.compile(rf"{START_FOLDER}/[\w-][\w.-]*\.safetensors", re.ASCII)
 _MAX_BYTES = {CONFIG_FILE: MAX_CONFIG_BYTES, WEIGHTS_FILE: MAX_WEIGHTS_BYTES, CARD_FILE: MAX_CARD_BYTES}
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-_LOGIN = "hf auth login (or set HF_TOKEN)"
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PERMISSION_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_LOGIN_HINT = "hf auth login (or set HF_TOKEN)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class PresetListing:
     """What of a repository is a preset's, at one commit."""
 
     ref: HubRef
@@ -110,7 +110,7 @@ class CachedPreset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upload:
+class UploadPlan:
     """What a push would change, and where. Nothing of it has happened yet."""
 
     repo: str
@@ -129,8 +129,8 @@ class Upload:
         return {n: len(c) if isinstance(c, bytes) else c.stat().st_size for n, c in self.contents.items()}
 
     @property
-    def page(self) -> str:
-        return page(self.repo if self.repo_type == "model" else f"datasets/{self.repo}")
+    def page_url(self) -> str:
+        return page_url(self.repo if self.repo_type == "model" else f"datasets/{self.repo}")
 
     @property
     def text(self) -> str:
@@ -142,10 +142,10 @@ class Upload:
         rows = [f"  {name:<{width}}  {num_bytes / 1e6:.3f} MB" for name, num_bytes in self.sizes.items()]
         rows += [f"  {name:<{width}}  deleted there" for name in self.deleted]
         total = f"{len(self.sizes)} files, {sum(self.sizes.values()) / 1e6:.1f} MB"
-        return "\n".join([f"to {kind} {self.page}", *rows, total + (f", tag {self.tag}" if self.tag else "")])
+        return "\n".join([f"to {kind} {self.page_url}", *rows, total + (f", tag {self.tag}" if self.tag else "")])
 
 
-def page(repo: str) -> str:
+def page_url(repo: str) -> str:
     """Where a person looks at it."""
     return f"{constants.ENDPOINT}/{repo}"
 
@@ -164,9 +164,9 @@ def blobs_folder(ref: HubRef) -> Path:
 def cached_folder(ref: HubRef) -> Path | None:
     """Of a preset that was fetched in full before. Never the network."""
     try:
-        with _told(ref):
+        with _translate_errors(ref):
             folder = snapshot_download(
-                ref.repo, revision=ref.revision, allow_patterns=list(FETCHED_FILES), local_files_only=True
+                ref.repo, revision=ref.revision, allow_patterns=list(DOWNLOADED_FILES), local_files_only=True
             )
     except PresetNotFoundError:
         return None
@@ -174,12 +174,12 @@ def cached_folder(ref: HubRef) -> Path | None:
     return Path(folder) if all((Path(folder) / name).exists() for name in needed) else None
 
 
-def list_files(ref: HubRef) -> Listing:
+def list_files(ref: HubRef) -> PresetListing:
     """Asks the Hub for the commit behind `ref` and for its files.
 
     Raises: PresetNotFoundError, HubError; PresetError for a repository that is no preset, or too large a one.
     """
-    with _told(ref):
+    with _translate_errors(ref):
         info = HfApi().model_info(
             ref.repo, revision=ref.revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
         )
@@ -199,10 +199,10 @@ def list_files(ref: HubRef) -> Listing:
         for name in names
     )
     _check_sizes(ref, files)
-    return Listing(ref=ref, commit=commit, files=files)
+    return PresetListing(ref=ref, commit=commit, files=files)
 
 
-def fetch(listing: Listing) -> Path:
+def download(listing: PresetListing) -> Path:
     """The folder in the Hub's cache, complete, every file's hash as the Hub gave it.
 
     What is there already is not fetched again. Says the sizes first.
@@ -218,12 +218,12 @@ def fetch(listing: Listing) -> Path:
             f"{listing.num_bytes / 1e6:.1f} MB ({missing_bytes / 1e6:.1f} MB not here yet)"
         )
         _check_space(cache, missing_bytes)
-    with _told(ref):
+    with _translate_errors(ref):
         folder = snapshot_download(
             ref.repo, revision=listing.commit, allow_patterns=[file.name for file in listing.files]
         )
     _check_contents(Path(folder), listing.files)
-    with _told(ref):  # last: until here, the name leads to what it led to before
+    with _translate_errors(ref):  # last: until here, the name leads to what it led to before
         name = home / "refs" / (ref.revision or "main")
         if ref.revision != listing.commit:
             name.parent.mkdir(parents=True, exist_ok=True)
@@ -231,21 +231,21 @@ def fetch(listing: Listing) -> Path:
     return Path(folder)
 
 
-def fetch_data(ref: HubRef) -> Path:
+def download_dataset(ref: HubRef) -> Path:
     """The newest commit of a data set of recorded sessions, in the Hub's cache; offline, the one that is there.
 
     Raises: PresetNotFoundError, HubError, StorageError.
     """
     say(f"data set {ref} from {constants.ENDPOINT}: fetching what is not here yet")
-    with _told(ref):
+    with _translate_errors(ref):
         return Path(
             snapshot_download(ref.repo, repo_type="dataset", revision=ref.revision, allow_patterns=list(DATA_FILES))
         )
 
 
-def fetch_config(listing: Listing) -> Path:
+def download_config(listing: PresetListing) -> Path:
     """Only config.json: what a preset is, before its weights are fetched."""
-    with _told(listing.ref):
+    with _translate_errors(listing.ref):
         path = Path(hf_hub_download(listing.ref.repo, CONFIG_FILE, revision=listing.commit))
     _check_contents(path.parent, [file for file in listing.files if file.name == CONFIG_FILE])
     return path
@@ -294,10 +294,10 @@ def remove(ref: HubRef) -> tuple[list[str], int]:
     return sorted(commits), strategy.expected_freed_size
 
 
-def search(words: str | None, limit: int) -> list[dict[str, Any]]:
+def search(query: str | None, limit: int) -> list[dict[str, Any]]:
     """Repositories on the Hub whose card says that they are presets, most downloaded first."""
-    with _told(None):
-        found = HfApi().list_models(filter=LIBRARY, search=words, limit=limit, sort="downloads")
+    with _translate_errors(None):
+        found = HfApi().list_models(filter=LIBRARY, search=query, limit=limit, sort="downloads")
         return [
             {
                 "ref": info.id,
@@ -318,10 +318,10 @@ def check_can_push(*, needs_token: bool) -> None:
             hint="leave it out; what is on this machine can be checked without the network",
         )
     if needs_token and get_token() is None:
-        raise HubError("pushing needs a token, and there is none", hint=_LOGIN)
+        raise HubError("pushing needs a token, and there is none", hint=_LOGIN_HINT)
 
 
-def plan_upload(folder: Path, card: str, sample: Mapping[str, Path], repo: str, *, as_pull_request: bool) -> Upload:
+def plan_upload(folder: Path, card: str, sample: Mapping[str, Path], repo: str, *, as_pull_request: bool) -> UploadPlan:
     """Looks at the repository, if there is one, and changes nothing. `sample`: name there to file here.
 
     Raises: HubError; PresetNotFoundError for a pull request to a repository that is not there.
@@ -334,7 +334,7 @@ def plan_upload(folder: Path, card: str, sample: Mapping[str, Path], repo: str, 
     ref, is_new = HubRef(repo=repo), False
     there: Sequence[str] = ()
     try:
-        with _told(ref):
+        with _translate_errors(ref):
             info = HfApi().model_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
             there = [sibling.rfilename for sibling in info.siblings or ()]
     except PresetNotFoundError:
@@ -343,22 +343,22 @@ def plan_upload(folder: Path, card: str, sample: Mapping[str, Path], repo: str, 
         is_new = True
     ours = {name for name in there if _START.fullmatch(name) or name in (SAMPLE_CLIP, SAMPLE_SHEET)}
     deleted = tuple(sorted(ours - contents.keys()))
-    return Upload(repo=repo, is_new=is_new, as_pull_request=as_pull_request, contents=contents, deleted=deleted)
+    return UploadPlan(repo=repo, is_new=is_new, as_pull_request=as_pull_request, contents=contents, deleted=deleted)
 
 
-def plan_data_upload(contents: Mapping[str, Path | bytes], repo: str, *, tag: str) -> Upload:
+def plan_data_upload(contents: Mapping[str, Path | bytes], repo: str, *, tag: str) -> UploadPlan:
     """As `plan_upload`, of a data set: `contents` take the place of all recordings that are there.
 
     A card that is there stays as it is. Raises: HubError.
     """
     is_new, there = False, []
     try:
-        with _told(HubRef(repo=repo)):
+        with _translate_errors(HubRef(repo=repo)):
             info = HfApi().dataset_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
             there = [sibling.rfilename for sibling in info.siblings or ()]
     except PresetNotFoundError:
         is_new = True
-    return Upload(
+    return UploadPlan(
         repo=repo,
         is_new=is_new,
         as_pull_request=False,
@@ -369,7 +369,7 @@ def plan_data_upload(contents: Mapping[str, Path | bytes], repo: str, *, tag: st
     )
 
 
-def upload(plan: Upload, *, message: str, private: bool = False) -> dict[str, str | None]:
+def upload(plan: UploadPlan, *, message: str, private: bool = False) -> dict[str, str | None]:
     """One commit, or one pull request, with everything in `plan`. Returns: commit, its page, the pull request's page.
 
     Raises: HubError, PresetNotFoundError. Side effects: a repository that is new is made first.
@@ -378,7 +378,7 @@ def upload(plan: Upload, *, message: str, private: bool = False) -> dict[str, st
         *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in plan.contents.items()),
         *(CommitOperationDelete(path_in_repo=name) for name in plan.deleted),
     ]
-    with _told(HubRef(repo=plan.repo)):
+    with _translate_errors(HubRef(repo=plan.repo)):
         api = HfApi()
         if plan.is_new:
             api.create_repo(plan.repo, private=private, exist_ok=True, repo_type=plan.repo_type)
@@ -433,12 +433,12 @@ def _check_space(cache: Path, num_bytes: int) -> None:
 
 def _check_contents(folder: Path, files: Sequence[RemoteFile]) -> None:
     """Against the hashes that came with the listing. All that fail are removed: they would be taken for cached."""
-    errors = [error for file in files if (error := _damage(folder / file.name, file)) is not None]
+    errors = [error for file in files if (error := _hash_mismatch(folder / file.name, file)) is not None]
     if errors:
         raise errors[0]
 
 
-def _damage(path: Path, file: RemoteFile) -> PresetError | None:
+def _hash_mismatch(path: Path, file: RemoteFile) -> PresetError | None:
     """Side effects: a file with another hash is gone afterwards."""
     content = b"" if file.sha256 else path.read_bytes()
     git_sha1 = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest
@@ -447,11 +447,11 @@ def _damage(path: Path, file: RemoteFile) -> PresetError | None:
         return None
     path.resolve().unlink()
     path.unlink(missing_ok=True)
-    return damaged(path, f"it arrived with the hash {found[:12]}, the Hub promised {short_repr(expected)[1:13]}")
+    return damaged_error(path, f"it arrived with the hash {found[:12]}, the Hub promised {short_repr(expected)[1:13]}")
 
 
 @contextmanager
-def _told(ref: HubRef | None) -> Iterator[None]:
+def _translate_errors(ref: HubRef | None) -> Iterator[None]:
     """What the Hub's client raises becomes one of our errors; its bars are for terminals, its log is not for people."""
     if not sys.stderr.isatty():
         disable_progress_bars()
@@ -460,21 +460,21 @@ def _told(ref: HubRef | None) -> Iterator[None]:
     try:
         yield
     except (_TransportError, OSError, HFValidationError) as error:
-        raise _translated(error, ref) from None
+        raise _translate(error, ref) from None
     finally:
         hub_logging.set_verbosity(verbosity)
 
 
-def _translated(error: Exception, ref: HubRef | None) -> WorldsimError:
+def _translate(error: Exception, ref: HubRef | None) -> WorldsimError:
     while isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # the client's way to say: not in the cache, and then this happened
-    repo, where = (ref.repo, page(ref.repo)) if ref else ("the Hub", constants.ENDPOINT)
+    repo, where = (ref.repo, page_url(ref.repo)) if ref else ("the Hub", constants.ENDPOINT)
     if isinstance(error, GatedRepoError):
-        return HubError(f"{repo} on the Hub is gated", hint=f"accept its terms at {where}, then: {_LOGIN}")
+        return HubError(f"{repo} on the Hub is gated", hint=f"accept its terms at {where}, then: {_LOGIN_HINT}")
     if isinstance(error, RepositoryNotFoundError):
         return PresetNotFoundError(
             f"no folder and no repository on the Hub named {repo}",
-            hint=f"check the spelling; a private one needs: {_LOGIN}",
+            hint=f"check the spelling; a private one needs: {_LOGIN_HINT}",
         )
     if isinstance(error, RevisionNotFoundError):
         return PresetNotFoundError(
@@ -483,7 +483,7 @@ def _translated(error: Exception, ref: HubRef | None) -> WorldsimError:
     if isinstance(error, RemoteEntryNotFoundError):
         return PresetError(f"a file of {repo} that was listed is not there", hint="fetch it again")
     if isinstance(error, HfHubHTTPError):
-        return _refused(error, repo, where)
+        return _http_error(error, repo, where)
     if isinstance(error, (OfflineModeIsEnabled, LocalEntryNotFoundError)):
         return PresetNotFoundError(
             f"{ref} is not in the cache and the Hub cannot be asked (--offline, or HF_HUB_OFFLINE is set)",
@@ -494,33 +494,36 @@ def _translated(error: Exception, ref: HubRef | None) -> WorldsimError:
     if isinstance(error, FileMetadataError):
         return HubError(f"{constants.ENDPOINT} does not answer as a Hub does", hint="check HF_ENDPOINT and any proxy")
     number = getattr(error, "errno", None)
-    if number in _FULL or number in _REFUSED:
-        why = "there is no room left" if number in _FULL else "it may not be written"
+    if number in _DISK_FULL_ERRNOS or number in _PERMISSION_ERRNOS:
+        why = "there is no room left" if number in _DISK_FULL_ERRNOS else "it may not be written"
         return StorageError(
             f"cannot write into the Hub's cache {constants.HF_HUB_CACHE}: {why}",
             hint="free some space or mend its permissions; HF_HOME puts the cache elsewhere",
         )
-    return _unreachable(error)
+    return _connection_error(error)
 
 
-def _refused(error: HfHubHTTPError, repo: str, where: str) -> HubError:
+def _http_error(error: HfHubHTTPError, repo: str, where: str) -> HubError:
     status = error.response.status_code
     if status == 401:
-        return HubError("the Hub does not accept your token (401)", hint=f"a new one: {_LOGIN}")
+        return HubError("the Hub does not accept your token (401)", hint=f"a new one: {_LOGIN_HINT}")
     if status == 403:
         return HubError(
-            f"your token may not do this to {repo} (403)", hint=f"see {where} and the token's permissions; {_LOGIN}"
+            f"your token may not do this to {repo} (403)",
+            hint=f"see {where} and the token's permissions; {_LOGIN_HINT}",
         )
     if status == 429:
         wait = error.response.headers.get("Retry-After", "")
         again = f"try again in {wait} s" if re.fullmatch(r"\d{1,6}", wait) else "try again in some minutes"
-        return HubError("the Hub was asked too often (429)", hint=f"{again}; who is logged in may ask more: {_LOGIN}")
+        return HubError(
+            "the Hub was asked too often (429)", hint=f"{again}; who is logged in may ask more: {_LOGIN_HINT}"
+        )
     if status >= 500:
         return HubError(f"{constants.ENDPOINT} has a fault of its own ({status})", hint="try again later")
     return HubError(f"{constants.ENDPOINT} answered {status} for {repo}", hint="update worldsim; check HF_ENDPOINT")
 
 
-def _unreachable(error: Exception) -> HubError:
+def _connection_error(error: Exception) -> HubError:
     kind = type(error).__name__
     if "Timeout" in kind:
         return HubError(f"{constants.ENDPOINT} did not answer in time", hint="try again; HF_HUB_ETAG_TIMEOUT=60 waits")

@@ -18,7 +18,7 @@ _FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class ModelSize:
     """Of the weights, and of a frame."""
 
     num_weights: int
@@ -30,15 +30,15 @@ class Cost:
     """A bound for one denoising step: every convolution at its largest size, every matrix at every latent cell."""
 
 
-def cost_of(config: PresetConfig) -> Cost:
+def compute_model_size(config: PresetConfig) -> ModelSize:
     """Counted on networks that have shapes and no memory: exact for every config, and never expensive."""
     height_px, width_px, _ = config.frame_shape
     _, rows, columns = config.latent_shape
     places = {4: height_px * width_px // 4, 2: rows * columns}  # no convolution runs at full size
-    networks = build_networks(config, has_memory=False)
+    networks = build_networks(config, allocate=False)
     tensors = [tensor for network in networks for tensor in network.state_dict().values()]
     num_weights = sum(tensor.numel() for tensor in tensors)
-    return Cost(
+    return ModelSize(
         num_weights=num_weights,
         memory_bytes=num_weights * _FLOAT32_BYTES,
         file_bytes=sum(tensor.numel() * (2 if tensor.ndim >= 2 else _FLOAT32_BYTES) for tensor in tensors),
@@ -48,7 +48,7 @@ def cost_of(config: PresetConfig) -> Cost:
 
 def untrained_preset(config: PresetConfig) -> Preset:
     """A preset of these sizes with fresh weights and one frame of a grey start: it costs what the trained one costs."""
-    autoencoder, model = build_networks(config, has_memory=True)
+    autoencoder, model = build_networks(config, allocate=True)
     start = Start(
         frames=np.full((1, *config.frame_shape), 127, dtype=np.uint8),
         actions=np.zeros((1, config.action_spec.size), dtype=np.float32),

@@ -19,7 +19,7 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 RECIPE_FILE = "preset.toml"
 START_FOLDER = "start"
-FETCHED_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, f"{START_FOLDER}/*.safetensors")
+DOWNLOADED_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, f"{START_FOLDER}/*.safetensors")
 """All that is ever fetched from the Hub, or pushed to it. Nothing among it can run code."""
 
 _HUB_REF = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(\w(?!.*(?:\.\.|//))[\w./-]*))?", re.ASCII)
@@ -56,12 +56,12 @@ def resolve_preset(ref: str | Path) -> Path:
     Raises: PresetNotFoundError when there is nothing there, PresetError when there is something else there, HubError.
     Side effects: a Hub reference is downloaded into the Hub's cache when it is not there yet, and stderr says so.
     """
-    place = locate_preset(ref)
-    if isinstance(place, Path):
-        return place
+    location = locate_preset(ref)
+    if isinstance(location, Path):
+        return location
     from worldsim.presets import hub
 
-    return hub.cached_folder(place) or hub.fetch(hub.list_files(place))
+    return hub.cached_folder(location) or hub.download(hub.list_files(location))
 
 
 def locate_preset(ref: str | Path) -> Path | HubRef:

@@ -29,7 +29,7 @@ MAX_START_BYTES = 2**27
 MAX_STARTS = 256
 MAX_STARTS_BYTES = 2**29
 """All starts together: they stay in memory."""
-FETCH_AGAIN = "fetch or copy the preset again"
+DOWNLOAD_AGAIN_HINT = "fetch or copy the preset again"
 
 _ITEM_BYTES = {"F32": 4, "BF16": 2, "F16": 2, "U8": 1}
 """Every type a preset may hold."""
@@ -48,7 +48,7 @@ class StoredTensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
+class SafetensorsHeader:
     """Of a safetensors file. The tensors fill the file from `data_begin` to its end, without gap or overlap."""
 
     metadata: dict[str, str]
@@ -67,13 +67,13 @@ def preset_file(folder: Path, name: str, max_bytes: int) -> Path:
         home, real = folder.resolve(), path.resolve(strict=True)
         status = real.stat()
     except FileNotFoundError:
-        raise PresetError(f"{folder} has no {name}", hint=FETCH_AGAIN) from None
+        raise PresetError(f"{folder} has no {name}", hint=DOWNLOAD_AGAIN_HINT) from None
     except (OSError, RuntimeError):
         raise PresetError(f"{path} cannot be reached", hint="a link in a circle, or no permission") from None
-    if home not in real.parents and _blobs(home) not in real.parents:
+    if home not in real.parents and _hub_blobs_folder(home) not in real.parents:
         raise PresetError(f"{path} is a link out of the preset", hint="copy the file itself into the folder")
     if not stat.S_ISREG(status.st_mode):
-        raise PresetError(f"{path} is not a regular file", hint=FETCH_AGAIN)
+        raise PresetError(f"{path} is not a regular file", hint=DOWNLOAD_AGAIN_HINT)
     if status.st_size > max_bytes:
         raise PresetError(f"{path} has {status.st_size} bytes", hint=f"at most {max_bytes} are read")
     return path
@@ -83,12 +83,12 @@ def start_files(folder: Path, subfolder: str) -> list[Path]:
     """The starts in a preset folder, by name. Raises: PresetError when there is none, or when one may not be read."""
     home = folder / subfolder
     if not home.is_dir():
-        raise PresetError(f"{home} holds no start", hint=FETCH_AGAIN)
+        raise PresetError(f"{home} holds no start", hint=DOWNLOAD_AGAIN_HINT)
     if folder.resolve() not in home.resolve().parents:
         raise PresetError(f"{home} is a link out of the preset", hint="copy the starts themselves into the folder")
     names = sorted(islice((n for n in os.listdir(home) if n.endswith(".safetensors")), MAX_STARTS + 1))
     if not names:
-        raise PresetError(f"{home} holds no start", hint=FETCH_AGAIN)
+        raise PresetError(f"{home} holds no start", hint=DOWNLOAD_AGAIN_HINT)
     if len(names) > MAX_STARTS:
         raise PresetError(f"{home} holds more than {MAX_STARTS} starts", hint="remove some")
     for name in names:
@@ -100,7 +100,7 @@ def start_files(folder: Path, subfolder: str) -> list[Path]:
     return paths
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> SafetensorsHeader:
     """Raises: PresetError for anything that the format does not allow."""
     try:
         with path.open("rb") as file:
@@ -113,13 +113,13 @@ def read_header(path: Path) -> Header:
             entries = parse_json(file.read(length).decode())
         return _parse_header(entries, data_begin=8 + length, data_bytes=size - 8 - length)
     except ValueError as error:
-        raise damaged(path, " ".join(str(error).split())[:200]) from None
+        raise damaged_error(path, " ".join(str(error).split())[:200]) from None
     except OSError as error:
         raise PresetError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from None
 
 
-def damaged(path: Path, reason: str) -> PresetError:
-    return PresetError(f"{path} is damaged or truncated: {reason}", hint=FETCH_AGAIN)
+def damaged_error(path: Path, reason: str) -> PresetError:
+    return PresetError(f"{path} is damaged or truncated: {reason}", hint=DOWNLOAD_AGAIN_HINT)
 
 
 def sha256(*paths: Path, begin: int = 0) -> str:
@@ -133,19 +133,19 @@ def sha256(*paths: Path, begin: int = 0) -> str:
     return digest.hexdigest()
 
 
-def sha256_of_hub(folder: Path, path: Path) -> str | None:
+def hub_sha256(folder: Path, path: Path) -> str | None:
     """What the Hub says the file's sha256 is: its cache stores a large file under that name. None: not from there."""
     real = path.resolve()
-    is_blob = _blobs(folder.resolve()) in real.parents and re.fullmatch(r"[0-9a-f]{64}", real.name)
+    is_blob = _hub_blobs_folder(folder.resolve()) in real.parents and re.fullmatch(r"[0-9a-f]{64}", real.name)
     return real.name if is_blob else None
 
 
-def _blobs(home: Path) -> Path | None:
+def _hub_blobs_folder(home: Path) -> Path | None:
     """Where the Hub's cache keeps the files of the snapshot `home`, if it is one."""
     return home.parent.parent / "blobs" if home.parent.name == "snapshots" else None
 
 
-def _parse_header(entries: Any, *, data_begin: int, data_bytes: int) -> Header:
+def _parse_header(entries: Any, *, data_begin: int, data_bytes: int) -> SafetensorsHeader:
     """Raises: ValueError."""
     if not isinstance(entries, dict):
         raise ValueError("its header is not an object")
@@ -153,9 +153,9 @@ def _parse_header(entries: Any, *, data_begin: int, data_bytes: int) -> Header:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) and v.isprintable() for v in metadata.values()):
         raise ValueError("its metadata is not printable text")
     tensors = {name: _parse_entry(name, entry) for name, entry in entries.items()}
-    if sum(_no_gaps(tensors)) != data_bytes:
+    if sum(_contiguous_sizes(tensors)) != data_bytes:
         raise ValueError(f"its tensors do not fill its {data_bytes} bytes of data")
-    return Header(metadata=metadata, tensors=tensors, data_begin=data_begin)
+    return SafetensorsHeader(metadata=metadata, tensors=tensors, data_begin=data_begin)
 
 
 def _parse_entry(name: str, entry: Any) -> StoredTensor:
@@ -166,7 +166,7 @@ def _parse_entry(name: str, entry: Any) -> StoredTensor:
         raise ValueError(
             f"tensor {short_repr(name)} is of type {short_repr(dtype)}, expected one of {', '.join(_ITEM_BYTES)}"
         )
-    if not _are_sizes(shape, _MAX_DIMS) or not _are_sizes(offsets, 2) or len(offsets) != 2:
+    if not _is_size_list(shape, _MAX_DIMS) or not _is_size_list(offsets, 2) or len(offsets) != 2:
         raise ValueError(f"tensor {short_repr(name)} has shape {short_repr(shape)} and offsets {short_repr(offsets)}")
     begin, end = offsets
     if end - begin != math.prod(shape) * _ITEM_BYTES[dtype]:
@@ -176,15 +176,15 @@ def _parse_entry(name: str, entry: Any) -> StoredTensor:
     return StoredTensor(dtype=dtype, shape=tuple(shape), begin=begin, end=end)
 
 
-def _are_sizes(value: Any, most: int) -> bool:
+def _is_size_list(value: Any, max_length: int) -> bool:
     return (
         isinstance(value, list)
-        and len(value) <= most
+        and len(value) <= max_length
         and all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= MAX_INTEGER for item in value)
     )
 
 
-def _no_gaps(tensors: Mapping[str, StoredTensor]) -> Iterator[int]:
+def _contiguous_sizes(tensors: Mapping[str, StoredTensor]) -> Iterator[int]:
     """The sizes of the tensors in the order in which they lie."""
     at = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):

@@ -36,18 +36,18 @@ from worldsim.presets.config import SCHEMA_VERSION, PresetConfig, config_json, r
 from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, START_FOLDER, WEIGHTS_FILE, check_no_pickle
 from worldsim.presets.resolve import resolve_preset as resolve_preset
 from worldsim.presets.safe_io import (
-    FETCH_AGAIN,
+    DOWNLOAD_AGAIN_HINT,
     MAX_WEIGHTS_BYTES,
-    Header,
-    damaged,
+    SafetensorsHeader,
+    damaged_error,
+    hub_sha256,
     preset_file,
     read_header,
     sha256,
-    sha256_of_hub,
     start_files,
 )
 
-LICENCE = "apache-2.0"
+LICENSE = "apache-2.0"
 DATA_SHA256 = "data_sha256"
 """Key in the weights' metadata: hash of all bytes behind the header. Files written before it was there have none."""
 WEIGHT_TYPES = ("F32", "BF16", "F16")
@@ -81,7 +81,7 @@ class Preset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verified:
+class VerifyResult:
     """What `verify` looked at and found right."""
 
     name: str
@@ -95,13 +95,13 @@ class Verified:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Checked:
+class _CheckedFolder:
     """A folder whose config and header of the weights fit each other. The networks have shapes and no memory yet."""
 
     folder: Path
     config: PresetConfig
     weights_path: Path
-    header: Header
+    header: SafetensorsHeader
     hashes: tuple[str, ...]
     autoencoder: Autoencoder
     model: WorldModel
@@ -117,7 +117,7 @@ def load_preset(ref: str | Path, *, device: str | torch.device = "cpu") -> Prese
     starts = _read_starts(checked.folder, checked.config)
     content, header = checked.weights_path.read_bytes(), checked.header
     data_sha256 = _sha256(memoryview(content)[header.data_begin :])
-    _compare(checked.weights_path, header.metadata.get(DATA_SHA256), data_sha256)
+    _check_hash(checked.weights_path, header.metadata.get(DATA_SHA256), data_sha256)
     stored = safetensors.torch.load(content)
     for module, prefix in zip((checked.autoencoder, checked.model), _PREFIXES, strict=True):
         weights = {name: stored.pop(prefix + name).float() for name in module.state_dict()}
@@ -134,7 +134,7 @@ def load_preset(ref: str | Path, *, device: str | torch.device = "cpu") -> Prese
     )
 
 
-def verify(folder: Path) -> Verified:
+def verify(folder: Path) -> VerifyResult:
     """Checks all of a preset but what its networks do: config, header of the weights, hashes, every start.
 
     No weights are held in memory. Raises: as `load_preset`.
@@ -144,14 +144,14 @@ def verify(folder: Path) -> Verified:
     for start in starts:
         _read_start(start, checked.config)
     path, metadata = checked.weights_path, checked.header.metadata
-    hashes, from_hub = checked.hashes, sha256_of_hub(folder, path)
+    hashes, from_hub = checked.hashes, hub_sha256(folder, path)
     if DATA_SHA256 in metadata:
-        _compare(path, metadata[DATA_SHA256], sha256(path, begin=checked.header.data_begin))
+        _check_hash(path, metadata[DATA_SHA256], sha256(path, begin=checked.header.data_begin))
         hashes += ("weights",)
     if from_hub is not None:
-        _compare(path, from_hub, sha256(path))
+        _check_hash(path, from_hub, sha256(path))
         hashes += ("hub",)
-    return Verified(
+    return VerifyResult(
         name=checked.config.name,
         sha256=sha256(folder / CONFIG_FILE, path),
         hashes=hashes,
@@ -176,9 +176,9 @@ class _ShapesOnly(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def build_networks(config: PresetConfig, *, has_memory: bool) -> tuple[Autoencoder, WorldModel]:
+def build_networks(config: PresetConfig, *, allocate: bool) -> tuple[Autoencoder, WorldModel]:
     """With fresh weights, the same every time; or with shapes only, to be filled by `load_state_dict(assign=True)`."""
-    with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if has_memory else _ShapesOnly():
+    with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if allocate else _ShapesOnly():
         torch.manual_seed(0)
         autoencoder = Autoencoder(config.autoencoder)
         model = build_world_model(config.model, latent_shape=config.latent_shape, action_size=config.action_spec.size)
@@ -213,19 +213,19 @@ def save_preset(
     header = {
         "format": "pt",
         "source_commit": source_commit(),
-        "licence": LICENCE,
+        "licence": LICENSE,
         "worldsim_version": worldsim.__version__,
         **(metadata or {}),
         "schema_version": str(SCHEMA_VERSION),
         "config_sha256": _config_sha256(json.loads(config_text)),
     }
-    weights = _with_header(safetensors.torch.save({n: t.contiguous() for n, t in tensors.items()}), header)
+    weights = _with_sorted_header(safetensors.torch.save({n: t.contiguous() for n, t in tensors.items()}), header)
     try:
         _write_starts(folder / START_FOLDER, starts)
         if card is not None or not (folder / CARD_FILE).exists():
-            _write_whole(folder / CARD_FILE, (card or model_card(config, header)).encode())
-        _write_whole(folder / CONFIG_FILE, config_text.encode())
-        _write_whole(folder / WEIGHTS_FILE, weights)
+            _write_atomically(folder / CARD_FILE, (card or model_card(config, header)).encode())
+        _write_atomically(folder / CONFIG_FILE, config_text.encode())
+        _write_atomically(folder / WEIGHTS_FILE, weights)
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error}", hint="check space and permissions") from None
 
@@ -242,7 +242,7 @@ def source_commit() -> str:
         return "unknown"
 
 
-def _with_header(content: bytes, metadata: Mapping[str, str]) -> bytes:
+def _with_sorted_header(content: bytes, metadata: Mapping[str, str]) -> bytes:
     """A safetensors file with metadata, the hash of its data among it, and a header in alphabetical order: the library
     writes metadata in a random one.
     """
@@ -259,7 +259,7 @@ def _named_tensors(autoencoder: Autoencoder, model: WorldModel) -> dict[str, Ten
     return {prefix + name: tensor for prefix, module in modules for name, tensor in module.state_dict().items()}
 
 
-def _check_folder(folder: Path) -> _Checked:
+def _check_folder(folder: Path) -> _CheckedFolder:
     """Everything that can be known without reading a tensor, in the order in which it gets more expensive."""
     check_no_pickle(folder)
     config_path = preset_file(folder, CONFIG_FILE, MAX_CONFIG_BYTES)
@@ -267,7 +267,7 @@ def _check_folder(folder: Path) -> _Checked:
     config, mapping = read_config_json(config_path)
     header = read_header(weights_path)
     _check_version(weights_path, header.metadata)
-    autoencoder, model = build_networks(config, has_memory=False)
+    autoencoder, model = build_networks(config, allocate=False)
     _check_weights(weights_path, header, _named_tensors(autoencoder, model))
     stored_sha256 = header.metadata.get("config_sha256")
     if stored_sha256 not in (None, _config_sha256(mapping)):
@@ -275,7 +275,7 @@ def _check_folder(folder: Path) -> _Checked:
             f"{weights_path} was saved with another config than the {CONFIG_FILE} beside it",
             hint=f"{CONFIG_FILE} and {WEIGHTS_FILE} must come from the same preset",
         )
-    return _Checked(
+    return _CheckedFolder(
         folder=folder,
         config=config,
         weights_path=weights_path,
@@ -295,15 +295,15 @@ def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
         )
 
 
-def _check_weights(path: Path, header: Header, expected: Mapping[str, Tensor]) -> None:
+def _check_weights(path: Path, header: SafetensorsHeader, expected: Mapping[str, Tensor]) -> None:
     """Compares the file's header with what the config asks for."""
     for name, tensor in expected.items():
         if name not in header.tensors:
-            raise PresetError(f"{path} has no tensor {name}", hint=FETCH_AGAIN)
+            raise PresetError(f"{path} has no tensor {name}", hint=DOWNLOAD_AGAIN_HINT)
         stored = header.tensors[name]
         if stored.shape != tuple(tensor.shape):
             raise PresetShapeError(
-                f"{path}: {name} is {_by(stored.shape)}, the config asks for {_by(tensor.shape)}",
+                f"{path}: {name} is {_format_shape(stored.shape)}, the config asks for {_format_shape(tensor.shape)}",
                 hint=f"{CONFIG_FILE} and {WEIGHTS_FILE} must come from the same preset",
             )
         if stored.dtype not in WEIGHT_TYPES:
@@ -315,14 +315,14 @@ def _check_weights(path: Path, header: Header, expected: Mapping[str, Tensor]) -
             )
 
 
-def _compare(path: Path, expected: str | None, found: str) -> None:
+def _check_hash(path: Path, expected: str | None, found: str) -> None:
     if expected not in (None, found):
-        raise damaged(
+        raise damaged_error(
             path, f"its content has another hash ({found[:12]}) than it should ({short_repr(expected)[1:13]})"
         )
 
 
-def _by(shape: Iterable[int]) -> str:
+def _format_shape(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape)) or "a single number"
 
 
@@ -347,16 +347,16 @@ def _read_start(path: Path, config: PresetConfig) -> Start:
     stored = read_header(path).tensors
     for name in ("frames", "actions"):
         if name not in stored:
-            raise PresetError(f"{path} has no {name!r}", hint=FETCH_AGAIN)
+            raise PresetError(f"{path} has no {name!r}", hint=DOWNLOAD_AGAIN_HINT)
     if len(stored) > 2:
-        raise PresetError(f"{path} holds more than frames and actions", hint=FETCH_AGAIN)
+        raise PresetError(f"{path} holds more than frames and actions", hint=DOWNLOAD_AGAIN_HINT)
     frames, actions = stored["frames"], stored["actions"]
     num_frames = frames.shape[0] if frames.shape else 0
     expected = (num_frames, *config.frame_shape), (num_frames, config.action_spec.size)
     if (frames.shape, actions.shape) != expected:
         raise PresetShapeError(
-            f"{path}: frames {_by(frames.shape)}, actions {_by(actions.shape)}; "
-            f"the config asks for {_by(expected[0])} and {_by(expected[1])}",
+            f"{path}: frames {_format_shape(frames.shape)}, actions {_format_shape(actions.shape)}; "
+            f"the config asks for {_format_shape(expected[0])} and {_format_shape(expected[1])}",
             hint="the start and the config must come from the same preset",
         )
     if frames.dtype != "U8" or actions.dtype != "F32":
@@ -368,7 +368,7 @@ def _read_start(path: Path, config: PresetConfig) -> Start:
         )
     arrays = safetensors.numpy.load(path.read_bytes())
     if not (np.abs(arrays["actions"]) <= 1.0).all():
-        raise PresetError(f"{path} holds actions outside of [-1, 1]", hint=FETCH_AGAIN)
+        raise PresetError(f"{path} holds actions outside of [-1, 1]", hint=DOWNLOAD_AGAIN_HINT)
     return Start(frames=arrays["frames"], actions=arrays["actions"])
 
 
@@ -376,13 +376,15 @@ def _write_starts(folder: Path, starts: Sequence[Start]) -> None:
     names = [f"{index:02d}.safetensors" for index in range(len(starts))]
     for name, start in zip(names, starts, strict=True):
         arrays = {"frames": start.frames, "actions": start.actions}
-        _write_whole(folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+        _write_atomically(
+            folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+        )
     for path in folder.glob("*.safetensors"):
         if path.name not in names:
             path.unlink()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _write_atomically(path: Path, content: bytes) -> None:
     """The file appears under its name only when it is on the disk in full."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file() and path.read_bytes() == content:

@@ -247,10 +247,10 @@ def _resolve_folder(ref: str) -> Path:
     on_hub = None if path.parent.is_dir() and path.parent != Path() else hub_ref(ref)
     if on_hub is None:
         raise RecordingError(f"no folder {ref}", hint="a session, a folder of sessions, or user/dataset on the Hub")
-    from worldsim.presets.hub import fetch_data
+    from worldsim.presets.hub import download_dataset
 
     try:
-        return fetch_data(on_hub)
+        return download_dataset(on_hub)
     except PresetNotFoundError as error:
         raise RecordingError(error.message, hint=error.hint) from None
 

@@ -267,7 +267,7 @@ def _time_updates(
 
 def _recipe(preset: PresetConfig, training: TrainingConfig, stage: BenchmarkStage, device: str) -> Recipe:
     """As `run.TrainingRun` makes it, of fresh weights and made-up episodes."""
-    autoencoder, network = build_networks(preset, has_memory=True)
+    autoencoder, network = build_networks(preset, allocate=True)
     episodes = _SyntheticStream(preset, training.dynamics)
     if stage == "autoencoder":
         autoencoder = autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs

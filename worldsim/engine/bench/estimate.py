@@ -18,7 +18,7 @@ from worldsim.core.types import NO_ACTION
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.simulator import Simulator
 from worldsim.presets.config import PresetConfig
-from worldsim.presets.model_size import cost_of, untrained_preset
+from worldsim.presets.model_size import compute_model_size, untrained_preset
 
 WARMUP_FRAMES = 3
 """Untimed, or what fits in that time."""
@@ -53,7 +53,7 @@ class PlayEstimate:
 
 def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int | None = None) -> PlayEstimate:
     """Takes about a second. Side effects: none that last; torch has the preset's number of threads meanwhile."""
-    cost, before_bytes = cost_of(config), psutil.Process().memory_info().rss
+    cost, before_bytes = compute_model_size(config), psutil.Process().memory_info().rss
     prediction = PlayEstimate(
         num_weights=cost.num_weights,
         file_bytes=cost.file_bytes,
