@@ -57,7 +57,7 @@ def test_every_distribution_of_batches_learns_the_same(runs: Path, name: str) ->
 def test_a_killed_rank_ends_the_run_with_an_error_and_a_checkpoint(tmp_path: Path) -> None:
     done = torchrun(2, str(tmp_path / "run:500"), "--rank-1-dies-at", "6")
     assert done.returncode != 0
-    assert "RankError: another training process is gone" in done.stderr
+    assert "DistributedError: another training process is gone" in done.stderr
     counters = json.loads((tmp_path / "run" / "state" / "counters.json").read_text())
     assert counters["num_updates"] == 6
     assert weights(tmp_path / "run")

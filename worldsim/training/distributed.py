@@ -1,7 +1,7 @@
 """The processes that train one model together, as torchrun starts them.
 
 Owns: joining them, what they must agree on, how a network is spread over them. Does not own: the loop, or files.
-One process is the same with a size of 1: nothing is sent. A rank that dies ends the others with a RankError.
+One process is the same with a size of 1: nothing is sent. A rank that dies ends the others with a DistributedError.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DistributedContext:
         return self.rank == 0
 
     def all_reduce_max(self, *values: float) -> list[float]:
-        """The largest of each value over all ranks. Raises: RankError when a rank is gone."""
+        """The largest of each value over all ranks. Raises: DistributedError when a rank is gone."""
         if self.world_size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -120,7 +120,7 @@ def init_distributed(device: str) -> Iterator[DistributedContext]:
 
 @contextmanager
 def translate_rank_errors() -> Iterator[None]:
-    """Turns what a collective raises when another process is gone into a RankError; other errors pass."""
+    """Turns what a collective raises when another process is gone into a DistributedError; other errors pass."""
     try:
         yield
     except RuntimeError as error:

@@ -144,7 +144,7 @@ class Trainer:
         Returns: why it ended.
 
         Raises: NonFiniteError before a broken update is applied, the last checkpoint stays; WorldError from the data
-        and RankError when another process is gone, both after a checkpoint.
+        and DistributedError when another process is gone, both after a checkpoint.
         """
         schedule = Schedule(
             self._config,
