@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.actions.encoding import encode_action
 from worldsim.core.types import Action
 from worldsim.episodes.importers import memory_maze
 from worldsim.presets.config import read_preset_toml
@@ -56,7 +55,7 @@ def episode_arrays(world: MemoryMazeWorld, seed: int, num_frames: int, name: str
         step = world.step(actions[-1])
         frames.append(step.frame)
         truths.append(world.ground_truth)
-    rows = np.stack([encode_action(spec, action) for action in actions])
+    rows = np.stack([spec.encode(action) for action in actions])
     return {
         "image": np.stack(frames),
         "action": memory_maze.one_hot(rows, spec),

@@ -7,7 +7,6 @@ import random
 
 import pytest
 
-from worldsim.actions.encoding import decode_action, encode_action
 from worldsim.actions.pose_control import key_spec, pose_step, pose_steps
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose
 from worldsim.worlds.doom.config import DoomConfig
@@ -104,7 +103,7 @@ def test_at_the_edge_one_slides_along_it_and_what_an_action_may_hold_is_kept() -
 def test_standing_still_is_the_same_action_again_bit_for_bit_and_so_is_what_was_stored_of_it(spec: ActionSpec) -> None:
     pose = pose_steps(spec, [Action.of("forward", turn=0.7), Action.of("left")], at(spec, 0.1, 0.2, 33))[-1]
     assert pose_step(spec, NO_ACTION, pose) == pose
-    stored = decode_action(spec, encode_action(spec, pose))
+    stored = spec.decode(spec.encode(pose))
     assert stored == pose
     assert pose_step(spec, Action.of("back", turn=-1.0), stored) == pose_step(spec, Action.of("back", turn=-1.0), pose)
 

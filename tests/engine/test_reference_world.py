@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import write_tiny_preset
 from tests.engine.fake_reference import STRIDE_UNITS, FakeReference, fake_source, no_source
 from tests.engine.fakes import SPEC, FakeSimulator
-from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import ActionRuns, PlayHistory
@@ -252,7 +251,7 @@ def test_doom_follows_and_its_frames_reset_the_context_of_a_preset(tiny_config: 
     alone = open_world(tiny_config.ground_truth_config)
     try:
         steps = collect_trajectory(alone, FIRST_START_SEED, START_TRAJECTORY_FRAMES, START_POLICY)[-6:]
-        vectors = np.stack([encode_action(tiny_config.action_spec, step.action) for step in steps])
+        vectors = np.stack([tiny_config.action_spec.encode(step.action) for step in steps])
         write_tiny_preset(
             tmp_path, tiny_config, starts=[Start(frames=np.stack([s.frame for s in steps]), actions=vectors)]
         )

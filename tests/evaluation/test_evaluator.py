@@ -119,7 +119,6 @@ def test_a_non_finite_frame_stops_the_rollout_with_its_index() -> None:
 
 
 def test_a_batch_row_is_the_session_that_the_simulator_plays(tiny_preset_folder: Path) -> None:
-    from worldsim.actions.encoding import decode_action
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset
 
@@ -128,7 +127,7 @@ def test_a_batch_row_is_the_session_that_the_simulator_plays(tiny_preset_folder:
     simulator = Simulator(preset, num_steps=2)
     simulator.reset(seed)
     actions = np.random.default_rng(1).integers(0, 2, (3, preset.config.action_spec.size)).astype(np.float32)
-    played = [simulator.step(decode_action(preset.config.action_spec, action)).frame for action in actions]
+    played = [simulator.step(preset.config.action_spec.decode(action)).frame for action in actions]
 
     start = preset.starts[seed % len(preset.starts)]
     frames = np.concatenate([start.frames[-num_context:], np.stack(played)])

@@ -1,4 +1,1 @@
-"""Floor 1: inputs. `bindings` is the key table, `encoding` turns an Action into the model's vector.
-
-No torch, no pygame.
-"""
+"""Layer 1: the key table, keys for worlds whose inputs are poses, and scripted actions. No torch, no pygame."""

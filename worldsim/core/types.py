@@ -1,6 +1,6 @@
 """The values that cross package borders: Action, ActionSpec, PoseControl, Frame, Pose, Step, World.
 
-Owns: their meaning and validation. Does not own: how an action becomes numbers (`actions.encoding`).
+Owns: their meaning, validation and encoding.
 All are frozen and may be handed between threads.
 """
 
@@ -96,6 +96,24 @@ class ActionSpec:
     def size(self) -> int:
         """Length of the encoded action."""
         return len(self.buttons) + len(self.axes)
+
+    def encode(self, action: Action) -> npt.NDArray[np.float32]:
+        """Buttons as 0 or 1, then axes, in the order of the spec.
+
+        Shapes: returns [A] float32 with A = `size`. Raises: ConfigError for an input that the spec does not name.
+        """
+        self.check(action)
+        values = [1.0 if name in action.buttons else 0.0 for name in self.buttons]
+        values += [action.axis(name) for name in self.axes]
+        return np.asarray(values, dtype=np.float32)
+
+    def decode(self, vector_A: npt.NDArray[np.float32]) -> Action:
+        """The inverse of `encode`. A button counts as held above 0.5."""
+        assert vector_A.shape == (self.size,), f"got {vector_A.shape}, expected ({self.size},)"
+        num_buttons = len(self.buttons)
+        buttons = frozenset(n for n, v in zip(self.buttons, vector_A[:num_buttons], strict=True) if v > 0.5)
+        axes = tuple((n, float(v)) for n, v in zip(self.axes, vector_A[num_buttons:], strict=True))
+        return Action(buttons=buttons, axes=axes)
 
     def check(self, action: Action) -> None:
         """Raises ConfigError when `action` names an input this world does not have."""

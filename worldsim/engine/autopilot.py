@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 
-from worldsim.actions.encoding import decode_action
 from worldsim.actions.pose_control import key_spec
 from worldsim.actions.scripts import script_actions
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
@@ -74,7 +73,7 @@ def recorded_actions(session: RecordedSession) -> RecordedActions:
     episode = max(session.episodes, key=lambda episode: episode.start.first_index + len(episode.rows))
     vectors = [run.action for run in episode.start.prelude for _ in range(run.count)]
     vectors += [row.action for row in episode.rows[0 if episode.start.first_index else 1 :]]
-    actions = tuple(decode_action(spec, np.asarray(vector, np.float32)) for vector in vectors)
+    actions = tuple(spec.decode(np.asarray(vector, np.float32)) for vector in vectors)
     return RecordedActions(seed=episode.start.seed, spec=spec, actions=actions)
 
 

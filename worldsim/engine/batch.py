@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import Action, ActionSpec
 from worldsim.diffusion.noise import frame_noise
@@ -85,7 +84,7 @@ class BatchSimulator:
         Raises: NonFiniteError, with all rows where they were before the call.
         """
         assert len(actions) == self.num_rows, f"{len(actions)} actions for {self.num_rows} rows"
-        encoded_BA = np.stack([encode_action(self.action_spec, action) for action in actions])
+        encoded_BA = np.stack([self.action_spec.encode(action) for action in actions])
         context = self._preset.model.begin(self._state, torch.from_numpy(encoded_BA).to(self._device))
         latent_BCHW = sample_frame(self._preset.model, context, self._noise(), self.num_steps)
         is_finite_B = torch.isfinite(latent_BCHW).flatten(1).all(1)

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import StateError
 from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.interfaces import Position, SimulatorProtocol
@@ -219,7 +218,7 @@ class PlayHistory:
         return None, distance
 
     def _runs_after(self, head: HistoryNode, step: Step) -> ActionRuns:
-        action = tuple(map(float, encode_action(self.spec, step.action)))
+        action = tuple(map(float, self.spec.encode(step.action)))
         last = head.action_runs
         if last is not None and last.run.extends(action, step.num_steps, step.device):
             return ActionRuns(last.previous, replace(last.run, count=last.run.count + 1))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
 from worldsim.episodes.context_override import ContextOverride
@@ -133,7 +132,7 @@ class Recorder:
 
     def _row(self, step: Step, header: SessionHeader) -> FrameRow:
         return FrameRow(
-            action=tuple(map(float, encode_action(header.action_spec, step.action))),
+            action=tuple(map(float, header.action_spec.encode(step.action))),
             num_steps=step.num_steps,
             t_input_ns=step.t_input_ns,
             t_ready_ns=step.t_ready_ns,

@@ -19,7 +19,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from worldsim.actions.encoding import decode_action, encode_action
 from worldsim.core.errors import ConfigError, WorldsimError
 from worldsim.core.images import psnr_db
 from worldsim.core.types import Action, ActionSpec, Step
@@ -44,7 +43,7 @@ class AlignedFrames:
 
     def context_override(self, spec: ActionSpec) -> ContextOverride:
         """The true pictures, to take the place of what the model remembers."""
-        actions = [encode_action(spec, step.action).tolist() for step in self.context]
+        actions = [spec.encode(step.action).tolist() for step in self.context]
         return ContextOverride.from_frames(self.generated.index, [step.frame for step in self.context], actions)
 
 
@@ -184,7 +183,7 @@ class ReferenceWorker:
             more = runs_between(None, wanted.action_runs)
         assert more is not None
         for run in more:
-            self._pending_runs.append((decode_action(self._spec, np.asarray(run.action, np.float32)), run.count))
+            self._pending_runs.append((self._spec.decode(np.asarray(run.action, np.float32)), run.count))
 
     def _reset(self, world: ReferenceWorld, seed: int) -> None:
         world.reset(seed)

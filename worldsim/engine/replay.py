@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 import worldsim
-from worldsim.actions.encoding import decode_action
 from worldsim.core.errors import ReplayError
 from worldsim.core.images import psnr_db
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
@@ -245,7 +244,7 @@ def _absolute_ref(ref: str, folder: Path) -> str:
 
 
 def _action(spec: ActionSpec, vector: tuple[float, ...]) -> Action:
-    return decode_action(spec, np.asarray(vector, np.float32))
+    return spec.decode(np.asarray(vector, np.float32))
 
 
 def _difference(session: RecordedSession, episode: int, position: int, frame: Frame) -> Mismatch:

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from worldsim.actions.encoding import decode_action
 from worldsim.core.config import from_mapping, parse_json, to_mapping
 from worldsim.core.errors import ConfigError, RecordingError, StateError, StorageError
 from worldsim.core.types import NO_ACTION, Step
@@ -150,6 +149,6 @@ def _validated(metadata: SaveMetadata, arrays: Mapping[str, npt.NDArray[Any]]) -
     )
     if metadata.anchor is not None:
         metadata.anchor.frames(metadata.header.frame_shape)
-    action = decode_action(spec, np.asarray(actions[-1], np.float32)) if runs else NO_ACTION
+    action = spec.decode(np.asarray(actions[-1], np.float32)) if runs else NO_ACTION
     step = Step(index=metadata.index, action=action, frame=frame, num_steps=runs[-1].num_steps if runs else 0)
     return SaveRecord(header=metadata.header, seed=metadata.seed, step=step, runs=runs, anchor=metadata.anchor)

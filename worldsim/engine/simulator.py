@@ -16,7 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worldsim.actions.encoding import decode_action, encode_action
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
@@ -102,7 +101,7 @@ class Simulator:
         state = self._encode_context(frames, actions, seed)
         state = replace(state, frame_index=state.frame_index + anchor.index)
         self._snapshot = Snapshot(state=state, index=anchor.index)
-        action = decode_action(self.action_spec, actions[-1])
+        action = self.action_spec.decode(actions[-1])
         device, estimated_pose = str(self._device), self._estimated_pose(state)
         return Step(index=anchor.index, action=action, frame=frames[-1], device=device, estimated_pose=estimated_pose)
 
@@ -123,7 +122,7 @@ class Simulator:
         """Makes the next frame. Raises: NonFiniteError, with the simulator where it was before the call."""
         before = self.snapshot()
         t0_ns = self._clock.now_ns()
-        action_BA = torch.from_numpy(encode_action(self.action_spec, action)).to(self._device)[None]
+        action_BA = torch.from_numpy(self.action_spec.encode(action)).to(self._device)[None]
         context = self._model.begin(before.state, action_BA)
         noise_BCHW = frame_noise(before.state.seed, before.state.frame_index, (1, *self._preset.config.latent_shape))
         latent_BCHW = sample_frame(self._model, context, noise_BCHW.to(self._device), self._num_steps)
@@ -184,7 +183,7 @@ def first_action(preset: Preset, seed: int) -> Action:
     spec = preset.config.action_spec
     if spec.pose_control is None:
         return NO_ACTION
-    return decode_action(spec, preset.starts[seed % len(preset.starts)].actions[-1])
+    return spec.decode(preset.starts[seed % len(preset.starts)].actions[-1])
 
 
 def _check_finite(latent_BCHW: Tensor, index: int) -> None:

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.history import Branch, HistoryNode, PlayHistory, replay_to
@@ -273,7 +272,7 @@ def _override_from_history(spec: ActionSpec, head: HistoryNode, num_frames: int)
             break
         now = now.parent
     steps.reverse()
-    vectors = [tuple(map(float, encode_action(spec, step.action))) for step in steps]
+    vectors = [tuple(map(float, spec.encode(step.action))) for step in steps]
     return ContextOverride.from_frames(head.step.index, [step.frame for step in steps], vectors)
 
 

@@ -17,7 +17,6 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from worldsim.actions.encoding import decode_action
 from worldsim.core.errors import UsageError
 from worldsim.core.types import Frame
 from worldsim.engine.batch import BatchSimulator
@@ -115,7 +114,7 @@ class BatchedEnv(VectorEnv[FrameBatch, npt.NDArray[np.float32], npt.NDArray[Any]
         ended = np.flatnonzero(self._is_truncated).tolist()
         if len(ended) < len(self._latest_frames):
             spec = self._simulator.action_spec
-            self._frames = self._simulator.step([decode_action(spec, vector_A) for vector_A in vectors_BA])
+            self._frames = self._simulator.step([spec.decode(vector_A) for vector_A in vectors_BA])
         self._elapsed_steps += 1
         infos = self._begin({row: sample_seed(self._generators[row]) for row in ended}) if ended else {}
         if self._max_episode_steps is not None:

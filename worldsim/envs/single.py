@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.wrappers import HumanRendering
 
-from worldsim.actions.encoding import decode_action
 from worldsim.core.errors import UsageError
 from worldsim.core.types import Frame, Step, World
 from worldsim.engine.simulator import Simulator
@@ -65,7 +64,7 @@ class WorldEnv(gymnasium.Env[Frame, npt.NDArray[np.float32]]):
     def step(self, action: npt.ArrayLike) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
         """Raises: UsageError for an action outside of the space."""
         vector_A = validate_action(self._action_box, action)
-        frame, info = self._observe(self._world.step(decode_action(self._world.action_spec, vector_A)))
+        frame, info = self._observe(self._world.step(self._world.action_spec.decode(vector_A)))
         return frame, 0.0, False, False, info
 
     def render(self) -> Frame | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.actions.encoding import encode_action
 from worldsim.core.types import World
 from worldsim.evaluation.policies import PolicyFactory, pose_of
 
@@ -76,7 +75,7 @@ def record_clips(
             if t:
                 step = world.step(policy(step))
             frames[row, t] = step.frame
-            actions[row, t] = encode_action(world.action_spec, step.action)
+            actions[row, t] = world.action_spec.encode(step.action)
             if read_depth:
                 pose = pose_of(step)
                 poses_and_depths.append(((pose.x, pose.y, pose.angle_rad), read_depth()))

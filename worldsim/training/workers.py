@@ -24,7 +24,6 @@ from typing import Protocol
 
 import numpy as np
 
-from worldsim.actions.encoding import encode_action
 from worldsim.core.errors import WorldError, WorldsimError
 from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode, middle_row_depth
@@ -141,7 +140,7 @@ def _record_episode(world: GroundTruthWorld, seed: int, num_frames: int, script:
     return Episode(
         seed=seed,
         frames=np.stack([s.frame for s in steps]),
-        actions=np.stack([encode_action(world.action_spec, s.action) for s in steps]),
+        actions=np.stack([world.action_spec.encode(s.action) for s in steps]),
         pose=np.asarray(poses, dtype=np.float32),
         depth_profile=np.asarray(depth_profiles, dtype=np.float32),
     )
