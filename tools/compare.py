@@ -23,10 +23,11 @@ import numpy as np
 import torch
 
 from worldsim.core.config import from_mapping
+from worldsim.core.images import psnr
 from worldsim.evaluation.clips import Clips, mean_image, record_clips
 from worldsim.evaluation.contact_sheet import SheetRow, SheetSection, write_sheet
 from worldsim.evaluation.evaluator import Evaluator
-from worldsim.evaluation.metrics import ImageArray, psnr, sharpness
+from worldsim.evaluation.metrics import ImageArray, sharpness
 from worldsim.evaluation.policies import spin_policy, spin_ticks
 from worldsim.evaluation.rollout import LatentClips, decode_frames, encode_clips, generate
 from worldsim.models.autoencoder import Autoencoder

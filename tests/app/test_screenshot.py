@@ -92,4 +92,4 @@ def test_two_in_a_second_are_two_and_a_folder_that_cannot_be_made_is_told(
     assert "worldsim:actions-sha256" not in text_of(paths.pop())
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_PICTURES_DIR", str(tmp_path / "file"))
-    assert "cannot save" in take_screenshot(session, seen(session), "")
+    assert "cannot write" in take_screenshot(session, seen(session), "")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.fakes import SPEC
-from worldsim.core.images import psnr_db
+from worldsim.core.images import psnr
 from worldsim.core.types import NO_ACTION, Action, Frame, Pose, Step
 from worldsim.engine.history import PlayHistory
 from worldsim.engine.memory import (
@@ -46,10 +46,10 @@ def test_a_view_is_compared_with_the_first_from_there_once_it_has_been_out_of_vi
     assert revisits.last_db is None, "it never left the view"
     revisits.add(2, at(deg=120), C)
     revisits.add(3, at(0.4, deg=2), B)
-    assert revisits.last_db == psnr_db(B, A), "the first view counts, not the second"
+    assert revisits.last_db == psnr(B, A), "the first view counts, not the second"
     revisits.add(4, at(deg=-361), A)
     assert revisits.last_db == 100.0
-    assert revisits.mean_db == pytest.approx((100 + psnr_db(B, A)) / 2)
+    assert revisits.mean_db == pytest.approx((100 + psnr(B, A)) / 2)
     assert revisits.num_scores == 2
 
 
@@ -210,6 +210,6 @@ def test_without_a_belief_the_true_pose_counts_and_the_truth_has_scores_of_its_o
         step = Step(index=index, action=Action.of("left"), frame=generated)
         true_step = Step(index=index, action=NO_ACTION, frame=reference, pose=at(x=160, deg=deg))
         walk.memory.compare(AlignedFrames(generated=step, reference=true_step, psnr_db=1.0, context=(true_step,)), 16.0)
-    assert walk.memory.revisits.last_db == psnr_db(C, A)
+    assert walk.memory.revisits.last_db == psnr(C, A)
     assert walk.memory.reference_revisits.last_db == 100.0
     assert walk.memory.path[0][1].x == 10.0, "in strides"

@@ -13,6 +13,7 @@ from tests.conftest import write_tiny_preset
 from tests.engine.fake_reference import STRIDE_UNITS, FakeReference, fake_source, no_source
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.core.errors import ConfigError
+from worldsim.core.images import MAX_PSNR_DB
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import ActionRuns, PlayHistory
 from worldsim.engine.interfaces import ReferenceSource
@@ -72,7 +73,7 @@ class Played:
         assert np.array_equal(pair.reference.frame, pair.generated.frame), (
             "another frame: not the same actions from the start"
         )
-        assert pair.psnr_db == float("inf")
+        assert pair.psnr_db == MAX_PSNR_DB
 
 
 def test_reference_starts_where_play_is_and_follows_every_action() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,10 +126,10 @@ def test_a_state_with_nan_is_refused(saving: Saving) -> None:
 
 def test_write_failure_keeps_the_old_save(saving: Saving) -> None:
     before = saving.path.read_bytes()
-    (saving.path.parent / f"{saving.path.name}.part").mkdir()
+    (saving.path.parent / f".{saving.path.stem}.{os.getpid()}.part{saving.path.suffix}").mkdir()
     with pytest.raises(StorageError) as caught:
         saving.files.write(saving.path, saving.saved, saving.simulator.snapshot())
-    assert isinstance(caught.value, WorldsimError) and "cannot save" in caught.value.message
+    assert isinstance(caught.value, WorldsimError) and "cannot write" in caught.value.message
     assert saving.path.read_bytes() == before
 
 

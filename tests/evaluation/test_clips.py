@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import TINY_CONFIG
+from worldsim.core.images import psnr
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.evaluation.clips import mean_image, record_clips
 from worldsim.evaluation.ground_truth import explore_policy, open_evaluation_world, return_policy
-from worldsim.evaluation.metrics import psnr
 from worldsim.evaluation.policies import (
     ReturnPolicy,
     StepPolicy,

@@ -19,9 +19,9 @@ from tests.evaluation.stubs import (
     stub_preset,
 )
 from worldsim.core.errors import NonFiniteError
+from worldsim.core.images import psnr
 from worldsim.evaluation.clips import Clips
 from worldsim.evaluation.evaluator import Evaluator
-from worldsim.evaluation.metrics import psnr
 from worldsim.evaluation.rollout import LatentClips, decode_frames, encode_clips, generate
 from worldsim.evaluation.scores import one_step_score, rollout_scores, score
 from worldsim.models.sequence.world_model import FrameContext

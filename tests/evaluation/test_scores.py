@@ -17,8 +17,8 @@ from tests.evaluation.stubs import (
     scroll_clips,
     stub_preset,
 )
+from worldsim.core.images import psnr
 from worldsim.evaluation.evaluator import Evaluator, RolloutResult
-from worldsim.evaluation.metrics import psnr
 from worldsim.evaluation.scores import (
     HorizonScore,
     MemoryScore,

@@ -10,10 +10,9 @@ import pytest
 from tests.engine.fakes import FakeSimulator
 from tests.engine.test_replay import recorded
 from worldsim.core.errors import RecordingError
-from worldsim.core.images import GAP_PX
+from worldsim.core.images import GAP_PX, MAX_PSNR_DB
 from worldsim.core.types import Action
 from worldsim.engine.replay import ReplayWorld
-from worldsim.evaluation.metrics import MAX_PSNR_DB
 from worldsim.evaluation.side_by_side import SideBySideSimulator, score_replay
 
 

@@ -247,7 +247,7 @@ def test_a_save_that_fails_leaves_the_old_weights_whole(
         save_preset(tiny_preset_copy, preset.config, preset.autoencoder, preset.model, preset.starts)
     monkeypatch.undo()
     assert load_preset(tiny_preset_copy).sha256 == preset.sha256
-    assert not list(tiny_preset_copy.rglob("*.tmp"))
+    assert not list(tiny_preset_copy.rglob(".*"))
 
 
 def test_a_config_and_weights_of_different_saves_do_not_load_together(

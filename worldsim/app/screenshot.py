@@ -20,9 +20,9 @@ from PIL.PngImagePlugin import PngInfo
 
 import worldsim
 from worldsim.core.errors import StorageError
+from worldsim.core.files import atomic_path
 from worldsim.core.types import Step
 from worldsim.engine.history import PlayHistory
-from worldsim.engine.saves import atomic_write
 from worldsim.engine.session import Session
 from worldsim.episodes.format import ActionRun, SessionHeader
 
@@ -56,7 +56,7 @@ def write_screenshot(
     for key, value in text.items():
         chunks.add_itxt(key, value)
     path = _free_path(folder, header.preset if header is not None else "world")
-    with atomic_write(path) as part:
+    with atomic_path(path) as part:
         image = Image.fromarray(np.ascontiguousarray(step.frame))
         image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(
             part, format="PNG", pnginfo=chunks, compress_level=1

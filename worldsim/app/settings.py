@@ -18,8 +18,8 @@ import platformdirs
 from worldsim.actions.bindings import KeyOverride
 from worldsim.core.config import check_ranges, from_mapping, parse_json, read_text, to_mapping
 from worldsim.core.errors import ConfigError, StorageError
+from worldsim.core.files import atomic_write
 from worldsim.engine.inputs import DEAD_ZONE
-from worldsim.engine.saves import atomic_write
 
 Filter = Literal["sharp", "smooth", "nearest"]
 FILTERS: tuple[Filter, ...] = ("sharp", "smooth", "nearest")
@@ -64,8 +64,7 @@ class SettingsFile:
         """Returns: the settings with these fields in place of the old ones."""
         self.current = replace(self.current, **values)
         try:
-            with atomic_write(self.path) as part:
-                part.write_text(json.dumps(to_mapping(self.current), indent=2) + "\n", encoding="utf-8")
+            atomic_write(self.path, json.dumps(to_mapping(self.current), indent=2) + "\n")
         except StorageError as error:
             if not self._has_said:
                 self._say(f"the settings are not kept: {error.message}")

@@ -23,7 +23,7 @@ import platformdirs
 
 from worldsim.core.config import from_mapping, parse_json, read_text, to_mapping
 from worldsim.core.errors import ConfigError, StorageError
-from worldsim.engine.saves import atomic_write
+from worldsim.core.files import atomic_write
 
 TIMEOUT_S = 120.0
 MAX_CACHED = 200
@@ -117,8 +117,8 @@ class SpeedEstimates:
 
     def _write(self) -> None:
         rows = {key: to_mapping(estimate) for key, estimate in list(self._cache.items())[-MAX_CACHED:]}
-        with suppress(StorageError), atomic_write(self._path) as part:
-            part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        with suppress(StorageError):
+            atomic_write(self._path, json.dumps(rows, indent=1) + "\n")
 
 
 def _parse_estimate(said: str) -> SpeedEstimate:

@@ -13,7 +13,7 @@ import tyro
 from worldsim.cli.arguments import JsonOption, ProgressOption, check_at_least
 from worldsim.cli.output import Progress
 from worldsim.cli.subcommands import CommandResult, Subcommands, run_subcommand, text_table
-from worldsim.core.errors import RecordingError, StorageError, UsageError
+from worldsim.core.errors import RecordingError, UsageError
 from worldsim.episodes.export_npz import export_folder
 from worldsim.episodes.images import write_contact_sheet
 from worldsim.episodes.importers.base import ActionTime, ImportOptions
@@ -141,10 +141,7 @@ def check_data(arguments: CheckArguments) -> CommandResult:
 
         report = validate_sessions(index, num_samples=arguments.pictures, advance=advance)
     if arguments.sheet is not None and report.samples:
-        try:
-            write_contact_sheet(arguments.sheet, report.samples)
-        except OSError as error:
-            raise StorageError(f"cannot write {arguments.sheet}: {error}", hint="check path and space") from None
+        write_contact_sheet(arguments.sheet, report.samples)
     faulty = sorted({session for session, _ in report.faults})
     wrong = RecordingError(
         f"{len(report.faults)} faults in {len(faulty)} sessions of {arguments.folder}: {', '.join(faulty[:5])}",

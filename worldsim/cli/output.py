@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from worldsim.core.errors import StorageError
+from worldsim.core.files import atomic_write, storage_errors
 
 STDOUT = "-"
 """As a file name: standard output."""
@@ -39,14 +38,7 @@ def write_json(path: str | Path, data: Mapping[str, Any]) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error}", hint="check the path, space and permissions") from None
+    atomic_write(Path(path), text)
 
 
 def print_result(text: str, data: Mapping[str, Any], json_path: str | None) -> None:
@@ -142,11 +134,9 @@ def _open(file: str | Path | None) -> TextIO | None:
         return None
     if str(file) == STDOUT:
         return sys.stdout
-    try:
+    with storage_errors(Path(file)):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         return Path(file).open("w", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error}", hint="check the path and permissions") from None
 
 
 def _null_non_finite(value: Any) -> Any:

@@ -21,6 +21,7 @@ from rich.table import Table
 from worldsim.cli.arguments import JsonOption, OfflineOption, check_at_least, parse_arguments
 from worldsim.cli.output import STDOUT, write_json
 from worldsim.core.errors import MissingPackageError, RecordingError, StorageError, UsageError, WorldsimError
+from worldsim.core.files import atomic_path
 from worldsim.episodes.card import files_to_push
 from worldsim.episodes.finalize import finalize
 from worldsim.episodes.format import LEROBOT_VERSION, RECORDINGS_FOLDER, video_path
@@ -136,15 +137,8 @@ def _export(arguments: SessionsArguments) -> dict[str, Any]:
     }
     if out.suffix.lower() not in writers:
         raise UsageError(f"{out} ends in none of {', '.join(writers)}", hint=f"for example {out.with_suffix('.mp4')}")
-    temporary = out.with_name(f".{out.stem}.part{out.suffix.lower()}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out) as temporary:
         writers[out.suffix.lower()](temporary)
-        temporary.replace(out)
-    except OSError as error:
-        raise StorageError(f"cannot write {out}: {error}", hint="check the path, space and permissions") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     frames = len(session.episodes[arguments.episode].rows)
     return {"folder": str(session.folder), "out": str(out), "episode": arguments.episode, "frames": frames}
 

@@ -1,29 +1,57 @@
-"""Two frames as one picture, and how far they are apart. Pure functions over uint8 frames [H, W, 3]."""
+"""Comparing frames: side by side, pixel differences, PSNR. Pure functions over numpy arrays."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from worldsim.core.types import Frame
 
 GAP_PX = 2
+MAX_PSNR_DB = 100.0
+"""PSNR of equal images: infinity would dominate every mean, and JSON cannot represent it."""
 
 
 def side_by_side(left: Frame, right: Frame) -> Frame:
-    """With a black gap of `GAP_PX` between them. Shapes: returns [H, W + gap + W, 3]."""
+    """Both frames with a black gap of `GAP_PX` between them. Shapes: returns [H, W + gap + W, 3]."""
     gap = np.zeros((left.shape[0], GAP_PX, 3), np.uint8)
     return np.concatenate([left, gap, right], axis=1)
 
 
 def difference(a: Frame, b: Frame) -> Frame:
-    """|a - b| of every pixel and colour: black where they are equal."""
+    """|a - b| per pixel and channel: black where they are equal."""
     return np.maximum(a, b) - np.minimum(a, b)
 
 
-def psnr_db(a: Frame, b: Frame) -> float:
-    """Infinite where they are equal."""
-    off = (a.astype(np.float32) - b).ravel()
-    error = float(off @ off) / off.size
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+def psnr(
+    image: npt.NDArray[Any], truth: npt.NDArray[Any], *, data_range: float | None = None
+) -> npt.NDArray[np.float64]:
+    """Peak signal-to-noise ratio of each image in dB, at most `MAX_PSNR_DB`; computed in float64.
+
+    Shapes: [..., H, W, C]; returns [...]. `data_range`: see `check_data_range`.
+    """
+    data_range = check_data_range(image, truth, data_range)
+    size = math.prod(image.shape[-3:])
+    errors = (a.astype(np.float64) - b for a, b in zip(image.reshape(-1, size), truth.reshape(-1, size), strict=True))
+    return psnr_from_mse([error @ error / size for error in errors], data_range).reshape(image.shape[:-3])
+
+
+def psnr_from_mse(mse: npt.ArrayLike, data_range: float) -> npt.NDArray[np.float64]:
+    """10 log10(data_range^2 / mse), at most `MAX_PSNR_DB`. The twin for tensors is `models.frames.psnr`."""
+    peak = data_range**2
+    return np.asarray(10.0 * np.log10(peak / np.maximum(mse, peak * 10.0 ** (-MAX_PSNR_DB / 10.0))), dtype=np.float64)
+
+
+def check_data_range(image: npt.NDArray[Any], truth: npt.NDArray[Any], data_range: float | None) -> float:
+    """Distance between the darkest and the brightest possible value: 255 for uint8, explicit for floats.
+
+    Frames in [0, 1] scored with a range of 2 would gain 6 dB.
+    """
+    assert image.shape == truth.shape, f"{image.shape} is not {truth.shape}"
+    if data_range is not None:
+        return data_range
+    assert image.dtype == truth.dtype == np.uint8, f"{image.dtype} and {truth.dtype} need an explicit data_range"
+    return 255.0

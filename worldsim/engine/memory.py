@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.images import psnr_db
+from worldsim.core.images import psnr
 from worldsim.core.types import Frame, Pose
 from worldsim.engine.history import HistoryNode
 from worldsim.engine.reference_world import AlignedFrames
@@ -33,8 +33,6 @@ MAX_VIEWS = 2048
 NOT_AWAY = 2**62
 MAX_VIEW_BYTES = 16 * 2**20
 MAX_PATH_LENGTH = 1000
-MAX_PSNR_DB = 100.0
-"""What equal pictures score."""
 
 DRIFT_FRAMES = 35
 """Two seconds of the presets' rate: a single frame may well show nothing but a wall."""
@@ -89,7 +87,7 @@ class RevisitScore:
             if same.size:
                 nearest = int(same[np.argmin(strides[same] / NEAR_STEPS + turn_deg[same] / NEAR_DEG)])
                 if away_since[nearest] != NOT_AWAY:
-                    self._score(psnr_db(small, self._views[nearest].frame))
+                    self._score(float(psnr(small, self._views[nearest].frame)))
                 return
         if num < MAX_VIEWS and (num + 1) * small.nbytes <= MAX_VIEW_BYTES:
             self._views.append(_SeenView(index, small.copy()))
@@ -103,7 +101,7 @@ class RevisitScore:
         self._views = [self._views[place] for place in kept]
 
     def _score(self, score_db: float) -> None:
-        self.last_db = min(score_db, MAX_PSNR_DB)
+        self.last_db = score_db
         self.num_scores += 1
         self._sum_db += self.last_db
 

@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from worldsim.core.errors import ConfigError, WorldsimError
-from worldsim.core.images import psnr_db
+from worldsim.core.images import psnr
 from worldsim.core.types import Action, ActionSpec, Step
 from worldsim.engine.history import ActionRuns, HistoryNode
 from worldsim.engine.interfaces import ReferenceSource, ReferenceWorld
@@ -244,7 +244,10 @@ def _is_longer(action_runs: ActionRuns, before: ActionRuns) -> bool:
 def _align(generated: Step, seen: tuple[Step, ...]) -> AlignedFrames:
     reference = replace(seen[-1], index=generated.index)
     return AlignedFrames(
-        generated=generated, reference=reference, psnr_db=psnr_db(reference.frame, generated.frame), context=seen
+        generated=generated,
+        reference=reference,
+        psnr_db=float(psnr(reference.frame, generated.frame)),
+        context=seen,
     )
 
 

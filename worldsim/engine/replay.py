@@ -17,7 +17,7 @@ import torch
 
 import worldsim
 from worldsim.core.errors import ReplayError
-from worldsim.core.images import psnr_db
+from worldsim.core.images import psnr
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
 from worldsim.engine.interfaces import SimulatorProtocol, StageTimes, SupportsContextReset
 from worldsim.engine.simulator import Simulator
@@ -255,6 +255,6 @@ def _difference(session: RecordedSession, episode: int, position: int, frame: Fr
         episode=episode,
         frame=position,
         max_levels=None if recorded is None else int(np.abs(recorded.astype(int) - frame).max()),
-        psnr_db=None if recorded is None else psnr_db(recorded, frame),
+        psnr_db=None if recorded is None else float(psnr(recorded, frame)),
         is_measured_exactly=session.is_lossless,
     )

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load, load_file, save, save_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor, from_numpy
 
 from worldsim.core.errors import StateError
+from worldsim.core.files import atomic_write
 from worldsim.engine.interfaces import Position
-from worldsim.engine.saves import SaveRecord, atomic_write, read_saved, saved_arrays, saved_metadata
+from worldsim.engine.saves import SaveRecord, read_saved, saved_arrays, saved_metadata
 from worldsim.engine.simulator import Snapshot, first_action
 from worldsim.episodes.format import SessionHeader
 from worldsim.models.state import WorldState
@@ -40,8 +41,7 @@ class SaveFiles:
         assert isinstance(snapshot, Snapshot), snapshot
         tensors: dict[str, Tensor] = {STATE + name: t for name, t in load(snapshot.state.to_bytes()).items()}
         tensors |= {name: from_numpy(array) for name, array in saved_arrays(saved).items()}
-        with atomic_write(path) as part:
-            save_file(tensors, part, metadata=saved_metadata(saved))
+        atomic_write(path, save(tensors, metadata=saved_metadata(saved)))
 
     def read(self, path: Path) -> tuple[SaveRecord, Position]:
         """Raises: StateError when the file is damaged, or of other weights; NonFiniteError."""

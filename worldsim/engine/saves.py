@@ -8,8 +8,7 @@ Owns: the slots' places, the header and the picture of a save, and their checks.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from worldsim.core.config import from_mapping, parse_json, to_mapping
-from worldsim.core.errors import ConfigError, RecordingError, StateError, StorageError
+from worldsim.core.errors import ConfigError, RecordingError, StateError
 from worldsim.core.types import NO_ACTION, Step
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import ActionRun, SessionHeader
@@ -104,20 +103,6 @@ def saved_metadata(saved: SaveRecord) -> dict[str, str]:
         schema=SCHEMA_VERSION, header=saved.header, seed=saved.seed, index=saved.step.index, anchor=saved.anchor
     )
     return {_KEY: json.dumps(to_mapping(metadata))}
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A path to write to; what was written is at `path` afterwards, all of it or nothing. Raises: StorageError."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink()
-        raise StorageError(f"cannot save to {path}: {error}", hint="check the path, space and permissions") from None
 
 
 def _slot(number: int, path: Path) -> SaveSlot:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from worldsim.core.config import to_mapping
 from worldsim.core.errors import RecordingError, StorageError
+from worldsim.core.files import atomic_path, atomic_write
 from worldsim.episodes.format import (
     DATA_TEMPLATE,
     EPISODES_FILE,
@@ -74,12 +75,14 @@ def finalize(folder: Path, *, high_water: int | None = None) -> FinalizeResult:
         raise RecordingError(f"{folder} holds no frame", hint=f"worldsim sessions rm {folder}")
     codec = LOSSLESS if journal.writer.is_lossless else NEAR_LOSSLESS
     try:
+        for leftover in folder.rglob(".*.part.*"):  # of a process that died in here
+            leftover.unlink()
         tables = _write_episodes(folder, journal, codec)
         _write_meta(folder, journal, codec, tables, high_water)
         for index in range(len(tables) + 1):  # one more: an episode that broke off before its first whole row
             part_path(folder, index).unlink(missing_ok=True)
         (folder / JOURNAL_FILE).unlink()
-    except OSError as error:
+    except (OSError, StorageError) as error:
         hint = f"make room, then: worldsim sessions repair {folder}"
         raise StorageError(f"cannot finish {folder}: {error}", hint=hint) from None
     missing = sum(int((~columns["worldsim.has_picture"]).sum()) for columns in tables)
@@ -149,15 +152,11 @@ def _finalize_video(folder: Path, index: int, num_frames: int, header: SessionHe
     part, final = part_path(folder, index), video_path(folder, index)
     if not part.exists() and count_frames(final) == num_frames:
         return num_frames
-    temporary = final.with_suffix(".tmp.mp4")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    num_found = min(num_frames, count_frames(part))
-    if num_found == num_frames == count_frames(part):
-        remux(part, temporary)
-    else:
-        num_found = _rebuild(part, temporary, num_frames, header, codec)
-    temporary.replace(final)
-    return num_found
+    with atomic_path(final) as temporary:
+        if count_frames(part) == num_frames:
+            remux(part, temporary)
+            return num_frames
+        return _rebuild(part, temporary, num_frames, header, codec)
 
 
 def _rebuild(part: Path, target: Path, num_frames: int, header: SessionHeader, codec: Codec) -> int:
@@ -353,14 +352,9 @@ def _num_frames(tables: list[Columns]) -> int:
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(path)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    atomic_write(path, json.dumps(data, indent=2) + "\n")

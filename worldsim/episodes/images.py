@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from worldsim.core.files import atomic_path
 from worldsim.core.types import Frame
 
 SHEET_COLUMNS = 8
@@ -23,10 +24,10 @@ def resize(frame: Frame, height_px: int, width_px: int) -> Frame:
 
 
 def write_contact_sheet(path: Path, frames: list[Frame]) -> None:
-    """Row by row, the first at the top left, as PNG whatever the name. Frames have one size. Raises: OSError."""
+    """Row by row, the first at the top left, as PNG whatever the name. Frames have one size. Raises: StorageError."""
     columns = min(SHEET_COLUMNS, len(frames))
     empty = [np.zeros_like(frames[0])] * (-len(frames) % columns)
     tiles = [*frames, *empty]
     lines = [np.concatenate(tiles[begin : begin + columns], axis=1) for begin in range(0, len(tiles), columns)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(lines)).save(path, format="PNG")
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.concatenate(lines)).save(temporary, format="PNG")

@@ -10,13 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 import av
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import StorageError, UsageError
+from worldsim.core.errors import UsageError
+from worldsim.core.files import atomic_path
 from worldsim.core.types import Frame
 
 MIN_SIDE_PX = 256
@@ -52,10 +52,6 @@ LOSSLESS = Codec(
 """Bit for bit, at the frames' own size: for data meant for training."""
 
 
-class FrameWriter(Protocol):
-    def write(self, frame: Frame) -> None: ...
-
-
 def upscale_factor(height_px: int, width_px: int) -> int:
     """The whole number by which a picture is enlarged, so that it is large enough and both sides are even (yuv420p)."""
     scale = max(1, -(-MIN_SIDE_PX // min(height_px, width_px)))
@@ -78,24 +74,15 @@ def downscale(frame: Frame, scale: int) -> Frame:
 
 
 @contextmanager
-def video_file(path: Path, *, height_px: int, width_px: int, frames_per_s: float) -> Iterator[FrameWriter]:
+def video_file(path: Path, *, height_px: int, width_px: int, frames_per_s: float) -> Iterator[VideoEncoder]:
     """A writer; the file appears under its name when the block ends without an error.
 
     Raises: UsageError for a name that is not .mp4, StorageError when the file cannot be written.
     """
     if path.suffix.lower() != ".mp4":
         raise UsageError(f"{path} does not end in .mp4", hint=f"for example {path.with_suffix('.mp4')}")
-    temporary = path.with_name(f".{path.stem}.part.mp4")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with VideoEncoder(temporary, height_px, width_px, frames_per_s) as writer:
-            yield writer
-        temporary.replace(path)
-    except OSError as error:  # av's own errors are OSErrors too
-        raise StorageError(f"cannot write {path}: {error}", hint="check the path, space and permissions") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with atomic_path(path) as temporary, VideoEncoder(temporary, height_px, width_px, frames_per_s) as writer:
+        yield writer
 
 
 class VideoEncoder:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import MissingPackageError, StorageError
+from worldsim.core.errors import MissingPackageError
+from worldsim.core.files import atomic_path
 from worldsim.core.types import Frame
 from worldsim.episodes.video import read_frames, upscale_factor
 from worldsim.evaluation.evaluator import RolloutResult
@@ -117,11 +118,8 @@ def write_sheet(path: Path, sections: Sequence[SheetSection]) -> None:
     """Raises: MissingPackageError without Pillow, StorageError when the file cannot be written."""
     image_module, _ = _import_pillow()
     image = image_module.fromarray(draw_sheet(sections))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, format="PNG", optimize=True)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}", hint="check the path, space and permissions") from None
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG", optimize=True)
 
 
 def check_can_draw() -> None:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldsim.core.images import psnr
 from worldsim.evaluation.clips import Clips
 from worldsim.evaluation.evaluator import Evaluator, FrameArray
-from worldsim.evaluation.metrics import FloatArray, frechet, gradient_energy, psnr
+from worldsim.evaluation.metrics import FloatArray, frechet, gradient_energy
 from worldsim.evaluation.scores import interval_fields
 
 DRIFT_WINDOW_FRAMES = 50

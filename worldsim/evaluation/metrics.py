@@ -1,4 +1,4 @@
-"""Scores between frames. Owns PSNR, SSIM, gradient energy, best match, Frechet distance and the interval of a mean.
+"""Scores between frames. Owns SSIM, gradient energy, best match, Frechet distance and the interval of a mean.
 
 Knows no model and no world. Pure functions over numpy arrays, computed in float64. Unless it says otherwise a function
 takes [..., H, W, C] and gives one number per frame, [...]; averaging is the caller's choice.
@@ -14,27 +14,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from worldsim.core.images import check_data_range, psnr_from_mse
+
 ImageArray: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
-MAX_PSNR_DB = 100.0
-"""What equal frames score: infinity would swallow every mean it enters, and JSON cannot hold it."""
 SSIM_WINDOW = 11
 SSIM_SIGMA_PX = 1.5
 SSIM_K1, SSIM_K2 = 0.01, 0.03
 CHUNK_FRAMES = 64
-
-
-def psnr(image: ImageArray, truth: ImageArray, *, data_range: float | None = None) -> FloatArray:
-    """Peak signal-to-noise ratio of each frame, in dB: 10 log10(range^2 / mean squared error over H, W, C).
-
-    `data_range` is the distance between the darkest and the brightest value: 255 for uint8, and to be said for floats
-    (frames in [0, 1] scored with a range of 2 gain 6 dB for nothing).
-    """
-    data_range = _data_range(image, truth, data_range)
-    error = _map_frames(lambda x, y: np.mean((x - y) ** 2, axis=(-3, -2, -1)), image, truth)
-    floor = data_range**2 * 10.0 ** (-MAX_PSNR_DB / 10.0)
-    return np.asarray(10.0 * np.log10(data_range**2 / np.maximum(error, floor)), dtype=np.float64)
 
 
 def masked_psnr(image: ImageArray, truth: ImageArray, mask: npt.NDArray[np.bool_]) -> FloatArray:
@@ -78,7 +66,7 @@ def ssim(image: ImageArray, truth: ImageArray, *, data_range: float | None = Non
 
     Source: Wang et al. 2004, equation 13, with its window of 11 pixels and sigma 1.5.
     """
-    data_range = _data_range(image, truth, data_range)
+    data_range = check_data_range(image, truth, data_range)
     height, width = image.shape[-3:-1]
     assert min(height, width) >= SSIM_WINDOW, f"frames of {height}x{width} are smaller than the {SSIM_WINDOW} px window"
     c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
@@ -137,22 +125,13 @@ def bootstrap_interval(
 def _pooled_psnr(image: ImageArray, truth: ImageArray, mask: npt.NDArray[np.bool_]) -> float:
     if not mask.any():
         return math.nan
-    error = np.mean((image[mask].astype(np.float64) - truth[mask]) ** 2)
-    return min(MAX_PSNR_DB, 10.0 * math.log10(255.0**2 / max(float(error), 1e-9)))
+    return float(psnr_from_mse(np.mean((image[mask].astype(np.float64) - truth[mask]) ** 2), 255.0))
 
 
 def _matrix_sqrt(matrix_DD: FloatArray) -> FloatArray:
     """The square root of a symmetric matrix without negative eigenvalues, but for rounding."""
     values, vectors = np.linalg.eigh(matrix_DD)
     return np.asarray((vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T, dtype=np.float64)
-
-
-def _data_range(image: ImageArray, truth: ImageArray, data_range: float | None) -> float:
-    assert image.shape == truth.shape, f"{image.shape} is not {truth.shape}"
-    if data_range is not None:
-        return data_range
-    assert image.dtype == truth.dtype == np.uint8, f"{image.dtype} and {truth.dtype} need an explicit data_range"
-    return 255.0
 
 
 def _map_frames(function: Callable[..., FloatArray], *images: ImageArray) -> FloatArray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from worldsim.core.images import psnr
 from worldsim.evaluation.evaluator import FrameArray, RolloutResult
 from worldsim.evaluation.metrics import (
     FloatArray,
@@ -20,7 +21,6 @@ from worldsim.evaluation.metrics import (
     bootstrap_interval,
     gradient_energy,
     masked_psnr,
-    psnr,
     sharpness,
     ssim,
 )

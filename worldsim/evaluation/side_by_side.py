@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from worldsim.core.errors import RecordingError
-from worldsim.core.images import GAP_PX, side_by_side
+from worldsim.core.images import GAP_PX, psnr, side_by_side
 from worldsim.core.types import Action, ActionSpec, Frame, Step
 from worldsim.engine.interfaces import SimulatorProtocol, StageTimes
 from worldsim.engine.replay import resimulate
 from worldsim.episodes.format import frame_hash
 from worldsim.episodes.reader import RecordedSession
-from worldsim.evaluation.metrics import CHUNK_FRAMES, SSIM_WINDOW, psnr, ssim
+from worldsim.evaluation.metrics import CHUNK_FRAMES, SSIM_WINDOW, ssim
 
 
 @dataclass(frozen=True, kw_only=True)

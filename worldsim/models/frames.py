@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from worldsim.core.images import MAX_PSNR_DB
+
 
 def to_tensor(frames: npt.NDArray[np.uint8], device: str | torch.device = "cpu") -> Tensor:
     """Shapes: uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in [-1, 1]."""
@@ -20,3 +22,9 @@ def to_frames(pixels: Tensor) -> npt.NDArray[np.uint8]:
     assert pixels.shape[-3] == 3, f"{tuple(pixels.shape)}"
     scaled = pixels.detach().float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(scaled.movedim(-3, -1).cpu().numpy())
+
+
+def psnr(predicted_BCHW: Tensor, target_BCHW: Tensor) -> float:
+    """Mean PSNR in dB of pixels in [-1, 1], predictions clipped: `core.images.psnr` for tensors on any device."""
+    mse_B = (predicted_BCHW.detach().clamp(-1, 1) - target_BCHW).square().mean(dim=(1, 2, 3))
+    return float((10 * torch.log10(4 / mse_B.clamp_min(4 * 10 ** (-MAX_PSNR_DB / 10)))).mean())

@@ -48,7 +48,6 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from worldsim.core.config import MAX_CONFIG_BYTES, short_repr
 from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError, WorldsimError
-from worldsim.core.log import say
 from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET
 from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, DOWNLOADED_FILES, START_FOLDER, WEIGHTS_FILE, HubRef
 from worldsim.presets.safe_io import (
@@ -59,6 +58,8 @@ from worldsim.presets.safe_io import (
     damaged_error,
     sha256,
 )
+
+logger = logging.getLogger(__name__)
 
 LIBRARY = "worldsim"
 """`library_name` in a card: how the Hub knows a preset."""
@@ -213,7 +214,7 @@ def download(listing: PresetListing) -> Path:
     snapshot = home / "snapshots" / listing.commit
     missing_bytes = sum(file.num_bytes for file in listing.files if not (snapshot / file.name).exists())
     if missing_bytes:
-        say(
+        logger.info(
             f"fetching {ref} at {listing.commit[:12]} from {constants.ENDPOINT}: {len(listing.files)} files, "
             f"{listing.num_bytes / 1e6:.1f} MB ({missing_bytes / 1e6:.1f} MB not here yet)"
         )
@@ -236,7 +237,7 @@ def download_dataset(ref: HubRef) -> Path:
 
     Raises: PresetNotFoundError, HubError, StorageError.
     """
-    say(f"data set {ref} from {constants.ENDPOINT}: fetching what is not here yet")
+    logger.info(f"data set {ref} from {constants.ENDPOINT}: fetching what is not here yet")
     with _translate_errors(ref):
         return Path(
             snapshot_download(ref.repo, repo_type="dataset", revision=ref.revision, allow_patterns=list(DATA_FILES))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +27,8 @@ from torch.overrides import TorchFunctionMode
 
 import worldsim
 from worldsim.core.config import MAX_CONFIG_BYTES, short_repr
-from worldsim.core.errors import PresetError, PresetShapeError, StorageError, did_you_mean
+from worldsim.core.errors import PresetError, PresetShapeError, did_you_mean
+from worldsim.core.files import atomic_write, storage_errors
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.presets.card import model_card
@@ -220,14 +220,12 @@ def save_preset(
         "config_sha256": _config_sha256(json.loads(config_text)),
     }
     weights = _with_sorted_header(safetensors.torch.save({n: t.contiguous() for n, t in tensors.items()}), header)
-    try:
+    with storage_errors(folder):
         _write_starts(folder / START_FOLDER, starts)
         if card is not None or not (folder / CARD_FILE).exists():
-            _write_atomically(folder / CARD_FILE, (card or model_card(config, header)).encode())
-        _write_atomically(folder / CONFIG_FILE, config_text.encode())
-        _write_atomically(folder / WEIGHTS_FILE, weights)
-    except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error}", hint="check space and permissions") from None
+            _write(folder / CARD_FILE, (card or model_card(config, header)).encode())
+        _write(folder / CONFIG_FILE, config_text.encode())
+        _write(folder / WEIGHTS_FILE, weights)
 
 
 def source_commit() -> str:
@@ -376,26 +374,13 @@ def _write_starts(folder: Path, starts: Sequence[Start]) -> None:
     names = [f"{index:02d}.safetensors" for index in range(len(starts))]
     for name, start in zip(names, starts, strict=True):
         arrays = {"frames": start.frames, "actions": start.actions}
-        _write_atomically(
-            folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
-        )
+        _write(folder / name, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
     for path in folder.glob("*.safetensors"):
         if path.name not in names:
             path.unlink()
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    """The file appears under its name only when it is on the disk in full."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file() and path.read_bytes() == content:
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+def _write(path: Path, content: bytes) -> None:
+    """Leaves a file with the same content as it is."""
+    if not path.is_file() or path.read_bytes() != content:
+        atomic_write(path, content, is_durable=True)

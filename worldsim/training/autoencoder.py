@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldsim.models.autoencoder import Autoencoder, reconstruction_loss
-from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.frames import psnr, to_frames, to_tensor
 from worldsim.training.config import AutoencoderTraining
 from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode
@@ -76,12 +76,6 @@ class AutoencoderRecipe:
             "psnr_probe": psnr(decoded_BCHW, self._probe),
             "sharpness_probe": gradient_energy(decoded_BCHW) / max(gradient_energy(self._probe), 1e-9),
         }
-
-
-def psnr(predicted_BCHW: Tensor, target_BCHW: Tensor) -> float:
-    """For the log only (mean of one PSNR per frame); evaluation has its own. Units: dB, peak to peak 2."""
-    error_B = (predicted_BCHW.detach().clamp(-1, 1) - target_BCHW).square().mean(dim=(1, 2, 3))
-    return float((10 * torch.log10(4 / error_B.clamp_min(1e-10))).mean())
 
 
 def gradient_energy(picture_BCHW: Tensor) -> float:

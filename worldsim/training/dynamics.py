@@ -19,12 +19,11 @@ from worldsim.diffusion.noise import context_levels, mix_noise
 from worldsim.diffusion.objectives import flow_loss, sample_flow_steps, sample_shortcut_steps, shortcut_loss
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
-from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.frames import psnr, to_frames, to_tensor
 from worldsim.models.maps.fixed_map import FixedMapMemory, fixed_map_loss
 from worldsim.models.maps.map_tracker import SpatialMapMemory, spatial_map_loss
 from worldsim.models.maps.motion import motion_loss
 from worldsim.models.sequence.world_model import ClipContext, WorldModel
-from worldsim.training.autoencoder import psnr
 from worldsim.training.config import DynamicsTraining
 from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode

@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil
 
 import worldsim
-from worldsim.core.errors import RecordingError, StorageError, UsageError
+from worldsim.core.errors import RecordingError, UsageError
+from worldsim.core.files import storage_errors
 from worldsim.core.types import Frame
 from worldsim.episodes.format import EpisodeStart, FrameRow, SessionHeader, frame_hash
 from worldsim.episodes.images import resize
@@ -119,16 +120,13 @@ def _write(
 ) -> int:
     """Returns: the number of frames. Raises: RecordingError, with nothing at `target`; StorageError."""
     folder = target.parent
-    try:
+    with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f"{_temporary_prefix(folder)}{os.getpid()}-", dir=folder.parent))
-    except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error}", hint="check the path and permissions") from None
     try:
-        num_frames = _record(episode, header, temporary / "session", size_px, is_lossless=is_lossless)
-        (temporary / "session").replace(target)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error}", hint="check the path, space and permissions") from None
+        with storage_errors(target):
+            num_frames = _record(episode, header, temporary / "session", size_px, is_lossless=is_lossless)
+            (temporary / "session").replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return num_frames

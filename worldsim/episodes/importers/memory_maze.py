@@ -6,7 +6,6 @@ needed here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import RecordingError, StorageError
+from worldsim.core.errors import RecordingError
+from worldsim.core.files import atomic_path
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.importers.base import (
     ImportedEpisode,
@@ -68,15 +68,9 @@ def pose_arrays(pose: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float
 
 
 def write(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """The whole file or none. Raises: StorageError."""
-    part = path.with_name(f".{path.stem}.part.npz")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(part, allow_pickle=False, **arrays)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error}", hint="check the path, space and permissions") from None
+    """Raises: StorageError."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 def _pose(position: npt.NDArray[np.floating], direction: npt.NDArray[np.floating], num: int) -> npt.NDArray[np.float32]:

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 import worldsim
-from worldsim.core.errors import StorageError
+from worldsim.core.files import atomic_write
 from worldsim.evaluation.report.charts import NUM_COLORS
 from worldsim.evaluation.report.comparisons import comparison_sections
 from worldsim.evaluation.report.costs import cost_sections
@@ -86,8 +86,4 @@ def _origin(about: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def write_page(path: Path, html: str) -> None:
     """Raises: StorageError when the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}", hint="check the path, space and permissions") from None
+    atomic_write(path, html)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import logging
 import os
 
 from worldsim.core.errors import WorldError
-from worldsim.core.log import say
+
+logger = logging.getLogger(__name__)
 
 MUJOCO_GL = "MUJOCO_GL"
 _DEVICE_PLATFORM, _MAX_DEVICES = 0x313F, 16
@@ -31,7 +33,7 @@ def choose_graphics() -> str:
             hint="on Debian: apt-get install libegl1 libgl1-mesa-dri (or libosmesa6)",
         )
     os.environ[MUJOCO_GL] = choice
-    say(f"Memory Maze is drawn by {choice}: {why}")
+    logger.info("Memory Maze renders with %s: %s", choice, why)
     return choice
 
 

@@ -1,0 +1,43 @@
+"""PSNR against values computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from worldsim.core.images import MAX_PSNR_DB, psnr
+
+
+def noise_frames(num_frames: int, height: int = 16, width: int = 20) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, size=(num_frames, height, width, 3), dtype=np.uint8)
+
+
+def test_psnr_of_frames_sixteen_levels_apart_is_24_05_db() -> None:
+    truth = np.full((2, 4, 4, 3), 100, dtype=np.uint8)
+    image = truth.copy()
+    image[0] += 16
+    image[1] -= 16  # a difference taken in uint8 would wrap around here
+    np.testing.assert_allclose(psnr(image, truth), 20 * np.log10(255 / 16))
+    assert psnr(image, truth)[0] == pytest.approx(24.0485, abs=1e-4)
+
+
+def test_psnr_of_floats_needs_the_range_and_uses_it() -> None:
+    truth = np.zeros((4, 4, 3))
+    image = truth + 0.1
+    assert psnr(image, truth, data_range=1.0) == pytest.approx(20.0)
+    with pytest.raises(AssertionError, match="explicit data_range"):
+        psnr(image, truth)
+
+
+def test_psnr_of_equal_frames_is_finite() -> None:
+    frames = noise_frames(2)
+    assert psnr(frames, frames).tolist() == [MAX_PSNR_DB, MAX_PSNR_DB]
+
+
+def test_psnr_is_computed_per_frame() -> None:
+    truth = noise_frames(3)
+    image = truth.copy()
+    image[1] = 255 - image[1]
+    scores = psnr(image, truth)
+    assert scores.shape == (3,)
+    assert scores[0] == scores[2] == MAX_PSNR_DB and scores[1] < 15
