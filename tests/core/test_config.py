@@ -1,4 +1,4 @@
-"""Strict config: what is wrong is named with its place and a remedy."""
+"""Strict config: errors name the key and a remedy."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Outer:
     inner: Inner = field(default_factory=Inner)
 
 
-def test_defaults_fill_what_is_not_given() -> None:
+def test_defaults_fill_missing_keys() -> None:
     assert from_mapping(Outer, {"name": "x"}) == Outer(name="x")
 
 
-def test_a_mapping_survives_the_round_trip() -> None:
+def test_config_round_trips_through_a_mapping() -> None:
     config = Outer(name="x", rate=2.5, steps=3, pair=(5, 6), rows=((1, 2), (3, 4)), inner=Inner(size=9, kind="b"))
     assert from_mapping(Outer, to_mapping(config)) == config
 
 
-def test_an_integer_is_accepted_where_a_float_is_asked_for() -> None:
+def test_integer_is_accepted_for_a_float() -> None:
     rate = from_mapping(Outer, {"name": "x", "rate": 2}).rate
     assert rate == 2.0
     assert isinstance(rate, float)
@@ -65,20 +65,20 @@ def test_an_integer_is_accepted_where_a_float_is_asked_for() -> None:
         ({"name": "x", "steps": "no"}, "steps is 'no' (str)", "expected int"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_place_and_a_remedy(data: dict[str, object], message: str, hint: str) -> None:
+def test_errors_name_the_key_and_a_remedy(data: dict[str, object], message: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_mapping(Outer, data)
     assert caught.value.message == message
     assert caught.value.hint == hint
 
 
-def test_broken_toml_is_named_with_its_line(tmp_path: Path) -> None:
+def test_invalid_toml_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "preset.toml"
     path.write_text("name = 'x'\nsize = = 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"preset\.toml is not valid TOML.*line 2"):
         read_toml(path)
 
 
-def test_a_missing_toml_is_an_error_with_its_path(tmp_path: Path) -> None:
+def test_missing_toml_is_reported_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no file .*nowhere"):
         read_toml(tmp_path / "nowhere.toml")

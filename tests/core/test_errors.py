@@ -1,4 +1,4 @@
-"""Every kind of fault has an exit code of its own."""
+"""Every kind of user error has its own exit code."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ def error_classes() -> list[type[WorldsimError]]:
     return [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, WorldsimError)]
 
 
-def test_no_two_kinds_of_error_share_an_exit_code() -> None:
+def test_exit_codes_are_unique() -> None:
     codes = {cls.__name__: cls.exit_code for cls in error_classes()}
     assert len(set(codes.values())) == len(codes), codes
-    assert all(0 < code < 126 for code in codes.values()), f"shells use the rest themselves: {codes}"
+    assert all(0 < code < 126 for code in codes.values()), f"shells reserve the others: {codes}"
 
 
-def test_a_near_miss_names_the_name_that_was_meant() -> None:
+def test_close_name_is_suggested() -> None:
     assert did_you_mean("mase", ["maze", "maze-random"]) == "did you mean 'maze'?"
 
 
-def test_a_far_miss_lists_what_there_is() -> None:
+def test_known_names_are_listed_if_none_is_close() -> None:
     assert did_you_mean("forest", ["maze", "hall"]) == "known: hall, maze"
     assert did_you_mean("forest", []) == "there are none"

@@ -74,12 +74,12 @@ def test_a_damaged_config_json_is_one_error(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[" * 200_000, "it is nested too deeply"),
-        ('{"a":' * 40_000, "it is nested too deeply"),
-        ('{"name": "a", "name": "b"}', "the key 'name' is there twice"),
-        ('{"name": "a", "title": "b", "play": {"ticks_per_s": NaN}}', "NaN is not a number of JSON"),
+        ("[" * 200_000, "nested too deeply"),
+        ('{"a":' * 40_000, "nested too deeply"),
+        ('{"name": "a", "name": "b"}', "duplicate key 'name'"),
+        ('{"name": "a", "title": "b", "play": {"ticks_per_s": NaN}}', "NaN is not valid JSON"),
         ('{"name": "a", "title": "b", "play": {"ticks_per_s": 1e999}}', "expected a finite number"),
-        ('{"name": "a", "title": "b", "play": {"ticks_per_s": 1' + "0" * 400 + "}}", "beyond 64 bits"),
+        ('{"name": "a", "title": "b", "play": {"ticks_per_s": 1' + "0" * 400 + "}}", "does not fit in 64 bits"),
         ('{"name": "a", "title": "b", "play": {"num_steps": 1' + "0" * 5000 + "}}", "is not valid JSON"),
         ('{"name": "../../home", "title": "b"}', "name is '../../home'"),
         ('{"name": "a", "title": "\\u001b[2J"}', "expected one line of printable text"),

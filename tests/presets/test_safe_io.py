@@ -35,8 +35,8 @@ def test_a_header_gives_metadata_names_types_shapes_and_places(tmp_path: Path) -
         (b"[]", "its header is not an object"),
         (b"{", "Expecting property name"),
         (b"\xff", "can't decode"),
-        (b"[" * 100_000, "it is nested too deeply"),
-        (b'{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": 1, "a": 2}', "duplicate key 'a'"),
         ({"a": 1}, "the entry of tensor 'a' is not a dtype, a shape and offsets"),
         ({"a": {**ONE, "code": "x"}}, "the entry of tensor 'a' is not a dtype, a shape and offsets"),
         ({"a": {**ONE, "dtype": "F64"}}, "tensor 'a' is of type 'F64'"),
@@ -78,7 +78,7 @@ def test_a_huge_header_is_not_read(tmp_path: Path) -> None:
 def test_a_key_given_twice_among_very_many_is_found_at_once(tmp_path: Path) -> None:
     keys = ",".join(f'"{index}":0' for index in range(300_000))
     begun_s = time.perf_counter()
-    with pytest.raises(PresetError, match="'299999' is there twice"):
+    with pytest.raises(PresetError, match="duplicate key '299999'"):
         read_header(write(tmp_path / "x", ("{" + keys + ',"299999":0}').encode()))
     assert time.perf_counter() - begun_s < 20, "a search for every key would take minutes"
 

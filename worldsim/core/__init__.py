@@ -1,1 +1,1 @@
-"""Floor 0: the words every other package speaks. Imports neither torch nor pygame."""
+"""Layer 0: types, configuration, errors and logging shared by all packages. Imports neither torch nor pygame."""

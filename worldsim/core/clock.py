@@ -1,4 +1,4 @@
-"""Time, passed in. Play uses MonotonicClock; tests turn ManualClock by hand."""
+"""Time as a dependency: play uses MonotonicClock, tests advance a ManualClock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The machine's monotonic clock."""
+    """The system's monotonic clock."""
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -24,7 +24,7 @@ class MonotonicClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to; sleeping moves it."""
+    """A clock that advances only on request; sleeping advances it."""
 
     def __init__(self, start_ns: int = 0) -> None:
         self._now_ns = start_ns

@@ -1,7 +1,8 @@
-"""Errors that are the user's or a file's fault, each with a hint and its own exit code.
+"""User errors: problems with input, files or the machine, each with a hint and an exit code.
 
-Owns: the exception classes and their exit codes. Does not own: printing (`worldsim.cli` does, once, at the edge).
-A programmer's mistake is an assertion, never one of these.
+Owns: the exception classes and their exit codes. Does not own: printing them (`worldsim.cli`, in one place).
+Programming errors are assertions instead. The first line of each docstring is that exit code's row in the documentation
+(`tools/regen_docs.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Iterable
 
 
 class WorldsimError(Exception):
-    """Something a person can put right.
+    """User error.
 
-    `message` says what was found and what was expected, `hint` what to do about it.
+    `message` says what was found and what was expected; `hint` says what to do about it.
     """
 
     exit_code = 1
@@ -25,43 +26,43 @@ class WorldsimError(Exception):
 
 
 class UsageError(WorldsimError):
-    """A command was called with arguments that do not fit."""
+    """Invalid command-line arguments."""
 
     exit_code = 2
 
 
 class ConfigError(WorldsimError):
-    """A configuration file or value is not valid."""
+    """Invalid configuration file or value."""
 
     exit_code = 3
 
 
 class PresetNotFoundError(WorldsimError):
-    """No preset of that name or at that place."""
+    """Preset not found."""
 
     exit_code = 4
 
 
 class PresetError(WorldsimError):
-    """A preset is there, but damaged: a file is missing, truncated, or does not fit its config."""
+    """A preset is damaged: a file is missing, truncated, or does not match its config."""
 
     exit_code = 5
 
 
 class PresetShapeError(PresetError):
-    """A tensor or a start of a preset has another shape than its config asks for."""
+    """A tensor or a start of a preset does not have the shape that its config requires."""
 
     exit_code = 14
 
 
 class DisplayError(WorldsimError):
-    """No screen to open a window on."""
+    """No display to open a window on."""
 
     exit_code = 6
 
 
 class GraphicsError(WorldsimError):
-    """There is a screen, but nothing on it can be drawn with."""
+    """No usable renderer."""
 
     exit_code = 7
 
@@ -73,69 +74,74 @@ class MissingPackageError(WorldsimError):
 
 
 class NonFiniteError(WorldsimError):
-    """NaN or infinity where numbers were expected (a loss, a gradient, a state)."""
+    """NaN or infinity in a loss, a gradient or a state."""
 
     exit_code = 9
 
 
 class WorldError(WorldsimError):
-    """A true world could not be started, or its engine failed."""
+    """The reference world could not be started, or its engine failed."""
 
     exit_code = 10
 
 
 class DeviceError(WorldsimError):
-    """The asked-for device or dtype cannot be had."""
+    """The requested device or dtype is not available."""
 
     exit_code = 11
 
 
 class StorageError(WorldsimError):
-    """A file could not be written (disk full, permission)."""
+    """A file could not be written (disk full, permissions)."""
 
     exit_code = 12
 
 
 class StateError(WorldsimError):
-    """A saved state does not fit the model that is asked to restore it."""
+    """A saved state is damaged or does not fit the model."""
 
     exit_code = 13
 
 
 class RecordingError(WorldsimError):
-    """A recorded session is damaged, unfinished, or not there."""
+    """A recorded session is missing, unfinished or damaged."""
 
     exit_code = 15
 
 
 class ReplayError(WorldsimError):
-    """A replay came out different from its recording."""
+    """A replay differs from its recording."""
 
     exit_code = 16
 
 
 class HubError(WorldsimError):
-    """The Hub cannot be reached, refuses, or does not keep its word."""
+    """Hub unreachable, request refused, or checksum mismatch."""
 
     exit_code = 17
 
 
 class DistributedError(WorldsimError):
-    """One of the processes that train together is gone."""
+    """A distributed training process exited."""
 
     exit_code = 18
 
 
 class ResultsError(WorldsimError):
-    """A file of kept results is damaged, of an unknown kind, or not there."""
+    """A results file is missing, damaged, or of an unknown kind."""
 
     exit_code = 19
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint that names what `name` was probably meant to be, or lists what there is."""
+    """A hint for an unknown name: the closest known one, otherwise all of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     return "known: " + ", ".join(names) if names else "there are none"
+
+
+def one_line(error: object) -> str:
+    """An exception's text for use inside another message: one line of at most 200 characters, never empty."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

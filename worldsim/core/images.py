@@ -1,4 +1,4 @@
-"""Comparing frames: side by side, pixel differences, PSNR. Pure functions over numpy arrays."""
+"""Comparing frames: side by side, pixel differences, PSNR. Pure functions of numpy arrays."""
 
 from __future__ import annotations
 

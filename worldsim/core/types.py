@@ -1,7 +1,6 @@
-"""The values that cross package borders: Action, ActionSpec, PoseControl, Frame, Pose, Step, World.
+"""Values shared by all packages: Action, ActionSpec, PoseControl, Frame, Pose, Step, World.
 
-Owns: their meaning, validation and encoding.
-All are frozen and may be handed between threads.
+Owns: their meaning, validation and encoding. All values are frozen and may be passed between threads.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from worldsim.core.config import NOT_STORED
 from worldsim.core.errors import ConfigError, did_you_mean
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
-"""One picture: uint8, H x W x 3, RGB."""
+"""An RGB image: uint8 [H, W, 3]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """What the player does during one model tick: named buttons held, and axes in [-1, 1].
+    """Player input during one model tick: the buttons held, and axes in [-1, 1].
 
-    An axis that is not named is at 0. Hashable, so that "is it still the same action?" is `==`.
+    An axis that is not named is 0. Hashable and canonical: equal input compares equal.
     """
 
     buttons: frozenset[str] = frozenset()
@@ -34,7 +33,7 @@ class Action:
         for name, value in self.axes:
             assert -1.0 <= value <= 1.0, f"axis {name} is {value}, outside [-1, 1]"
         canonical = tuple(sorted((name, float(value)) for name, value in self.axes if value != 0.0))
-        assert len({name for name, _ in canonical}) == len(canonical), f"axis named twice: {self.axes}"
+        assert len({name for name, _ in canonical}) == len(canonical), f"duplicate axis: {self.axes}"
         object.__setattr__(self, "axes", canonical)
 
     @classmethod
@@ -57,50 +56,49 @@ class Action:
 
 NO_ACTION = Action()
 
-
 PLANAR_POSE_AXES = ("x", "y", "cos", "sin")
-"""The first inputs of a world whose inputs are poses."""
+"""The first axes of a world whose inputs are poses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoseControl:
-    """How far the usual keys move the camera in one model tick, where the inputs are poses (`actions.pose_control`)."""
+    """How far the movement keys move the camera per model tick in a world whose inputs are poses.
+
+    See `actions.pose_control`.
+    """
 
     step_length: float
-    """In the units of the inputs x and y."""
+    """In units of the axes x and y."""
     turn_rad: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSpec:
-    """Which buttons and axes a world knows, in the order in which they are encoded.
-
-    `axis_units` says what an axis at 1 does in one model tick, for help texts and scripts (for example 10 deg).
-    """
+    """The buttons and axes of a world, in encoding order."""
 
     buttons: tuple[str, ...]
     axes: tuple[str, ...] = ()
     axis_units: tuple[tuple[str, str], ...] = ()
+    """Axis to the effect of its value 1 in one model tick, such as "10 deg per tick"; for help texts and importers."""
     pose_control: PoseControl | None = field(default=None, compare=False, metadata=NOT_STORED)
-    """Where the inputs are poses. How keys make them is a matter of play: what was recorded are the poses."""
+    """Where inputs are poses. Not stored: recordings hold the poses, not the keys that produced them."""
 
     def __post_init__(self) -> None:
-        assert self.pose_control is None or (not self.buttons and self.axes[:4] == PLANAR_POSE_AXES), (
-            "pose control needs poses"
-        )
+        has_poses = not self.buttons and self.axes[:4] == PLANAR_POSE_AXES
+        assert self.pose_control is None or has_poses, "pose control requires pose inputs"
         names = (*self.buttons, *self.axes)
         if len(set(names)) != len(names):
-            raise ConfigError(f"the action spec names an input twice: {names}", hint="every name once")
+            raise ConfigError(f"duplicate input name in {names}", hint="use every name once")
 
     @property
     def size(self) -> int:
-        """Length of the encoded action."""
+        """Length of an encoded action."""
         return len(self.buttons) + len(self.axes)
 
     def encode(self, action: Action) -> npt.NDArray[np.float32]:
         """Buttons as 0 or 1, then axes, in the order of the spec.
 
-        Shapes: returns [A] float32 with A = `size`. Raises: ConfigError for an input that the spec does not name.
+        Shapes: returns [A] float32 with A = `size`. Raises: ConfigError for an unknown input.
         """
         self.check(action)
         values = [1.0 if name in action.buttons else 0.0 for name in self.buttons]
@@ -116,17 +114,16 @@ class ActionSpec:
         return Action(buttons=buttons, axes=axes)
 
     def check(self, action: Action) -> None:
-        """Raises ConfigError when `action` names an input this world does not have."""
+        """Raises: ConfigError if `action` names an input that this world does not have."""
+        known = (*self.buttons, *self.axes)
         for name in (*action.buttons, *(n for n, _ in action.axes)):
-            if name not in self.buttons and name not in self.axes:
-                raise ConfigError(
-                    f"unknown input {name!r} in an action", hint=did_you_mean(name, (*self.buttons, *self.axes))
-                )
+            if name not in known:
+                raise ConfigError(f"unknown input {name!r} in an action", hint=did_you_mean(name, known))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Where the camera truly is. World units; angle in radians, counter-clockwise from +x."""
+    """Ground-truth camera pose: world units; angle in radians, counterclockwise from +x."""
 
     x: float
     y: float
@@ -137,9 +134,8 @@ class Pose:
 class Step:
     """One frame of play or data.
 
-    `action` is the one that led *to* `frame`; the first frame after a reset has NO_ACTION, or its own pose where poses
-    are the inputs.
-    Times are from the session's clock; 0 where there is none (data made ahead of time).
+    `action` led *to* `frame`; the first frame after a reset has NO_ACTION, or its own pose where inputs are poses.
+    Times are from the session's clock, or 0 without one (generated data).
     """
 
     index: int
@@ -149,15 +145,15 @@ class Step:
     t_ready_ns: int = 0
     pose: Pose | None = None
     num_steps: int = 0
-    """Denoising steps that made the frame; 0 for a true one."""
+    """Denoising steps that generated the frame; 0 for a frame of a reference world."""
     device: str = ""
-    """Where a model made it, as torch names devices; empty for a true one, or where nobody said."""
+    """Device that generated the frame, as torch names it; empty for a reference world, or if unknown."""
     estimated_pose: Pose | None = None
-    """Where a model with a map takes the camera to be: x and y in ticks of walking, of a map of its own."""
+    """Estimate of a model with a map: x and y in walking ticks, in the coordinates of that map."""
 
 
 class World(Protocol):
-    """What can be played: a true engine, or the learned simulator. Not thread-safe; one owner."""
+    """Something playable: a reference world or the learned simulator. Not thread-safe; one owner."""
 
     @property
     def action_spec(self) -> ActionSpec: ...
@@ -168,11 +164,11 @@ class World(Protocol):
         ...
 
     def reset(self, seed: int) -> Step:
-        """Start afresh; the same seed gives the same world, start and first frame."""
+        """Starts over; the same seed gives the same world, start and first frame."""
         ...
 
     def step(self, action: Action) -> Step:
-        """Advance one model tick under `action`."""
+        """Advances one model tick under `action`."""
         ...
 
     def close(self) -> None: ...
