@@ -10,7 +10,7 @@ from worldsim.app.hud import Panel
 from worldsim.app.renderer import Interpolation, PictureFilter
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
-from worldsim.engine.messages import WorkerCounters
+from worldsim.engine.worker import WorkerCounters
 
 FRAME: Frame = np.zeros((2, 2, 3), dtype=np.uint8)
 TICK_S = 0.06

@@ -8,8 +8,8 @@ from worldsim.app.hud import MAX_LINE_COLUMNS, HudState, Panel, Placement, Statu
 from worldsim.app.metrics import FrameStats
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.engine.interfaces import StageTimes
-from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import SessionState
+from worldsim.engine.worker import WorkerCounters
 
 PLAYING = HudState(
     state=SessionState.PLAYING,

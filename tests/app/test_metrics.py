@@ -7,7 +7,7 @@ import pytest
 
 from worldsim.app.metrics import GRAPH_BARS, FrameMeter, FrameStats, Percentiles, percentiles
 from worldsim.core.types import NO_ACTION, Step
-from worldsim.engine.messages import WorkerCounters
+from worldsim.engine.worker import WorkerCounters
 
 
 def test_rates_are_differences_over_the_last_two_seconds() -> None:

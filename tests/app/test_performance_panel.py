@@ -7,7 +7,7 @@ import numpy as np
 from worldsim.app.metrics import GRAPH_BARS, FrameStats, Percentiles
 from worldsim.app.performance_panel import BAR, GRAPH_HEIGHT_PX, LATE, frame_time_graph, performance_rows
 from worldsim.engine.interfaces import StageTimes
-from worldsim.engine.messages import WorkerCounters
+from worldsim.engine.worker import WorkerCounters
 
 RATES = FrameStats(
     generated_per_s=17.5,

@@ -10,9 +10,8 @@ import pytest
 from tests.app.test_application import NOTHING, Play, down
 from tests.engine.fakes import HEADER, FakeSimulator
 from worldsim.engine.interfaces import LoadedWorld
-from worldsim.engine.messages import StageCallback
 from worldsim.engine.replay import check
-from worldsim.engine.worker import Worker
+from worldsim.engine.worker import StageCallback, Worker
 from worldsim.episodes.format import RECORDINGS_FOLDER, SessionHeader
 from worldsim.episodes.reader import find_sessions, open_session
 

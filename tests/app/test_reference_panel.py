@@ -18,7 +18,7 @@ from worldsim.core.errors import ConfigError
 from worldsim.core.images import GAP_PX
 from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.interfaces import LoadedWorld, ReferenceSource
-from worldsim.engine.messages import StageCallback
+from worldsim.engine.worker import StageCallback
 
 HEIGHT_PX, WIDTH_PX, _ = FakeSimulator.frame_shape
 
@@ -205,8 +205,8 @@ def test_with_the_true_world_the_model_is_given_its_pictures() -> None:
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 8, [down("b")], *[NOTHING] * 8)
     assert any("the last 3 true pictures" in text for text in play.said)
     history = play.session.history
-    assert history is not None and history.head is not None and history.head.anchor is not None
-    assert len(history.head.anchor.actions) == 3
+    assert history is not None and history.head is not None and history.head.override is not None
+    assert len(history.head.override.actions) == 3
 
 
 def test_without_it_play_goes_back_to_the_last_moment_without_drift() -> None:

@@ -16,6 +16,7 @@ from worldsim.app.input_handler import scancode
 from worldsim.app.timeline import MAX_BRANCHES, branch_rows, slot_rows
 from worldsim.core.types import Action, Step
 from worldsim.engine.history import PlayHistory, replay_to
+from worldsim.engine.interfaces import Position
 from worldsim.engine.saves import SaveRecord, SaveSlot
 from worldsim.engine.session import SessionState
 
@@ -30,7 +31,7 @@ def played(num_frames: int) -> tuple[FakeSimulator, PlayHistory]:
     world = FakeSimulator()
     history = PlayHistory(spec=SPEC, snapshot_bytes=100)
     step = world.reset(4)
-    history.begin(step, world.snapshot(), 4)
+    history.begin(Position(step=step, snapshot=world.snapshot(), seed=4))
     for _ in range(num_frames):
         history.add(world.step(Action()), world.snapshot())
     return world, history

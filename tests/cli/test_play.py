@@ -92,7 +92,7 @@ def test_a_save_that_is_not_there_and_one_for_the_true_world_are_said_before_a_w
 ) -> None:
     with pytest.raises(StateError) as caught:
         run([str(tiny_preset_folder), "--load", str(tmp_path / "none")])
-    assert "there is no saved state" in caught.value.message
+    assert "no saved state" in caught.value.message
     with pytest.raises(UsageError) as usage:
         run([str(tiny_preset_folder), "--world", "--load", str(tmp_path / "none")])
     assert "no saved states" in usage.value.message

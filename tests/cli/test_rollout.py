@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 
-from worldsim.cli.arguments import choose_device
 from worldsim.cli.main import main
+from worldsim.core.devices import choose_device
 from worldsim.core.errors import StateError, UsageError
 from worldsim.core.types import Action
 from worldsim.episodes.video import upscale, upscale_factor, video_file
@@ -209,7 +209,8 @@ def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
     tiny_preset_folder: Path, tmp_path: Path, is_fresh_process: bool
 ) -> None:
     from worldsim.actions.scripts import script_actions
-    from worldsim.engine.replay import check, session_header
+    from worldsim.engine.preset_world import session_header
+    from worldsim.engine.replay import check
     from worldsim.engine.save_files import SaveFiles
     from worldsim.engine.saves import SaveRecord
     from worldsim.engine.simulator import Simulator

@@ -12,7 +12,7 @@ import numpy as np
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, PoseControl, Step
 from worldsim.engine.interfaces import LoadedWorld, StageTimes
-from worldsim.engine.messages import StageCallback
+from worldsim.engine.worker import StageCallback
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import SessionHeader
 

@@ -12,11 +12,12 @@ import pytest
 from tests.engine.fakes import SPEC, FakeSimulator
 from tests.engine.test_time_travel import Play, assert_same, tiny  # noqa: F401  # tiny is a fixture
 from worldsim.core.errors import RecordingError
-from worldsim.engine.interfaces import ForwardOnlySimulator, LoadedWorld
-from worldsim.engine.messages import StageCallback
+from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.recorder import Recorder
+from worldsim.engine.reference_world import ForwardOnlySimulator
 from worldsim.engine.replay import check, resimulate
 from worldsim.engine.simulator import Simulator
+from worldsim.engine.worker import StageCallback
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
@@ -49,7 +50,7 @@ def test_play_continues_from_the_last_context_frame() -> None:
     assert play.index == 5
     assert play.session.shown_step is not None
     assert np.array_equal(play.session.shown_step.frame, anchor.frames(SHAPE)[-1])
-    assert "brought back" in play.session.notification
+    assert "context reset" in play.session.notification
     drifted = Play()
     drifted.play(5)
     assert not np.array_equal(play.play(1, first=5)[0], drifted.play(1, first=5)[0])

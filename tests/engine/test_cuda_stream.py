@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from worldsim.core.devices import background_stream, reserved_bytes
 from worldsim.core.types import Action, Frame
-from worldsim.engine.cuda_stream import background_stream, device_bytes
 from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Worker
@@ -54,10 +54,10 @@ def test_background_work_runs_in_its_own_stream_in_submission_order() -> None:
             assert torch.cuda.current_stream() != usual
             numbers /= 2
     assert bool((numbers == 1).all())
-    taken = device_bytes("cuda")
+    taken = reserved_bytes("cuda")
     assert taken is not None and taken >= numbers.nbytes
 
 
 def test_on_the_cpu_there_is_no_stream_and_no_device_memory() -> None:
     with background_stream("cpu")():
-        assert device_bytes("cpu") is None
+        assert reserved_bytes("cpu") is None

@@ -156,11 +156,11 @@ def test_out_of_memory_falls_back_to_fewer_steps_then_to_the_cpu_with_warnings()
     play.device.room_steps = 3
     play.go(1.0)
     assert play.state() is SessionState.PLAYING
-    assert play.told == ["out of memory: 1 denoising step instead of 4 from here on"]
+    assert play.told == ["out of memory: reduced from 4 to 1 denoising step"]
     assert play.worker.counters.num_steps == 1 == play.steps[-1].num_steps
     play.device.room_steps = 0
     play.go(1.0)
-    assert play.told[1:] == ["out of memory: the world goes on on the CPU, more slowly"]
+    assert play.told[1:] == ["out of memory: continuing on the CPU (slower)"]
     assert [step.index for step in play.steps] == list(range(len(play.steps))), "a frame was lost or made twice"
     expected = FakeSimulator("cuda")
     assert np.array_equal(expected.reset(0).frame, play.steps[0].frame)
@@ -182,7 +182,7 @@ def test_raising_the_steps_again_retries_and_warns_again() -> None:
     assert play.worker.counters.num_steps == 2
     play.session.set_num_steps(8)
     play.go(0.5)
-    assert play.told[-1] == "out of memory: 1 denoising step instead of 8 from here on"
+    assert play.told[-1] == "out of memory: reduced from 8 to 1 denoising step"
 
 
 def test_without_another_fallback_play_fails_with_a_message_and_can_be_rewound() -> None:
@@ -196,7 +196,7 @@ def test_without_another_fallback_play_fails_with_a_message_and_can_be_rewound()
     play.go(0.5)
     play.session.rewind(False)
     play.go(1.0)
-    assert "no memory for as many denoising steps" in play.told[-1]
+    assert "not enough memory for its denoising steps" in play.told[-1]
     assert play.state() is SessionState.FAILED
     play.device.room_steps = 99
     play.session.rewind(True)
@@ -213,7 +213,7 @@ def test_after_a_lost_device_context_resets_from_history_and_the_recording_is_ex
     play.device.is_lost = True
     play.go(2.0)
     assert play.state() is SessionState.PLAYING
-    assert play.told[-1] == "the device was lost: on the CPU from here on, remembering the last 4 pictures"
+    assert play.told[-1] == "GPU lost: continuing on the CPU from the last 4 frames"
     assert play.steps[-1].index > last.index + 5
     play.session.recorder.close()
     session = open_session(tmp_path / "recorded")
@@ -244,7 +244,7 @@ def test_recording_marks_the_frame_of_the_cpu_fallback_and_replay_follows(moves_
     before = [] if moves_at_once else [(0, "")]
     assert [(start.first_index, start.device) for start in starts] == [*before, (first, "cpu")]
     (moved,) = device_changes(session)
-    assert moved == f"episode {len(before)}, from frame {first} after its reset on, was made on cpu, not on cuda"
+    assert moved == f"episode {len(before)}, from frame {first} after its reset, was generated on cpu, not on cuda"
     later = open_session(tmp_path / "begun on the CPU")
     assert [episode.start.device for episode in later.episodes] == ["cpu", "cpu"]
     assert {run.device for run in later.episodes[0].start.prelude} == ({"cpu"} if moves_at_once else {"", "cpu"})
@@ -261,7 +261,7 @@ def test_nodes_on_a_lost_device_are_unreachable_and_play_stays_where_it_is() -> 
     play.go(2.0)
     play.session.rewind(False)
     play.go(0.5)
-    assert play.told[-1] == "what was remembered then lay in the device that was lost"
+    assert play.told[-1] == "this state was on the lost device"
     assert play.state() is SessionState.PLAYING
     play.session.reset()
     play.go(1.0)
@@ -273,7 +273,7 @@ def test_reset_needs_nothing_from_a_lost_device() -> None:
     fallback = FallbackSimulator(OnDevice(device), lambda: OnCpu(device))
     fallback.reset(0)
     device.is_lost = True
-    with pytest.raises(DeviceError, match="what the model remembered"):
+    with pytest.raises(DeviceError, match="the model's state"):
         fallback.step(WALK)
     assert np.array_equal(fallback.reset(3).frame, FakeSimulator().reset(3).frame)
 
@@ -310,11 +310,11 @@ def test_replay_path_that_runs_out_of_memory_is_refused() -> None:
     simulator.reset(0)
     start = simulator.snapshot()
     step = simulator.step(WALK)
-    route = ReplayPath(snapshot=start, path=(step,), step=step)
+    route = ReplayPath(snapshot=start, path=(step,), target=Position(step=step, seed=0))
     device = Device(room_steps=2)
     fallback = FallbackSimulator(OnDevice(device))
     fallback.reset(0)
-    with pytest.raises(StateError, match="no memory for as many"):
+    with pytest.raises(StateError, match="not enough memory"):
         replay_to(route, fallback)
 
 
@@ -322,9 +322,9 @@ class Kept:
     """Saves in memory."""
 
     def write(self, path: Path, saved: SaveRecord, snapshot: object) -> None:
-        self._kept = saved, Position(step=saved.step, snapshot=snapshot)
+        self._kept = Position(step=saved.step, snapshot=snapshot, seed=saved.seed, runs=saved.runs)
 
-    def read(self, path: Path) -> tuple[SaveRecord, Position]:
+    def read(self, path: Path) -> Position:
         return self._kept
 
 

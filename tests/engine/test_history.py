@@ -9,6 +9,7 @@ from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.core.types import Action, Step
 from worldsim.engine import history
 from worldsim.engine.history import MOMENT_BYTES, SNAPSHOT_EVERY, PlayHistory, replay_to
+from worldsim.engine.interfaces import Position
 
 SNAPSHOT_BYTES = 1000
 FRAME_BYTES = 48 * 64 * 3
@@ -25,7 +26,7 @@ class Play:
 
     def reset(self, seed: int) -> None:
         step = self.world.reset(seed)
-        self.history.begin(step, self.world.snapshot(), seed)
+        self.history.begin(Position(step=step, snapshot=self.world.snapshot(), seed=seed))
 
     def go(self, num_frames: int, first: int = 0) -> list[Step]:
         steps = []

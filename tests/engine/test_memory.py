@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.engine.fakes import SPEC
 from worldsim.core.images import psnr
 from worldsim.core.types import NO_ACTION, Action, Frame, Pose, Step
 from worldsim.engine.history import PlayHistory
+from worldsim.engine.interfaces import Position
 from worldsim.engine.memory import (
     AWAY_STEPS,
     BASELINE_FRAMES,
@@ -136,7 +138,7 @@ class Walk:
         self.history = PlayHistory(spec=SPEC, snapshot_bytes=1)
         self.memory = Memory(starts())
         self._believes = believes
-        self.history.begin(self._step(0, at(), A), object(), 0)
+        self.history.begin(Position(step=self._step(0, at(), A), snapshot=object(), seed=0))
         self.see()
 
     def go(self, pose: Pose, frame: Frame) -> None:
@@ -169,7 +171,7 @@ def test_true_pictures_in_the_place_of_memory_end_what_has_drifted() -> None:
     head = walk.history.head
     assert head is not None and head.drift is not None and head.drift > 1
     anchor = ContextOverride.from_frames(head.step.index, [A], [[0.0] * SPEC.size])
-    walk.history.replace_memory(head.step, object(), anchor)
+    walk.history.add_context_reset(replace(head.position(object()), override=anchor))
     walk.see()
     assert walk.history.head is not head and walk.memory.drift.level is None
     for _ in range(MIN_DRIFT_FRAMES):

@@ -18,12 +18,11 @@ from worldsim.actions.pose_control import FREE_CAMERA_NOTICE
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.autopilot import Autopilot, RecordedPolicy, ScriptPolicy
 from worldsim.engine.interfaces import LoadedWorld
-from worldsim.engine.messages import StageCallback
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check
 from worldsim.engine.session import SessionState
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.worker import Worker
+from worldsim.engine.worker import StageCallback, Worker
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worldsim.core.types import Action
-from worldsim.engine.prefetch import FULL_TAKES_TO_DEEPEN, Prefetch, PrefetchedFrame
+from worldsim.engine.worker import FULL_TAKES_TO_DEEPEN, Prefetch, PrefetchedFrame
 
 FORWARD = PrefetchedFrame(action=Action.of("forward"))
 

@@ -16,7 +16,7 @@ from worldsim.core.errors import ConfigError
 from worldsim.core.images import MAX_PSNR_DB
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.history import ActionRuns, PlayHistory
-from worldsim.engine.interfaces import ReferenceSource
+from worldsim.engine.interfaces import Position, ReferenceSource
 from worldsim.engine.reference_world import ReferencePhase, ReferenceWorker, runs_between
 from worldsim.episodes.format import ActionRun
 from worldsim.presets.config import PresetConfig
@@ -34,7 +34,8 @@ class Played:
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
-        self.history.begin(self.world.reset(seed), self.world.snapshot(), seed)
+        step = self.world.reset(seed)
+        self.history.begin(Position(step=step, snapshot=self.world.snapshot(), seed=seed))
         self.tell()
 
     def step(self, *actions: Action) -> None:
@@ -242,7 +243,7 @@ def test_thread_follows_and_closes_the_world() -> None:
 
 def test_doom_follows_and_its_frames_reset_the_context_of_a_preset(tiny_config: PresetConfig, tmp_path: Path) -> None:
     pytest.importorskip("vizdoom")
-    from worldsim.engine.reference_starts import ReferenceWorldAtStarts
+    from worldsim.engine.reference_world import ReferenceWorldAtStarts
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import Start, load_preset
     from worldsim.worlds.registry import open_world
@@ -264,7 +265,8 @@ def test_doom_follows_and_its_frames_reset_the_context_of_a_preset(tiny_config: 
     history = PlayHistory(spec=simulator.action_spec, snapshot_bytes=1)
     reference = ReferenceWorker(ReferenceSource(open=lambda: world, num_context=4), simulator.action_spec)
     try:
-        history.begin(simulator.reset(0), simulator.snapshot(), 0)
+        step = simulator.reset(0)
+        history.begin(Position(step=step, snapshot=simulator.snapshot(), seed=0))
         for action in actions:
             history.add(simulator.step(action), simulator.snapshot())
         assert history.head is not None

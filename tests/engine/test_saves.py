@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from worldsim.core.errors import NonFiniteError, StateError, StorageError, WorldsimError
 from worldsim.core.types import Action
-from worldsim.engine.replay import session_header
+from worldsim.engine.preset_world import session_header
 from worldsim.engine.save_files import SaveFiles
 from worldsim.engine.saves import NUM_SLOTS, SaveRecord, list_slots, read_saved, slot_path
 from worldsim.engine.simulator import Simulator
@@ -55,15 +55,15 @@ def saving(preset: Preset, tmp_path: Path) -> Saving:
 
 
 def test_save_round_trip(saving: Saving) -> None:
-    saved, arrival = saving.files.read(saving.path)
-    then = saving.simulator.snapshot().state
-    assert (saved.header, saved.seed, saved.runs) == (saving.header, 1, saving.saved.runs)
-    assert (saved.step.index, saved.step.action) == (3, Action.of("forward"))
-    assert np.array_equal(saved.step.frame, saving.saved.step.frame)
-    now = arrival.snapshot.state
-    assert (now.frame_index, now.seed, arrival.snapshot.index) == (then.frame_index, then.seed, 3)
-    assert now.tensors.keys() == then.tensors.keys()
-    assert all(now.tensors[name].equal(then.tensors[name]) for name in then.tensors)
+    position = saving.files.read(saving.path)
+    assert read_saved(saving.path).header == saving.header
+    assert (position.seed, position.runs) == (1, saving.saved.runs)
+    assert (position.step.index, position.step.action) == (3, Action.of("forward"))
+    assert np.array_equal(position.step.frame, saving.saved.step.frame)
+    before, after = saving.simulator.snapshot().state, position.snapshot.state
+    assert (after.frame_index, after.seed, position.snapshot.index) == (before.frame_index, before.seed, 3)
+    assert after.tensors.keys() == before.tensors.keys()
+    assert all(after.tensors[name].equal(before.tensors[name]) for name in before.tensors)
 
 
 def test_save_is_a_single_safetensors_file(saving: Saving) -> None:
@@ -85,10 +85,10 @@ def test_truncated_file_is_a_one_line_error(saving: Saving) -> None:
     ("change", "said"),
     [
         (lambda t: t.pop("frame"), "frame"),
-        (lambda t: t.update(frame=t["frame"][:4].clone()), "picture"),
-        (lambda t: t.update(run_counts=t["run_counts"] * 2), "not those of its frames"),
+        (lambda t: t.update(frame=t["frame"][:4].clone()), "its frame is"),
+        (lambda t: t.update(run_counts=t["run_counts"] * 2), "do not match the frame index"),
         (lambda t: t.update(run_actions=t["run_actions"] * 9), "outside"),
-        (lambda t: t.update(run_actions=t["run_actions"][:, :2].clone()), "do not fit"),
+        (lambda t: t.update(run_actions=t["run_actions"][:, :2].clone()), "do not match the action spec"),
         (lambda t: t.pop("state.counters"), "counters"),
     ],
 )
@@ -146,5 +146,5 @@ def test_save_before_any_action_round_trips(saving: Saving, tmp_path: Path) -> N
     step = saving.simulator.reset(0)
     saved = SaveRecord(header=saving.header, seed=0, step=step, runs=())
     saving.files.write(tmp_path / "first", saved, saving.simulator.snapshot())
-    again, _ = saving.files.read(tmp_path / "first")
-    assert (again.runs, again.step.index, again.step.action) == ((), 0, Action())
+    position = saving.files.read(tmp_path / "first")
+    assert (position.runs, position.step.index, position.step.action) == ((), 0, Action())

@@ -16,13 +16,13 @@ from worldsim.core.errors import StateError
 from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.history import MOMENT_BYTES
 from worldsim.engine.interfaces import LoadedWorld
-from worldsim.engine.messages import StageCallback
+from worldsim.engine.preset_world import session_header
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.replay import check, session_header
+from worldsim.engine.replay import check
 from worldsim.engine.save_files import SaveFiles
 from worldsim.engine.session import MAX_REWIND_PACE, Session, SessionState
 from worldsim.engine.simulator import Simulator
-from worldsim.engine.worker import Worker
+from worldsim.engine.worker import StageCallback, Worker
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
 
@@ -221,7 +221,7 @@ def test_world_without_snapshots_reports_that_it_cannot_rewind() -> None:
     play.play(3)
     play.session.rewind(True)
     assert play.session.state is SessionState.PLAYING
-    assert "cannot go back" in play.session.notification
+    assert "not available" in play.session.notification
 
 
 def test_fork_and_return(tiny: Callable[[StageCallback], LoadedWorld]) -> None:

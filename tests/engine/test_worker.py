@@ -15,9 +15,9 @@ from tests.engine.fakes import SPEC, FakePoseControlled, FakeSimulator, fake_loa
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.core.types import Action, Frame, Step
-from worldsim.engine.interfaces import ForwardOnlySimulator, LoadedWorld
-from worldsim.engine.messages import StageCallback, WorkerPhase
-from worldsim.engine.worker import Worker
+from worldsim.engine.interfaces import LoadedWorld
+from worldsim.engine.reference_world import ForwardOnlySimulator
+from worldsim.engine.worker import StageCallback, Worker, WorkerPhase
 
 FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
 

@@ -144,7 +144,7 @@ def test_steps_of_the_factory_apply_to_every_episode(make: Make) -> None:
     [
         ({"stert": 1}, "did you mean 'start'?"),
         ({"start": 2}, "the preset has starts 0 to 1"),
-        ({"steps": 0}, "1 or more"),
+        ({"steps": 0}, "must be at least 1"),
     ],
 )
 def test_invalid_options_are_refused(options: dict[str, int], hint: str, make: Make) -> None:

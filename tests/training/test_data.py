@@ -16,7 +16,7 @@ from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
 from tests.training.test_run import TINY
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.core.types import Action
-from worldsim.engine.reference_starts import ReferenceWorldAtStarts
+from worldsim.engine.reference_world import ReferenceWorldAtStarts
 from worldsim.engine.simulator import Simulator
 from worldsim.episodes.format import EpisodeStart
 from worldsim.episodes.writer import SessionWriter

@@ -14,8 +14,8 @@ from textwrap import wrap
 from worldsim.actions.bindings import BINDINGS, Binding, Command, key_for
 from worldsim.app.metrics import FrameStats
 from worldsim.core.errors import WorldsimError
-from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import SessionState
+from worldsim.engine.worker import WorkerCounters
 
 MAX_MESSAGE_COLUMNS = 64
 """Letters in a line of an error message."""

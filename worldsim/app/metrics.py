@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from worldsim.core.types import Step
-from worldsim.engine.messages import WorkerCounters
+from worldsim.engine.worker import WorkerCounters
 
 RATE_WINDOW_NS = 2_000_000_000
 MAX_SAMPLES = 256

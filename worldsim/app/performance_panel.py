@@ -11,7 +11,7 @@ import numpy as np
 
 from worldsim.app.hud import InlineImage, PanelRow, Style
 from worldsim.app.metrics import GRAPH_BARS, FrameStats, Percentiles
-from worldsim.engine.messages import WorkerCounters
+from worldsim.engine.worker import WorkerCounters
 
 GRAPH_HEIGHT_PX = 24
 GRAPH_BACKGROUND, BAR, LATE, LINE = (30, 33, 40), (120, 200, 150), (255, 120, 110), (236, 238, 242)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from worldsim.app.metrics import FrameStats
 from worldsim.core.clock import Clock
-from worldsim.engine.messages import WorkerCounters
+from worldsim.engine.worker import WorkerCounters
 
 
 @dataclass(frozen=True, kw_only=True)

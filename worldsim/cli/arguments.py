@@ -1,4 +1,4 @@
-"""What commands have in common before they work: parsing, and the choice of a device."""
+"""Arguments that commands share, and their parsing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Annotated, TypeAlias, TypeVar
 
 import tyro
 
-from worldsim.core.errors import DeviceError, UsageError, did_you_mean
-from worldsim.core.log import say
+from worldsim.core.devices import choose_device as choose_device
+from worldsim.core.devices import set_threads as set_threads
+from worldsim.core.errors import UsageError
 
 T = TypeVar("T")
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 _PRESET_HELP = "A bundled name, a preset folder, or user/repo[@revision] on the Hub."
 PresetArgument: TypeAlias = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PRESET", help=_PRESET_HELP)]]
@@ -55,28 +54,3 @@ def check_at_least(value: int | None, least: int, option: str) -> None:
     """Raises UsageError when an option's number is too small; one that was left out is not."""
     if value is not None and value < least:
         raise UsageError(f"{option} is {value}", hint=f"at least {least}")
-
-
-def set_threads(requested: int | None, preset: int) -> None:
-    """Side effects: sets torch's number of threads to what was asked for, else to the preset's number."""
-    import torch
-
-    torch.set_num_threads(preset if requested is None else requested)
-
-
-def choose_device(name: str) -> str:
-    """`auto` becomes what the machine has, and says so on stderr. Raises DeviceError for what it has not."""
-    if name.split(":")[0] not in DEVICES:
-        raise DeviceError(f"no device {name!r}", hint=did_you_mean(name, DEVICES))
-    import torch
-
-    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        chosen = "cuda" if has["cuda"] else "cpu"
-        reason = "a CUDA device is there" if has["cuda"] else "no CUDA device"
-        say(f"device {chosen}: {reason}")
-        return chosen
-    if not has[name.split(":")[0]]:
-        hint = "--device cpu; worldsim doctor says what there is"
-        raise DeviceError(f"this machine, or this build of torch, has no {name}", hint=hint)
-    return name

@@ -22,9 +22,7 @@ from worldsim.cli.arguments import (
     StepsOption,
     ThreadsOption,
     check_at_least,
-    choose_device,
     parse_arguments,
-    set_threads,
 )
 from worldsim.cli.bench_train import TrainOptions
 from worldsim.cli.output import Progress, print_result
@@ -121,13 +119,11 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
 
     from worldsim.actions.pose_control import key_spec, pose_steps
     from worldsim.actions.scripts import script_actions
-    from worldsim.engine.simulator import Simulator
-    from worldsim.presets.store import load_preset
+    from worldsim.engine.preset_world import PRESET_THREADS, open_preset
 
-    device = choose_device(arguments.device)
-    preset = load_preset(arguments.preset, device=device)
-    set_threads(arguments.threads, preset.config.play.cpu_threads)
-    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
+    threads = arguments.threads or PRESET_THREADS
+    opened = open_preset(arguments.preset, device=arguments.device, num_steps=arguments.steps, threads=threads)
+    preset, simulator, device = opened.preset, opened.simulator, opened.device
     spec = simulator.action_spec
     walk = script_actions("explore", key_spec(spec), arguments.seed, arguments.frames)
     actions = pose_steps(spec, walk, simulator.reset(arguments.seed).action)
@@ -181,29 +177,15 @@ def _open_preset(arguments: BenchArguments) -> tuple[LoadedWorld, dict[str, Any]
     """What the app's worker is given, and what the JSON says of it."""
     import torch
 
-    from worldsim.engine.cuda_stream import background_stream
-    from worldsim.engine.interfaces import LoadedWorld
-    from worldsim.engine.simulator import Simulator
-    from worldsim.presets.store import load_preset
+    from worldsim.engine.preset_world import PRESET_THREADS, open_preset
 
-    device = choose_device(arguments.device)
-    preset = load_preset(arguments.preset, device=device)
-    play = preset.config.play
-    set_threads(arguments.threads, play.cpu_threads)
-    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
-    loaded = LoadedWorld(
-        playable=simulator,
-        title="",
-        ticks_per_s=play.ticks_per_s,
-        background_stream=background_stream(device),
-        snapshot_bytes=preset.model.initial_state(1, 0).num_bytes,
-        start_frames=tuple(start.frames for start in preset.starts),
-    )
-    return loaded, {
-        "preset": preset.config.name,
-        "preset_sha256": preset.sha256,
-        "steps": simulator.num_steps,
-        "device": device,
+    threads = arguments.threads or PRESET_THREADS
+    opened = open_preset(arguments.preset, device=arguments.device, num_steps=arguments.steps, threads=threads)
+    return opened.loaded_world(), {
+        "preset": opened.preset.config.name,
+        "preset_sha256": opened.preset.sha256,
+        "steps": opened.simulator.num_steps,
+        "device": opened.device,
         "threads": torch.get_num_threads(),
     }
 

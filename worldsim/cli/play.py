@@ -30,19 +30,18 @@ from worldsim.cli.arguments import (
     check_at_least,
     choose_device,
     parse_arguments,
-    set_threads,
 )
 from worldsim.cli.output import write_json
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import RecordingError, UsageError, WorldsimError
 from worldsim.core.log import say
 from worldsim.core.types import ActionSpec
-from worldsim.engine.interfaces import ForwardOnlySimulator, LoadedWorld, ReferenceSource
-from worldsim.engine.messages import StageCallback
+from worldsim.engine.interfaces import LoadedWorld
+from worldsim.engine.reference_world import ForwardOnlySimulator
 from worldsim.engine.saves import read_saved
+from worldsim.engine.worker import StageCallback
 from worldsim.episodes.format import check_new_folder
 from worldsim.episodes.reader import open_session
-from worldsim.worlds.recorded import RecordedWorldConfig
 
 if TYPE_CHECKING:
     from worldsim.app.application import ExitAction
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
     from worldsim.app.window import Window
     from worldsim.engine.autopilot import RecordedActions
     from worldsim.engine.simulator import Simulator
-    from worldsim.presets.store import Preset
 
 HELP = "play a preset in a window"
 
@@ -288,54 +286,33 @@ def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     if arguments.world:
         return _load_true_world(arguments, report)
     report("loading torch")
-    from worldsim.engine.cuda_stream import background_stream, device_bytes
     from worldsim.engine.fallback import FallbackSimulator, classify_fault
-    from worldsim.engine.replay import session_header
-    from worldsim.engine.save_files import SaveFiles
-    from worldsim.engine.simulator import Simulator
+    from worldsim.engine.preset_world import PRESET_THREADS, open_preset
     from worldsim.presets.download_progress import download_with_progress
-    from worldsim.presets.store import load_preset
 
     device = choose_device(arguments.device)
     download_with_progress(arguments.preset, report)
     report("loading the weights")
+    threads = arguments.threads or PRESET_THREADS
     try:
-        preset = load_preset(arguments.preset, device=device)
+        opened = open_preset(arguments.preset, device=device, num_steps=arguments.steps, threads=threads)
     except RuntimeError as error:
         if device == "cpu" or classify_fault(error) is None:
             raise
-        report(f"on the CPU: no room on {device}")
+        report(f"not enough memory on {device}: using the CPU")
         device = "cpu"
-        preset = load_preset(arguments.preset, device=device)
-    _check_inputs(arguments, preset.config.action_spec)
-    set_threads(arguments.threads, preset.config.play.cpu_threads)
-    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
-    fallback = FallbackSimulator(simulator, partial(_on_cpu, arguments) if device != "cpu" else None)
-    header = session_header(preset, simulator, ref=arguments.preset, device=device)
-    saves = SaveFiles(preset, header)
-    return LoadedWorld(
-        playable=fallback,
-        warning=lambda: fallback.warning,
-        num_context=preset.config.play.context_frames,
-        title=preset.config.title,
-        ticks_per_s=preset.config.play.ticks_per_s,
-        header=header,
-        snapshot_bytes=saves.state_bytes,
-        saves=saves,
-        background_stream=background_stream(device),
-        device_bytes=partial(device_bytes, device),
-        reference=_true_source(preset),
-        start_frames=tuple(start.frames for start in preset.starts),
-    )
+        opened = open_preset(arguments.preset, device=device, num_steps=arguments.steps, threads=threads)
+    _check_inputs(arguments, opened.preset.config.action_spec)
+    fallback = FallbackSimulator(opened.simulator, partial(_on_cpu, arguments) if device != "cpu" else None)
+    return opened.loaded_world(playable=fallback, warning=lambda: fallback.warning)
 
 
 def _on_cpu(arguments: PlayArguments) -> Simulator:
-    """The same world, of weights that are read again: those of a device that was lost are lost."""
-    from worldsim.engine.simulator import Simulator
-    from worldsim.presets.store import load_preset
+    """The same world with weights read again, for those on a lost device are lost."""
+    from worldsim.engine.preset_world import open_preset
 
     assert arguments.preset is not None
-    return Simulator(load_preset(arguments.preset, device="cpu"), num_steps=arguments.steps)
+    return open_preset(arguments.preset, num_steps=arguments.steps).simulator
 
 
 def _recorded(arguments: PlayArguments) -> RecordedActions | None:
@@ -352,17 +329,6 @@ def _check_inputs(arguments: PlayArguments, spec: ActionSpec) -> None:
     recorded = _recorded(arguments)
     if recorded is not None and recorded.spec != spec:
         raise UsageError(f"{arguments.actions} was recorded with other inputs", hint="take a recording of this world")
-
-
-def _true_source(preset: Preset) -> ReferenceSource | None:
-    """Nothing is started yet, and nobody has asked whether its package is installed."""
-    from worldsim.engine.reference_starts import ReferenceWorldAtStarts
-
-    config = preset.config
-    if isinstance(config.world, RecordedWorldConfig):
-        return None
-    begin = partial(ReferenceWorldAtStarts, config.ground_truth_config, preset.starts)
-    return ReferenceSource(open=begin, num_context=config.play.context_frames)
 
 
 def _load_true_world(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:

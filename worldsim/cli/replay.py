@@ -22,7 +22,7 @@ from worldsim.cli.arguments import (
 from worldsim.cli.output import Progress, print_result
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
 from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol
-from worldsim.engine.messages import StageCallback
+from worldsim.engine.worker import StageCallback
 from worldsim.episodes.reader import RecordedSession, open_session
 
 if TYPE_CHECKING:  # loads torch
@@ -96,7 +96,8 @@ def _is_recorded(ref: str, session: RecordedSession) -> bool:
 
 
 def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
-    from worldsim.engine.replay import check, check_origin, device_changes, session_header
+    from worldsim.engine.preset_world import session_header
+    from worldsim.engine.replay import check, check_origin, device_changes
 
     ref = session.header.preset_ref
     simulator, preset, device = _simulator(arguments, session, ref)
@@ -160,14 +161,15 @@ def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, 
 
 def _open_both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulator, SimulatorProtocol]:
     """The recorded weights, and what they are compared with."""
-    from worldsim.engine.replay import check_origin, session_header
+    from worldsim.engine.preset_world import session_header
+    from worldsim.engine.replay import check_origin
 
     own_ref = session.header.preset_ref
     own, preset, device = _simulator(arguments, session, own_ref)
     check_origin(session, session_header(preset, own, ref=own_ref, device=device))
     if not arguments.world:
         return own, _simulator(arguments, session, arguments.preset or own_ref)[0]
-    from worldsim.engine.reference_starts import ReferenceWorldAtStarts
+    from worldsim.engine.reference_world import ReferenceWorldAtStarts
 
     return own, ReferenceWorldAtStarts(preset.config.ground_truth_config, preset.starts)
 

@@ -22,9 +22,7 @@ from worldsim.cli.arguments import (
     StepsOption,
     ThreadsOption,
     check_at_least,
-    choose_device,
     parse_arguments,
-    set_threads,
 )
 from worldsim.cli.output import STDOUT, Progress, write_json
 from worldsim.engine.saves import read_saved
@@ -82,24 +80,19 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     """Side effects: writes the video and the recording. Returns: what was done, as the JSON has it."""
     from worldsim.actions.pose_control import key_spec, pose_steps
     from worldsim.actions.scripts import script_actions
+    from worldsim.engine.preset_world import PRESET_THREADS, open_preset
     from worldsim.engine.recorder import Recorder
-    from worldsim.engine.replay import session_header
-    from worldsim.engine.save_files import SaveFiles
-    from worldsim.engine.simulator import Simulator
     from worldsim.episodes.video import video_file
-    from worldsim.presets.store import load_preset
 
-    device = choose_device(arguments.device)
-    preset = load_preset(arguments.preset, device=device)
-    set_threads(arguments.threads, preset.config.play.cpu_threads)
-    simulator = Simulator(preset, device=device, num_steps=arguments.steps)
+    threads = arguments.threads or PRESET_THREADS
+    opened = open_preset(arguments.preset, device=arguments.device, num_steps=arguments.steps, threads=threads)
+    preset, simulator, device = opened.preset, opened.simulator, opened.device
     spec = simulator.action_spec
     walk = script_actions(arguments.script, key_spec(spec), arguments.seed, arguments.frames)
     height_px, width_px, _ = simulator.frame_shape
     tick = preset.config.play.ticks_per_s
     out = arguments.out or (None if arguments.record else Path("rollout.mp4"))
-    header = session_header(preset, simulator, ref=arguments.preset, device=device)
-    recorder = Recorder(folder=arguments.record, is_lossless=arguments.lossless)
+    recorder = Recorder(opened.header, folder=arguments.record, is_lossless=arguments.lossless)
     generating_s = 0.0
     with ExitStack() as stack:
         video = None
@@ -110,18 +103,18 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
         seed = arguments.seed
         if arguments.load is None:
             first = simulator.reset(seed)
-            recorder.add(first, seed, header)
+            recorder.add(first, seed)
         else:
-            saved, arrival = SaveFiles(preset, header).read(arguments.load)
-            simulator.restore(arrival.snapshot)
-            first, seed = saved.step, saved.seed
-            recorder.continue_from(first, seed, saved.runs, header)
+            position = opened.saves.read(arguments.load)
+            simulator.restore(position.snapshot)
+            first, seed = position.step, position.seed
+            recorder.continue_from(position)
         for index, action in enumerate(pose_steps(spec, walk, first.action), start=1):
             before_s = time.perf_counter()
             step = simulator.step(action)
             generating_s += time.perf_counter() - before_s
             recorder.wait_for_room()
-            recorder.add(step, seed, header)
+            recorder.add(step, seed)
             if video is not None:
                 video.write(step.frame)
             rate = index / generating_s

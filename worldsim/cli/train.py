@@ -20,6 +20,7 @@ from worldsim.cli.arguments import (
 )
 from worldsim.cli.output import Progress, write_json
 from worldsim.core.config import to_mapping
+from worldsim.core.devices import choose_device
 from worldsim.core.errors import UsageError
 from worldsim.models.sequence.architectures import ARCHITECTURES
 from worldsim.presets.resolve import resolve_preset
@@ -84,10 +85,9 @@ def run(argv: Sequence[str]) -> int:
     import torch
 
     from worldsim.training.distributed import init_distributed
-    from worldsim.training.run import pick_device
 
     torch.set_num_threads(arguments.threads)
-    with init_distributed(pick_device(arguments.device)) as distributed:
+    with init_distributed(choose_device(arguments.device)) as distributed:
         _train(arguments, distributed)
     return 0
 

@@ -1,5 +1,6 @@
-"""Floor 4: play without a window.
+"""Layer 4: play without a window.
 
-`simulator` makes frames, `batch` those of many sessions at once, `worker` is the simulator's thread, `session` sets the
-pace, `inputs` gathers keys between two ticks.
+`simulator` generates frames and `batch` those of many sessions at once; `preset_world` opens a preset with all that
+belongs to it. `worker` is the simulator's thread, `session` the state machine of play, `inputs` the keys between two
+ticks, `history` what was played. `recorder` and `replay` write sessions and re-run them.
 """

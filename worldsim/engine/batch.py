@@ -1,11 +1,9 @@
-"""Many sessions of one preset side by side: one call of the networks makes the next frame of all of them.
+"""Many sessions of one preset at once: one call of the networks computes the next frame of all of them.
 
-Owns: the batched state, and the seed and frame index of every row. Does not own: the replay of a start (the one
-`Simulator` inside does it), episodes and when they end (`worldsim.envs`), the number of torch threads. Not thread-safe.
-
-No row sees another, and a row's noise depends on its own (seed, frame index) alone: a row is what a Simulator is. But
-a product of another shape is summed in another order, so bits change with the number of rows: a frame may differ from
-the Simulator's by a level of 255 (`tests/engine/test_batch.py`). B batch, A action, C channels, H W rows and columns.
+Rows are independent, and a row's noise depends only on its own (seed, frame index): a row is what a Simulator is. But a
+matrix product of another shape is summed in another order, so bits depend on the number of rows: a frame may differ
+from the Simulator's by one level of 255 (`tests/engine/test_batch.py`). B batch, A action, C channels, H W rows and
+columns.
 """
 
 from __future__ import annotations
@@ -28,18 +26,20 @@ from worldsim.presets.store import Preset
 
 
 class BatchSimulator:
-    """`reset` every row once, then `step` all of them; single rows may be reset in between."""
+    """`reset` every row once, then `step` all of them; single rows may be reset in between. Not thread-safe."""
 
     def __init__(self, preset: Preset, num_rows: int, *, device: str = "cpu", num_steps: int | None = None) -> None:
         assert num_rows >= 1, num_rows
         if not preset.config.model.has_constant_state:
-            hint = "one environment at a time, or another architecture"
-            raise UsageError(f"{preset.config.name} attends to all frames: its rows would grow apart", hint=hint)
+            message = f"{preset.config.name} attends to all frames: its state grows, so rows cannot be batched"
+            raise UsageError(message, hint="use single environments, or another architecture")
         self._preset, self._device, self.num_rows = preset, torch.device(device), num_rows
         self._single = Simulator(preset, device=device, num_steps=num_steps)
         self._starts: dict[int, tuple[WorldState, npt.NDArray[np.uint8]]] = {}
         self._context_noise_B = torch.full((num_rows,), preset.config.play.context_noise, device=self._device)
-        self._state = preset.model.initial_state(num_rows, 0)  # its seed and frame index mean nothing: rows have theirs
+        self._state = preset.model.initial_state(
+            num_rows, 0
+        )  # its seed and frame index are unused: rows have their own
         self._seeds: list[int | None] = [None] * num_rows
         self._frame_indices = [0] * num_rows
 
@@ -62,9 +62,9 @@ class BatchSimulator:
 
     @torch.inference_mode()
     def reset(self, seeds: Mapping[int, int]) -> npt.NDArray[np.uint8]:
-        """Rows (keys) start afresh with their seeds (values); the others stay where they are.
+        """Resets the rows that are keys with their seeds (values); other rows are unchanged.
 
-        Shapes: returns the first frame of each row named, in that order, [len(seeds), H, W, 3].
+        Shapes: returns the first frame of each of these rows, in that order, [len(seeds), H, W, 3].
         """
         starts = [self._start(seed) for seed in seeds.values()]
         rows = torch.tensor(list(seeds), dtype=torch.long, device=self._device)
@@ -81,7 +81,7 @@ class BatchSimulator:
     def step(self, actions: Sequence[Action]) -> npt.NDArray[np.uint8]:
         """The next frame of every row. Shapes: returns [B, H, W, 3].
 
-        Raises: NonFiniteError, with all rows where they were before the call.
+        Raises: NonFiniteError, with all rows as before the call.
         """
         assert len(actions) == self.num_rows, f"{len(actions)} actions for {self.num_rows} rows"
         encoded_BA = np.stack([self.action_spec.encode(action) for action in actions])
@@ -91,7 +91,7 @@ class BatchSimulator:
         if not bool(is_finite_B.all()):
             rows = (~is_finite_B).nonzero().flatten().tolist()
             hint = "reset; the weights may be damaged"
-            raise NonFiniteError(f"the next frame of row(s) {rows} came out as NaN or infinity", hint=hint)
+            raise NonFiniteError(f"the next frame of row(s) {rows} is NaN or infinite", hint=hint)
         self._state = self._preset.model.commit(context, latent_BCHW, self._context_noise_B, generated=True)
         self._frame_indices = [index + 1 for index in self._frame_indices]
         return to_frames(self._preset.autoencoder.decode(latent_BCHW))
@@ -101,7 +101,7 @@ class BatchSimulator:
         self._starts.clear()
 
     def _start(self, seed: int) -> tuple[WorldState, npt.NDArray[np.uint8]]:
-        """State and frame after the recorded start of `seed`. They are the same for all seeds with that start: kept."""
+        """State and frame after the recorded start of `seed`, which are the same for all seeds with that start."""
         number = seed % len(self._preset.starts)
         if number not in self._starts:
             frame = self._single.reset(seed).frame
@@ -112,6 +112,6 @@ class BatchSimulator:
         shape = (1, *self._preset.config.latent_shape)
         noises = []
         for row, (seed, frame_index) in enumerate(zip(self._seeds, self._frame_indices, strict=True)):
-            assert seed is not None, f"row {row} was never reset"
+            assert seed is not None, f"row {row} has not been reset"
             noises.append(frame_noise(seed, frame_index, shape))
         return torch.cat(noises).to(self._device)

@@ -1,8 +1,7 @@
-"""What went wrong in the model's machine, and the ways on: fewer denoising steps, then the CPU.
+"""Faults of the model's device and how to continue after one: fewer denoising steps first, then the CPU.
 
-Owns: telling the kinds of trouble apart, the words for them, the ways on. Does not own: the worker that shows what
-stays (`engine.worker`), what else can be done then (`engine.session`). Torch-free: torch's errors are told apart by
-what they say, for their classes differ between devices and versions. Model thread.
+Torch-free: torch's errors are recognized by their text, for their classes differ between devices and versions. Model
+thread.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _DEVICE_LOST = re.compile(
 
 class DeviceFault(Enum):
     OUT_OF_MEMORY = "out of memory"
-    DEVICE_LOST = "the device was lost"
+    DEVICE_LOST = "device lost"
 
 
 def classify_fault(error: Exception) -> DeviceFault | None:
-    """None: it is neither."""
+    """None if it is neither."""
     if isinstance(error, MemoryError):
         return DeviceFault.OUT_OF_MEMORY
     if isinstance(error, WorldsimError) or not isinstance(error, RuntimeError):
@@ -46,23 +45,23 @@ def classify_fault(error: Exception) -> DeviceFault | None:
 
 
 def as_worldsim_error(error: Exception) -> WorldsimError:
-    """In words for the window. What nobody foresaw is printed with its traceback."""
+    """An error with a message for the player. An unexpected one is also printed with its traceback."""
     if isinstance(error, WorldsimError):
         return error
-    kind = classify_fault(error)
-    if kind is DeviceFault.OUT_OF_MEMORY:
+    fault = classify_fault(error)
+    if fault is DeviceFault.OUT_OF_MEMORY:
         return WorldsimError("out of memory", hint="close other programs, or choose a smaller preset")
-    if kind is DeviceFault.DEVICE_LOST:
-        return DeviceError(f"the device was lost: {_first_line(error)}", hint="--device cpu does without it")
+    if fault is DeviceFault.DEVICE_LOST:
+        return DeviceError(f"device lost: {_first_line(error)}", hint="try --device cpu")
     traceback.print_exception(error)
     return WorldsimError(f"{type(error).__name__}: {error}", hint="see the traceback in the terminal")
 
 
 class FallbackSimulator:
-    """A simulator that falls back where another one fails. `warning` says, in one line, how it last had to."""
+    """A simulator that continues after a fault of its device. `warning` describes the last fallback in one line."""
 
     def __init__(self, playable: SimulatorProtocol, on_cpu: Callable[[], SimulatorProtocol] | None = None) -> None:
-        """`on_cpu`: makes the same world on the CPU; None where it is there already."""
+        """`on_cpu`: creates the same world on the CPU; None if `playable` runs there already."""
         self._playable, self._on_cpu = playable, on_cpu
         self.action_spec: ActionSpec = playable.action_spec
         self.frame_shape: tuple[int, int, int] = playable.frame_shape
@@ -82,16 +81,16 @@ class FallbackSimulator:
         return self._playable.last_times
 
     def reset(self, seed: int) -> Step:
-        self._current_snapshot = None  # wherever that was, nobody goes on from there
+        self._current_snapshot = None  # not needed after a fault: the reset discards it
         return self._with_fallback(lambda playable: playable.reset(seed))
 
     def step(self, action: Action) -> Step:
         return self._with_fallback(lambda playable: playable.step(action))
 
-    def reset_context(self, anchor: ContextOverride, seed: int) -> Step:
+    def reset_context(self, override: ContextOverride, seed: int) -> Step:
         def reset_context(playable: SimulatorProtocol) -> Step:
-            assert isinstance(playable, SupportsContextReset), "only what was learned has a memory that can give way"
-            return playable.reset_context(anchor, seed)
+            assert isinstance(playable, SupportsContextReset), "only a learned world has memory to replace"
+            return playable.reset_context(override, seed)
 
         self._current_snapshot = None
         return self._with_fallback(reset_context)
@@ -105,42 +104,42 @@ class FallbackSimulator:
     def close(self) -> None:
         self._playable.close()
 
-    def _with_fallback(self, do: Callable[[SimulatorProtocol], T]) -> T:
-        """Raises: DeviceError when what is remembered lay in a device that was lost; WorldsimError without memory."""
+    def _with_fallback(self, call: Callable[[SimulatorProtocol], T]) -> T:
+        """Raises: DeviceError when the current state was on a device that is lost; WorldsimError when out of memory."""
         while True:
             try:
-                done = do(self._playable)
+                result = call(self._playable)
             except Exception as error:  # torch has no class of its own for most of these
-                kind = classify_fault(error)
-                if kind is None:
+                fault = classify_fault(error)
+                if fault is None:
                     raise
-                self._fall_back(kind, error)
+                self._fall_back(fault, error)
             else:
                 self._current_snapshot = self._playable.snapshot()
-                return done
+                return result
 
-    def _fall_back(self, kind: DeviceFault, error: Exception) -> None:
-        """Afterwards it can be tried again."""
+    def _fall_back(self, fault: DeviceFault, error: Exception) -> None:
+        """The call can be retried afterwards."""
         num_steps = self.num_steps
-        if kind is DeviceFault.OUT_OF_MEMORY and num_steps > 1:
+        if fault is DeviceFault.OUT_OF_MEMORY and num_steps > 1:
             self._playable.num_steps = 1
-            self.warning = f"out of memory: 1 denoising step instead of {num_steps} from here on"
+            self.warning = f"out of memory: reduced from {num_steps} to 1 denoising step"
             return
         if self._on_cpu is None and self.warning.startswith(DeviceFault.DEVICE_LOST.value):
-            raise DeviceError("what was remembered then lay in the device that was lost") from error
+            raise DeviceError("this state was on the lost device") from error
         if self._on_cpu is None:
             raise as_worldsim_error(error) from error
         make, self._on_cpu = self._on_cpu, None
         self._playable = make()
-        self.warning = f"{kind.value}: the world goes on on the CPU, more slowly"
+        self.warning = f"{fault.value}: continuing on the CPU (slower)"
         if self._current_snapshot is None:
             return
         try:
             self._playable.restore(self._current_snapshot)
-        except Exception as lost:  # a device that is gone keeps what was in it
+        except Exception as lost:  # the state cannot be copied from a lost device
             raise DeviceError(
-                f"{kind.value} ({_first_line(error)}), and with it what the model remembered",
-                hint="what was recorded is kept; from now on the world runs on the CPU",
+                f"{fault.value} ({_first_line(error)}), and the model's state with it",
+                hint="the recording is kept; continuing on the CPU",
             ) from lost
 
 

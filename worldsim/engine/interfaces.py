@@ -1,32 +1,27 @@
-"""What the worker can drive: a World that can go back to where it was. Torch-free.
-
-Owns: the protocol, the snapshot's and the timings' types, and the adapter that lets a true world be played by the same
-code. Does not own: the learned simulator (`engine.simulator`).
-"""
+"""Interfaces between the engine and the worlds it runs: protocols and plain types. Torch-free."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.types import Action, ActionSpec, Step, World
+from worldsim.core.devices import StreamContext
+from worldsim.core.types import ActionSpec, Step, World
 from worldsim.engine.saves import SaveRecord
 from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import SessionHeader
+from worldsim.episodes.format import ActionRun, SessionHeader
 from worldsim.worlds.base import PosePolicy
-
-StreamContext: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageTimes:
-    """Where one frame's time went."""
+    """How the time of one frame divides into stages."""
 
     ms_denoise: float = 0.0
     ms_commit: float = 0.0
@@ -46,7 +41,7 @@ class SimulatorProtocol(World, Protocol):
     def last_times(self) -> StageTimes: ...
 
     def snapshot(self) -> Any:
-        """Where the world is now; opaque, never changed."""
+        """The current state of the world; opaque and immutable."""
         ...
 
     def restore(self, snapshot: Any) -> None:
@@ -56,22 +51,28 @@ class SimulatorProtocol(World, Protocol):
 
 @runtime_checkable
 class SupportsContextReset(Protocol):
-    """A simulator whose memory can be replaced by given frames: a learned one."""
+    """A simulator whose memory can be replaced by given frames, as a learned one's can."""
 
-    def reset_context(self, anchor: ContextOverride, seed: int) -> Step:
-        """Stands at the last of the pictures, with nothing else in its memory. The same noise follows as would have.
+    def reset_context(self, override: ContextOverride, seed: int) -> Step:
+        """Remember only the given frames and continue from the last of them, with the noise of that frame index.
 
-        Raises: RecordingError when the pictures are damaged.
+        Raises: RecordingError when the frames are damaged.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where the world stands after it was put somewhere else: `snapshot` is the one after `step`."""
+    """A point in play and how it was reached: enough to continue, record and save from there."""
 
     step: Step
-    snapshot: Any
+    snapshot: Any = None
+    """State after `step`."""
+    seed: int
+    runs: tuple[ActionRun, ...] = field(default=(), repr=False)
+    """Actions from the reset with `seed` to `step`."""
+    override: ContextOverride | None = None
+    """The last context reset on the way to `step`."""
 
 
 class SaveStore(Protocol):
@@ -81,17 +82,17 @@ class SaveStore(Protocol):
         """Raises: StorageError."""
         ...
 
-    def read(self, path: Path) -> tuple[SaveRecord, Position]:
-        """Raises: StateError when the file is damaged, or of another preset."""
+    def read(self, path: Path) -> Position:
+        """Raises: StateError when the file is damaged, or belongs to another preset."""
         ...
 
 
 class ReferenceWorld(World, Protocol):
-    """A true world that `reset` brings to where a preset begins."""
+    """A ground-truth world that `reset` brings to a start of the preset."""
 
     @property
     def steps_to_start(self) -> Sequence[Step]:
-        """What led to the start, the start itself the last of it."""
+        """Steps that led to the start, ending with the start itself."""
         ...
 
     def explorer(self, seed: int) -> PosePolicy: ...
@@ -99,69 +100,41 @@ class ReferenceWorld(World, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceSource:
-    """What loading hands on of a preset's true world. Nothing is started before `open` is called."""
+    """How to open a preset's reference world. Nothing starts before `open` is called."""
 
     open: Callable[[], ReferenceWorld]
     num_context: int
-    """How many true pictures a model is given to begin from."""
+    """Ground-truth frames that a model is given as context."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedWorld:
-    """What loading hands to the worker: the world, and what the window needs to know about it."""
+    """A loaded world, and what the window needs to know about it. Handed from the loader to the worker."""
 
     playable: SimulatorProtocol
     title: str
     ticks_per_s: float
     can_rewind: bool = True
-    """Whether snapshots work; without them nothing is made ahead."""
+    """Whether snapshots work; without them there is no prefetch either."""
     header: SessionHeader | None = None
-    """What a recording says of its origin; None where it cannot be recorded."""
+    """Origin to write into recordings; None if this world cannot be recorded."""
     snapshot_bytes: int = 2**20
-    """What one snapshot costs: the history counts with it."""
+    """Size of one snapshot, for the history's budget."""
     reference: ReferenceSource | None = None
-    """The true world that the preset was learned from; None where there is none, or it is that world itself."""
+    """The ground-truth world that the preset was trained on; None if there is none, or `playable` is that world."""
     start_frames: Sequence[npt.NDArray[np.uint8]] = ()
-    """True pictures, [T, H, W, 3] per start: what the drift meter takes for good."""
+    """Ground-truth frames, [T, H, W, 3] per start: the drift meter's baseline."""
     num_context: int = 1
-    """How many pictures the model begins from."""
+    """Frames of context the model starts from."""
     saves: SaveStore | None = None
-    """Writes and reads saved states; None where there are none."""
+    """Reads and writes saved states; None if this world cannot be saved."""
     background_stream: StreamContext = nullcontext
-    """What surrounds a frame that is made ahead: on CUDA, a stream of its own."""
+    """Context for computing a prefetched frame: on CUDA, a stream of its own."""
     device_bytes: Callable[[], int | None] = lambda: None
-    """Memory that torch has taken on an accelerator; None on the CPU. Asked in the model thread."""
+    """Accelerator memory reserved by torch; None on the CPU. Called in the model thread."""
     warning: Callable[[], str] = lambda: ""
-    """In one line, what went wrong last and was worked around. Asked in the model thread."""
+    """One line about the last problem that was worked around. Called in the model thread."""
 
     @property
     def action_spec(self) -> ActionSpec:
         return self.playable.action_spec
-
-
-class ForwardOnlySimulator:
-    """A reference world as a simulator: it cannot be rewound, and has no denoising steps. `keys`: what moves it, where
-    its own inputs are poses."""
-
-    num_steps = 0
-    last_times = StageTimes()
-
-    def __init__(self, world: World, keys: ActionSpec | None = None) -> None:
-        self._world = world
-        self.action_spec = keys or world.action_spec
-        self.frame_shape = world.frame_shape
-
-    def reset(self, seed: int) -> Step:
-        return self._world.reset(seed)
-
-    def step(self, action: Action) -> Step:
-        return self._world.step(action)
-
-    def snapshot(self) -> object:
-        return object()
-
-    def restore(self, snapshot: object) -> None:
-        raise AssertionError("a true world cannot go back; play it with Loaded(can_rewind=False)")
-
-    def close(self) -> None:
-        self._world.close()

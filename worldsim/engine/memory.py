@@ -203,7 +203,7 @@ class Memory:
 
     def _add(self, node: HistoryNode) -> None:
         step, parent = node.step, node.parent
-        if parent is not None and node.anchor is not parent.anchor:
+        if parent is not None and node.override is not parent.override:
             self.drift.reset_window()
         self.drift.add(step.frame)
         node.drift = self.drift.level

@@ -1,13 +1,13 @@
-"""The true world beside the learned one, on a thread of its own: the same start, the same actions, wherever play goes.
+"""The ground-truth world beside the learned one, in a thread of its own: same start, same actions, wherever play goes.
 
-Owns: the thread, the engine on it, the way from where the engine is to where play is. Does not own: what was played
-(`engine.history`), how the two are shown (`app.beside`). `follow` and `status` never wait. A true engine cannot go
-back: after a rewind, a change of branch, a load or a reset it walks all of the way from the start again.
+`follow` and `status` never wait. A game engine cannot go back: after a rewind, a change of branch, a load or a reset it
+replays all actions from the start. Torch-free.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 import traceback
@@ -16,25 +16,90 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from worldsim.core.errors import ConfigError, WorldsimError
+from worldsim.core.errors import ConfigError, WorldError, WorldsimError
 from worldsim.core.images import psnr
-from worldsim.core.types import Action, ActionSpec, Step
+from worldsim.core.types import Action, ActionSpec, Step, World
 from worldsim.engine.history import ActionRuns, HistoryNode
-from worldsim.engine.interfaces import ReferenceSource, ReferenceWorld
+from worldsim.engine.interfaces import ReferenceSource, ReferenceWorld, StageTimes
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import ActionRun
 from worldsim.worlds.base import PosePolicy
+from worldsim.worlds.registry import GroundTruthConfig, open_world
+from worldsim.worlds.trajectories import FIRST_START_SEED, START_POLICY, collect_trajectory, start_trajectory_frames
+
+if TYPE_CHECKING:  # loads torch
+    from worldsim.presets.store import Start
 
 PROGRESS_INTERVAL_S = 0.2
-"""While it catches up, the share that is done is told so often."""
+"""Interval of progress reports while catching up."""
+
+
+class ForwardOnlySimulator:
+    """A ground-truth world as a simulator: without rewinding and denoising steps. `keys`: the player's inputs, where
+    the world's own are poses."""
+
+    num_steps = 0
+    last_times = StageTimes()
+
+    def __init__(self, world: World, keys: ActionSpec | None = None) -> None:
+        self._world = world
+        self.action_spec = keys or world.action_spec
+        self.frame_shape = world.frame_shape
+
+    def reset(self, seed: int) -> Step:
+        return self._world.reset(seed)
+
+    def step(self, action: Action) -> Step:
+        return self._world.step(action)
+
+    def snapshot(self) -> object:
+        return object()
+
+    def restore(self, snapshot: object) -> None:
+        raise AssertionError("a ground-truth world cannot go back; play it with LoadedWorld(can_rewind=False)")
+
+    def close(self) -> None:
+        self._world.close()
+
+
+class ReferenceWorldAtStarts(ForwardOnlySimulator):
+    """A ground-truth world whose `reset(seed)` repeats the recorded trajectory to a start of the preset."""
+
+    def __init__(self, config: GroundTruthConfig, starts: Sequence[Start], *, script: str = START_POLICY) -> None:
+        self._engine, self._starts, self._script = open_world(config), starts, script
+        self.steps_to_start: tuple[Step, ...] = ()
+        """Steps of the trajectory to the start, ending with the start itself."""
+        super().__init__(self._engine)
+
+    def reset(self, seed: int) -> Step:
+        """The last step of the trajectory, with its index there.
+
+        Raises: WorldError when the trajectory does not end in the preset's own frame; MissingPackageError.
+        """
+        number = seed % len(self._starts)
+        shown = self._starts[number].frames
+        num_frames = start_trajectory_frames(len(shown))
+        trajectory = collect_trajectory(self._engine, FIRST_START_SEED + number, num_frames, self._script)
+        self.steps_to_start = tuple(trajectory)
+        if not np.array_equal(self.steps_to_start[-1].frame, shown[-1]):
+            raise WorldError(
+                f"the reference world does not reproduce start {number} of the preset",
+                hint="its starts were not made by `worldsim train` in this world; compare with other weights instead",
+            )
+        return self.steps_to_start[-1]
+
+    def explorer(self, seed: int) -> PosePolicy:
+        """A policy for the maze of the last `reset`."""
+        return self._engine.make_policy(self._script, random.Random(seed))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedFrames:
-    """The same moment in both worlds. `context` is what led to it in the true one, its last step `reference`."""
+    """The same frame in both worlds. `context` holds the ground-truth steps up to it, ending with `reference`."""
 
     generated: Step
     reference: Step
@@ -42,7 +107,7 @@ class AlignedFrames:
     context: tuple[Step, ...]
 
     def context_override(self, spec: ActionSpec) -> ContextOverride:
-        """The true pictures, to take the place of what the model remembers."""
+        """The ground-truth frames, to replace the model's memory with."""
         actions = [spec.encode(step.action).tolist() for step in self.context]
         return ContextOverride.from_frames(self.generated.index, [step.frame for step in self.context], actions)
 
@@ -58,20 +123,20 @@ class ReferencePhase(Enum):
 class ReferenceStatus:
     phase: ReferencePhase = ReferencePhase.OFF
     num_left: int = 0
-    """Ticks that the true world is behind."""
+    """Ticks by which the reference world is behind play."""
     pair: AlignedFrames | None = None
-    """The newest moment at which it was level with play."""
+    """The newest frame that both worlds have reached."""
     explorer: PosePolicy | None = None
     step_length: float = 1.0
-    """How far one walks in a tick, in the world's units: the most that the way to the start went in one."""
+    """Distance walked per tick, in the world's units: the largest on the way to the start."""
     unreachable_reason: str = ""
-    """Why the true world cannot be where play is: that flew into a wall. There is no `pair` then."""
+    """Why the reference world cannot be at play's pose, for example inside a wall. There is no `pair` then."""
     error: WorldsimError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Goal:
-    """Where play is. Held without the moment itself, so that the history can let go of it."""
+    """Where play is. It does not refer to the history's node, which can then be evicted."""
 
     seed: int
     action_runs: ActionRuns | None
@@ -82,7 +147,7 @@ class ReferenceWorker:
     """`start` runs it as a thread; tests leave that out and call `run_once` between the other calls."""
 
     def __init__(self, source: ReferenceSource, spec: ActionSpec, on_change: Callable[[], None] = lambda: None) -> None:
-        """`on_change` is called from the thread, unlocked."""
+        """`on_change` is called from the thread, without the lock."""
         self._source, self._spec, self._on_change = source, spec, on_change
         self._thread = threading.Thread(target=self._run, name="reference", daemon=True)
         self._work = threading.Condition()
@@ -103,7 +168,7 @@ class ReferenceWorker:
         self._thread.start()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Ends the thread and the engine. Does not hang on an engine that hangs: the thread is a daemon."""
+        """Ends the thread and the engine. Does not hang on a hanging engine: the thread is a daemon."""
         with self._work:
             self._is_closing = True
             self._work.notify_all()
@@ -111,7 +176,7 @@ class ReferenceWorker:
             self._thread.join(timeout_s)
 
     def follow(self, node: HistoryNode) -> None:
-        """Play is at `node`: the true world shall be there too."""
+        """Sets the node to move to: where play is."""
         with self._work:
             wanted = self._wanted
             if wanted is None or wanted.generated is not node.step:
@@ -126,7 +191,7 @@ class ReferenceWorker:
     # ---- the thread
 
     def run_once(self) -> bool:
-        """One step of the way. Returns whether there was one to do."""
+        """One step towards play. Returns whether there was one to take."""
         with self._work:
             wanted, is_failed = self._wanted, self._status.phase is ReferencePhase.FAILED
         if wanted is None or is_failed or (wanted is self._goal and not self._needs_reset and not self._pending_runs):
@@ -164,7 +229,7 @@ class ReferenceWorker:
         self._report(wanted)
 
     def _step(self, world: ReferenceWorld, action: Action) -> None:
-        """A pose at which nobody can be is passed over: the next one may be outside of the wall again."""
+        """Skips a pose that the world cannot take: the next one may be outside the wall again."""
         try:
             self._recent_steps.append(world.step(action))
             self._unreachable_reason = ""
@@ -172,7 +237,7 @@ class ReferenceWorker:
             self._unreachable_reason = error.message
 
     def _plan_path(self, wanted: _Goal) -> None:
-        """What is left to do to get to `wanted`: a few more actions, or all of them from the start."""
+        """Queues the actions from here to `wanted`: a few more, or all of them after a reset."""
         goal, self._goal = self._goal, wanted
         more = None
         if goal is not None and goal.seed == wanted.seed and not self._needs_reset:
@@ -195,33 +260,36 @@ class ReferenceWorker:
             self._status = replace(self._status, explorer=explorer, step_length=step_length)
 
     def _report(self, goal: _Goal) -> None:
-        """Every arrival, and now and then on the way."""
+        """Reports every arrival, and progress at intervals."""
         num_left = sum(count for _, count in self._pending_runs)
-        is_there = not num_left and not self._needs_reset
+        has_arrived = not num_left and not self._needs_reset
         now_s = time.monotonic()
-        if not is_there and now_s - self._last_report_s < PROGRESS_INTERVAL_S:
+        if not has_arrived and now_s - self._last_report_s < PROGRESS_INTERVAL_S:
             return
-        pair = _align(goal.generated, tuple(self._recent_steps)) if is_there and not self._unreachable_reason else None
+        reason = self._unreachable_reason
+        pair = _align(goal.generated, tuple(self._recent_steps)) if has_arrived and not reason else None
         with self._work:
             self._last_report_s = now_s
-            pair = pair or (None if self._unreachable_reason else self._status.pair)
-            following = replace(
-                self._status, phase=ReferencePhase.FOLLOWING, unreachable_reason=self._unreachable_reason
+            self._status = replace(
+                self._status,
+                phase=ReferencePhase.FOLLOWING,
+                unreachable_reason=reason,
+                num_left=num_left,
+                pair=pair or (None if reason else self._status.pair),
             )
-            self._status = replace(following, num_left=num_left, pair=pair)
         self._on_change()
 
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, WorldsimError):
             traceback.print_exception(error)
-            error = WorldsimError(f"the true world: {type(error).__name__}: {error}")
+            error = WorldsimError(f"reference world: {type(error).__name__}: {error}")
         with self._work:
             self._status = ReferenceStatus(phase=ReferencePhase.FAILED, error=error)
         self._on_change()
 
 
 def runs_between(before: ActionRuns | None, after: ActionRuns | None) -> list[ActionRun] | None:
-    """What was done from one moment to a later one of the same line of play; None when it is not a later one."""
+    """Actions from one node to a later one of the same line of play; None if it is not a later one."""
     found: list[ActionRun] = []
     while after is not before:
         if after is None:
@@ -235,19 +303,19 @@ def runs_between(before: ActionRuns | None, after: ActionRuns | None) -> list[Ac
 
 
 def _is_longer(action_runs: ActionRuns, before: ActionRuns) -> bool:
-    """Whether `action_runs` is `before` with its last action held for longer."""
-    now, then = action_runs.run, before.run
-    same = action_runs.previous is before.previous and now.extends(then.action, then.num_steps, then.device)
-    return same and now.count > then.count
+    """Whether `action_runs` is `before` with its last action held longer."""
+    new, old = action_runs.run, before.run
+    same = action_runs.previous is before.previous and new.extends(old.action, old.num_steps, old.device)
+    return same and new.count > old.count
 
 
-def _align(generated: Step, seen: tuple[Step, ...]) -> AlignedFrames:
-    reference = replace(seen[-1], index=generated.index)
+def _align(generated: Step, steps: tuple[Step, ...]) -> AlignedFrames:
+    reference = replace(steps[-1], index=generated.index)
     return AlignedFrames(
         generated=generated,
         reference=reference,
         psnr_db=float(psnr(reference.frame, generated.frame)),
-        context=seen,
+        context=steps,
     )
 
 

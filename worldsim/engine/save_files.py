@@ -1,7 +1,6 @@
-"""A place in play as one safetensors file: the whole state, its picture, and the session it comes from.
+"""A saved state as one safetensors file: the model's state as tensors `state.NAME`, and what `engine.saves` describes.
 
-Owns: the file. Does not own: which slots there are (`engine.saves`), when one is written (`engine.session`). Model
-thread. Its tensors are `state.NAME` (the WorldState), and those of `engine.saves`, which are read without torch.
+Model thread.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ class SaveFiles:
         return self._like.num_bytes
 
     def write(self, path: Path, saved: SaveRecord, snapshot: Any) -> None:
-        """Raises: StorageError; what lay there before is then still whole."""
+        """Raises: StorageError; a file that was at `path` is then unchanged."""
         assert isinstance(snapshot, Snapshot), snapshot
         tensors: dict[str, Tensor] = {STATE + name: t for name, t in load(snapshot.state.to_bytes()).items()}
         tensors |= {name: from_numpy(array) for name, array in saved_arrays(saved).items()}
         atomic_write(path, save(tensors, metadata=saved_metadata(saved)))
 
-    def read(self, path: Path) -> tuple[SaveRecord, Position]:
-        """Raises: StateError when the file is damaged, or of other weights; NonFiniteError."""
+    def read(self, path: Path) -> Position:
+        """Raises: StateError when the file is damaged, or belongs to other weights; NonFiniteError."""
         saved = read_saved(path)
-        then, now = saved.header, self._header
-        if then.preset_sha256 != now.preset_sha256:
+        theirs, ours = saved.header, self._header
+        if theirs.preset_sha256 != ours.preset_sha256:
             raise StateError(
-                f"{path} was saved in {then.preset} (weights {then.preset_sha256[:12]}), this is {now.preset} "
-                f"(weights {now.preset_sha256[:12]})",
-                hint=f"worldsim play {then.preset_ref} --load {path}",
+                f"{path} was saved in {theirs.preset} (weights {theirs.preset_sha256[:12]}), this is {ours.preset} "
+                f"(weights {ours.preset_sha256[:12]})",
+                hint=f"worldsim play {theirs.preset_ref} --load {path}",
             )
         tensors = {name.removeprefix(STATE): t for name, t in load_file(path).items() if name.startswith(STATE)}
         try:
@@ -59,6 +58,8 @@ class SaveFiles:
         except StateError as error:
             raise StateError(f"{path}: {error.message}", hint=error.hint) from None
         state.check_finite()
-        if saved.step.index == 0:
-            saved = replace(saved, step=replace(saved.step, action=first_action(self._preset, saved.seed)))
-        return saved, Position(step=saved.step, snapshot=Snapshot(state=state, index=saved.step.index))
+        step = saved.step
+        if step.index == 0:
+            step = replace(step, action=first_action(self._preset, saved.seed))
+        snapshot = Snapshot(state=state, index=step.index)
+        return Position(step=step, snapshot=snapshot, seed=saved.seed, runs=saved.runs, override=saved.anchor)

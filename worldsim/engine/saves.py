@@ -1,8 +1,8 @@
-"""Where a session is saved, and what a save says of itself. Torch-free: the window lists slots with it.
+"""Saved states: where they are stored, and their metadata and image. Torch-free, because the window lists the slots.
 
-Owns: the slots' places, the header and the picture of a save, and their checks. Does not own: the state inside
-(`engine.save_files`). In the file: `frame` uint8 [H, W, 3], `run_actions` float32 [R, A] and `run_counts` int64 [R, 2]
-(denoising steps, frames) for the actions since the reset, and one JSON text in the metadata.
+`engine.save_files` adds the model's state. Besides it, a file holds `frame` uint8 [H, W, 3], `run_actions` float32
+[R, A] and `run_counts` int64 [R, 2] (denoising steps, frames) for the actions since the reset, and one JSON text in its
+metadata.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import ActionRun, SessionHeader
 
 SAVES = Path("saves")
-"""The folder of the slots, as `recordings` is the one of recordings."""
+"""Folder of the save slots."""
 NUM_SLOTS = 5
 SCHEMA_VERSION = 1
 MAX_FILE_BYTES = 2**30
@@ -33,14 +33,14 @@ _KEY = "worldsim"
 
 @dataclass(frozen=True, kw_only=True)
 class SaveRecord:
-    """All of a save but the state itself. `runs` led from a reset with `seed` to `step`."""
+    """A save without the model's state. `runs` led from a reset with `seed` to `step`."""
 
     header: SessionHeader
     seed: int
     step: Step = field(repr=False)
     runs: tuple[ActionRun, ...] = field(repr=False)
     anchor: ContextOverride | None = None
-    """See `EpisodeStart`."""
+    """The last context reset before the save."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class SaveMetadata:
 
 @dataclass(frozen=True, kw_only=True)
 class SaveSlot:
-    """One slot as the window shows it. At most one of `saved` and `error` is there; without both it is empty."""
+    """One slot for the window. At most one of `saved` and `error` is set; an empty slot has neither."""
 
     number: int
     path: Path
@@ -69,12 +69,12 @@ def slot_path(preset: str, number: int, folder: Path = SAVES) -> Path:
 
 
 def list_slots(preset: str, folder: Path = SAVES) -> tuple[SaveSlot, ...]:
-    """Every slot of a preset. Raises: nothing; a damaged file is a slot with trouble."""
+    """Every slot of a preset. Raises: nothing; a damaged file is a slot with an error."""
     return tuple(_slot(number, slot_path(preset, number, folder)) for number in range(1, NUM_SLOTS + 1))
 
 
 def read_saved(path: Path) -> SaveRecord:
-    """The header and the picture of a save. Raises: StateError in one line, whatever is wrong with the file."""
+    """Reads a save without the model's state. Raises: StateError with a one-line message, whatever is wrong."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError(f"larger than {MAX_FILE_BYTES // 2**20} MB")
@@ -83,7 +83,7 @@ def read_saved(path: Path) -> SaveRecord:
             arrays = {name: file.get_tensor(name) for name in ("frame", "run_actions", "run_counts")}
         return _validated(metadata, arrays)
     except FileNotFoundError:
-        raise StateError(f"there is no saved state {path}", hint="F5 in play saves one") from None
+        raise StateError(f"no saved state at {path}", hint="press F5 while playing to save one") from None
     except (OSError, SafetensorError, ConfigError, RecordingError, KeyError, TypeError, ValueError) as error:
         text = " ".join(str(error).split())
         raise StateError(f"the saved state {path} is damaged: {text}", hint="use another save") from None
@@ -121,11 +121,11 @@ def _validated(metadata: SaveMetadata, arrays: Mapping[str, npt.NDArray[Any]]) -
     if metadata.schema != SCHEMA_VERSION:
         raise ValueError(f"its schema is {metadata.schema}, this worldsim reads {SCHEMA_VERSION}")
     if frame.dtype != np.uint8 or frame.shape != tuple(metadata.header.frame_shape):
-        raise ValueError(f"its picture is {frame.dtype} {frame.shape}")
+        raise ValueError(f"its frame is {frame.dtype} {frame.shape}")
     if actions.shape != (len(counts), spec.size) or counts.shape != (len(counts), 2):
-        raise ValueError("its actions do not fit its inputs")
+        raise ValueError("its actions do not match the action spec")
     if not np.isfinite(actions).all() or (counts < 1).any() or counts[:, 1].sum() != metadata.index:
-        raise ValueError("its actions are not those of its frames")
+        raise ValueError("its action counts do not match the frame index")
     if actions.size and float(np.abs(actions).max()) > 1:
         raise ValueError("an action is outside [-1, 1]")
     runs = tuple(

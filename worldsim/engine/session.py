@@ -1,53 +1,67 @@
-"""Play as a state machine with a schedule: when a tick is due, which action it takes, what the worker's news mean.
+"""Play as a state machine with a schedule: when a tick is due, which action it takes, and where play is in its history.
 
-Owns: state, pace, the inputs between ticks, rewinding. Does not own: the other ways to go elsewhere
-(`engine.time_travel`), frames in the making (`engine.worker`), what was played (`engine.history`), windows, time: the
-caller says how much of it went by. UI thread; no call waits.
+It knows no windows and no clock: the caller says how much time has passed. UI thread; no call waits for the model.
 
-While rewinding, only stored pictures are shown. When the key is let go, the worker makes the state of the picture shown
-from the nearest snapshot before it; play goes on from there as it would have the first time.
+While rewinding, only stored frames are shown. When the key is released, the worker recomputes the state of the frame
+shown from the nearest snapshot before it, and play continues from there as it would have the first time. Changing
+branches, loading and resetting the context work the same way: a task in the worker moves the world, and its result
+becomes the head of the history.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from worldsim.actions.bindings import available_bindings
 from worldsim.actions.pose_control import FREE_CAMERA_NOTICE
 from worldsim.core.errors import DeviceError, WorldsimError
-from worldsim.core.types import NO_ACTION, Action, Step
-from worldsim.engine.history import HistoryNode, PlayHistory
-from worldsim.engine.messages import WorkerPhase, WorkerStatus
+from worldsim.core.types import NO_ACTION, Action, ActionSpec, Step
+from worldsim.engine.history import Branch, HistoryNode, PlayHistory, replay_to
+from worldsim.engine.inputs import Inputs
+from worldsim.engine.interfaces import LoadedWorld, Position, SimulatorProtocol, SupportsContextReset
 from worldsim.engine.recorder import Recorder
-from worldsim.engine.time_travel import SessionState, TimeTravel
-from worldsim.engine.worker import Worker
-
-__all__ = ["Session", "SessionState"]
+from worldsim.engine.saves import SaveRecord
+from worldsim.engine.worker import Task, TaskResult, Worker, WorkerPhase, WorkerStatus
+from worldsim.episodes.context_override import ContextOverride
+from worldsim.episodes.format import SessionHeader
 
 MAX_CATCH_UP_TICKS = 2
-"""After a stall at most this many ticks follow at once. What is beyond is never made up for: the world slows down."""
-
-
+"""Ticks that may follow at once after a stall. Time beyond that is dropped: the world slows down."""
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MAX_REWIND_PACE = 8
-"""Rewinding begins at the world's own pace and doubles every second, up to this: a minute takes ten seconds."""
+"""Rewinding starts at the world's own pace and doubles every second, up to this: a minute takes ten seconds."""
+
+MakeContextOverride = Callable[[], ContextOverride]
+"""Runs in the model thread, because compressing frames takes time."""
+
+
+class SessionState(Enum):
+    LOADING = "loading"
+    PLAYING = "playing"
+    PAUSED = "paused"
+    REWINDING = "rewinding"
+    FAILED = "failed"
 
 
 class ActionFilter(Protocol):
-    """Stands between a person and the world: `engine.autopilot`."""
+    """Chooses the action of a tick from the player's: see `engine.autopilot`."""
 
     def apply(self, user_action: Action) -> Action:
-        """The action of the tick that begins now, where a person does `user_action`."""
+        """The action of the tick that begins now, given the player's."""
         ...
 
     def peek(self, user_action: Action | None) -> Action | None:
-        """What `apply` will probably answer; None when that cannot be known."""
+        """Prediction of what `apply` will return; None if it cannot be predicted."""
         ...
 
 
-class Session(TimeTravel):
-    """`tick` drives it; the other methods are what keys ask for."""
+class Session:
+    """`tick` drives it; the other methods are the commands of keys and menus."""
 
     def __init__(
         self,
@@ -58,24 +72,53 @@ class Session(TimeTravel):
         recorder: Recorder | None = None,
         load: Path | None = None,
     ) -> None:
-        """`ticks_per_s`: another pace than the world's own. `recorder` is told every frame. Begins with `load`."""
-        super().__init__(worker, seed, recorder, load)
+        """`ticks_per_s`: overrides the world's pace. `recorder` receives every frame. `load`: a save to start from."""
+        self.worker = worker
+        self.recorder = recorder or Recorder()
+        self.seed = seed
+        self.state = SessionState.LOADING
+        self.inputs = Inputs()
         self.action_filter: ActionFilter | None = None
-        """Says what is done in a tick, once a person's keys are known; None: just that."""
+        """Chooses the action of each tick; None: the player's own."""
         self.last_action = NO_ACTION
-        """What was done last; where keys fly the camera those keys, of which the frame's own action is the pose."""
+        """The last action taken. With pose control these are the keys; the frame's own action is then the pose."""
         self.speed = 1.0
+        self.history: PlayHistory | None = None
+        self.shown_step: Step | None = None
+        """The frame to show: the newest one, or an old one while rewinding."""
+        self.has_started = False
+        """Whether there has been a frame since the last reset."""
+        self.notification = ""
+        """The last message for the player; `num_notifications` counts them."""
+        self.num_notifications = 0
+        self._status = WorkerStatus()
+        self._pace_per_s = ticks_per_s
+        self._due_s = 0.0
+        self._snapshot: Any = None
+        self._is_waiting = False
+        """Whether a frame has been requested."""
+        self._is_step_requested = False
+        self._on_done: Callable[[TaskResult], None] | None = None
+        """Continuation of the task in the worker, if there is one."""
+        self._initial_load = load
+        self._load_error: WorldsimError | None = None
         self._playhead: HistoryNode | None = None
         self._rewound_s = 0.0
         self._was_paused = False
         self._pending_rewind: bool | None = None
-        """The rewind key while an task is on its way: True is held, False was a tap."""
-        self._pace_per_s = ticks_per_s
+        """Rewind key during a task: True if held, False if it was tapped."""
+
+    # ---- what there is to show
 
     @property
     def status(self) -> WorkerStatus:
-        """The worker's news, as of the last `tick`."""
+        """The worker's status as of the last `tick`."""
         return self._status
+
+    @property
+    def header(self) -> SessionHeader | None:
+        """Origin to write into recordings; None while loading, and for worlds that cannot be recorded."""
+        return self._status.loaded.header if self._status.loaded is not None else None
 
     @property
     def error(self) -> WorldsimError | None:
@@ -83,26 +126,40 @@ class Session(TimeTravel):
 
     @property
     def tick_s(self) -> float:
-        """Length of one tick, at the speed that was asked for."""
+        """Length of a tick at the current speed."""
         return self.world_tick_s / self.speed
 
     @property
     def world_tick_s(self) -> float:
-        """Length of one tick at speed 1."""
+        """Length of a tick at speed 1."""
         loaded = self._status.loaded
         return 1.0 / (self._pace_per_s or (loaded.ticks_per_s if loaded else 1.0))
 
     @property
     def next_due_s(self) -> float | None:
-        """How long until `tick` has something to do by itself; None while only keys or the worker can change that."""
+        """Time until `tick` has something to do by itself; None while it waits for a key or the worker."""
         if self.state is SessionState.REWINDING:
             return max(0.0, self.world_tick_s - self._due_s) / self._rewind_pace
         if self.state is not SessionState.PLAYING or self._is_waiting or self._on_done is not None:
             return None
         return max(0.0, self.tick_s - self._due_s)
 
+    @property
+    def rewound_s(self) -> float:
+        """How far back the shown frame is, in seconds of the world; 0 while not rewinding."""
+        head = self.history.head if self.history else None
+        if self.state is not SessionState.REWINDING or self._playhead is None or head is None:
+            return 0.0
+        return (head.step.index - self._playhead.step.index) * self.world_tick_s
+
+    def notify(self, text: str) -> None:
+        """Shows a message on the screen for a few seconds, and logs it."""
+        self.notification, self.num_notifications = text, self.num_notifications + 1
+
+    # ---- time
+
     def tick(self, elapsed_s: float) -> list[Step]:
-        """Lets `elapsed_s` go by. Returns the new frames that came, oldest first; usually none or one."""
+        """Advances by `elapsed_s`. Returns the new frames, oldest first; usually none or one."""
         steps: list[Step] = []
         self._poll_worker(steps)
         if self._pending_rewind is not None and self._on_done is None:
@@ -136,13 +193,13 @@ class Session(TimeTravel):
             self.inputs.clear_taps()
 
     def single_step(self) -> None:
-        """One tick under what is held now; play stays paused after it."""
+        """One tick under the held keys, then pause."""
         if self.state is SessionState.PLAYING:
             self.toggle_pause()
         self._is_step_requested = self.state is SessionState.PAUSED
 
     def reset(self, seed: int | None = None) -> None:
-        """Starts afresh, with the same seed if none is given. Also the way out of a failure."""
+        """Resets the world, by default with the same seed. Also ends a failure."""
         if self.state is SessionState.LOADING and self._status.loaded is None:
             return
         self.seed = self.seed if seed is None else seed
@@ -156,12 +213,12 @@ class Session(TimeTravel):
         self.worker.set_num_steps(num_steps)
 
     def change_speed(self, offset: int) -> None:
-        """To the next faster (1) or slower (-1) speed; the fastest and the slowest stay."""
-        place = SPEEDS.index(self.speed) + offset
-        self.speed = SPEEDS[min(max(place, 0), len(SPEEDS) - 1)]
+        """To the next faster (1) or slower (-1) speed, if there is one."""
+        index = SPEEDS.index(self.speed) + offset
+        self.speed = SPEEDS[min(max(index, 0), len(SPEEDS) - 1)]
 
     def rewind(self, is_held: bool) -> None:
-        """Goes back in time while it is held, at least one frame; then play goes on from there, or stays paused."""
+        """Goes back while the key is held, at least one frame; then play continues from there, or stays paused."""
         if self._on_done is not None:
             self._pending_rewind = is_held
             return
@@ -170,7 +227,7 @@ class Session(TimeTravel):
                 self.state = SessionState.PAUSED if self._was_paused else SessionState.PLAYING
                 self._go_to_node(self._playhead)
             return
-        if not self._can_leave_present("go back"):
+        if not self._can_leave_present("rewinding"):
             return
         assert self.history is not None
         self._was_paused = self.state is SessionState.PAUSED
@@ -179,17 +236,103 @@ class Session(TimeTravel):
         self._playhead, self._rewound_s, self._due_s = self.history.head, 0.0, self.world_tick_s
         self._rewind_for(0.0)
 
-    @property
-    def rewound_s(self) -> float:
-        """How far back what is seen lies, in seconds of the world; 0 while nothing is rewound."""
-        head = self.history.head if self.history else None
-        if self.state is not SessionState.REWINDING or self._playhead is None or head is None:
-            return 0.0
-        return (head.step.index - self._playhead.step.index) * self.world_tick_s
+    # ---- going elsewhere
 
-    @property
-    def _rewind_pace(self) -> float:
-        return float(min(2 ** int(self._rewound_s), MAX_REWIND_PACE))
+    def change_branch(self, offset: int) -> Branch | None:
+        """Goes to the tip of the branch `offset` further in the list. Returns it; None if there is no other."""
+        if not self._can_leave_present("changing branches"):
+            return None
+        assert self.history is not None
+        self._cancel_pending()
+        branch = self.history.neighbor(offset)
+        if branch is None:
+            self.notify("only one branch: rewind and play to start another")
+            return None
+        self._go_to_node(branch.tip)
+        return branch
+
+    def go_to(self, node: HistoryNode) -> None:
+        """Continues from a node of the history, as after a rewind."""
+        if self._can_leave_present("rewinding"):
+            self._cancel_pending()
+            self._go_to_node(node)
+
+    def reset_context(self, node: HistoryNode, make: MakeContextOverride) -> bool:
+        """Replaces the model's memory by ground-truth frames that end at `node`; notifies of the result.
+
+        Returns whether it was tried: not if play has moved on from `node`.
+        """
+        if not self._can_leave_present("context reset"):
+            return False
+        assert self.history is not None
+        self._cancel_pending()
+        if self.history.head is not node:
+            return False
+        self._send_context_reset(node, make, "context reset from the last {} ground-truth frames")
+        return True
+
+    def save(self, path: Path) -> None:
+        """Saves the current state and continues; notifies of the result."""
+        if not self._can_leave_present("saving"):
+            return
+        loaded, head = self._status.loaded, self.history.head if self.history else None
+        if loaded is None or loaded.saves is None or loaded.header is None or head is None:
+            self.notify("saving is not available in this world")
+            return
+        saved = SaveRecord(header=loaded.header, seed=head.seed, step=head.step, runs=head.runs(), anchor=head.override)
+        write, snapshot = loaded.saves.write, self._snapshot
+        self._send_task(
+            lambda _: write(path, saved, snapshot),
+            lambda result: self.notify(result.error.message if result.error else f"saved {path}"),
+        )
+
+    def load(self, path: Path) -> None:
+        """Continues from a save; notifies of the result. If it cannot be read, play stays where it is."""
+        if not self._can_leave_present("loading"):
+            return
+        if self._status.loaded is None or self._status.loaded.saves is None:
+            self.notify("loading is not available in this world")
+            return
+        self._cancel_pending()
+        self._send_load(self._status.loaded, path)
+
+    # ---- the worker
+
+    def _poll_worker(self, steps: list[Step]) -> None:
+        before, self._status = self._status, self.worker.status
+        status = self._status
+        if status.loaded is not None and status.loaded is not before.loaded:
+            self._on_world_loaded(status.loaded)
+        if status.warning and status.warning != before.warning:
+            self.notify(status.warning)
+        if status.phase is WorkerPhase.FAILED and status.error is not before.error:
+            self.state = SessionState.FAILED
+            self._is_waiting = False
+            if isinstance(status.error, DeviceError):
+                self._reset_context_from_history()
+        result = self.worker.take_task_result()
+        if result is not None and self._on_done is not None:
+            on_done, self._on_done = self._on_done, None
+            on_done(result)
+        step = self.worker.take()
+        if step is None:
+            return
+        if self._initial_load is not None:  # the save replaces the world's first frame
+            path, self._initial_load = self._initial_load, None
+            assert status.loaded is not None, "the first frame comes after loading"
+            self._send_load(status.loaded, path)
+            return
+        self._take(step)
+        steps.append(step)
+
+    def _on_world_loaded(self, loaded: LoadedWorld) -> None:
+        spec = loaded.action_spec
+        if spec.pose_control is not None:
+            self.notify(FREE_CAMERA_NOTICE)
+        self.inputs.bindings = available_bindings(spec, has_num_steps=loaded.playable.num_steps > 0)
+        self.recorder.header = loaded.header
+        if loaded.can_rewind:
+            self.history = PlayHistory(spec=spec, snapshot_bytes=loaded.snapshot_bytes)
 
     @property
     def _can_request(self) -> bool:
@@ -203,36 +346,25 @@ class Session(TimeTravel):
         self._is_waiting = True
         self._poll_worker(steps)
 
-    def _poll_worker(self, steps: list[Step]) -> None:
-        news = self.worker.status
-        if news.loaded is not None and news.loaded is not self._status.loaded:
-            loaded, playable = news.loaded, news.loaded.playable
-            if playable.action_spec.pose_control is not None:
-                self.notify(FREE_CAMERA_NOTICE)
-            self.inputs.bindings = available_bindings(playable.action_spec, has_num_steps=playable.num_steps > 0)
-            if loaded.can_rewind:
-                self.history = PlayHistory(spec=playable.action_spec, snapshot_bytes=loaded.snapshot_bytes)
-        is_failure_new = news.phase is WorkerPhase.FAILED and news.error is not self._status.error
-        if news.warning and news.warning != self._status.warning:
-            self.notify(news.warning)
-        self._status = news
-        if is_failure_new:
-            self.state = SessionState.FAILED
-            self._is_waiting = False
-            if isinstance(news.error, DeviceError):
-                self.reset_context_from_history()
-        result = self.worker.take_task_result()
-        if result is not None and self._on_done is not None:
-            on_done, self._on_done = self._on_done, None
-            on_done(result)
-        step = self.worker.take()
-        if step is None:
-            return
-        if self._initial_load is not None:
-            self._start_from_save()
-            return
-        self._take(step)
-        steps.append(step)
+    def _take(self, step: Step) -> None:
+        """Adds a new frame to the recording and the history."""
+        self._snapshot, self.shown_step, self._is_waiting = self.worker.snapshot, step, False
+        self.recorder.add(step, self.seed)
+        if self.history is not None and (self.history.head is None or not self.has_started):
+            self.history.begin(Position(step=step, snapshot=self._snapshot, seed=self.seed))
+        elif self.history is not None:
+            self.history.add(step, self._snapshot)
+        if not self.has_started:
+            self._start()
+
+    def _start(self) -> None:
+        self.has_started = True
+        self.state = SessionState.PLAYING
+        self._due_s = 0.0
+
+    @property
+    def _rewind_pace(self) -> float:
+        return float(min(2 ** int(self._rewound_s), MAX_REWIND_PACE))
 
     def _rewind_for(self, elapsed_s: float) -> None:
         assert self.history is not None and self._playhead is not None
@@ -242,3 +374,111 @@ class Session(TimeTravel):
             self._due_s -= self.world_tick_s
             self._playhead = self.history.parent_of(self._playhead) or self._playhead
         self.shown_step = self._playhead.step
+
+    # ---- tasks that move the world
+
+    def _can_leave_present(self, what: str) -> bool:
+        """Whether the world can be moved now. Notifies if this world never can."""
+        can_leave = (SessionState.PLAYING, SessionState.PAUSED, SessionState.FAILED)
+        if self.state not in can_leave or not self.has_started or self._on_done is not None:
+            return False
+        if self.history is None or self.history.head is None:
+            self.notify(f"{what} is not available in this world")
+            return False
+        return True
+
+    def _cancel_pending(self) -> None:
+        """Withdraws the requested frame; if it is ready already, it still counts."""
+        late = self.worker.cancel()
+        self._is_waiting = self._is_step_requested = False
+        if late is not None:
+            self._take(late)
+
+    def _send_task(self, task: Task, on_done: Callable[[TaskResult], None]) -> None:
+        self._on_done = on_done
+        self.worker.send_task(task)
+
+    def _go_to_node(self, node: HistoryNode) -> None:
+        assert self.history is not None
+        self._send_task(partial(replay_to, self.history.route(node)), lambda result: self._on_reached(node, result))
+
+    def _on_reached(self, node: HistoryNode, result: TaskResult) -> None:
+        assert self.history is not None and self.history.head is not None
+        if result.position is None:
+            self.notify(result.error.message if result.error else "")
+            self.shown_step = self.history.head.step
+            if self._status.phase is WorkerPhase.FAILED:
+                self.state = SessionState.FAILED
+            return
+        self.history.move_to(node, result.position.snapshot)
+        self._continue_from(result.position)
+
+    def _send_load(self, loaded: LoadedWorld, path: Path) -> None:
+        assert loaded.saves is not None, "--load needs a world with saves"
+        read = loaded.saves.read
+        self._send_task(lambda _: read(path), lambda result: self._on_save_loaded(path, result))
+
+    def _on_save_loaded(self, path: Path, result: TaskResult) -> None:
+        if result.error is not None:
+            self.notify(result.error.message)
+            if not self.has_started:
+                self.state, self._load_error = SessionState.FAILED, result.error
+            return
+        assert self.history is not None and result.position is not None
+        self.history.begin(result.position, path.stem)
+        self._continue_from(result.position)
+        self.notify(f"loaded {path}")
+
+    def _reset_context_from_history(self) -> None:
+        """The model's state was lost with its device: continue in the fallback from the last frames."""
+        loaded, head = self._status.loaded, self.history.head if self.history else None
+        if loaded is None or head is None or not self.has_started or self._on_done is not None:
+            return
+        if not isinstance(loaded.playable, SupportsContextReset):
+            return
+        self._cancel_pending()
+        make = partial(_override_from_history, loaded.action_spec, head, loaded.num_context)
+        self._send_context_reset(head, make, "GPU lost: continuing on the CPU from the last {} frames")
+
+    def _send_context_reset(self, node: HistoryNode, make: MakeContextOverride, message: str) -> None:
+        self._send_task(
+            partial(_reset_context, make, node.position()), lambda result: self._on_context_reset(message, result)
+        )
+
+    def _on_context_reset(self, message: str, result: TaskResult) -> None:
+        assert self.history is not None
+        if result.position is None:
+            self.notify(result.error.message if result.error else "")
+            return
+        assert result.position.override is not None
+        self.history.add_context_reset(result.position)
+        self._continue_from(result.position)
+        self.notify(message.format(len(result.position.override.actions)))
+
+    def _continue_from(self, position: Position) -> None:
+        self.seed, self.shown_step, self._snapshot = position.seed, position.step, position.snapshot
+        self.recorder.continue_from(position)
+        self.inputs.clear_taps()
+        self._due_s = 0.0
+        if not self.has_started or self.state is SessionState.FAILED:
+            self._start()
+
+
+def _reset_context(make: MakeContextOverride, before: Position, playable: SimulatorProtocol) -> Position:
+    assert isinstance(playable, SupportsContextReset), "only a learned world has memory to replace"
+    override = make()
+    reset = playable.reset_context(override, before.seed)
+    step = replace(before.step, frame=reset.frame, device=reset.device, estimated_pose=reset.estimated_pose)
+    return replace(before, step=step, snapshot=playable.snapshot(), override=override)
+
+
+def _override_from_history(spec: ActionSpec, head: HistoryNode, num_frames: int) -> ContextOverride:
+    steps, at = list[Step](), head
+    while len(steps) < num_frames:
+        steps.append(at.step)
+        if at.parent is None:
+            break
+        at = at.parent
+    steps.reverse()
+    actions = [spec.encode(step.action).tolist() for step in steps]
+    return ContextOverride.from_frames(head.step.index, [step.frame for step in steps], actions)

@@ -1,9 +1,9 @@
-"""The learned world behind reset and step. With `bench.estimate`, all of the engine that imports torch.
+"""The learned world behind `reset` and `step`.
 
-Owns: the state of one session and the order of work in a frame (begin, sample, commit, decode). Does not own: threads
-(`engine.worker`), pace (`engine.session`), or the number of torch threads (the caller's business). Not thread-safe.
-The noise of a frame depends on (seed, frame index) alone, so the same history gives the same frames, however often the
-simulator went back in between. B batch, T frames, C channels, H W rows and columns, A action.
+A Simulator holds the state of one session and orders the work of a frame: begin, sample, commit, decode. The noise of a
+frame depends on (seed, frame index) only, so the same actions give the same frames however often the simulator went
+back in between. It uses the torch threads it finds; it is not thread-safe. B batch, T frames, C channels, H W rows and
+columns, A action.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["Simulator", "Snapshot", "StageTimes"]
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Where a session stands. A state is never changed, so this is a reference and costs nothing."""
+    """State of a session. States are immutable, so this is a reference and costs nothing."""
 
     state: WorldState
     index: int
@@ -74,12 +74,12 @@ class Simulator:
     @num_steps.setter
     def num_steps(self, value: int) -> None:
         if value < 1:
-            raise UsageError(f"{value} denoising steps", hint="1 or more")
+            raise UsageError(f"{value} denoising steps", hint="must be at least 1")
         self._num_steps = value
 
     @torch.inference_mode()
     def reset(self, seed: int) -> Step:
-        """Replays the recorded start into a fresh state. Returns its last frame, index 0."""
+        """Replays the recorded start into a new state. Returns its last frame, index 0."""
         t_input_ns = self._clock.now_ns()
         start = self._preset.starts[seed % len(self._preset.starts)]
         state = self._encode_context(start.frames, start.actions, seed)
@@ -95,18 +95,18 @@ class Simulator:
         )
 
     @torch.inference_mode()
-    def reset_context(self, anchor: ContextOverride, seed: int) -> Step:
-        """Replays true pictures into a fresh state: see `SupportsContextReset`."""
-        frames, actions = anchor.frames(self.frame_shape), np.asarray(anchor.actions, np.float32)
+    def reset_context(self, override: ContextOverride, seed: int) -> Step:
+        """Replays given frames into a new state: see `SupportsContextReset`."""
+        frames, actions = override.frames(self.frame_shape), np.asarray(override.actions, np.float32)
         state = self._encode_context(frames, actions, seed)
-        state = replace(state, frame_index=state.frame_index + anchor.index)
-        self._snapshot = Snapshot(state=state, index=anchor.index)
+        state = replace(state, frame_index=state.frame_index + override.index)
+        self._snapshot = Snapshot(state=state, index=override.index)
         action = self.action_spec.decode(actions[-1])
         device, estimated_pose = str(self._device), self._estimated_pose(state)
-        return Step(index=anchor.index, action=action, frame=frames[-1], device=device, estimated_pose=estimated_pose)
+        return Step(index=override.index, action=action, frame=frames[-1], device=device, estimated_pose=estimated_pose)
 
     def _encode_context(self, frames: npt.NDArray[np.uint8], actions: npt.NDArray[np.float32], seed: int) -> WorldState:
-        """A state that has seen the last of these frames, as many as are context."""
+        """The state after the last of these frames, as many as the preset takes as context."""
         frames, actions = frames[-self._play.context_frames :], actions[-self._play.context_frames :]
         latents_TCHW = self._autoencoder.encode(to_tensor(frames, self._device))
         actions_TA = torch.from_numpy(actions).to(self._device)
@@ -119,7 +119,8 @@ class Simulator:
 
     @torch.inference_mode()
     def step(self, action: Action) -> Step:
-        """Makes the next frame. Raises: NonFiniteError, with the simulator where it was before the call."""
+        """Computes the next frame. Raises: ConfigError for an unknown input, NonFiniteError; the state is then as
+        before the call."""
         before = self.snapshot()
         t0_ns = self._clock.now_ns()
         action_BA = torch.from_numpy(self.action_spec.encode(action)).to(self._device)[None]
@@ -152,7 +153,7 @@ class Simulator:
         return self._snapshot
 
     def restore(self, snapshot: Snapshot) -> None:
-        """A snapshot of another device is brought to this one."""
+        """A snapshot on another device is copied to this one."""
         devices = {tensor.device.type for tensor in snapshot.state.tensors.values()}
         if devices != {self._device.type}:
             snapshot = replace(snapshot, state=snapshot.state.to(self._device))
@@ -162,7 +163,7 @@ class Simulator:
         self._snapshot = None
 
     def _estimated_pose(self, state: WorldState) -> Pose | None:
-        """What a model with a map takes for the camera's pose, of the one row; None without one."""
+        """The camera's pose according to a model with a map, for the single row; None without a map."""
         pose_BP = state.tensors.get(f"{MAP_PREFIX}pose")
         if pose_BP is None:
             return None
@@ -172,14 +173,14 @@ class Simulator:
         return Pose(x=x / tick, y=y / tick, angle_rad=math.atan2(sin, cos))
 
     def _synchronized_ns(self) -> int:
-        """Now, after the device has done what was asked of it; else a stage's time would be its launch time."""
+        """The time once the device has finished its work; otherwise a stage's time would be its launch time."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return self._clock.now_ns()
 
 
 def first_action(preset: Preset, seed: int) -> Action:
-    """Of the frame after a reset: none; where poses are the inputs, that of the start."""
+    """The action of the frame after a reset: NO_ACTION, or the start's pose where poses are the inputs."""
     spec = preset.config.action_spec
     if spec.pose_control is None:
         return NO_ACTION
@@ -188,4 +189,4 @@ def first_action(preset: Preset, seed: int) -> Action:
 
 def _check_finite(latent_BCHW: Tensor, index: int) -> None:
     if not bool(torch.isfinite(latent_BCHW).all()):
-        raise NonFiniteError(f"frame {index} came out as NaN or infinity", hint="reset; the weights may be damaged")
+        raise NonFiniteError(f"frame {index} is NaN or infinite", hint="reset; the weights may be damaged")

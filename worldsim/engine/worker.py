@@ -1,34 +1,152 @@
-"""The model thread: it owns the world, makes the frames that are asked for, and works ahead under the held action.
+"""The model thread: owns the world, computes requested frames, and prefetches frames under the held action.
 
-Owns: the playable, its snapshots, prefetch and rollback, errors of the model. Does not own: pace and input
-(`engine.session`). Every public method but `run_once` belongs to the UI thread, and none waits for the model: the lock
-is held for bookkeeping only, never while a frame is made. Everything that crosses is bounded: one demand, one frame
-slot, one slot per command, as many frames made ahead as `engine.prefetch` finds worth it.
+Every public method of `Worker` except `run_once` belongs to the UI thread, and none waits for the model: the lock is
+held for bookkeeping only, never while a frame is computed. Everything that crosses the threads is bounded: one request,
+one frame slot, one slot per command, and at most `Prefetch.depth` prefetched frames. Torch-free.
 
-How a wrong guess is undone: every made frame carries the snapshot after it; `_base` is the snapshot after the frame
-the player has. An action that differs from the guess is made anew from `_base`. `_epoch` tells a frame that was still
-being made when the guess fell that nobody wants it any more.
+Misprediction: every frame carries the snapshot after it, and `_last_snapshot` is the one after the frame that the
+player has. If the action differs from the prediction, the frame is recomputed from `_last_snapshot`. `_epoch` marks a
+frame that was still being computed at that time as stale.
 
-Where keys fly the camera, `_base_action` is the pose of that frame, and an action becomes the pose after it here
-(`actions.pose_control`): so one guess follows from the other however many are made ahead.
+With pose control (`actions.pose_control`), keys move the camera and an action is turned into the next pose here:
+`_last_action` is the pose of the player's frame, so predictions follow from one another at any prefetch depth.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from typing import Any
 
 from worldsim.actions.pose_control import pose_step
 from worldsim.core.clock import Clock, MonotonicClock
+from worldsim.core.devices import StreamContext
+from worldsim.core.errors import WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.fallback import as_worldsim_error
-from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol, StageTimes, StreamContext
-from worldsim.engine.messages import StageCallback, Task, TaskResult, WorkerCounters, WorkerPhase, WorkerStatus
-from worldsim.engine.prefetch import Prefetch, PrefetchedFrame
+from worldsim.engine.interfaces import LoadedWorld, Position, SimulatorProtocol, StageTimes
+
+FULL_TAKES_TO_DEEPEN = 4
+"""Consecutive requests that find the prefetch queue full before its depth grows by one."""
+
+Task = Callable[[SimulatorProtocol], Position | None]
+"""Work for the model thread between two frames. A task that moves the world returns its new position; that also ends a
+failure."""
+
+StageCallback = Callable[[str], None]
+"""Called by a loader with the name of the stage that begins."""
+
+
+class WorkerPhase(Enum):
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerStatus:
+    """State of the worker, for the window; each status replaces the one before it."""
+
+    phase: WorkerPhase = WorkerPhase.LOADING
+    stage: str = "starting"
+    loaded: LoadedWorld | None = None
+    error: WorldsimError | None = None
+    warning: str = ""
+    """The last problem that was worked around."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerCounters:
+    """Totals since the start. `made` counts every computed frame, `dropped` the discarded ones among them."""
+
+    hits: int = 0
+    misses: int = 0
+    made: int = 0
+    dropped: int = 0
+    busy_ns: int = 0
+    """Time spent computing frames."""
+    ahead: int = 0
+    """Prefetched frames in the queue now."""
+    depth: int = 0
+    """Prefetch depth now."""
+    num_steps: int = 0
+    times: StageTimes = StageTimes()
+    device_bytes: int | None = None
+    """Accelerator memory reserved by torch; None on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """How a task ended."""
+
+    position: Position | None = None
+    error: WorldsimError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefetchedFrame:
+    """A frame, or the error in its place. A prefetched error only counts if its action is requested."""
+
+    action: Action
+    step: Step | None = None
+    snapshot: Any = None
+    error: WorldsimError | None = None
+    ready_ns: int = 0
+
+
+class Prefetch:
+    """The queue of prefetched frames. Not thread-safe: the worker's lock guards it.
+
+    A deeper queue hides slow frames, but a misprediction then discards more of them and more often finds the model busy
+    with a stale one. So the depth grows while one action is held and the model has time to spare, and returns to the
+    minimum after every misprediction. `depth` is 0 if `max_depth` is, else 1 to `max_depth`.
+    """
+
+    def __init__(self, max_depth: int) -> None:
+        assert max_depth >= 0, max_depth
+        self._max_depth = max_depth
+        self.depth = min(1, max_depth)
+        self._frames: deque[PrefetchedFrame] = deque()
+        self._num_full_takes = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._frames) < self.depth
+
+    @property
+    def predicted_actions(self) -> tuple[Action, ...]:
+        """The actions of the queued frames, the next one first."""
+        return tuple(frame.action for frame in self._frames)
+
+    @property
+    def tip(self) -> PrefetchedFrame | None:
+        """The last queued frame: the next one follows from it."""
+        return self._frames[-1] if self._frames else None
+
+    def add(self, frame: PrefetchedFrame) -> None:
+        self._frames.append(frame)
+
+    def take(self) -> PrefetchedFrame | None:
+        """The next frame, whose action was predicted correctly; None while it is still being computed."""
+        self._num_full_takes = self._num_full_takes + 1 if self._frames and not self.has_room else 0
+        if self._num_full_takes >= FULL_TAKES_TO_DEEPEN and self.depth < self._max_depth:
+            self.depth, self._num_full_takes = self.depth + 1, 0
+        return self._frames.popleft() if self._frames else None
+
+    def drop(self) -> int:
+        """Discard all frames after a misprediction. Returns their number."""
+        num_dropped = len(self._frames)
+        self._frames.clear()
+        self.depth, self._num_full_takes = min(1, self._max_depth), 0
+        return num_dropped
 
 
 class Worker:
@@ -44,8 +162,8 @@ class Worker:
         clock: Clock | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`load` runs in the thread, as does all that it imports. `on_change` is called from the thread, unlocked.
-        At most `prefetch_depth` frames are made ahead."""
+        """`load` and its imports run in the thread. `on_change` is called from the thread, without the lock.
+        `prefetch_depth`: maximum number of prefetched frames."""
         self._load = load
         self._num_warmup = num_warmup
         self._clock = clock or MonotonicClock()
@@ -61,17 +179,15 @@ class Worker:
         self._expected_action: Action | None = None
         self._request: tuple[Action, int] | None = None
         self._ready_step: Step | None = None
-        self._base: Any = None
-        self._base_action = NO_ACTION
+        self._last_snapshot: Any = None
+        self._last_action = NO_ACTION
         self._prefetch = Prefetch(prefetch_depth)
         self._in_flight: Action | None = None
         self._task: Task | None = None
         self._task_result: TaskResult | None = None
         self._epoch = 0
+        self._loaded: LoadedWorld | None = None
         # Below: only in the model thread.
-        self._playable: SimulatorProtocol | None = None
-        self._device_bytes: Callable[[], int | None] = lambda: None
-        self._warning: Callable[[], str] = lambda: ""
         self._current_snapshot: Any = None
 
     # ---- UI thread
@@ -80,7 +196,7 @@ class Worker:
         self._thread.start()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Ends the thread after the frame it is making. Does not hang on a model that hangs: the thread is a daemon."""
+        """Ends the thread after its current frame. Does not hang on a hanging model: the thread is a daemon."""
         with self._work:
             self._is_closing = True
             self._work.notify_all()
@@ -98,31 +214,31 @@ class Worker:
             return replace(self._counters, ahead=len(self._prefetch), depth=self._prefetch.depth)
 
     def submit(self, action: Action) -> None:
-        """Asks for the next frame, under `action`. One demand at a time: `take` it before the next."""
+        """Requests the next frame, under `action`. One request at a time: `take` the frame before the next one."""
         now_ns = self._clock.now_ns()
         with self._work:
-            assert self._request is None and self._ready_step is None, "the frame asked for before has not been taken"
-            action = self._after(action, self._base_action)
-            guess = (*self._prefetch.predicted_actions, self._in_flight)[0]
-            if guess == action:
+            assert self._request is None and self._ready_step is None, "the requested frame has not been taken"
+            action = self._after(action, self._last_action)
+            predicted = (*self._prefetch.predicted_actions, self._in_flight)[0]
+            if predicted == action:
                 self._count(hits=1)
             else:
                 self._count(misses=1)
                 self._drop_prefetched()
             self._request = (action, now_ns)
-            made = self._prefetch.take()
-            if made is not None:
-                self._deliver(made)
+            frame = self._prefetch.take()
+            if frame is not None:
+                self._deliver(frame)
             self._work.notify_all()
 
     def take(self) -> Step | None:
-        """The frame that was asked for, or the first one after a reset, once it is there."""
+        """The requested frame, or the first one after a reset, once it is ready."""
         with self._work:
             step, self._ready_step = self._ready_step, None
             return step
 
     def expect(self, action: Action | None) -> None:
-        """Says what the next action will probably be; None when it cannot be foreseen."""
+        """Sets the prediction of the next action; None if it cannot be predicted."""
         with self._work:
             if action == self._expected_action:
                 return
@@ -132,22 +248,22 @@ class Worker:
             self._work.notify_all()
 
     def reset(self, seed: int) -> None:
-        """Starts afresh, also after a failure. The first frame then comes through `take`, with index 0."""
+        """Resets the world, also after a failure. The first frame comes through `take`, with index 0."""
         with self._work:
             self._wanted_seed = seed
             self._request = self._ready_step = self._task = self._task_result = None
             self._drop_prefetched()
-            self._status = replace(self._status, phase=WorkerPhase.LOADING, stage="starting afresh", error=None)
+            self._status = replace(self._status, phase=WorkerPhase.LOADING, stage="resetting", error=None)
             self._work.notify_all()
 
     @property
     def snapshot(self) -> Any:
-        """The one after the frame that `take` gave last, until the next `submit`."""
+        """The state after the last frame returned by `take`, until the next `submit`."""
         with self._work:
-            return self._base
+            return self._last_snapshot
 
     def cancel(self) -> Step | None:
-        """Takes the demand back. Returns the frame, if it has already come: then it was too late for that."""
+        """Withdraws the request. Returns the frame if it was ready already."""
         with self._work:
             step, self._ready_step = self._ready_step, None
             self._request = None
@@ -155,7 +271,8 @@ class Worker:
             return step
 
     def send_task(self, task: Task) -> None:
-        """Runs `task` before the next frame; `take_task_result` then tells. One at a time; a reset forgets it."""
+        """Runs `task` before the next frame; `take_task_result` returns its result. One task at a time; a reset drops
+        it."""
         with self._work:
             assert self._task is None and self._task_result is None, "one task at a time"
             self._task = task
@@ -167,7 +284,7 @@ class Worker:
             return result
 
     def set_num_steps(self, num_steps: int) -> None:
-        """From the next frame on; what was made ahead with another number is made anew."""
+        """Applies from the next frame; frames prefetched with another number are recomputed."""
         with self._work:
             self._wanted_num_steps = num_steps
             if self._request is None:
@@ -177,7 +294,7 @@ class Worker:
     # ---- model thread
 
     def run_once(self) -> bool:
-        """Does the one most urgent thing. Returns whether there was one."""
+        """Runs the most urgent job. Returns whether there was one."""
         with self._work:
             job = self._next_job()
         if job is None:
@@ -195,30 +312,30 @@ class Worker:
                 break
             job()
             self._on_change()
-        if self._playable is not None:
-            self._playable.close()
+        if self._loaded is not None:
+            self._loaded.playable.close()
 
     def _next_job(self) -> Callable[[], None] | None:
-        """Locked. What to do now; the job has then begun, so that nothing can change between choosing and doing it."""
+        """Locked. Choosing a job also marks it as begun, so that nothing changes between choosing and running it."""
         if self._is_closing:
             return None
         if self._wanted_seed is not None:
-            if self._playable is None:
+            if self._loaded is None:
                 return self._load_world
             seed, self._wanted_seed = self._wanted_seed, None
             return partial(self._reset_world, seed, self._epoch)
-        if self._task is not None and self._playable is not None:
+        if self._task is not None and self._loaded is not None:
             return partial(self._run_task, self._task)
         if self._status.phase is not WorkerPhase.READY:
             return None
         if self._request is not None:
-            return self._begin_frame(self._request[0], self._base)
-        loaded, tip = self._status.loaded, self._prefetch.tip
+            return self._begin_frame(self._request[0], self._last_snapshot)
+        loaded, tip = self._loaded, self._prefetch.tip
         if self._expected_action is None or not self._prefetch.has_room or loaded is None or not loaded.can_rewind:
             return None
         if tip is not None and tip.error:
             return None
-        source, before = (self._base, self._base_action) if tip is None else (tip.snapshot, tip.action)
+        source, before = (self._last_snapshot, self._last_action) if tip is None else (tip.snapshot, tip.action)
         return self._begin_frame(self._after(self._expected_action, before), source, loaded.background_stream)
 
     def _load_world(self) -> None:
@@ -237,13 +354,12 @@ class Worker:
                 self._wanted_seed = None
             self._fail(error)
             return
-        self._playable, self._device_bytes, self._warning = loaded.playable, loaded.device_bytes, loaded.warning
         with self._work:
+            self._loaded = loaded
             self._status = replace(self._status, loaded=loaded)
             self._count(num_steps=loaded.playable.num_steps)
 
     def _reset_world(self, seed: int, epoch: int) -> None:
-        assert self._playable is not None
         try:
             step = self._playable.reset(seed)
             self._current_snapshot = self._playable.snapshot()
@@ -252,11 +368,10 @@ class Worker:
             return
         with self._work:
             if epoch == self._epoch:
-                self._base, self._base_action, self._ready_step = self._current_snapshot, step.action, step
+                self._last_snapshot, self._last_action, self._ready_step = self._current_snapshot, step.action, step
                 self._status = replace(self._status, phase=WorkerPhase.READY, stage="", error=None)
 
     def _run_task(self, task: Task) -> None:
-        assert self._playable is not None
         try:
             result = TaskResult(position=task(self._playable))
         except Exception as error:
@@ -268,86 +383,90 @@ class Worker:
             self._current_snapshot = None
             if result.position is not None:
                 self._drop_prefetched()
-                self._base, self._base_action = result.position.snapshot, result.position.step.action
+                self._last_snapshot, self._last_action = result.position.snapshot, result.position.step.action
                 self._status = replace(self._status, phase=WorkerPhase.READY, stage="", error=None)
 
-    def _begin_frame(self, action: Action, source: Any, where: StreamContext = nullcontext) -> Callable[[], None]:
-        """Locked. A frame is now in the making, from snapshot `source`."""
-        assert self._playable is not None
+    def _begin_frame(self, action: Action, source: Any, stream: StreamContext = nullcontext) -> Callable[[], None]:
+        """Locked. Marks a frame as in flight, from snapshot `source`."""
         if self._wanted_num_steps is not None and self._playable.num_steps:
             self._playable.num_steps = self._wanted_num_steps
             self._count(num_steps=self._wanted_num_steps)
         self._wanted_num_steps = None
         self._in_flight = action
-        return partial(self._make_frame, action, source, self._epoch, where)
+        return partial(self._run_frame, action, source, self._epoch, stream)
 
-    def _make_frame(self, action: Action, source: Any, epoch: int, where: StreamContext) -> None:
-        made = self._make(action, source, where)
+    def _run_frame(self, action: Action, source: Any, epoch: int, stream: StreamContext) -> None:
+        frame = self._compute(action, source, stream)
         with self._work:
             if epoch != self._epoch:
                 self._count(dropped=1)
                 return
             self._in_flight = None
             if self._request is None:
-                self._prefetch.add(made)
+                self._prefetch.add(frame)
                 return
-            assert self._request[0] == action and not len(self._prefetch), "a wrong guess was not dropped"
-            self._deliver(made)
+            assert self._request[0] == action and not len(self._prefetch), "a misprediction was not discarded"
+            self._deliver(frame)
 
-    def _make(self, action: Action, source: Any, where: StreamContext) -> PrefetchedFrame:
-        assert self._playable is not None
+    def _compute(self, action: Action, source: Any, stream: StreamContext) -> PrefetchedFrame:
+        assert self._loaded is not None
+        playable = self._playable
         begin_ns = self._clock.now_ns()
         try:
             if self._current_snapshot is not source:
-                self._playable.restore(source)
+                playable.restore(source)
             self._current_snapshot = None
-            with where():
-                step = self._playable.step(action)
-            self._current_snapshot = self._playable.snapshot()
+            with stream():
+                step = playable.step(action)
+            self._current_snapshot = playable.snapshot()
             end_ns = self._clock.now_ns()
-            made = PrefetchedFrame(action=action, step=step, snapshot=self._current_snapshot, ready_ns=end_ns)
+            frame = PrefetchedFrame(action=action, step=step, snapshot=self._current_snapshot, ready_ns=end_ns)
         except Exception as error:
             end_ns = self._clock.now_ns()
-            made = PrefetchedFrame(action=action, error=as_worldsim_error(error))
-        device_bytes = self._device_bytes()
+            frame = PrefetchedFrame(action=action, error=as_worldsim_error(error))
+        device_bytes = self._loaded.device_bytes()
         with self._work:
-            num_steps, times = self._playable.num_steps, self._playable.last_times
-            self._count(made=1, busy_ns=end_ns - begin_ns, num_steps=num_steps, times=times)
-            self._status = replace(self._status, warning=self._warning())
+            self._count(made=1, busy_ns=end_ns - begin_ns, num_steps=playable.num_steps, times=playable.last_times)
+            self._status = replace(self._status, warning=self._loaded.warning())
             self._counters = replace(self._counters, device_bytes=device_bytes)
-        return made
+        return frame
 
-    def _deliver(self, made: PrefetchedFrame) -> None:
-        """Locked. The demand is met by `made`."""
+    @property
+    def _playable(self) -> SimulatorProtocol:
+        assert self._loaded is not None, "nothing is loaded"
+        return self._loaded.playable
+
+    def _deliver(self, frame: PrefetchedFrame) -> None:
+        """Locked. Answers the request with `frame`."""
         assert self._request is not None
-        asked_ns, self._request = self._request[1], None
-        if made.step is None:
-            self._status = replace(self._status, phase=WorkerPhase.FAILED, stage="", error=made.error)
+        requested_ns, self._request = self._request[1], None
+        if frame.step is None:
+            self._status = replace(self._status, phase=WorkerPhase.FAILED, stage="", error=frame.error)
             return
-        self._base, self._base_action = made.snapshot, made.step.action
-        self._ready_step = replace(made.step, t_input_ns=asked_ns, t_ready_ns=max(asked_ns, made.ready_ns))
+        self._last_snapshot, self._last_action = frame.snapshot, frame.step.action
+        ready_ns = max(requested_ns, frame.ready_ns)
+        self._ready_step = replace(frame.step, t_input_ns=requested_ns, t_ready_ns=ready_ns)
 
     def _after(self, action: Action, before: Action) -> Action:
-        """Locked. What the world is given for `action`, after a frame under `before`."""
-        loaded = self._status.loaded
-        return action if loaded is None else pose_step(loaded.action_spec, action, before)
+        """Locked. The world's input for `action`, after a frame under `before`."""
+        return action if self._loaded is None else pose_step(self._loaded.action_spec, action, before)
 
     def _matches_predictions(self, action: Action) -> bool:
-        """Locked. Whether what is made ahead is what comes of holding `action`."""
-        before = self._base_action
-        for guess in (*self._prefetch.predicted_actions, *([self._in_flight] if self._in_flight else [])):
-            if guess != (before := self._after(action, before)):
+        """Locked. Whether holding `action` gives the prefetched frames."""
+        before = self._last_action
+        for predicted in (*self._prefetch.predicted_actions, *([self._in_flight] if self._in_flight else [])):
+            if predicted != (before := self._after(action, before)):
                 return False
         return True
 
     def _drop_prefetched(self) -> None:
-        """Locked. The guess was wrong: forget what was made under it, and what is being made."""
+        """Locked. Discards prefetched frames, and the one in flight, after a misprediction."""
         self._count(dropped=self._prefetch.drop())
         self._epoch += 1
         self._in_flight = None
 
     def _fail(self, error: Exception) -> None:
-        """The world could not be loaded or reset. Unless another reset is waiting, that is the news."""
+        """Loading or resetting failed. Reported unless another reset is waiting."""
         with self._work:
             if self._wanted_seed is None:
                 self._status = replace(self._status, phase=WorkerPhase.FAILED, stage="", error=as_worldsim_error(error))
@@ -359,8 +478,8 @@ class Worker:
 
     def _count(self, *, num_steps: int | None = None, times: StageTimes | None = None, **more: int) -> None:
         """Locked. Adds to the counters named in `more`; sets the other two."""
-        now = self._counters
-        sums = {name: getattr(now, name) + value for name, value in more.items()}
+        before = self._counters
+        sums = {name: getattr(before, name) + value for name, value in more.items()}
         self._counters = replace(
-            now, **sums, num_steps=now.num_steps if num_steps is None else num_steps, times=times or now.times
+            before, **sums, num_steps=before.num_steps if num_steps is None else num_steps, times=times or before.times
         )

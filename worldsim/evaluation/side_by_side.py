@@ -1,7 +1,7 @@
 """A recorded session beside another world under the same inputs: other weights, other steps, or the true engine.
 
 Owns: the scores, two worlds as one. Does not own: making a session again (`engine.replay`), the true engine where a
-preset begins (`engine.reference_starts`), the measures (`evaluation.metrics`).
+preset begins (`engine.reference_world`), the measures (`evaluation.metrics`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from worldsim.core.config import from_mapping, read_toml
-from worldsim.core.errors import ConfigError, DeviceError, PresetNotFoundError
+from worldsim.core.errors import ConfigError, PresetNotFoundError
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.sequence.architectures import find_architecture, match_parameters
 from worldsim.models.sequence.world_model import WorldModel, build_world_model
@@ -285,12 +285,3 @@ def init_from_preset(network: WorldModel, folder: Path) -> None:
         elif old.dim() > 1 and old.shape[0] == parameter.shape[0] and old.shape[1] < parameter.shape[1]:
             parameter.zero_()
             parameter[:, : old.shape[1]] = old
-
-
-def pick_device(name: str) -> str:
-    """`auto` is CUDA where there is one. Raises DeviceError for CUDA where there is none."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError("no CUDA device here", hint="--device cpu, or auto")
-    return name

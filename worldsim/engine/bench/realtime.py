@@ -20,9 +20,8 @@ from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
 from worldsim.engine.inputs import Inputs
 from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol
-from worldsim.engine.messages import WorkerCounters
 from worldsim.engine.session import Session, SessionState
-from worldsim.engine.worker import Worker
+from worldsim.engine.worker import Worker, WorkerCounters
 
 MAX_WAIT_S = 0.05
 """The loop looks at the session at least that often."""

@@ -8,19 +8,19 @@ import numpy as np
 import psutil
 import pytest
 
-from worldsim.engine import malloc_trim
+from worldsim.engine import history
 
 PIECE_BYTES, NUM_PIECES = 64_000, 1600
 
 
 def give_back() -> None:
-    malloc_trim.trim_heap_async()
+    history.trim_heap_async()
     for thread in threading.enumerate():
         if thread.name == "malloc_trim":
             thread.join()
 
 
-@pytest.mark.skipif(malloc_trim._trim() is None, reason="the C library is not glibc")
+@pytest.mark.skipif(history._malloc_trim() is None, reason="the C library is not glibc")
 def test_large_blocks_between_small_ones_are_returned_to_the_system() -> None:
     process = psutil.Process()
     give_back()  # what earlier tests left free would hide what is taken here
@@ -38,7 +38,7 @@ def test_large_blocks_between_small_ones_are_returned_to_the_system() -> None:
 
 
 def test_without_glibc_trim_is_a_no_op(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(malloc_trim.ctypes, "CDLL", lambda name: object())
-    assert malloc_trim._trim() is None
-    malloc_trim.trim_heap_async()
+    monkeypatch.setattr(history.ctypes, "CDLL", lambda name: object())
+    assert history._malloc_trim() is None
+    history.trim_heap_async()
     assert not [thread for thread in threading.enumerate() if thread.name == "malloc_trim"]

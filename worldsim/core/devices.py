@@ -1,0 +1,69 @@
+"""torch's device, threads and memory, and a CUDA stream for prefetched frames. Loads torch when called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeAlias
+
+from worldsim.core.errors import DeviceError, did_you_mean
+from worldsim.core.log import say
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+StreamContext: TypeAlias = Callable[[], AbstractContextManager[Any]]
+
+
+def choose_device(name: str) -> str:
+    """`auto` becomes CUDA if available, else the CPU, and is logged. Raises: DeviceError for an unavailable device."""
+    if name.split(":")[0] not in DEVICES:
+        raise DeviceError(f"no device {name!r}", hint=did_you_mean(name, DEVICES))
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        chosen = "cuda" if available["cuda"] else "cpu"
+        reason = "CUDA is available" if available["cuda"] else "no CUDA device"
+        say(f"device {chosen}: {reason}")
+        return chosen
+    if not available[name.split(":")[0]]:
+        hint = "try --device cpu; `worldsim doctor` lists the available devices"
+        raise DeviceError(f"this machine, or this build of torch, has no {name}", hint=hint)
+    return name
+
+
+def set_threads(requested: int | None, default: int) -> None:
+    """Side effects: sets torch's number of CPU threads to `requested`, or to `default` if that is None."""
+    import torch
+
+    torch.set_num_threads(default if requested is None else requested)
+
+
+def reserved_bytes(device: str) -> int | None:
+    """Memory that torch's allocator has reserved on an accelerator; None on the CPU."""
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.memory_reserved(device)
+    return torch.mps.driver_allocated_memory() if kind == "mps" else None
+
+
+def background_stream(device: str) -> StreamContext:
+    """On CUDA, each use runs in one stream of its own, after all work queued before it and before all work queued after
+    it. A frame ends with its image on the CPU, so nothing is still running when its memory is freed."""
+    import torch
+
+    if torch.device(device).type != "cuda":
+        return nullcontext
+    stream = torch.cuda.Stream(device)
+
+    @contextmanager
+    def in_own_stream() -> Iterator[None]:
+        default = torch.cuda.current_stream(device)
+        stream.wait_stream(default)
+        with torch.cuda.stream(stream):
+            yield
+        default.wait_stream(stream)
+
+    return in_own_stream
