@@ -203,7 +203,7 @@ def test_the_memory_view_says_what_is_known_and_draws_the_path() -> None:
 def test_with_the_true_world_the_model_is_given_its_pictures() -> None:
     play = Company(fake_source(FakeReference(), num_context=3))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 8, [down("b")], *[NOTHING] * 8)
-    assert any("the last 3 true pictures" in text for text in play.said)
+    assert any("the last 3 ground-truth frames" in text for text in play.said)
     history = play.session.history
     assert history is not None and history.head is not None and history.head.override is not None
     assert len(history.head.override.actions) == 3

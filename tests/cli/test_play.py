@@ -14,12 +14,12 @@ import pytest
 from tests.engine.fakes import FakeSimulator
 from tests.engine.test_time_travel import HEADER
 from worldsim.cli.main import main
-from worldsim.cli.play import PlayArguments, _check_inputs, _load_true_world, _true_source, run
+from worldsim.cli.play import PlayArguments, _check_inputs, _load_true_world, run
 from worldsim.core.errors import RecordingError, StateError, UsageError
 from worldsim.core.types import ActionSpec
+from worldsim.engine.preset_world import open_preset
 from worldsim.engine.recorder import Recorder
 from worldsim.episodes.reader import open_session
-from worldsim.presets.store import load_preset
 from worldsim.worlds.recorded import RecordedWorldConfig
 
 ROOT = Path(__file__).parents[2]
@@ -127,12 +127,12 @@ def test_recorded_actions_that_cannot_be_done_are_named(tiny_preset_folder: Path
 
 
 def test_a_preset_says_where_its_true_world_is_and_one_from_recordings_has_none(tiny_preset_folder: Path) -> None:
-    preset = load_preset(str(tiny_preset_folder))
-    source = _true_source(preset)
-    assert source is not None
-    assert source.num_context == preset.config.play.context_frames
+    opened = open_preset(tiny_preset_folder)
+    assert opened.reference is not None
+    assert opened.reference.num_context == opened.preset.config.play.context_frames
     recorded = RecordedWorldConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
-    assert _true_source(replace(preset, config=replace(preset.config, world=recorded))) is None
+    config = replace(opened.preset.config, world=recorded)
+    assert replace(opened, preset=replace(opened.preset, config=config)).reference is None
 
 
 @pytest.mark.parametrize("option", ["--record", "--load"])

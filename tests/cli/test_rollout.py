@@ -175,7 +175,7 @@ def test_an_absent_device_is_refused(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["rollout", str(tiny_preset_folder), "--device", "cuda"]) == 11
-    assert "no cuda" in capsys.readouterr().err
+    assert "cuda is not available" in capsys.readouterr().err
     assert choose_device("auto") == "cpu"
     assert capsys.readouterr() == ("", "worldsim: device cpu: no CUDA device\n"), "as everything that is said is begun"
 

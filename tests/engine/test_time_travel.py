@@ -305,7 +305,7 @@ def test_unloadable_save_is_reported_and_play_continues(
     assert "is damaged" in play.session.notification and "\n" not in play.session.notification
     play.session.save(path / "in a file")
     play.go(0.0)
-    assert "cannot save" in play.session.notification
+    assert "cannot write" in play.session.notification
     assert_same(play.play(4, first=4), frames[4:])
 
 

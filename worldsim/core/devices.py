@@ -15,20 +15,23 @@ StreamContext: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
 def choose_device(name: str) -> str:
-    """`auto` becomes CUDA if available, else the CPU, and is logged. Raises: DeviceError for an unavailable device."""
-    if name.split(":")[0] not in DEVICES:
+    """A device as torch names it: `auto` is CUDA if available, otherwise the CPU (never MPS).
+
+    Raises: DeviceError for an unknown or unavailable device.
+    """
+    kind = name.split(":")[0]
+    if kind not in DEVICES:
         raise DeviceError(f"no device {name!r}", hint=did_you_mean(name, DEVICES))
     import torch
 
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         chosen = "cuda" if available["cuda"] else "cpu"
-        reason = "CUDA is available" if available["cuda"] else "no CUDA device"
-        say(f"device {chosen}: {reason}")
+        say(f"device {chosen}{'' if available['cuda'] else ': no CUDA device'}")
         return chosen
-    if not available[name.split(":")[0]]:
-        hint = "try --device cpu; `worldsim doctor` lists the available devices"
-        raise DeviceError(f"this machine, or this build of torch, has no {name}", hint=hint)
+    if not available.get(kind):
+        message = f"device {name} is not available on this machine or in this build of torch"
+        raise DeviceError(message, hint="use --device cpu; `worldsim doctor` lists what is available")
     return name
 
 
