@@ -87,7 +87,7 @@ def test_a_world_without_saves_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     play = recorded_play(HEADER)
     play.run(*PLAYING, [down("f5")], *[NOTHING] * 5)
     assert "saving is not available" in said(play)
-    assert play.said.count("this world cannot be saved") == 1
+    assert play.said.count("saving is not available in this world") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -110,7 +110,7 @@ def change_config(**values: object) -> Callable[[Path], None]:
         (change_config(autoencoder={"latent_channels": 8}), 14, "the config asks for", "same preset"),
         (change_config(play={"num_stepz": 2}), 3, "unknown key 'play.num_stepz'", "did you mean 'num_steps'?"),
         (change_config(schema_version=9), 5, "schema version 9", "update yours"),
-        (fill_with_nan, 9, "NaN or infinity", "weights may be damaged"),
+        (fill_with_nan, 9, "NaN or infinite", "weights may be damaged"),
     ],
     ids=["missing weights", "truncated weights", "wrong shapes", "unknown key", "newer schema", "NaN"],
 )
