@@ -1,11 +1,11 @@
 #version 330 core
-// Text that was drawn elsewhere, blended over the picture.
+// A rendered panel of text, blended over the frame.
 
-uniform sampler2D picture;
+uniform sampler2D panel;
 
 in vec2 uv;
-out vec4 colour;
+out vec4 color;
 
 void main() {
-    colour = texture(picture, uv);
+    color = texture(panel, uv);
 }

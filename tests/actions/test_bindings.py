@@ -1,4 +1,4 @@
-"""The key table: no key twice, only rows that the world can use, help from the same rows."""
+"""The key table: unique keys, rows available in a world, help."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from worldsim.actions.bindings import (
     apply_overrides,
     available_bindings,
     binding_conflicts,
-    help_rows,
-    key_for,
 )
+from worldsim.app.key_labels import help_rows, key_for
 from worldsim.core.types import ActionSpec
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
 
@@ -28,7 +27,7 @@ def test_no_key_is_bound_twice() -> None:
     assert {key: n for key, n in bound.items() if n > 1} == {}
 
 
-def test_every_row_does_exactly_one_thing() -> None:
+def test_every_row_has_exactly_one_effect() -> None:
     for row in BINDINGS:
         assert sum((bool(row.button), bool(row.axis), row.command is not None)) == 1, row
 
@@ -37,17 +36,17 @@ def test_every_command_has_a_key() -> None:
     assert {row.command for row in BINDINGS if row.command} == set(Command)
 
 
-def test_a_world_with_the_four_buttons_and_a_turn_is_offered_every_row() -> None:
+def test_standard_world_gets_every_row() -> None:
     assert available_bindings(SPEC) == BINDINGS
 
 
-def test_a_world_without_an_input_is_not_offered_its_keys() -> None:
+def test_rows_of_missing_inputs_are_left_out() -> None:
     rows = available_bindings(ActionSpec(buttons=("forward",)))
     assert {row.button for row in rows if row.button} == {"forward"}
     assert not any(row.axis for row in rows)
 
 
-def test_inputs_that_the_table_does_not_know_get_keys_of_their_own() -> None:
+def test_unknown_inputs_get_spare_keys() -> None:
     spec = ActionSpec(buttons=("forward", "jump", "fire"), axes=("pitch",))
     rows = [row for row in available_bindings(spec) if row not in BINDINGS]
     assert [(row.button, row.axis, row.amount) for row in rows] == [
@@ -70,39 +69,39 @@ def test_inputs_that_the_table_does_not_know_get_keys_of_their_own() -> None:
     assert len([row for row in available_bindings(many) if row.button]) == len(SPARE_KEYS)
 
 
-def test_where_inputs_are_poses_the_usual_keys_fly_the_camera_and_no_spare_ones_are_used() -> None:
+def test_pose_inputs_use_movement_keys_to_fly_the_camera() -> None:
     rows = available_bindings(MemoryMazeConfig(inputs="pose").action_spec)
     assert [row.keys for row in rows] == [row.keys for row in BINDINGS]
     helped = dict(help_rows(rows, has_pad=False))
     assert [helped[keys] for keys in ("W / Up", "S / Down", "A", "D")] == [
-        "fly forward, through walls too",
+        "fly forward (free camera, no collisions)",
         "fly back",
-        "fly to the left",
-        "fly to the right",
+        "fly left",
+        "fly right",
     ]
-    assert helped["Left / Q"] == "turn left" and helped["R"] == "reset: the same start again"
+    assert helped["Left / Q"] == "turn left" and helped["R"] == "restart with the same seed"
 
 
-def test_a_world_without_denoising_steps_is_not_offered_their_keys() -> None:
+def test_reference_world_has_no_denoising_step_keys() -> None:
     assert not any(row.command is Command.NUM_STEPS for row in available_bindings(SPEC, has_num_steps=False))
 
 
-def test_help_has_every_key_once_and_no_row_twice() -> None:
+def test_help_lists_every_key_once() -> None:
     rows = help_rows()
     keys = [key for keys, _ in rows for key in keys.split(" / ")]
     assert len(keys) == len(set(keys)) == sum(len(row.keys) for row in BINDINGS)
     assert len({what for _, what in rows}) == len(rows)
 
 
-def test_help_reads_as_on_the_keyboard() -> None:
+def test_help_uses_keyboard_labels() -> None:
     rows = dict(help_rows())
     assert rows["W / Up / Left stick up"] == "walk forward"
-    assert rows["P / Pad X"] == "pause, go on"
+    assert rows["P / Pad X"] == "pause / resume"
     assert rows["1 / 2 / 3 / 4"].startswith("1, 2, 4 or 8")
     assert rows["Ctrl+Q"] == "quit"
 
 
-def test_help_without_a_gamepad_says_nothing_of_one() -> None:
+def test_help_without_gamepad_lists_no_gamepad_keys() -> None:
     rows = help_rows(has_pad=False)
     assert dict(rows)["W / Up"] == "walk forward"
     assert not any(word in keys for keys, _ in rows for word in ("Pad", "stick", "trigger", "shoulder"))
@@ -110,42 +109,45 @@ def test_help_without_a_gamepad_says_nothing_of_one() -> None:
     assert len(help_rows(only_pad, has_pad=False)) == len(rows) - 1
 
 
-def test_texts_name_the_first_key_of_a_command() -> None:
+def test_key_for_returns_the_first_key() -> None:
     assert (key_for(Command.PAUSE), key_for(Command.QUIT), key_for(Command.ESCAPE)) == ("P", "Ctrl+Q", "Esc")
 
 
-def test_every_row_has_a_name_of_its_own() -> None:
+def test_row_names_are_unique() -> None:
     assert len({row.name for row in BINDINGS}) == len(BINDINGS)
 
 
-def test_own_keys_take_the_place_of_the_tables_and_nothing_else_changes() -> None:
+def test_overrides_replace_keys_and_nothing_else() -> None:
     rows = apply_overrides(
-        (KeyOverride(name="speed -1", keys=("z", "x")), KeyOverride(name="of a later worldsim", keys=("y",)))
+        (KeyOverride(name="speed -1", keys=("z", "x")), KeyOverride(name="of a newer worldsim", keys=("y",)))
     )
     changed = [(old, new) for old, new in zip(BINDINGS, rows, strict=True) if old != new]
     assert [(old.name, new.keys) for old, new in changed] == [("speed -1", ("z", "x"))]
     assert key_for(Command.SPEED, -1, rows) == "Z"
-    assert key_for(Command.SPEED, bindings=apply_overrides((KeyOverride(name="speed -1", keys=()),))) == "no key"
+    assert key_for(Command.SPEED, bindings=apply_overrides((KeyOverride(name="speed -1", keys=()),))) == "(unbound)"
     assert apply_overrides(()) == BINDINGS
 
 
-def test_the_mouse_and_the_way_to_the_menu_keep_their_keys() -> None:
+def test_mouse_and_menu_key_are_fixed() -> None:
     rows = apply_overrides((KeyOverride(name="escape", keys=("x",)), KeyOverride(name="turn mouse", keys=("x",))))
     assert rows == BINDINGS
 
 
-def test_the_mouse_sensitivity_is_that_of_the_mouse_alone() -> None:
+def test_sensitivity_affects_only_the_mouse() -> None:
     rows = apply_overrides((), mouse_sensitivity=2.0)
     assert [new.amount / old.amount for old, new in zip(BINDINGS, rows, strict=True) if old != new] == [2.0]
 
 
-def test_rows_that_share_a_key_are_in_conflict() -> None:
+def test_rows_sharing_a_key_conflict() -> None:
     assert binding_conflicts(BINDINGS) == {}
     rows = apply_overrides((KeyOverride(name="reset", keys=("t",)),))
-    assert binding_conflicts(rows) == {"reset": ("another start",), "other start": ("reset: the same start again",)}
+    assert binding_conflicts(rows) == {
+        "reset": ("restart with the next seed",),
+        "next seed": ("restart with the same seed",),
+    }
 
 
-def test_a_spare_key_that_is_taken_is_not_given_to_a_worlds_own_input() -> None:
+def test_used_spare_key_is_not_assigned() -> None:
     rows = apply_overrides((KeyOverride(name="reset", keys=SPARE_KEYS[:1]),))
     (jump,) = [row for row in available_bindings(ActionSpec(buttons=("jump",)), bindings=rows) if row.button]
     assert jump.keys[0] == SPARE_KEYS[1]

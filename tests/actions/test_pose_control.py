@@ -1,4 +1,4 @@
-"""Keys that fly the camera: ways and turns that close, what stays at the edge, all inputs of a heading."""
+"""The free camera: closed paths and turns, edges, heading inputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPPOSITE = {"forward": "back", "back": "forward", "left": "right", "right": "lef
 
 
 def at(spec: ActionSpec, x: float, y: float, angle_deg: float) -> Action:
-    """The pose as the world itself would say it: here, by turning from a pose that looks along x."""
+    """A pose with all heading inputs, by turning from a pose that looks along x."""
     angle_rad = math.radians(angle_deg)
     headings = {
         name: function(octave * angle_rad)
@@ -38,24 +38,24 @@ def assert_near(found: Action, expected: Action, spec: ActionSpec, by: float = 2
 
 
 def mirrored(action: Action) -> Action:
-    """The same the other way."""
+    """The opposite keys, in reverse order."""
     turn = -action.axis("turn")
     return Action.of(*(OPPOSITE[name] for name in action.buttons), turn=turn)
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_out_and_back_by_keys_ends_where_it_began(spec: ActionSpec) -> None:
+def test_opposite_keys_return_to_the_start(spec: ActionSpec) -> None:
     rng = random.Random(1)
     start = at(spec, 0.1, -0.2, 70)
     keys = ["forward", "back", "left", "right"]
     out = [Action.of(*rng.sample(keys, rng.randint(0, 2)), turn=rng.choice((-1, 0, 0.3, 1))) for _ in range(12)]
     there = pose_steps(spec, out, start)
-    assert math.dist((there[-1].axis("x"), there[-1].axis("y")), (0.1, -0.2)) > 0.05, "it went somewhere"
+    assert math.dist((there[-1].axis("x"), there[-1].axis("y")), (0.1, -0.2)) > 0.05, "did not move"
     assert_near(pose_steps(spec, map(mirrored, reversed(out)), there[-1])[-1], start, spec)
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_four_quarters_are_a_full_turn_and_moving_turns_nothing(spec: ActionSpec) -> None:
+def test_four_quarter_turns_close_and_moving_does_not_turn(spec: ActionSpec) -> None:
     assert spec.pose_control is not None
     start, quarter = at(spec, 0.3, 0.4, 20), math.radians(90) / spec.pose_control.turn_rad
     whole, part = divmod(quarter, 1)
@@ -80,19 +80,19 @@ def test_four_quarters_are_a_full_turn_and_moving_turns_nothing(spec: ActionSpec
         (("forward", "back"), 0, 0),
     ],
 )
-def test_every_way_is_one_step_long_as_seen_from_the_camera(keys: tuple[str, ...], x: float, y: float) -> None:
+def test_every_direction_moves_one_step_in_camera_frame(keys: tuple[str, ...], x: float, y: float) -> None:
     spec = MAZE.action_spec
     assert spec.pose_control is not None
     step = spec.pose_control.step_length
     assert_near(pose_step(spec, Action.of(*keys), at(spec, 0, 0, 90)), at(spec, x * step, y * step, 90), spec)
 
 
-def test_part_of_a_turn_as_by_a_mouse_turns_by_that_part_to_the_left() -> None:
+def test_fractional_turn_turns_left_in_proportion() -> None:
     spec = DOOM.action_spec
     assert_near(pose_step(spec, Action.of(turn=0.4), at(spec, 0, 0, 10)), at(spec, 0, 0, 16), spec)
 
 
-def test_at_the_edge_one_slides_along_it_and_what_an_action_may_hold_is_kept() -> None:
+def test_motion_slides_along_the_edge_and_stays_in_range() -> None:
     spec = MAZE.action_spec
     poses = pose_steps(spec, [Action.of("forward")] * 200, at(spec, 0.9, 0.0, 30))
     assert (poses[-1].axis("x"), poses[-1].axis("y")) == (1.0, 1.0)
@@ -100,7 +100,7 @@ def test_at_the_edge_one_slides_along_it_and_what_an_action_may_hold_is_kept() -
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_standing_still_is_the_same_action_again_bit_for_bit_and_so_is_what_was_stored_of_it(spec: ActionSpec) -> None:
+def test_standing_still_repeats_the_action_bit_for_bit(spec: ActionSpec) -> None:
     pose = pose_steps(spec, [Action.of("forward", turn=0.7), Action.of("left")], at(spec, 0.1, 0.2, 33))[-1]
     assert pose_step(spec, NO_ACTION, pose) == pose
     stored = spec.decode(spec.encode(pose))
@@ -109,19 +109,19 @@ def test_standing_still_is_the_same_action_again_bit_for_bit_and_so_is_what_was_
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_a_pose_stays_that_pose_and_from_no_pose_one_begins_in_the_middle(spec: ActionSpec) -> None:
+def test_pose_actions_pass_through_and_missing_pose_starts_at_center(spec: ActionSpec) -> None:
     pose = at(spec, 0.5, 0.5, 45)
     assert pose_step(spec, pose, at(spec, 0, 0, 0)) is pose
     assert_near(pose_step(spec, NO_ACTION, NO_ACTION), at(spec, 0, 0, 0), spec)
 
 
-def test_worlds_that_are_walked_in_get_their_keys_as_they_are() -> None:
+def test_worlds_without_pose_control_get_actions_unchanged() -> None:
     spec = DoomConfig(maps=(1,)).action_spec
     action = Action.of("forward", turn=0.5)
     assert key_spec(spec) is spec and pose_step(spec, action, NO_ACTION) is action
 
 
-def test_all_of_dooms_heading_says_the_same_and_the_world_reads_the_same_pose() -> None:
+def test_doom_heading_inputs_agree_and_decode_to_the_same_pose() -> None:
     spec = DOOM.action_spec
     start = Pose(x=300.0, y=200.0, angle_rad=1.0)
     action = pose_steps(spec, [Action.of("forward", turn=1.0)] * 9, at(spec, 0, 0, 0))[-1]
@@ -130,8 +130,8 @@ def test_all_of_dooms_heading_says_the_same_and_the_world_reads_the_same_pose() 
     assert math.degrees(pose.angle_rad - start.angle_rad) % 360 == pytest.approx(9 * 15, abs=1e-3)
 
 
-def test_speeds_are_those_of_the_worlds_as_they_are_walked_in() -> None:
+def test_free_camera_speed_equals_walking_speed() -> None:
     doom, maze = DOOM.action_spec.pose_control, MAZE.action_spec.pose_control
     assert doom is not None and maze is not None
-    assert doom.step_length * DOOM.extent_units == pytest.approx(16.6), "map units in a tick of two tics"
+    assert doom.step_length * DOOM.extent_units == pytest.approx(16.6), "map units per tick of two tics"
     assert (maze.step_length * 9 / 2, math.degrees(maze.turn_rad)) == pytest.approx((0.25, 18.4)), "cells and degrees"

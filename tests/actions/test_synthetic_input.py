@@ -1,4 +1,4 @@
-"""A track of events is the same for the same seed, can be played, and looks like hands."""
+"""Synthetic input: deterministic, valid, and with the intended kinds of events."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from worldsim.actions.synthetic_input import MOUSE_REPORT_PERIOD_S, TAP_S, Input
 EVENTS = synthetic_input(3, 120.0)
 
 
-def test_a_seed_is_a_track() -> None:
+def test_same_seed_gives_same_events() -> None:
     assert synthetic_input(3, 120.0) == EVENTS != synthetic_input(4, 120.0)
 
 
-def test_it_lies_in_its_time_in_order_and_every_key_comes_up() -> None:
+def test_events_are_ordered_in_range_and_every_key_is_released() -> None:
     times = [event.t_s for event in EVENTS]
     assert times == sorted(times)
     assert times[0] > 0 and times[-1] <= 120.0
@@ -25,7 +25,7 @@ def test_it_lies_in_its_time_in_order_and_every_key_comes_up() -> None:
     assert keys | {MOUSE_X} <= {key for row in BINDINGS if row.button or row.axis for key in row.keys}
 
 
-def test_there_are_taps_holds_and_sweeps_of_the_mouse() -> None:
+def test_contains_taps_holds_and_mouse_sweeps() -> None:
     held_s = [up.t_s - down.t_s for key in ("w", "left", "right") for down, up in pairs(key)]
     assert sum(TAP_S[0] < s < TAP_S[1] for s in held_s) > 10
     assert sum(s > 1.0 for s in held_s) > 10

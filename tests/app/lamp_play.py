@@ -1,6 +1,6 @@
-"""A program for the display test: the real window and loop over a world that lights up in the colour of what is done.
+"""A program for the display tests: the real window and loop over a world whose color shows the current action.
 
-Dark blue when nothing is done, red while walking, green while turning left.
+Dark blue for no action, red while walking, green while turning left.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pygame
 
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.app.application import Application
-from worldsim.app.recovering_renderer import RecoveringRenderer
+from worldsim.app.renderer import RecoveringRenderer
 from worldsim.app.window import Window
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.types import Action, Frame, Step
@@ -29,28 +29,28 @@ IDLE, WALK, TURN = (0, 0, 90), (220, 0, 0), (0, 200, 0)
 
 
 class LampWorld(FakeSimulator):
-    """Paints the action over the fake's frames."""
+    """Fills each frame with the color of its action."""
 
     def step(self, action: Action) -> Step:
         step = super().step(action)
-        colour = WALK if "forward" in action.buttons else TURN if action.axis("turn") > 0 else IDLE
+        color = WALK if "forward" in action.buttons else TURN if action.axis("turn") > 0 else IDLE
         frame: Frame = np.empty(self.frame_shape, dtype=np.uint8)
-        frame[:] = colour
+        frame[:] = color
         return Step(index=step.index, action=action, frame=frame)
 
 
 def _wait(
     window: Window, wait: Callable[[float], list[pygame.event.Event]], lost_ns: int, timeout_s: float
 ) -> list[pygame.event.Event]:
-    """As a driver does it: after a second no context is current any more."""
-    if window.context is not None and "lost" not in window.reason and time.monotonic_ns() > lost_ns:
-        window.reason = "lost"
+    """Simulates a driver fault: after a second no context is current."""
+    if window.context is not None and "lost" not in window.fallback_reason and time.monotonic_ns() > lost_ns:
+        window.fallback_reason = "lost"
         take_context_away()
     return wait(timeout_s)
 
 
 def take_context_away() -> None:
-    """Through the SDL library that pygame has loaded: it has no call for that itself."""
+    """Calls the SDL library that pygame has loaded, because pygame has no function for it."""
     maps = Path("/proc/self/maps").read_text().splitlines()
     (library,) = {line.split()[-1] for line in maps if "libSDL2-2" in line}
     assert ctypes.CDLL(library).SDL_GL_MakeCurrent(None, None) == 0
@@ -58,11 +58,11 @@ def take_context_away() -> None:
 
 def main(drawing: str, *, is_lost: bool = False) -> None:
     clock = MonotonicClock()
-    with ExitStack() as at_the_end:
+    with ExitStack() as stack:
         window = Window(title="lamp", size_px=(400, 300), backend=drawing)  # type: ignore[arg-type]  # from argv
         worker = Worker(fake_load(LampWorld(step_s=0.01), ticks_per_s=20.0), clock=clock, on_change=window.wake)
-        at_the_end.callback(worker.close)
-        at_the_end.callback(window.close)
+        stack.callback(worker.close)
+        stack.callback(window.close)
         renderer = RecoveringRenderer(window, print)
         worker.start()
         if is_lost:

@@ -1,4 +1,4 @@
-"""The loop with a fake window: events from a list, time by hand, the model run while the loop waits."""
+"""The main loop with a fake window: scripted events, a manual clock, the model run while the loop waits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.actions.bindings import Command, KeyOverride
 from worldsim.app.application import Application, ExitAction, SessionStats
 from worldsim.app.hud import Panel, Placement
-from worldsim.app.input_handler import scancode
-from worldsim.app.renderer import Interpolation, PictureFilter
+from worldsim.app.input import scancode
+from worldsim.app.renderer import Interpolation, ScalingFilter
 from worldsim.app.settings import SettingsFile
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
@@ -27,7 +27,7 @@ TICK_S = 0.1
 
 
 class FakeWindow:
-    """`script[n]` is what happens at the n-th look at the events; after the last one the window is closed."""
+    """`script[n]` are the events of the n-th `wait`; after the last one the window is closed."""
 
     size_px = (320, 240)
 
@@ -57,10 +57,10 @@ class FakeWindow:
 
 
 class FakeRenderer:
-    """Keeps what it was told to draw."""
+    """Records what is drawn."""
 
     name = "fake"
-    picture_filter = PictureFilter.SHARP
+    scaling_filter = ScalingFilter.SHARP
     integer_scale = False
     interpolation = Interpolation.OFF
     supports_motion_interpolation = False
@@ -78,12 +78,12 @@ class FakeRenderer:
         self.fractions.append(fraction)
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
-        """Row n lies at y = n."""
+        """Row n is at y = n."""
         return point_px[1] if point_px[1] < len(panel.rows) else None
 
     @property
     def text(self) -> str:
-        """All that the last drawing said in the middle of the window."""
+        """The text in the center of the last draw."""
         return "\n".join(row.left for p in self.panels[-1] if p.placement is Placement.CENTER for row in p.rows)
 
 
@@ -97,7 +97,7 @@ class Play:
         num_steps: int | None = None,
     ) -> None:
         self.clock = ManualClock()
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.worker = Worker(fake_load(simulator or FakeSimulator(), ticks_per_s=1 / TICK_S), clock=self.clock)
         self.window = FakeWindow(self.clock, self._model)
         self.renderer = FakeRenderer()
@@ -108,7 +108,7 @@ class Play:
             self.renderer,
             clock=self.clock,
             title="fake",
-            say=self.said.append,
+            say=self.printed.append,
             max_frames=max_frames,
             settings=settings,
             has_title=settings is not None,
@@ -131,26 +131,26 @@ def down(key: str) -> pygame.event.Event:
 NOTHING: list[pygame.event.Event] = []
 
 
-def test_it_stops_by_itself_after_so_many_generated_frames() -> None:
+def test_stops_after_max_frames() -> None:
     play = Play(max_frames=5)
     report = play.run(*[NOTHING] * 200)
     assert report.frames_shown == 5
-    assert len(play.renderer.frames) == 6  # the start's frame is shown too, but was not generated
+    assert len(play.renderer.frames) == 6  # the start frame is shown, too, but not generated
     assert report.shown_per_s == pytest.approx(1 / TICK_S, rel=0.01)
 
 
-def test_closing_the_window_ends_it() -> None:
+def test_closing_the_window_quits_play() -> None:
     assert Play().run().frames_shown == 0
 
 
-def test_loading_and_playing_are_said_once_each() -> None:
+def test_stages_are_printed_once_each() -> None:
     play = Play()
     play.run(*[NOTHING] * 30)
-    assert play.said[-1] == "playing"
-    assert len(play.said) == len(set(play.said))
+    assert play.printed[-1] == "playing"
+    assert len(play.printed) == len(set(play.printed))
 
 
-def test_the_shown_frames_are_the_worlds() -> None:
+def test_shows_the_frames_of_the_world() -> None:
     play = Play()
     play.run(*[NOTHING] * 8, [down("w")], *[NOTHING] * 20)
     simulator = FakeSimulator()
@@ -158,33 +158,33 @@ def test_the_shown_frames_are_the_worlds() -> None:
     assert np.array_equal(play.renderer.frames[1], simulator.step(simulator.reset(0).action).frame)
 
 
-def test_nothing_is_drawn_when_nothing_is_new() -> None:
+def test_unchanged_screen_is_not_redrawn() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, [down("p")], *[NOTHING] * 40)
     assert play.session.state is SessionState.PAUSED
     still = play.window.num_flips
-    assert still < 30, "a paused world is drawn all the time"
+    assert still < 30, "a paused world is redrawn continuously"
 
 
-def test_it_sleeps_until_there_is_something_to_do() -> None:
+def test_sleeps_until_the_next_deadline() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, [down("p")], *[NOTHING] * 20)
     assert sum(play.window.waits_s[-10:]) > 1.0
 
 
-def test_an_uncovered_window_is_drawn_again() -> None:
+def test_exposed_window_is_redrawn() -> None:
     def num_flips(*last: pygame.event.Event) -> int:
         play = Play()
-        play.run(*[NOTHING] * 10, [down("p")], *[NOTHING] * 20, list(last))  # by then no figure changes any more
+        play.run(*[NOTHING] * 10, [down("p")], *[NOTHING] * 20, list(last))  # by then no number changes
         return play.window.num_flips
 
     assert num_flips(pygame.event.Event(pygame.WINDOWEXPOSED)) == num_flips() + 1
 
 
-def test_a_model_that_hangs_stops_neither_the_window_nor_its_closing() -> None:
+def test_hanging_model_blocks_neither_window_nor_close() -> None:
     hanging = threading.Event()
     play = Play()
-    play.worker._load = lambda report: hanging.wait() and fake_load(FakeSimulator())(report)  # not in this test
+    play.worker._load = lambda report: hanging.wait() and fake_load(FakeSimulator())(report)  # until the end
     play.window._meanwhile = lambda: None
     play.worker.start()
     begin_s = time.monotonic()
@@ -195,14 +195,14 @@ def test_a_model_that_hangs_stops_neither_the_window_nor_its_closing() -> None:
     hanging.set()
 
 
-def test_a_failure_is_shown_and_r_leads_out() -> None:
+def test_error_is_shown_and_play_can_continue() -> None:
     play = Play(FakeSimulator(fail_at=3))
     script = [NOTHING] * 60
     play.run(*script)
-    assert "The world has stopped" in play.renderer.text
-    assert "R starts afresh" in play.renderer.text
-    assert "Backspace goes back in time" in play.renderer.text
-    assert play.said[-1] == "failed"
+    assert "World stopped" in play.renderer.text
+    assert "R restart" in play.renderer.text
+    assert "Backspace rewind" in play.renderer.text
+    assert play.printed[-1] == "failed"
     back = Play(FakeSimulator(fail_at=20))
     up = pygame.event.Event(pygame.KEYUP, scancode=scancode("backspace"), mod=0)
     back.run(*[NOTHING] * 120, [down("backspace")], *[NOTHING] * 10, [up], *[NOTHING] * 6)
@@ -213,14 +213,14 @@ def test_a_failure_is_shown_and_r_leads_out() -> None:
     assert again.session.seed == 1
 
 
-def test_with_a_number_of_frames_a_failure_ends_it() -> None:
+def test_error_ends_a_run_with_max_frames() -> None:
     play = Play(FakeSimulator(fail_at=3), max_frames=50)
     report = play.run(*[NOTHING] * 200)
     assert report.frames_shown == 2
     assert play.session.error is not None
 
 
-def test_escape_frees_the_mouse_first_and_then_pauses() -> None:
+def test_escape_releases_the_mouse_then_pauses() -> None:
     play = Play()
     click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=pygame.BUTTON_LEFT)
     play.run(*[NOTHING] * 10, [click], [down("escape")])
@@ -232,34 +232,34 @@ def test_escape_frees_the_mouse_first_and_then_pauses() -> None:
 
 
 def keys(text: str) -> list[list[pygame.event.Event]]:
-    """One look at the events for each key."""
+    """One `wait` per key."""
     return [[down(key)] for key in text.split()]
 
 
-def test_esc_opens_the_menu_and_esc_goes_on() -> None:
+def test_esc_opens_the_menu_and_esc_resumes() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, *keys("escape"), *[NOTHING] * 10)
-    assert "Go on" in play.renderer.text and play.session.state is SessionState.PAUSED
+    assert "Resume" in play.renderer.text and play.session.state is SessionState.PAUSED
     play = Play()
     play.run(*[NOTHING] * 10, *keys("escape"), *[NOTHING] * 10, *keys("escape"), *[NOTHING] * 3)
     assert play.renderer.text == "" and play.session.state is SessionState.PLAYING
 
 
-def test_an_open_menu_takes_the_keys_of_play_and_holds_a_world_that_has_just_come() -> None:
+def test_open_menu_takes_all_keys_and_keeps_a_new_world_paused() -> None:
     play = Play()
     play.run(*keys("escape"), *[NOTHING] * 10, *keys("w p r"), *[NOTHING] * 10)
     assert play.session.state is SessionState.PAUSED
-    assert "Go on" in play.renderer.text
+    assert "Resume" in play.renderer.text
     assert len(play.renderer.frames) == 1
 
 
-def test_keys_that_were_held_when_the_menu_opened_do_not_act_after_it() -> None:
+def test_opening_the_menu_releases_held_keys() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, *keys("w escape"), NOTHING, *keys("escape"))
     assert not play.session.inputs.sample().buttons
 
 
-def test_the_menu_resets_and_ends_by_keyboard_and_mouse(tmp_path: Path) -> None:
+def test_menu_restarts_and_leaves_by_keyboard_and_mouse(tmp_path: Path) -> None:
     play = Play()
     play.run(*[NOTHING] * 90, *keys("escape down return"), *[NOTHING] * 3)
     assert play.session.state is SessionState.PLAYING
@@ -268,10 +268,10 @@ def test_the_menu_resets_and_ends_by_keyboard_and_mouse(tmp_path: Path) -> None:
     click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=pygame.BUTTON_LEFT, pos=(0, 4))
     play.run(*[NOTHING] * 10, *keys("escape"), [click], *[NOTHING] * 50)
     assert play.application.exit_action is ExitAction.TITLE
-    assert len(play.window.script) == 50, "it did not end at the click"
+    assert len(play.window.script) == 50, "the click did not end the loop"
 
 
-def test_closing_the_window_and_ctrl_q_end_it_from_within_the_menu() -> None:
+def test_window_close_and_ctrl_q_quit_from_the_menu() -> None:
     ctrl_q = pygame.event.Event(pygame.KEYDOWN, scancode=scancode("q"), mod=pygame.KMOD_LCTRL)
     for event in (ctrl_q, pygame.event.Event(pygame.QUIT)):
         play = Play()
@@ -280,14 +280,14 @@ def test_closing_the_window_and_ctrl_q_end_it_from_within_the_menu() -> None:
         assert play.application.exit_action is ExitAction.QUIT
 
 
-def test_settings_apply_at_once(tmp_path: Path) -> None:
+def test_settings_apply_immediately(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "settings.json")
     play = Play(settings=file)
     to_settings = "escape down down return"
     play.run(
         *[NOTHING] * 10, *keys(f"{to_settings} right down down down right down right down down left"), *[NOTHING] * 3
     )
-    assert play.renderer.picture_filter is PictureFilter.SMOOTH
+    assert play.renderer.scaling_filter is ScalingFilter.SMOOTH
     assert play.window.is_full_screen
     assert play.worker.counters.num_steps == 8
     assert file.current.mouse_sensitivity == 1.5
@@ -295,22 +295,22 @@ def test_settings_apply_at_once(tmp_path: Path) -> None:
     assert mouse.amount == pytest.approx(-1.5 / 60)
 
 
-def test_the_worlds_own_number_of_steps_comes_back_and_another_may_come_first(tmp_path: Path) -> None:
+def test_denoising_steps_can_be_overridden_and_restored(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "settings.json")
-    file.change(num_steps=8)
+    file.change(denoising_steps=8)
     play = Play(settings=file, num_steps=8)
     own = FakeSimulator().num_steps
     play.run(*[NOTHING] * 10)
     assert play.worker.counters.num_steps == 8 != own
     play = Play(settings=file, num_steps=8)
     play.run(*[NOTHING] * 10, *keys("escape down down return down down down down down down right"), *[NOTHING] * 3)
-    assert file.current.num_steps is None
+    assert file.current.denoising_steps is None
     assert play.worker.counters.num_steps == own
 
 
-def test_a_rebound_key_works_and_is_named_and_the_old_one_does_not(tmp_path: Path) -> None:
+def test_rebound_key_replaces_the_old_one_and_is_named_on_screen(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "settings.json")
-    file.change(own_keys=(KeyOverride(name="forward", keys=("f8",)), KeyOverride(name="pause", keys=("kp5",))))
+    file.change(key_overrides=(KeyOverride(name="forward", keys=("f8",)), KeyOverride(name="pause", keys=("kp5",))))
     play = Play(settings=file)
     play.run(*[NOTHING] * 10, [down("w")], [down("f8")])
     assert play.session.inputs.sample().buttons == {"forward"}
@@ -320,10 +320,10 @@ def test_a_rebound_key_works_and_is_named_and_the_old_one_does_not(tmp_path: Pat
     assert play.session.state is SessionState.PLAYING
     play = Play(settings=file)
     play.run(*[NOTHING] * 10, *keys("kp5"), *[NOTHING] * 3)
-    assert "KP5 goes on" in play.renderer.text
+    assert "KP5 resume" in play.renderer.text
 
 
-def test_help_comes_and_goes_with_f1() -> None:
+def test_f1_toggles_help() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, [down("f1")], NOTHING)
     assert "W / Up" in play.renderer.text
@@ -332,15 +332,15 @@ def test_help_comes_and_goes_with_f1() -> None:
     assert "W / Up" not in play.renderer.text
 
 
-def test_keys_for_steps_filter_and_full_screen_reach_their_ends() -> None:
+def test_keys_set_steps_filter_and_full_screen() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, [down("3"), down("f4"), down("f11")], *[NOTHING] * 10)
     assert play.worker.counters.num_steps == 4
-    assert play.renderer.picture_filter is PictureFilter.SMOOTH
+    assert play.renderer.scaling_filter is ScalingFilter.SMOOTH
     assert play.window.is_full_screen
 
 
-def test_a_single_step_makes_one_frame_and_pauses() -> None:
+def test_single_step_generates_one_frame_and_pauses() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, [down("p")], NOTHING)
     shown = len(play.renderer.frames)
@@ -349,12 +349,12 @@ def test_a_single_step_makes_one_frame_and_pauses() -> None:
     assert len(play.renderer.frames) == shown + 1
 
 
-def test_every_command_of_the_table_is_done_by_someone() -> None:
+def test_every_command_has_a_handler() -> None:
     assert set(Play().application._handlers) == set(Command)
 
 
 class VisibilityChange:
-    """A script's entry: from then on the window is, or is not, to be seen."""
+    """Makes the window visible or hidden from the n-th `wait` on."""
 
     def __init__(self, play: Play, look: int, *, is_visible: bool) -> None:
         self._play, self._look, self._is_visible = play, look, is_visible
@@ -367,24 +367,24 @@ class VisibilityChange:
         self._before()
 
 
-def test_a_minimised_window_lets_go_stops_the_world_and_does_nothing() -> None:
+def test_minimized_window_releases_keys_pauses_and_sleeps() -> None:
     play = Play()
     VisibilityChange(play, 15, is_visible=False)
     script = [*[NOTHING] * 10, [down("w")], *[NOTHING] * 40]
     play.run(*script)
     assert play.session.state is SessionState.PAUSED
     assert not play.session.inputs.held
-    assert play.window.num_flips < 14, "it is drawn where nobody looks"
-    assert sum(play.window.waits_s[-10:]) > 40.0, "it does not sleep"
+    assert play.window.num_flips < 14, "draws while hidden"
+    assert sum(play.window.waits_s[-10:]) > 40.0, "does not sleep"
     again = Play()
     VisibilityChange(again, 15, is_visible=False)
     VisibilityChange(again, 30, is_visible=True)
     again.run(*script)
-    assert "P goes on" in again.renderer.text
+    assert "P resume" in again.renderer.text
     assert again.window.num_flips > play.window.num_flips
 
 
-def test_a_minimised_window_that_was_to_show_so_many_frames_goes_on_without_drawing() -> None:
+def test_minimized_window_with_max_frames_keeps_playing_without_drawing() -> None:
     play = Play(max_frames=20)
     VisibilityChange(play, 15, is_visible=False)
     report = play.run(*[NOTHING] * 200)

@@ -9,33 +9,32 @@ import pygame
 import pytest
 from PIL import Image, ImageChops
 
-import worldsim
-from worldsim.app.assets import asset_path
+from worldsim.core.files import asset_path
 
 SHADERS = ("shaders/quad.vert", "shaders/frame.frag", "shaders/panel.frag")
 
 
 @pytest.mark.parametrize("name", SHADERS)
-def test_every_shader_is_there(name: str) -> None:
+def test_all_shaders_exist(name: str) -> None:
     assert asset_path(name).read_text().startswith("#version 330 core")
 
 
-def test_an_installed_wheel_carries_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheel_contains_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = tmp_path / "site-packages" / "worldsim"
     (installed / "_assets" / "shaders").mkdir(parents=True)
     (installed / "_assets" / "shaders" / "quad.vert").write_text("inside the wheel")
-    monkeypatch.setattr(worldsim, "__file__", str(installed / "__init__.py"))
+    monkeypatch.setattr("worldsim.core.files.__file__", str(installed / "core" / "files.py"))
     assert asset_path("shaders/quad.vert").read_text() == "inside the wheel"
 
 
-def test_font_and_icon_are_there_with_their_licence() -> None:
+def test_font_and_icon_come_with_their_license() -> None:
     licence = asset_path("fonts/LICENCE.txt").read_text(encoding="utf-8")
     for path in asset_path("fonts/LICENCE.txt").parent.glob("*.ttf"):
         assert path.name in licence
     assert pygame.image.load(asset_path("icon/icon.png")).get_size() == (256, 256)
 
 
-def test_the_icon_is_what_its_program_draws() -> None:
+def test_icon_matches_its_generator() -> None:
     path = Path(__file__).parents[2] / "tools" / "icon.py"
     spec = importlib.util.spec_from_file_location("icon", path)
     assert spec is not None and spec.loader is not None

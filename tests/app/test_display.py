@@ -26,13 +26,13 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 PLACE = (320, 160)
-"""A pixel (x, y) of the screen where the window shows the picture and no text."""
+"""A pixel (x, y) of the screen where the window shows the frame and no text."""
 
 
 class Screen:
-    """Xvfb with its memory in a file. `key` and `look` are a person's hand and eye."""
+    """Xvfb with its framebuffer in a file. `input` sends events through xdotool, `pixels` reads the screen."""
 
     def __init__(self, display: str, memory: Path) -> None:
         self._display, self._memory = display, memory
@@ -55,18 +55,18 @@ class Screen:
         self._programs.append(program)
         return program
 
-    def hand(self, *command: str) -> None:
+    def input(self, *command: str) -> None:
         subprocess.run(["xdotool", *command], env={**os.environ, "DISPLAY": self._display}, check=True, timeout=20)
 
-    def ask(self, *command: str) -> str:
-        """What xdotool says."""
+    def query(self, *command: str) -> str:
+        """The output of xdotool."""
         environment = {**os.environ, "DISPLAY": self._display}
         return subprocess.run(
             ["xdotool", *command], env=environment, check=True, timeout=20, capture_output=True, text=True
         ).stdout.strip()
 
-    def look(self) -> npt.NDArray[np.uint8]:
-        """Shapes: [H, W, 3]. The screen's memory is an XWD file: a header of big-endian words, colours, pixels."""
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """Shapes: [H, W, 3]. The framebuffer is an XWD file: a header of big-endian words, colors, pixels."""
         data = self._memory.read_bytes()
         words = struct.unpack(">25I", data[:100])
         header_bytes, width, height, stride, num_colours = words[0], words[4], words[5], words[12], words[19]
@@ -74,18 +74,18 @@ class Screen:
         rows = np.frombuffer(data, dtype=np.uint8, count=stride * height, offset=begin).reshape(height, stride)
         return rows[:, : width * 4].reshape(height, width, 4)[..., 2::-1]
 
-    def colour(self) -> tuple[int, ...]:
-        return tuple(int(c) for c in self.look()[PLACE[1], PLACE[0]])
+    def color(self) -> tuple[int, ...]:
+        return tuple(int(c) for c in self.pixels()[PLACE[1], PLACE[0]])
 
-    def wait_for(self, colour: tuple[int, ...], what: str) -> None:
-        self.wait_until(lambda: max(abs(a - b) for a, b in zip(self.colour(), colour, strict=True)) <= 4, what)
+    def wait_for(self, color: tuple[int, ...], what: str) -> None:
+        self.wait_until(lambda: max(abs(a - b) for a, b in zip(self.color(), color, strict=True)) <= 4, what)
 
     def wait_until(self, is_true: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while not is_true():
             for program in self._programs[-1:]:
                 assert program.poll() is None, f"{what}: ended with {program.returncode}: {program.communicate()[0]}"
-            assert time.monotonic() < deadline, f"{what}: the screen shows {self.colour()}"
+            assert time.monotonic() < deadline, f"{what}: the screen shows {self.color()}"
             time.sleep(0.05)
 
     def close(self) -> None:
@@ -114,84 +114,84 @@ def screen(tmp_path: Path) -> Iterator[Screen]:
 
 
 def finish(program: subprocess.Popen[str]) -> str:
-    said, _ = program.communicate(timeout=PATIENCE_S)
-    assert program.returncode == 0, said
-    return said
+    output, _ = program.communicate(timeout=TIMEOUT_S)
+    assert program.returncode == 0, output
+    return output
 
 
 @pytest.mark.parametrize("drawing", ["sdl", "opengl"])
-def test_the_window_answers_keys_and_mouse(screen: Screen, drawing: str) -> None:
+def test_window_responds_to_keys_and_mouse(screen: Screen, drawing: str) -> None:
     program = screen.start("tests.app.lamp_play", drawing)
     screen.wait_for(IDLE, "play begins")
-    screen.hand("keydown", "w")
+    screen.input("keydown", "w")
     screen.wait_for(WALK, "W is held")
-    screen.hand("keyup", "w")
+    screen.input("keyup", "w")
     screen.wait_for(IDLE, "W is up")
-    screen.hand("keydown", "Left")
+    screen.input("keydown", "Left")
     screen.wait_for(TURN, "Left is held")
-    screen.hand("key", "p")
-    screen.hand("keyup", "Left")
+    screen.input("key", "p")
+    screen.input("keyup", "Left")
     time.sleep(0.5)
     screen.wait_for(TURN, "paused")
-    screen.hand("key", "n")
-    screen.wait_for(IDLE, "one single step")
-    screen.hand("key", "ctrl+q")
-    said = finish(program)
-    assert ("OpenGL" if drawing == "opengl" else "SDL") in said.splitlines()[-1]
+    screen.input("key", "n")
+    screen.wait_for(IDLE, "a single step")
+    screen.input("key", "ctrl+q")
+    output = finish(program)
+    assert ("OpenGL" if drawing == "opengl" else "SDL") in output.splitlines()[-1]
 
 
-def test_a_key_that_is_held_through_a_loss_of_focus_is_held_again(screen: Screen) -> None:
+def test_key_held_through_focus_loss_is_held_again(screen: Screen) -> None:
     program = screen.start("tests.app.lamp_play", "sdl")
     screen.wait_for(IDLE, "play begins")
-    window = screen.ask("getwindowfocus")
-    screen.hand("keydown", "w")
+    window = screen.query("getwindowfocus")
+    screen.input("keydown", "w")
     screen.wait_for(WALK, "W is held")
-    screen.hand("windowfocus", screen.ask("search", "--maxdepth", "0", "--name", ".*"))
-    screen.wait_for(IDLE, "another window has the keyboard")
-    screen.hand("windowfocus", window)
+    screen.input("windowfocus", screen.query("search", "--maxdepth", "0", "--name", ".*"))
+    screen.wait_for(IDLE, "another window has the focus")
+    screen.input("windowfocus", window)
     screen.wait_for(WALK, "W is still held")
-    screen.hand("keyup", "w")
+    screen.input("keyup", "w")
     screen.wait_for(IDLE, "W is up")
-    screen.hand("key", "ctrl+q")
+    screen.input("key", "ctrl+q")
     finish(program)
 
 
-def test_a_captured_mouse_turns_and_esc_frees_it(screen: Screen) -> None:
+def test_captured_mouse_turns_until_esc(screen: Screen) -> None:
     program = screen.start("tests.app.lamp_play", "sdl")
     screen.wait_for(IDLE, "play begins")
-    screen.hand("mousemove", "200", "150", "click", "1")
+    screen.input("mousemove", "200", "150", "click", "1")
     time.sleep(0.3)
 
     def is_turning() -> bool:
-        screen.hand("mousemove_relative", "--", "-20", "0")
-        return screen.colour() == TURN
+        screen.input("mousemove_relative", "--", "-20", "0")
+        return screen.color() == TURN
 
     screen.wait_until(is_turning, "the mouse moves to the left")
-    screen.hand("key", "Escape")
-    screen.wait_for(IDLE, "the mouse is free")
-    screen.hand("mousemove", "100", "100")
+    screen.input("key", "Escape")
+    screen.wait_for(IDLE, "the mouse is released")
+    screen.input("mousemove", "100", "100")
     time.sleep(0.3)
-    assert screen.colour() == IDLE
-    screen.hand("key", "ctrl+q")
+    assert screen.color() == IDLE
+    screen.input("key", "ctrl+q")
     finish(program)
 
 
-def test_play_shows_a_preset_and_ctrl_q_ends_it(screen: Screen, tiny_preset_folder: Path, tmp_path: Path) -> None:
+def test_play_shows_a_preset_until_ctrl_q(screen: Screen, tiny_preset_folder: Path, tmp_path: Path) -> None:
     report = tmp_path / "play.json"
     program = screen.start("worldsim", "play", str(tiny_preset_folder), "--window", "400x300", "--json", str(report))
-    screen.wait_until(lambda: screen.look()[40:260].std() > 5 and len(np.unique(screen.look())) > 60, "a picture")
-    first = screen.look()
-    screen.hand("keydown", "w")
-    screen.wait_until(lambda: (screen.look()[40:200] != first[40:200]).mean() > 0.2, "the picture goes on")
-    screen.hand("keyup", "w")
+    screen.wait_until(lambda: screen.pixels()[40:260].std() > 5 and len(np.unique(screen.pixels())) > 60, "a frame")
+    first = screen.pixels()
+    screen.input("keydown", "w")
+    screen.wait_until(lambda: (screen.pixels()[40:200] != first[40:200]).mean() > 0.2, "new frames")
+    screen.input("keyup", "w")
     time.sleep(1.0)
-    screen.hand("key", "ctrl+q")
-    said = finish(program)
-    assert "loading the weights" in said
+    screen.input("key", "ctrl+q")
+    output = finish(program)
+    assert "loading the weights" in output
     assert json.loads(report.read_text())["frames_shown"] > 0
 
 
-def test_play_is_rewound_saved_left_and_gone_on_with(screen: Screen, tiny_preset_folder: Path, tmp_path: Path) -> None:
+def test_rewind_save_quit_and_load(screen: Screen, tiny_preset_folder: Path, tmp_path: Path) -> None:
     def play(*more: str, record: Path) -> subprocess.Popen[str]:
         command = ("worldsim", "play", str(tiny_preset_folder), "--window", "400x300", "--record", str(record), *more)
         program = screen.start(*command, cwd=tmp_path)
@@ -200,65 +200,65 @@ def test_play_is_rewound_saved_left_and_gone_on_with(screen: Screen, tiny_preset
 
     saved = tmp_path / "saves" / "tiny" / "slot-1.safetensors"
     program = play(record=tmp_path / "recorded")
-    screen.hand("keydown", "w")
+    screen.input("keydown", "w")
     time.sleep(2.0)
-    screen.hand("keyup", "w")
-    screen.hand("keydown", "BackSpace")
+    screen.input("keyup", "w")
+    screen.input("keydown", "BackSpace")
     time.sleep(0.7)
-    screen.hand("keyup", "BackSpace")
+    screen.input("keyup", "BackSpace")
     time.sleep(1.0)
-    screen.hand("key", "F5")
-    screen.wait_until(saved.exists, "quick-save")
-    screen.hand("key", "ctrl+q")
+    screen.input("key", "F5")
+    screen.wait_until(saved.exists, "quick save")
+    screen.input("key", "ctrl+q")
     assert "rewinding" in finish(program)
     session = open_session(tmp_path / "recorded")
     assert len(session.episodes) == 2
     assert session.episodes[1].start.first_index < len(session.episodes[0].rows) - 1
     program = play("--load", str(saved), record=tmp_path / "again")
     time.sleep(0.5)
-    screen.hand("key", "ctrl+q")
+    screen.input("key", "ctrl+q")
     assert f"loaded {saved}" in finish(program)
     (again,) = open_session(tmp_path / "again").episodes
     assert session.episodes[1].start.first_index < again.start.first_index
 
 
-def test_from_the_title_through_play_and_settings_to_the_end(screen: Screen, tiny_preset_folder: Path) -> None:
+def test_title_screen_play_settings_and_quit(screen: Screen, tiny_preset_folder: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     shutil.copytree(tiny_preset_folder, screen.home / "hub" / "models--me--tiny" / "snapshots" / commit)
-    screen.hand("mousemove", "0", "0")  # in the middle it would point at a row
+    screen.input("mousemove", "0", "0")  # in the center it would point at a row
     program = screen.start("worldsim", "play", "--window", "400x300", "--device", "cpu", cwd=screen.home)
 
     def press(key: str) -> None:
-        """And waits until it is seen."""
-        before = screen.look()
-        screen.hand("key", key)
-        screen.wait_until(lambda: not np.array_equal(screen.look(), before), key)
+        """Presses a key and waits for the screen to change."""
+        before = screen.pixels()
+        screen.input("key", key)
+        screen.wait_until(lambda: not np.array_equal(screen.pixels(), before), key)
 
     def has_magenta() -> bool:
-        """As only the noise has that is tiny's picture."""
-        red, green, blue = (screen.look()[..., channel].astype(int) for channel in range(3))
+        """Only the noise frames of the tiny preset have magenta."""
+        red, green, blue = (screen.pixels()[..., channel].astype(int) for channel in range(3))
         return ((red > 180) & (blue > 180) & (green < 80)).sum() > 5
 
-    screen.wait_until(lambda: screen.look().any(), "the title screen")
-    time.sleep(3.0)  # the preset in the cache is found later, and stands below those that are bundled
+    screen.wait_until(lambda: screen.pixels().any(), "the title screen")
+    time.sleep(3.0)  # the cached preset is found later, and listed below the bundled ones
     for _ in bundled_presets():
         press("Down")
     screen.wait_until(has_magenta, "the preset in the cache")
     press("Return")
-    behind = screen.look()[20:60]
-    screen.wait_until(lambda: not np.array_equal(screen.look()[20:60], behind), "play: another picture")
-    screen.hand("keydown", "w")
+    behind = screen.pixels()[20:60]
+    screen.wait_until(lambda: not np.array_equal(screen.pixels()[20:60], behind), "play: new frames")
+    screen.input("keydown", "w")
     time.sleep(1.0)
-    screen.hand("keyup", "w")
+    screen.input("keyup", "w")
     press("Escape")
-    for key in ("Down", "Down", "Return", "Right"):  # settings, the picture's filter
+    for key in ("Down", "Down", "Return", "Right"):  # settings, scaling filter
         press(key)
     settings = screen.home / "worldsim" / "settings.json"
-    screen.wait_until(settings.exists, "the settings are kept")
+    screen.wait_until(settings.exists, "the settings file")
     for key in ("Escape", "Down", "Return"):  # the title screen
         press(key)
     for key in ("Up", "Return"):  # quit is the last row
-        screen.hand("key", key)
-    said = finish(program)
-    assert "loading the weights" in said and "playing" in said
-    assert json.loads(settings.read_text())["picture_filter"] == "smooth"
+        screen.input("key", key)
+    output = finish(program)
+    assert "loading the weights" in output and "playing" in output
+    assert json.loads(settings.read_text())["scaling_filter"] == "smooth"

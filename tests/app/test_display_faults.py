@@ -1,4 +1,4 @@
-"""Faults of a real window on a virtual screen: minimised, without room, its graphics context taken away."""
+"""Faults of a real window on a virtual screen: minimized, shrunk to nothing, graphics context lost."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ def cpu_s(pid: int) -> float:
 
 
 @pytest.mark.parametrize("drawing", ["sdl", "opengl"])
-def test_a_minimised_window_waits_without_work_and_comes_back_paused(screen: Screen, drawing: str) -> None:
+def test_minimized_window_is_idle_and_restores_paused(screen: Screen, drawing: str) -> None:
     program = screen.start("tests.app.lamp_play", drawing)
     screen.wait_for(IDLE, "play begins")
-    window = screen.ask("getwindowfocus")
-    screen.hand("keydown", "w")
+    window = screen.query("getwindowfocus")
+    screen.input("keydown", "w")
     screen.wait_for(WALK, "W is held")
-    screen.hand("windowunmap", window)
+    screen.input("windowunmap", window)
     time.sleep(0.5)
     before_s = cpu_s(program.pid)
     time.sleep(2.0)
-    assert cpu_s(program.pid) - before_s < 0.1, "it works while nobody can see it"
-    screen.hand("keyup", "w")
-    screen.hand("windowmap", window)
-    screen.hand("windowfocus", "--sync", window)
-    screen.wait_for(WALK, "the last frame is there again")
-    screen.hand("key", "p")
-    screen.wait_for(IDLE, "play goes on, and W is not held")
-    screen.hand("key", "ctrl+q")
+    assert cpu_s(program.pid) - before_s < 0.1, "uses the CPU while hidden"
+    screen.input("keyup", "w")
+    screen.input("windowmap", window)
+    screen.input("windowfocus", "--sync", window)
+    screen.wait_for(WALK, "the last frame is shown again")
+    screen.input("key", "p")
+    screen.wait_for(IDLE, "play resumes, and W is not held")
+    screen.input("key", "ctrl+q")
     finish(program)
 
 
 @pytest.mark.parametrize("drawing", ["sdl", "opengl"])
-def test_a_window_that_shrinks_to_nothing_and_grows_again_goes_on(screen: Screen, drawing: str) -> None:
+def test_window_survives_shrinking_to_nothing(screen: Screen, drawing: str) -> None:
     program = screen.start("tests.app.lamp_play", drawing)
     screen.wait_for(IDLE, "play begins")
-    window = screen.ask("getwindowfocus")
+    window = screen.query("getwindowfocus")
     for size in (("1", "1"), ("1", "300"), ("400", "300")):
-        screen.hand("windowsize", window, *size)
+        screen.input("windowsize", window, *size)
         time.sleep(0.3)
-    screen.hand("keydown", "w")
+    screen.input("keydown", "w")
     screen.wait_for(WALK, "W is held")
-    screen.hand("keyup", "w")
-    screen.hand("key", "ctrl+q")
+    screen.input("keyup", "w")
+    screen.input("key", "ctrl+q")
     finish(program)
 
 
-def test_a_graphics_context_that_is_taken_away_is_made_anew(screen: Screen) -> None:
+def test_lost_graphics_context_is_recreated(screen: Screen) -> None:
     program = screen.start("tests.app.lamp_play", "opengl", "lose")
     screen.wait_for(IDLE, "play begins")
     time.sleep(2.5)
-    screen.hand("keydown", "w")
-    screen.wait_for(WALK, "the world is seen again")
-    screen.hand("keyup", "w")
-    screen.hand("key", "ctrl+q")
-    assert "the graphics context was lost (cannot create texture): drawing goes on with OpenGL" in finish(program)
+    screen.input("keydown", "w")
+    screen.wait_for(WALK, "the world is shown again")
+    screen.input("keyup", "w")
+    screen.input("key", "ctrl+q")
+    assert "OpenGL context lost (cannot create texture); continuing with OpenGL" in finish(program)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.app.lamp_play import IDLE, WALK
 from tests.app.test_display import Screen, finish, screen
-from worldsim.app.key_cap_painter import FILLED
+from worldsim.app.text_renderer import CAP_FILLED
 
 __all__ = ["screen"]
 pytestmark = [
@@ -21,28 +21,30 @@ pytestmark = [
 
 
 def has_filled_key(pixels: npt.NDArray[np.uint8]) -> bool:
-    """Whether at the lower right there is much of the colour of a held key."""
+    """Whether the lower right shows the color of a held key."""
     corner = pixels[130:, 200:].astype(int)
-    return bool((np.abs(corner - FILLED[:3]).max(axis=2) <= 8).sum() > 80)
+    return bool((np.abs(corner - CAP_FILLED[:3]).max(axis=2) <= 8).sum() > 80)
 
 
 @pytest.mark.parametrize("drawing", ["sdl", "opengl"])
-def test_keys_figures_and_a_screenshot(screen: Screen, drawing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_overlay_performance_panel_and_screenshot(
+    screen: Screen, drawing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures = screen.home.parent / "pictures"
     monkeypatch.setenv("XDG_PICTURES_DIR", str(pictures))
     program = screen.start("tests.app.lamp_play", drawing)
     screen.wait_for(IDLE, "play begins")
-    screen.hand("key", "F2")
-    screen.hand("keydown", "w")
-    screen.wait_until(lambda: has_filled_key(screen.look()), "W is drawn as held")
-    screen.hand("key", "F12")
+    screen.input("key", "F2")
+    screen.input("keydown", "w")
+    screen.wait_until(lambda: has_filled_key(screen.pixels()), "W is drawn as held")
+    screen.input("key", "F12")
     screen.wait_until(lambda: list(pictures.glob("worldsim/*.png")), "a screenshot")
-    screen.hand("keyup", "w")
-    screen.wait_until(lambda: not has_filled_key(screen.look()), "W is drawn as free")
-    before = screen.look()[10:120, 10:120]
-    screen.hand("key", "F3", "F3")
-    screen.wait_until(lambda: (screen.look()[10:120, 10:120] != before).mean() > 0.5, "the figures")
-    screen.hand("key", "ctrl+q")
+    screen.input("keyup", "w")
+    screen.wait_until(lambda: not has_filled_key(screen.pixels()), "W is drawn as free")
+    before = screen.pixels()[10:120, 10:120]
+    screen.input("key", "F3", "F3")
+    screen.wait_until(lambda: (screen.pixels()[10:120, 10:120] != before).mean() > 0.5, "the performance panel")
+    screen.input("key", "ctrl+q")
     finish(program)
     (path,) = pictures.glob("worldsim/*.png")
     with Image.open(path) as image:

@@ -1,4 +1,4 @@
-"""When to draw between two frames: a way of one tick, never in the way of the next tick."""
+"""Frame pacing: interpolation over one tick, never at the cost of the next tick."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from worldsim.app.frame_pacing import INTERPOLATION_PERIOD_S, MAX_OVERLAY_DELAY_S, FramePacer
 from worldsim.app.hud import Panel
-from worldsim.app.renderer import Interpolation, PictureFilter
+from worldsim.app.renderer import Interpolation, ScalingFilter
 from worldsim.core.clock import ManualClock
 from worldsim.core.types import Frame
 from worldsim.engine.worker import WorkerCounters
@@ -17,10 +17,10 @@ TICK_S = 0.06
 
 
 class SlowRenderer:
-    """A renderer and a window in one; drawing takes its time."""
+    """Renderer and window in one; drawing takes time."""
 
     name = "fake"
-    picture_filter = PictureFilter.SHARP
+    scaling_filter = ScalingFilter.SHARP
     integer_scale = supports_motion_interpolation = False
     size_px = (320, 240)
 
@@ -49,7 +49,7 @@ class Play:
         self.pacer = FramePacer(self.renderer, self.renderer, self.clock)  # type: ignore[arg-type]  # stands in for the window
 
     def one_tick(self) -> list[float]:
-        """A new frame, then whatever is drawn until the next tick. Returns: the fractions of the way."""
+        """Shows a frame and draws until the next tick. Returns: the interpolation fractions."""
         end_ns = self.clock.now_ns() + round(TICK_S * 1e9)
         begin = len(self.renderer.fractions)
         self.pacer.show(FRAME, period_s=TICK_S)
@@ -57,13 +57,13 @@ class Play:
         while (due_s := self.pacer.next_due_s((end_ns - self.clock.now_ns()) / 1e9)) is not None:
             self.clock.advance_s(due_s)
             self.pacer.draw(())
-        assert self.clock.now_ns() <= end_ns, "a drawing made the tick late"
+        assert self.clock.now_ns() <= end_ns, "a draw delayed the tick"
         self.clock.advance_s((end_ns - self.clock.now_ns()) / 1e9)
         return self.renderer.fractions[begin:]
 
 
 @pytest.mark.parametrize("interpolation", [Interpolation.BLEND, Interpolation.MOTION])
-def test_a_frame_is_on_its_way_for_one_tick_at_the_pace_of_a_screen(interpolation: Interpolation) -> None:
+def test_interpolates_for_one_tick_at_display_rate(interpolation: Interpolation) -> None:
     play = Play(interpolation)
     play.one_tick()
     fractions = play.one_tick()
@@ -73,18 +73,18 @@ def test_a_frame_is_on_its_way_for_one_tick_at_the_pace_of_a_screen(interpolatio
     assert np.allclose(np.diff(fractions), INTERPOLATION_PERIOD_S / TICK_S, atol=1e-3)
 
 
-def test_without_it_every_frame_is_drawn_once_as_it_is() -> None:
+def test_without_interpolation_every_frame_is_drawn_once() -> None:
     play = Play(Interpolation.OFF)
     assert play.one_tick() == [1.0]
 
 
-def test_drawings_that_would_make_the_tick_late_are_left_out() -> None:
+def test_draws_that_would_delay_the_tick_are_skipped() -> None:
     play = Play(Interpolation.BLEND, draw_s=0.03)
     play.one_tick()
     assert len(play.one_tick()) == 1
 
 
-def test_a_frame_of_somewhere_else_is_there_at_once_and_a_pause_ends_the_way() -> None:
+def test_jump_is_shown_immediately_and_pause_ends_a_transition() -> None:
     play = Play(Interpolation.BLEND)
     play.pacer.show(FRAME, period_s=None)
     play.pacer.draw(())
@@ -98,7 +98,7 @@ def test_a_frame_of_somewhere_else_is_there_at_once_and_a_pause_ends_the_way() -
     assert play.pacer.next_due_s(None) is None
 
 
-def test_what_drawing_takes_is_measured() -> None:
+def test_draw_time_is_measured() -> None:
     play = Play(Interpolation.OFF, draw_s=0.004)
     play.pacer.meter.sample(0, WorkerCounters(), 0)
     play.one_tick()
@@ -108,7 +108,7 @@ def test_what_drawing_takes_is_measured() -> None:
     assert stats.drawn_per_s == 1.0
 
 
-def test_in_play_what_lies_over_the_picture_waits_for_the_next_frame_for_a_while() -> None:
+def test_overlay_change_waits_for_the_next_frame_up_to_a_limit() -> None:
     pacer = Play(Interpolation.OFF).pacer
     clock = pacer._clock
     assert isinstance(clock, ManualClock)
@@ -121,4 +121,4 @@ def test_in_play_what_lies_over_the_picture_waits_for_the_next_frame_for_a_while
     assert pacer.is_due(False, False, 0.05, is_playing=True)
     pacer.draw(())
     assert pacer.next_due_s(0.05) is None
-    assert pacer.is_due(False, True, None, is_playing=False), "in a pause nothing would come"
+    assert pacer.is_due(False, True, None, is_playing=False), "while paused no frame would come"

@@ -1,4 +1,4 @@
-"""A gamepad that SDL itself makes up: plugged in, pushed and pulled out for real, without hardware."""
+"""An SDL virtual gamepad: plugged in, used and unplugged without hardware."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pygame
 import pytest
 
 from worldsim.actions.bindings import BINDINGS, Command
-from worldsim.app.gamepad import ConnectedGamepads
-from worldsim.app.input_handler import InputHandler
+from worldsim.app.input import ConnectedGamepads, InputHandler
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.inputs import Inputs
 
@@ -43,7 +42,7 @@ class VirtualPad:
 
 @pytest.fixture
 def sdl(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The library that pygame has loaded."""
+    """The SDL library that pygame has loaded."""
     maps = Path("/proc/self/maps")
     names = {line.split()[-1] for line in maps.read_text().splitlines() if "libSDL2-2" in line} if maps.exists() else ()
     if not names or sys.platform != "linux":
@@ -57,7 +56,7 @@ def sdl(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         pygame.quit()
 
 
-def test_a_pad_is_heard_from_the_plug_to_the_pull(sdl: Any) -> None:
+def test_gamepad_works_from_plug_to_unplug(sdl: Any) -> None:
     ports, inputs = ConnectedGamepads(), Inputs(BINDINGS)
     handler = InputHandler(inputs, lambda is_captured: None)
 

@@ -1,4 +1,4 @@
-"""Play by gamepad alone: walking, rewinding, the menu, a new key."""
+"""Play with a gamepad only: walking, rewinding, the menu, key bindings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def button(number: int, *, is_down: bool = True) -> pygame.event.Event:
 
 
 def push(*numbers: int) -> list[list[pygame.event.Event]]:
-    """One look at the events for each button, down and up."""
+    """One `wait` per button press and release."""
     return [[button(number), button(number, is_down=False)] for number in numbers]
 
 
@@ -28,12 +28,12 @@ def lean(axis: int, place: float) -> list[pygame.event.Event]:
 
 
 def actions(play: Play) -> list[tuple[float, ...]]:
-    """What was played, as it is recorded: forward, back, left, right, turn. One after the other, each once."""
+    """The distinct encoded actions in play order: forward, back, left, right, turn."""
     assert play.session.history is not None and play.session.history.head is not None
     return [run.action for run in play.session.history.head.runs()]
 
 
-def test_sticks_walk_and_turn_until_the_pad_is_pulled_out() -> None:
+def test_sticks_walk_and_turn_until_unplugged() -> None:
     play = Play()
     pulled = [pygame.event.Event(pygame.CONTROLLERDEVICEREMOVED, instance_id=0)]
     walk, turn = lean(pygame.CONTROLLER_AXIS_LEFTY, -1.0), lean(pygame.CONTROLLER_AXIS_RIGHTX, -0.6)
@@ -43,7 +43,7 @@ def test_sticks_walk_and_turn_until_the_pad_is_pulled_out() -> None:
     assert moved[:4] == (1.0, 0.0, 0.0, 0.0) and 0.4 < moved[4] < 0.6
 
 
-def test_a_trigger_rewinds_as_long_as_it_is_held() -> None:
+def test_trigger_rewinds_while_held() -> None:
     play = Play()
     states = []
     play.window._meanwhile = lambda: (play._model(), states.append(play.session.state))  # type: ignore[assignment, return-value]
@@ -52,20 +52,20 @@ def test_a_trigger_rewinds_as_long_as_it_is_held() -> None:
     assert SessionState.REWINDING in states and states[-1] is not SessionState.REWINDING
 
 
-def test_start_opens_the_menu_and_the_title_screen_is_reached_by_pad(tmp_path: Path) -> None:
+def test_gamepad_start_opens_the_menu_and_leads_to_the_title_screen(tmp_path: Path) -> None:
     play = Play(settings=SettingsFile(tmp_path / "settings.json"))
     up, a = pygame.CONTROLLER_BUTTON_DPAD_UP, pygame.CONTROLLER_BUTTON_A
     play.run(*[NOTHING] * 10, *push(pygame.CONTROLLER_BUTTON_START), NOTHING, *push(up, up, a), NOTHING)
     assert play.application.exit_action is ExitAction.TITLE
 
 
-def test_b_leads_back_to_play() -> None:
+def test_gamepad_b_returns_to_play() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, *push(pygame.CONTROLLER_BUTTON_START, pygame.CONTROLLER_BUTTON_B), NOTHING)
     assert play.session.state is SessionState.PLAYING
 
 
-def test_help_names_the_pads_keys_once_there_is_one() -> None:
+def test_help_lists_gamepad_keys_once_one_is_used() -> None:
     play = Play()
     play.run(*[NOTHING] * 10, *keys("f1"), NOTHING)
     assert "Left stick up" not in play.renderer.text
@@ -74,19 +74,19 @@ def test_help_names_the_pads_keys_once_there_is_one() -> None:
     assert "W / Up / Left stick up" in play.renderer.text
 
 
-def test_a_row_gets_a_pads_button_in_the_app_and_it_works_at_once(tmp_path: Path) -> None:
+def test_gamepad_button_can_be_bound_and_works_immediately(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "settings.json")
     play = Play(settings=file)
-    # Escape, Settings, the last row: keys; walk forward; one more key; A; and back.
+    # Settings; last row: key bindings; walk forward; add key; A; and back.
     more = keys("escape down down return up return return down down down return")
     jump = pygame.CONTROLLER_BUTTON_A
     play.run(*[NOTHING] * 10, *more, *push(jump), *keys("escape escape escape escape"), [button(jump)], *[NOTHING] * 4)
-    (own,) = file.current.own_keys
+    (own,) = file.current.key_overrides
     assert own.keys == ("w", "up", "pad_lefty-", "pad_a")
     assert (1.0, 0.0, 0.0, 0.0, 0.0) in actions(play)
 
 
-def test_a_key_that_came_up_in_the_menu_is_up() -> None:
+def test_key_released_in_the_menu_is_released() -> None:
     play = Play()
     up = [pygame.event.Event(pygame.KEYUP, scancode=pygame.KSCAN_W, mod=0)]
     play.run(*[NOTHING] * 6, [down("w")], *keys("escape"), up, *keys("escape"), *[NOTHING] * 4)

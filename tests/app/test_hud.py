@@ -1,4 +1,4 @@
-"""What the HUD says, as rows: no window, no font."""
+"""The HUD's rows of text, without a window or a font."""
 
 from __future__ import annotations
 
@@ -25,69 +25,69 @@ def text(found: tuple[Panel, ...], placement: Placement) -> str:
     return "\n".join(f"{row.left} {row.right}".strip() for p in found if p.placement is placement for row in p.rows)
 
 
-def test_the_status_line_has_rates_times_steps_and_prefetch() -> None:
+def test_status_line_shows_rates_times_steps_and_prefetch() -> None:
     line = status_line(PLAYING)
-    for part in ("17.5 made/s", "17.4 shown/s", "12.3 ms/frame", "2 steps", "prefetch 90%"):
+    for part in ("17.5 gen fps", "17.4 shown fps", "12.3 ms/frame", "2 steps", "prefetch 90%"):
         assert part in line
 
 
-def test_before_any_frame_was_asked_for_there_is_no_hit_rate() -> None:
+def test_no_hit_rate_before_the_first_request() -> None:
     assert "prefetch -" in status_line(replace(PLAYING, counters=WorkerCounters(num_steps=1)))
 
 
-def test_a_true_world_is_named_as_one() -> None:
+def test_reference_world_is_named() -> None:
     hud = replace(PLAYING, counters=WorkerCounters(num_steps=0), status=StatusLevel.DETAIL)
-    assert "the true world" in status_line(hud)
+    assert "reference world" in status_line(hud)
     assert "denoise" not in text(panels(hud), Placement.TOP_LEFT)
 
 
-def test_f3_leads_to_detail_and_to_nothing() -> None:
+def test_status_levels_detail_and_off() -> None:
     assert text(panels(PLAYING), Placement.TOP_LEFT) == ""
     assert "9.9 ms" in text(panels(replace(PLAYING, status=StatusLevel.DETAIL)), Placement.TOP_LEFT)
     assert panels(replace(PLAYING, status=StatusLevel.OFF)) == ()
 
 
-def test_help_shows_the_given_rows() -> None:
+def test_help_shows_the_key_rows() -> None:
     assert "W / Up walk forward\nR reset" in text(panels(replace(PLAYING, is_help_shown=True)), Placement.CENTER)
 
 
-def test_loading_names_its_stage_and_how_long_it_takes() -> None:
+def test_loading_shows_stage_and_elapsed_time() -> None:
     shown = text(panels(HudState(title="maze", stage="loading torch", stage_s=2.4)), Placement.CENTER)
-    assert shown == "maze\nloading torch ... (2 s)"
+    assert shown == "maze\nLoading torch ... (2 s)"
 
 
-def test_a_failure_shows_reason_hint_and_the_way_out() -> None:
+def test_error_shows_reason_hint_and_options() -> None:
     error = NonFiniteError("frame 7 came out as NaN", hint="reset the session")
     shown = text(panels(replace(PLAYING, state=SessionState.FAILED, error=error)), Placement.CENTER)
-    said = "The world has stopped\nframe 7 came out as NaN\nreset the session\nR starts afresh, Esc opens the menu"
-    assert shown == said
+    expected = "World stopped\nframe 7 came out as NaN\nreset the session\nR restart · Esc menu"
+    assert shown == expected
 
 
-def test_a_failed_load_does_not_speak_of_a_world_that_stopped() -> None:
+def test_load_error_has_its_own_title() -> None:
     hud = HudState(state=SessionState.FAILED, error=PresetError("weights are cut short"))
-    assert "could not be loaded" in text(panels(hud), Placement.CENTER)
+    assert "Could not load the world" in text(panels(hud), Placement.CENTER)
 
 
-def test_a_long_message_is_broken_into_lines() -> None:
+def test_long_message_is_wrapped() -> None:
     hud = HudState(state=SessionState.FAILED, error=PresetError("word " * 60))
     assert max(map(len, text(panels(hud), Placement.CENTER).splitlines())) <= 64
 
 
-def test_pause_says_how_to_go_on() -> None:
-    assert "P goes on" in text(panels(replace(PLAYING, state=SessionState.PAUSED)), Placement.CENTER)
+def test_pause_names_the_resume_key() -> None:
+    assert "P resume" in text(panels(replace(PLAYING, state=SessionState.PAUSED)), Placement.CENTER)
 
 
-def test_play_itself_is_not_covered() -> None:
+def test_no_message_during_play() -> None:
     assert text(panels(PLAYING), Placement.CENTER) == ""
 
 
-def test_a_long_line_is_wrapped_and_its_path_stays_whole() -> None:
+def test_long_line_is_wrapped_without_breaking_paths() -> None:
     path = "recordings/maze-20261121-141504"
-    said = (
+    expected = (
         f"the recording {path} has stopped: No space left on device; make room, then: worldsim sessions repair {path}"
     )
-    (panel,) = (p for p in panels(replace(PLAYING, recording=said)) if p.placement is Placement.BOTTOM)
+    (panel,) = (p for p in panels(replace(PLAYING, lines=(expected,))) if p.placement is Placement.BOTTOM)
     lines = [row.left for row in panel.rows if row.style is Style.STRONG]
-    assert " ".join(lines) == said
+    assert " ".join(lines) == expected
     assert len(lines) == 2 and max(map(len, lines)) <= MAX_LINE_COLUMNS
     assert sum(path in line for line in lines) == 2

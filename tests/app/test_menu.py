@@ -19,7 +19,7 @@ def focused(menus: MenuStack) -> str:
     return row.left
 
 
-def test_focus_goes_round_and_enter_chooses() -> None:
+def test_focus_wraps_around_and_enter_selects() -> None:
     chosen: list[str] = []
     menus = menus_of(*(MenuItem(label=name, on_select=lambda name=name: chosen.append(name)) for name in "abc"))
     menus.press(MenuKey.UP)
@@ -31,7 +31,7 @@ def test_focus_goes_round_and_enter_chooses() -> None:
     assert focused(menus) == "b"
 
 
-def test_left_and_right_change_a_value_and_enter_goes_on_to_the_next() -> None:
+def test_left_right_and_enter_change_a_value() -> None:
     changes: list[int] = []
     menus = menus_of(MenuItem(label="size", value="3", on_change=changes.append))
     for key in (MenuKey.LEFT, MenuKey.RIGHT, MenuKey.ENTER):
@@ -40,13 +40,13 @@ def test_left_and_right_change_a_value_and_enter_goes_on_to_the_next() -> None:
     assert menus.panel().rows[1].right == "< 3 >"
 
 
-def test_back_closes_one_page_and_tells_who_opened_it() -> None:
-    told: list[str] = []
+def test_back_closes_one_page_and_calls_on_back() -> None:
+    calls: list[str] = []
     menus = menus_of(MenuItem(label="below"))
-    menus.open(lambda: MenuPage(title="above", items=()), on_back=lambda: told.append("back"))
+    menus.open(lambda: MenuPage(title="above", items=()), on_back=lambda: calls.append("back"))
     menus.press(MenuKey.ENTER)  # on a page without items
     menus.press(MenuKey.BACK)
-    assert told == ["back"] and focused(menus) == "below"
+    assert calls == ["back"] and focused(menus) == "below"
     menus.press(MenuKey.BACK)
     assert not menus.is_open
 
@@ -54,16 +54,16 @@ def test_back_closes_one_page_and_tells_who_opened_it() -> None:
 @pytest.mark.parametrize(
     ("image", "room"), [(None, MAX_VISIBLE_ITEMS), (InlineImage(1, 1, b"abc"), MAX_VISIBLE_IMAGE_ITEMS)]
 )
-def test_a_long_page_is_scrolled_and_says_where_it_is(image: InlineImage | None, room: int) -> None:
+def test_long_page_scrolls_and_shows_its_position(image: InlineImage | None, room: int) -> None:
     menus = menus_of(*(MenuItem(label=str(n), image=image) for n in range(40)))
     for expected in (*range(1, 40), 0):
         menus.press(MenuKey.DOWN)
         assert focused(menus) == str(expected)
-        assert len(menus.panel().rows) == 1 + room + 1 + 1  # title, items, place, note
+        assert len(menus.panel().rows) == 1 + room + 1 + 1  # title, items, position, note
     assert f"1 to {room} of 40" in menus.panel().rows[-2].left
 
 
-def test_pointing_at_a_row_of_a_scrolled_page_puts_the_focus_there() -> None:
+def test_pointing_at_a_row_of_a_scrolled_page_focuses_it() -> None:
     menus = menus_of(*(MenuItem(label=str(n)) for n in range(40)))
     for _ in range(20):
         menus.press(MenuKey.DOWN)
@@ -73,11 +73,11 @@ def test_pointing_at_a_row_of_a_scrolled_page_puts_the_focus_there() -> None:
     assert not menus.focus_row(0) and not menus.focus_row(99)
 
 
-def test_the_key_that_was_waited_for_is_given_once() -> None:
+def test_awaited_key_is_delivered_once() -> None:
     keys: list[str] = []
     menus = menus_of(MenuItem(label="walk"))
     menus.wait_for_key(keys.append)
-    assert "press a key" in menus.panel().rows[-1].left
+    assert "Press a key" in menus.panel().rows[-1].left
     menus.take_key("z")
     menus.take_key("x")
     assert keys == ["z"] and not menus.is_waiting_for_key
@@ -86,13 +86,13 @@ def test_the_key_that_was_waited_for_is_given_once() -> None:
     assert keys == ["z"] and menus.panel().rows[-1].left == "a note"
 
 
-def test_a_bad_item_is_seen_as_one() -> None:
+def test_item_with_an_error_is_styled_as_one() -> None:
     menus = menus_of(MenuItem(label="good"), MenuItem(label="bad", is_error=True))
     assert menus.panel().rows[2].style is Style.ERROR
-    assert menus.panel().rows[1].left_style is Style.STRONG, "the one in focus"
+    assert menus.panel().rows[1].left_style is Style.STRONG, "the focused item"
 
 
-def test_a_page_that_became_shorter_keeps_a_focus() -> None:
+def test_focus_survives_a_shorter_page() -> None:
     items = [MenuItem(label=str(n)) for n in range(5)]
     menus = MenuStack()
     menus.open(lambda: MenuPage(title="", items=tuple(items)))
@@ -101,7 +101,7 @@ def test_a_page_that_became_shorter_keeps_a_focus() -> None:
     assert focused(menus) == "1"
 
 
-def test_what_comes_in_before_does_not_take_the_focus_away() -> None:
+def test_focus_follows_its_item_when_others_are_inserted() -> None:
     items = [MenuItem(label=name) for name in ("maze", "Settings", "Quit")]
     menus = MenuStack()
     menus.open(lambda: MenuPage(title="", items=tuple(items)))
@@ -112,7 +112,7 @@ def test_what_comes_in_before_does_not_take_the_focus_away() -> None:
     assert focused(menus) == "Quit"
 
 
-def test_of_two_items_with_one_label_the_focus_is_on_one() -> None:
+def test_only_one_of_two_equal_labels_has_the_focus() -> None:
     menus = menus_of(MenuItem(label="speed", value="a"), MenuItem(label="speed", value="b"), MenuItem(label="end"))
     menus.press(MenuKey.DOWN)
     assert [row.right for row in menus.panel().rows if row.is_focus] == ["b"]

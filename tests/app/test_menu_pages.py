@@ -1,4 +1,4 @@
-"""The pages: what they say and what their items change."""
+"""The menu pages: texts, and what their items change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worldsim.app.preset_library import PresetEntry
 from worldsim.app.settings import Settings, SettingsFile
 
 
-class Desk:
+class Harness:
     def __init__(self, path: Path) -> None:
         self.menus, self.file = MenuStack(), SettingsFile(path)
         self.applied: list[tuple[Settings, Settings]] = []
@@ -29,7 +29,7 @@ class Desk:
         change(offset)
         return self.item(label).value
 
-    def bind(self, label: str, key: str, deed: str = "One more key") -> MenuItem:
+    def bind(self, label: str, key: str, deed: str = "Add key") -> MenuItem:
         """On the page of the row, and back."""
         self.item(label).on_select()
         self.item(deed).on_select()
@@ -39,103 +39,103 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path / "settings.json")
+def harness(tmp_path: Path) -> Harness:
+    return Harness(tmp_path / "settings.json")
 
 
-def test_every_setting_changes_is_shown_kept_and_applied(desk: Desk) -> None:
-    assert desk.change("Picture") == "smooth"
-    assert desk.change("Picture", -1) == "sharp"
-    assert desk.change("Full screen") == "on"
-    assert desk.change("Mouse sensitivity", -1) == "0.75"
-    assert desk.change("Dead zone of sticks") == "20%"
-    assert desk.change("Denoising steps") == "1"
-    assert desk.change("Denoising steps", -1) == "the preset's own"
-    assert desk.change("Denoising steps", -1) == "8"
-    assert desk.change("Always record") == "on"
-    assert desk.change("Record without loss") == "on"
-    assert SettingsFile(desk.file.path).current == desk.file.current == desk.applied[-1][1]
-    assert len(desk.applied) == 10
-    assert all(after == before for (_, after), (before, _) in zip(desk.applied, desk.applied[1:], strict=False))
+def test_every_setting_is_changed_shown_saved_and_applied(harness: Harness) -> None:
+    assert harness.change("Scaling filter") == "smooth"
+    assert harness.change("Scaling filter", -1) == "sharp"
+    assert harness.change("Full screen") == "on"
+    assert harness.change("Mouse sensitivity", -1) == "0.75"
+    assert harness.change("Stick dead zone") == "20%"
+    assert harness.change("Denoising steps") == "1"
+    assert harness.change("Denoising steps", -1) == "preset default"
+    assert harness.change("Denoising steps", -1) == "8"
+    assert harness.change("Always record") == "on"
+    assert harness.change("Lossless recording") == "on"
+    assert SettingsFile(harness.file.path).current == harness.file.current == harness.applied[-1][1]
+    assert len(harness.applied) == 10
+    assert all(after == before for (_, after), (before, _) in zip(harness.applied, harness.applied[1:], strict=False))
 
 
-def test_a_sensitivity_from_the_file_that_is_no_choice_leads_to_one(desk: Desk) -> None:
-    desk.file.change(mouse_sensitivity=1.234)
-    assert desk.change("Mouse sensitivity") == "0.25"
+def test_value_that_is_not_a_choice_changes_to_one(harness: Harness) -> None:
+    harness.file.change(mouse_sensitivity=1.234)
+    assert harness.change("Mouse sensitivity") == "0.25"
 
 
-def test_keys_are_changed_added_and_deleted_one_by_one(desk: Desk) -> None:
-    desk.item("Keys ...").on_select()
-    assert desk.item("walk forward").value == "W / Up / Left stick up"
-    assert desk.bind("walk forward", "i", "Another key for W").value == "I / Up / Left stick up"
-    assert desk.bind("walk forward", "pad_a").value == "I / Up / Left stick up / Pad A"
-    assert desk.bind("walk forward", "up").value == "I / Up / Left stick up / Pad A", "it has that one"
+def test_keys_are_changed_added_and_removed(harness: Harness) -> None:
+    harness.item("Key bindings ...").on_select()
+    assert harness.item("walk forward").value == "W / Up / Left stick up"
+    assert harness.bind("walk forward", "i", "Change W").value == "I / Up / Left stick up"
+    assert harness.bind("walk forward", "pad_a").value == "I / Up / Left stick up / Pad A"
+    assert harness.bind("walk forward", "up").value == "I / Up / Left stick up / Pad A", "already bound"
     for key in ("Up", "Left stick up", "Pad A"):
-        desk.item("walk forward").on_select()
-        desk.item(f"Without {key}").on_select()
-        desk.menus.press(MenuKey.BACK)
-    assert desk.item("walk forward").value == "I"
-    assert [own.keys for own in desk.file.current.own_keys] == [("i",)]
+        harness.item("walk forward").on_select()
+        harness.item(f"Remove {key}").on_select()
+        harness.menus.press(MenuKey.BACK)
+    assert harness.item("walk forward").value == "I"
+    assert [own.keys for own in harness.file.current.key_overrides] == [("i",)]
 
 
-def test_a_row_without_keys_says_so_and_gets_new_ones(desk: Desk) -> None:
-    desk.item("Keys ...").on_select()
-    desk.item("another start").on_select()
-    desk.item("Without T").on_select()
-    assert desk.menus.page.title == "another start:  no key"
-    desk.menus.press(MenuKey.BACK)
-    assert desk.item("another start").value == "no key"
-    assert desk.bind("another start", "y").value == "Y"
+def test_unbound_row_can_be_bound(harness: Harness) -> None:
+    harness.item("Key bindings ...").on_select()
+    harness.item("restart with the next seed").on_select()
+    harness.item("Remove T").on_select()
+    assert harness.menus.page.title == "restart with the next seed:  (unbound)"
+    harness.menus.press(MenuKey.BACK)
+    assert harness.item("restart with the next seed").value == "(unbound)"
+    assert harness.bind("restart with the next seed", "y").value == "Y"
 
 
-def test_one_row_or_all_go_back_to_the_defaults(desk: Desk) -> None:
-    desk.item("Keys ...").on_select()
-    desk.bind("walk forward", "i")
-    desk.bind("walk back", "k")
-    desk.item("walk forward").on_select()
-    desk.item("The default:  W / Up / Left stick up").on_select()
-    desk.menus.press(MenuKey.BACK)
-    assert desk.item("walk forward").value == "W / Up / Left stick up"
-    assert [own.name for own in desk.file.current.own_keys] == ["back"]
-    desk.item("Reset all to the defaults").on_select()
-    assert desk.file.current.own_keys == ()
+def test_one_row_or_all_reset_to_defaults(harness: Harness) -> None:
+    harness.item("Key bindings ...").on_select()
+    harness.bind("walk forward", "i")
+    harness.bind("walk back", "k")
+    harness.item("walk forward").on_select()
+    harness.item("Default:  W / Up / Left stick up").on_select()
+    harness.menus.press(MenuKey.BACK)
+    assert harness.item("walk forward").value == "W / Up / Left stick up"
+    assert [own.name for own in harness.file.current.key_overrides] == ["back"]
+    harness.item("Reset all to defaults").on_select()
+    assert harness.file.current.key_overrides == ()
 
 
-def test_a_key_that_does_two_things_is_shown_at_both(desk: Desk) -> None:
-    desk.item("Keys ...").on_select()
-    assert not any(item.is_error for item in desk.menus.page.items)
-    assert desk.bind("walk forward", "s").is_error
-    desk.item("walk forward").on_select()
-    assert "one of them is also: walk back" in desk.menus.page.notes
-    desk.menus.press(MenuKey.BACK)
-    assert "also: walk back" in desk.item("walk forward").value
-    assert desk.item("walk back").is_error and "also: walk forward" in desk.item("walk back").value
-    assert desk.bind("walk back", "x", "Another key for S").is_error is False
-    assert not desk.item("walk forward").is_error
+def test_conflicting_key_is_shown_on_both_rows(harness: Harness) -> None:
+    harness.item("Key bindings ...").on_select()
+    assert not any(item.is_error for item in harness.menus.page.items)
+    assert harness.bind("walk forward", "s").is_error
+    harness.item("walk forward").on_select()
+    assert "Also bound to: walk back" in harness.menus.page.notes
+    harness.menus.press(MenuKey.BACK)
+    assert "also bound to: walk back" in harness.item("walk forward").value
+    assert harness.item("walk back").is_error and "also bound to: walk forward" in harness.item("walk back").value
+    assert harness.bind("walk back", "x", "Change S").is_error is False
+    assert not harness.item("walk forward").is_error
 
 
-def test_a_key_with_and_one_without_ctrl_are_not_the_same(desk: Desk) -> None:
-    desk.item("Keys ...").on_select()
-    assert desk.item("quit").value == "Ctrl+Q" and not desk.item("quit").is_error
-    assert desk.bind("quit", "w").value == "Ctrl+Q / Ctrl+W"
-    assert not desk.item("quit").is_error
+def test_key_with_and_without_ctrl_do_not_conflict(harness: Harness) -> None:
+    harness.item("Key bindings ...").on_select()
+    assert harness.item("quit").value == "Ctrl+Q" and not harness.item("quit").is_error
+    assert harness.bind("quit", "w").value == "Ctrl+Q / Ctrl+W"
+    assert not harness.item("quit").is_error
 
 
-def test_the_way_to_the_menu_and_the_mouse_cannot_be_rebound(desk: Desk) -> None:
-    desk.item("Keys ...").on_select()
-    listed = {item.label for item in desk.menus.page.items}
+def test_menu_key_and_mouse_cannot_be_rebound(harness: Harness) -> None:
+    harness.item("Key bindings ...").on_select()
+    listed = {item.label for item in harness.menus.page.items}
     fixed = {row.label for row in BINDINGS if row.is_fixed}
     assert len(fixed) == 2 and not fixed & listed
     assert {row.label for row in BINDINGS} - fixed <= listed
 
 
-def test_esc_leads_back_from_the_keys_to_the_settings(desk: Desk) -> None:
-    desk.item("Keys ...").on_select()
-    desk.menus.press(MenuKey.BACK)
-    assert desk.menus.page.title == "Settings"
+def test_esc_returns_from_key_bindings_to_settings(harness: Harness) -> None:
+    harness.item("Key bindings ...").on_select()
+    harness.menus.press(MenuKey.BACK)
+    assert harness.menus.page.title == "Settings"
 
 
-def test_the_title_lists_presets_with_size_and_place_and_says_what_is_wrong() -> None:
+def test_title_page_lists_presets_with_size_source_and_errors() -> None:
     chosen: list[str] = []
     entries = (
         PresetEntry(ref="maze", name="maze", title="A maze", size="64x48", num_bytes=13_800_000),
@@ -146,11 +146,11 @@ def test_the_title_lists_presets_with_size_and_place_and_says_what_is_wrong() ->
         play=lambda entry: chosen.append(entry.ref),
         settings=lambda: chosen.append("settings"),
         quit_=lambda: chosen.append("quit"),
-        notes=("the world has stopped", ""),
+        notes=("World stopped", ""),
     )
-    assert page.items[0].sublines == ("A maze", "64x48   13.8 MB   bundled   ... frames/s here")
+    assert page.items[0].sublines == ("A maze", "64x48   13.8 MB   bundled   measuring speed ...")
     assert page.items[1].is_error and page.items[1].sublines == ("its config is damaged",)
     for item in page.items:
         item.on_select()
     assert chosen == ["maze", "bad", "settings", "quit"]
-    assert page.notes[0] == "the world has stopped"
+    assert page.notes[0] == "World stopped"

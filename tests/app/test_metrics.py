@@ -1,4 +1,4 @@
-"""Frames per second from running totals, percentiles from events."""
+"""Rates from running totals, percentiles from events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worldsim.core.types import NO_ACTION, Step
 from worldsim.engine.worker import WorkerCounters
 
 
-def test_rates_are_differences_over_the_last_two_seconds() -> None:
+def test_rates_cover_the_last_two_seconds() -> None:
     meter = FrameMeter()
     for tenth in range(101):  # 5 made/s for five seconds, then 20 made/s
         made = tenth // 2 if tenth <= 50 else 25 + (tenth - 50) * 2
@@ -21,7 +21,7 @@ def test_rates_are_differences_over_the_last_two_seconds() -> None:
     assert stats.ms_per_frame == pytest.approx(4.0)
 
 
-def test_nothing_measured_is_zero() -> None:
+def test_stats_are_zero_without_measurements() -> None:
     assert FrameMeter().stats == FrameStats()
 
 
@@ -37,12 +37,12 @@ def stats_of(meter: FrameMeter) -> FrameStats:
     return meter.stats
 
 
-def test_percentiles_are_of_the_sorted_values() -> None:
+def test_percentiles_use_sorted_values() -> None:
     assert percentiles(range(100, 0, -1)) == Percentiles(p50=51, p95=96, p99=100)
     assert percentiles([]) == Percentiles()
 
 
-def test_from_tick_to_frame_and_the_jitter_of_ticks() -> None:
+def test_tick_to_frame_and_jitter() -> None:
     meter = FrameMeter()
     for number in range(100):
         late_ms = 5.0 if number % 2 else 0.0
@@ -53,7 +53,7 @@ def test_from_tick_to_frame_and_the_jitter_of_ticks() -> None:
     assert stats.period_ms == 50.0
 
 
-def test_input_to_screen_ends_with_the_first_picture_whose_tick_came_after_it() -> None:
+def test_input_latency_ends_with_the_first_frame_of_a_later_tick() -> None:
     meter = FrameMeter()
     meter.on_input(10_000_000)
     meter.on_frame_shown(step(5), 30_000_000)  # its tick had begun before
@@ -65,7 +65,7 @@ def test_input_to_screen_ends_with_the_first_picture_whose_tick_came_after_it() 
     assert len(meter._input_to_display_ms) == 2, "the same touch is counted once"
 
 
-def test_a_pause_is_no_interval_and_its_keys_are_not_of_play() -> None:
+def test_pause_counts_neither_intervals_nor_inputs() -> None:
     meter = FrameMeter()
     meter.on_tick(step(0), 0.05)
     for ms in (0, 50, 100):
@@ -79,7 +79,7 @@ def test_a_pause_is_no_interval_and_its_keys_are_not_of_play() -> None:
     assert stats_of(meter).frame_interval_ms.p99 == 50.0, "standing still is no interval either"
 
 
-def test_drawing_is_counted_and_timed_and_the_diagram_is_bounded() -> None:
+def test_draws_are_counted_and_timed_and_the_graph_is_bounded() -> None:
     meter = FrameMeter()
     meter.on_tick(step(0), 0.01)
     for number in range(GRAPH_BARS + 50):

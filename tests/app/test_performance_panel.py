@@ -1,4 +1,4 @@
-"""The figures of play in words, and their diagram."""
+"""The performance panel and its graph."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ COUNTERS = WorkerCounters(
 )
 
 
-def said(counters: WorkerCounters) -> str:
+def shown_text(counters: WorkerCounters) -> str:
     return "\n".join(f"{row.left}: {row.right}" for row in performance_rows(RATES, counters, 400_000_000))
 
 
-def test_all_that_is_measured_is_said() -> None:
-    text = said(COUNTERS)
+def test_all_metrics_are_shown() -> None:
+    text = shown_text(COUNTERS)
     for part in (
-        "made 17.5",
+        "generated 17.5",
         "drawn 60.0",
-        "frame to frame (57): 57.0   58.0   61.0",
-        "input to screen: 41.0   63.0   70.0",
+        "frame interval (target 57): 57.0   58.0   61.0",
+        "input to display: 41.0   63.0   70.0",
         "tick jitter: 1.0%   4.0%   6.0%",
         "denoise 9.8",
-        "90 hits, 10 misses: 90%",
-        "2 of 3; 4 of 104 in vain",
+        "90 hits, 10 misses (90%)",
+        "prefetch depth: 2/3",
+        "discarded: 4 of 104 frames",
         "memory: 400 MB\n",
     ):
         assert part in text
 
 
-def test_an_accelerators_memory_is_said_and_a_true_world_has_no_model() -> None:
-    assert "400 MB, on the device 1200 MB" in said(WorkerCounters(num_steps=1, device_bytes=1_200_000_000))
-    assert "denoise" not in said(WorkerCounters()) and "prefetch" not in said(WorkerCounters())
+def test_gpu_memory_is_shown_and_a_reference_world_has_no_model_rows() -> None:
+    assert "400 MB, GPU 1200 MB" in shown_text(WorkerCounters(num_steps=1, device_bytes=1_200_000_000))
+    assert "denoise" not in shown_text(WorkerCounters()) and "prefetch" not in shown_text(WorkerCounters())
 
 
-def test_a_late_frame_stands_out_at_the_right_end_of_the_diagram() -> None:
+def test_late_frame_stands_out_at_the_right_end_of_the_graph() -> None:
     picture = frame_time_graph(RATES.intervals_ms, RATES.period_ms)
     pixels = np.frombuffer(picture.pixels, dtype=np.uint8).reshape(GRAPH_HEIGHT_PX, GRAPH_BARS, 3)
     assert (pixels[0, -1] == LATE).all() and (pixels[-1, -2] == BAR).all()
@@ -57,5 +58,5 @@ def test_a_late_frame_stands_out_at_the_right_end_of_the_diagram() -> None:
     assert not heights[: GRAPH_BARS - 51].any()
 
 
-def test_of_no_frames_there_is_an_empty_diagram() -> None:
+def test_graph_of_no_frames_is_empty() -> None:
     assert len(frame_time_graph((), 0.0).pixels) == GRAPH_HEIGHT_PX * GRAPH_BARS * 3

@@ -1,4 +1,4 @@
-"""The list of presets: on this machine, and as it grows while it is seen."""
+"""The preset library: bundled, cached and Hub presets, and how the list grows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 
 from worldsim.app import preset_library
-from worldsim.app.preset_library import PresetLibrary
-from worldsim.app.speed_estimates import SpeedEstimate
+from worldsim.app.preset_library import PresetLibrary, SpeedEstimate
 from worldsim.core.errors import HubError
 from worldsim.presets import hub
 from worldsim.presets.hub import CachedPreset
 
-FAST = SpeedEstimate(title="A castle", picture="64x48", num_bytes=9, frames_per_s=50, ticks_per_s=20)
+FAST = SpeedEstimate(title="A castle", frame_size="64x48", num_bytes=9, frames_per_s=50, ticks_per_s=20)
 
 
 class FakeSpeedEstimates:
-    """Knows what it has made."""
+    """Records what was measured."""
 
     def __init__(self) -> None:
         self.made: dict[str, SpeedEstimate] = {}
@@ -38,7 +37,7 @@ class FakeSpeedEstimates:
         self.is_closed = True
 
 
-class Desk:
+class Harness:
     """A bundled preset, one in the cache, and whatever `search` finds."""
 
     def __init__(self, folder: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +60,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    return Desk(tiny_preset_folder, tmp_path, monkeypatch)
+def harness(tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
+    return Harness(tiny_preset_folder, tmp_path, monkeypatch)
 
 
 def wait_until(is_true: Callable[[], object]) -> None:
@@ -72,8 +71,10 @@ def wait_until(is_true: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def test_bundled_presets_are_listed_at_once_with_picture_size_and_place(desk: Desk, tiny_preset_folder: Path) -> None:
-    tiny, gone = desk.open().entries
+def test_bundled_presets_are_listed_immediately_with_image_size_and_source(
+    harness: Harness, tiny_preset_folder: Path
+) -> None:
+    tiny, gone = harness.open().entries
     assert (tiny.ref, tiny.title, tiny.source, tiny.size) == (
         "tiny",
         "An untrained preset for tests",
@@ -84,13 +85,13 @@ def test_bundled_presets_are_listed_at_once_with_picture_size_and_place(desk: De
     assert tiny.image is not None and tiny.estimate is None
     assert len(tiny.image.pixels) == tiny.image.width_px * tiny.image.height_px * 3
     assert gone.error and not gone.title
-    assert desk.estimates.asked == [], "nothing is tried before it is started"
+    assert harness.estimates.asked == [], "nothing is tried before it is started"
 
 
-def test_what_is_in_the_cache_and_on_the_hub_is_listed_below_and_its_speed_found_out(desk: Desk) -> None:
+def test_cached_and_hub_presets_are_listed_and_measured(harness: Harness) -> None:
     row = {"ref": "you/castle", "updated": "2026-01-01"}
-    desk.search = lambda: [row, row | {"ref": "me/tiny"}]
-    listed = desk.open()
+    harness.search = lambda: [row, row | {"ref": "me/tiny"}]
+    listed = harness.open()
     listed.start()
     wait_until(lambda: len(listed.entries) == 4 and all(o.estimate for o in listed.entries if not o.error))
     listed.close()
@@ -98,55 +99,55 @@ def test_what_is_in_the_cache_and_on_the_hub_is_listed_below_and_its_speed_found
         "what is here is not found again"
     )
     _, _, cached, castle = listed.entries
-    assert (cached.ref, cached.source) == ("me/tiny@c0ffee", "fetched from the Hub")
+    assert (cached.ref, cached.source) == ("me/tiny@c0ffee", "downloaded")
     assert (castle.source, castle.title, castle.size) == ("on the Hub", "A castle", "64x48")
     assert cached.title == "An untrained preset for tests", "its own config knows better"
-    assert desk.wakes >= 4 and desk.estimates.is_closed
-    assert len(desk.estimates.asked) == 2, "the same config is not tried twice, a damaged preset not at all"
+    assert harness.wakes >= 4 and harness.estimates.is_closed
+    assert len(harness.estimates.asked) == 2, "the same config is not tried twice, a damaged preset not at all"
 
 
-def test_speeds_that_are_known_are_there_at_once(desk: Desk) -> None:
-    first = desk.open()
+def test_speeds_that_are_known_are_there_at_once(harness: Harness) -> None:
+    first = harness.open()
     first.start()
     wait_until(lambda: first.entries[0].estimate)
     first.close()
-    assert desk.open().entries[0].estimate == FAST
+    assert harness.open().entries[0].estimate == FAST
 
 
-def test_a_speed_that_was_too_low_is_shown_and_tried_again(desk: Desk) -> None:
+def test_slow_estimate_is_shown_and_measured_again(harness: Harness) -> None:
     slow = SpeedEstimate(frames_per_s=5, ticks_per_s=20)
-    desk.estimates.made = {entry.identity: slow for entry in desk.open().entries if entry.identity}
-    listed = desk.open()
+    harness.estimates.made = {entry.identity: slow for entry in harness.open().entries if entry.identity}
+    listed = harness.open()
     assert listed.entries[0].estimate == slow
     listed.start()
-    wait_until(lambda: "tiny" in desk.estimates.asked)
+    wait_until(lambda: "tiny" in harness.estimates.asked)
     listed.close()
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(desk: Desk) -> None:
+def test_unreachable_hub_is_one_line(harness: Harness) -> None:
     def search() -> list[dict[str, Any]]:
         raise HubError("it cannot be reached", hint="check the network")
 
-    desk.search = search
-    listed = desk.open()
+    harness.search = search
+    listed = harness.open()
     listed.start()
-    wait_until(lambda: listed.note == "nothing from the Hub: it cannot be reached")
+    wait_until(lambda: listed.note == "Hub unavailable: it cannot be reached")
     assert len(listed.entries) == 3
     listed.close()
 
 
-def test_offline_the_hub_is_not_asked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_the_hub_is_not_asked(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(hub, "is_offline", lambda: True)
     monkeypatch.setattr(hub, "search", lambda words, limit: asked.append("search"))
-    listed = desk.open()
+    listed = harness.open()
     listed.start()
     wait_until(lambda: len(listed.entries) == 3)
     listed.close()
     assert asked == [] and listed.note == ""
 
 
-def test_a_preset_without_a_readable_start_has_no_picture(tiny_preset_copy: Path) -> None:
+def test_preset_without_a_readable_start_has_no_image(tiny_preset_copy: Path) -> None:
     for path in (tiny_preset_copy / "start").iterdir():
         path.write_bytes(b"nothing")
     assert preset_library._entry("x", "x", tiny_preset_copy, "bundled").image is None

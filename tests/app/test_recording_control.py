@@ -1,4 +1,4 @@
-"""The key for recording: on, off, on again; and what is said when it cannot be."""
+"""The record key, and messages when recording fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worldsim.episodes.reader import find_sessions, open_session
 
 
 def recorded_play(header: SessionHeader | None) -> Play:
-    """Play of the fake world that can be recorded; run it once."""
+    """Play of a fake world that can be recorded. Run it once only."""
 
     def load(report: StageCallback) -> LoadedWorld:
         return LoadedWorld(playable=FakeSimulator(), title="fake", ticks_per_s=10.0, header=header)
@@ -28,12 +28,12 @@ def recorded_play(header: SessionHeader | None) -> Play:
     return play
 
 
-def said(play: Play) -> str:
-    """All that the last drawing says anywhere."""
+def shown_text(play: Play) -> str:
+    """All text of the last draw."""
     return "\n".join(f"{row.left} {row.right}" for panel in play.renderer.panels[-1] for row in panel.rows)
 
 
-def test_the_key_begins_a_session_ends_it_and_begins_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_key_starts_and_stops_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     play = recorded_play(HEADER)
     playing = [NOTHING] * 40
@@ -47,30 +47,28 @@ def test_the_key_begins_a_session_ends_it_and_begins_another(tmp_path: Path, mon
     assert 0 < first.episodes[0].start.first_index < second.episodes[0].start.first_index
 
 
-def test_the_screen_says_where_it_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recording_folder_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     play = recorded_play(HEADER)
     play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 20)
     play.session.recorder.close()
     (folder,) = find_sessions(RECORDINGS_FOLDER)
-    assert f"recording {folder}" in said(play)
+    assert f"recording {folder}" in shown_text(play)
 
 
-def test_what_cannot_be_recorded_is_said_and_play_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unrecordable_world_is_reported_and_play_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     play = recorded_play(None)
     play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 20)
-    assert "cannot be recorded" in said(play)
-    (tmp_path / RECORDINGS_FOLDER).write_text("in the way", encoding="utf-8")
+    assert "Recording is not available" in shown_text(play)
+    (tmp_path / RECORDINGS_FOLDER).write_text("blocks the folder", encoding="utf-8")
     play = recorded_play(replace(HEADER, preset="other"))
     report = play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 40)
-    assert "cannot record to" in said(play)
+    assert "cannot record to" in shown_text(play)
     assert report.frames_shown > 5
 
 
-def test_a_disk_that_fills_up_is_said_with_what_to_do_and_play_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_is_reported_with_a_hint_and_play_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", "videos/file-000.part.mp4")
 
@@ -81,6 +79,6 @@ def test_a_disk_that_fills_up_is_said_with_what_to_do_and_play_goes_on(
     play.session.recorder.close()
     (folder,) = find_sessions(RECORDINGS_FOLDER)
     line = f"the recording {folder} has stopped: No space left on device; make room, then: worldsim sessions repair"
-    assert f"{line} {folder}" in " ".join(said(play).split())
+    assert f"{line} {folder}" in " ".join(shown_text(play).split())
     assert report.frames_shown > 10
-    assert open_session(folder).num_frames > 0, "what was written is lost"
+    assert open_session(folder).num_frames > 0, "the written part was lost"

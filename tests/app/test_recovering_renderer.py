@@ -1,4 +1,4 @@
-"""Contexts that are lost, injected: the picture and what a person chose are there again, and it is said how."""
+"""Injected context losses: frame and settings are restored, and a message is shown."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pygame
 import pytest
 
 from worldsim.app.hud import Panel, PanelRow, Placement
-from worldsim.app.recovering_renderer import MAX_CONTEXT_LOSSES, RecoveringRenderer
-from worldsim.app.renderer import PictureFilter
+from worldsim.app.renderer import MAX_CONTEXT_LOSSES, RecoveringRenderer, ScalingFilter
 from worldsim.core.errors import GraphicsError
 from worldsim.core.types import Frame
 
@@ -20,7 +19,7 @@ PANEL = (Panel(Placement.BOTTOM, (PanelRow("17 frames/s"),)),)
 
 
 class FakeWindow:
-    """An SDL surface that nobody sees; `context` is always None, as where there is no OpenGL."""
+    """An invisible SDL surface; `context` is always None, as without OpenGL."""
 
     context = None
     size_px = (64, 48)
@@ -45,7 +44,7 @@ def lose(renderer: RecoveringRenderer, error: Exception) -> None:
     def draw(*_: object) -> None:
         raise error
 
-    renderer._inner.draw = draw  # type: ignore[method-assign]  # the driver's fault, injected
+    renderer._inner.draw = draw  # type: ignore[method-assign]  # injects the driver's fault
 
 
 def pixel() -> tuple[int, ...]:
@@ -55,20 +54,20 @@ def pixel() -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("error", [moderngl.Error("cannot create texture"), pygame.error("Surface lost")])
-def test_a_lost_context_is_made_anew_with_the_picture_and_the_choices(window: FakeWindow, error: Exception) -> None:
-    said: list[str] = []
-    renderer = RecoveringRenderer(window, said.append)  # type: ignore[arg-type]  # stands in for the window
-    renderer.picture_filter = PictureFilter.NEAREST
+def test_lost_context_is_recreated_with_frame_and_settings(window: FakeWindow, error: Exception) -> None:
+    messages: list[str] = []
+    renderer = RecoveringRenderer(window, messages.append)  # type: ignore[arg-type]  # stands in for the window
+    renderer.scaling_filter = ScalingFilter.NEAREST
     renderer.show(RED)
     lose(renderer, error)
     renderer.draw(PANEL, (64, 48))
     assert window.reopened == [True]
-    assert said == [f"the graphics context was lost ({error}): drawing goes on with SDL"]
+    assert messages == [f"OpenGL context lost ({error}); continuing with SDL"]
     assert pixel() == (200, 0, 0)
-    assert renderer._inner.picture_filter is PictureFilter.NEAREST
+    assert renderer._inner.scaling_filter is ScalingFilter.NEAREST
 
 
-def test_contexts_that_are_lost_again_and_again_end_with_sdl_and_then_in_words(window: FakeWindow) -> None:
+def test_repeated_context_loss_falls_back_to_sdl_then_raises(window: FakeWindow) -> None:
     renderer = RecoveringRenderer(window, lambda text: None)  # type: ignore[arg-type]  # as above
     for _ in range(MAX_CONTEXT_LOSSES + 1):
         lose(renderer, moderngl.Error("cannot create texture"))
@@ -80,11 +79,11 @@ def test_contexts_that_are_lost_again_and_again_end_with_sdl_and_then_in_words(w
 
 
 @pytest.mark.parametrize("size_px", [(1, 1), (1, 400), (400, 1), (3, 2)])
-def test_a_window_without_room_is_drawn_without_trouble(window: FakeWindow, size_px: tuple[int, int]) -> None:
+def test_tiny_windows_can_be_drawn(window: FakeWindow, size_px: tuple[int, int]) -> None:
     pygame.display.set_mode(size_px)
     renderer = RecoveringRenderer(window, lambda text: None)  # type: ignore[arg-type]  # as above
-    for chosen in PictureFilter:
-        renderer.picture_filter = chosen
+    for chosen in ScalingFilter:
+        renderer.scaling_filter = chosen
         renderer.show(np.zeros((48, 64, 3), np.uint8))
         renderer.draw(PANEL, size_px)
     assert window.reopened == []

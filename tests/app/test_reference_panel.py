@@ -1,4 +1,4 @@
-"""The true world beside the learned one, autopilot, memory view and the way back, by keys, without a window."""
+"""Reference view, autopilot, memory view and context reset by keys, without a window."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from worldsim.engine.worker import StageCallback
 HEIGHT_PX, WIDTH_PX, _ = FakeSimulator.frame_shape
 
 
-class Dream(FakeSimulator):
-    """The fake, a little off in every frame but the first; fog from frame `fog_from` on."""
+class DriftingSimulator(FakeSimulator):
+    """A slightly wrong fake from the second frame on; uniform gray from frame `fog_from`."""
 
     def __init__(self, fog_from: int = 10**6) -> None:
         super().__init__()
@@ -37,18 +37,21 @@ class Dream(FakeSimulator):
         return frame if self._now.index == 0 else frame ^ np.uint8(8)
 
 
-class PoseControlledDream(FakePoseControlled, Dream):
-    """The same, given poses."""
+class DriftingPoseControlled(FakePoseControlled, DriftingSimulator):
+    """The same with pose inputs."""
 
 
-class Company(Play):
-    """Play with a true world whose thread is run by hand while the loop waits."""
+class ReferencePlay(Play):
+    """Play with a reference world whose thread is run manually while the loop waits."""
 
     def __init__(
-        self, source: ReferenceSource | None, dream: Dream | None = None, actions: tuple[Action, ...] = ()
+        self,
+        source: ReferenceSource | None,
+        simulator: DriftingSimulator | None = None,
+        actions: tuple[Action, ...] = (),
     ) -> None:
         super().__init__()
-        load = fake_load(dream or Dream(), ticks_per_s=10)
+        load = fake_load(simulator or DriftingSimulator(), ticks_per_s=10)
 
         def load_both(report: StageCallback) -> LoadedWorld:
             return replace(load(report), reference=source)
@@ -61,7 +64,7 @@ class Company(Play):
             self.renderer,
             clock=self.clock,
             title="fake",
-            say=self.said.append,
+            say=self.printed.append,
             actions=actions,
         )
         self.panel = self.application._reference_panel
@@ -90,39 +93,39 @@ def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worldsim.engine.reference_world.ReferenceWorker.start", lambda reference: None)
 
 
-def test_the_key_goes_from_learned_over_both_and_the_true_one_to_the_difference() -> None:
+def test_view_key_cycles_through_all_modes() -> None:
     shown: dict[ViewMode, Frame] = {}
-    play = Company(fake_source(FakeReference()))
+    play = ReferencePlay(fake_source(FakeReference()))
     play.run(*[NOTHING] * 8)
     play.session.toggle_pause()
-    for mode in (ViewMode.SIDE_BY_SIDE, ViewMode.REFERENCE, ViewMode.DIFFERENCE, ViewMode.LEARNED):
+    for mode in (ViewMode.SIDE_BY_SIDE, ViewMode.REFERENCE, ViewMode.DIFFERENCE, ViewMode.GENERATED):
         play.application._is_running = True
         play.run([down("v")], *[NOTHING] * 4)
         assert play.panel.view_mode is mode
         shown[mode] = play.renderer.frames[-1]
-    learned, true = shown[ViewMode.LEARNED], shown[ViewMode.REFERENCE]
-    assert np.array_equal(true, learned ^ np.uint8(8)), "the true world is not where play is"
+    learned, true = shown[ViewMode.GENERATED], shown[ViewMode.REFERENCE]
+    assert np.array_equal(true, learned ^ np.uint8(8)), "the reference world is not at the same frame"
     assert np.array_equal(shown[ViewMode.SIDE_BY_SIDE][:, :WIDTH_PX], true)
     assert np.array_equal(shown[ViewMode.SIDE_BY_SIDE][:, WIDTH_PX + GAP_PX :], learned)
     assert set(np.unique(shown[ViewMode.DIFFERENCE])) == {8}
 
 
-def test_both_pictures_are_of_the_same_moment_and_the_figure_is_theirs() -> None:
-    play = Company(fake_source(FakeReference()))
+def test_side_by_side_frames_are_aligned_and_psnr_is_theirs() -> None:
+    play = ReferencePlay(fake_source(FakeReference()))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 12, [down("w")], *[NOTHING] * 12)
     both = [frame for frame in play.renderer.frames if frame.shape[1] > WIDTH_PX]
     assert len(both) > 8
     same = [np.array_equal(f[:, :WIDTH_PX], f[:, WIDTH_PX + GAP_PX :] ^ np.uint8(8)) for f in both[1:]]
-    assert all(same), "a true frame stands beside another moment's"
-    assert "true | learned   PSNR 30.1 dB" in play.lines
+    assert all(same), "the two frames are of different ticks"
+    assert "Reference | generated · PSNR 30.1 dB" in play.lines
     assert play.application.report().frames_shown >= len(both)
 
 
-def test_it_follows_through_a_reset_and_a_rewind() -> None:
+def test_reference_follows_reset_and_rewind() -> None:
     world = FakeReference()
-    play = Company(fake_source(world))
+    play = ReferencePlay(fake_source(world))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 14, [down("backspace")], *[NOTHING] * 3)
-    assert "waits while you rewind" in play.lines
+    assert "paused while rewinding" in play.lines
     play.application._is_running = True
     play.session.rewind(False)
     play.run(*[NOTHING] * 12, [down("t")], *[NOTHING] * 12)
@@ -130,56 +133,56 @@ def test_it_follows_through_a_reset_and_a_rewind() -> None:
     assert "PSNR 30.1 dB" in play.lines
 
 
-@pytest.mark.parametrize(("source", "words"), [(None, "there is no true world"), (no_source(), "pip install it")])
-def test_without_a_true_world_one_line_says_why(source: ReferenceSource | None, words: str) -> None:
-    play = Company(source)
+@pytest.mark.parametrize(("source", "words"), [(None, "No reference world"), (no_source(), "pip install it")])
+def test_missing_reference_world_is_reported(source: ReferenceSource | None, words: str) -> None:
+    play = ReferencePlay(source)
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 6)
     assert words in play.lines
-    assert play.panel.view_mode is ViewMode.LEARNED
+    assert play.panel.view_mode is ViewMode.GENERATED
 
 
-def test_the_autopilot_is_shown_and_a_key_of_play_or_its_own_takes_control_back() -> None:
-    play = Company(None)
+def test_autopilot_is_shown_and_any_movement_key_takes_over() -> None:
+    play = ReferencePlay(None)
     play.run(*[NOTHING] * 6, [down("g")], *[NOTHING] * 6)
-    assert "autopilot: the script 'explore'   G or any key" in play.lines
+    assert "Autopilot: the script 'explore' · G or any movement key" in play.lines
     for key in ("w", "g"):
         play.application._is_running = True
         play.run([down(key)], *[NOTHING] * 6)
-        assert "autopilot" not in play.lines and "you have control" in play.lines
+        assert "Autopilot" not in play.lines and "you have control" in play.lines
         if key == "w":
             play.application._is_running = True
             play.run([down("g")], *[NOTHING] * 2)
-            assert "autopilot" in play.lines
+            assert "Autopilot" in play.lines
 
 
-def test_with_the_true_world_the_autopilot_explores_that() -> None:
-    play = Company(fake_source(FakeReference()))
+def test_autopilot_explores_with_the_reference_world() -> None:
+    play = ReferencePlay(fake_source(FakeReference()))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 4, [down("g")], *[NOTHING] * 10)
     assert "an explorer in the true world" in play.lines
     assert play.session.shown_step is not None and play.session.shown_step.action.buttons == {"forward"}
 
 
-def test_in_a_flight_the_autopilot_flies_by_script_and_walls_of_the_true_world_are_said() -> None:
+def test_pose_controlled_autopilot_is_scripted_and_unreachable_poses_are_reported() -> None:
     class Walled(FakeReference):
         def step(self, action: Action) -> Step:
             if abs(action.axis("x") + 0.5) > 0.1:
                 raise ConfigError("the pose is inside a wall")
             return super().step(action)
 
-    play = Company(fake_source(Walled()), PoseControlledDream())
+    play = ReferencePlay(fake_source(Walled()), DriftingPoseControlled())
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 4, [down("w")], *[NOTHING] * 12)
-    assert "true | learned   nothing to show: the pose is inside a wall" in play.lines
+    assert "Reference | generated · not available: the pose is inside a wall" in play.lines
     play.application._is_running = True
     play.run([down("g")], *[NOTHING] * 2)
-    assert "autopilot: the script 'explore'" in play.lines
+    assert "Autopilot: the script 'explore'" in play.lines
 
 
-def test_recorded_actions_are_done_interrupted_and_done_again_from_a_reset() -> None:
+def test_recorded_actions_replay_stop_and_restart() -> None:
     actions = tuple(Action.of("forward" if n % 2 else "left") for n in range(200))
-    play = Company(None, actions=actions)
+    play = ReferencePlay(None, actions=actions)
     play.run(*[NOTHING] * 12)
     assert play.session.history is not None and play.session.history.head is not None
-    assert "autopilot: recorded actions, " in play.lines
+    assert "Autopilot: recorded actions, " in play.lines
     done = [step.action for step in _path(play)]
     assert len(done) >= 4 and done == list(islice(actions, len(done)))
     play.application._is_running = True
@@ -188,29 +191,29 @@ def test_recorded_actions_are_done_interrupted_and_done_again_from_a_reset() -> 
     assert len(done) >= 2 and done == list(islice(actions, len(done)))
 
 
-def test_the_memory_view_says_what_is_known_and_draws_the_path() -> None:
-    play = Company(fake_source(FakeReference()))
+def test_memory_view_shows_scores_and_path() -> None:
+    play = ReferencePlay(fake_source(FakeReference()))
     play.run(*[NOTHING] * 6, [down("m"), down("v"), down("w")], *[NOTHING] * 90)
     rows = dict(play.side)
-    assert rows["look back"] == "nothing seen twice yet"
-    assert rows["against the truth"] == "30.1 dB"
-    assert "good up to 1" in rows["drift"]
+    assert rows["revisit PSNR"] == "no revisits yet"
+    assert rows["PSNR to reference"] == "30.1 dB"
+    assert "(ok < 1)" in rows["drift"]
     panel = next(p for p in play.renderer.panels[-1] if p.placement is Placement.TOP_RIGHT)
     (picture,) = [row.image for row in panel.rows if row.image is not None]
-    assert len(set(picture.pixels)) > 3, "an empty map"
+    assert len(set(picture.pixels)) > 3, "the map is empty"
 
 
-def test_with_the_true_world_the_model_is_given_its_pictures() -> None:
-    play = Company(fake_source(FakeReference(), num_context=3))
+def test_context_reset_uses_reference_frames() -> None:
+    play = ReferencePlay(fake_source(FakeReference(), num_context=3))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 8, [down("b")], *[NOTHING] * 8)
-    assert any("the last 3 ground-truth frames" in text for text in play.said)
+    assert any("the last 3 ground-truth frames" in text for text in play.printed)
     history = play.session.history
     assert history is not None and history.head is not None and history.head.override is not None
     assert len(history.head.override.actions) == 3
 
 
-def test_without_it_play_goes_back_to_the_last_moment_without_drift() -> None:
-    play = Company(None, Dream(fog_from=60))
+def test_context_reset_without_reference_rewinds_to_the_last_good_frame() -> None:
+    play = ReferencePlay(None, DriftingSimulator(fog_from=60))
     play.run(*[NOTHING] * 160)
     history = play.session.history
     assert history is not None and history.head is not None
@@ -219,19 +222,19 @@ def test_without_it_play_goes_back_to_the_last_moment_without_drift() -> None:
     play.session.toggle_pause()
     play.application._is_running = True
     play.run([down("b")], *[NOTHING] * 3)
-    assert any(text.startswith("back by") for text in play.said)
+    assert any(text.startswith("Rewound") for text in play.printed)
     assert history.head is not None and history.head.drift is not None and history.head.drift <= 1
     assert 40 < history.head.step.index < drifted.step.index
 
 
-def test_where_nothing_is_wrong_nothing_is_done() -> None:
-    play = Company(None)
+def test_context_reset_without_drift_does_nothing() -> None:
+    play = ReferencePlay(None)
     play.run(*[NOTHING] * 100, [down("b")], *[NOTHING] * 3)
-    assert any("finds nothing wrong" in text for text in play.said)
+    assert any("No drift detected" in text for text in play.printed)
 
 
 def _path(play: Play) -> list[Step]:
-    """The frames since the reset, without the reset's own."""
+    """The frames since the reset, without the start frame."""
     assert play.session.history is not None
     node, found = play.session.history.head, []
     while node is not None and node.step.index:

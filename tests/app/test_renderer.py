@@ -1,4 +1,4 @@
-"""The drawing itself, into a framebuffer without a window."""
+"""Drawing into a framebuffer without a window."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worldsim.app.renderer import (
     MARGIN_PX,
     GlRenderer,
     Interpolation,
-    PictureFilter,
+    ScalingFilter,
     SdlRenderer,
     panel_rect,
     picture_rect,
@@ -24,13 +24,13 @@ from worldsim.app.window import is_software_renderer
 from worldsim.core.types import Frame
 
 Pixels = npt.NDArray[np.uint8]
-WINDOW_PX = (200, 120)  # wider than 4:3: the picture is 160 x 120, with 20 black columns at each side
+WINDOW_PX = (200, 120)  # wider than 4:3: the frame is 160 x 120, with 20 black columns on each side
 FRAME: Frame = np.random.default_rng(0).integers(1, 256, (6, 8, 3), dtype=np.uint8)
 PANEL = Panel(Placement.BOTTOM, (PanelRow("hello"),))
 
 
 class Canvas:
-    """A renderer on a framebuffer of its own."""
+    """A renderer with its own framebuffer."""
 
     def __init__(self, context: moderngl.Context) -> None:
         self.target = context.simple_framebuffer(WINDOW_PX, 3)
@@ -38,7 +38,7 @@ class Canvas:
         self.renderer.supports_motion_interpolation = True
 
     def draw(self, *panels: Panel, fraction: float = 1.0) -> Pixels:
-        """Shapes: [H, W, 3], the top row first."""
+        """Shapes: returns [H, W, 3], top row first."""
         self.renderer.draw(panels, WINDOW_PX, fraction)
         pixels = np.frombuffer(self.target.read(components=3, alignment=1), dtype=np.uint8)
         return pixels.reshape(WINDOW_PX[1], WINDOW_PX[0], 3)[::-1]
@@ -59,42 +59,42 @@ def canvas(context: moderngl.Context) -> Canvas:
     return Canvas(context)
 
 
-@pytest.mark.parametrize("picture_filter", PictureFilter)
-def test_the_middle_of_every_texel_is_the_frames_own_pixel(canvas: Canvas, picture_filter: PictureFilter) -> None:
-    canvas.renderer.picture_filter = picture_filter
+@pytest.mark.parametrize("scaling_filter", ScalingFilter)
+def test_texel_centers_equal_frame_pixels(canvas: Canvas, scaling_filter: ScalingFilter) -> None:
+    canvas.renderer.scaling_filter = scaling_filter
     canvas.renderer.show(FRAME)
     picture = canvas.draw()[:, 20:180]
     middles = picture[9:120:20, 9:160:20].astype(int), picture[10:120:20, 10:160:20].astype(int)
-    mean = sum(middles) / 2  # a texel of 20 pixels has its middle between two
+    mean = sum(middles) / 2  # the center of a texel of 20 pixels is between two pixels
     assert np.abs(mean - FRAME).max() <= 3
 
 
-def test_nearest_is_the_frame_enlarged(canvas: Canvas) -> None:
-    canvas.renderer.picture_filter = PictureFilter.NEAREST
+def test_nearest_filter_enlarges_exactly(canvas: Canvas) -> None:
+    canvas.renderer.scaling_filter = ScalingFilter.NEAREST
     canvas.renderer.show(FRAME)
     assert np.array_equal(canvas.draw()[:, 20:180], FRAME.repeat(20, 0).repeat(20, 1))
 
 
-def test_sharp_has_hard_edges_and_smooth_has_not(canvas: Canvas) -> None:
+def test_sharp_filter_has_hard_edges_and_smooth_has_soft_ones(canvas: Canvas) -> None:
     columns: Frame = np.zeros((6, 8, 3), dtype=np.uint8)
     columns[:, 4:] = 200
     canvas.renderer.show(columns)
     between = {}
-    for picture_filter in (PictureFilter.SHARP, PictureFilter.SMOOTH):
-        canvas.renderer.picture_filter = picture_filter
+    for scaling_filter in (ScalingFilter.SHARP, ScalingFilter.SMOOTH):
+        canvas.renderer.scaling_filter = scaling_filter
         row = canvas.draw()[60, 20:180, 0]
-        between[picture_filter] = int(((row > 5) & (row < 195)).sum())
-    assert between[PictureFilter.SHARP] <= 2 < between[PictureFilter.SMOOTH]
+        between[scaling_filter] = int(((row > 5) & (row < 195)).sum())
+    assert between[ScalingFilter.SHARP] <= 2 < between[ScalingFilter.SMOOTH]
 
 
-def test_beside_the_picture_it_is_black(canvas: Canvas) -> None:
+def test_letterbox_is_black(canvas: Canvas) -> None:
     canvas.renderer.show(FRAME)
     pixels = canvas.draw()
     assert not pixels[:, :20].any()
     assert not pixels[:, 180:].any()
 
 
-def test_a_frame_of_another_size_replaces_the_one_before(canvas: Canvas) -> None:
+def test_frame_of_another_size_replaces_the_previous_one(canvas: Canvas) -> None:
     canvas.renderer.show(FRAME)
     canvas.draw()
     white: Frame = np.full((3, 4, 3), 255, dtype=np.uint8)
@@ -102,7 +102,7 @@ def test_a_frame_of_another_size_replaces_the_one_before(canvas: Canvas) -> None
     assert (canvas.draw()[:, 20:180] == 255).all()
 
 
-def test_a_panel_lies_over_the_picture_where_it_belongs(canvas: Canvas) -> None:
+def test_panel_is_drawn_at_its_placement(canvas: Canvas) -> None:
     canvas.renderer.show(FRAME)
     changed = (canvas.draw(PANEL) != canvas.draw()).any(axis=2)
     rows = np.flatnonzero(changed.any(axis=1))
@@ -110,12 +110,12 @@ def test_a_panel_lies_over_the_picture_where_it_belongs(canvas: Canvas) -> None:
     assert changed.any(axis=0)[100]
 
 
-def test_text_can_be_read_on_it(canvas: Canvas) -> None:
+def test_text_is_readable_over_the_frame(canvas: Canvas) -> None:
     pixels = canvas.draw(PANEL)
     assert pixels.max() > 180, "no light letter on the dark panel"
 
 
-def test_an_unchanged_panel_is_uploaded_once_and_a_gone_one_let_go(canvas: Canvas) -> None:
+def test_unchanged_panel_is_uploaded_once_and_a_removed_one_released(canvas: Canvas) -> None:
     canvas.draw(PANEL)
     (first,) = canvas.renderer._panels
     canvas.draw(PANEL)
@@ -124,12 +124,12 @@ def test_an_unchanged_panel_is_uploaded_once_and_a_gone_one_let_go(canvas: Canva
     assert canvas.renderer._panels == []
 
 
-def test_without_a_frame_there_is_still_something_to_read(canvas: Canvas) -> None:
+def test_panels_are_drawn_without_a_frame(canvas: Canvas) -> None:
     assert canvas.draw(PANEL).any()
 
 
 @pytest.mark.parametrize("window_px", [(960, 720), (1920, 1080), (500, 900), (64, 48), (1, 1)])
-def test_the_picture_keeps_its_shape_in_every_window(window_px: tuple[int, int]) -> None:
+def test_frame_keeps_its_aspect_ratio(window_px: tuple[int, int]) -> None:
     left, top, width, height = picture_rect((64, 48), window_px)
     assert width <= window_px[0]
     assert height <= window_px[1]
@@ -139,36 +139,36 @@ def test_the_picture_keeps_its_shape_in_every_window(window_px: tuple[int, int])
 
 
 @pytest.mark.parametrize("window_px", [(960, 720), (1000, 700), (130, 97), (40, 30)])
-def test_whole_numbers_leave_a_border_and_too_small_a_window_is_still_filled(window_px: tuple[int, int]) -> None:
+def test_integer_scaling_leaves_a_border_and_a_small_window_is_filled(window_px: tuple[int, int]) -> None:
     left, top, width, height = picture_rect((64, 48), window_px, integer_scale=True)
     if width >= 64:
         assert width % 64 == height % 48 == 0
-        assert width + 64 > window_px[0] or height + 48 > window_px[1], "it could have been larger"
+        assert width + 64 > window_px[0] or height + 48 > window_px[1], "could have been larger"
     else:
         assert (width, height) == (40, 30)
     assert abs(2 * left + width - window_px[0]) <= 1 and abs(2 * top + height - window_px[1]) <= 1
 
 
-def test_at_whole_numbers_every_pixel_of_the_frame_is_as_large_as_any_other(canvas: Canvas) -> None:
+def test_integer_scaling_gives_equal_pixel_sizes(canvas: Canvas) -> None:
     canvas.renderer.integer_scale = True
-    canvas.renderer.show(FRAME[:5, :7])  # 24 times would fill the height
+    canvas.renderer.show(FRAME[:5, :7])  # a factor of 24 would fill the height
     assert np.array_equal(canvas.draw()[:, 16:184], FRAME[:5, :7].repeat(24, 0).repeat(24, 1))
 
 
 BAR_AT: dict[int, Frame] = {}
-"""A bright bar on a wall, 4 columns wide, with its left edge at that column of 32."""
+"""A bright bar on a wall, 4 of 32 columns wide, with its left edge at a given column."""
 for _column in (10, 18):
     BAR_AT[_column] = np.full((24, 32, 3), 40, dtype=np.uint8)
     BAR_AT[_column][:, _column : _column + 4] = 220
 
 
 def bar_columns(pixels: Pixels) -> list[int]:
-    """Where in the frame, in its own columns, the drawing is bright."""
+    """Mean position of bright pixels, in frame columns."""
     row = pixels[60, 20:180].reshape(32, 5, 3)[:, 2, 0]
     return list(np.flatnonzero(row > 170))
 
 
-def test_following_the_motion_a_bar_is_half_way_in_the_middle_and_blending_shows_two_faint_ones(canvas: Canvas) -> None:
+def test_motion_moves_a_bar_half_way_and_blend_shows_two(canvas: Canvas) -> None:
     seen: dict[Interpolation, Pixels] = {}
     for interpolation in Interpolation:
         canvas.renderer.interpolation = interpolation
@@ -182,10 +182,8 @@ def test_following_the_motion_a_bar_is_half_way_in_the_middle_and_blending_shows
 
 
 @pytest.mark.parametrize("interpolation", Interpolation)
-def test_at_the_end_of_its_way_a_picture_is_the_frame_and_at_its_beginning_the_one_before(
-    canvas: Canvas, interpolation: Interpolation
-) -> None:
-    canvas.renderer.picture_filter, canvas.renderer.interpolation = PictureFilter.NEAREST, interpolation
+def test_interpolation_endpoints_are_the_two_frames(canvas: Canvas, interpolation: Interpolation) -> None:
+    canvas.renderer.scaling_filter, canvas.renderer.interpolation = ScalingFilter.NEAREST, interpolation
     other: Frame = 255 - FRAME
     canvas.renderer.show(other)
     canvas.renderer.show(FRAME)
@@ -194,20 +192,20 @@ def test_at_the_end_of_its_way_a_picture_is_the_frame_and_at_its_beginning_the_o
         assert np.array_equal(canvas.draw(fraction=0.0)[:, 20:180], other.repeat(20, 0).repeat(20, 1))
 
 
-def test_motion_is_looked_for_once_for_two_frames_and_at_no_more_places_than_that(canvas: Canvas) -> None:
+def test_motion_is_estimated_once_per_pair_at_bounded_resolution(canvas: Canvas) -> None:
     large: Frame = np.random.default_rng(1).integers(0, 256, (192, 256, 3), dtype=np.uint8)
     canvas.renderer.interpolation = Interpolation.MOTION
     canvas.renderer.show(large)
     canvas.renderer.show(large)
     first = canvas.draw(fraction=0.3)
     assert canvas.renderer._motion is not None and canvas.renderer._motion[1].size == (64, 48)
-    canvas.renderer._motion_quad = None  # type: ignore[assignment]  # looking again would end here
+    canvas.renderer._motion_quad = None  # type: ignore[assignment]  # a second estimation would fail
     assert np.abs(canvas.draw(fraction=0.6).astype(int) - first).max() <= 3, "nothing moved"
     canvas.renderer.show(FRAME)
-    assert canvas.draw(fraction=0.5).any(), "after frames of another size there is no motion"
+    assert canvas.draw(fraction=0.5).any(), "no motion after a change of frame size"
 
 
-def test_where_the_card_is_emulated_motion_is_not_looked_for(context: moderngl.Context) -> None:
+def test_software_opengl_skips_motion_estimation(context: moderngl.Context) -> None:
     renderer = GlRenderer(context, context.simple_framebuffer(WINDOW_PX, 3))
     assert renderer.supports_motion_interpolation is not is_software_renderer(context.info["GL_RENDERER"])
     renderer.supports_motion_interpolation, renderer.interpolation = False, Interpolation.MOTION
@@ -227,7 +225,7 @@ def sdl() -> Iterator[SdlRenderer]:
         pygame.display.quit()
 
 
-def test_sdl_scales_by_whole_numbers_and_blends_and_says_that_it_knows_no_motion(sdl: SdlRenderer) -> None:
+def test_sdl_supports_integer_scaling_and_blending_but_not_motion(sdl: SdlRenderer) -> None:
     def drawn(fraction: float) -> Pixels:
         sdl.draw((), WINDOW_PX, fraction)
         return pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
@@ -245,7 +243,7 @@ def test_sdl_scales_by_whole_numbers_and_blends_and_says_that_it_knows_no_motion
 
 
 @pytest.mark.parametrize("placement", Placement)
-def test_a_panel_too_large_for_the_window_is_made_smaller(placement: Placement) -> None:
+def test_panel_larger_than_the_window_is_scaled_down(placement: Placement) -> None:
     left, top, width, height = panel_rect(placement, (900, 300), (320, 240))
     assert min(left, top) >= MARGIN_PX
     assert left + width <= 320 - MARGIN_PX

@@ -1,4 +1,4 @@
-"""A screenshot is the world's frame, enlarged, and says where it is from."""
+"""Screenshots: lossless, enlarged, with their origin as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TICK_S = 0.1
 
 
 def played(*keys: str) -> Session:
-    """One tick under each key."""
+    """One tick per key."""
     worker = Worker(fake_load(FakeSimulator(), ticks_per_s=1 / TICK_S))
     session = Session(worker, seed=4)
     for key in ("", *keys):
@@ -44,13 +44,11 @@ def text_of(path: Path) -> dict[str, str]:
         return {str(key): str(value) for key, value in image.text.items()}  # type: ignore[attr-defined]  # a PNG's
 
 
-def test_the_frame_can_be_had_back_and_the_text_says_where_it_is_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_screenshot_is_lossless_and_describes_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_PICTURES_DIR", str(tmp_path))
     session = played("w", "w", "a")
-    told = take_screenshot(session, seen(session), "A maze")
-    path = Path(told.removeprefix("screenshot "))
+    notification = take_screenshot(session, seen(session), "A maze")
+    path = Path(notification.removeprefix("Screenshot saved: "))
     assert path.parent == tmp_path / "worldsim"
     pixels = np.asarray(Image.open(path))
     assert pixels.shape == (720, 960, 3)
@@ -61,7 +59,7 @@ def test_the_frame_can_be_had_back_and_the_text_says_where_it_is_from(
     assert text["worldsim:actions-sha256"] == actions_hash(runs_to(session.history, seen(session)) or ())
 
 
-def test_the_hash_is_of_all_that_was_done_up_to_the_frame() -> None:
+def test_actions_hash_covers_all_actions_up_to_the_frame() -> None:
     def hash_of(*keys: str) -> str:
         session = played(*keys)
         runs = runs_to(session.history, seen(session))
@@ -72,7 +70,7 @@ def test_the_hash_is_of_all_that_was_done_up_to_the_frame() -> None:
     assert actions_hash([]) != actions_hash([ActionRun(action=(1.0,), num_steps=1, count=1)])
 
 
-def test_while_rewinding_it_is_of_the_frame_that_is_seen() -> None:
+def test_screenshot_while_rewinding_is_of_the_shown_frame() -> None:
     session = played("w", "w", "a", "s")
     session.rewind(True)
     session.tick(2 * TICK_S)
@@ -83,7 +81,7 @@ def test_while_rewinding_it_is_of_the_frame_that_is_seen() -> None:
     assert runs_to(None, earlier) is None
 
 
-def test_two_in_a_second_are_two_and_a_folder_that_cannot_be_made_is_told(
+def test_screenshots_in_one_second_are_distinct_and_folder_errors_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = played("w")

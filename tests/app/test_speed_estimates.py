@@ -1,4 +1,4 @@
-"""Speeds for the title screen: asked of another process, kept, never in the way."""
+"""Speed estimates: measured in another process and cached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worldsim.app.speed_estimates import SpeedEstimate, SpeedEstimates
+from worldsim.app.preset_library import SpeedEstimate, SpeedEstimates
 
 SHOW = """
 import json, sys
@@ -21,21 +21,23 @@ print(json.dumps({"title": "A maze", "picture": "64x48", "bytes": 5, "predicted_
 
 
 def estimates_at(folder: Path, device: str = "cpu") -> SpeedEstimates:
-    return SpeedEstimates(device=device, path=folder / "deep" / "forecasts.json", show=(sys.executable, "-c", SHOW))
+    return SpeedEstimates(
+        device=device, path=folder / "deep" / "speed_estimates.json", show=(sys.executable, "-c", SHOW)
+    )
 
 
-def test_what_was_found_out_is_known_the_next_time_for_this_machine_and_config(tmp_path: Path) -> None:
+def test_estimates_are_cached_per_machine_and_config(tmp_path: Path) -> None:
     first = estimates_at(tmp_path)
     assert first.cached("a config") is None
     made = first.measure("a config", "maze")
-    assert made.text == "about 40 frames/s here"
+    assert made.text == "~40 fps"
     assert estimates_at(tmp_path).cached("a config") == made
     assert estimates_at(tmp_path).cached("another config") is None
     assert estimates_at(tmp_path, device="cuda").cached("a config") is None
 
 
-def test_of_two_tries_the_better_one_is_kept(tmp_path: Path) -> None:
-    """The machine had other work."""
+def test_fastest_estimate_is_kept(tmp_path: Path) -> None:
+    """Reports a low speed, as on a busy machine."""
     slow = SpeedEstimates(
         device="cpu", path=tmp_path / "f.json", show=(sys.executable, "-c", SHOW.replace("40.4", "4"))
     )
@@ -48,21 +50,21 @@ def test_of_two_tries_the_better_one_is_kept(tmp_path: Path) -> None:
     assert again.measure("a config", "maze").frames_per_s == 40.4
 
 
-def test_a_failure_is_told_and_not_kept(tmp_path: Path) -> None:
+def test_failed_measurement_is_reported_and_not_cached(tmp_path: Path) -> None:
     assert estimates_at(tmp_path).measure("a config", "bad").text == "no such preset"
     assert estimates_at(tmp_path).cached("a config") is None
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": 1}', b'{"a": {"frames_per_s": "many"}}', b"\xff"])
-def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes) -> None:
+def test_damaged_cache_is_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "forecasts.json").write_bytes(content)
+    (tmp_path / "deep" / "speed_estimates.json").write_bytes(content)
     estimates = estimates_at(tmp_path)
     estimates.measure("a config", "maze")
     assert estimates_at(tmp_path).cached("a config") is not None
 
 
-def test_closing_ends_what_is_being_tried(tmp_path: Path) -> None:
+def test_close_kills_a_running_measurement(tmp_path: Path) -> None:
     estimates = estimates_at(tmp_path)
     trying = threading.Thread(target=estimates.measure, args=("a config", "slow"))
     trying.start()
@@ -71,9 +73,9 @@ def test_closing_ends_what_is_being_tried(tmp_path: Path) -> None:
     estimates.close()
     trying.join(10)
     assert not trying.is_alive() and time.monotonic() - begun_s < 5
-    assert estimates.measure("a config", "maze") == SpeedEstimate(), "nothing is tried any more"
+    assert estimates.measure("a config", "maze") == SpeedEstimate(), "measures after close"
 
 
-def test_a_preset_that_is_too_slow_or_was_not_tried_says_so() -> None:
-    assert SpeedEstimate(frames_per_s=4.4, ticks_per_s=17.5).text == "about 4 frames/s here, its pace is 17.5"
-    assert SpeedEstimate(trouble="too large to be tried").text == "too large to be tried"
+def test_text_of_slow_and_unmeasured_estimates() -> None:
+    assert SpeedEstimate(frames_per_s=4.4, ticks_per_s=17.5).text == "~4 fps (target 17.5)"
+    assert SpeedEstimate(unavailable_reason="too large to be tried").text == "too large to be tried"

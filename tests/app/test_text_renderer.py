@@ -1,4 +1,4 @@
-"""Panels as pictures, without a window."""
+"""Rendering panels without a window."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ TABLE = Panel(
 )
 
 
-def test_text_is_light_on_a_see_through_ground() -> None:
+def test_text_is_light_on_a_translucent_background() -> None:
     (pixels,) = TextRenderer().render((TABLE,), (960, 720))
     assert pixels.shape[2] == 4
     assert np.abs(pixels[len(pixels) // 2, 1].astype(int) - BACKGROUND).max() <= 3
-    assert pixels[0, 0, 3] < 50, "its corners are round"
+    assert pixels[0, 0, 3] < 50, "corners are not rounded"
     assert pixels[..., :3].max() > 200
 
 
-def test_the_same_panel_is_the_same_picture_and_is_not_drawn_again() -> None:
+def test_unchanged_panel_is_cached() -> None:
     painter = TextRenderer()
     (first,) = painter.render((TABLE,), (960, 720))
     (second,) = painter.render((TABLE,), (960, 720))
     assert second is first
 
 
-def test_text_grows_with_the_window() -> None:
+def test_text_size_grows_with_the_window() -> None:
     painter = TextRenderer()
     (small,) = painter.render((TABLE,), (480, 360))
     (large,) = painter.render((TABLE,), (1920, 1440))
     assert large.shape[0] > 2 * small.shape[0]
 
 
-def test_the_right_column_begins_at_one_place() -> None:
+def test_right_column_is_aligned() -> None:
     (pixels,) = TextRenderer().render(
         (Panel(Placement.CENTER, (PanelRow("W", "H"), PanelRow("Ctrl+Q", "H"))),), (960, 720)
     )
@@ -44,7 +44,7 @@ def test_the_right_column_begins_at_one_place() -> None:
     assert np.flatnonzero(upper.any(axis=0))[-1] == np.flatnonzero(lower.any(axis=0))[-1]
 
 
-def test_a_picture_stands_before_its_line_and_makes_it_higher() -> None:
+def test_image_is_left_of_its_row_and_makes_it_taller() -> None:
     rows = (PanelRow("slot", image=InlineImage(2, 1, bytes([255, 0, 0, 0, 0, 255]))), PanelRow("empty"))
     (pixels,) = TextRenderer().render((Panel(Placement.TOP_RIGHT, rows),), (960, 720))
     (plain,) = TextRenderer().render((Panel(Placement.TOP_RIGHT, (PanelRow("slot"), PanelRow("empty"))),), (960, 720))
@@ -56,8 +56,8 @@ def test_a_picture_stands_before_its_line_and_makes_it_higher() -> None:
 
 
 @pytest.mark.parametrize("window_px", [(640, 480), (1280, 720), (1920, 1080), (1080, 1920), (3840, 2160)])
-def test_no_panel_is_larger_than_its_window(window_px: tuple[int, int]) -> None:
-    below = ("what it is, told at length " * 9, "facts")
+def test_no_panel_exceeds_the_window(window_px: tuple[int, int]) -> None:
+    below = ("what it is, described at length " * 9, "facts")
     long = PanelRow("a name", sublines=below, is_focus=True, image=InlineImage(4, 3, bytes(36)))
     lines = [
         PanelRow(f"key {n} / Left stick / other key", "what it does, in a few words and some more") for n in range(34)
@@ -67,10 +67,10 @@ def test_no_panel_is_larger_than_its_window(window_px: tuple[int, int]) -> None:
         (pixels,) = TextRenderer().render((panel,), window_px)
         height_px, width_px, _ = pixels.shape
         assert width_px <= window_px[0] and height_px <= window_px[1], (width_px, height_px)
-        assert max(width_px / window_px[0], height_px / window_px[1]) > 0.5, "it is not made smaller than it has to be"
+        assert max(width_px / window_px[0], height_px / window_px[1]) > 0.5, "smaller than necessary"
 
 
-def test_a_long_table_is_laid_out_in_two_columns_where_there_is_width() -> None:
+def test_long_table_uses_two_columns_if_it_fits() -> None:
     table = Panel(
         Placement.CENTER, (PanelRow("help"), *[PanelRow(f"K{n}", "what it does, in words") for n in range(30)])
     )
@@ -79,7 +79,7 @@ def test_a_long_table_is_laid_out_in_two_columns_where_there_is_width() -> None:
     assert wide.shape[1] > 1.2 * wide.shape[0] and tall.shape[0] > tall.shape[1]
 
 
-def test_the_row_in_focus_is_lit_from_edge_to_edge_and_the_menu_keeps_its_width() -> None:
+def test_focused_row_is_highlighted_and_menu_width_is_constant() -> None:
     menus = [
         Panel(
             Placement.CENTER,
@@ -93,7 +93,7 @@ def test_the_row_in_focus_is_lit_from_edge_to_edge_and_the_menu_keeps_its_width(
     assert changed.any(axis=0).mean() > 0.9 and changed.any(axis=1).mean() < 0.6
 
 
-def test_lines_below_a_row_belong_to_it() -> None:
+def test_sublines_belong_to_their_row() -> None:
     panel = Panel(Placement.CENTER, (PanelRow("title"), PanelRow("a", sublines=("b", "c")), PanelRow("d")))
     painter = TextRenderer()
     painter.render((panel,), (640, 480))
@@ -101,15 +101,15 @@ def test_lines_below_a_row_belong_to_it() -> None:
     assert found.count(1) > 2 * found.count(2) > 0
 
 
-def test_a_row_is_found_again_where_it_was_painted() -> None:
+def test_row_at_finds_rendered_rows() -> None:
     picture = InlineImage(4, 3, bytes(36))
     rows = (PanelRow("title"), PanelRow("with a picture", image=picture), PanelRow("below", "it"))
     painter = TextRenderer()
     panel = Panel(Placement.CENTER, rows)
-    assert painter.row_at(panel, 0.5) is None, "nothing was painted yet"
+    assert painter.row_at(panel, 0.5) is None, "nothing was rendered yet"
     painter.render((panel,), (640, 480))
     found = [painter.row_at(panel, fraction / 100) for fraction in range(101)]
     assert found[0] is None and found[-1] is None
     inside = [row for row in found if row is not None]
     assert inside == sorted(inside) and set(inside) == {0, 1, 2}
-    assert inside.count(1) > inside.count(0) > inside.count(2), "a picture, a heading, a line"
+    assert inside.count(1) > inside.count(0) > inside.count(2), "an image, a heading, a line"

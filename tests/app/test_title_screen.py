@@ -10,10 +10,9 @@ import pytest
 
 from tests.app.test_application import FakeRenderer, FakeWindow, keys
 from worldsim.app.hud import InlineImage
-from worldsim.app.preset_library import PresetEntry
-from worldsim.app.renderer import PictureFilter
+from worldsim.app.preset_library import PresetEntry, SpeedEstimate
+from worldsim.app.renderer import ScalingFilter
 from worldsim.app.settings import SettingsFile
-from worldsim.app.speed_estimates import SpeedEstimate
 from worldsim.app.title_screen import TitleScreen
 from worldsim.core.clock import ManualClock
 
@@ -25,7 +24,7 @@ ENTRIES = (
 
 
 class StillLibrary:
-    """Finds nothing by itself."""
+    """Finds nothing on its own."""
 
     def __init__(self) -> None:
         self.entries = ENTRIES
@@ -36,7 +35,7 @@ class TitleWindow(FakeWindow):
     meanwhile: Callable[[], None] = staticmethod(lambda: None)
 
 
-class Desk:
+class Harness:
     def __init__(self, path: Path) -> None:
         self.window = TitleWindow(ManualClock(), lambda: self.window.meanwhile())
         self.renderer = FakeRenderer()
@@ -60,70 +59,70 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path / "settings.json")
+def harness(tmp_path: Path) -> Harness:
+    return Harness(tmp_path / "settings.json")
 
 
-def test_a_preset_is_chosen_by_keyboard(desk: Desk) -> None:
-    assert desk.run(*keys("down return")) == "maze"
-    assert desk.focused == "maze" and "the world has stopped" in desk.renderer.text
+def test_preset_is_chosen_by_keyboard(harness: Harness) -> None:
+    assert harness.run(*keys("down return")) == "maze"
+    assert harness.focused == "maze" and "the world has stopped" in harness.renderer.text
 
 
-def test_a_preset_is_chosen_by_mouse(desk: Desk) -> None:
+def test_preset_is_chosen_by_mouse(harness: Harness) -> None:
     click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=pygame.BUTTON_LEFT, pos=(0, 2))
-    assert desk.run([click]) == "maze"
+    assert harness.run([click]) == "maze"
 
 
-def test_one_that_cannot_be_read_is_not_played(desk: Desk) -> None:
-    assert desk.run(*keys("return down return")) == "maze"
+def test_unreadable_preset_cannot_be_chosen(harness: Harness) -> None:
+    assert harness.run(*keys("return down return")) == "maze"
 
 
 @pytest.mark.parametrize("script", ["escape", "up return"])
-def test_it_can_be_left(desk: Desk, script: str) -> None:
-    assert desk.run(*keys(script), *keys("down")) is None
-    assert len(desk.window.script) == 1, "it went on"
+def test_title_screen_can_be_left(harness: Harness, script: str) -> None:
+    assert harness.run(*keys(script), *keys("down")) is None
+    assert len(harness.window.script) == 1, "the loop continued"
 
 
-def test_closing_the_window_leaves_it(desk: Desk) -> None:
-    assert desk.run() is None
+def test_window_close_leaves_the_title_screen(harness: Harness) -> None:
+    assert harness.run() is None
 
 
-def test_settings_can_be_changed_before_anything_is_loaded(desk: Desk) -> None:
-    assert desk.run(*keys("down down return right escape up return")) == "maze"
-    assert desk.renderer.picture_filter is PictureFilter.SMOOTH
+def test_settings_can_be_changed_on_the_title_screen(harness: Harness) -> None:
+    assert harness.run(*keys("down down return right escape up return")) == "maze"
+    assert harness.renderer.scaling_filter is ScalingFilter.SMOOTH
 
 
-def test_nothing_is_drawn_when_nothing_is_new(desk: Desk) -> None:
-    desk.run(*[[]] * 10, [pygame.event.Event(pygame.WINDOWEXPOSED)], [], [])
-    assert desk.window.num_flips == 2
+def test_unchanged_screen_is_not_redrawn(harness: Harness) -> None:
+    harness.run(*[[]] * 10, [pygame.event.Event(pygame.WINDOWEXPOSED)], [], [])
+    assert harness.window.num_flips == 2
 
 
-def test_the_picture_of_the_one_in_focus_is_behind_the_list_and_darker(desk: Desk) -> None:
-    desk.run(*keys("down return"))
-    assert desk.renderer.frames[-1].tolist() == [[[40, 80, 20]]]
+def test_background_is_the_dimmed_image_of_the_focused_preset(harness: Harness) -> None:
+    harness.run(*keys("down return"))
+    assert harness.renderer.frames[-1].tolist() == [[[40, 80, 20]]]
 
 
-def test_what_is_found_meanwhile_is_listed_without_a_key(desk: Desk) -> None:
+def test_new_presets_appear_without_input(harness: Harness) -> None:
     more = PresetEntry(ref="me/castle", name="me/castle", source="on the Hub", estimate=SLOW)
 
     def find() -> None:
-        desk.library.entries, desk.library.note = (*ENTRIES, more), "asking the Hub for more ..."
+        harness.library.entries, harness.library.note = (*ENTRIES, more), "Searching the Hub for more ..."
 
-    desk.window.meanwhile = find
-    desk.run([], [])
-    (panel,) = desk.renderer.panels[-1]
+    harness.window.meanwhile = find
+    harness.run([], [])
+    (panel,) = harness.renderer.panels[-1]
     below = [line for row in panel.rows for line in row.sublines]
-    assert "on the Hub   about 9 frames/s here, its pace is 20" in below
-    assert any("... frames/s here" in line for line in below), "the others are not known yet"
-    assert "asking the Hub for more ..." in desk.renderer.text
+    assert "on the Hub   ~9 fps (target 20)" in below
+    assert any("measuring speed ..." in line for line in below), "the other presets are not measured yet"
+    assert "Searching the Hub for more ..." in harness.renderer.text
 
 
-def test_a_gamepad_chooses_too(desk: Desk) -> None:
+def test_preset_is_chosen_by_gamepad(harness: Harness) -> None:
     buttons = (pygame.CONTROLLER_BUTTON_DPAD_DOWN, pygame.CONTROLLER_BUTTON_A)
     events = [pygame.event.Event(pygame.CONTROLLERBUTTONDOWN, instance_id=0, button=button) for button in buttons]
-    assert desk.run(events) == "maze"
+    assert harness.run(events) == "maze"
 
 
-def test_the_picture_behind_stays_where_the_one_in_focus_has_none(desk: Desk) -> None:
-    desk.run(*keys("down up"), [])
-    assert [frame.max() for frame in desk.renderer.frames] == [0, 80]
+def test_background_stays_if_the_focused_preset_has_no_image(harness: Harness) -> None:
+    harness.run(*keys("down up"), [])
+    assert [frame.max() for frame in harness.renderer.frames] == [0, 80]

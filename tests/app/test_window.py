@@ -1,4 +1,4 @@
-"""No display, no OpenGL: said in one line, never a window that nobody sees. Each case in a process of its own."""
+"""Missing display or OpenGL: one-line errors and fallbacks. Each case in its own process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worldsim.app.window import Window
 from worldsim.core.errors import WorldsimError
 try:
     window = Window(title="t", size_px=(64, 48), backend={backend!r}, hint="worldsim rollout maze")
-    print("open", window.context is not None, window.reason, window.size_px)
+    print("open", window.context is not None, window.fallback_reason, window.size_px)
     window.wake()
     assert window.wait(5.0), "awake"
     window.close()
@@ -42,21 +42,21 @@ def open_window(drawing: str = "auto", **environment: str) -> str:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a display")
 @pytest.mark.parametrize("environment", [{}, {"DISPLAY": ":31999"}])
-def test_without_a_display_it_says_what_to_run_instead(environment: dict[str, str]) -> None:
-    said = open_window(**environment)
-    assert said.startswith("DisplayError no display to open a window on")
-    assert said.endswith("| worldsim rollout maze")
+def test_missing_display_error_names_an_alternative(environment: dict[str, str]) -> None:
+    output = open_window(**environment)
+    assert output.startswith("DisplayError no display to open a window on")
+    assert output.endswith("| worldsim rollout maze")
 
 
-def test_a_driver_that_shows_nothing_is_taken_only_when_asked_for() -> None:
-    assert open_window("sdl", SDL_VIDEODRIVER="dummy") == "open False as asked for (64, 48)"
+def test_headless_driver_is_used_only_on_request() -> None:
+    assert open_window("sdl", SDL_VIDEODRIVER="dummy") == "open False as requested (64, 48)"
 
 
-def test_without_opengl_sdl_draws_and_the_reason_is_kept() -> None:
+def test_falls_back_to_sdl_with_a_reason() -> None:
     assert open_window(SDL_VIDEODRIVER="dummy").startswith("open False no OpenGL 3.3 (")
 
 
-def test_opengl_that_was_asked_for_and_is_not_there_is_an_error() -> None:
+def test_requested_but_missing_opengl_is_an_error() -> None:
     assert open_window("opengl", SDL_VIDEODRIVER="dummy").startswith("GraphicsError no OpenGL 3.3")
 
 
@@ -71,5 +71,5 @@ def test_opengl_that_was_asked_for_and_is_not_there_is_an_error() -> None:
         ((1080, 1920), (800, 600)),
     ],
 )
-def test_a_window_is_as_large_as_fits_the_screen(screen_px: tuple[int, int], window_px: tuple[int, int]) -> None:
+def test_default_window_size_fits_the_screen(screen_px: tuple[int, int], window_px: tuple[int, int]) -> None:
     assert default_size_px(screen_px) == window_px

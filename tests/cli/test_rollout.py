@@ -208,7 +208,7 @@ def test_a_name_that_is_no_mp4_is_refused_before_anything_is_written(tmp_path: P
 def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
     tiny_preset_folder: Path, tmp_path: Path, is_fresh_process: bool
 ) -> None:
-    from worldsim.actions.scripts import script_actions
+    from worldsim.actions.scripted_actions import script_actions
     from worldsim.engine.preset_world import session_header
     from worldsim.engine.replay import check
     from worldsim.engine.save_files import SaveFiles

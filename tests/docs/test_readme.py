@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from worldsim.actions.bindings import help_rows
+from worldsim.app.key_labels import help_rows
 from worldsim.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]

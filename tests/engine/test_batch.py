@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY_CONFIG, write_tiny_preset
-from worldsim.actions.scripts import script_actions
+from worldsim.actions.scripted_actions import script_actions
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.batch import BatchSimulator

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY_CONFIG, write_tiny_preset
-from worldsim.actions.scripts import script_actions
+from worldsim.actions.scripted_actions import script_actions
 from worldsim.cli.bench import measure, summary
 from worldsim.cli.output import Progress
 from worldsim.engine.bench import estimate

@@ -1,4 +1,4 @@
-"""The title screen's list against a Hub on loopback, and a preset that is chosen from it."""
+"""The title screen's list against a local Hub server, and playing a preset from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LISTING = """
 import json, sys, time
 from dataclasses import asdict
 from pathlib import Path
-from worldsim.app.speed_estimates import SpeedEstimates
+from worldsim.app.preset_library import SpeedEstimates
 from worldsim.app.preset_library import PresetLibrary
 
 library = PresetLibrary(SpeedEstimates(device="cpu", path=Path(sys.argv[1])))
@@ -39,7 +39,7 @@ print(json.dumps({"note": library.note, "entries": rows}))
 
 
 def listed(hub: Any, folder: Path, *names: str, **environment: str) -> Any:
-    """In a process of its own: the Hub's client reads its settings when it is imported."""
+    """In its own process: the Hub client reads its settings at import."""
     settings = {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(folder / "hf"),
@@ -50,7 +50,7 @@ def listed(hub: Any, folder: Path, *names: str, **environment: str) -> Any:
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-c", LISTING, str(folder / "forecasts.json"), *names],
+        [sys.executable, "-c", LISTING, str(folder / "speed_estimates.json"), *names],
         env=os.environ | settings | environment,
         capture_output=True,
         text=True,
@@ -69,14 +69,14 @@ def test_presets_of_the_hub_are_listed_with_their_speed_before_anything_of_their
     assert rows["someone/tiny"]["source"] == "on the Hub" and "someone/model" not in rows
     assert rows["someone/tiny"]["title"] == "An untrained preset for tests"
     assert rows["someone/tiny"]["text"].endswith("frames/s here")
-    assert next(iter(rows)) == "maze", "bundled ones first"
+    assert next(iter(rows)) == "maze", "bundled presets come first"
     assert found["note"] == ""
     assert not [line for line in hub.log if "model.safetensors" in line or "/store/" in line]
 
 
 def test_a_hub_that_is_not_there_is_one_line_below_the_others(hub: Any, tmp_path: Path) -> None:
     found = listed(hub, tmp_path, "someone/tiny", HF_ENDPOINT="http://127.0.0.1:9")
-    assert found["note"].startswith("nothing from the Hub: http://127.0.0.1:9 cannot be reached")
+    assert found["note"].startswith("Hub unavailable: http://127.0.0.1:9 cannot be reached")
     assert "maze" in {row["name"] for row in found["entries"]}
 
 

@@ -196,7 +196,7 @@ def test_without_vizdoom_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
 def test_config_and_explorers_do_not_load_vizdoom_or_torch() -> None:
     program = (
         "import sys\n"
-        "import worldsim.worlds.doom.world, worldsim.worlds.doom.policies, worldsim.actions.scripts\n"
+        "import worldsim.worlds.doom.world, worldsim.worlds.doom.policies, worldsim.actions.scripted_actions\n"
         "print([name for name in ('torch', 'vizdoom', 'pygame') if name in sys.modules])\n"
     )
     assert run_python(program) == "[]"

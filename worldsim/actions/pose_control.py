@@ -1,8 +1,7 @@
-"""Presets whose inputs are poses, played by the usual keys: they fly the camera, and no wall is in the way.
+"""A free camera for presets whose inputs are poses: the movement keys fly it, without collisions.
 
-Owns: which keys there are then, and the pose that an action leads to. Does not own: how far a tick goes
-(`PoseControl`, from each world's config). Nothing is kept here: the next pose follows from the newest frame's,
-wherever play has gone in between.
+Stateless: the next pose follows from the pose of the newest frame, so rewinding and loading need no extra handling.
+How far a tick moves comes from the world's config (`PoseControl`).
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from worldsim.core.types import Action, ActionSpec
 FREE_CAMERA_NOTICE = "you fly this world: no wall stops you"
 
 _HEADING = re.compile(r"(cos|sin)(\d*)")
-"""An input of the heading: of the angle, or of so many times the angle."""
+"""A heading input: cosine or sine of the angle, or of a multiple of it ("cos2")."""
 
 
 def key_spec(spec: ActionSpec) -> ActionSpec:
-    """What a person, or a script, does in a world with this spec: its own inputs, or those that fly the camera."""
+    """The inputs for keys and scripts: those of the world, or those of the free camera if its inputs are poses."""
     if spec.pose_control is None:
         return spec
     unit = f"{math.degrees(spec.pose_control.turn_rad):g} deg per tick"
@@ -30,10 +29,10 @@ def key_spec(spec: ActionSpec) -> ActionSpec:
 
 
 def pose_step(spec: ActionSpec, action: Action, newest: Action) -> Action:
-    """What the world is given where `action` is done: that itself, or the pose that keys lead to from pose `newest`.
+    """The action for the world: `action` itself, or the pose that the keys in it lead to from pose `newest`.
 
-    One moves along the heading in the middle of the turn, so that the same keys the other way lead back. Values are
-    those of float32, as they are stored and handed to a model.
+    Moves along the heading at the middle of the turn, so that the opposite keys return to the start. Values are rounded
+    to float32, as they are stored and passed to a model.
     """
     pose_control = spec.pose_control
     if pose_control is None or any(name in spec.axes for name, _ in action.axes):
@@ -52,7 +51,7 @@ def pose_step(spec: ActionSpec, action: Action, newest: Action) -> Action:
 
 
 def pose_steps(spec: ActionSpec, actions: Iterable[Action], newest: Action) -> list[Action]:
-    """`pose_step` for one action after the other, from the frame with the pose `newest` on."""
+    """`pose_step` for a sequence of actions, starting at pose `newest`."""
     found: list[Action] = []
     for action in actions:
         newest = pose_step(spec, action, newest)
@@ -61,7 +60,7 @@ def pose_steps(spec: ActionSpec, actions: Iterable[Action], newest: Action) -> l
 
 
 def _heading_inputs(spec: ActionSpec, angle_rad: float) -> dict[str, float]:
-    """Every input of the heading."""
+    """All heading inputs for an angle."""
     found: dict[str, float] = {}
     for name in spec.axes:
         match = _HEADING.fullmatch(name)

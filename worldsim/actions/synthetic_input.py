@@ -1,8 +1,7 @@
-"""What two hands do at keyboard and mouse in a while of play, by seed: the input of `worldsim bench --play`.
+"""Synthetic keyboard and mouse input, by seed, for the real-time benchmark.
 
-Owns: the track of events, and the habits it is drawn from. Does not own: what a key means (`actions.bindings`). The
-habits were chosen, not measured: taps of about a tenth of a second, holds of one or two, sweeps of the mouse that
-speed up and slow down, two hands that know nothing of each other. Real input belongs in recordings.
+The distributions were chosen, not measured: taps of about 0.1 s, holds of one or two seconds, smooth mouse sweeps, and
+two independent hands. Real input belongs in recordings.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ LEFT_HAND_WEIGHTS: tuple[tuple[tuple[str, ...], int], ...] = (
     (("s",), 4),
     ((), 10),
 )
-"""What the left hand holds, and how often in a hundred."""
+"""Keys that the left hand holds, with weights."""
 RIGHT_HAND_WEIGHTS = (("rest", 35), ("hold", 25), ("taps", 15), ("sweep", 25))
-"""What the right hand does: nothing, an arrow held, an arrow tapped, the mouse moved to one side."""
+"""What the right hand does: nothing, hold an arrow, tap an arrow, sweep the mouse sideways."""
 TAP_S, TAP_GAP_S, CHORD_S = (0.06, 0.14), (0.08, 0.2), (0.02, 0.06)
 SWEEP_S, SWEEP_PX = (0.15, 0.6), (40.0, 500.0)
 MOUSE_REPORT_PERIOD_S = 1 / 125
 MOVE_MEDIAN_S, HOLD_MEDIAN_S, REST_MEDIAN_S = 1.2, 0.45, 0.9
-"""Medians."""
+"""Medians of log-normal distributions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputEvent:
-    """At `t_s` a key goes down or up, or (`key` is MOUSE_X) the mouse goes `dx_px` to the right."""
+    """At `t_s` a key goes down or up, or (`key` is MOUSE_X) the mouse moves `dx_px` to the right."""
 
     t_s: float
     key: str
@@ -43,7 +42,7 @@ class InputEvent:
 
 
 def synthetic_input(seed: int, duration_s: float) -> tuple[InputEvent, ...]:
-    """In order of time. The same seed, the same events; every key that goes down comes up."""
+    """Events in time order, determined by the seed. Every key that goes down also goes up."""
     left = _left_hand(random.Random(f"left:{seed}"), duration_s)
     right = _right_hand(random.Random(f"right:{seed}"), duration_s)
     return tuple(sorted((*left, *right), key=lambda event: event.t_s))
@@ -94,7 +93,7 @@ def _hold(key: str, down_s: float, up_s: float, duration_s: float) -> Iterator[I
 
 
 def _sweep(begin_s: float, end_s: float, dx_px: float) -> Iterator[InputEvent]:
-    """The way of a hand that speeds up and slows down: 10 u^3 - 15 u^4 + 6 u^5 of it after the share u of the time."""
+    """A minimum-jerk sweep: position 10 u^3 - 15 u^4 + 6 u^5 at the fraction u of the time."""
     num_reports = max(1, round((end_s - begin_s) / MOUSE_REPORT_PERIOD_S))
     gone = 0.0
     for report in range(1, num_reports + 1):

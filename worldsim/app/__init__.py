@@ -1,5 +1,4 @@
-"""Floor 5: the window. The only package that imports pygame and moderngl, and it never calls torch.
+"""Layer 5: the window. The only package that imports pygame and moderngl; it never calls torch.
 
-`application` is the loop; `window` the screen, `renderer` the drawing, `hud` what is said, `input_handler` keys and
-mouse.
+`application` is the loop, `window` the display, `renderer` the drawing, `hud` the panels, `input` keys and mouse.
 """

@@ -1,8 +1,6 @@
-"""The loop: events, one look at the session, a drawing when there is something new, and sleep until the next of them.
+"""The main loop of play: handle events, tick the session, draw if something changed, sleep until the next deadline.
 
-Owns: what commands do, when to draw, the pause menu, the report at the end. Does not own: pace and state
-(`engine.session`), the model thread (`engine.worker`), menus (`app.menu`, `app.menu_pages`), the title screen
-(`app.title_screen`). UI thread; never calls torch, never waits for the model.
+UI thread; never calls torch, never waits for the model. Pace and state are the session's (`engine.session`).
 """
 
 from __future__ import annotations
@@ -10,48 +8,43 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
-from typing import TypeVar
 
 import psutil
 import pygame
 
-from worldsim.actions.bindings import Binding, Command, apply_overrides, available_bindings, help_rows
+from worldsim.actions.bindings import Binding, Command, apply_overrides, available_bindings
 from worldsim.app.frame_pacing import FramePacer
-from worldsim.app.hud import HudState, Panel, StatusLevel, panels
-from worldsim.app.input_handler import CommandRequest, InputHandler
+from worldsim.app.hud import HudState, Panel, StatusLevel, next_member, panels
+from worldsim.app.input import CommandRequest, InputHandler, handle_menu_event
+from worldsim.app.key_labels import help_rows
 from worldsim.app.key_overlay import KeyOverlay
 from worldsim.app.menu import MenuPage, MenuStack
-from worldsim.app.menu_input import handle_menu_event
 from worldsim.app.menu_pages import SettingsPages, pause_page
-from worldsim.app.notifications import Notifications
+from worldsim.app.metrics import FrameCounter, SessionStats
+from worldsim.app.notifications import Notifications, RecordingControl, time_line
 from worldsim.app.performance_panel import performance_rows
-from worldsim.app.recording_control import RecordingControl
 from worldsim.app.reference_panel import ReferencePanel
-from worldsim.app.renderer import Interpolation, PictureFilter, Renderer
+from worldsim.app.renderer import Interpolation, Renderer, ScalingFilter
 from worldsim.app.screenshot import take_screenshot
-from worldsim.app.session_stats import FrameCounter, SessionStats
 from worldsim.app.settings import Settings, SettingsFile
 from worldsim.app.side_panel import SidePanel
-from worldsim.app.timeline import time_lines
 from worldsim.app.window import Window, is_input_event, needs_redraw
 from worldsim.core.clock import Clock
 from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.session import Session, SessionState
 
-E = TypeVar("E", bound=Enum)
-
 HUD_PERIOD_S = 0.25
-"""How often the figures of the HUD change: more often cannot be read."""
+"""Update period of the numbers in the HUD: faster changes cannot be read."""
 REWINDING_HUD_PERIOD_S = 0.1
-HIDDEN_POLL_S = 5.0
-"""So long at most sleeps a window that nobody can see; events and the worker's news wake it."""
 PERFORMANCE_PANEL_PERIOD_S = 0.5
-"""A panel as large as that of performance takes some milliseconds."""
+"""Rendering the large performance panel takes some milliseconds."""
+HIDDEN_POLL_S = 5.0
+"""Longest sleep while the window is hidden. Events and the model thread wake it earlier."""
 
 
 class ExitAction(Enum):
-    """What comes after `run`."""
+    """What follows after `run`."""
 
     QUIT = "quit"
     TITLE = "title"
@@ -75,9 +68,9 @@ class Application:
         num_steps: int | None = None,
         actions: Sequence[Action] = (),
     ) -> None:
-        """`say` is told the stages of loading, once each. Without `settings` there are the defaults, and no menu for
-        them; `has_title`: the menu leads back to the title screen. `num_steps`: in place of the world's own number.
-        `actions` have control from the start, until a person takes it."""
+        """`say` prints loading stages and notifications, once each. Without `settings` the defaults apply, and the menu
+        has no settings page. `has_title`: the menu leads back to the title screen. `num_steps` replaces the preset's
+        denoising steps. `actions` are replayed from the start, until a key takes control."""
         self._session, self._window, self._renderer = session, window, renderer
         self._clock, self._title, self._say = clock, title, say
         self._max_frames = max_frames
@@ -103,7 +96,7 @@ class Application:
         self._picture: Step | None = None
         self._shown: Frame | None = None
         self._unshown: Step | None = None
-        """A new frame that waits for the true one beside it."""
+        """A new frame whose aligned reference frame has not arrived yet."""
         self._is_stale = self._was_visible = True
         self._bind(self._settings)
 
@@ -130,15 +123,20 @@ class Application:
         return self.report()
 
     def close(self) -> None:
-        """Ends what goes along with play. It may take a second: the window should be closed by then."""
+        """Stops the reference world. It may take a second: close the window first."""
         self._reference_panel.close()
 
     def notify(self, text: str) -> None:
-        """Says it on the screen for a while, and once in the terminal."""
+        """Shows a message for some seconds, and prints it once in the terminal."""
         self._notifications.post(text)
 
+    def report(self) -> SessionStats:
+        return self._frame_counter.report(self._session.worker.counters, self._pacer.meter.stats)
+
+    # ---- events and commands
+
     def _requests(self, event: pygame.event.Event) -> list[CommandRequest]:
-        """An open menu takes every event but those that end the program."""
+        """An open menu takes every event except those that quit."""
         if not self._menus.is_open or self._input.is_quit_event(event):
             return self._input.handle([event])
         before = self._menus.panel()
@@ -148,142 +146,6 @@ class Application:
         if not self._menus.is_open or self._menus.panel() != before:
             self._hud_due_ns, self._is_stale = self._clock.now_ns(), True
         return []
-
-    def _update_visibility(self) -> None:
-        """A window that nobody can see any more lets everything go, and time stands still until a person goes on."""
-        was_visible, self._was_visible = self._was_visible, self._window.is_visible
-        if was_visible and not self._was_visible:
-            for request in self._input.release_all():
-                self._execute(request)
-            if self._is_playing and self._max_frames is None:
-                self._session.toggle_pause()
-
-    def _update_loaded(self) -> None:
-        """The world is there: its own number of denoising steps, the keys that it knows."""
-        loaded = self._session.status.loaded
-        if loaded is None or loaded is self._loaded:
-            return
-        self._loaded, self._preset_num_steps = loaded, loaded.playable.num_steps
-        self._bind(self._settings)
-        if self._initial_num_steps is not None and self._preset_num_steps:
-            self._session.set_num_steps(self._initial_num_steps)
-
-    def report(self) -> SessionStats:
-        return self._frame_counter.report(self._session.worker.counters, self._pacer.meter.stats)
-
-    def _sleep_s(self) -> float:
-        """Until the next tick or the next change of the HUD. The worker's news and events end the sleep earlier."""
-        until_hud_s = max(0.0, (self._hud_due_ns - self._clock.now_ns()) / 1e9)
-        due_s = self._session.next_due_s
-        if not self._was_visible:
-            return HIDDEN_POLL_S if due_s is None else due_s
-        interpolation_due_s = self._pacer.next_due_s(due_s)
-        return min(s for s in (until_hud_s, due_s, interpolation_due_s) if s is not None)
-
-    def _draw_if_new(self, steps: list[Step], *, is_stale: bool) -> None:
-        now_ns = self._clock.now_ns()
-        self._update_stage(now_ns)
-        is_picture_new = self._update_picture(steps)
-        self._unshown = steps[-1] if steps else self._unshown
-        if self._notifications.update():
-            self._hud_due_ns = now_ns
-            self._side_panel.refresh()
-        if now_ns >= self._hud_due_ns:
-            self._hud_due_ns = now_ns + round(self._hud_period_s * 1e9)
-            self._pacer.meter.sample(now_ns, self._session.worker.counters, self._frame_counter.num_generated)
-            new_panels = panels(self._hud_state(now_ns))
-            is_stale = is_stale or new_panels != self._panels
-            self._panels = new_panels
-        caps = self._make_key_overlay() if self._is_key_overlay_shown else ()
-        is_stale, self._is_stale, self._key_overlay_panels = is_stale or caps != self._key_overlay_panels, False, caps
-        if not self._was_visible:
-            self._is_stale = True
-        elif self._pacer.is_due(is_picture_new, is_stale, self._session.next_due_s, is_playing=self._is_playing):
-            self._pacer.draw((*caps, *self._panels))
-        else:
-            return
-        if self._unshown is not None and is_picture_new:
-            self._pacer.meter.on_frame_shown(self._unshown, self._clock.now_ns())
-            self._frame_counter.on_frame_shown(self._unshown.index, self._session.worker.counters)
-            self._unshown = None
-
-    @property
-    def _is_playing(self) -> bool:
-        return self._session.state is SessionState.PLAYING
-
-    @property
-    def _hud_period_s(self) -> float:
-        if self._session.state is SessionState.REWINDING:
-            return REWINDING_HUD_PERIOD_S
-        return PERFORMANCE_PANEL_PERIOD_S if self._status is StatusLevel.PERFORMANCE else HUD_PERIOD_S
-
-    def _update_picture(self, steps: list[Step]) -> bool:
-        """Returns: whether there is another one to be seen."""
-        session, before, is_playing = self._session, self._picture, self._is_playing
-        for step in steps if is_playing else ():
-            self._pacer.meter.on_tick(step, session.tick_s)
-        if not is_playing:
-            self._pacer.end_transition()
-            self._pacer.meter.on_pause()
-        self._picture = picture = session.shown_step
-        if picture is None:
-            return False
-        shown, self._shown = self._shown, self._reference_panel.frame(picture)
-        if self._shown is shown:
-            return False
-        is_next = is_playing and before is not None and picture.index == before.index + 1
-        self._pacer.show(self._shown, period_s=session.tick_s if is_next else None)
-        return True
-
-    def _make_key_overlay(self) -> tuple[Panel, ...]:
-        is_pose_controlled = self._loaded is not None and self._loaded.action_spec.pose_control is not None
-        done = self._session.last_action if is_pose_controlled or self._picture is None else self._picture.action
-        return (self._key_overlay.panel(self._session.inputs, done),)
-
-    def _hud_state(self, now_ns: int) -> HudState:
-        session = self._session
-        loaded = session.status.loaded
-        rows = self._available_bindings(loaded) if loaded else self._bindings
-        counters, stats = session.worker.counters, self._pacer.meter.stats
-        is_measured = self._status is StatusLevel.PERFORMANCE
-        return HudState(
-            state=session.state,
-            title=loaded.title if loaded else self._title,
-            is_loaded=loaded is not None,
-            stage=session.status.stage,
-            stage_s=(now_ns - self._stage_ns) / 1e9,
-            error=session.error,
-            status=self._status,
-            is_help_shown=self._is_help_shown,
-            help_rows=tuple(help_rows(rows, has_pad=self._input.gamepad.is_used)),
-            stats=stats,
-            counters=counters,
-            performance_rows=performance_rows(stats, counters, self._process.memory_info().rss) if is_measured else (),
-            can_go_back=session.has_started and session.history is not None,
-            frame_index=self._picture.index if self._picture else 0,
-            seed=session.seed,
-            renderer=self._renderer.name,
-            recording=self._recording.line,
-            time_lines=(*time_lines(session, self._notifications.text), *self._reference_panel.lines(self._bindings)),
-            side_rows=self._side_panel.rows(now_ns, self._bindings) or self._reference_panel.rows(self._bindings),
-            menu=self._menus.panel() if self._menus.is_open else None,
-            bindings=self._bindings,
-        )
-
-    def _update_stage(self, now_ns: int) -> None:
-        """A new stage or state is said once, and is in the HUD at once."""
-        state = self._session.state
-        label = self._session.status.stage if state is SessionState.LOADING else state.value
-        if label == self._stage:
-            return
-        self._stage, self._stage_ns, self._hud_due_ns = label, now_ns, now_ns
-        self._say(label)
-
-    def _stop_if_done(self) -> None:
-        if self._max_frames is None:
-            return
-        if self._frame_counter.num_generated >= self._max_frames or self._session.state is SessionState.FAILED:
-            self._stop()
 
     def _execute(self, request: CommandRequest) -> None:
         command, argument = request
@@ -316,13 +178,40 @@ class Application:
             Command.QUIT: lambda _: self._stop(),
         }
 
+    def _toggle_help(self) -> None:
+        self._is_help_shown = not self._is_help_shown
+
+    def _toggle_key_overlay(self) -> None:
+        self._is_key_overlay_shown = not self._is_key_overlay_shown
+
+    def _next_status(self) -> None:
+        self._status = next_member(self._status)
+
+    def _next_filter(self) -> None:
+        self._renderer.scaling_filter = next_member(self._renderer.scaling_filter)
+
+    def _take_screenshot(self) -> None:
+        if self._picture is not None and self._loaded is not None:
+            self._notifications.post(take_screenshot(self._session, self._picture, self._loaded.title))
+
+    def _stop(self) -> None:
+        self._is_running = False
+
+    def _stop_if_done(self) -> None:
+        if self._max_frames is None:
+            return
+        if self._frame_counter.num_generated >= self._max_frames or self._session.state is SessionState.FAILED:
+            self._stop()
+
+    # ---- menu and settings
+
     def _open_menu(self) -> None:
         for request in self._input.release_all():
             self._execute(request)
         self._menus.open(self._pause_page, on_back=self._resume)
 
     def _pause_page(self) -> MenuPage:
-        entries: list[tuple[str, Callable[[], None]]] = [("Go on", self._resume), ("Reset", self._reset)]
+        entries: list[tuple[str, Callable[[], None]]] = [("Resume", self._resume), ("Restart", self._reset)]
         if self._settings_pages is not None:
             entries.append(("Settings", self._settings_pages.open))
         if self._has_title:
@@ -343,22 +232,23 @@ class Application:
         self._stop()
 
     def _apply(self, before: Settings, after: Settings) -> None:
-        """A change of the settings, as far as it can be seen or heard at once."""
+        """Applies changed settings that have an immediate effect."""
         self._settings = after
         self._bind(after)
         apply_display_settings(before, after, self._window, self._renderer)
-        if after.between == "motion" != before.between and not self._renderer.supports_motion_interpolation:
-            self._notifications.post("frames are blended: following their motion needs a graphics card")
-        if after.num_steps != before.num_steps and (after.num_steps or self._preset_num_steps):
-            self._session.set_num_steps(after.num_steps or self._preset_num_steps)
-        self._session.recorder.is_lossless = after.is_lossless
+        is_motion_new = after.frame_interpolation == "motion" != before.frame_interpolation
+        if is_motion_new and not self._renderer.supports_motion_interpolation:
+            self._notifications.post("Motion interpolation needs a GPU; blending frames instead")
+        if after.denoising_steps != before.denoising_steps and (after.denoising_steps or self._preset_num_steps):
+            self._session.set_num_steps(after.denoising_steps or self._preset_num_steps)
+        self._session.recorder.is_lossless = after.lossless_recording
         is_recording = self._session.recorder.is_recording
-        if before.is_always_recorded is not after.is_always_recorded is not is_recording:
+        if before.always_record is not after.always_record is not is_recording:
             self._recording.toggle()
 
     def _bind(self, settings: Settings) -> None:
-        self._bindings = apply_overrides(settings.own_keys, mouse_sensitivity=settings.mouse_sensitivity)
-        self._input.bind(self._bindings, dead_zone=settings.pad_dead_zone)
+        self._bindings = apply_overrides(settings.key_overrides, mouse_sensitivity=settings.mouse_sensitivity)
+        self._input.bind(self._bindings, dead_zone=settings.stick_dead_zone)
         if self._loaded is not None:
             self._session.inputs.bindings = self._available_bindings(self._loaded)
 
@@ -366,36 +256,143 @@ class Application:
         has_num_steps = loaded.playable.num_steps > 0
         return available_bindings(loaded.action_spec, has_num_steps=has_num_steps, bindings=self._bindings)
 
-    def _toggle_help(self) -> None:
-        self._is_help_shown = not self._is_help_shown
+    # ---- following the session and the window
 
-    def _toggle_key_overlay(self) -> None:
-        self._is_key_overlay_shown = not self._is_key_overlay_shown
+    @property
+    def _is_playing(self) -> bool:
+        return self._session.state is SessionState.PLAYING
 
-    def _take_screenshot(self) -> None:
-        if self._picture is not None and self._loaded is not None:
-            self._notifications.post(take_screenshot(self._session, self._picture, self._loaded.title))
+    def _update_visibility(self) -> None:
+        """Hiding the window releases all keys and pauses; play resumes only on request."""
+        was_visible, self._was_visible = self._was_visible, self._window.is_visible
+        if was_visible and not self._was_visible:
+            for request in self._input.release_all():
+                self._execute(request)
+            if self._is_playing and self._max_frames is None:
+                self._session.toggle_pause()
 
-    def _next_status(self) -> None:
-        self._status = _next(self._status)
+    def _update_loaded(self) -> None:
+        """Once the world is loaded: its default denoising steps, and the keys that have an effect in it."""
+        loaded = self._session.status.loaded
+        if loaded is None or loaded is self._loaded:
+            return
+        self._loaded, self._preset_num_steps = loaded, loaded.playable.num_steps
+        self._bind(self._settings)
+        if self._initial_num_steps is not None and self._preset_num_steps:
+            self._session.set_num_steps(self._initial_num_steps)
 
-    def _next_filter(self) -> None:
-        self._renderer.picture_filter = _next(self._renderer.picture_filter)
+    def _update_stage(self, now_ns: int) -> None:
+        """Prints a new stage or state once, and shows it at once."""
+        state = self._session.state
+        label = self._session.status.stage if state is SessionState.LOADING else state.value
+        if label == self._stage:
+            return
+        self._stage, self._stage_ns, self._hud_due_ns = label, now_ns, now_ns
+        self._say(label)
 
-    def _stop(self) -> None:
-        self._is_running = False
+    # ---- drawing
+
+    def _sleep_s(self) -> float:
+        """Time until the next tick, HUD update or interpolated frame. Events and the model thread wake it earlier."""
+        until_hud_s = max(0.0, (self._hud_due_ns - self._clock.now_ns()) / 1e9)
+        due_s = self._session.next_due_s
+        if not self._was_visible:
+            return HIDDEN_POLL_S if due_s is None else due_s
+        interpolation_due_s = self._pacer.next_due_s(due_s)
+        return min(s for s in (until_hud_s, due_s, interpolation_due_s) if s is not None)
+
+    def _draw_if_new(self, steps: list[Step], *, is_stale: bool) -> None:
+        now_ns = self._clock.now_ns()
+        self._update_stage(now_ns)
+        is_picture_new = self._update_picture(steps)
+        self._unshown = steps[-1] if steps else self._unshown
+        if self._notifications.update():
+            self._hud_due_ns = now_ns
+            self._side_panel.refresh()
+        if now_ns >= self._hud_due_ns:
+            self._hud_due_ns = now_ns + round(self._hud_period_s * 1e9)
+            self._pacer.meter.sample(now_ns, self._session.worker.counters, self._frame_counter.num_generated)
+            new_panels = panels(self._hud_state(now_ns))
+            is_stale = is_stale or new_panels != self._panels
+            self._panels = new_panels
+        key_panels = self._key_overlay_now() if self._is_key_overlay_shown else ()
+        is_stale, self._is_stale = is_stale or key_panels != self._key_overlay_panels, False
+        self._key_overlay_panels = key_panels
+        if not self._was_visible:
+            self._is_stale = True
+        elif self._pacer.is_due(is_picture_new, is_stale, self._session.next_due_s, is_playing=self._is_playing):
+            self._pacer.draw((*key_panels, *self._panels))
+        else:
+            return
+        if self._unshown is not None and is_picture_new:
+            self._pacer.meter.on_frame_shown(self._unshown, self._clock.now_ns())
+            self._frame_counter.on_frame_shown(self._unshown.index, self._session.worker.counters)
+            self._unshown = None
+
+    @property
+    def _hud_period_s(self) -> float:
+        if self._session.state is SessionState.REWINDING:
+            return REWINDING_HUD_PERIOD_S
+        return PERFORMANCE_PANEL_PERIOD_S if self._status is StatusLevel.PERFORMANCE else HUD_PERIOD_S
+
+    def _update_picture(self, steps: list[Step]) -> bool:
+        """Returns: whether the frame to show has changed."""
+        session, previous, is_playing = self._session, self._picture, self._is_playing
+        for step in steps if is_playing else ():
+            self._pacer.meter.on_tick(step, session.tick_s)
+        if not is_playing:
+            self._pacer.end_transition()
+            self._pacer.meter.on_pause()
+        self._picture = picture = session.shown_step
+        if picture is None:
+            return False
+        shown, self._shown = self._shown, self._reference_panel.frame(picture)
+        if self._shown is shown:
+            return False
+        is_next = is_playing and previous is not None and picture.index == previous.index + 1
+        self._pacer.show(self._shown, period_s=session.tick_s if is_next else None)
+        return True
+
+    def _key_overlay_now(self) -> tuple[Panel, ...]:
+        is_pose_controlled = self._loaded is not None and self._loaded.action_spec.pose_control is not None
+        action = self._session.last_action if is_pose_controlled or self._picture is None else self._picture.action
+        return (self._key_overlay.panel(self._session.inputs, action),)
+
+    def _hud_state(self, now_ns: int) -> HudState:
+        session, loaded, bindings = self._session, self._session.status.loaded, self._bindings
+        counters, stats = session.worker.counters, self._pacer.meter.stats
+        is_measured = self._status is StatusLevel.PERFORMANCE
+        lines = (self._notifications.text, time_line(session), *self._reference_panel.lines(bindings))
+        return HudState(
+            state=session.state,
+            title=loaded.title if loaded else self._title,
+            is_loaded=loaded is not None,
+            stage=session.status.stage,
+            stage_s=(now_ns - self._stage_ns) / 1e9,
+            error=session.error,
+            status=self._status,
+            is_help_shown=self._is_help_shown,
+            help_rows=tuple(
+                help_rows(self._available_bindings(loaded) if loaded else bindings, has_pad=self._input.gamepad.is_used)
+            ),
+            stats=stats,
+            counters=counters,
+            performance_rows=performance_rows(stats, counters, self._process.memory_info().rss) if is_measured else (),
+            can_rewind=session.has_started and session.history is not None,
+            frame_index=self._picture.index if self._picture else 0,
+            seed=session.seed,
+            renderer=self._renderer.name,
+            lines=(*filter(None, lines), self._recording.line),
+            side_rows=self._side_panel.rows(now_ns, bindings) or self._reference_panel.rows(bindings),
+            menu=self._menus.panel() if self._menus.is_open else None,
+            bindings=bindings,
+        )
 
 
 def apply_display_settings(before: Settings, after: Settings, window: Window, renderer: Renderer) -> None:
-    """What was changed, and nothing else: keys may have changed the rest since."""
-    if after.picture_filter != before.picture_filter:
-        renderer.picture_filter = PictureFilter[after.picture_filter.upper()]
-    renderer.integer_scale, renderer.interpolation = after.is_whole_scale, Interpolation(after.between)
-    if after.is_full_screen != before.is_full_screen and after.is_full_screen is not window.is_full_screen:
+    """Applies only what changed, because keys may have changed the filter and full screen since."""
+    if after.scaling_filter != before.scaling_filter:
+        renderer.scaling_filter = ScalingFilter[after.scaling_filter.upper()]
+    renderer.integer_scale, renderer.interpolation = after.integer_scale, Interpolation(after.frame_interpolation)
+    if after.full_screen != before.full_screen and after.full_screen is not window.is_full_screen:
         window.toggle_full_screen()
-
-
-def _next(value: E) -> E:
-    """The member after this one, the first after the last."""
-    members = list(type(value))
-    return members[(members.index(value) + 1) % len(members)]

@@ -1,8 +1,4 @@
-"""The picture on the window: shown when it is new, and on its way there in between; what that takes is measured.
-
-Owns: when to draw, and the times of drawing. Does not own: how (`app.renderer`), what
-panels say (`app.hud`), when there is a new frame (`engine.session`). UI thread.
-"""
+"""When to draw: a new frame at once, interpolated frames in between, overlay changes with the next frame. UI thread."""
 
 from __future__ import annotations
 
@@ -16,14 +12,14 @@ from worldsim.core.clock import Clock
 from worldsim.core.types import Frame
 
 MAX_OVERLAY_DELAY_S = 0.1
-"""So long at most what lies over the picture waits for the next frame."""
+"""Longest time that an overlay change waits for the next frame."""
 INTERPOLATION_PERIOD_S = 1 / 60
-"""Between two frames, so long from one drawing to the next. A screen with vsync may make it longer."""
+"""Time between interpolated frames; vsync may make it longer."""
 
 
 @dataclass(frozen=True)
 class _Transition:
-    """From the frame before to the one shown, in the time of one tick."""
+    """From the previous frame to the current one, over one tick."""
 
     begin_ns: int
     period_ns: int
@@ -33,7 +29,7 @@ class _Transition:
 
 
 class FramePacer:
-    """`show` a new frame, `draw`; in between, draw again whenever `next_due_s` is 0."""
+    """`show` a new frame and `draw` it; afterwards draw again whenever `is_due`."""
 
     def __init__(self, window: Window, renderer: Renderer, clock: Clock) -> None:
         self.meter = FrameMeter()
@@ -42,26 +38,25 @@ class FramePacer:
         self._fraction, self._drawn_ns = 1.0, 0
         self._upload_ns: int | None = None
         self._stale_ns: int | None = None
-        """Since when something else than the frame waits to be drawn."""
+        """Since when an overlay change has been waiting to be drawn."""
 
     def show(self, frame: Frame, *, period_s: float | None = None) -> None:
-        """`period_s`: of a tick, where the frame follows the one before in play; None where it is somewhere else."""
+        """`period_s`: duration of a tick if the frame follows the previous one in play; None after a jump."""
         begin_ns = self._clock.now_ns()
         self._renderer.show(frame)
         end_ns = self._clock.now_ns()
         self._upload_ns = end_ns - begin_ns
-        is_interpolated = period_s is not None and self._renderer.interpolation is not Interpolation.OFF
-        self._transition = (
-            _Transition(end_ns, max(1, round(period_s * 1e9))) if is_interpolated and period_s is not None else None
-        )
+        self._transition = None
+        if period_s is not None and self._renderer.interpolation is not Interpolation.OFF:
+            self._transition = _Transition(end_ns, max(1, round(period_s * 1e9)))
 
     def end_transition(self) -> None:
-        """Time stands still: what is shown is the frame itself."""
+        """Shows the current frame itself, because play was interrupted."""
         self._transition = None
 
     def is_due(self, is_new: bool, is_stale: bool, until_tick_s: float | None, *, is_playing: bool) -> bool:
-        """Whether to draw now. `is_new`: another frame; `is_stale`: something else than the frame has changed. In play
-        that waits for the next frame, for a while: a drawing of its own could make the next tick late."""
+        """Whether to draw now. `is_new`: there is a new frame; `is_stale`: an overlay changed, which during play waits
+        up to `MAX_OVERLAY_DELAY_S` for the next frame: a separate draw could delay the next tick."""
         now_ns = self._clock.now_ns()
         if is_stale and self._stale_ns is None:
             self._stale_ns = now_ns
@@ -71,8 +66,8 @@ class FramePacer:
         return is_new or is_stale_long or self._until_interpolation_s(until_tick_s) == 0.0
 
     def next_due_s(self, until_tick_s: float | None) -> float | None:
-        """How long until `is_due` may say so by itself; None where it will not. `until_tick_s`: to the next tick, which
-        no drawing shall make late."""
+        """Time until `is_due` becomes true without an event; None if it will not. `until_tick_s`: time to the next
+        tick, which no draw may delay."""
         interpolation_due_s = self._until_interpolation_s(until_tick_s)
         if self._stale_ns is None:
             return interpolation_due_s

@@ -1,15 +1,15 @@
-"""The keys of the world as they lie on a keyboard, those held now filled, and what came of them.
+"""The key overlay: the keys of the world laid out as on a keyboard, held ones filled, and the values of the axes.
 
-Owns: which caps there are, and where. Does not own: what they look like (`app.key_cap_painter`), what a key means
-(`actions.bindings`). Units: the width of a letter's key.
+Pure: `app.text_renderer` paints the caps. Units: the width of a letter key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from worldsim.actions.bindings import MOUSE_X, Binding, key_label
+from worldsim.actions.bindings import MOUSE_X, Binding
 from worldsim.app.hud import KeyCap, Panel, Placement
+from worldsim.app.key_labels import key_label
 from worldsim.core.types import Action
 from worldsim.engine.inputs import Inputs
 
@@ -20,23 +20,23 @@ _KEY_POSITIONS = {
 _ARROW_POSITIONS = {"up": (1.0, 0.0), "left": (0.0, 1.0), "down": (1.0, 1.0), "right": (2.0, 1.0)}
 CLUSTER_GAP = 0.5
 WIDE_KEY = 2.0
-"""Of a key whose name is a word."""
+"""Width of keys that are labeled with a word."""
 AXIS_STEPS = 20
-"""An axis is drawn to so many steps on each side: a picture that hardly differs is not drawn again."""
+"""Resolution of a drawn axis, per direction: an almost unchanged panel is not rendered again."""
 
 
 class KeyOverlay:
-    """Remembers the last panel: it is asked for at every drawing."""
+    """Caches the last panel, which is needed at every draw."""
 
     def __init__(self) -> None:
-        self._of: tuple[object, ...] = ()
+        self._cache_key: tuple[object, ...] = ()
         self._panel = Panel(Placement.LOWER_RIGHT, ())
 
     def panel(self, inputs: Inputs, action: Action) -> Panel:
-        """`action`: the one of the last tick, for the axes."""
-        of = (id(inputs.bindings), inputs.held, action.axes, inputs.is_mouse_moving)
-        if of != self._of:
-            self._of = of
+        """`action`: of the last tick, for the axes."""
+        cache_key = (id(inputs.bindings), inputs.held, action.axes, inputs.is_mouse_moving)
+        if cache_key != self._cache_key:
+            self._cache_key = cache_key
             self._panel = key_overlay_panel(
                 inputs.bindings, inputs.held, action, is_mouse_moving=inputs.is_mouse_moving
             )
@@ -46,7 +46,7 @@ class KeyOverlay:
 def key_overlay_panel(
     bindings: Sequence[Binding], held: Mapping[str, float], action: Action, *, is_mouse_moving: bool
 ) -> Panel:
-    """`held`: key to how far it is pressed. `action`: the one of the last tick, for the axes."""
+    """`held`: key to how far it is pressed. `action`: of the last tick, for the axes."""
     rows = [row for row in bindings if (row.button or row.axis) and not row.ctrl]
     keys = list(dict.fromkeys(key for row in rows for key in row.keys))
     letters = {key: _KEY_POSITIONS[key] for key in keys if key in _KEY_POSITIONS}
@@ -69,15 +69,15 @@ def key_overlay_panel(
     return Panel(Placement.LOWER_RIGHT, (), tuple(caps))
 
 
-def _cluster(places: Mapping[str, tuple[float, float]], held: Mapping[str, float], x: float) -> list[KeyCap]:
-    """Keys as they lie to each other, moved so that the outermost begin at `x` and at the top."""
-    left = min((column for column, _ in places.values()), default=0.0)
-    top = min((row for _, row in places.values()), default=0.0)
+def _cluster(positions: Mapping[str, tuple[float, float]], held: Mapping[str, float], x: float) -> list[KeyCap]:
+    """Keys in their relative positions, starting at `x` and at the top."""
+    left = min((column for column, _ in positions.values()), default=0.0)
+    top = min((row for _, row in positions.values()), default=0.0)
     return [
         KeyCap(
             label=_short_label(key), x=x + column - left, y=row - top, fill=(0.0, _round_to_tenth(held.get(key, 0.0)))
         )
-        for key, (column, row) in places.items()
+        for key, (column, row) in positions.items()
     ]
 
 
@@ -90,7 +90,7 @@ def _round_to_tenth(fraction: float) -> float:
 
 
 def _axis_fill(value: float) -> tuple[float, float]:
-    """An axis to the left is positive, as a turn is."""
+    """Positive values extend to the left, as a turn does."""
     return (0.5 - value / 2, 0.5) if value > 0 else (0.5, 0.5 - value / 2)
 
 

@@ -1,7 +1,7 @@
-"""Menus as a pure model: pages of rows, a focus, what a key does to them. No window, no fonts, no pygame.
+"""Menus as a pure model: a stack of pages, focus, scrolling, waiting for a key to bind. No pygame.
 
-Owns: the stack of open pages, focus, scrolling, waiting for a key to bind. Does not own: what pages there are
-(`app.menu_pages`), events (`app.menu_input`), how rows look (`app.text_renderer`).
+Own code rather than pygame-menu-ce, which draws on a pygame surface only: under OpenGL that would need an upload per
+frame, while this model goes through the same renderer as all other panels and is tested without a window.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import Enum
 from worldsim.app.hud import InlineImage, Panel, PanelRow, Placement, Style
 
 MAX_VISIBLE_ITEMS = 14
-"""So many are seen at once; the others are scrolled to."""
+"""Items visible at once; the rest scrolls."""
 MAX_VISIBLE_IMAGE_ITEMS = 5
 
 
@@ -32,7 +32,7 @@ def _do_nothing() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class MenuItem:
-    """One row that can be chosen. `on_select` is done on Enter and click, `on_change` on Left (-1) and Right (1)."""
+    """One selectable row. `on_select` runs on Enter or click, `on_change` on Left (-1) or Right (1)."""
 
     label: str
     value: str = ""
@@ -45,7 +45,7 @@ class MenuItem:
 
 @dataclass(frozen=True, kw_only=True)
 class MenuPage:
-    """What one menu shows now. Made anew whenever it is looked at, so that it never shows old values."""
+    """The content of one menu. Rebuilt whenever it is read, so that it never shows old values."""
 
     title: str
     items: tuple[MenuItem, ...]
@@ -58,12 +58,12 @@ class _OpenPage:
     on_back: Callable[[], None]
     focus: int = 0
     label: str | None = None
-    """Of the item in focus, which stays there when others come before it."""
+    """Label of the focused item, which keeps the focus when items are inserted before it."""
 
 
 @dataclass
 class MenuStack:
-    """The open pages, the topmost one seen. Nothing is open at first."""
+    """The open pages; the topmost is visible."""
 
     _stack: list[_OpenPage] = field(default_factory=list)
     _take_key: Callable[[str], None] | None = None
@@ -74,7 +74,7 @@ class MenuStack:
 
     @property
     def is_waiting_for_key(self) -> bool:
-        """Whether the next key of the keyboard is to be given to `take_key`, whatever it is."""
+        """Whether the next key, whatever it is, goes to `take_key`."""
         return self._take_key is not None
 
     @property
@@ -86,11 +86,11 @@ class MenuStack:
         return self._stack[-1].make()
 
     def open(self, make: Callable[[], MenuPage], on_back: Callable[[], None] = _do_nothing) -> None:
-        """Over what is open. `on_back` is called when it is left backwards, after it is closed."""
+        """Opens a page on top. `on_back` is called after the page was closed with Esc."""
         self._stack.append(_OpenPage(make=make, on_back=on_back))
 
     def close(self) -> None:
-        """All of them."""
+        """Closes all pages."""
         self._stack.clear()
         self._take_key = None
 
@@ -98,7 +98,7 @@ class MenuStack:
         self._take_key = take
 
     def take_key(self, key: str | None) -> None:
-        """The key that was waited for; None when it was thought better of."""
+        """The key that was waited for; None cancels."""
         take, self._take_key = self._take_key, None
         if take is not None and key is not None:
             take(key)
@@ -120,7 +120,7 @@ class MenuStack:
                 item.on_change(-1 if key is MenuKey.LEFT else 1)
 
     def focus_row(self, row: int) -> bool:
-        """Puts the focus on a row of the panel. Returns: whether there is an item on it."""
+        """Moves the focus to a row of the panel. Returns: whether that row is an item."""
         page = self.page
         begin, end = self._visible_range(page)
         index = begin + row - 1  # the first row is the title
@@ -133,10 +133,10 @@ class MenuStack:
         page = self.page
         focus = self._focus_of(page)
         begin, end = self._visible_range(page)
-        rows = [_row(item, is_focus=begin + place == focus) for place, item in enumerate(page.items[begin:end])]
+        rows = [_row(item, is_focus=index == focus) for index, item in enumerate(page.items[begin:end], begin)]
         if end - begin < len(page.items):
             rows.append(PanelRow(f"{begin + 1} to {end} of {len(page.items)}", style=Style.MUTED))
-        notes = ("press a key, Esc leaves it as it is",) if self.is_waiting_for_key else page.notes
+        notes = ("Press a key (Esc cancels)",) if self.is_waiting_for_key else page.notes
         return Panel(
             Placement.CENTER,
             (PanelRow(page.title, style=Style.STRONG), *rows, *(PanelRow(note, style=Style.MUTED) for note in notes)),
@@ -146,7 +146,7 @@ class MenuStack:
         self._stack[-1].focus, self._stack[-1].label = index, page.items[index].label
 
     def _focus_of(self, page: MenuPage) -> int:
-        """The page may have become longer or shorter since."""
+        """The page may have changed length since the focus was set."""
         top, labels = self._stack[-1], [item.label for item in page.items]
         index = min(top.focus, max(0, len(labels) - 1))
         if top.label in labels and labels[index] != top.label:
@@ -154,7 +154,7 @@ class MenuStack:
         return index
 
     def _visible_range(self, page: MenuPage) -> tuple[int, int]:
-        """The items from, to (without the last)."""
+        """Visible items as a half-open range."""
         room = MAX_VISIBLE_IMAGE_ITEMS if any(item.image or item.sublines for item in page.items) else MAX_VISIBLE_ITEMS
         begin = min(max(0, self._focus_of(page) - room // 2), max(0, len(page.items) - room))
         return begin, min(len(page.items), begin + room)

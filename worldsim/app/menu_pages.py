@@ -1,8 +1,4 @@
-"""What menus there are: title, pause, settings, keys. Pure: from settings and presets to pages of items.
-
-Owns: the words and the order. Does not own: what an item does to play (it is given as a function), focus and keys
-(`app.menu`).
-"""
+"""The menu pages: title, pause, settings, key bindings. Pure: from settings and presets to pages of items."""
 
 from __future__ import annotations
 
@@ -10,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from worldsim.actions.bindings import BINDINGS, Binding, KeyOverride, apply_overrides, binding_conflicts, key_label
+from worldsim.actions.bindings import BINDINGS, Binding, KeyOverride, apply_overrides, binding_conflicts
 from worldsim.app.hud import InlineImage, wrap_line
+from worldsim.app.key_labels import key_label
 from worldsim.app.menu import MenuItem, MenuPage, MenuStack
 from worldsim.app.preset_library import PresetEntry
 from worldsim.app.settings import FILTERS, INTERPOLATION_MODES, Settings, SettingsFile
@@ -22,8 +19,12 @@ NUM_STEPS = (None, 1, 2, 4, 8)
 SENSITIVITIES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 DEAD_ZONES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 PLACEHOLDER_IMAGE = InlineImage(4, 3, bytes((44, 49, 58)) * 12)
-_INTERPOLATION_LABELS = {"off": "nothing", "blend": "blended; one tick later", "motion": "moved along; one tick later"}
-NAVIGATION_HINT = "Up, Down, Enter, Esc; the mouse; or a gamepad: stick, A, B"
+_INTERPOLATION_LABELS = {
+    "off": "off",
+    "blend": "blend (adds one tick of latency)",
+    "motion": "motion (adds one tick of latency)",
+}
+NAVIGATION_HINT = "Up/Down select · Enter confirm · Esc back · or mouse, gamepad"
 
 
 def title_page(
@@ -34,7 +35,7 @@ def title_page(
     quit_: Callable[[], None],
     notes: Sequence[str] = (),
 ) -> MenuPage:
-    """`notes`: why the last one ended, what is being looked for."""
+    """`notes`: for example why the last session ended, and the state of the Hub search."""
     presets = tuple(
         MenuItem(
             label=entry.name,
@@ -46,16 +47,16 @@ def title_page(
         for entry in entries
     )
     more = (MenuItem(label="Settings", on_select=settings), MenuItem(label="Quit", on_select=quit_))
-    said = tuple(row for note in notes for row in wrap_line(note))
-    return MenuPage(title="worldsim", items=presets + more, notes=(*said, NAVIGATION_HINT))
+    wrapped = tuple(row for note in notes for row in wrap_line(note))
+    return MenuPage(title="worldsim", items=presets + more, notes=(*wrapped, NAVIGATION_HINT))
 
 
 def _sublines(entry: PresetEntry) -> tuple[str, ...]:
-    """Under its name: what it is; how large, where it is, how fast it will be."""
+    """Title, then frame size, download size, source and speed."""
     if entry.error:
         return (entry.error,)
     megabytes = f"{entry.num_bytes / 1e6:.1f} MB" if entry.num_bytes else ""
-    speed = "... frames/s here" if entry.estimate is None else entry.estimate.text
+    speed = "measuring speed ..." if entry.estimate is None else entry.estimate.text
     return entry.title or "...", "   ".join(filter(None, (entry.size, megabytes, entry.source, speed)))
 
 
@@ -68,10 +69,10 @@ def pause_page(entries: Iterable[tuple[str, Callable[[], None]]]) -> MenuPage:
 
 
 class SettingsPages:
-    """The settings and the keys. `apply` is told every change, after it was kept."""
+    """The settings page and the key bindings page."""
 
     def __init__(self, menus: MenuStack, file: SettingsFile, apply: Callable[[Settings, Settings], None]) -> None:
-        """`apply` is given the settings before and after."""
+        """`apply` is called with the settings before and after every change, after they were saved."""
         self._menus, self._file, self._apply = menus, file, apply
 
     def open(self) -> None:
@@ -79,32 +80,30 @@ class SettingsPages:
 
     def settings_page(self) -> MenuPage:
         now = self._file.current
-        steps = "the preset's own" if now.num_steps is None else str(now.num_steps)
+        steps = "preset default" if now.denoising_steps is None else str(now.denoising_steps)
+        interpolation = _INTERPOLATION_LABELS[now.frame_interpolation]
+        sensitivity = f"{now.mouse_sensitivity:g}"
         return MenuPage(
             title="Settings",
             items=(
-                self._choice_item("Picture", "picture_filter", FILTERS, now.picture_filter),
-                self._toggle_item("Whole-number scale", "is_whole_scale", now.is_whole_scale),
-                self._choice_item("Between frames", "between", INTERPOLATION_MODES, _INTERPOLATION_LABELS[now.between]),
-                self._toggle_item("Full screen", "is_full_screen", now.is_full_screen),
-                self._choice_item(
-                    "Mouse sensitivity",
-                    "mouse_sensitivity",
-                    SENSITIVITIES,
-                    f"{now.mouse_sensitivity:g}",
-                ),
-                self._choice_item("Dead zone of sticks", "pad_dead_zone", DEAD_ZONES, f"{now.pad_dead_zone:.0%}"),
-                self._choice_item("Denoising steps", "num_steps", NUM_STEPS, steps),
-                self._toggle_item("Always record", "is_always_recorded", now.is_always_recorded),
-                self._toggle_item("Record without loss", "is_lossless", now.is_lossless),
-                MenuItem(label="Keys ...", on_select=partial(self._menus.open, self.keys_page)),
+                self._choice_item("Scaling filter", "scaling_filter", FILTERS, now.scaling_filter),
+                self._toggle_item("Integer scaling", "integer_scale", now.integer_scale),
+                self._choice_item("Frame interpolation", "frame_interpolation", INTERPOLATION_MODES, interpolation),
+                self._toggle_item("Full screen", "full_screen", now.full_screen),
+                self._choice_item("Mouse sensitivity", "mouse_sensitivity", SENSITIVITIES, sensitivity),
+                self._choice_item("Stick dead zone", "stick_dead_zone", DEAD_ZONES, f"{now.stick_dead_zone:.0%}"),
+                self._choice_item("Denoising steps", "denoising_steps", NUM_STEPS, steps),
+                self._toggle_item("Always record", "always_record", now.always_record),
+                self._toggle_item("Lossless recording", "lossless_recording", now.lossless_recording),
+                MenuItem(label="Key bindings ...", on_select=partial(self._menus.open, self.keys_page)),
             ),
-            notes=("Left and Right change, Esc goes back", f"kept in {self._file.path}"),
+            notes=("Left/Right change · Esc back", f"Saved in {self._file.path}"),
         )
 
     def keys_page(self) -> MenuPage:
-        rows = [row for row in apply_overrides(self._file.current.own_keys) if not row.is_fixed]
-        shared = binding_conflicts(apply_overrides(self._file.current.own_keys))
+        bindings = apply_overrides(self._file.current.key_overrides)
+        rows = [row for row in bindings if not row.is_fixed]
+        shared = binding_conflicts(bindings)
         items = tuple(
             MenuItem(
                 label=row.label,
@@ -114,23 +113,21 @@ class SettingsPages:
             )
             for row in rows
         )
-        defaults = MenuItem(label="Reset all to the defaults", on_select=partial(self._change, own_keys=()))
-        return MenuPage(title="Keys", items=(*items, defaults), notes=("Enter changes a row's keys, Esc goes back",))
+        defaults = MenuItem(label="Reset all to defaults", on_select=partial(self._change, key_overrides=()))
+        return MenuPage(title="Key bindings", items=(*items, defaults), notes=("Enter edit keys · Esc back",))
 
     def binding_page(self, name: str) -> MenuPage:
-        """The keys of one row of the table."""
-        rows = apply_overrides(self._file.current.own_keys)
+        """Edits the keys of one row."""
+        rows = apply_overrides(self._file.current.key_overrides)
         row = next(row for row in rows if row.name == name)
         default = next(row for row in BINDINGS if row.name == name)
         changes = tuple(
-            MenuItem(
-                label=f"Another key for {key_label(key, row.ctrl)}", on_select=partial(self._capture_key, row, place)
-            )
-            for place, key in enumerate(row.keys)
+            MenuItem(label=f"Change {key_label(key, row.ctrl)}", on_select=partial(self._capture_key, row, index))
+            for index, key in enumerate(row.keys)
         )
         deletions = tuple(
             MenuItem(
-                label=f"Without {key_label(key, row.ctrl)}",
+                label=f"Remove {key_label(key, row.ctrl)}",
                 on_select=partial(self._bind, name, tuple(k for k in row.keys if k != key)),
             )
             for key in row.keys
@@ -140,24 +137,24 @@ class SettingsPages:
             title=f"{row.label}:  {_keys_text(row, ())}",
             items=(
                 *changes,
-                MenuItem(label="One more key", on_select=partial(self._capture_key, row, len(row.keys))),
+                MenuItem(label="Add key", on_select=partial(self._capture_key, row, len(row.keys))),
                 *deletions,
-                MenuItem(label=f"The default:  {_keys_text(default, ())}", on_select=partial(self._bind, name, None)),
+                MenuItem(label=f"Default:  {_keys_text(default, ())}", on_select=partial(self._bind, name, None)),
             ),
-            notes=(*(f"one of them is also: {what}" for what in also), "Esc goes back"),
+            notes=(*(f"Also bound to: {label}" for label in also), "Esc back"),
         )
 
-    def _capture_key(self, row: Binding, place: int) -> None:
-        """For the key that shall be the one at `place` of the row's."""
+    def _capture_key(self, row: Binding, index: int) -> None:
+        """Waits for a key, to replace the row's key at `index` or to add one."""
         self._menus.wait_for_key(
-            lambda key: self._bind(row.name, tuple(dict.fromkeys((*row.keys[:place], key, *row.keys[place + 1 :]))))
+            lambda key: self._bind(row.name, tuple(dict.fromkeys((*row.keys[:index], key, *row.keys[index + 1 :]))))
         )
 
     def _bind(self, name: str, keys: tuple[str, ...] | None) -> None:
-        """None: the table's own."""
-        others = tuple(own for own in self._file.current.own_keys if own.name != name)
-        own = () if keys is None else (KeyOverride(name=name, keys=keys),)
-        self._change(own_keys=(*others, *own))
+        """None restores the default."""
+        others = tuple(override for override in self._file.current.key_overrides if override.name != name)
+        new = () if keys is None else (KeyOverride(name=name, keys=keys),)
+        self._change(key_overrides=(*others, *new))
 
     def _toggle_item(self, label: str, name: str, is_on: bool) -> MenuItem:
         def change(_: int) -> None:
@@ -168,8 +165,8 @@ class SettingsPages:
     def _choice_item(self, label: str, name: str, choices: Sequence[T], value: str) -> MenuItem:
         def change(offset: int) -> None:
             now = getattr(self._file.current, name)
-            place = choices.index(now) + offset if now in choices else 0
-            self._change(**{name: choices[place % len(choices)]})
+            index = choices.index(now) + offset if now in choices else 0
+            self._change(**{name: choices[index % len(choices)]})
 
         return MenuItem(label=label, value=value, on_change=change)
 
@@ -179,6 +176,6 @@ class SettingsPages:
 
 
 def _keys_text(row: Binding, others: Iterable[str]) -> str:
-    text = " / ".join(key_label(key, row.ctrl) for key in row.keys) or "no key"
+    text = " / ".join(key_label(key, row.ctrl) for key in row.keys) or "(unbound)"
     also = ", ".join(others)
-    return f"{text}   also: {also}" if also else text
+    return f"{text}   also bound to: {also}" if also else text

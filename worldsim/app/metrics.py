@@ -1,8 +1,6 @@
-"""How fast things go: rates over the last two seconds, percentiles over the last some hundred events. Pure; time is
-passed in.
+"""Performance of play: rates over the last two seconds, percentiles over the last 256 events, totals of the session.
 
-Owns: what is measured of play, and how it is summed up. Does not own: how it is shown (`app.performance_panel`,
-`app.hud`).
+Pure; time is passed in.
 """
 
 from __future__ import annotations
@@ -11,16 +9,17 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from worldsim.core.clock import Clock
 from worldsim.core.types import Step
 from worldsim.engine.worker import WorkerCounters
 
 RATE_WINDOW_NS = 2_000_000_000
 MAX_SAMPLES = 256
-"""Of whatever percentiles are taken."""
+"""Window of the percentiles."""
 GRAPH_BARS = 120
-"""Intervals between frames that the little diagram shows."""
+"""Frame intervals shown in the frame time graph."""
 MAX_INTERVAL_PERIODS = 4
-"""Frames further apart than so many ticks are not an interval: play was paused, or stood still."""
+"""Frames more ticks apart than this are not counted as an interval: play was paused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,27 +36,27 @@ class FrameStats:
     generated_per_s: float = 0.0
     shown_per_s: float = 0.0
     drawn_per_s: float = 0.0
-    """Drawings of the window, those between frames too."""
+    """Window redraws, interpolated ones included."""
     ms_per_frame: float = 0.0
     tick_to_frame_ms: Percentiles = Percentiles()
-    """From the tick that asked for a frame to when it was there."""
+    """From the tick that requested a frame until it was ready."""
     input_to_display_ms: Percentiles = Percentiles()
-    """From a key or the mouse to the first picture that knows of it, handed to the screen; the screen adds its own."""
+    """From an input event until the first frame that reflects it is flipped, without the display's own latency."""
     frame_interval_ms: Percentiles = Percentiles()
-    """Between two frames shown."""
+    """Between two generated frames shown."""
     jitter: Percentiles = Percentiles()
-    """How much longer or shorter than its period a tick was, as a fraction of it."""
+    """Deviation of a tick from its period, as a fraction of the period."""
     upload_ms: float = 0.0
     draw_ms: float = 0.0
     flip_ms: float = 0.0
-    """Medians: the frame to the graphics card, the drawing, the wait for the screen."""
+    """Medians: frame upload to the GPU, drawing, waiting for vsync."""
     period_ms: float = 0.0
     intervals_ms: tuple[float, ...] = ()
-    """The last ones, oldest first."""
+    """The most recent frame intervals, oldest first."""
 
 
 class FrameMeter:
-    """Fed with running totals and events; `stats` sums up."""
+    """Collects events and running totals; `stats` summarizes them."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[int, int, int, int, int]] = deque()
@@ -71,12 +70,12 @@ class FrameMeter:
         self._num_drawn = 0
 
     def on_input(self, now_ns: int) -> None:
-        """A key or the mouse; the frame that knows of it is still to come."""
+        """A key or mouse event that no frame reflects yet."""
         if len(self._pending_inputs_ns) < MAX_SAMPLES:
             self._pending_inputs_ns.append(now_ns)
 
     def on_tick(self, step: Step, period_s: float) -> None:
-        """A frame came that a tick had asked for."""
+        """The frame requested by a tick is ready."""
         self._period_ms = period_s * 1e3
         self._tick_ms.append((step.t_ready_ns - step.t_input_ns) / 1e6)
         if self._tick_ns is not None:
@@ -84,7 +83,7 @@ class FrameMeter:
         self._tick_ns = step.t_input_ns
 
     def on_frame_shown(self, step: Step, now_ns: int) -> None:
-        """`step` was handed to the screen."""
+        """`step` was flipped to the display."""
         self._input_to_display_ms += [
             (now_ns - t_ns) / 1e6 for t_ns in self._pending_inputs_ns if t_ns <= step.t_input_ns
         ]
@@ -94,12 +93,12 @@ class FrameMeter:
         self._shown_ns = now_ns
 
     def on_pause(self) -> None:
-        """Time stands still, or goes back: the next frame has no interval, and what was touched was not for it."""
+        """Paused or rewinding: the next frame has no interval, and pending inputs do not count."""
         self._tick_ns = self._shown_ns = None
         self._pending_inputs_ns.clear()
 
     def on_draw(self, *, draw_ns: int, flip_ns: int, upload_ns: int | None = None) -> None:
-        """`upload_ns`: None when the picture is still the same."""
+        """`upload_ns`: None if the frame had not changed."""
         self._num_drawn += 1
         self._last_draws_ns.append(draw_ns + flip_ns)
         self._draw_ms.append(draw_ns / 1e6)
@@ -114,7 +113,7 @@ class FrameMeter:
 
     @property
     def draw_s(self) -> float:
-        """What a drawing takes, the wait for the screen included: the longest of the last few."""
+        """Longest of the last few draws, vsync included."""
         return max(self._last_draws_ns, default=0) / 1e9
 
     @property
@@ -149,12 +148,69 @@ class FrameMeter:
             to.append(abs(ms / self._period_ms - 1.0) if is_jitter else ms)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SessionStats:
+    """Totals of one session, for `--json`: field names are JSON keys. Rates are counted from the first frame."""
+
+    first_frame_ns: int | None = None
+    frames_made: int = 0
+    """All generated frames, discarded ones included."""
+    frames_shown: int = 0
+    frames_per_s: float = 0.0
+    shown_per_s: float = 0.0
+    ms_per_frame: float = 0.0
+    hits: int = 0
+    misses: int = 0
+    dropped: int = 0
+    ms_photon_p50: float = 0.0
+    """From an input event until the first frame that reflects it is flipped."""
+    ms_photon_p95: float = 0.0
+    jitter_p95: float = 0.0
+    """Tick jitter, as a fraction of the period."""
+    ms_draw: float = 0.0
+    """Median draw time, without vsync."""
+
+
+class FrameCounter:
+    """Counts frames shown. `num_generated` leaves out start frames, which come from the preset."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.num_generated = 0
+        self._clock = clock
+        self._first_ns: int | None = None
+        self._made_at_first = 0
+
+    def on_frame_shown(self, frame_index: int, counters: WorkerCounters) -> None:
+        self.num_generated += frame_index > 0
+        if self._first_ns is None:
+            self._first_ns, self._made_at_first = self._clock.now_ns(), counters.made
+
+    def report(self, counters: WorkerCounters, stats: FrameStats) -> SessionStats:
+        elapsed_s = (self._clock.now_ns() - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
+        made = counters.made - self._made_at_first
+        return SessionStats(
+            first_frame_ns=self._first_ns,
+            frames_made=counters.made,
+            frames_shown=self.num_generated,
+            frames_per_s=made / elapsed_s if elapsed_s else 0.0,
+            shown_per_s=self.num_generated / elapsed_s if elapsed_s else 0.0,
+            ms_per_frame=counters.busy_ns / 1e6 / counters.made if counters.made else 0.0,
+            hits=counters.hits,
+            misses=counters.misses,
+            dropped=counters.dropped,
+            ms_photon_p50=stats.input_to_display_ms.p50,
+            ms_photon_p95=stats.input_to_display_ms.p95,
+            jitter_p95=stats.jitter.p95,
+            ms_draw=stats.draw_ms,
+        )
+
+
 def _recent() -> deque[float]:
     return deque(maxlen=MAX_SAMPLES)
 
 
 def percentiles(values: Iterable[float]) -> Percentiles:
-    """Of no values, all 0."""
+    """All zero for no values."""
     found = sorted(values) or [0.0]
     p50, p95, p99 = (found[min(len(found) - 1, int(len(found) * fraction))] for fraction in (0.5, 0.95, 0.99))
     return Percentiles(p50=p50, p95=p95, p99=p99)

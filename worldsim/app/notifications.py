@@ -1,23 +1,22 @@
-"""What is told while one plays: seen on the screen for a while, said once.
-
-Owns: which message is still worth showing. Does not own: the words.
-"""
+"""The lines above the status line: notifications, time control, recording. Pure; UI thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from worldsim.core.clock import Clock
-from worldsim.engine.session import Session
+from worldsim.core.errors import WorldsimError
+from worldsim.engine.recorder import new_recording_folder
+from worldsim.engine.session import Session, SessionState
 
 TOAST_DURATION_S = 4.0
-"""How long a message stays."""
 
 
 class Notifications:
-    """The session's, and whatever else is posted. The latest one replaces all before it."""
+    """The latest message, from the session or from `post`; a new one replaces the one before."""
 
     def __init__(self, session: Session, clock: Clock, say: Callable[[str], None]) -> None:
+        """`say` prints every message once in the terminal."""
         self._session, self._clock, self._say = session, clock, say
         self._num_seen, self._until_ns = 0, 0
         self._text, self._has_new = "", False
@@ -28,7 +27,7 @@ class Notifications:
         self._say(text)
 
     def update(self) -> bool:
-        """Returns: whether there was something new since the last call."""
+        """Returns: whether a message arrived since the last call."""
         if self._session.num_notifications != self._num_seen:
             self._num_seen = self._session.num_notifications
             self.post(self._session.notification)
@@ -38,3 +37,43 @@ class Notifications:
     @property
     def text(self) -> str:
         return self._text if self._clock.now_ns() < self._until_ns else ""
+
+
+class RecordingControl:
+    """Starts and stops recording, and keeps the reason why it could not start."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._error = session, ""
+
+    def toggle(self) -> None:
+        session = self._session
+        if session.recorder.is_recording:
+            session.recorder.stop()
+            return
+        self._error = ""
+        if session.header is None:
+            self._error = "Recording is not available in this world"
+            return
+        try:
+            session.recorder.start(new_recording_folder(session.header.preset), session.header)
+        except WorldsimError as error:
+            self._error = f"{error.message}: {error.hint}"
+
+    @property
+    def line(self) -> str:
+        """Empty when there is nothing to show."""
+        self._session.recorder.report_state()
+        return self._error or self._session.recorder.status_text
+
+
+def time_line(session: Session) -> str:
+    """Rewind, speed and branch; empty during normal play."""
+    parts = []
+    if session.state is SessionState.REWINDING:
+        parts.append(f"Rewinding: {session.rewound_s:.1f} s back")
+    if session.speed != 1.0:
+        parts.append(f"speed {session.speed:g}x")
+    history = session.history
+    if history is not None and history.head is not None and len(history.branches) > 1:
+        parts.append(f"branch {history.head.branch}")
+    return "   ".join(parts)

@@ -1,7 +1,4 @@
-"""The figures of play: rates, times, prefetch, memory, and a frame time graph. Pure: from figures to rows.
-
-Owns: the words and the graph. Does not own: the measuring (`app.metrics`), the look of text (`app.text_renderer`).
-"""
+"""The performance panel: rates, latencies, prefetch, memory and a frame time graph. Pure: from metrics to rows."""
 
 from __future__ import annotations
 
@@ -16,36 +13,39 @@ from worldsim.engine.worker import WorkerCounters
 GRAPH_HEIGHT_PX = 24
 GRAPH_BACKGROUND, BAR, LATE, LINE = (30, 33, 40), (120, 200, 150), (255, 120, 110), (236, 238, 242)
 LATE_FRAME_PERIODS = 1.5
-"""A frame that came later than that is drawn in another colour."""
+"""Frames with a longer interval are drawn in red."""
 
 
 def performance_rows(stats: FrameStats, counters: WorkerCounters, resident_bytes: int) -> tuple[PanelRow, ...]:
-    times, asked = counters.times, counters.hits + counters.misses
-    hits = f"{counters.hits} hits, {counters.misses} misses" + (f": {counters.hits / asked:.0%}" if asked else "")
+    times, num_requests = counters.times, counters.hits + counters.misses
+    hit_rate = f" ({counters.hits / num_requests:.0%})" if num_requests else ""
     model_rows = (
         PanelRow("model, ms", _format_named(denoise=times.ms_denoise, commit=times.ms_commit, decode=times.ms_decode)),
-        PanelRow("prefetch", hits),
-        PanelRow("ahead", f"{counters.ahead} of {counters.depth}; {counters.dropped} of {counters.made} in vain"),
+        PanelRow("prefetch", f"{counters.hits} hits, {counters.misses} misses{hit_rate}"),
+        PanelRow("prefetch depth", f"{counters.ahead}/{counters.depth}"),
+        PanelRow("discarded", f"{counters.dropped} of {counters.made} frames"),
     )
     return (
         PanelRow("Performance", style=Style.STRONG),
         PanelRow(
-            "per second", _format_named(made=stats.generated_per_s, shown=stats.shown_per_s, drawn=stats.drawn_per_s)
+            "fps", _format_named(generated=stats.generated_per_s, shown=stats.shown_per_s, drawn=stats.drawn_per_s)
         ),
-        PanelRow("p50, p95, p99, ms", style=Style.MUTED),
-        PanelRow(f"frame to frame ({stats.period_ms:.0f})", _format_percentiles(stats.frame_interval_ms)),
+        PanelRow("p50, p95, p99 in ms", style=Style.MUTED),
+        PanelRow(f"frame interval (target {stats.period_ms:.0f})", _format_percentiles(stats.frame_interval_ms)),
         PanelRow("tick to frame", _format_percentiles(stats.tick_to_frame_ms)),
-        PanelRow("input to screen", _format_percentiles(stats.input_to_display_ms)),
+        PanelRow("input to display", _format_percentiles(stats.input_to_display_ms)),
         PanelRow("tick jitter", f"{stats.jitter.p50:.1%}   {stats.jitter.p95:.1%}   {stats.jitter.p99:.1%}"),
         *(model_rows if counters.num_steps else ()),
         PanelRow("window, ms", _format_named(upload=stats.upload_ms, draw=stats.draw_ms, flip=stats.flip_ms)),
         PanelRow("memory", _format_memory(resident_bytes, counters.device_bytes)),
-        PanelRow(f"{sum(stats.intervals_ms) / 1e3:.0f} s", image=frame_time_graph(stats.intervals_ms, stats.period_ms)),
+        PanelRow(
+            f"last {sum(stats.intervals_ms) / 1e3:.0f} s", image=frame_time_graph(stats.intervals_ms, stats.period_ms)
+        ),
     )
 
 
 def frame_time_graph(intervals_ms: Sequence[float], period_ms: float) -> InlineImage:
-    """One column per frame, as high as it took; the white line is one period, the top are two."""
+    """One bar per frame interval; the white line is one period, the full height two."""
     pixels = np.full((GRAPH_HEIGHT_PX, GRAPH_BARS, 3), GRAPH_BACKGROUND, dtype=np.uint8)
     fractions = np.asarray(intervals_ms[-GRAPH_BARS:], dtype=np.float64) / (period_ms or 1.0)
     heights = np.clip(fractions / 2 * GRAPH_HEIGHT_PX, 1, GRAPH_HEIGHT_PX).astype(int)
@@ -67,4 +67,4 @@ def _format_percentiles(percentiles: Percentiles) -> str:
 
 def _format_memory(resident_bytes: int, device_bytes: int | None) -> str:
     resident = f"{resident_bytes / 1e6:.0f} MB"
-    return resident if device_bytes is None else f"{resident}, on the device {device_bytes / 1e6:.0f} MB"
+    return resident if device_bytes is None else f"{resident}, GPU {device_bytes / 1e6:.0f} MB"

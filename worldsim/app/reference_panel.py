@@ -1,9 +1,4 @@
-"""What goes along with play: the true world beside it, the autopilot, the memory view, the way back from drift.
-
-Owns: which of them are on, which world is shown, what is said of them. Does not own: the true world's thread
-(`engine.reference_world`), pilots (`engine.autopilot`), the scores (`engine.memory`), the memory view's words
-(`app.memory_panel`). UI thread; never waits.
-"""
+"""Reference view, autopilot, memory view and context reset. UI thread; never blocks."""
 
 from __future__ import annotations
 
@@ -13,8 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from worldsim.actions.bindings import Binding, Command, key_for
-from worldsim.app.hud import PanelRow
+from worldsim.actions.bindings import Binding, Command
+from worldsim.app.hud import PanelRow, next_member
+from worldsim.app.key_labels import key_for
 from worldsim.app.memory_panel import memory_rows
 from worldsim.core.images import difference, side_by_side
 from worldsim.core.types import NO_ACTION, Action, Frame, Step
@@ -26,36 +22,34 @@ from worldsim.engine.reference_world import AlignedFrames, ReferencePhase, Refer
 from worldsim.engine.session import Session, SessionState
 
 MAX_TICKS_BEHIND = 3
-"""So far the true world may be behind and is still shown: both pictures are then that old."""
-
-
+"""The reference may lag this many ticks and still be shown; then both frames are that old."""
 MEMORY_VIEW_PERIOD_S = 1.5
-"""Seconds of the world: painting the memory view takes a quarter of a frame, so it is not done at every one."""
+"""In world time. Rendering the memory view takes a quarter of a frame, so it is not updated with every frame."""
 
 
 class ViewMode(Enum):
-    """Which is shown, in the order in which the key goes through."""
+    """Which frames are shown, in the order in which the key cycles."""
 
-    LEARNED = "the learned world"
-    SIDE_BY_SIDE = "true | learned"
-    REFERENCE = "the true world"
-    DIFFERENCE = "difference: black is equal"
+    GENERATED = "Generated"
+    SIDE_BY_SIDE = "Reference | generated"
+    REFERENCE = "Reference"
+    DIFFERENCE = "Difference (black: equal)"
 
 
 class ReferencePanel:
-    """`update` after every tick of the session, then `frame`, `lines` and `rows` say what is to be seen."""
+    """Call `update` after every tick of the session; `frame`, `lines` and `rows` then return what to show."""
 
     def __init__(
         self, session: Session, wake: Callable[[], None] = lambda: None, *, actions: Sequence[Action] = ()
     ) -> None:
-        """`wake` ends the window's sleep; it is called from another thread. `actions` have control from the start."""
+        """`wake` ends the window's sleep, from another thread. `actions` are replayed from the start, until a key."""
         self._session, self._wake = session, wake
         self._recorded = RecordedPolicy(actions) if actions else None
         self.autopilot = Autopilot(session.notify)
         session.action_filter = self.autopilot
         if self._recorded is not None:
             self.autopilot.hand_over(self._recorded, NO_ACTION)
-        self.view_mode = ViewMode.LEARNED
+        self.view_mode = ViewMode.GENERATED
         self.memory = Memory()
         self._reference: ReferenceWorker | None = None
         self._loaded: LoadedWorld | None = None
@@ -81,9 +75,8 @@ class ReferencePanel:
     # ---- keys
 
     def next_view_mode(self) -> None:
-        modes = list(ViewMode)
-        wanted = modes[(modes.index(self.view_mode) + 1) % len(modes)]
-        if wanted is ViewMode.LEARNED or self._start_reference():
+        wanted = next_member(self.view_mode)
+        if wanted is ViewMode.GENERATED or self._start_reference():
             self.view_mode = wanted
 
     def toggle_autopilot(self) -> None:
@@ -93,7 +86,7 @@ class ReferencePanel:
             self.autopilot.hand_over(self._policy(self._loaded), self._session.inputs.expected() or NO_ACTION)
 
     def reset_context(self) -> None:
-        """Out of drift: true pictures where the true world runs, else back to where the drift meter was content."""
+        """Recovers from drift: with frames of the reference world if it runs, else by rewinding to before the drift."""
         loaded, history = self._loaded, self._session.history
         if loaded is None or history is None or history.head is None or self._session.state is SessionState.REWINDING:
             return
@@ -103,27 +96,26 @@ class ReferencePanel:
         here = history.head
         last_known = _last_node_where(history, here, lambda drift: True)
         if last_known is not None and last_known.drift is not None and last_known.drift <= 1:
-            worlds = (
-                f" ({self._key(Command.VIEW_MODE)} starts the true world, which knows more)" if loaded.reference else ""
-            )
-            self._session.notify(f"the drift meter finds nothing wrong{worlds}")
+            key = self._key(Command.VIEW_MODE)
+            hint = f" ({key} starts the reference world for a reset from its frames)" if loaded.reference else ""
+            self._session.notify(f"No drift detected{hint}")
             return
         good = _last_node_where(history, here, lambda drift: drift <= 1)
         if good is None:
-            self._session.notify("no good moment is held: back to the start")
+            self._session.notify("No frame without drift in history; restarting")
             self._session.reset()
             return
         back_s = (here.step.index - good.step.index) * self._session.world_tick_s
-        self._session.notify(f"back by {back_s:.1f} s, to the last moment without drift")
+        self._session.notify(f"Rewound {back_s:.1f} s to the last frame without drift")
         self._session.go_to(good)
 
     def _toggle_memory(self) -> None:
         self._is_memory_shown, self._rows = not self._is_memory_shown, ()
 
-    # ---- every look
+    # ---- every turn of the loop
 
     def update(self) -> None:
-        """Whatever is new in the session is told to those who go along."""
+        """Passes a new head of the history to the memory scores and the reference world."""
         session = self._session
         loaded = session.status.loaded
         if loaded is not None and loaded is not self._loaded:
@@ -145,7 +137,7 @@ class ReferencePanel:
         if status.phase is ReferencePhase.FAILED and status.error is not None:
             self._session.notify(": ".join(filter(None, (status.error.message, status.error.hint))))
             reference.close()
-            self._reference, self.view_mode, self._is_reset_pending = None, ViewMode.LEARNED, False
+            self._reference, self.view_mode, self._is_reset_pending = None, ViewMode.GENERATED, False
             return
         pair = self._aligned_frames(head.step)
         if pair is None:
@@ -156,8 +148,8 @@ class ReferencePanel:
             self._is_reset_pending = not self._session.reset_context(head, make)
 
     def frame(self, picture: Step) -> Frame:
-        """What is to be seen while play shows `picture`; the same array while nothing has changed."""
-        is_compared = self.view_mode is not ViewMode.LEARNED and self._session.state is not SessionState.REWINDING
+        """The frame to show while play is at `picture`; the same array object while nothing has changed."""
+        is_compared = self.view_mode is not ViewMode.GENERATED and self._session.state is not SessionState.REWINDING
         pair = self._aligned_frames(picture) if is_compared else None
         shown = (self.view_mode, picture if pair is None else pair)
         if self._picture is None or shown[0] is not self._shown[0] or shown[1] is not self._shown[1]:
@@ -165,15 +157,15 @@ class ReferencePanel:
         return self._picture
 
     def lines(self, bindings: tuple[Binding, ...]) -> tuple[str, ...]:
-        """Said above the status line, whatever its level."""
+        """Shown above the status line, at every status level."""
         found = []
         if self.autopilot.policy is not None:
             key = key_for(Command.AUTOPILOT, bindings=bindings)
-            found.append(f"autopilot: {self.autopilot.policy.name}   {key} or any key of play takes control")
-        if self.view_mode is not ViewMode.LEARNED:
+            found.append(f"Autopilot: {self.autopilot.policy.name} · {key} or any movement key takes over")
+        if self.view_mode is not ViewMode.GENERATED:
             found.append(self._reference_status(self._status))
         if self._is_reset_pending:
-            found.append("brought back as soon as the true world is level with play")
+            found.append("Context reset pending (reference catching up)")
         return tuple(found)
 
     def rows(self, bindings: tuple[Binding, ...]) -> tuple[PanelRow, ...]:
@@ -188,18 +180,18 @@ class ReferencePanel:
             self._rows_frame_index = now
         return self._rows
 
-    # ---- within
+    # ---- internal
 
     @property
     def _status(self) -> ReferenceStatus | None:
         return self._reference.status if self._reference is not None else None
 
     def _start_reference(self) -> bool:
-        """Returns whether there is a true world, or will be."""
+        """Returns whether there is a reference world, or one is starting."""
         if self._reference is not None:
             return True
         if self._loaded is None or self._loaded.reference is None:
-            self._session.notify("there is no true world to show beside this one")
+            self._session.notify("No reference world for this preset")
             return False
         self._reference = ReferenceWorker(self._loaded.reference, self._loaded.action_spec, self._wake)
         self._reference.start()
@@ -209,7 +201,7 @@ class ReferencePanel:
         if self._recorded is not None and self._recorded.peek() is not None:
             return self._recorded
         status = self._status
-        can_walk = loaded.action_spec.pose_control is None  # an explorer needs walls that stop it
+        can_walk = loaded.action_spec.pose_control is None  # explorers rely on collisions
         if can_walk and status is not None and status.explorer is not None:
             return ReferencePolicy(lambda: self._status or ReferenceStatus(), self._index_now)
         return ScriptPolicy(loaded.action_spec, self._session.seed)
@@ -218,28 +210,28 @@ class ReferencePanel:
         return self._head.step.index if self._head is not None else 0
 
     def _aligned_frames(self, picture: Step) -> AlignedFrames | None:
-        """The newest moment of both, unless it is too old to stand for `picture`."""
+        """The newest frames of both worlds, unless too old to stand for `picture`."""
         pair = status.pair if (status := self._status) is not None else None
         return pair if pair is not None and 0 <= picture.index - pair.generated.index <= MAX_TICKS_BEHIND else None
 
     def _reference_status(self, status: ReferenceStatus | None) -> str:
         if self._session.state is SessionState.REWINDING:
-            return f"{self.view_mode.value}   the true world waits while you rewind"
+            return f"{self.view_mode.value} · paused while rewinding"
         if status is None or status.phase is ReferencePhase.STARTING:
-            return f"{self.view_mode.value}   starting the true world ..."
+            return f"{self.view_mode.value} · starting the reference world ..."
         pair = self._aligned_frames(self._head.step) if self._head is not None else None
         if status.unreachable_reason:
-            return f"{self.view_mode.value}   nothing to show: {status.unreachable_reason}"
+            return f"{self.view_mode.value} · not available: {status.unreachable_reason}"
         if pair is None:
-            return f"{self.view_mode.value}   the true world is on its way: {status.num_left} ticks to go"
-        return f"{self.view_mode.value}   PSNR {pair.psnr_db:.1f} dB"
+            return f"{self.view_mode.value} · catching up ({status.num_left} ticks)"
+        return f"{self.view_mode.value} · PSNR {pair.psnr_db:.1f} dB"
 
     def _key(self, command: Command) -> str:
         return key_for(command, bindings=self._session.inputs.bindings)
 
 
 def _last_node_where(history: PlayHistory, node: HistoryNode, is_wanted: Callable[[float], bool]) -> HistoryNode | None:
-    """The last moment, this one included, of which the drift is known and wanted."""
+    """The last node, `node` included, whose drift is known and accepted by `is_wanted`."""
     now: HistoryNode | None = node
     while now is not None and (now.drift is None or not is_wanted(now.drift)):
         now = history.parent_of(now)
@@ -247,11 +239,11 @@ def _last_node_where(history: PlayHistory, node: HistoryNode, is_wanted: Callabl
 
 
 def _compose(mode: ViewMode, picture: Step, pair: AlignedFrames | None) -> Frame:
-    """Without a pair: the learned world, where the other would be black beside it."""
+    """Without a pair: the generated frame, with black beside it in SIDE_BY_SIDE."""
     if mode is ViewMode.SIDE_BY_SIDE:
-        true = np.zeros_like(picture.frame) if pair is None else pair.reference.frame
-        return side_by_side(true, picture.frame if pair is None else pair.generated.frame)
-    if mode is ViewMode.LEARNED or pair is None:
+        reference = np.zeros_like(picture.frame) if pair is None else pair.reference.frame
+        return side_by_side(reference, picture.frame if pair is None else pair.generated.frame)
+    if mode is ViewMode.GENERATED or pair is None:
         return picture.frame
     return (
         pair.reference.frame if mode is ViewMode.REFERENCE else difference(pair.reference.frame, pair.generated.frame)

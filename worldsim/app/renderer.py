@@ -1,11 +1,8 @@
-"""Draws one frame and the panels over it: with OpenGL, or with SDL alone where there is none.
-
-Owns: textures, shaders, layout of the window. Does not own: the window, its context, or what the panels say. UI thread.
-"""
+"""Draws one frame and the panels over it, with OpenGL or with SDL; recovers from a lost OpenGL context. UI thread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -14,22 +11,26 @@ import numpy as np
 import numpy.typing as npt
 import pygame
 
-from worldsim.app.assets import asset_path
 from worldsim.app.hud import Panel, Placement
 from worldsim.app.text_renderer import TextRenderer
-from worldsim.app.window import is_software_renderer
+from worldsim.app.window import Window, is_software_renderer
+from worldsim.core.errors import GraphicsError
+from worldsim.core.files import asset_path
 from worldsim.core.types import Frame
 
 BACKGROUND = (0, 0, 0)
 MARGIN_PX = 10
 LOWER_EDGE_FRACTION = 0.88
-"""Share of the window's height at which a low panel ends: above the status line."""
+"""Bottom of the lower-right panel, as a fraction of the window's height: above the status line."""
 MAX_MOTION_SIZE_PX = (64, 48)
-"""The most places at which motion is looked for."""
+"""Maximum resolution of the motion field."""
+MAX_CONTEXT_LOSSES = 2
+"""Lost contexts that are recreated; after that SDL draws, since the next context would be lost, too."""
+NO_ERROR = "GL_NO_ERROR"
 
 
-class PictureFilter(Enum):
-    """How the picture is enlarged; the values are the shader's."""
+class ScalingFilter(Enum):
+    """How the frame is enlarged; the values are those of the shader."""
 
     SHARP = 0
     SMOOTH = 1
@@ -37,7 +38,7 @@ class PictureFilter(Enum):
 
 
 class Interpolation(Enum):
-    """What is drawn between two frames of the world; the screen is then one tick behind."""
+    """What is drawn between two frames. Anything but OFF delays the picture by one tick."""
 
     OFF = "off"
     BLEND = "blend"
@@ -45,33 +46,33 @@ class Interpolation(Enum):
 
 
 class Renderer(Protocol):
-    """`show` sets the frame, `draw` puts it with the panels on the screen (without flipping it)."""
+    """`show` sets the frame; `draw` draws it and the panels, without flipping."""
 
     name: str
-    picture_filter: PictureFilter
+    scaling_filter: ScalingFilter
     integer_scale: bool
-    """Whether the picture is enlarged by whole numbers only."""
+    """Enlarge by integer factors only."""
     interpolation: Interpolation
     supports_motion_interpolation: bool
-    """Whether `Interpolation.MOTION` is more than `BLEND` here."""
+    """If False, `Interpolation.MOTION` is the same as `BLEND`."""
 
     def show(self, frame: Frame) -> None: ...
 
     def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float = 1.0) -> None:
-        """`fraction`: of the way from the frame that was shown before; only with `interpolation`."""
+        """`fraction`: from the previous frame (0) to the current one (1); used with `interpolation` only."""
         ...
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
-        """Which row of `panel` was drawn at a point of the window; None where it was not."""
+        """The row of `panel` that is drawn at a point in the window, if any."""
         ...
 
 
 def picture_rect(
     frame_px: tuple[int, int], window_px: tuple[int, int], *, integer_scale: bool = False
 ) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of the largest picture of that shape in the middle of the window. Sizes are (W, H).
+    """(left, top, width, height) of the frame enlarged to fit and centered in the window. Sizes are (W, H).
 
-    `integer_scale`: a whole number of times larger, unless the window is too small for the frame itself.
+    `integer_scale`: only by an integer factor, unless the window is smaller than the frame.
     """
     scale = min(window_px[0] / frame_px[0], window_px[1] / frame_px[1])
     scale = float(int(scale)) if integer_scale and scale >= 1 else scale
@@ -82,7 +83,7 @@ def picture_rect(
 def panel_rect(
     placement: Placement, panel_px: tuple[int, int], window_px: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """(left, top, width, height). A panel larger than the window is made smaller, so that all of it can be read."""
+    """(left, top, width, height). A panel larger than the window is scaled down to fit."""
     room = (max(1, window_px[0] - 2 * MARGIN_PX), max(1, window_px[1] - 2 * MARGIN_PX))
     scale = min(1.0, room[0] / panel_px[0], room[1] / panel_px[1])
     width_px, height_px = round(panel_px[0] * scale), round(panel_px[1] * scale)
@@ -101,11 +102,11 @@ def panel_rect(
 
 
 class _RendererBase:
-    """What both have in common: the text, and what a person chose."""
+    """Text and display settings, shared by both renderers."""
 
     def __init__(self) -> None:
         self._text_renderer = TextRenderer()
-        self.picture_filter = PictureFilter.SHARP
+        self.scaling_filter = ScalingFilter.SHARP
         self.integer_scale, self.interpolation = False, Interpolation.OFF
 
     def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
@@ -117,8 +118,8 @@ class _RendererBase:
 
 
 class GlRenderer(_RendererBase):
-    """moderngl. `target` is the window's own framebuffer, or one of a test. Where the CPU plays the graphics card, to
-    look for motion takes a second: frames are blended there."""
+    """Draws with moderngl. `target` defaults to the window. With a software OpenGL, motion estimation would take a
+    second per frame, so frames are blended."""
 
     def __init__(self, context: moderngl.Context, target: moderngl.Framebuffer | None = None) -> None:
         super().__init__()
@@ -127,7 +128,7 @@ class GlRenderer(_RendererBase):
         self._context = context
         self._target = target
         self._frame: moderngl.Texture | None = None
-        self._before: moderngl.Texture | None = None
+        self._previous: moderngl.Texture | None = None
         self._motion: tuple[moderngl.Framebuffer, moderngl.Texture] | None = None
         self._is_motion_current = False
         self._panels: list[tuple[npt.NDArray[np.uint8], moderngl.Texture]] = []
@@ -141,14 +142,14 @@ class GlRenderer(_RendererBase):
             for program in (self._frame_program, self._panel_program, self._motion_program)
         )
         for program in (self._frame_program, self._motion_program):
-            program["before"] = 1
+            program["previous"] = 1
         self._frame_program["motion"] = 2
 
     def show(self, frame: Frame) -> None:
         size_px = (frame.shape[1], frame.shape[0])
         if self._frame is not None and self._frame.size != size_px:
             self._release_frames()
-        self._before, self._frame = self._frame, self._before
+        self._previous, self._frame = self._frame, self._previous
         if self._frame is None:
             self._frame = self._context.texture(size_px, 3, alignment=1)
             self._frame.repeat_x = self._frame.repeat_y = False
@@ -156,7 +157,7 @@ class GlRenderer(_RendererBase):
         self._is_motion_current = False
 
     def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float = 1.0) -> None:
-        fraction = 1.0 if self.interpolation is Interpolation.OFF or self._before is None else fraction
+        fraction = 1.0 if self.interpolation is Interpolation.OFF or self._previous is None else fraction
         if fraction < 1.0 and self._uses_motion:
             self._estimate_motion()
         target = self._target or self._context.screen
@@ -170,23 +171,23 @@ class GlRenderer(_RendererBase):
         self._upload(self._text_renderer.render(panels, window_px))
         for panel, (_, texture) in zip(panels, self._panels, strict=True):
             texture.use(0)
-            self._panel_program["place"] = _fractions(panel_rect(panel.placement, texture.size, window_px), window_px)
+            self._panel_program["rect"] = _fractions(panel_rect(panel.placement, texture.size, window_px), window_px)
             self._panel_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
 
     def _draw_frame(self, frame: moderngl.Texture, window_px: tuple[int, int], fraction: float) -> None:
         self._context.disable(moderngl.BLEND)
         rect = picture_rect(frame.size, window_px, integer_scale=self.integer_scale)
         frame.use(0)
-        if self._before is not None:
-            self._before.use(1)
+        if self._previous is not None:
+            self._previous.use(1)
         if self._motion is not None:
             self._motion[1].use(2)
-        self._frame_program["share"] = fraction
-        self._frame_program["is_motion_known"] = self._uses_motion
-        self._frame_program["picture_px"] = frame.size
+        self._frame_program["fraction"] = fraction
+        self._frame_program["has_motion"] = self._uses_motion
+        self._frame_program["frame_px"] = frame.size
         self._frame_program["screen_px"] = rect[2:]
-        self._frame_program["picture_filter"] = self.picture_filter.value
-        self._frame_program["place"] = _fractions(rect, window_px)
+        self._frame_program["scaling_filter"] = self.scaling_filter.value
+        self._frame_program["rect"] = _fractions(rect, window_px)
         self._frame_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
 
     @property
@@ -194,10 +195,10 @@ class GlRenderer(_RendererBase):
         return self.supports_motion_interpolation and self.interpolation is Interpolation.MOTION
 
     def _estimate_motion(self) -> None:
-        """Once for two frames, in a texture of bounded size: what it costs does not depend on the size of frames."""
+        """Once per pair of frames, in a texture of bounded size: the cost does not depend on the frame size."""
         if self._is_motion_current:
             return
-        assert self._frame is not None and self._before is not None
+        assert self._frame is not None and self._previous is not None
         shrink = max(1.0, self._frame.width / MAX_MOTION_SIZE_PX[0], self._frame.height / MAX_MOTION_SIZE_PX[1])
         size_px = (round(self._frame.width / shrink), round(self._frame.height / shrink))
         if self._motion is None:
@@ -208,22 +209,22 @@ class GlRenderer(_RendererBase):
         self._context.viewport = (0, 0, *size_px)
         self._context.disable(moderngl.BLEND)
         self._frame.use(0)
-        self._before.use(1)
+        self._previous.use(1)
         self._motion_program["cell"] = (1 / size_px[0], 1 / size_px[1])
-        self._motion_program["place"] = (0.0, 1.0, 1.0, -1.0)
+        self._motion_program["rect"] = (0.0, 1.0, 1.0, -1.0)
         self._motion_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
         self._is_motion_current = True
 
     def _release_frames(self) -> None:
-        for held in (self._frame, self._before, *(self._motion or ())):
+        for held in (self._frame, self._previous, *(self._motion or ())):
             if held is not None:
                 held.release()
-        self._frame = self._before = self._motion = None
+        self._frame = self._previous = self._motion = None
 
-    def _upload(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> None:
+    def _upload(self, images: Sequence[npt.NDArray[np.uint8]]) -> None:
         known = {id(pixels): (pixels, texture) for pixels, texture in self._panels}
         uploaded = []
-        for pixels in pictures:
+        for pixels in images:
             if id(pixels) in known:
                 uploaded.append(known.pop(id(pixels)))
             else:
@@ -234,8 +235,8 @@ class GlRenderer(_RendererBase):
         self._panels = uploaded
 
 
-class _Panel:
-    """A painted panel as the window's surface likes it best. Holds the pixels, so that their id stays theirs."""
+class _PanelSurface:
+    """A rendered panel in the window's pixel format. Holds the pixels, so that their id is not reused."""
 
     def __init__(self, pixels: npt.NDArray[np.uint8]) -> None:
         self.pixels = pixels
@@ -249,21 +250,21 @@ class _Panel:
 
 
 class SdlRenderer(_RendererBase):
-    """Blits onto the window's surface. Sharp is nearest here, which at these sizes looks the same, and frames are
-    blended: to look for motion would take the processor from the model."""
+    """Blits onto the window's surface. SHARP is the same as NEAREST here, which looks alike at these sizes. Frames are
+    blended: motion estimation would compete with the model for the CPU."""
 
     supports_motion_interpolation = False
 
     def __init__(self) -> None:
         super().__init__()
         self.name = "SDL"
-        self._panels: dict[int, _Panel] = {}
+        self._panels: dict[int, _PanelSurface] = {}
         self._frame: pygame.Surface | None = None
-        self._before: pygame.Surface | None = None
+        self._previous: pygame.Surface | None = None
 
     def show(self, frame: Frame) -> None:
         height_px, width_px, _ = frame.shape
-        self._before = self._frame
+        self._previous = self._frame
         self._frame = pygame.image.frombytes(frame.tobytes(), (width_px, height_px), "RGB").convert()
 
     def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float = 1.0) -> None:
@@ -277,30 +278,85 @@ class SdlRenderer(_RendererBase):
         if rect[2:] != window_px:
             surface.fill(BACKGROUND)
         if self._frame is not None:
-            is_smooth = self.picture_filter is PictureFilter.SMOOTH
+            is_smooth = self.scaling_filter is ScalingFilter.SMOOTH
             scale = pygame.transform.smoothscale if is_smooth else pygame.transform.scale
             surface.blit(scale(self._interpolated(self._frame, fraction), rect[2:]), rect[:2])
-        pictures = self._text_renderer.render(panels, window_px)
-        self._panels = {id(pixels): self._panels.get(id(pixels)) or _Panel(pixels) for pixels in pictures}
-        for panel, pixels in zip(panels, pictures, strict=True):
+        images = self._text_renderer.render(panels, window_px)
+        self._panels = {id(pixels): self._panels.get(id(pixels)) or _PanelSurface(pixels) for pixels in images}
+        for panel, pixels in zip(panels, images, strict=True):
             rect = panel_rect(panel.placement, (pixels.shape[1], pixels.shape[0]), window_px)
             surface.blit(self._panels[id(pixels)].scaled(rect[2:]), rect[:2])
 
     def _interpolated(self, frame: pygame.Surface, fraction: float) -> pygame.Surface:
-        before = self._before
-        if (
-            self.interpolation is Interpolation.OFF
-            or fraction >= 1.0
-            or before is None
-            or before.get_size() != frame.get_size()
-        ):
+        previous, is_off = self._previous, self.interpolation is Interpolation.OFF or fraction >= 1.0
+        if is_off or previous is None or previous.get_size() != frame.get_size():
             return frame
-        mixed = frame.copy()
-        veil = before.copy()
-        veil.set_alpha(round(255 * (1.0 - fraction)))
-        mixed.blit(veil, (0, 0))
-        return mixed
+        blended = frame.copy()
+        faded = previous.copy()
+        faded.set_alpha(round(255 * (1.0 - fraction)))
+        blended.blit(faded, (0, 0))
+        return blended
 
 
 def _fractions(rect: tuple[int, int, int, int], window_px: tuple[int, int]) -> tuple[float, float, float, float]:
     return rect[0] / window_px[0], rect[1] / window_px[1], rect[2] / window_px[0], rect[3] / window_px[1]
+
+
+class RecoveringRenderer:
+    """Recreates a lost OpenGL context, and falls back to SDL after several losses. `say` gets a line about each."""
+
+    def __init__(self, window: Window, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.scaling_filter, self.integer_scale, self.interpolation = ScalingFilter.SHARP, False, Interpolation.OFF
+        self._window, self._num_losses = window, 0
+        self._frame: Frame | None = None
+        self._use(_create_renderer(window))
+
+    def show(self, frame: Frame) -> None:
+        self._frame = frame
+        try:
+            self._inner.show(frame)
+        except (moderngl.Error, pygame.error) as error:
+            self._recover(str(error))
+
+    def draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float = 1.0) -> None:
+        """Raises: GraphicsError when SDL cannot draw either."""
+        failure = self._try_draw(panels, window_px, fraction)
+        while failure:
+            self._recover(failure)
+            failure = self._try_draw(panels, self._window.size_px, 1.0)
+
+    def row_at(self, panel: Panel, window_px: tuple[int, int], point_px: tuple[int, int]) -> int | None:
+        return self._inner.row_at(panel, window_px, point_px)
+
+    def _try_draw(self, panels: tuple[Panel, ...], window_px: tuple[int, int], fraction: float) -> str:
+        """Returns: the error, or an empty string."""
+        inner = self._inner
+        inner.scaling_filter, inner.integer_scale = self.scaling_filter, self.integer_scale
+        inner.interpolation = self.interpolation
+        try:
+            inner.draw(panels, window_px, fraction)
+        except (moderngl.Error, pygame.error) as error:
+            return str(error) or type(error).__name__
+        context = self._window.context
+        found = context.error if context is not None else NO_ERROR
+        return "" if found == NO_ERROR else found
+
+    def _recover(self, failure: str) -> None:
+        """Releases nothing of the old context: the new one may reuse its object names."""
+        self._num_losses += 1
+        if self._num_losses > MAX_CONTEXT_LOSSES + 1:
+            raise GraphicsError(f"cannot draw to the window: {failure}", hint="restart worldsim")
+        self._window.reopen(can_use_opengl=self._num_losses <= MAX_CONTEXT_LOSSES)
+        self._use(_create_renderer(self._window))
+        if self._frame is not None:
+            self._inner.show(self._frame)
+        self.say(f"OpenGL context lost ({failure}); continuing with {self.name}")
+
+    def _use(self, inner: Renderer) -> None:
+        self._inner, self.name = inner, inner.name
+        self.supports_motion_interpolation = inner.supports_motion_interpolation
+
+
+def _create_renderer(window: Window) -> Renderer:
+    return GlRenderer(window.context) if window.context is not None else SdlRenderer()

@@ -1,7 +1,6 @@
-"""A picture of the world as a PNG that says where it is from.
+"""Screenshots: the frame without overlays as a PNG with text chunks that identify how it was made.
 
-Owns: the file's name, its text. Does not own: the frame: it is the world's own, without what lies over it on the
-screen, every pixel enlarged to a square, so that the frame can be had back bit for bit.
+Every pixel is enlarged to a square, so that the frame can be recovered bit for bit.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ from worldsim.engine.session import Session
 from worldsim.episodes.format import ActionRun, SessionHeader
 
 WIDTH_PX = 960
-"""The enlarged picture is as large as fits into that, at least as large as the frame."""
+"""Target width; the frame is enlarged by the largest integer factor that fits."""
 
 
 def take_screenshot(session: Session, step: Step, title: str) -> str:
-    """Of `step`, which is seen now. Returns: what to tell."""
+    """Saves the frame of `step`. Returns: the notification."""
     folder = platformdirs.user_pictures_path() / "worldsim"
     runs = runs_to(session.history, step)
     try:
         path = write_screenshot(folder, step, title=title, seed=session.seed, header=session.header, runs=runs)
     except StorageError as error:
         return f"{error.message}: {error.hint}"
-    return f"screenshot {path}"
+    return f"Screenshot saved: {path}"
 
 
 def write_screenshot(
     folder: Path, step: Step, *, title: str, seed: int, header: SessionHeader | None, runs: Iterable[ActionRun] | None
 ) -> Path:
-    """`header` and `runs` are None where nobody knows them. Returns: the new file. Raises: StorageError."""
+    """`header` and `runs` are None if unknown. Returns: the new file. Raises: StorageError."""
     scale = max(1, WIDTH_PX // step.frame.shape[1])
     text = {"Software": f"worldsim {worldsim.__version__}", "Title": title, "worldsim:seed": str(seed)}
     text |= {"worldsim:frame": str(step.index), "worldsim:pixels-per-pixel": str(scale)}
@@ -65,16 +64,16 @@ def write_screenshot(
 
 
 def actions_hash(runs: Iterable[ActionRun]) -> str:
-    """SHA-256 of all that was done since the reset: the same preset, seed and hash, the same frame."""
+    """SHA-256 of all actions since the reset. Same preset, seed and hash: same frame."""
     return hashlib.sha256(json.dumps([astuple(run) for run in runs]).encode()).hexdigest()
 
 
 def runs_to(history: PlayHistory | None, step: Step) -> tuple[ActionRun, ...] | None:
-    """What led to `step`, which lies on the present branch; None where that is not held."""
-    moment = history.head if history is not None else None
-    while moment is not None and moment.step is not step:
-        moment = moment.parent
-    return moment.runs() if moment is not None else None
+    """The actions that led to `step` on the current branch; None if they are no longer in the history."""
+    node = history.head if history is not None else None
+    while node is not None and node.step is not step:
+        node = node.parent
+    return node.runs() if node is not None else None
 
 
 def _free_path(folder: Path, preset: str) -> Path:

@@ -1,15 +1,11 @@
-"""A person's settings, kept between runs as JSON in the user's config folder.
-
-Owns: the fields, the file, what happens when it is damaged. Does not own: what settings do (`app.application`), how
-they are shown (`app.menu_pages`).
-"""
+"""User settings, stored as JSON in the user's config folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,69 +17,109 @@ from worldsim.core.errors import ConfigError, StorageError
 from worldsim.core.files import atomic_write
 from worldsim.engine.inputs import DEAD_ZONE
 
+SCHEMA = 2
 Filter = Literal["sharp", "smooth", "nearest"]
 FILTERS: tuple[Filter, ...] = ("sharp", "smooth", "nearest")
 InterpolationMode = Literal["off", "blend", "motion"]
 INTERPOLATION_MODES: tuple[InterpolationMode, ...] = ("off", "blend", "motion")
 
+_SCHEMA_1_KEYS = {
+    "picture_filter": "scaling_filter",
+    "is_whole_scale": "integer_scale",
+    "between": "frame_interpolation",
+    "is_full_screen": "full_screen",
+    "pad_dead_zone": "stick_dead_zone",
+    "num_steps": "denoising_steps",
+    "is_always_recorded": "always_record",
+    "is_lossless": "lossless_recording",
+    "own_keys": "key_overrides",
+}
+_SCHEMA_1_ROWS = {
+    "other start": "next seed",
+    "worlds": "view mode",
+    "anchor": "reset context",
+    "keys": "key overlay",
+    "filter": "scaling filter",
+}
+"""Renamed rows of the key table (`Binding.name`)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    picture_filter: Filter = "sharp"
-    is_whole_scale: bool = False
-    """The picture is enlarged by whole numbers only, with a border."""
-    between: InterpolationMode = "off"
-    """What is drawn between two frames of the world: nothing, a blend, or the motion followed; a tick later then."""
-    is_full_screen: bool = False
+    scaling_filter: Filter = "sharp"
+    integer_scale: bool = False
+    """Enlarge by integer factors only, with a border."""
+    frame_interpolation: InterpolationMode = "off"
+    """Draw a blend or motion-compensated frames between two frames; adds one tick of latency."""
+    full_screen: bool = False
     mouse_sensitivity: float = 1.0
-    """Times the table's own."""
-    pad_dead_zone: float = DEAD_ZONE
-    """Share of a stick's way in the middle that counts as the middle."""
-    num_steps: int | None = None
-    """Denoising steps per frame; None is the preset's own number."""
-    is_always_recorded: bool = False
-    is_lossless: bool = False
-    own_keys: tuple[KeyOverride, ...] = ()
+    """Multiplies the default sensitivity."""
+    stick_dead_zone: float = DEAD_ZONE
+    """Fraction of a stick's deflection that counts as centered."""
+    denoising_steps: int | None = None
+    """Per frame; None for the preset's default."""
+    always_record: bool = False
+    lossless_recording: bool = False
+    key_overrides: tuple[KeyOverride, ...] = ()
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"mouse_sensitivity": (0.1, 10.0), "pad_dead_zone": (0.0, 0.9)})
-        if self.num_steps is not None:
-            check_ranges(self, {"num_steps": (1, 64)})
+        check_ranges(self, {"mouse_sensitivity": (0.1, 10.0), "stick_dead_zone": (0.0, 0.9)})
+        if self.denoising_steps is not None:
+            check_ranges(self, {"denoising_steps": (1, 64)})
 
 
 class SettingsFile:
-    """`current` is what counts; `change` writes it. A file that cannot be written is said once and changes nothing."""
+    """`current` are the settings in effect; `change` saves them. A file that cannot be written is reported once."""
 
     def __init__(self, path: Path | None = None, say: Callable[[str], None] = lambda text: None) -> None:
-        """`path`: in place of the user's own."""
+        """`path` replaces the user's own file."""
         self.path = path or platformdirs.user_config_path("worldsim") / "settings.json"
         self._say, self._has_said = say, False
         self.current = self._read()
 
     def change(self, **values: Any) -> Settings:
-        """Returns: the settings with these fields in place of the old ones."""
+        """Returns: the new settings."""
         self.current = replace(self.current, **values)
+        data = {"schema": SCHEMA, **to_mapping(self.current)}
         try:
-            atomic_write(self.path, json.dumps(to_mapping(self.current), indent=2) + "\n")
+            atomic_write(self.path, json.dumps(data, indent=2) + "\n")
         except StorageError as error:
             if not self._has_said:
-                self._say(f"the settings are not kept: {error.message}")
+                self._say(f"Settings could not be saved: {error.message}")
             self._has_said = True
         return self.current
 
     def _read(self) -> Settings:
-        """The defaults where there is no file, or a damaged one, which is put aside."""
+        """The defaults if there is no file, or a damaged one, which is moved aside."""
         if not self.path.exists():
             return Settings()
         try:
-            found = parse_json(read_text(self.path))
-            if not isinstance(found, dict):
-                raise ValueError("it is not a table")
-            return from_mapping(Settings, found)
+            data = parse_json(read_text(self.path))
+            if not isinstance(data, dict):
+                raise ValueError("not a JSON object")
+            data = _migrate(data)
+            known = {field.name for field in fields(Settings)}
+            unknown = sorted(data.keys() - known)
+            if unknown:  # a newer worldsim may have written them: the other settings are still good
+                self._say(f"Ignoring unknown settings in {self.path}: {', '.join(unknown)}")
+            return from_mapping(Settings, {key: value for key, value in data.items() if key in known})
         except (ConfigError, ValueError) as error:
             backup = self.path.with_name(f"{self.path.name}.bad")
             with suppress(OSError):
                 self.path.replace(backup)
             reason = error.message if isinstance(error, ConfigError) else error
-            self._say(f"damaged settings, kept as {backup}; the defaults are used ({reason})")
+            self._say(f"Settings file is damaged (moved to {backup}); using defaults ({reason})")
             return Settings()
+
+
+def _migrate(data: dict[str, Any]) -> dict[str, Any]:
+    """A file of any schema, with the keys of the current one. A file without a number has schema 1."""
+    schema = data.pop("schema", 1)
+    if schema != 1:
+        return data
+    data = {_SCHEMA_1_KEYS.get(key, key): value for key, value in data.items()}
+    overrides = data.get("key_overrides")
+    for override in overrides if isinstance(overrides, list) else ():
+        if isinstance(override, dict) and isinstance(override.get("name"), str):
+            override["name"] = _SCHEMA_1_ROWS.get(override["name"], override["name"])
+    return data

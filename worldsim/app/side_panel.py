@@ -1,22 +1,22 @@
-"""The list beside the picture: branches or slots, which of them is shown, which slot is chosen.
-
-Owns: what is shown and for how long. Does not own: the words (`app.timeline`), what a save is (`engine.saves`).
-"""
+"""The list beside the picture: branches of play, or save slots. Pure; UI thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
 
-from worldsim.actions.bindings import BINDINGS, Binding
-from worldsim.app.hud import PanelRow
-from worldsim.app.timeline import branch_rows, slot_rows
+from worldsim.actions.bindings import BINDINGS, Binding, Command
+from worldsim.app.hud import InlineImage, PanelRow, Style
+from worldsim.app.key_labels import key_for
 from worldsim.core.clock import Clock
+from worldsim.engine.history import Branch, PlayHistory
 from worldsim.engine.saves import NUM_SLOTS, SaveSlot, list_slots, slot_path
 from worldsim.engine.session import Session
 
 SIDE_PANEL_DURATION_S = 4.0
+MAX_BRANCHES = 12
+"""Rows in the list; the branches nearest to the current one are shown."""
 
 
 class SidePanelMode(Enum):
@@ -26,6 +26,8 @@ class SidePanelMode(Enum):
 
 
 class SidePanel:
+    """Which list is shown, for how long, and which save slot is selected."""
+
     def __init__(self, session: Session, clock: Clock) -> None:
         self._session, self._clock = session, clock
         self._mode = SidePanelMode.NONE
@@ -42,7 +44,7 @@ class SidePanel:
         return slot_rows(self._slots, self._slot, self._session.world_tick_s, bindings) if is_slots else ()
 
     def refresh(self) -> None:
-        """A slot may have been written."""
+        """Reads the slots again: one may have been written."""
         if self._mode is SidePanelMode.SLOTS:
             self._slots = self._list_slots()
 
@@ -56,7 +58,7 @@ class SidePanel:
         self._mode, self._until_ns = SidePanelMode.NONE if is_shown else SidePanelMode.BRANCHES, None
 
     def next_slot(self) -> None:
-        """The first press only shows them."""
+        """The first press only shows the slots."""
         if self._mode is SidePanelMode.SLOTS:
             self._slot = self._slot % NUM_SLOTS + 1
         self._slots = self._list_slots()
@@ -68,9 +70,56 @@ class SidePanel:
             do(slot_path(header.preset, self._slot))
 
     def _show(self, mode: SidePanelMode) -> None:
-        """For a while."""
         self._mode, self._until_ns = mode, self._clock.now_ns() + round(SIDE_PANEL_DURATION_S * 1e9)
 
     def _list_slots(self) -> tuple[SaveSlot, ...]:
         header = self._session.header
         return list_slots(header.preset) if header is not None else ()
+
+
+def branch_rows(
+    history: PlayHistory | None, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
+) -> tuple[PanelRow, ...]:
+    """The tree of branches, one row each, with the current one marked."""
+    title = PanelRow("Branches", style=Style.STRONG)
+    if history is None or history.head is None:
+        return (title, PanelRow("Rewind is not available in this world"))
+    branches = list(history.branches.values())
+    here = next((index for index, b in enumerate(branches) if b.number == history.head.branch), 0)
+    begin = min(max(0, here - MAX_BRANCHES // 2), max(0, len(branches) - MAX_BRANCHES))
+    rows = [_branch_row(history, branch, tick_s) for branch in branches[begin : begin + MAX_BRANCHES]]
+    previous, following = key_for(Command.BRANCH, -1, bindings), key_for(Command.BRANCH, 1, bindings)
+    return (title, *rows, PanelRow(f"{previous} {following} switch branch", style=Style.MUTED))
+
+
+def slot_rows(
+    slots: Iterable[SaveSlot], chosen: int, tick_s: float, bindings: tuple[Binding, ...] = BINDINGS
+) -> tuple[PanelRow, ...]:
+    rows = [PanelRow(f"Slot {chosen} of {NUM_SLOTS}", style=Style.STRONG)]
+    for slot in slots:
+        mark = "> " if slot.number == chosen else "   "
+        image = None
+        if slot.saved is not None:
+            frame = slot.saved.step.frame
+            image = InlineImage(frame.shape[1], frame.shape[0], frame.tobytes())
+            text = f"{_mmss(slot.saved.step.index * tick_s)}, seed {slot.saved.seed}"
+        else:
+            text = "damaged" if slot.error else "empty"
+        style = Style.ERROR if slot.error else Style.PLAIN if slot.number == chosen else Style.MUTED
+        rows.append(PanelRow(f"{mark}{slot.number}  {text}", style=style, image=image))
+    save, load = key_for(Command.SAVE, bindings=bindings), key_for(Command.LOAD, bindings=bindings)
+    return (*rows, PanelRow(f"{save} save · {load} load", style=Style.MUTED))
+
+
+def _branch_row(history: PlayHistory, branch: Branch, tick_s: float) -> PanelRow:
+    is_here = history.head is not None and history.head.branch == branch.number
+    origin = branch.label or f"seed {branch.tip.seed}" if branch.parent is None else f"from branch {branch.parent}"
+    begin_s, end_s = branch.first_index * tick_s, branch.tip.step.index * tick_s
+    indent = ("> " if is_here else "   ") + "   " * history.depth(branch)
+    text = f"{indent}{branch.number}: {origin} at {_mmss(begin_s)}, length {_mmss(end_s - begin_s)}"
+    return PanelRow(text, style=Style.PLAIN if is_here else Style.MUTED)
+
+
+def _mmss(duration_s: float) -> str:
+    minutes, seconds = divmod(int(duration_s), 60)
+    return f"{minutes}:{seconds:02d}"

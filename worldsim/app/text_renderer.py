@@ -1,21 +1,17 @@
-"""Panels of text as pictures, drawn into RGBA arrays. Works without a window.
-
-Owns: fonts, colours, sizes, where in a panel each row lies. Does not own: the words (`app.hud`, `app.menu_pages`),
-where a panel lies (`app.renderer`).
-"""
+"""Draws panels (rows of text, or key caps) into RGBA arrays. Needs no window."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pygame
 
-from worldsim.app.assets import asset_path
-from worldsim.app.hud import Panel, PanelRow, Placement, Style
-from worldsim.app.key_cap_painter import paint_key_caps
+from worldsim.app.hud import KeyCap, Panel, PanelRow, Placement, Style
+from worldsim.core.files import asset_path
 
 BACKGROUND = (12, 14, 18, 214)
 COLORS = {
@@ -26,29 +22,33 @@ COLORS = {
 }
 FOCUS = (255, 214, 120, 40)
 RULE = (255, 214, 120, 110)
+CAP_BACKGROUND, CAP, CAP_EDGE = (12, 14, 18, 150), (32, 36, 44, 230), (160, 168, 180, 255)
+CAP_FILLED, CAP_PARTIALLY_FILLED = (255, 214, 120, 255), (150, 116, 40, 255)
+"""The second is dark enough for the light letter that overlaps it."""
+CAP_LETTER, CAP_LETTER_FILLED = (236, 238, 242), (20, 22, 26)
 
 MIN_LINE_PX, LINE_PX_AT_480, LINE_PX_PER_PX = 15, 17, 0.019
-"""A line of text grows with the window, but not as fast: a large window is for seeing more."""
+"""Text grows with the window, but more slowly: a large window should show more."""
 CENTER_SCALES = (1.3, 1.15, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-"""Sizes of the text in the middle of the window, the first that fits. Elsewhere it is 1."""
+"""Text scales tried for centered panels, until one fits. All other panels use 1."""
 FONT_PER_LINE, DENSE_FONT_PER_LINE = 0.7, 0.82
 DENSE_ROWS = 24
-"""With more rows than that, lines stand closer: rather that than smaller letters."""
+"""With more rows than this, lines are closer together; better than smaller letters."""
 HEADING_SCALE = 1.3
 LINES_PER_HEADING = 1.9
 LINES_PER_CAP = 1.5
-"""Width and height of a drawn key."""
+"""Size of a key cap."""
 MENU_LINES_WIDE = 22
-"""A menu is at least so wide: it should not jump when it is scrolled."""
+"""Minimum width of a menu, so that it does not change while scrolling."""
 MAX_WINDOW_FRACTION = 0.94
-"""Of the window, for one panel."""
+"""Maximum size of a panel, as a fraction of the window."""
 SMALL_LINE_PX = 30
-"""Text smaller than this is drawn larger and reduced: letters then sit where they belong, not on whole pixels."""
+"""Text smaller than this is drawn at 2x and reduced, which places letters at subpixel positions."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Fonts and sizes, as they are drawn: `oversampling` times as large as they are seen."""
+    """Fonts and sizes as drawn, which is `oversampling` times as large as shown."""
 
     font: pygame.font.Font
     heading_font: pygame.font.Font
@@ -65,11 +65,11 @@ class _Layout:
 class _RenderedPanel:
     pixels: npt.NDArray[np.uint8]
     bounds: tuple[tuple[float, float], ...]
-    """Of each row: where it begins and ends, as shares of the height."""
+    """Top and bottom of each row, as fractions of the height."""
 
 
 class TextRenderer:
-    """Remembers its fonts and the panels of the last call, since most panels stay the same from draw to draw."""
+    """Caches fonts, and the panels of the last call: most panels do not change from draw to draw."""
 
     def __init__(self) -> None:
         pygame.font.init()
@@ -78,18 +78,18 @@ class TextRenderer:
         self._rendered: dict[Panel, _RenderedPanel] = {}
 
     def render(self, panels: tuple[Panel, ...], window_px: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
-        """Shapes: one [H, W, 4] per panel, RGBA with straight alpha. The same array object while nothing changed."""
+        """Shapes: one [H, W, 4] per panel, RGBA, straight alpha. An unchanged panel returns the same array object."""
         if window_px != self._window_px:
             self._window_px, self._rendered, self._fonts = window_px, {}, {}
         self._rendered = {p: self._rendered[p] if p in self._rendered else self._render(p) for p in panels}
         return [self._rendered[panel].pixels for panel in panels]
 
     def row_at(self, panel: Panel, fraction: float) -> int | None:
-        """The row of a painted panel at this fraction of its height, from the top; None beside the rows."""
+        """The row of a rendered panel at this fraction of its height; None outside of the rows."""
         if panel not in self._rendered:
             return None
         bounds = self._rendered[panel].bounds
-        return next((place for place, (begin, end) in enumerate(bounds) if begin <= fraction < end), None)
+        return next((index for index, (begin, end) in enumerate(bounds) if begin <= fraction < end), None)
 
     def _render(self, panel: Panel) -> _RenderedPanel:
         if panel.key_caps:
@@ -104,7 +104,7 @@ class TextRenderer:
         return _rendered(panel, layout, round(max_size_px[0] * layout.oversampling) if _is_menu(panel) else width_px)
 
     def _layouts(self, panel: Panel) -> Iterator[_Layout]:
-        """From the best to the least."""
+        """Candidates, best first."""
         line_px = text_line_px(self._window_px)
         font_per_line = FONT_PER_LINE if len(panel.rows) <= DENSE_ROWS else DENSE_FONT_PER_LINE
         for size in CENTER_SCALES if panel.placement is Placement.CENTER else (1.0,):
@@ -136,7 +136,7 @@ def text_line_px(window_px: tuple[int, int]) -> int:
 
 
 def _is_menu(panel: Panel) -> bool:
-    """What is too long in a menu is cut; of other panels all shall be read, however small."""
+    """Menus cut long lines; other panels shrink until everything fits."""
     return any(row.is_focus for row in panel.rows)
 
 
@@ -153,14 +153,14 @@ def _height_px(row: PanelRow, layout: _Layout, *, is_heading: bool) -> int:
 
 def _heights_px(panel: Panel, layout: _Layout) -> list[int]:
     has_heading = _has_heading(panel)
-    return [_height_px(row, layout, is_heading=has_heading and not place) for place, row in enumerate(panel.rows)]
+    return [_height_px(row, layout, is_heading=has_heading and not index) for index, row in enumerate(panel.rows)]
 
 
 def _columns(panel: Panel, layout: _Layout) -> list[list[int]]:
-    """The places of the rows in each column; a heading stands above them all."""
-    places = list(range(int(_has_heading(panel)), len(panel.rows)))
-    length = -(-len(places) // layout.num_columns)
-    return [places[begin : begin + length] for begin in range(0, len(places), max(1, length))] or [[]]
+    """Row indices of each column, without the heading, which spans them."""
+    indices = list(range(int(_has_heading(panel)), len(panel.rows)))
+    length = -(-len(indices) // layout.num_columns)
+    return [indices[begin : begin + length] for begin in range(0, len(indices), max(1, length))] or [[]]
 
 
 def _indent_px(row: PanelRow, layout: _Layout) -> int:
@@ -187,7 +187,7 @@ def _column_px(rows: Sequence[PanelRow], layout: _Layout) -> int:
 
 
 def _size_px(panel: Panel, layout: _Layout) -> tuple[int, int]:
-    columns = [[panel.rows[place] for place in column] for column in _columns(panel, layout)]
+    columns = [[panel.rows[index] for index in column] for column in _columns(panel, layout)]
     gaps_px = 2 * layout.pad_px + 2 * layout.line_px * (len(columns) - 1)
     width_px = sum(_column_px(rows, layout) for rows in columns) + gaps_px
     if _has_heading(panel):
@@ -195,13 +195,13 @@ def _size_px(panel: Panel, layout: _Layout) -> tuple[int, int]:
     if _is_menu(panel):
         width_px = max(width_px, MENU_LINES_WIDE * layout.line_px)
     heights_px = _heights_px(panel, layout)
-    tallest_px = max(sum(heights_px[place] for place in column) for column in _columns(panel, layout))
+    tallest_px = max(sum(heights_px[index] for index in column) for column in _columns(panel, layout))
     heading_px = heights_px[0] if _has_heading(panel) else 0
     return width_px, heading_px + tallest_px + 2 * (layout.pad_px // 2)
 
 
 def _rendered(panel: Panel, layout: _Layout, max_width_px: int) -> _RenderedPanel:
-    """What is wider than `max_width_px` is cut."""
+    """Cuts lines that are wider than `max_width_px`."""
     full_width_px, height_px = _size_px(panel, layout)
     width_px, heights_px = min(full_width_px, max_width_px), _heights_px(panel, layout)
     surface = pygame.Surface((width_px, height_px), pygame.SRCALPHA)
@@ -215,13 +215,13 @@ def _rendered(panel: Panel, layout: _Layout, max_width_px: int) -> _RenderedPane
         top_px += heights_px[0]
     x_px = layout.pad_px
     for column in _columns(panel, layout):
-        rows, y_px = [panel.rows[place] for place in column], top_px
+        rows, y_px = [panel.rows[index] for index in column], top_px
         column_px = _column_px(rows, layout) if layout.num_columns > 1 else width_px - 2 * layout.pad_px
         left_px = _left_px(rows, layout)
-        for place, row in zip(column, rows, strict=True):
-            _draw_row(surface, row, layout, pygame.Rect(x_px, y_px, column_px, heights_px[place]), left_px)
-            bounds[place] = (y_px / height_px, (y_px + heights_px[place]) / height_px)
-            y_px += heights_px[place]
+        for index, row in zip(column, rows, strict=True):
+            _draw_row(surface, row, layout, pygame.Rect(x_px, y_px, column_px, heights_px[index]), left_px)
+            bounds[index] = (y_px / height_px, (y_px + heights_px[index]) / height_px)
+            y_px += heights_px[index]
         x_px += column_px + 2 * layout.line_px
     size_px = (max(1, width_px // layout.oversampling), max(1, height_px // layout.oversampling))
     reduced = pygame.transform.smoothscale(surface, size_px) if layout.oversampling > 1 else surface
@@ -262,23 +262,65 @@ def _draw_row(surface: pygame.Surface, row: PanelRow, layout: _Layout, rect: pyg
 
 
 def _draw_line(
-    surface: pygame.Surface, text: str, layout: _Layout, style: Style, place_px: tuple[int, int], max_width_px: int
+    surface: pygame.Surface, text: str, layout: _Layout, style: Style, left_top_px: tuple[int, int], max_width_px: int
 ) -> None:
     drawn = layout.font.render(_ellipsize(text, layout.font, max_width_px), True, COLORS[style])
-    surface.blit(drawn, (place_px[0], place_px[1] + (layout.line_px - drawn.get_height()) // 2))
+    surface.blit(drawn, (left_top_px[0], left_top_px[1] + (layout.line_px - drawn.get_height()) // 2))
 
 
 def _draw_focus(surface: pygame.Surface, rect: pygame.Rect) -> None:
-    """The place of the focus, lit."""
+    """Highlights the focused row."""
     shade = pygame.Surface(rect.size, pygame.SRCALPHA)
     shade.fill(FOCUS)
     surface.blit(shade, rect)
 
 
 def _ellipsize(text: str, font: pygame.font.Font, max_width_px: int) -> str:
-    """As much of `text` as there is room for."""
+    """As much of `text` as fits."""
     if font.size(text)[0] <= max_width_px:
         return text
     while text and font.size(text + "\N{HORIZONTAL ELLIPSIS}")[0] > max_width_px:
         text = text[:-1]
     return text + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def paint_key_caps(caps: Sequence[KeyCap], font: pygame.font.Font, unit_px: int) -> npt.NDArray[np.uint8]:
+    """Shapes: returns [H, W, 4], RGBA with straight alpha. `unit_px`: size of a letter key."""
+    pad_px, gap_px = unit_px // 6, max(1, unit_px // 14)
+    width = max(cap.x + cap.width for cap in caps)
+    height = max(cap.y + 1.0 for cap in caps)
+    size_px = (round(width * unit_px) + 2 * pad_px, round(height * unit_px) + 2 * pad_px)
+    surface = pygame.Surface(size_px, pygame.SRCALPHA)
+    surface.fill(CAP_BACKGROUND)
+    for cap in caps:
+        box_px = (round(cap.width * unit_px) - 2 * gap_px, unit_px - 2 * gap_px)
+        left_top_px = (pad_px + round(cap.x * unit_px) + gap_px, pad_px + round(cap.y * unit_px) + gap_px)
+        surface.blit(_paint_key_cap(cap.label, cap.fill, box_px, font), left_top_px)
+    return np.frombuffer(pygame.image.tobytes(surface, "RGBA"), dtype=np.uint8).reshape(size_px[1], size_px[0], 4)
+
+
+@lru_cache(maxsize=256)
+def _paint_key_cap(
+    label: str, fill: tuple[float, float], size_px: tuple[int, int], font: pygame.font.Font
+) -> pygame.Surface:
+    """Cached: most caps stay the same when one key is pressed."""
+    surface = pygame.Surface(size_px, pygame.SRCALPHA)
+    box, radius_px = surface.get_rect(), size_px[1] // 5
+    pygame.draw.rect(surface, CAP, box, border_radius=radius_px)
+    begin, end = fill
+    if end > begin:
+        filled = pygame.Rect(round(begin * box.width), 0, round((end - begin) * box.width), box.height)
+        is_filled = fill == (0.0, 1.0)
+        pygame.draw.rect(
+            surface,
+            CAP_FILLED if is_filled else CAP_PARTIALLY_FILLED,
+            filled,
+            border_radius=radius_px if is_filled else 0,
+        )
+    pygame.draw.rect(surface, CAP_EDGE, box, width=max(1, box.height // 24), border_radius=radius_px)
+    letter = font.render(label, True, CAP_LETTER_FILLED if fill == (0.0, 1.0) else CAP_LETTER)
+    if letter.get_width() > box.width:
+        height_px = max(1, letter.get_height() * box.width // letter.get_width())
+        letter = pygame.transform.smoothscale(letter, (box.width, height_px))
+    surface.blit(letter, letter.get_rect(center=box.center))
+    return surface

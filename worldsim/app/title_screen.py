@@ -1,8 +1,4 @@
-"""The title screen: which preset to play. A loop of its own, before and between sessions.
-
-Owns: the loop, what follows from a choice. Does not own: the rows (`app.menu_pages`), the presets
-(`app.preset_library`), play (`app.application`). UI thread.
-"""
+"""The title screen: choose a preset. Has its own loop, which runs before and between sessions. UI thread."""
 
 from __future__ import annotations
 
@@ -13,9 +9,8 @@ import numpy as np
 from worldsim.actions.bindings import apply_overrides
 from worldsim.app.application import apply_display_settings
 from worldsim.app.hud import InlineImage
-from worldsim.app.input_handler import InputHandler
+from worldsim.app.input import InputHandler, handle_menu_event
 from worldsim.app.menu import MenuPage, MenuStack
-from worldsim.app.menu_input import handle_menu_event
 from worldsim.app.menu_pages import PLACEHOLDER_IMAGE, SettingsPages, title_page
 from worldsim.app.preset_library import PresetEntry, PresetLibrary
 from worldsim.app.renderer import Renderer
@@ -25,13 +20,13 @@ from worldsim.core.types import Frame
 from worldsim.engine.inputs import Inputs
 
 MAX_WAIT_S = 1.0
-"""Nothing happens by itself here; this only bounds a wait that was woken by nobody."""
+"""Upper bound of a wait; events and the preset library wake it earlier."""
 BACKGROUND_BRIGHTNESS = 0.4
-"""Of the image that fills the window behind the list."""
+"""Brightness of the image behind the list."""
 
 
 class TitleScreen:
-    """`run` returns when a preset is chosen, or the program shall end."""
+    """`run` returns when a preset was chosen, or the program should quit."""
 
     def __init__(
         self,
@@ -42,7 +37,7 @@ class TitleScreen:
         *,
         error: str = "",
     ) -> None:
-        """`error`: is said below the list."""
+        """`error` is shown below the list."""
         self._library, self._window, self._renderer, self._error = library, window, renderer, error
         self._menus = MenuStack()
         self._settings_pages = SettingsPages(self._menus, settings, self._apply)
@@ -51,7 +46,7 @@ class TitleScreen:
         self._chosen: PresetEntry | None = None
 
     def run(self) -> PresetEntry | None:
-        """Returns: what to play; None to quit."""
+        """Returns: the preset to play; None to quit."""
         self._renderer.show(np.zeros((1, 1, 3), np.uint8))
         self._menus.open(self._page)
         background: InlineImage | None = None
@@ -96,11 +91,11 @@ class TitleScreen:
         self._bind(after)
 
     def _bind(self, settings: Settings) -> None:
-        """The key that quits may be a person's own."""
-        self._input.bind(apply_overrides(settings.own_keys), dead_zone=settings.pad_dead_zone)
+        """The quit key may be user-defined."""
+        self._input.bind(apply_overrides(settings.key_overrides), dead_zone=settings.stick_dead_zone)
 
 
 def _dimmed(image: InlineImage) -> Frame:
-    """Dark enough to be read on."""
+    """Dark enough for text on top to be readable."""
     pixels = np.frombuffer(image.pixels, np.uint8).reshape(image.height_px, image.width_px, 3)
     return (pixels * BACKGROUND_BRIGHTNESS).astype(np.uint8)

@@ -118,7 +118,7 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
     import torch
 
     from worldsim.actions.pose_control import key_spec, pose_steps
-    from worldsim.actions.scripts import script_actions
+    from worldsim.actions.scripted_actions import script_actions
     from worldsim.engine.preset_world import PRESET_THREADS, open_preset
 
     threads = arguments.threads or PRESET_THREADS

@@ -114,7 +114,7 @@ except WorldsimError as error:
 else:
     info = window.context.info if window.context else {}
     drawing, names = ("opengl", [info["GL_RENDERER"], info["GL_VERSION"]]) if info else ("sdl", [])
-    print(json.dumps({"drawing": drawing, "renderer": " ".join(names), "reason": window.reason}))
+    print(json.dumps({"drawing": drawing, "renderer": " ".join(names), "reason": window.fallback_reason}))
     window.close()
 """
 

@@ -45,8 +45,8 @@ from worldsim.episodes.reader import open_session
 
 if TYPE_CHECKING:
     from worldsim.app.application import ExitAction
-    from worldsim.app.recovering_renderer import RecoveringRenderer
-    from worldsim.app.session_stats import SessionStats
+    from worldsim.app.metrics import SessionStats
+    from worldsim.app.renderer import RecoveringRenderer
     from worldsim.app.settings import SettingsFile
     from worldsim.app.window import Window
     from worldsim.engine.autopilot import RecordedActions
@@ -129,8 +129,7 @@ def play(
 def _title_loop(context: _AppContext, arguments: PlayArguments) -> _SessionResult | None:
     """Sessions, one after the other, until the program shall end. Returns: the last one."""
     from worldsim.app.application import ExitAction
-    from worldsim.app.preset_library import PresetLibrary
-    from worldsim.app.speed_estimates import SpeedEstimates
+    from worldsim.app.preset_library import PresetLibrary, SpeedEstimates
     from worldsim.app.title_screen import TitleScreen
 
     result = None
@@ -153,7 +152,7 @@ def _title_loop(context: _AppContext, arguments: PlayArguments) -> _SessionResul
 @contextmanager
 def _app_context(arguments: PlayArguments, size_px: tuple[int, int] | None) -> Iterator[_AppContext]:
     from worldsim.app.application import apply_display_settings
-    from worldsim.app.recovering_renderer import RecoveringRenderer
+    from worldsim.app.renderer import RecoveringRenderer
     from worldsim.app.settings import Settings, SettingsFile
     from worldsim.app.window import Window
 
@@ -162,7 +161,7 @@ def _app_context(arguments: PlayArguments, size_px: tuple[int, int] | None) -> I
     window = Window(title="worldsim", size_px=size_px, backend=arguments.renderer, hint=hint)
     with closing(window):
         renderer = RecoveringRenderer(window, say)
-        say(f"drawing with {renderer.name}" + (f": {window.reason}" if window.reason else ""))
+        say(f"drawing with {renderer.name}" + (f": {window.fallback_reason}" if window.fallback_reason else ""))
         settings = SettingsFile(say=say)
         apply_display_settings(Settings(), settings.current, window, renderer)
         yield _AppContext(window=window, renderer=renderer, settings=settings, clock=MonotonicClock())
@@ -193,9 +192,9 @@ def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *,
         stack.callback(lambda: application.close() if application is not None else None)
         # Before the worker: nobody shall look at a window that waits for a thread.
         stack.callback(lambda: None if exit_action is ExitAction.TITLE else context.window.close())
-        is_recorded = settings.is_always_recorded and has_title and not arguments.world
+        is_recorded = settings.always_record and has_title and not arguments.world
         folder = arguments.record or (new_recording_folder(arguments.preset) if is_recorded else None)
-        recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.is_lossless, say=say)
+        recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.lossless_recording, say=say)
         stack.callback(recorder.close)
         session = Session(worker, seed=seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load)
         application = Application(
@@ -208,7 +207,7 @@ def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *,
             max_frames=arguments.frames,
             settings=context.settings,
             has_title=has_title,
-            num_steps=settings.num_steps if has_title and arguments.steps is None else None,
+            num_steps=settings.denoising_steps if has_title and arguments.steps is None else None,
             actions=recorded.actions if recorded else (),
         )
         context.renderer.say = application.notify

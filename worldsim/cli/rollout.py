@@ -79,7 +79,7 @@ def run(argv: list[str]) -> int:
 def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     """Side effects: writes the video and the recording. Returns: what was done, as the JSON has it."""
     from worldsim.actions.pose_control import key_spec, pose_steps
-    from worldsim.actions.scripts import script_actions
+    from worldsim.actions.scripted_actions import script_actions
     from worldsim.engine.preset_world import PRESET_THREADS, open_preset
     from worldsim.engine.recorder import Recorder
     from worldsim.episodes.video import video_file

@@ -1,4 +1,4 @@
-"""Atomic file writes: a file appears under its name complete, or not at all."""
+"""Atomic file writes (a file appears under its name complete, or not at all), and the path of bundled assets."""
 
 from __future__ import annotations
 
@@ -48,3 +48,12 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}", hint="check the path, free space and permissions"
         ) from None
+
+
+def asset_path(name: str) -> Path:
+    """A file of assets/, inside an installed wheel or at the top of a source checkout, such as "icon/icon.png"."""
+    package = Path(__file__).parent.parent
+    for folder in (package / "_assets", package.parent / "assets"):
+        if (folder / name).is_file():
+            return folder / name
+    raise AssertionError(f"no asset {name} in {package}/_assets or beside {package}")

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from worldsim.actions.pose_control import key_spec
-from worldsim.actions.scripts import script_actions
+from worldsim.actions.scripted_actions import script_actions
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
 from worldsim.engine.reference_world import ReferenceStatus
 from worldsim.episodes.reader import RecordedSession

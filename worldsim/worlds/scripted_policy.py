@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from worldsim.actions.scripts import script_actions
+from worldsim.actions.scripted_actions import script_actions
 from worldsim.core.errors import ConfigError, did_you_mean
 from worldsim.core.types import Action, ActionSpec, Pose
 from worldsim.worlds.grid import Cell

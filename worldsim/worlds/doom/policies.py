@@ -3,7 +3,7 @@
 Owns: data worth learning from. A random policy stares at walls; these walk corridors along planned paths, look round,
 come back the way they went, strafe, back off, bump into walls and stand still. Most turns hold a key (the turn axis at
 exactly 1 or -1, as the keyboard does); some follow a mouse (fractions).
-Does not own: scripts that need no true world (`worldsim.actions.scripts`).
+Does not own: scripts that need no true world (`worldsim.actions.scripted_actions`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is said of time control, and the keys of it in the loop: from key events to the screen's text."""
+"""Time control in the loop: from key events to the text on screen; branch and slot lists."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pygame
 import pytest
 
 from tests.app.test_application import NOTHING, Play, down
-from tests.app.test_recording_control import HEADER, recorded_play, said
+from tests.app.test_recording_control import HEADER, recorded_play, shown_text
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.app.hud import PanelRow, Style
-from worldsim.app.input_handler import scancode
-from worldsim.app.timeline import MAX_BRANCHES, branch_rows, slot_rows
+from worldsim.app.input import scancode
+from worldsim.app.side_panel import MAX_BRANCHES, branch_rows, slot_rows
 from worldsim.core.types import Action, Step
 from worldsim.engine.history import PlayHistory, replay_to
 from worldsim.engine.interfaces import Position
@@ -37,79 +37,79 @@ def played(num_frames: int) -> tuple[FakeSimulator, PlayHistory]:
     return world, history
 
 
-def test_backspace_rewinds_while_it_is_held_and_the_screen_says_so() -> None:
+def test_backspace_rewinds_while_held_and_shows_it() -> None:
     play = Play()
     play.run(*PLAYING, [down("backspace")], *[NOTHING] * 10)
     assert play.session.state is SessionState.REWINDING
-    assert "<< rewinding" in said(play)
+    assert "Rewinding: " in shown_text(play)
     assert np.array_equal(play.renderer.frames[-1], play.session.shown_step.frame)  # type: ignore[union-attr]  # there is one
     shown = [frame.tobytes() for frame in play.renderer.frames]
-    assert shown[-1] in shown[:-2], "an old frame is seen again"
+    assert shown[-1] in shown[:-2], "an earlier frame is shown again"
 
 
-def test_letting_it_go_plays_on_and_the_rewound_frames_do_not_count_as_made_or_shown() -> None:
+def test_releasing_rewind_resumes_and_rewound_frames_are_not_counted() -> None:
     play = Play()
     report = play.run(*PLAYING, [down("backspace")], *[NOTHING] * 10, [up("backspace")], *PLAYING)
     assert play.session.state is SessionState.PLAYING
-    assert "branch 2" in said(play)
+    assert "branch 2" in shown_text(play)
     assert report.frames_shown <= report.hits + report.misses
     assert len(play.renderer.frames) > report.frames_shown + 5
 
 
-def test_losing_the_focus_ends_rewinding() -> None:
+def test_focus_loss_ends_rewinding() -> None:
     play = Play()
     play.run(*PLAYING, [down("backspace")], *[NOTHING] * 5, [pygame.event.Event(pygame.WINDOWFOCUSLOST)], *PLAYING)
     assert play.session.state is SessionState.PLAYING
 
 
-def test_the_speed_is_said_while_it_is_not_the_worlds_own() -> None:
+def test_changed_speed_is_shown() -> None:
     play = Play()
     play.run(*PLAYING, [down("equals")], *PLAYING)
-    assert "speed 2x" in said(play)
+    assert "speed 2x" in shown_text(play)
     play = Play()
     play.run(*PLAYING, [down("equals"), down("minus")], *PLAYING)
-    assert "speed" not in said(play)
+    assert "speed" not in shown_text(play)
 
 
-def test_tab_lists_the_branches_and_the_brackets_change_them() -> None:
+def test_tab_lists_branches_and_brackets_switch() -> None:
     play = Play()
     rewind = ([down("backspace")], *[NOTHING] * 10, [up("backspace")])
     play.run(*PLAYING, *rewind, *PLAYING, [down("tab")], *PLAYING, [down("leftbracket")], *[NOTHING] * 20)
-    assert "> 1: seed 0 at 0:00" in said(play)
-    assert "2: left 1 at" in said(play)
+    assert "> 1: seed 0 at 0:00" in shown_text(play)
+    assert "2: from branch 1 at" in shown_text(play)
     play = Play()
     play.run(*PLAYING, [down("tab")], *PLAYING, [down("tab")], *PLAYING)
-    assert "Branches" not in said(play)
+    assert "Branches" not in shown_text(play)
 
 
-def test_a_world_without_saves_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_world_without_saves_reports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     play = recorded_play(HEADER)
     play.run(*PLAYING, [down("f5")], *[NOTHING] * 5)
-    assert "saving is not available" in said(play)
-    assert play.said.count("saving is not available in this world") == 1
+    assert "saving is not available" in shown_text(play)
+    assert play.printed.count("saving is not available in this world") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_message_goes_away() -> None:
+def test_notification_expires() -> None:
     play = Play()
     play.run(*PLAYING, [down("rightbracket")], *[NOTHING] * 5)
-    assert "only one branch" in said(play)
+    assert "only one branch" in shown_text(play)
     play = Play()
     play.run(*PLAYING, [down("rightbracket")], *[NOTHING] * 200)
-    assert "only one branch" not in said(play)
-    assert "Branches" not in said(play)
+    assert "only one branch" not in shown_text(play)
+    assert "Branches" not in shown_text(play)
 
 
-def test_f6_shows_the_slots_and_then_goes_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f6_shows_slots_then_selects_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     play = recorded_play(HEADER)
     play.run(*PLAYING, [down("f6")], *[NOTHING] * 3, [down("f6")], *[NOTHING] * 3)
-    assert "Slot 2 of 5" in said(play)
-    assert said(play).count("empty") == 5
+    assert "Slot 2 of 5" in shown_text(play)
+    assert shown_text(play).count("empty") == 5
 
 
-def test_a_slot_has_its_picture_its_time_and_its_seed_and_a_damaged_one_says_so() -> None:
+def test_slot_shows_image_time_and_seed_or_damage() -> None:
     frame = FakeSimulator().reset(0).frame
     saved = SaveRecord(header=HEADER, seed=3, step=Step(index=750, action=Action(), frame=frame), runs=())
     slots = (
@@ -124,7 +124,7 @@ def test_a_slot_has_its_picture_its_time_and_its_seed_and_a_damaged_one_says_so(
     assert third.left.endswith("3  empty")
 
 
-def test_a_branch_stands_under_the_one_it_left() -> None:
+def test_branch_is_indented_below_its_parent() -> None:
     world, history = played(20)
     for _ in range(2):
         moment = history.head
@@ -133,12 +133,12 @@ def test_a_branch_stands_under_the_one_it_left() -> None:
         for _ in range(2):
             history.add(world.step(Action.of("left")), world.snapshot())
     rows = [row.left for row in branch_rows(history, 1.0)]
-    assert rows[1].strip() == "1: seed 4 at 0:00, up to 0:20"
-    assert "      2: left 1 at 0:20" in rows[2]
-    assert rows[3].startswith(">       3: left 2 at 0:21")
+    assert rows[1].strip() == "1: seed 4 at 0:00, length 0:20"
+    assert "      2: from branch 1 at 0:20" in rows[2]
+    assert rows[3].startswith(">       3: from branch 2 at 0:21")
 
 
-def test_of_many_branches_those_round_the_present_one_are_listed() -> None:
+def test_branches_near_the_current_one_are_listed() -> None:
     world, history = played(3)
     root = history.head
     assert root is not None

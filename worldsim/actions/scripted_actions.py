@@ -1,7 +1,6 @@
-"""Open-loop scripts: fixed sequences of actions for worlds that give no pose (the learned one above all).
+"""Scripted, open-loop action sequences: `explore`, `return` and `look`, by seed. They need no pose.
 
-Owns: `explore`, `return`, `look`, by seed. Does not own: walkers that see where they are (`worlds.doom.policies`).
-What the turn axis does in a tick is read from the spec's `axis_units`, never assumed.
+How far the turn axis turns per tick is read from the spec's `axis_units`, never assumed.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from worldsim.core.types import NO_ACTION, Action, ActionSpec
 
 
 def script_actions(name: str, spec: ActionSpec, seed: int, num_frames: int) -> list[Action]:
-    """`num_frames` actions of script `name`; the same seed, the same actions.
+    """`num_frames` actions of script `name`, determined by the seed.
 
-    `explore` presses whatever there is in a world in which nobody can walk forward and turn by known degrees.
-    Raises: ConfigError for an unknown script, or another one in such a world.
+    Without a forward button and a turn axis in degrees, `explore` presses random inputs. Raises: ConfigError for an
+    unknown script, or for another script in such a world.
     """
     if name not in _SCRIPTS:
         raise ConfigError(f"no script {name!r}", hint=did_you_mean(name, SCRIPT_NAMES))
@@ -27,7 +26,7 @@ def script_actions(name: str, spec: ActionSpec, seed: int, num_frames: int) -> l
     turn_deg = turn_deg_per_tick(spec)
     if "forward" not in spec.buttons:
         raise ConfigError(
-            f"script {name!r} walks forward; this world has {spec.buttons}", hint="explore works in every one"
+            f"script {name!r} needs a button forward; this world has {spec.buttons}", hint="explore works in any world"
         )
     actions = list(_SCRIPTS[name](spec, turn_deg, random.Random(f"{name}:{seed}"), num_frames))
     assert len(actions) == num_frames, (len(actions), num_frames)
@@ -35,7 +34,7 @@ def script_actions(name: str, spec: ActionSpec, seed: int, num_frames: int) -> l
 
 
 def turn_deg_per_tick(spec: ActionSpec) -> float:
-    """Degrees that the turn axis at 1 turns in one model tick, from a unit such as '10 deg per tick'."""
+    """Degrees per tick with the turn axis at 1, from a unit such as '10 deg per tick'. Raises: ConfigError."""
     turn_deg = _parse_turn_deg(spec)
     if turn_deg is None:
         unit = dict(spec.axis_units).get("turn", "")
@@ -53,7 +52,7 @@ def _can_walk(spec: ActionSpec) -> bool:
 
 
 def _random_inputs(spec: ActionSpec, rng: random.Random, num_frames: int) -> Iterator[Action]:
-    """One or two inputs at a time, held for a while, and nothing now and then."""
+    """Holds none, one or two random inputs at a time, for 3 to 15 ticks."""
     choices = [Action.of(name) for name in spec.buttons]
     choices += [Action.of(**{name: sign}) for name in spec.axes for sign in (-1.0, 1.0)]
     left = num_frames
@@ -67,7 +66,7 @@ def _random_inputs(spec: ActionSpec, rng: random.Random, num_frames: int) -> Ite
 
 
 def _explore(spec: ActionSpec, turn_deg: float, rng: random.Random, num_frames: int) -> Iterator[Action]:
-    """A person at the keyboard: mostly forward, turning every second or so, seldom sideways, back or still."""
+    """Like a player at the keyboard: mostly forward with frequent turns; seldom sideways, back or still."""
     left = num_frames
     while left > 0:
         kind = rng.choices(("walk", "curve", "turn", "strafe", "back", "still"), (34, 24, 24, 8, 5, 5))[0]
@@ -90,13 +89,13 @@ def _explore(spec: ActionSpec, turn_deg: float, rng: random.Random, num_frames: 
 
 
 def _return(spec: ActionSpec, turn_deg: float, rng: random.Random, num_frames: int) -> Iterator[Action]:
-    """Out, half a turn, and back: the way out's actions mirrored in reverse order, so that the path is retraced."""
-    half_turn = round(180.0 / turn_deg)
-    num_out = max(0, num_frames - half_turn) // 2
+    """Out, a half turn, and back: the outbound actions reversed and mirrored, which retraces the path."""
+    num_half_turn = round(180.0 / turn_deg)
+    num_out = max(0, num_frames - num_half_turn) // 2
     out = list(_outbound_path(turn_deg, rng, num_out))
-    about = [Action.of(turn=1.0)] * half_turn
+    half_turn = [Action.of(turn=1.0)] * num_half_turn
     back = [Action(buttons=a.buttons, axes=(("turn", -a.axis("turn")),)) for a in reversed(out)]
-    actions = [*out, *about, *back]
+    actions = [*out, *half_turn, *back]
     yield from (actions + [NO_ACTION] * num_frames)[:num_frames]
 
 
@@ -104,13 +103,13 @@ def _outbound_path(turn_deg: float, rng: random.Random, num_frames: int) -> Iter
     left = num_frames
     while left > 0:
         walk, turn, sign = rng.randint(6, 18), rng.randint(0, round(60 / turn_deg)), rng.choice((-1.0, 1.0))
-        stretch = [Action.of("forward")] * walk + [Action.of("forward", turn=sign)] * turn
-        yield from stretch[:left]
-        left -= len(stretch)
+        segment = [Action.of("forward")] * walk + [Action.of("forward", turn=sign)] * turn
+        yield from segment[:left]
+        left -= len(segment)
 
 
 def _look(spec: ActionSpec, turn_deg: float, rng: random.Random, num_frames: int) -> Iterator[Action]:
-    """Full circles on the spot, one way and then the other, each as long as a held key takes."""
+    """Full turns on the spot in alternating directions, at the rate of a held key."""
     circle, sign = round(360.0 / turn_deg), rng.choice((-1.0, 1.0))
     for index in range(num_frames):
         yield Action.of(turn=sign if (index // circle) % 2 == 0 else -sign)
