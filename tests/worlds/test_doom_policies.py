@@ -1,4 +1,4 @@
-"""Explorers make data that teaches: they go everywhere, come back, look round, and hold keys as people do."""
+"""Policies produce varied data: they go everywhere, return, look around, and hold keys as players do."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def walk(world: DoomWorld, name: str, num_ticks: int, seed: int = 3) -> tuple[li
 
 
 @pytest.mark.parametrize("name", POLICY_NAMES)
-def test_the_same_seed_walks_the_same_way(world: DoomWorld, name: str) -> None:
+def test_trajectory_is_deterministic_by_seed(world: DoomWorld, name: str) -> None:
     assert walk(world, name, 120) == walk(world, name, 120)
     assert walk(world, name, 120)[0] != walk(world, name, 120, seed=4)[0]
 
 
 @pytest.mark.parametrize("name", POLICY_NAMES)
-def test_every_action_is_one_the_world_knows(name: str) -> None:
-    """Even where the pose makes no sense, an explorer keeps giving valid actions (it gives up and goes elsewhere)."""
+def test_actions_are_always_valid(name: str) -> None:
+    """Even with nonsensical poses, a policy gives valid actions (it gives up and goes elsewhere)."""
     rng = random.Random(0)
     policy = make_policy(name, generate_maze(CONFIG, 1), CONFIG, rng)
     for _ in range(1500):
@@ -52,14 +52,14 @@ def test_every_action_is_one_the_world_knows(name: str) -> None:
         CONFIG.action_spec.check(policy.act(pose))
 
 
-def test_spin_stays_where_it_is_and_looks_everywhere(world: DoomWorld) -> None:
+def test_spin_stays_in_place_and_looks_in_every_direction(world: DoomWorld) -> None:
     actions, poses = walk(world, "spin", 160)
     assert {(round(pose.x, 3), round(pose.y, 3)) for pose in poses} == {(round(poses[0].x, 3), round(poses[0].y, 3))}
     assert len({round(math.degrees(pose.angle_rad)) % 360 // 10 for pose in poses}) == 36
     assert {action.axis("turn") for action in actions} == {-1.0, 1.0}
 
 
-def test_explore_visits_most_cells_and_holds_keys_in_every_combination(world: DoomWorld) -> None:
+def test_explore_visits_most_cells_with_all_combinations_of_keys(world: DoomWorld) -> None:
     actions, poses = walk(world, "explore", 1600)
     visited = {world.layout.cell_at(pose.x, pose.y) for pose in poses}
     assert len(visited) >= 12, visited
@@ -69,13 +69,13 @@ def test_explore_visits_most_cells_and_holds_keys_in_every_combination(world: Do
     assert {1.0, -1.0} < set(turns)
     walking_turn = sum(action.buttons == {"forward"} and abs(action.axis("turn")) == 1 for action in actions)
     pure_turn = sum(not action.buttons and abs(action.axis("turn")) == 1 for action in actions)
-    forward_alone = sum(action.buttons == {"forward"} and not action.axis("turn") for action in actions)
+    forward_only = sum(action.buttons == {"forward"} and not action.axis("turn") for action in actions)
     nothing = sum(action == Action() for action in actions)
-    assert min(walking_turn, pure_turn, forward_alone) > 100 and nothing > 10
+    assert min(walking_turn, pure_turn, forward_only) > 100 and nothing > 10
     assert {"forward", "back", "left", "right"} == set().union(*(action.buttons for action in actions))
 
 
-def test_look_turns_through_full_circles_both_ways(world: DoomWorld) -> None:
+def test_look_makes_full_turns_in_both_directions(world: DoomWorld) -> None:
     actions, _ = walk(world, "look", 900)
     circles: list[float] = []
     run: list[float] = []
@@ -90,19 +90,19 @@ def test_look_turns_through_full_circles_both_ways(world: DoomWorld) -> None:
     assert min(full) < 0 < max(full) and len(full) >= 5, circles
 
 
-def test_return_comes_back_to_where_it_set_out(world: DoomWorld) -> None:
+def test_return_comes_back_to_the_start(world: DoomWorld) -> None:
     _, poses = walk(world, "return", 600)
     start = poses[0]
     distances = [math.hypot(pose.x - start.x, pose.y - start.y) for pose in poses]
     farthest = distances.index(max(distances[:150]))
-    assert distances[farthest] > 150, "it went out"
+    assert distances[farthest] > 150, "it left"
     back = next((t for t in range(farthest, len(poses)) if distances[t] < 60), None)
     assert back is not None, "and came back"
     out, home = ({world.layout.cell_at(p.x, p.y) for p in part} for part in (poses[:farthest], poses[farthest:back]))
-    assert home <= out, "the same way"
+    assert home <= out, "along the same path"
 
 
-def test_an_unknown_explorer_names_the_nearest() -> None:
+def test_unknown_policy_suggests_the_closest_name() -> None:
     with pytest.raises(ConfigError) as caught:
         make_policy("explorer", generate_maze(CONFIG, 1), CONFIG, random.Random(0))
     assert "explore" in caught.value.hint

@@ -1,4 +1,4 @@
-"""The true world is honest: seeds decide everything, turns are exact. Needs vizdoom (in the extra `test`)."""
+"""The Doom world is deterministic by seed and its turns are exact. Needs vizdoom (in the extra `test`)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from worldsim.core.install import install_hint
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.worlds.doom import engine
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.seeds import MAZES_PER_WAD
 from worldsim.worlds.doom.world import DoomWorld, maze_seed_of, mean_frame
+from worldsim.worlds.seeds import SEEDS_PER_BLOCK
 
 ROOT = Path(__file__).parents[2]
 CONFIG = DoomConfig(maps=(1, 2))
@@ -42,7 +42,7 @@ def play(world: DoomWorld, seed: int) -> list[Step]:
 
 
 def run_python(program: str) -> str:
-    """What a fresh interpreter prints."""
+    """Output of a new interpreter."""
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
     )
@@ -54,23 +54,23 @@ def digest(steps: list[Step]) -> str:
     return hashlib.sha256(b"".join(step.frame.tobytes() for step in steps)).hexdigest()
 
 
-def test_reset_gives_frame_0_with_a_pose_and_no_action(world: DoomWorld) -> None:
+def test_reset_returns_frame_0_with_a_pose_and_no_action(world: DoomWorld) -> None:
     step = world.reset(5)
     assert (step.index, step.action) == (0, NO_ACTION)
     assert step.frame.shape == world.frame_shape == (48, 64, 3) and step.frame.dtype == np.uint8
-    assert step.frame.std() > 5, "a picture, not a blank"
+    assert step.frame.std() > 5, "not a blank image"
     assert step.pose is not None and 0 < step.pose.x < 4 * 192 and 0 <= step.pose.angle_rad < math.tau
     assert world.step(WALK[0]).index == 1
 
 
-def test_same_seed_same_frames_whatever_was_played_between(world: DoomWorld) -> None:
+def test_frames_depend_only_on_the_seed(world: DoomWorld) -> None:
     first = digest(play(world, 5))
     others = {digest(play(world, seed)) for seed in (6, 7, 8)}
     assert digest(play(world, 5)) == first
-    assert len(others | {first}) == 4, "other seeds, other frames"
+    assert len(others | {first}) == 4, "different seeds, different frames"
 
 
-def test_same_seed_same_frames_in_a_fresh_process(world: DoomWorld) -> None:
+def test_frames_are_the_same_in_another_process(world: DoomWorld) -> None:
     program = (
         "import hashlib\nfrom worldsim.core.types import Action\nfrom worldsim.worlds.doom.config import DoomConfig\n"
         "from worldsim.worlds.doom.world import DoomWorld\n"
@@ -83,16 +83,16 @@ def test_same_seed_same_frames_in_a_fresh_process(world: DoomWorld) -> None:
     assert run_python(program) == digest(play(world, 5)), "with and without depth, in another process"
 
 
-def test_seeds_use_every_fixed_map(world: DoomWorld) -> None:
+def test_seeds_cover_all_fixed_maps(world: DoomWorld) -> None:
     assert {maze_seed_of(CONFIG, seed) for seed in range(20)} == {1, 2}
     for seed in range(4):
         world.reset(seed)
         assert world.layout.seed == maze_seed_of(CONFIG, seed)
 
 
-def test_without_fixed_maps_the_seed_is_the_maze() -> None:
+def test_without_fixed_maps_the_seed_is_the_maze_seed() -> None:
     with DoomWorld(DoomConfig()) as world:
-        near, far = 3, 3 + MAZES_PER_WAD
+        near, far = 3, 3 + SEEDS_PER_BLOCK
         before = digest(play(world, near))
         assert world.layout.seed == near
         digest(play(world, far))  # another block of seeds: another WAD, another engine
@@ -101,18 +101,18 @@ def test_without_fixed_maps_the_seed_is_the_maze() -> None:
 
 
 @pytest.mark.parametrize("turn", [1.0, -1.0])
-def test_a_full_turn_comes_back_to_the_same_frame(world: DoomWorld, turn: float) -> None:
+def test_full_turn_ends_at_the_same_frame(world: DoomWorld, turn: float) -> None:
     start = world.reset(9)
     steps = [world.step(Action.of(turn=turn)) for _ in range(36)]
     assert start.pose is not None and steps[-1].pose is not None and steps[8].pose is not None
     quarter = math.remainder(steps[8].pose.angle_rad - start.pose.angle_rad, math.tau)
-    assert math.degrees(quarter) == pytest.approx(90 * turn, abs=0.1), "turn=+1 is counter-clockwise"
+    assert math.degrees(quarter) == pytest.approx(90 * turn, abs=0.1), "turn=+1 is counterclockwise"
     assert steps[-1].pose == start.pose
     np.testing.assert_array_equal(steps[-1].frame, start.frame)
-    assert np.abs(steps[17].frame.astype(int) - start.frame).mean() > 5, "half-way round looks different"
+    assert np.abs(steps[17].frame.astype(int) - start.frame).mean() > 5, "half a turn shows something else"
 
 
-def test_small_turns_add_up(world: DoomWorld) -> None:
+def test_small_turns_accumulate(world: DoomWorld) -> None:
     start = world.reset(9)
     step = [world.step(Action.of(turn=0.03)) for _ in range(100)][-1]
     assert start.pose is not None and step.pose is not None
@@ -121,7 +121,7 @@ def test_small_turns_add_up(world: DoomWorld) -> None:
 
 
 @pytest.mark.parametrize(("button", "direction_deg"), [("forward", 0), ("left", 90), ("back", 180), ("right", -90)])
-def test_buttons_move_the_player_their_way(world: DoomWorld, button: str, direction_deg: float) -> None:
+def test_buttons_move_the_player_in_their_direction(world: DoomWorld, button: str, direction_deg: float) -> None:
     start = world.reset(5)
     step = [world.step(Action.of(button)) for _ in range(3)][-1]
     assert start.pose is not None and step.pose is not None
@@ -131,8 +131,8 @@ def test_buttons_move_the_player_their_way(world: DoomWorld, button: str, direct
     assert abs(math.degrees(math.remainder(moved - math.radians(direction_deg), math.tau))) < 2
 
 
-def test_standing_still_shows_the_same_frame_for_ever(world: DoomWorld) -> None:
-    """Nothing in the maze is animated."""
+def test_frames_do_not_change_without_movement(world: DoomWorld) -> None:
+    """Nothing in a maze is animated."""
     first = world.reset(11).frame
     for _ in range(40):
         np.testing.assert_array_equal(world.step(NO_ACTION).frame, first)
@@ -159,20 +159,20 @@ def test_depth_is_the_distance_to_the_wall_ahead(world: DoomWorld) -> None:
     assert 0 < world.depth.min() <= world.depth.max() < 4 * 192 * math.sqrt(2)
 
 
-def test_an_unknown_input_is_refused(world: DoomWorld) -> None:
+def test_unknown_input_is_rejected(world: DoomWorld) -> None:
     world.reset(5)
     with pytest.raises(ConfigError, match="forwards") as caught:
         world.step(Action.of("forwards"))
     assert "forward" in caught.value.hint
 
 
-def test_stepping_before_a_reset_says_so() -> None:
+def test_step_before_reset_is_an_error() -> None:
     with pytest.raises(WorldError) as caught:
         DoomWorld(CONFIG).step(NO_ACTION)
     assert "reset" in caught.value.hint
 
 
-def test_an_engine_that_dies_is_a_world_error_and_the_next_reset_starts_another() -> None:
+def test_dead_engine_is_an_error_and_the_next_reset_starts_another() -> None:
     psutil = pytest.importorskip("psutil")
     before = set(psutil.Process().children())
     with DoomWorld(CONFIG) as world:
@@ -183,17 +183,17 @@ def test_an_engine_that_dies_is_a_world_error_and_the_next_reset_starts_another(
         with pytest.raises(WorldError, match="stopped"):
             world.step(NO_ACTION)
         np.testing.assert_array_equal(world.reset(5).frame, frame)
-    assert set(psutil.Process().children()) <= before, "close() leaves no process behind"
+    assert set(psutil.Process().children()) <= before, "close() leaves no process"
 
 
-def test_without_vizdoom_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_vizdoom_is_an_error_with_an_install_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vizdoom", None)
     with pytest.raises(MissingPackageError, match="vizdoom") as caught:
         DoomWorld(CONFIG).reset(0)
     assert caught.value.hint == install_hint("doom")
 
 
-def test_config_and_explorers_do_not_load_vizdoom_or_torch() -> None:
+def test_config_and_policies_do_not_import_vizdoom_or_torch() -> None:
     program = (
         "import sys\n"
         "import worldsim.worlds.doom.world, worldsim.worlds.doom.policies, worldsim.actions.scripted_actions\n"
@@ -211,7 +211,7 @@ def test_frames_are_rounded_area_averages() -> None:
     assert mean_frame(np.full((192, 256, 3), 255, np.uint8), 48).min() == 255
 
 
-def test_where_poses_are_inputs_a_frame_says_where_it_was_seen_from() -> None:
+def test_pose_input_of_a_frame_is_relative_to_the_start() -> None:
     config = DoomConfig(maps=(1,), turn_deg=90.0, inputs="pose")
     with DoomWorld(config) as world:
         first = world.reset(5)
@@ -229,7 +229,7 @@ def test_where_poses_are_inputs_a_frame_says_where_it_was_seen_from() -> None:
 
 
 @pytest.mark.parametrize("tics_per_step", [1, 2])
-def test_a_pose_as_input_shows_what_was_seen_from_there_however_one_came(tics_per_step: int) -> None:
+def test_pose_input_shows_the_view_from_that_pose_whatever_came_before(tics_per_step: int) -> None:
     config = DoomConfig(maps=(1,), inputs="pose", tics_per_step=tics_per_step)
     with DoomWorld(config) as world:
         world.reset(5)
@@ -239,7 +239,7 @@ def test_a_pose_as_input_shows_what_was_seen_from_there_however_one_came(tics_pe
             assert seen[-1].pose is not None
             seen.append(world.step(policy.act(seen[-1].pose)))
         again = [world.step(step.action) for step in seen]
-        world.step(Action.of("forward", turn=1.0))  # out of the rest in which a pose leaves one
+        world.step(Action.of("forward", turn=1.0))  # gives the player momentum again
         others = [world.step(seen[i].action) for i in (60, 7, 31)]
         kept = world.step(NO_ACTION)
     for step, shown in zip(seen, again, strict=True):
@@ -252,26 +252,28 @@ def test_a_pose_as_input_shows_what_was_seen_from_there_however_one_came(tics_pe
         assert other.pose == again[i].pose
         np.testing.assert_array_equal(other.frame, again[i].frame)
     assert kept.pose == others[-1].pose, "at rest"
-    assert other.action.axis("x") == pytest.approx(seen[31].action.axis("x"), abs=0.002), "and says so as an action"
+    assert other.action.axis("x") == pytest.approx(seen[31].action.axis("x"), abs=0.002), "and the action says the same"
 
 
 @pytest.mark.parametrize("key", ["forward", "back", "left", "right"])
-def test_keys_fly_the_camera_the_way_they_walk(key: str) -> None:
+def test_pose_control_moves_the_camera_as_keys_move_the_player(key: str) -> None:
     config = DoomConfig(maps=(1,), inputs="pose")
-    spec, way_rad = config.action_spec, {"forward": 0, "left": 1, "back": 2, "right": 3}[key] * math.pi / 2
+    spec, direction_rad = config.action_spec, {"forward": 0, "left": 1, "back": 2, "right": 3}[key] * math.pi / 2
     with DoomWorld(config) as world:
         before = world.reset(5)
         after = world.step(pose_step(spec, Action.of(key, turn=1.0), before.action))
     assert before.pose is not None and after.pose is not None
-    way_rad += before.pose.angle_rad + math.radians(5)
+    direction_rad += before.pose.angle_rad + math.radians(5)
     moved = after.pose.x - before.pose.x, after.pose.y - before.pose.y
-    assert moved == pytest.approx((16.6 * math.cos(way_rad), 16.6 * math.sin(way_rad)), abs=0.6), "to half a unit"
+    assert moved == pytest.approx((16.6 * math.cos(direction_rad), 16.6 * math.sin(direction_rad)), abs=0.6), (
+        "to half a unit"
+    )
     turned = math.remainder(after.pose.angle_rad - before.pose.angle_rad, math.tau)
     assert math.degrees(turned) == pytest.approx(10, abs=0.02)
 
 
-def test_engines_start_one_after_the_other() -> None:
-    """Two that make the same folder at once crash."""
+def test_engines_start_one_at_a_time() -> None:
+    """Two that create the shared folder at once crash."""
     pytest.importorskip("fcntl")
     inside, most = list[int](), list[int]()
 
@@ -290,9 +292,7 @@ def test_engines_start_one_after_the_other() -> None:
     assert most == [1, 1, 1, 1]
 
 
-def test_engines_start_one_after_the_other_but_wait_for_none_that_hangs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_engine_start_does_not_wait_for_one_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fcntl")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     order: list[str] = []
@@ -303,7 +303,7 @@ def test_engines_start_one_after_the_other_but_wait_for_none_that_hangs(
 
     with engine._engine_start_lock():
         start(0.05)
-        assert order == ["second"], "it starts all the same"
+        assert order == ["second"], "it starts without the lock"
         waiting = threading.Thread(target=start, args=(30.0,))
         waiting.start()
         time.sleep(0.1)

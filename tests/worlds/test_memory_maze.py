@@ -1,4 +1,4 @@
-"""Memory Maze without its package: configs, plans, poses as inputs, walkers on a plan."""
+"""Memory Maze without its package: configs, layouts, poses as inputs, policies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worldsim.core.install import install_hint
 from worldsim.core.types import NO_ACTION, Action, Pose
 from worldsim.presets.card import model_card
 from worldsim.presets.config import PresetConfig, preset_from_mapping
-from worldsim.worlds.memory_maze import graphics
+from worldsim.worlds.memory_maze import engine
 from worldsim.worlds.memory_maze.config import TARGETS, MemoryMazeConfig
 from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 from worldsim.worlds.memory_maze.policies import POLICY_NAMES, make_policy
@@ -36,7 +36,7 @@ PLAN = MemoryMazeLayout(seed=0, free=np.array([[letter == "1" for letter in row]
 
 
 def walk(name: str, num_ticks: int, seed: int = 0) -> Iterator[tuple[Pose, Action]]:
-    """A point that moves as fast as the ball, at once, and stops at walls."""
+    """Moves a point at the speed of the ball, without inertia, stopped by walls."""
     policy = make_policy(name, PLAN, CONFIG, random.Random(seed))
     pose = Pose(x=0.5, y=0.5, angle_rad=0.0)
     for _ in range(num_ticks):
@@ -49,7 +49,7 @@ def walk(name: str, num_ticks: int, seed: int = 0) -> Iterator[tuple[Pose, Actio
         pose = Pose(x=x if is_free else pose.x, y=y if is_free else pose.y, angle_rad=angle % math.tau)
 
 
-def test_a_config_is_stored_and_read_back(tiny_config: PresetConfig) -> None:
+def test_config_round_trips_through_a_mapping(tiny_config: PresetConfig) -> None:
     config = MemoryMazeConfig(cells=5, maps=(3, 4), control_hz=10, inputs="pose")
     assert from_mapping(MemoryMazeConfig, to_mapping(config)) == config
     table = {**to_mapping(tiny_config), "world": {"kind": "memory_maze", "frame_height_px": 64, "frame_width_px": 64}}
@@ -69,12 +69,12 @@ def test_a_config_is_stored_and_read_back(tiny_config: PresetConfig) -> None:
         ({"inputs": "mouse"}, "inputs is 'mouse'"),
     ],
 )
-def test_a_wrong_config_is_an_error(values: dict[str, object], message: str) -> None:
+def test_invalid_config_is_rejected(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_mapping(MemoryMazeConfig, values)
 
 
-def test_inputs_are_keys_or_poses_and_a_turn_is_told_in_degrees() -> None:
+def test_inputs_are_keys_or_poses_and_turns_are_in_degrees() -> None:
     assert (CONFIG.action_spec.buttons, CONFIG.action_spec.axes) == (("forward",), ("turn",))
     assert dict(CONFIG.action_spec.axis_units)["turn"] == "18.4 deg per tick"
     assert MemoryMazeConfig(control_hz=8).turn_deg == CONFIG.turn_deg / 2
@@ -83,7 +83,7 @@ def test_inputs_are_keys_or_poses_and_a_turn_is_told_in_degrees() -> None:
     assert CONFIG.fov_deg == pytest.approx(80)
 
 
-def test_a_pose_becomes_an_input_and_is_found_again() -> None:
+def test_pose_round_trips_through_an_action() -> None:
     for pose in (Pose(x=0.1, y=8.9, angle_rad=6.2), Pose(x=4.5, y=4.5, angle_rad=0.0)):
         action = pose_action(pose, 9)
         again = pose_from_action(action, 9)
@@ -91,13 +91,13 @@ def test_a_pose_becomes_an_input_and_is_found_again() -> None:
     assert pose_action(Pose(x=0.0, y=9.0, angle_rad=0.0), 9) == Action.of(x=-1.0, y=1.0, cos=1.0)
 
 
-def test_a_turn_is_whole_or_none() -> None:
+def test_turns_are_quantized() -> None:
     assert quantize_action(Action.of("forward", turn=0.6)) == Action.of("forward", turn=1.0)
     assert quantize_action(Action.of(turn=-0.5)) == Action.of(turn=-1.0)
     assert quantize_action(Action.of(turn=0.49)) == NO_ACTION
 
 
-def test_a_seed_is_the_packages_own_or_picks_a_map_and_a_start() -> None:
+def test_seed_is_the_packages_own_or_selects_a_map_and_a_start() -> None:
     assert maze_and_start(CONFIG, 7) == (7, None)
     fixed = MemoryMazeConfig(maps=(5, 6))
     picked = [maze_and_start(fixed, seed) for seed in range(20)]
@@ -105,7 +105,7 @@ def test_a_seed_is_the_packages_own_or_picks_a_map_and_a_start() -> None:
     assert maze_and_start(fixed, 3) == picked[3]
 
 
-def test_a_path_goes_round_the_walls_and_a_point_on_a_wall_has_a_cell() -> None:
+def test_paths_avoid_walls_and_points_on_a_wall_have_a_cell() -> None:
     path = PLAN.path((0, 0), (5, 5))
     assert all(math.dist(a, b) == 1 for a, b in itertools.pairwise(path)) and set(path) <= set(PLAN.cells)
     assert len(path) == 11
@@ -113,7 +113,7 @@ def test_a_path_goes_round_the_walls_and_a_point_on_a_wall_has_a_cell() -> None:
 
 
 @pytest.mark.parametrize("name", POLICY_NAMES)
-def test_an_explorer_presses_only_the_six_actions_and_the_same_by_seed(name: str) -> None:
+def test_policies_use_only_the_six_actions_and_are_deterministic_by_seed(name: str) -> None:
     actions = [action for _, action in walk(name, 300)]
     assert all(quantize_action(action) == action for action in actions)
     assert actions == [action for _, action in walk(name, 300)]
@@ -121,27 +121,27 @@ def test_an_explorer_presses_only_the_six_actions_and_the_same_by_seed(name: str
         assert sum("forward" in action.buttons for action in actions) > 60
 
 
-def test_explore_sees_every_cell_and_spin_stays() -> None:
+def test_explore_visits_every_cell_and_spin_stays_in_place() -> None:
     seen = {PLAN.cell_at(pose.x, pose.y) for pose, _ in walk("explore", 700)}
     assert seen == set(PLAN.cells)
     assert {(pose.x, pose.y) for pose, _ in walk("spin", 100)} == {(0.5, 0.5)}
 
 
-def test_return_comes_back_over_the_same_places() -> None:
+def test_return_comes_back_through_the_same_cells() -> None:
     for seed in range(4):
         cells = [cell for cell, _ in itertools.groupby(PLAN.cell_at(p.x, p.y) for p, _ in walk("return", 300, seed))]
-        leg = cells[: cells.index((0, 0), 1) + 1]
-        assert len(leg) > 4 and leg == leg[::-1]
+        segment = cells[: cells.index((0, 0), 1) + 1]
+        assert len(segment) > 4 and segment == segment[::-1]
 
 
-def test_an_unknown_explorer_names_the_nearest() -> None:
+def test_unknown_policy_suggests_the_closest_name() -> None:
     with pytest.raises(ConfigError) as caught:
         make_policy("retrun", PLAN, CONFIG, random.Random(0))
     assert "return" in caught.value.hint
 
 
-def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(graphics.MUJOCO_GL, "egl")
+def test_missing_package_is_an_error_with_an_install_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(engine.MUJOCO_GL, "egl")
     monkeypatch.setitem(sys.modules, "memory_maze", None)
     monkeypatch.setitem(sys.modules, "dm_control", None)
     for attempt in (lambda: MemoryMazeWorld(CONFIG).reset(0), lambda: check_installed(CONFIG)):
@@ -154,31 +154,31 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("egl", "osmesa", "choice"), [(True, None, "egl"), (False, "libOSMesa.so", "osmesa")])
-def test_graphics_need_no_display_and_the_choice_is_told(
+def test_rendering_needs_no_display_and_the_backend_is_logged_once(
     egl: bool,
     osmesa: str | None,
     choice: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setenv(graphics.MUJOCO_GL, "")
-    monkeypatch.setattr(graphics, "_egl_works", lambda: egl)
+    monkeypatch.setenv(engine.MUJOCO_GL, "")
+    monkeypatch.setattr(engine, "_egl_works", lambda: egl)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: osmesa)
-    assert graphics.choose_graphics() == choice and f"drawn by {choice}" in capsys.readouterr().err
-    assert graphics.choose_graphics() == choice and not capsys.readouterr().err, (
-        "what is chosen stays, and is not said twice"
-    )
+    caplog.set_level("INFO", logger="worldsim")
+    assert engine.choose_graphics() == engine.choose_graphics() == choice
+    (message,) = caplog.messages
+    assert f"renders with {choice}" in message
 
 
-def test_nothing_to_draw_with_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(graphics.MUJOCO_GL, "")
-    monkeypatch.setattr(graphics, "_egl_works", lambda: False)
+def test_missing_backends_are_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(engine.MUJOCO_GL, "")
+    monkeypatch.setattr(engine, "_egl_works", lambda: False)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
     with pytest.raises(WorldError) as caught:
-        graphics.choose_graphics()
+        engine.choose_graphics()
     assert "libegl1" in caught.value.hint
 
 
-def test_every_size_has_a_number_of_targets() -> None:
+def test_every_maze_size_is_valid() -> None:
     for cells in TARGETS:
         assert MemoryMazeConfig(cells=cells).frame_shape == (64, 64, 3)

@@ -1,4 +1,4 @@
-"""Memory Maze itself, over MuJoCo: the package's own pictures, decided by seeds alone. Needs its extra."""
+"""Memory Maze on MuJoCo: the package's own images, deterministic by seed. Needs the extra `memory-maze`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worldsim.actions.pose_control import pose_step
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
-from worldsim.worlds.memory_maze.graphics import choose_graphics
+from worldsim.worlds.memory_maze.engine import choose_graphics
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld
 
 pytest.importorskip("mujoco")
@@ -45,7 +45,7 @@ def digest(steps: list[Step]) -> str:
     return hashlib.sha256(b"".join(step.frame.tobytes() for step in steps)).hexdigest()
 
 
-def test_pictures_poses_and_plan_are_the_packages_own_to_the_bit(world: MemoryMazeWorld) -> None:
+def test_images_poses_and_layout_equal_the_packages_bit_for_bit(world: MemoryMazeWorld) -> None:
     choose_graphics()
     from memory_maze import tasks
 
@@ -69,14 +69,14 @@ def test_pictures_poses_and_plan_are_the_packages_own_to_the_bit(world: MemoryMa
     env.close()
 
 
-def test_same_seed_same_frames_whether_the_maze_was_kept_or_made_anew(world: MemoryMazeWorld) -> None:
+def test_frames_depend_only_on_the_seed(world: MemoryMazeWorld) -> None:
     first = digest(play(world, 5))
     assert digest(play(world, 5)) == first, "kept"
     assert digest(play(world, 6)) != first
-    assert digest(play(world, 5)) == first, "made anew"
+    assert digest(play(world, 5)) == first, "rebuilt"
 
 
-def test_same_seed_same_frames_in_a_fresh_process_without_a_display(world: MemoryMazeWorld) -> None:
+def test_frames_are_the_same_in_another_process_without_a_display(world: MemoryMazeWorld) -> None:
     program = (
         "import tests.worlds.test_memory_maze_engine as t\n"
         "with t.MemoryMazeWorld(t.MemoryMazeConfig()) as world:\n    print(t.digest(t.play(world, 5)))\n"
@@ -93,11 +93,11 @@ def test_same_seed_same_frames_in_a_fresh_process_without_a_display(world: Memor
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == digest(play(world, 5))
-    assert result.stderr.strip().startswith("worldsim: Memory Maze is drawn by"), "and nothing else is said"
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize("cells", [5, 7])
-def test_tiny_mazes_and_fixed_ones_start_elsewhere_in_the_same_maze(cells: int) -> None:
+def test_small_and_fixed_mazes_start_at_different_places_in_the_same_maze(cells: int) -> None:
     with MemoryMazeWorld(MemoryMazeConfig(cells=cells, maps=(4,), control_hz=10)) as world:
         first = world.reset(1)
         free = world.layout.free.copy()
@@ -105,12 +105,12 @@ def test_tiny_mazes_and_fixed_ones_start_elsewhere_in_the_same_maze(cells: int) 
         assert free.shape == (cells, cells) and (world.layout.free == free).all()
         assert len({step.pose for step in (first, *others)}) > 4
         np.testing.assert_array_equal(world.reset(1).frame, first.frame)
-        for _ in range(200):  # over the one target of the smallest, too
+        for _ in range(200):  # passes the only target of the smallest maze
             step = world.step(Action.of("forward", turn=float(np.sign(math.sin(world._index)))))
         assert step.pose is not None and 0 < step.pose.x < cells
 
 
-def test_turns_are_as_the_config_says_and_plus_one_is_to_the_left(world: MemoryMazeWorld) -> None:
+def test_turn_rate_matches_the_config_and_plus_one_is_left(world: MemoryMazeWorld) -> None:
     world.reset(3)
     world.step(Action.of(turn=1.0))
     angles = [world.step(Action.of(turn=1.0)).pose for _ in range(5)]
@@ -118,7 +118,7 @@ def test_turns_are_as_the_config_says_and_plus_one_is_to_the_left(world: MemoryM
     assert turned == pytest.approx([world.config.turn_deg] * 4, abs=0.2)
 
 
-def test_a_pose_as_input_shows_what_was_seen_from_there() -> None:
+def test_pose_input_shows_the_view_from_that_pose() -> None:
     with MemoryMazeWorld(MemoryMazeConfig(inputs="pose", target_border=False)) as world:
         seen = play(world, 3)
         assert {name for name, _ in seen[0].action.axes} <= {"x", "y", "cos", "sin"} and not seen[9].action.buttons
@@ -126,19 +126,21 @@ def test_a_pose_as_input_shows_what_was_seen_from_there() -> None:
         for step in (seen[20], seen[5], seen[39]):
             again = world.step(step.action)
             off, far_off = (np.abs(again.frame.astype(int) - s.frame).mean() for s in (step, seen[30]))
-            assert off < 2 and off < far_off / 5, "the ball stands a hair higher than it rolls"
+            assert off < 2 and off < far_off / 5, "the ball at rest is slightly higher than rolling"
             assert again.pose is not None and step.pose is not None
             assert (again.pose.x, again.pose.y) == pytest.approx((step.pose.x, step.pose.y), abs=1e-6)
         with pytest.raises(ConfigError):
             world.step(Action.of("jump"))
         walked = world.step(Action.of("forward"))
-        flown = world.step(pose_step(world.action_spec, Action.of("forward", turn=1.0), walked.action))
-        assert flown.pose is not None and walked.pose is not None
-        turned = math.degrees((flown.pose.angle_rad - walked.pose.angle_rad) % math.tau)
+        moved_step = world.step(pose_step(world.action_spec, Action.of("forward", turn=1.0), walked.action))
+        assert moved_step.pose is not None and walked.pose is not None
+        turned = math.degrees((moved_step.pose.angle_rad - walked.pose.angle_rad) % math.tau)
         assert turned == pytest.approx(18.4, abs=0.01)
-        way_rad = walked.pose.angle_rad + math.radians(9.2)
-        moved = flown.pose.x - walked.pose.x, flown.pose.y - walked.pose.y
-        assert moved == pytest.approx((math.cos(way_rad) / 4, math.sin(way_rad) / 4), abs=1e-5), "a quarter of a cell"
+        angle_rad = walked.pose.angle_rad + math.radians(9.2)
+        moved = moved_step.pose.x - walked.pose.x, moved_step.pose.y - walked.pose.y
+        assert moved == pytest.approx((math.cos(angle_rad) / 4, math.sin(angle_rad) / 4), abs=1e-5), (
+            "a quarter of a cell"
+        )
 
 
 def test_depth_is_the_distance_ahead(world: MemoryMazeWorld) -> None:
@@ -154,7 +156,7 @@ def test_depth_is_the_distance_ahead(world: MemoryMazeWorld) -> None:
             world, step.pose.x + far * math.cos(step.pose.angle_rad), step.pose.y + far * math.sin(step.pose.angle_rad)
         )
     )
-    assert ahead == pytest.approx(reach, abs=0.35), "the camera stands a little before the middle of the ball"
+    assert ahead == pytest.approx(reach, abs=0.35), "the camera is slightly ahead of the center of the ball"
 
 
 def _is_free(world: MemoryMazeWorld, x: float, y: float) -> bool:

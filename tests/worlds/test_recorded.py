@@ -1,4 +1,4 @@
-"""A world known from recordings alone, in a preset's config."""
+"""A world known only from recordings, in a preset's config."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from worldsim.worlds.recorded import RecordedWorldConfig
 WORLD = RecordedWorldConfig(buttons=("forward", "jump"), axes=("turn",), frame_height_px=48, frame_width_px=64)
 
 
-def test_a_preset_of_a_recorded_world_is_stored_and_read_back(tiny_config: PresetConfig) -> None:
+def test_recorded_world_round_trips_through_a_preset(tiny_config: PresetConfig) -> None:
     config = replace(tiny_config, world=WORLD)
     assert preset_from_mapping(json.loads(config_json(config)), where="config.json") == config
     assert (config.action_spec.size, config.frame_shape) == (3, (48, 64, 3))
     with pytest.raises(ConfigError, match="no true world"):
-        config.ground_truth_config  # noqa: B018  # asking is what fails
+        config.ground_truth_config  # noqa: B018
 
 
-def test_its_card_says_where_it_comes_from_and_claims_no_licence(tiny_config: PresetConfig) -> None:
+def test_card_names_the_origin_and_claims_no_license(tiny_config: PresetConfig) -> None:
     card = model_card(replace(tiny_config, world=WORLD))
     assert "ViZDoom" not in card and "license: other" in card and "from recordings" in card
     assert "ViZDoom" in model_card(tiny_config)
 
 
-def test_what_the_file_leaves_out_is_filled_in_and_what_it_says_stays(tmp_path: Path) -> None:
+def test_missing_keys_are_filled_in_and_given_ones_kept(tmp_path: Path) -> None:
     path = tmp_path / "preset.toml"
     path.write_text('name = "own"\ntitle = "Own"\n[world]\nkind = "recorded"\nframe_width_px = 64\n', encoding="utf-8")
     known = {"world": {"buttons": ["jump"], "frame_height_px": 48, "frame_width_px": 80}, "play": {"ticks_per_s": 9.0}}
@@ -50,9 +50,9 @@ def test_what_the_file_leaves_out_is_filled_in_and_what_it_says_stays(tmp_path: 
         ({"kind": "recorded", "frame_height_px": 10**6, "frame_width_px": 64, "buttons": ["a"]}, "frame_height_px is"),
         ({"kind": "recorded", "frame_height_px": 48, "frame_width_px": 64}, "0 buttons and axes"),
         ({"kind": "recorded", "frame_height_px": 48, "frame_width_px": 64, "buttons": ["a b"]}, "named 'a b'"),
-        ({"kind": "recorded", "frame_height_px": 48, "frame_width_px": 64, "buttons": ["a", "a"]}, "twice"),
+        ({"kind": "recorded", "frame_height_px": 48, "frame_width_px": 64, "buttons": ["a", "a"]}, "duplicate"),
     ],
 )
-def test_a_wrong_world_is_one_error(values: dict[str, Any], message: str) -> None:
+def test_invalid_world_is_one_error(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         preset_from_mapping({"name": "own", "title": "Own", "world": values}, where="preset.toml")

@@ -1,4 +1,4 @@
-"""What walkers of all worlds do, kept: the starts of presets and the walks of evaluations are made by them again."""
+"""Actions of all policies are unchanged: starts of presets and evaluation episodes are reproduced with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOOM, MEMORY_MAZE = DoomConfig(maps=(1,)), MemoryMazeConfig()
 ROWS = ["111110", "100010", "101111", "111001", "001101", "111111"]  # south first
 PLAN = MemoryMazeLayout(seed=0, free=np.array([[letter == "1" for letter in row] for row in ROWS]), targets=((0, 0),))
 NUM_TICKS, SEEDS = 600, (0, 7)
-WALKED = {
+DIGESTS = {
     "doom/explore": "ffee7175fb84",
     "doom/return": "1688d1f9a31a",
     "doom/look": "9dbb1981c0f6",
@@ -37,11 +37,11 @@ WALKED = {
     "memory_maze/spin": "288cd2926f4e",
     "memory_maze/mixed": "a89cdf91be79",
 }
-"""Digests of the actions, recorded before the walkers of both worlds had anything in common."""
+"""Digests of the actions, recorded before the policies of both worlds shared any code."""
 
 
 def walk(policy: PosePolicy, pose: Pose, stride: float, turn_deg: float, size: float) -> Iterator[Action]:
-    """A point without walls that cannot leave the square."""
+    """Moves a point without walls inside a square."""
     for _ in range(NUM_TICKS):
         action = policy.act(pose)
         yield action
@@ -70,7 +70,7 @@ def walk_in(world: str, name: str, seed: int) -> Iterator[Action]:
 
 
 def digest(world: str, name: str) -> str:
-    """Of the actions, axes rounded: the last bits of an arc tangent are the platform's own."""
+    """Digest of the actions; axes are rounded because the last bits of atan2 depend on the platform."""
     hashed = hashlib.blake2b(digest_size=6)
     for seed in SEEDS:
         for action in walk_in(world, name, seed):
@@ -78,7 +78,7 @@ def digest(world: str, name: str) -> str:
     return hashed.hexdigest()
 
 
-@pytest.mark.parametrize("walked", WALKED)
-def test_the_same_seeds_give_the_actions_they_always_gave(walked: str) -> None:
-    world, name = walked.split("/")
-    assert digest(world, name) == WALKED[walked]
+@pytest.mark.parametrize("case", DIGESTS)
+def test_actions_of_a_seed_are_unchanged(case: str) -> None:
+    world, name = case.split("/")
+    assert digest(world, name) == DIGESTS[case]

@@ -9,12 +9,10 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, cast
 
 from worldsim.core.types import Step
 from worldsim.evaluation.clips import Depth
 from worldsim.evaluation.policies import (
-    GridMaze,
     LoopPolicy,
     PolicyFactory,
     ReturnPolicy,
@@ -31,13 +29,6 @@ from worldsim.worlds.registry import open_world
 
 DOOM_STRETCH = 1.2
 """Doom's pixels were a fifth higher than wide; the engine draws as if they still were."""
-
-
-class _MazeWorld(GroundTruthWorld, Protocol):
-    @property
-    def layout(self) -> GridMaze:
-        """The place of the newest reset."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +60,7 @@ class EvaluationWorld:
     def _loop_waypoints(self, step: Step) -> tuple[Waypoints, Waypoints] | None:
         """Of the maze of the newest reset, from where the step stands."""
         pose = pose_of(step)
-        maze = cast(_MazeWorld, self.world).layout  # every true world is a maze of cells
+        maze = self.world.layout
         return loop_waypoints(maze, maze.cell_at(pose.x, pose.y))
 
 

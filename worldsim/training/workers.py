@@ -29,8 +29,8 @@ from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode, middle_row_depth
 from worldsim.training.shared_memory_queue import EpisodeQueue
 from worldsim.worlds.base import GroundTruthWorld
-from worldsim.worlds.doom.seeds import training_seeds
 from worldsim.worlds.registry import GroundTruthConfig, open_world
+from worldsim.worlds.seeds import training_seeds
 from worldsim.worlds.trajectories import iter_trajectory
 
 SLOTS_PER_WORKER = 3

@@ -1,1 +1,1 @@
-"""Floor 2: true simulators that make data and ground truth. One folder per world."""
+"""Layer 1: reference worlds (engines with ground truth), scripted policies that play them, worlds known from data."""

@@ -1,28 +1,39 @@
-"""What every true world can do beyond `World`: be walked in by an explorer, and be seen in depth."""
+"""What a reference world offers beyond `World`: ground truth, and policies that play it."""
 
 from __future__ import annotations
 
 import random
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.types import Action, Pose, World
+from worldsim.core.types import Action, ActionSpec, Pose, Step
+from worldsim.worlds.grid import MazeLayout
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class PosePolicy(Protocol):
     def act(self, pose: Pose) -> Action:
-        """The action to take at `pose`. Call once per tick, with the newest pose."""
+        """The next action, given the newest pose. Call once per tick."""
         ...
 
 
 class WorldConfig(Protocol):
-    """What every true world's config says."""
+    """Properties of every reference world's config."""
+
+    @property
+    def action_spec(self) -> ActionSpec: ...
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]: ...
 
     @property
     def turn_deg(self) -> float:
-        """Degrees of the turn axis at 1 in one model tick, counter-clockwise."""
+        """Counterclockwise degrees per model tick with the turn axis at 1."""
         ...
 
     @property
@@ -32,29 +43,59 @@ class WorldConfig(Protocol):
 
     @property
     def cell_units(self) -> int:
-        """From one cell's centre to the next, in units of the pose."""
+        """Distance between the centers of neighboring cells, in units of the pose."""
         ...
 
     @property
     def waypoint_radius(self) -> float:
-        """So near to a point counts as there, for somebody who holds keys: a tick's walk does not carry past it."""
+        """Distance at which a keyboard player counts as having reached a point: one tick of walking stays within it."""
         ...
 
 
-class GroundTruthWorld(World, Protocol):
-    """An engine, with the truth behind its frames. Every Step has a pose."""
+class GroundTruthWorld(ABC):
+    """A World with an engine behind it. Every Step has a pose. A context manager; not thread-safe, one owner."""
 
     @property
+    @abstractmethod
     def config(self) -> WorldConfig: ...
 
     @property
+    @abstractmethod
+    def layout(self) -> MazeLayout:
+        """The maze of the latest reset."""
+
+    @property
+    @abstractmethod
     def depth(self) -> npt.NDArray[np.float32]:
-        """Of the newest frame, along the view direction. Shapes: [H, W]. Units: those of the pose."""
-        ...
+        """Depth of the newest frame along the view direction. Shapes: [H, W]. Units: those of the pose."""
 
+    @abstractmethod
     def make_policy(self, name: str, rng: random.Random) -> PosePolicy:
-        """A walker through the place of the newest reset. The same `rng` state and poses, the same actions.
+        """A policy for the maze of the latest reset; the same `rng` state and poses give the same actions.
 
-        Raises: ConfigError for a name this world does not know.
+        Raises: ConfigError for an unknown name.
         """
-        ...
+
+    @abstractmethod
+    def reset(self, seed: int) -> Step: ...
+
+    @abstractmethod
+    def step(self, action: Action) -> Step: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees the engine. A later reset starts another."""
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        return self.config.action_spec
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        return self.config.frame_shape
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

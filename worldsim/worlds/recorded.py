@@ -1,7 +1,7 @@
-"""A world that is known from recordings alone: which inputs it takes and how large its pictures are. Torch-free.
+"""A world known only from recordings: its inputs and frame size. Torch-free.
 
-Owns: those values and their limits. Does not own: the recordings (`episodes`), how they are trained on (`training`).
-There is no engine behind it: nothing can be compared with the truth, and training needs data.
+Owns: those values and their limits. Does not own: the recordings (`episodes`), training on them (`training`).
+There is no engine, so there is no ground truth to compare with, and training needs data.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec, PoseControl
 MAX_SIDE_PX = 512
 MAX_INPUTS = 64
 DEFAULT_POSE_CONTROL = PoseControl(step_length=0.05, turn_rad=math.radians(10))
-"""Where recorded inputs are poses: recordings do not say how fast one walked."""
+"""For recordings whose inputs are poses: they do not say how fast the player walked."""
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedWorldConfig:
-    """What `worldsim train --data` fills in from the recordings, where preset.toml leaves it out."""
+    """`worldsim train --data` fills in from the recordings what preset.toml leaves out."""
 
     kind: Literal["recorded"] = "recorded"
     buttons: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
     axis_units: tuple[tuple[str, str], ...] = ()
-    """What an axis at 1 does in one model tick, for example ["turn", "10 deg per tick"]."""
+    """Effect of an axis at 1 in one model tick, for example ["turn", "10 deg per tick"]."""
     frame_height_px: int
     frame_width_px: int
 
@@ -44,7 +44,7 @@ class RecordedWorldConfig:
         for name in (*self.buttons, *self.axes):
             if not _NAME.fullmatch(name):
                 raise ConfigError(
-                    f"an input is named {short_repr(name)}", hint="letters, digits, dot, dash, underline; at most 32"
+                    f"an input is named {short_repr(name)}", hint="letters, digits, '.', '-' and '_'; at most 32"
                 )
 
     @property

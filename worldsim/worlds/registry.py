@@ -1,4 +1,4 @@
-"""Which true worlds there are: a config in, a world out. An engine's package is imported when its world is reset."""
+"""Opens the reference world that a config describes. An engine's package is imported when its world is first reset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GroundTruthConfig: TypeAlias = DoomConfig | MemoryMazeConfig
 
 
 def open_world(config: GroundTruthConfig, *, with_depth: bool = False) -> GroundTruthWorld:
-    """`with_depth`: ask for it now, where an engine has to know from the start."""
+    """`with_depth`: needed for `depth` where the engine has to know at its start (Doom)."""
     if isinstance(config, MemoryMazeConfig):
         from worldsim.worlds.memory_maze.world import MemoryMazeWorld
 
@@ -23,7 +23,7 @@ def open_world(config: GroundTruthConfig, *, with_depth: bool = False) -> Ground
 
 
 def check_installed(config: GroundTruthConfig) -> None:
-    """Raises: MissingPackageError, with what to install; WorldError where there is nothing to draw with."""
+    """Raises: MissingPackageError with the install command; WorldError without a way to render."""
     if isinstance(config, MemoryMazeConfig):
         from worldsim.worlds.memory_maze.engine import import_memory_maze
 

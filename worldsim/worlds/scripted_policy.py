@@ -1,7 +1,7 @@
-"""What the closed-loop walkers of all worlds have in common: they hold keys, and string legs together.
+"""Base class of the closed-loop policies of all worlds: they hold keys, and chain segments at random.
 
-Owns: the choice of legs, where a walker is and has been, turns on the spot. Does not own: the legs, and the way to a
-point (each world's `policies`). A leg is a generator of actions that reads the pose afresh before each.
+Owns: the choice of segments, the policy's position and visit counts, turning in place. Does not own: the segments and
+path following (each world's `policies`). A segment is a generator of actions that reads the newest pose before each.
 """
 
 from __future__ import annotations
@@ -15,26 +15,17 @@ from typing import Protocol, TypeAlias
 from worldsim.actions.scripted_actions import script_actions
 from worldsim.core.errors import ConfigError, did_you_mean
 from worldsim.core.types import Action, ActionSpec, Pose
-from worldsim.worlds.grid import Cell
+from worldsim.worlds.grid import Cell, MazeLayout
 
 ActionIterator: TypeAlias = Iterator[Action]
 Point: TypeAlias = tuple[float, float]
 SegmentWeights: TypeAlias = Mapping[str, float]
-"""Name of a leg to its weight among the others."""
+"""Segment name to its relative probability."""
 
 SINGLE_SEGMENT_POLICIES: dict[str, SegmentWeights] = {
     name: {name: 1.0} for name in ("explore", "return", "look", "wander", "spin")
 }
-"""Explorers that do the same again and again."""
-
-
-class MazeCells(Protocol):
-    """A maze as a walker sees it."""
-
-    @property
-    def cells(self) -> Sequence[Cell]: ...
-
-    def cell_at(self, x: float, y: float) -> Cell: ...
+"""Policies that repeat one kind of segment."""
 
 
 class PolicyConfig(Protocol):
@@ -46,17 +37,17 @@ class PolicyConfig(Protocol):
 
 
 def segment_weights(name: str, known: Mapping[str, SegmentWeights]) -> SegmentWeights:
-    """Raises: ConfigError for an explorer that there is not."""
+    """Raises: ConfigError for an unknown policy name."""
     if name not in known:
-        raise ConfigError(f"no explorer {name!r}", hint=did_you_mean(name, known))
+        raise ConfigError(f"no policy {name!r}", hint=did_you_mean(name, known))
     return known[name]
 
 
 class ScriptedPolicy(ABC):
-    """A `PosePolicy`. The same state of `rng` and the same poses, the same actions."""
+    """A `PosePolicy`: the same state of `rng` and the same poses give the same actions."""
 
-    def __init__(self, weights: SegmentWeights, plan: MazeCells, config: PolicyConfig, rng: random.Random) -> None:
-        self._cells, self._cell_at = plan.cells, plan.cell_at
+    def __init__(self, weights: SegmentWeights, layout: MazeLayout, config: PolicyConfig, rng: random.Random) -> None:
+        self._cells, self._cell_at = layout.cells, layout.cell_at
         self._turn_deg, self._key_spec = config.turn_deg, config.key_spec
         self._rng = rng
         self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
@@ -69,7 +60,7 @@ class ScriptedPolicy(ABC):
 
     @abstractmethod
     def _segments(self) -> Mapping[str, Callable[[], ActionIterator]]:
-        """Every leg by its name."""
+        """All segments by name."""
 
     def _chain_segments(self, weights: SegmentWeights) -> ActionIterator:
         segments = self._segments()
@@ -77,19 +68,18 @@ class ScriptedPolicy(ABC):
             (name,) = self._rng.choices(list(weights), list(weights.values()))
             yield from segments[name]()
 
-    # -- where
+    # -- position
 
     @property
     def _cell(self) -> Cell:
         return self._cell_at(self._pose.x, self._pose.y)
 
     def _count_visit(self) -> None:
-        """Counts the cell it is in."""
-        here = self._cell
-        self._visits[here] = self._visits.get(here, 0) + 1
+        """Counts the current cell."""
+        self._visits[self._cell] = self._visits.get(self._cell, 0) + 1
 
     def _other_cells(self) -> list[Cell]:
-        """All cells but the one it is in."""
+        """All cells but the current one."""
         here = self._cell
         return [cell for cell in self._cells if cell != here]
 
@@ -101,22 +91,22 @@ class ScriptedPolicy(ABC):
         return math.dist(point, (self._pose.x, self._pose.y))
 
     def _bearing_deg(self, point: Point) -> float:
-        """Where a point is as seen from here: degrees to the left of straight ahead, -180 to 180."""
+        """Direction of a point: degrees to the left of straight ahead, -180 to 180."""
         direction = math.atan2(point[1] - self._pose.y, point[0] - self._pose.x)
         return math.degrees(math.remainder(direction - self._pose.angle_rad, math.tau))
 
     # -- movements
 
     def _turn_by(self, degrees: float, rate: float = 1.0) -> ActionIterator:
-        """Turns on the spot by `degrees` with the axis at `rate`; what is left at the end is dropped."""
+        """Turns in place by `degrees` with the axis at `rate`, rounded to whole ticks."""
         for _ in range(round(abs(degrees) / (rate * self._turn_deg))):
             yield Action.of(turn=math.copysign(rate, degrees))
 
     def _key_turn(self, bearing_deg: float) -> float:
-        """The turn axis under a held key, or 0 where a tick of it would turn too far."""
+        """The turn axis with a key held, or 0 if one tick would turn too far."""
         return math.copysign(1.0, bearing_deg) if abs(bearing_deg) > 0.6 * self._turn_deg else 0.0
 
     def _open_loop(self, least_ticks: int, most_ticks: int) -> ActionIterator:
-        """Keys held whatever is there: a player runs into walls, and slides along them, all the time."""
+        """Holds keys regardless of obstacles: players run into walls and slide along them all the time."""
         seed, num_ticks = self._rng.randrange(2**31), self._rng.randint(least_ticks, most_ticks)
         yield from script_actions("explore", self._key_spec, seed, num_ticks)

@@ -1,4 +1,4 @@
-"""What a Doom maze is made of, in plain values. Imports neither vizdoom nor torch."""
+"""Config of a Doom world in plain values. Imports neither vizdoom nor torch."""
 
 from __future__ import annotations
 
@@ -6,44 +6,42 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from worldsim.core.config import MAX_INTEGER, check_ranges
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec, PoseControl
 from worldsim.worlds.doom.palette import THEMES
 
-EVALUATION_SEED_START = 900_000
-"""Seeds from here up are for evaluation only; training never draws them (`seeds.training_seeds`)."""
-
 POSE_AXES = (*PLANAR_POSE_AXES, "cos2", "sin2", "cos4", "sin4")
-"""Of a pose as input: the heading and two octaves of it, so that views to this side and that are told apart early."""
+"""A pose as input: position, heading and two octaves of it, so that directions are told apart early in training."""
 
 WALK_UNITS_PER_TIC = 8.3
-"""How fast one walks in the end, measured."""
+"""Measured top walking speed."""
 
 ENGINE_RESOLUTIONS_PX = ((160, 120), (256, 192), (320, 240), (400, 300), (512, 384), (640, 480), (800, 600))
-"""4:3 resolutions (width, height) the engine can render, cheapest first."""
+"""4:3 resolutions (width, height) of the engine, cheapest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoomConfig:
-    """One maze world: the mazes, the picture, and what an action does in one model tick."""
+    """Mazes, frame size, and the effect of an action in one model tick."""
 
     kind: Literal["doom"] = "doom"
     maps: tuple[int, ...] = ()
-    """Maze seeds of a fixed set of maps; an episode's seed picks one. Empty: the episode's seed is the maze seed."""
+    """Maze seeds of fixed maps, one of which an episode's seed selects. Empty: the episode's seed is the maze seed."""
     grid: tuple[int, int] = (4, 4)
     """Cells (columns, rows)."""
     openness: float = 0.35
-    """Share of the inner walls that are opened after the maze is connected: rooms and loops."""
+    """Fraction of the inner walls removed after the maze is connected: makes rooms and loops."""
     cell_units: int = 192
-    """From one cell's centre to the next, map units (a person is 56 high, 32 wide)."""
+    """Distance between the centers of neighboring cells, map units (a player is 56 high, 32 wide)."""
     wall_units: int = 32
     """Thickness of the walls between cells, map units."""
     num_themes: int = 10
-    """How many wall textures; neighbouring cells never share one."""
+    """Number of wall textures; neighboring cells never share one."""
     accent_share: float = 0.25
-    """Share of the closed walls that show another texture than their cell's."""
+    """Fraction of the closed walls with a texture other than their cell's."""
     landmarks: int = 6
-    """Pillars, lamps and trees in cell corners. None of them moves or flickers."""
+    """Number of pillars, lamps and trees in cell corners. None moves or flickers."""
     light: int = 224
     """Light level of every cell, 0 to 255."""
     frame_height_px: int = 48
@@ -51,39 +49,40 @@ class DoomConfig:
     tics_per_step: int = 2
     """Engine tics (35 per second) in one model tick."""
     turn_deg: float = 10.0
-    """Degrees of the turn axis at 1 in one model tick, counter-clockwise."""
+    """Counterclockwise degrees per model tick with the turn axis at 1."""
     inputs: Literal["keys", "pose"] = "keys"
-    """`pose`: what a frame is given is where it was seen from, relative to the start. Keys still move the world,
-    and a pose puts the player there."""
+    """`pose`: a frame's input is the pose it was seen from, relative to the start. Keys still move the player, and a
+    pose places the player there."""
 
     def __post_init__(self) -> None:
         columns, rows = self.grid
-        fits = 1 <= columns <= 32 and 1 <= rows <= 32 and columns * rows >= 2
-        _require(fits, f"grid is {self.grid}", "2 cells to 32x32")
-        _require(0.0 <= self.openness <= 1.0, f"openness is {self.openness}", "0 to 1")
-        _require(0.0 <= self.accent_share <= 1.0, f"accent_share is {self.accent_share}", "0 to 1")
-        _require(self.wall_units >= 8, f"wall_units is {self.wall_units}", "8 or more")
-        _require(
-            self.wall_units + 112 <= self.cell_units <= 1024,
-            f"cell_units is {self.cell_units} with walls of {self.wall_units}",
-            "112 more than wall_units, at most 1024",
-        )
-        _require(4 <= self.num_themes <= len(THEMES), f"num_themes is {self.num_themes}", f"4 to {len(THEMES)}")
-        _require(0 <= self.landmarks <= columns * rows, f"landmarks is {self.landmarks}", "at most one per cell")
-        _require(0 <= self.light <= 255, f"light is {self.light}", "0 to 255")
-        _require(1 <= self.tics_per_step <= 35, f"tics_per_step is {self.tics_per_step}", "1 to 35")
-        _require(0.0 < self.turn_deg <= 90.0, f"turn_deg is {self.turn_deg}", "above 0, at most 90")
-        _require(len(set(self.maps)) == len(self.maps), f"maps are {self.maps}", "every maze seed once")
-        _require(all(m >= 0 for m in self.maps), f"maps are {self.maps}", "seeds of 0 or more")
-        _require(
-            self._engine_resolution() is not None,
-            f"no engine resolution averages exactly to {self.frame_width_px}x{self.frame_height_px}",
-            "4:3, for example 64x48, 80x60, 128x96 or 160x120",
-        )
+        limits: dict[str, tuple[float, float]] = {
+            "grid": (1, 32),
+            "openness": (0, 1),
+            "accent_share": (0, 1),
+            "wall_units": (8, 1024),
+            "cell_units": (self.wall_units + 112, 1024),
+            "num_themes": (4, len(THEMES)),
+            "landmarks": (0, columns * rows),
+            "light": (0, 255),
+            "tics_per_step": (1, 35),
+            "turn_deg": (1e-9, 90),
+            "maps": (0, MAX_INTEGER),
+        }
+        check_ranges(self, limits)
+        if columns * rows < 2:
+            raise ConfigError(f"grid is {self.grid}", hint="expected at least 2 cells")
+        if len(set(self.maps)) != len(self.maps):
+            raise ConfigError(f"maps are {self.maps}", hint="expected every maze seed once")
+        if self._engine_resolution() is None:
+            raise ConfigError(
+                f"no engine resolution averages exactly to {self.frame_width_px}x{self.frame_height_px}",
+                hint="expected 4:3, for example 64x48, 80x60, 128x96 or 160x120",
+            )
 
     @property
     def action_spec(self) -> ActionSpec:
-        """What a frame's input is: the keys, or the pose."""
+        """Inputs of a frame: the keys, or the pose."""
         if self.inputs == "keys":
             return self.key_spec
         units = tuple((name, "of the way across" if name in "xy" else "of the heading") for name in POSE_AXES)
@@ -93,8 +92,7 @@ class DoomConfig:
 
     @property
     def key_spec(self) -> ActionSpec:
-        """What moves the world. left and right step sideways; turn at +1 turns left (counter-clockwise) by `turn_deg`
-        per tick."""
+        """The keys. left and right step sideways; turn at +1 turns left (counterclockwise) by `turn_deg` per tick."""
         return ActionSpec(
             buttons=("forward", "back", "left", "right"),
             axes=("turn",),
@@ -107,12 +105,12 @@ class DoomConfig:
 
     @property
     def extent_units(self) -> float:
-        """So far away from the start is 1, where poses are inputs."""
+        """Distance from the start that is 1 in pose inputs."""
         return float(max(self.grid) * self.cell_units)
 
     @property
     def waypoint_radius(self) -> float:
-        """So near to a point counts as there: a tick's walk does not carry past it."""
+        """Distance at which a point counts as reached: one tick of walking stays within it."""
         return 30 / 192 * self.cell_units
 
     @property
@@ -127,7 +125,7 @@ class DoomConfig:
 
     @property
     def engine_resolution_px(self) -> tuple[int, int]:
-        """(width, height) that is rendered and area-averaged to the frame: the smallest at twice the size or more."""
+        """(width, height) rendered and area-averaged to the frame: the smallest of at least twice the size."""
         resolution = self._engine_resolution()
         assert resolution is not None
         return resolution
@@ -138,8 +136,3 @@ class DoomConfig:
             if factor >= 2 and (self.frame_width_px * factor, self.frame_height_px * factor) == (width, height):
                 return (width, height)
         return None
-
-
-def _require(condition: bool, found: str, expected: str) -> None:
-    if not condition:
-        raise ConfigError(found, hint=f"expected {expected}")

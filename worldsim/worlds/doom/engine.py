@@ -1,7 +1,7 @@
-"""One ViZDoom process that plays the maps of one WAD. The only module that imports vizdoom, when an engine starts.
+"""A ViZDoom process that plays the maps of one WAD. The only module that imports vizdoom, when an engine starts.
 
-Owns: the process and its temporary folder. Does not own: what is in the WAD, seeds, frame sizes.
-Not thread-safe; one owner. `close()` ends the process, which would otherwise outlive this one.
+Owns: the process and its temporary folder. Does not own: the contents of the WAD, seeds, frame sizes.
+Not thread-safe; one owner. `close()` ends the process, which could outlive this one otherwise.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from worldsim.core.install import install_hint, reinstall_hint
 from worldsim.core.types import Pose
 
 BINARY_UNITS_PER_TURN = 65536
-"""The engine turns by 16-bit fractions of a full turn."""
+"""The engine's angles are 16-bit fractions of a full turn."""
 
 BUTTONS = ("forward", "back", "left", "right")
 CONSOLE_SETTINGS = ("+movebob", "0", "+stillbob", "0", "+cl_run", "0", "+am_showmonsters", "0")
 START_TIMEOUT_S, LOCK_POLL_S = 30.0, 0.02
-"""How long an engine waits for those that start at the same time, and how often it looks."""
+"""Limit of the wait for engines that are starting in other processes, and its polling interval."""
 
 
 class DoomEngine:
-    """Loads a WAD and moves one player through its maps."""
+    """A running engine with one player."""
 
     def __init__(self, wad: bytes, *, resolution_px: tuple[int, int], with_depth: bool, tics_per_step: int) -> None:
         vizdoom = import_vizdoom()
@@ -74,30 +74,30 @@ class DoomEngine:
             with _engine_start_lock():
                 game.init()
                 _remove_empty_folder(Path("_vizdoom"))  # the engine leaves one in the current folder
-        except Exception as error:  # vizdoom raises its own several classes, none of which name a remedy
+        except Exception as error:  # vizdoom has several exception classes, none with a remedy
             self._shut_down()
             raise WorldError(
                 f"the Doom engine did not start: {error}", hint="try: " + reinstall_hint("vizdoom")
             ) from error
 
     def start_map(self, name: str) -> None:
-        """Restarts map `name`: everything as it was made, the player at the map's start."""
+        """Restarts map `name` in its initial state, with the player at the map's start."""
         self._game.set_doom_map(name)
         self._game.set_seed(0)
         self._game.new_episode()
 
     def warp(self, x: int, y: int) -> None:
-        """Puts the player at a point of the floor, gliding on as before. It happens in the next tic, seen after it."""
+        """Moves the player to a point, momentum kept. Takes effect in the next tic."""
         self._game.send_game_command(f"warp {x} {y}")
 
     def advance(self, buttons: frozenset[str], turn_units: int) -> None:
-        """One model tick with buttons held and a counter-clockwise turn, spread evenly over its tics.
+        """One model tick with buttons held and a counterclockwise turn, spread evenly over its tics.
 
-        Units: `turn_units` are 65536 to a full turn, a multiple of the tics per step.
+        Units: `turn_units` are 1/65536 of a full turn, a multiple of the tics per step.
         """
         per_tic, rest = divmod(turn_units, self._tics)
         assert rest == 0, f"{turn_units} units do not divide into {self._tics} tics"
-        # The delta is in degrees clockwise and the engine rounds it down to a unit: aim between two units.
+        # The delta is clockwise degrees, which the engine rounds down to a unit: aim between two units.
         delta_deg = (0.5 - per_tic) * 360.0 / BINARY_UNITS_PER_TURN
         pressed: list[float] = [name in buttons for name in BUTTONS]
         try:
@@ -106,7 +106,7 @@ class DoomEngine:
             raise WorldError(f"the Doom engine stopped: {error}", hint="reset the world to start another") from error
 
     def advance_tics(self, num_tics: int) -> None:
-        """Lets time pass with nothing held, without a picture."""
+        """Advances time with nothing held, without rendering."""
         self._game.set_action([0.0] * (len(BUTTONS) + 1))
         self._game.advance_action(num_tics)
 
@@ -118,7 +118,7 @@ class DoomEngine:
         return state.screen_buffer, state.depth_buffer, pose
 
     def close(self) -> None:
-        """Ends the process. Happens by itself when the engine is dropped or Python exits, but not when it is killed."""
+        """Ends the process. Automatic when the engine is garbage-collected or Python exits, but not if it is killed."""
         self._shut_down()
 
 
@@ -129,8 +129,9 @@ def _shut_down(game: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
 
 @contextlib.contextmanager
 def _engine_start_lock(timeout_s: float = START_TIMEOUT_S) -> Iterator[None]:
-    """Among all processes of this user: of two engines that make their folder at once, one dies of it, and takes the
-    process that started it along. One that hangs is not waited for, nor any where locks are unknown (Windows)."""
+    """Starts the engines of this user's processes one at a time: two that create the engine's shared folder at once
+    race, and the crash of one takes the process that started it down. Gives up on the lock after `timeout_s`, in case
+    the other engine hangs; does nothing without file locks (Windows)."""
     try:
         import fcntl
     except ImportError:
@@ -140,7 +141,7 @@ def _engine_start_lock(timeout_s: float = START_TIMEOUT_S) -> Iterator[None]:
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when the file is closed
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the file is closed
             except BlockingIOError:
                 time.sleep(LOCK_POLL_S)
             else:
@@ -154,11 +155,11 @@ def _remove_empty_folder(path: Path) -> None:
 
 
 def import_vizdoom() -> Any:
-    """The vizdoom module. Raises MissingPackageError when it is not installed."""
+    """The vizdoom module. Raises: MissingPackageError."""
     try:
         import vizdoom
     except ImportError as error:
         raise MissingPackageError(
-            f"the Doom world needs the package vizdoom ({error})", hint=install_hint("doom")
+            f"the Doom world requires the package vizdoom ({error})", hint=install_hint("doom")
         ) from error
     return vizdoom

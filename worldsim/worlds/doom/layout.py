@@ -1,7 +1,7 @@
-"""Plans a maze from a seed: cells, openings, themes, landmarks. Pure Python, no engine; the same seed, the same maze.
+"""Plans a maze from a seed: cells, openings, themes, landmarks. Pure Python, no engine; same seed, same maze.
 
-Owns: the plan and questions about it (neighbours, paths, where a point lies). Does not own: lines and sectors (`wad`).
-Coordinates are map units, x to the east, y to the north; cell (0, 0) has its centre at half a cell.
+Owns: the plan and questions about it (neighbors, paths, the cell of a point). Does not own: lines and sectors (`wad`).
+Coordinates are map units, x eastward, y northward; the center of cell (0, 0) is at half a cell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worldsim.worlds.doom.palette import LANDMARK_KINDS
 from worldsim.worlds.grid import SIDES, Cell, shortest_path
 
 Edge: TypeAlias = tuple[Cell, Cell]
-"""Two neighbouring cells, the lower first."""
+"""Two neighboring cells, the lower one first."""
 
 THEME_ATTEMPTS = 50
 DOOR_UNITS = 80
@@ -26,7 +26,7 @@ LANDMARK_INSET_UNITS = 26
 
 @dataclass(frozen=True, kw_only=True)
 class Landmark:
-    """A thing in a cell's corner."""
+    """A thing in the corner of a cell."""
 
     cell: Cell
     kind: int
@@ -36,7 +36,7 @@ class Landmark:
 
 @dataclass(frozen=True, kw_only=True)
 class DoomMazeLayout:
-    """One maze. `openings` maps an edge to the width of its passage in map units; no entry is a wall."""
+    """A maze. `openings` maps an edge to the width of its passage in map units; edges without entry are walls."""
 
     seed: int
     columns: int
@@ -46,11 +46,11 @@ class DoomMazeLayout:
     light: int
     openings: dict[Edge, int]
     walls: dict[Cell, int]
-    """Theme number whose wall texture a cell has."""
+    """Theme of a cell's walls."""
     floors: dict[Cell, int]
-    """Theme number whose floor and ceiling a cell has."""
+    """Theme of a cell's floor and ceiling."""
     accents: dict[tuple[Cell, str], int]
-    """Theme number of a closed wall (cell, side) that differs from its cell."""
+    """Theme of a closed wall (cell, side) that differs from its cell's."""
     landmarks: tuple[Landmark, ...]
 
     @cached_property
@@ -61,13 +61,13 @@ class DoomMazeLayout:
         return ((cell[0] + 0.5) * self.cell_units, (cell[1] + 0.5) * self.cell_units)
 
     def cell_at(self, x: float, y: float) -> Cell:
-        """The cell a point is in; a point in a passage belongs to the nearer cell."""
+        """The cell of a point; points in a passage belong to the nearer cell."""
         column = min(max(int(x // self.cell_units), 0), self.columns - 1)
         row = min(max(int(y // self.cell_units), 0), self.rows - 1)
         return (column, row)
 
     def has_floor(self, x: float, y: float) -> bool:
-        """Whether a point is in a room or a passage, not inside a wall."""
+        """Whether a point is in a room or passage rather than inside a wall."""
         cell = self.cell_at(x, y)
         aside, ahead = (here - middle for here, middle in zip((x, y), self.center(cell), strict=True))
         half = (self.cell_units - self.wall_units) / 2
@@ -78,7 +78,7 @@ class DoomMazeLayout:
         return width is not None and min(abs(aside), abs(ahead)) <= width / 2
 
     def opening(self, a: Cell, b: Cell) -> int | None:
-        """Width of the passage between two cells, None where there is a wall."""
+        """Width of the passage between two cells, None for a wall."""
         return self.openings.get(edge(a, b))
 
     def opening_center(self, a: Cell, b: Cell) -> tuple[float, float]:
@@ -86,12 +86,12 @@ class DoomMazeLayout:
         return ((ax + bx) / 2, (ay + by) / 2)
 
     def neighbors(self, cell: Cell) -> list[Cell]:
-        """Cells one can walk to directly."""
+        """Cells that can be walked to directly."""
         around = [(cell[0] + dx, cell[1] + dy) for dx, dy in SIDES.values()]
         return [other for other in around if edge(cell, other) in self.openings]
 
     def path(self, start: Cell, goal: Cell) -> list[Cell]:
-        """A shortest walk from `start` to `goal`, both included."""
+        """A shortest path, both ends included."""
         return shortest_path(self.neighbors, start, goal)
 
 
@@ -100,7 +100,7 @@ def edge(a: Cell, b: Cell) -> Edge:
 
 
 def generate_maze(config: DoomConfig, seed: int) -> DoomMazeLayout:
-    """The maze of a seed: connected, every cell recognisable from its neighbours."""
+    """The maze of a seed: connected, with cells that can be told apart by their themes."""
     columns, rows = config.grid
     cells = [(column, row) for row in range(rows) for column in range(columns)]
     edges = [edge(c, (c[0] + dx, c[1] + dy)) for c in cells for dx, dy in ((1, 0), (0, 1))]
@@ -129,7 +129,7 @@ def generate_maze(config: DoomConfig, seed: int) -> DoomMazeLayout:
 
 
 def _generate_openings(config: DoomConfig, cells: list[Cell], edges: list[Edge], rng: random.Random) -> dict[Edge, int]:
-    """A random spanning tree (Kruskal) of doors and wide passages, then `openness` of what is left."""
+    """A random spanning tree (Kruskal) of doors and wide passages, then the fraction `openness` of the other edges."""
     group = {cell: cell for cell in cells}
 
     def root(cell: Cell) -> Cell:
@@ -155,7 +155,7 @@ def _generate_openings(config: DoomConfig, cells: list[Cell], edges: list[Edge],
 def _assign_themes(
     config: DoomConfig, cells: list[Cell], rng: random.Random
 ) -> tuple[dict[Cell, int], dict[Cell, int]]:
-    """Walls and floors; drawn again, a few times, while two cells look alike."""
+    """Themes of walls and floors; resampled a limited number of times while two cells look alike."""
     for _ in range(THEME_ATTEMPTS):
         walls = _color_cells(cells, config.num_themes, rng)
         floors = _color_cells(cells, config.num_themes, rng, avoid=walls)
@@ -167,7 +167,7 @@ def _assign_themes(
 def _color_cells(
     cells: list[Cell], num_themes: int, rng: random.Random, avoid: dict[Cell, int] | None = None
 ) -> dict[Cell, int]:
-    """A theme per cell: unlike its neighbours' and `avoid`, and otherwise the one used least so far."""
+    """A theme per cell: different from its neighbors' and `avoid`, and among those the least used so far."""
     chosen: dict[Cell, int] = {}
     for cell in cells:
         around = {chosen.get((cell[0] + dx, cell[1] + dy)) for dx, dy in SIDES.values()}

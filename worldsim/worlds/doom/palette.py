@@ -1,6 +1,6 @@
-"""Which of Freedoom's textures the mazes use, chosen by eye and by low high-frequency energy on contact sheets.
+"""Freedoom textures of the mazes, chosen by eye on contact sheets and by low high-frequency energy.
 
-Nothing here is animated: a flickering torch or a blinking panel would teach a model nothing but noise.
+None is animated: a flickering torch or blinking panel would teach a model only noise.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
-    """What one kind of cell looks like: texture names of the Freedoom WAD, or of `paint` (WS...)."""
+    """Look of one kind of cell: texture names of the Freedoom WAD, or painted ones of `wad` (WS...)."""
 
     name: str
     wall: str
@@ -20,7 +20,7 @@ class Theme:
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkKind:
-    """A thing that stands still, 32 units wide (a corner of a cell has room for it): its Doom editor number."""
+    """A static thing by its Doom editor number; 32 units wide, so that it fits into a cell's corner."""
 
     name: str
     thing: int

@@ -1,9 +1,9 @@
-"""Closed-loop walkers: they see the true pose and the plan, and hold keys as a person would.
+"""Closed-loop policies: they know the ground-truth pose and the plan, and hold keys as a player would.
 
-Owns: data worth learning from. A random policy stares at walls; these walk corridors along planned paths, look round,
-come back the way they went, strafe, back off, bump into walls and stand still. Most turns hold a key (the turn axis at
-exactly 1 or -1, as the keyboard does); some follow a mouse (fractions).
-Does not own: scripts that need no true world (`worldsim.actions.scripted_actions`).
+Owns: varied training data. A random policy stares at walls; these walk corridors along planned paths, look around,
+return the way they came, strafe, back off, bump into walls and stand still. Most turns hold a key (the turn axis at
+exactly 1 or -1, as the keyboard does); some imitate a mouse (fractions).
+Does not own: scripts that need no reference world (`worldsim.actions.scripted_actions`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from worldsim.worlds.scripted_policy import (
 )
 
 WAYPOINT_RADIUS_UNITS = 34.0
-"""A waypoint counts as reached from here: about two ticks of walking."""
+"""Distance at which a waypoint counts as reached: about two ticks of walking."""
 SLOWEST_UNITS_PER_TICK = 6.0
 KEYBOARD_FRACTION = 0.88
-"""Share of stretches steered by held keys; the rest are steered by a mouse."""
+"""Fraction of movements steered by held keys; the others imitate a mouse."""
 
 
 def make_policy(name: str, layout: DoomMazeLayout, config: DoomConfig, rng: random.Random) -> PosePolicy:
-    """A walker through `layout`: one of `POLICY_NAMES`. The same `rng` state and poses, the same actions."""
+    """One of `POLICY_NAMES`; the same `rng` state and poses give the same actions. Raises: ConfigError."""
     return _DoomPolicy(segment_weights(name, _POLICIES), layout, config, rng)
 
 
@@ -53,17 +53,17 @@ class _DoomPolicy(ScriptedPolicy):
             "spin": self._spin,
         }
 
-    # -- legs
+    # -- segments
 
     def _explore(self) -> ActionIterator:
-        """To a cell that was seldom visited, with things a person does on the way."""
+        """Walks to a rarely visited cell, often interrupted by what players do on the way."""
         for point in self._waypoints(self._pick_goal()):
             yield from self._go_to(point)
             if self._rng.random() < 0.3:
                 yield from self._rng.choice((self._glance, self._pause, self._sidestep, self._back_off, self._bump))()
 
     def _return(self) -> ActionIterator:
-        """Out, round, and back the same way."""
+        """Walks out, turns around, and returns along the same path."""
         num_ticks_out = self._rng.randint(20, 120)
         here = self._cell
         trail = [(self._pose.x, self._pose.y)]
@@ -81,7 +81,7 @@ class _DoomPolicy(ScriptedPolicy):
             yield from self._go_to(point)
 
     def _look(self) -> ActionIterator:
-        """Full circles on the spot, then a step to another place."""
+        """Full turns in place, then a walk to a neighboring cell."""
         for _ in range(self._rng.choice((1, 1, 2))):
             yield from self._turn_by(self._rng.choice((-360.0, 360.0)), self._pick_turn_rate())
             if self._rng.random() < 0.3:
@@ -90,16 +90,16 @@ class _DoomPolicy(ScriptedPolicy):
             yield from self._go_to(point)
 
     def _spin(self) -> ActionIterator:
-        """Full circles on the spot and nothing else, now and then the other way round: all but the first of them show
-        what was seen, which is the plainest lesson in memory."""
+        """Turns in place only, sometimes reversing: after the first full turn every view was seen before, the simplest
+        lesson in memory."""
         turn = self._rng.choice((-1.0, 1.0))
         for _ in range(self._rng.randint(10, 60)):
             yield Action.of(turn=turn)
 
-    # -- where to
+    # -- goals
 
     def _pick_goal(self) -> Cell:
-        """Half the time the cell visited least, else any other than this one."""
+        """One of the least visited cells half of the time, otherwise any other cell."""
         others = self._other_cells()
         return self._rng.choice(self._least_visited(others) if self._rng.random() < 0.5 else others)
 
@@ -108,7 +108,7 @@ class _DoomPolicy(ScriptedPolicy):
         return max(self._rng.choices(self._other_cells(), k=3), key=lambda cell: len(self._layout.path(here, cell)))
 
     def _waypoints(self, goal: Cell) -> list[Point]:
-        """Points through the middle of the passages and near the middle of the cells, up to `goal`."""
+        """Points at the middle of the passages and near the middle of the cells up to `goal`."""
         layout = self._layout
         walk = layout.path(self._cell, goal)
         points = []
@@ -121,7 +121,7 @@ class _DoomPolicy(ScriptedPolicy):
     # -- movements
 
     def _go_to(self, point: Point) -> ActionIterator:
-        """Walks to a point; gives up when it takes far too long (something is in the way)."""
+        """Walks to a point; gives up if it takes far too long (something is in the way)."""
         uses_keyboard = self._rng.random() < KEYBOARD_FRACTION
         rate = self._rng.uniform(0.3, 1.0)
         keeps_heading = self._rng.random() < 0.08
@@ -131,7 +131,7 @@ class _DoomPolicy(ScriptedPolicy):
             ticks_left -= 1
             bearing = self._bearing_deg(point)
             if keeps_heading:
-                yield Action(buttons=_buttons_towards(bearing))
+                yield Action(buttons=_buttons_toward(bearing))
                 continue
             turn = self._key_turn(bearing) if uses_keyboard else self._mouse_turn(bearing, rate)
             walks = abs(bearing) < (25.0 if stops_to_turn else 70.0)
@@ -154,7 +154,7 @@ class _DoomPolicy(ScriptedPolicy):
             yield NO_ACTION
 
     def _sidestep(self) -> ActionIterator:
-        """Sideways one way and half the time back again, now and then while turning."""
+        """Steps sideways, half of the time back again, sometimes while turning."""
         side, other = self._rng.sample(("left", "right"), 2)
         turn = self._rng.choice((0.0, 0.0, 1.0, -1.0))
         num_ticks = self._rng.randint(4, 12)
@@ -169,7 +169,7 @@ class _DoomPolicy(ScriptedPolicy):
             yield Action.of("back", turn=turn)
 
     def _bump(self) -> ActionIterator:
-        """Holds forward whatever is there, often a wall, sometimes sliding along it."""
+        """Holds forward regardless of obstacles, sometimes turning: often slides along a wall."""
         yield from self._turn_by(self._rng.choice((-1, 1)) * self._rng.choice((30.0, 60.0, 90.0)), 1.0)
         for _ in range(self._rng.randint(6, 16)):
             yield Action.of("forward", turn=self._rng.choice((0.0, 0.0, 0.0, 0.0, 1.0, -1.0)))
@@ -188,11 +188,11 @@ _POLICIES: dict[str, SegmentWeights] = {
     "mixed": {"explore": 0.35, "return": 0.15, "look": 0.25, "wander": 0.25},
 }
 POLICY_NAMES = tuple(_POLICIES)
-"""`mixed` draws a leg of the others each time; its weights are per leg, explore legs being the longest."""
+"""`mixed` draws among the segments of the others; the weights are per segment, and explore segments are the longest."""
 
 
-def _buttons_towards(bearing_deg: float) -> frozenset[str]:
-    """The keys that walk towards a bearing without turning, in steps of 45 degrees."""
+def _buttons_toward(bearing_deg: float) -> frozenset[str]:
+    """The keys that walk toward a bearing without turning, in steps of 45 degrees."""
     ahead, left = math.cos(math.radians(bearing_deg)), math.sin(math.radians(bearing_deg))
     buttons = set()
     if abs(ahead) > 0.38:

@@ -1,16 +1,20 @@
-"""Writes mazes as a WAD the engine loads: one UDMF map per maze. The same mazes, the same bytes.
+"""Writes mazes as a WAD for the engine: one UDMF map per maze, and textures of our own. Same mazes, same bytes.
 
 A map is three lumps: a marker MAPnn (empty), TEXTMAP (UDMF text) and ENDMAP; the engine builds its own nodes.
 Every cell is a sector, every passage between two cells is a sector with its own trim, and walls are one-sided lines.
+
+The painted textures have colors that Freedoom lacks, as patches in the engine's picture format: a wall of 128x128 with
+a dark wainscot, a light field above it and one broad stripe. The shapes are large and free of noise, and sufficient to
+tell the viewing angle. Colors are indices into the engine's palette.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from worldsim.worlds.doom.layout import DoomMazeLayout
-from worldsim.worlds.doom.paint import PAINTED_TEXTURES, patch_bytes
 from worldsim.worlds.doom.palette import LANDMARK_KINDS, THEMES, TRIM_CEILING, TRIM_FLOOR, TRIM_WALL
 from worldsim.worlds.grid import SIDES, Cell
 
@@ -18,7 +22,26 @@ CEILING_UNITS = 128
 DOOR_CEILING_UNITS = 104
 PLAYER_START_THING = 1
 
+TEXTURE_SIZE_PX = 128
+WAINSCOT_TOP_PX = 84
+STRIPE_PX = (48, 80)
+
 Vertex = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintedTexture:
+    """Three palette indices."""
+
+    field: int
+    stripe: int
+    wainscot: int
+
+
+PAINTED_TEXTURES = {
+    "WSYELLOW": PaintedTexture(field=162, stripe=161, wainscot=164),
+    "WSLILAC": PaintedTexture(field=194, stripe=193, wainscot=196),
+}
 
 
 def map_name(number: int) -> str:
@@ -27,10 +50,10 @@ def map_name(number: int) -> str:
 
 
 def wad_bytes(layouts: Sequence[DoomMazeLayout]) -> bytes:
-    """A PWAD: 12-byte header, lumps, directory of (offset, size, name). It holds the painted textures too."""
+    """A PWAD: 12-byte header, lumps, directory of (offset, size, name). Includes the painted textures."""
     lumps = [
         ("TX_START", b""),
-        *((name, patch_bytes(texture)) for name, texture in PAINTED_TEXTURES.items()),
+        *((name, _patch_bytes(texture)) for name, texture in PAINTED_TEXTURES.items()),
         ("TX_END", b""),
     ]
     for number, layout in enumerate(layouts):
@@ -56,7 +79,7 @@ def udmf_text(layout: DoomMazeLayout) -> str:
 
 
 class _MapWriter:
-    """Collects UDMF blocks; lines have their front side, the sector, on their right hand."""
+    """Collects UDMF blocks. A line's front side, the sector, is to its right."""
 
     def __init__(self, layout: DoomMazeLayout) -> None:
         self._layout = layout
@@ -68,7 +91,7 @@ class _MapWriter:
         self._cell_sectors: dict[Cell, int] = {}
 
     def add_cell(self, cell: Cell) -> None:
-        """The cell's sector and its walls, with gaps where passages will be."""
+        """The cell's sector and its walls, with gaps for passages."""
         layout = self._layout
         theme = THEMES[layout.floors[cell]]
         sector = self._add_sector(theme.floor, theme.ceiling, CEILING_UNITS)
@@ -91,7 +114,7 @@ class _MapWriter:
                 )
 
     def add_passage(self, a: Cell, b: Cell) -> None:
-        """The sector between two cells: two jambs, and a lintel to either side."""
+        """The sector between two cells: two jambs, and a lintel on each side."""
         width = self._layout.openings[a, b]
         half = (self._layout.cell_units - self._layout.wall_units) / 2
         near = "east" if b[0] > a[0] else "north"
@@ -118,7 +141,7 @@ class _MapWriter:
         return 'namespace = "zdoom";\n' + "\n".join(blocks) + "\n"
 
     def _on_side(self, cell: Cell, side: str, along: float, half: float) -> Vertex:
-        """A point of a cell's wall; `along` grows clockwise around the cell, so that its inside is on the right."""
+        """A point on a cell's wall; `along` increases clockwise, so that the inside of the cell is to the right."""
         x, y = self._layout.center(cell)
         dx, dy = SIDES[side]
         return (x + dx * half + dy * along, y + dy * half - dx * along)
@@ -143,3 +166,17 @@ class _MapWriter:
         v1, v2 = (self._vertices.setdefault(p, len(self._vertices)) for p in (begin, end))
         kind = "blocking = true;" if back is None else f"sideback = {back}; twosided = true;"
         self._lines.append(f"linedef {{ v1 = {v1}; v2 = {v2}; sidefront = {front}; {kind} }}")
+
+
+def _patch_bytes(texture: PaintedTexture) -> bytes:
+    """Picture format: width, height, offsets; the start of each column; columns of one post each."""
+    columns = []
+    for x in range(TEXTURE_SIZE_PX):
+        upper = texture.stripe if STRIPE_PX[0] <= x < STRIPE_PX[1] else texture.field
+        pixels = bytes([upper] * WAINSCOT_TOP_PX + [texture.wainscot] * (TEXTURE_SIZE_PX - WAINSCOT_TOP_PX))
+        # A post: first row, length, a byte of padding on either side of the pixels; 255 ends the column.
+        columns.append(bytes([0, TEXTURE_SIZE_PX, 0]) + pixels + bytes([0, 255]))
+    first = 8 + 4 * TEXTURE_SIZE_PX
+    offsets = [first + x * len(columns[0]) for x in range(TEXTURE_SIZE_PX)]
+    header = struct.pack("<4h", TEXTURE_SIZE_PX, TEXTURE_SIZE_PX, 0, 0)
+    return header + struct.pack(f"<{TEXTURE_SIZE_PX}i", *offsets) + b"".join(columns)

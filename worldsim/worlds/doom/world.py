@@ -1,12 +1,10 @@
-"""DoomWorld: a maze that is walked in, tick by tick, with the true pose. Deterministic by seed.
+"""DoomWorld: a maze played tick by tick, with ground-truth poses. Deterministic by seed.
 
 Owns: which maze and start a seed means, the warm-up, the size of frames. Does not own: the engine's process (`engine`).
-Not thread-safe; one owner.
 
-What an action does: the buttons push as in Doom. Speed builds up to 14 map units per tick in ten ticks and to 16.6 in
-the end (15.9 sideways), and the player glides on for some 80 units, slower than 1 unit per tick after 15 ticks. So a
-way back is never the way out in reverse. Turning is immediate and exact: 36 ticks of 10 degrees are a full turn to the
-bit.
+Movement is Doom's: with a key held, speed reaches 14 map units per tick within ten ticks and finally 16.6 (sideways
+15.9); after release the player slides some 80 units, slower than 1 unit per tick after 15 ticks. So a path back is
+never the reverse of the path out. Turns are immediate and exact: 36 ticks of 10 degrees are a full turn to the bit.
 """
 
 from __future__ import annotations
@@ -18,27 +16,27 @@ import numpy as np
 import numpy.typing as npt
 
 from worldsim.core.errors import ConfigError, WorldError
-from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Pose, Step
-from worldsim.worlds.base import PosePolicy
+from worldsim.core.types import NO_ACTION, Action, Frame, Pose, Step
+from worldsim.worlds.base import GroundTruthWorld, PosePolicy
 from worldsim.worlds.doom.config import POSE_AXES, DoomConfig
 from worldsim.worlds.doom.engine import BINARY_UNITS_PER_TURN, DoomEngine
 from worldsim.worlds.doom.layout import DoomMazeLayout, generate_maze
 from worldsim.worlds.doom.policies import make_policy
-from worldsim.worlds.doom.seeds import MAZES_PER_WAD
 from worldsim.worlds.doom.wad import map_name, wad_bytes
 from worldsim.worlds.grid import Cell
+from worldsim.worlds.seeds import SEEDS_PER_BLOCK
 
 WARM_UP_TICS = 12
-"""After a map starts the engine ignores turns for about seven tics, and a warp for one."""
+"""After a map starts, the engine ignores turns for about seven tics and a warp for one."""
 
 START_JITTER_UNITS = 24
 DEPTH_STEP_UNITS = 8.0
 REST_TICS = 70
-"""After so long without a key nobody glides any more: from the highest speed it takes some fifty."""
+"""Enough without a key to come to rest: from top speed it takes about fifty."""
 
 
-class DoomWorld:
-    """A World over ViZDoom. `depth` and `layout` belong to the newest Step."""
+class DoomWorld(GroundTruthWorld):
+    """ViZDoom as a world. `depth` and `layout` belong to the newest Step."""
 
     def __init__(self, config: DoomConfig, *, with_depth: bool = False) -> None:
         self._config = config
@@ -52,7 +50,7 @@ class DoomWorld:
         self._turn_units_wanted = 0.0
         self._turn_units_done = 0
         self._start: Pose | None = None
-        """Of this episode, where poses are inputs."""
+        """Start pose of the episode, if inputs are poses."""
         self._has_momentum = False
 
     @property
@@ -60,37 +58,24 @@ class DoomWorld:
         return self._config
 
     @property
-    def action_spec(self) -> ActionSpec:
-        return self._config.action_spec
-
-    @property
-    def frame_shape(self) -> tuple[int, int, int]:
-        return self._config.frame_shape
-
-    @property
     def layout(self) -> DoomMazeLayout:
-        """The maze being walked in."""
         assert self._layout is not None, "no maze before the first reset"
         return self._layout
 
     @property
     def depth(self) -> npt.NDArray[np.float32]:
-        """Depth of the newest frame.
-
-        Shapes: [H, W]. Units: map units along the view direction, from an engine that counts in eights up to 2040.
-        """
-        assert self._depth is not None, "no depth: make the world with with_depth=True and reset it"
+        """Shapes: [H, W]. Units: map units along the view direction, in steps of 8 up to 2040."""
+        assert self._depth is not None, "no depth: create the world with with_depth=True and reset it"
         return self._depth
 
     def make_policy(self, name: str, rng: random.Random) -> PosePolicy:
-        """Raises: ConfigError for an unknown name."""
         return make_policy(name, self.layout, self._config, rng)
 
     def reset(self, seed: int) -> Step:
-        """Starts the maze and the start pose that `seed` means.
+        """Starts an episode in the maze and at the start pose that `seed` means.
 
-        Side effects: starts the engine when it is not running or does not have that maze (a quarter of a second).
-        Raises: MissingPackageError without vizdoom, WorldError when the engine does not start.
+        Side effects: starts an engine if none runs or it lacks that maze (0.25 s).
+        Raises: MissingPackageError without vizdoom, WorldError if the engine does not start.
         """
         maze_seed = maze_seed_of(self._config, seed)
         engine = self._load(maze_seed)
@@ -104,14 +89,14 @@ class DoomWorld:
         self._start, self._has_momentum = None, False
         self._engine_turn(engine, heading_units)
         step = self._observe(NO_ACTION)
-        assert step.pose is not None and layout.cell_at(step.pose.x, step.pose.y) == cell, "the start was missed"
+        assert step.pose is not None and layout.cell_at(step.pose.x, step.pose.y) == cell, "warp missed the start"
         return step
 
     def step(self, action: Action) -> Step:
-        """One model tick under the keys held; where poses are inputs, a pose puts the player there, at rest.
+        """One model tick with keys held, or, if inputs are poses, with the player placed at a pose, at rest.
 
-        A pose is met to half a map unit. Raises: ConfigError for an input that there is not, or a pose inside a wall;
-        WorldError when there was no reset or the engine died (a reset starts another).
+        Poses are exact to half a map unit. Raises: ConfigError for an unknown input or a pose inside a wall, WorldError
+        before the first reset or if the engine died (a reset starts another).
         """
         if self._engine is None or self._layout is None:
             raise WorldError("the world has not been started", hint="call reset(seed) first")
@@ -129,7 +114,7 @@ class DoomWorld:
     def _apply_keys(self, engine: DoomEngine, action: Action) -> None:
         self._config.key_spec.check(action)
         tics = self._config.tics_per_step
-        # Whole units per tic; what rounding leaves over is carried, so that turns add up exactly.
+        # Whole units per tic; the rounding error is carried over, so that turns add up exactly.
         self._turn_units_wanted += action.axis("turn") * self._config.turn_deg * BINARY_UNITS_PER_TURN / 360.0
         units = tics * round((self._turn_units_wanted - self._turn_units_done) / tics)
         self._turn_units_done += units
@@ -138,11 +123,11 @@ class DoomWorld:
 
     def _move_to_pose(self, engine: DoomEngine, action: Action) -> None:
         self._config.action_spec.check(action)
-        assert self._start is not None, "the first frame of an episode says where it began"
+        assert self._start is not None, "set by the first frame of an episode"
         pose = pose_from_action(action, self._start, extent_units=self._config.extent_units)
         x, y = round(pose.x), round(pose.y)
         if not self.layout.has_floor(x, y):
-            raise ConfigError(f"the pose {x}, {y} is inside a wall", hint="poses are where somebody can stand")
+            raise ConfigError(f"the pose {x}, {y} is inside a wall", hint="give one in a room or passage")
         if self._has_momentum:
             engine.advance_tics(REST_TICS)
             self._has_momentum = False
@@ -154,27 +139,20 @@ class DoomWorld:
         self._turn_units_wanted, self._turn_units_done = 0.0, 0
 
     def close(self) -> None:
-        """Ends the engine's process. A later reset starts another."""
         if self._engine is not None:
             self._engine.close()
             self._engine = None
-
-    def __enter__(self) -> DoomWorld:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _engine_turn(self, engine: DoomEngine, units: int) -> None:
         tics = self._config.tics_per_step
         engine.advance(frozenset(), tics * (units // tics))
 
     def _load(self, maze_seed: int) -> DoomEngine:
-        """The engine with a WAD that has this maze: all fixed maps, or the block of seeds it is in."""
+        """An engine whose WAD has this maze: all fixed maps, or the seed's block."""
         if self._engine is None or maze_seed not in self._loaded_seeds:
             self.close()
-            first = maze_seed - maze_seed % MAZES_PER_WAD
-            self._loaded_seeds = self._config.maps or tuple(range(first, first + MAZES_PER_WAD))
+            first = maze_seed - maze_seed % SEEDS_PER_BLOCK
+            self._loaded_seeds = self._config.maps or tuple(range(first, first + SEEDS_PER_BLOCK))
             self._layouts = {seed: generate_maze(self._config, seed) for seed in self._loaded_seeds}
             self._engine = DoomEngine(
                 wad_bytes([self._layouts[seed] for seed in self._loaded_seeds]),
@@ -186,10 +164,10 @@ class DoomWorld:
 
     def _observe(self, action: Action) -> Step:
         assert self._engine is not None
-        picture, depth, pose = self._engine.observe()
+        image, depth, pose = self._engine.observe()
         if depth is not None:
             self._depth = mean_depth(depth, self._config.frame_height_px)
-        frame = mean_frame(picture, self._config.frame_height_px)
+        frame = mean_frame(image, self._config.frame_height_px)
         if self._config.inputs == "pose":
             self._start = self._start or pose
             action = pose_action(pose, self._start, extent_units=self._config.extent_units)
@@ -197,13 +175,13 @@ class DoomWorld:
 
 
 def maze_seed_of(config: DoomConfig, seed: int) -> int:
-    """The maze an episode's seed means: one of the fixed maps, or the seed itself."""
+    """Maze seed of an episode's seed: one of the fixed maps, or the seed itself."""
     assert seed >= 0, f"seed is {seed}"
     return random.Random(f"map:{seed}").choice(config.maps) if config.maps else seed
 
 
 def start_pose_of(layout: DoomMazeLayout, seed: int) -> tuple[Cell, tuple[int, int], int]:
-    """Where an episode's seed starts: the cell, the point (whole map units), the heading (65536 to a turn)."""
+    """Start of an episode's seed: the cell, the point (whole map units), the heading (65536 units per turn)."""
     rng = random.Random(f"start:{seed}")
     cell = rng.choice(layout.cells)
     x, y = layout.center(cell)
@@ -212,7 +190,7 @@ def start_pose_of(layout: DoomMazeLayout, seed: int) -> tuple[Cell, tuple[int, i
 
 
 def pose_action(pose: Pose, start: Pose, *, extent_units: float) -> Action:
-    """Where and which way, seen from `start`; `extent_units` away is 1. See `config.POSE_AXES`."""
+    """A pose relative to `start` as an input; a distance of `extent_units` is 1. See `config.POSE_AXES`."""
     dx, dy = (pose.x - start.x) / extent_units, (pose.y - start.y) / extent_units
     cos, sin = math.cos(start.angle_rad), math.sin(start.angle_rad)
     angle_rad = pose.angle_rad - start.angle_rad
@@ -222,7 +200,7 @@ def pose_action(pose: Pose, start: Pose, *, extent_units: float) -> Action:
 
 
 def pose_from_action(action: Action, start: Pose, *, extent_units: float) -> Pose:
-    """The inverse."""
+    """The inverse of `pose_action`."""
     x, y, cos_angle, sin_angle = (action.axis(name) for name in POSE_AXES[:4])
     cos, sin = math.cos(start.angle_rad), math.sin(start.angle_rad)
     return Pose(
@@ -232,15 +210,15 @@ def pose_from_action(action: Action, start: Pose, *, extent_units: float) -> Pos
     )
 
 
-def mean_frame(picture: npt.NDArray[np.uint8], height_px: int) -> Frame:
-    """Area average, rounded, by the whole factor between the picture's height and `height_px`."""
-    factor = picture.shape[0] // height_px
-    width_px = picture.shape[1] // factor
-    rows = picture.reshape(height_px, factor, width_px * factor * 3)
+def mean_frame(image: npt.NDArray[np.uint8], height_px: int) -> Frame:
+    """Rounded area average; the image's height is a multiple of `height_px`."""
+    factor = image.shape[0] // height_px
+    width_px = image.shape[1] // factor
+    rows = image.reshape(height_px, factor, width_px * factor * 3)
     sums = rows[:, 0].astype(np.uint16)
     for i in range(1, factor):
         sums += rows[:, i]
-    # A product with a 0-1 matrix adds up the columns of each colour faster than strided slices do; sums stay exact.
+    # Multiplying by a 0-1 matrix sums the columns of each channel faster than strided slices; sums stay exact.
     adder = np.tile(np.eye(3, dtype=np.float32), (factor, 1))
     means = sums.reshape(-1, factor * 3).astype(np.float32) @ adder
     means *= 1.0 / factor**2

@@ -1,4 +1,4 @@
-"""What a Memory Maze is made of, in plain values. Imports neither the package nor torch."""
+"""Config of a Memory Maze in plain values. Imports neither the package nor torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from worldsim.core.errors import ConfigError
 from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec, PoseControl
 
 TARGETS = {5: 1, 7: 2, 9: 3, 11: 4, 13: 5, 15: 6}
-"""Cells along a side, walls around it left out, to coloured targets. 9 to 15 are the package's own four tasks."""
+"""Cells per side, without the outer wall, to number of targets. 9 to 15 are the package's four tasks."""
 TURN_DEG_PER_S = 73.6
-"""How fast the ball turns while a turn is held, measured. It needs a fifth of a second to come to that, and glides on
-for 3 degrees."""
+"""Measured turning speed of the ball with a turn held: reached after 0.2 s; after release it turns 3 more degrees."""
 CELLS_PER_S = 1.0
-"""How fast it rolls while forward is held, measured; it glides on for a sixth of a cell."""
+"""Measured rolling speed with forward held; after release it rolls on for a sixth of a cell."""
 VERTICAL_FOV_DEG = 80.0
 """The camera's vertical field of view."""
 PHYSICS_HZ = 200
@@ -25,39 +24,41 @@ POSE_AXES = PLANAR_POSE_AXES
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryMazeConfig:
-    """One world of mazes: their size, the picture, and what an action does in one model tick.
+    """Maze size, frame size, and the effect of an action in one model tick.
 
-    Units of poses and depth: cells. (0, 0) is the inner corner to the south-west.
+    Units of poses and depth: cells. (0, 0) is the southwest inner corner.
     """
 
     kind: Literal["memory_maze"] = "memory_maze"
     maps: tuple[int, ...] = ()
-    """Maze seeds of a fixed set of mazes; an episode's seed picks one. Empty: the episode's seed is the package's."""
+    """Maze seeds of a fixed set, one of which an episode's seed selects. Empty: the episode's seed is the package's."""
     cells: int = 9
-    """Along each side: 9, 11, 13 or 15 as in the package, or 7 or 5."""
+    """Per side: 9, 11, 13 or 15 as in the package, or 7 or 5."""
     frame_height_px: int = 64
     frame_width_px: int = 64
     control_hz: float = 4.0
-    """Model ticks per second of the engine's own time."""
+    """Model ticks per second of simulated time."""
     target_border: bool = True
-    """Draw the colour of the target that is sought around the picture, as the package does."""
+    """Draw a border in the color of the current target, as the package does."""
     inputs: Literal["keys", "pose"] = "keys"
-    """`pose`: as in the paper, what a frame is given is where it was seen from. Keys still move the world."""
+    """`pose`: a frame's input is the pose it was seen from, as in the paper. Keys still move the ball."""
 
     def __post_init__(self) -> None:
         check_ranges(
             self, {"frame_height_px": (8, 480), "frame_width_px": (8, 640), "control_hz": (1, 100), "maps": (0, 2**31)}
         )
         if self.cells not in TARGETS:
-            raise ConfigError(f"cells is {self.cells}", hint="one of " + ", ".join(map(str, TARGETS)))
+            raise ConfigError(f"cells is {self.cells}", hint="expected one of " + ", ".join(map(str, TARGETS)))
         if len(set(self.maps)) != len(self.maps):
-            raise ConfigError(f"maps are {self.maps}", hint="every maze seed once")
+            raise ConfigError(f"maps are {self.maps}", hint="expected every maze seed once")
         if not (PHYSICS_HZ / self.control_hz).is_integer():
-            raise ConfigError(f"control_hz is {self.control_hz:g}", hint=f"a divisor of {PHYSICS_HZ}, for example 4")
+            raise ConfigError(
+                f"control_hz is {self.control_hz:g}", hint=f"expected a divisor of {PHYSICS_HZ}, such as 4"
+            )
 
     @property
     def action_spec(self) -> ActionSpec:
-        """What a frame's input is: the keys, or the pose."""
+        """Inputs of a frame: the keys, or the pose."""
         if self.inputs == "keys":
             return self.key_spec
         units = ("from wall to wall", "from wall to wall", "of the heading", "of the heading")
@@ -69,7 +70,7 @@ class MemoryMazeConfig:
 
     @property
     def key_spec(self) -> ActionSpec:
-        """What moves the world. `turn` at +1 turns left; the package knows six actions, so it is -1, 0 or 1."""
+        """The keys. `turn` at +1 turns left; the package has six discrete actions, so it is -1, 0 or 1."""
         units = (("turn", f"{self.turn_deg:g} deg per tick"),)
         return ActionSpec(buttons=("forward",), axes=("turn",), axis_units=units)
 
@@ -83,17 +84,17 @@ class MemoryMazeConfig:
 
     @property
     def turn_deg(self) -> float:
-        """Degrees of a turn that is held for one model tick."""
+        """Degrees per model tick with a turn held."""
         return TURN_DEG_PER_S / self.control_hz
 
     @property
     def cell_units(self) -> int:
-        """Poses count in cells."""
+        """Poses are in cells."""
         return 1
 
     @property
     def waypoint_radius(self) -> float:
-        """So near to a point counts as there: a quarter of a cell a tick, and the ball glides on."""
+        """Distance at which a point counts as reached: the ball moves a quarter of a cell per tick and rolls on."""
         return 0.3
 
     @property

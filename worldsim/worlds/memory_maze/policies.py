@@ -1,7 +1,7 @@
-"""Closed-loop walkers of a Memory Maze: they see the true pose and the plan, and hold the keys there are.
+"""Closed-loop policies for a Memory Maze: they know the ground-truth pose and the plan, and hold keys.
 
-Owns: data worth remembering something for: ways out and back, full turns, walks to every corner. A random policy bumps
-into the nearest wall. Ticks are coarse (a quarter of a cell, 18 degrees), so a walker turns before it walks.
+Owns: training data with something to remember: paths out and back, full turns, visits to every corner. A random policy
+only bumps into the nearest wall. Ticks are coarse (a quarter of a cell, 18 degrees), so a policy turns before it walks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worldsim.worlds.scripted_policy import (
 
 JITTER_CELLS = 0.15
 STEER_DEG = 40.0
-"""A walker that is off by less walks on while it turns."""
+"""Below this heading error, a policy walks while it turns."""
 
 
 def make_policy(name: str, layout: MemoryMazeLayout, config: MemoryMazeConfig, rng: random.Random) -> PosePolicy:
@@ -50,14 +50,14 @@ class _MemoryMazePolicy(ScriptedPolicy):
         }
 
     def _explore(self) -> ActionIterator:
-        """To a cell that was seldom visited, with a glance on the way now and then."""
+        """Walks to a rarely visited cell, sometimes with a glance or a pause on the way."""
         for point in self._waypoints(self._rng.choice(self._least_visited(self._other_cells()))):
             yield from self._go_to(point)
             if self._rng.random() < 0.1:
                 yield from self._rng.choice((self._glance, self._pause))()
 
     def _return(self) -> ActionIterator:
-        """Out, half a turn, and back over the same places."""
+        """Walks out, turns around, and returns along the same points."""
         goal = max(self._rng.choices(self._layout.cells, k=3), key=lambda c: len(self._layout.path(self._cell, c)))
         trail = [(self._pose.x, self._pose.y), *self._waypoints(goal)[: self._rng.randint(3, 16)]]
         for point in trail[1:]:
@@ -67,7 +67,7 @@ class _MemoryMazePolicy(ScriptedPolicy):
             yield from self._go_to(point)
 
     def _look(self) -> ActionIterator:
-        """A full turn on the spot, then some steps to another place."""
+        """A full turn in place, then a short walk."""
         yield from self._turn_by(self._rng.choice((-360.0, 360.0)))
         for point in self._waypoints(self._rng.choice(self._layout.cells))[: self._rng.randint(1, 4)]:
             yield from self._go_to(point)
@@ -76,13 +76,13 @@ class _MemoryMazePolicy(ScriptedPolicy):
         yield from self._turn_by(self._rng.choice((-360.0, 360.0)) * self._rng.randint(1, 3))
 
     def _waypoints(self, goal: Cell) -> list[Point]:
-        """Points near the middle of the cells on the way."""
+        """Points near the middle of the cells up to `goal`."""
         jitter = JITTER_CELLS
         middles = [self._layout.center(cell) for cell in self._layout.path(self._cell, goal)[1:]]
         return [(x + self._rng.uniform(-jitter, jitter), y + self._rng.uniform(-jitter, jitter)) for x, y in middles]
 
     def _go_to(self, point: Point) -> ActionIterator:
-        """Walks to a point; gives up when it takes far too long."""
+        """Walks to a point; gives up if it takes far too long."""
         ticks_per_cell = self._config.control_hz / CELLS_PER_S
         ticks_left = round(180 / self._config.turn_deg + 3 * ticks_per_cell * (1 + self._distance(point)))
         while self._distance(point) > self._config.waypoint_radius and ticks_left > 0:
@@ -92,7 +92,7 @@ class _MemoryMazePolicy(ScriptedPolicy):
         self._count_visit()
 
     def _glance(self) -> ActionIterator:
-        """Aside and back again."""
+        """Turns aside and back again."""
         degrees = self._rng.choice((-90.0, 90.0, -180.0, 180.0))
         yield from self._turn_by(degrees)
         yield from self._turn_by(-degrees)
@@ -106,4 +106,4 @@ _POLICIES: dict[str, SegmentWeights] = {
     "mixed": {"explore": 0.3, "return": 0.3, "look": 0.2, "wander": 0.2},
 }
 POLICY_NAMES = tuple(_POLICIES)
-"""`mixed` draws a leg of the others each time."""
+"""`mixed` draws among the segments of the others."""
