@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from worldsim.app.key_labels import help_rows
-from worldsim.cli.main import COMMANDS, command_module
+from worldsim.cli.main import COMMANDS
 from worldsim.core import errors
 from worldsim.core.errors import WorldsimError
 from worldsim.evaluation.report.results import read_results
@@ -42,7 +42,7 @@ def presets() -> str:
 
 
 def commands() -> str:
-    return _table(("command", "what it does"), [(f"`worldsim {c}`", command_module(c).HELP) for c in COMMANDS])
+    return _table(("command", "what it does"), [(f"`worldsim {name}`", summary) for name, summary in COMMANDS.items()])
 
 
 def exit_codes() -> str:

@@ -1,4 +1,4 @@
-"""`worldsim bench`: the keys others rely on, and windows that are where they are said to be."""
+"""`worldsim bench play`, `latency` and `soak`: JSON keys, early and late windows, former spellings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from worldsim.cli.bench import FrameCost, early_and_late, summary
-from worldsim.cli.bench_latency import summary as summary_of_play
-from worldsim.cli.bench_latency import text
+from worldsim.cli.bench import FrameCost, early_and_late, summary, with_subcommand
+from worldsim.cli.bench_session import latency_summary, latency_text
 from worldsim.cli.main import main
 from worldsim.engine.simulator import StageTimes
 
@@ -34,24 +33,24 @@ def cost(ms: float, rss_bytes: int = 100) -> FrameCost:
     )
 
 
-def test_the_promised_keys_are_there(tiny_preset_folder: Path, tmp_path: Path) -> None:
+def test_play_writes_the_documented_keys(tiny_preset_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     arguments = ["--frames", "24", "--steps", "2", "--device", "cpu", "--json", str(out)]
-    assert main(["bench", str(tiny_preset_folder), *arguments]) == 0
+    assert main(["bench", "play", str(tiny_preset_folder), *arguments]) == 0
     result = json.loads(out.read_text(encoding="utf-8"))
     assert result.keys() >= PROMISED_KEYS
     assert (result["steps"], result["device"], result["dtype"], result["frames"]) == (2, "cpu", "float32", 24)
     parts = result["ms_denoise"] + result["ms_commit"] + result["ms_decode"]
-    assert parts <= 1e3 / result["frames_per_s"], "the stages are parts of the frame"
+    assert parts <= 1e3 / result["frames_per_s"], "the stages are part of the frame time"
     assert result["state_bytes"] > 0
 
 
-def test_a_run_too_short_to_compare_is_refused(tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", str(tiny_preset_folder), "--frames", "5"]) == 2
+def test_too_few_frames_are_an_error(tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "play", str(tiny_preset_folder), "--frames", "5"]) == 2
     assert "--frames is 5" in capsys.readouterr().err
 
 
-def test_in_a_long_run_the_early_window_is_around_frame_100_and_the_late_one_ends_it() -> None:
+def test_in_a_long_run_the_early_window_is_around_frame_100_and_the_late_window_is_last() -> None:
     costs = [cost(float(index)) for index in range(5000)]
     early, late = early_and_late(costs)
     assert [early[0].ms, early[-1].ms] == [50, 149]
@@ -77,49 +76,75 @@ def test_growing_time_and_memory_show_in_the_ratios() -> None:
     assert result["ms_denoise"] == pytest.approx(1.25)
 
 
-def test_play_is_measured_with_and_without_prefetch(
+def test_latency_is_measured_with_and_without_prefetch(
     tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "play.json"
-    assert main(["bench", str(tiny_preset_folder), "--play", "1.5", "--device", "cpu", "--json", str(out)]) == 0
+    assert (
+        main(["bench", "latency", str(tiny_preset_folder), "--seconds", "1.5", "--device", "cpu", "--json", str(out)])
+        == 0
+    )
     result = json.loads(out.read_text(encoding="utf-8"))
     assert result["frames_that_differ"] == 0 < result["frames_compared"]
     assert result["without_prefetch"]["hit_rate"] == 0 < result["with_prefetch"]["hit_rate"]
     assert result["ratios"]["ms_asked_p50"] < 1
     shown = capsys.readouterr().out
-    assert "up to 3 ahead" in shown and "all the same, bit for bit" in shown
+    assert "prefetch <= 3" in shown and "bit-exact" in shown
 
 
-def test_frames_that_differ_are_not_hidden() -> None:
-    way = summary_of_play([])
+def test_mismatched_frames_are_reported() -> None:
+    no_rounds = latency_summary([])
     result = {"play_s": 1.0, "touches": 2, "tick_ms": 50.0, "prefetch_depth": 3, "preset": "tiny", "ratios": {}}
-    result |= {"without_prefetch": way, "with_prefetch": way, "frames_compared": 9, "frames_that_differ": 2}
-    result["ratios"] = dict.fromkeys(way, None)
-    assert "2 DIFFER" in text(result)
+    result |= {"without_prefetch": no_rounds, "with_prefetch": no_rounds, "frames_compared": 9, "frames_that_differ": 2}
+    result["ratios"] = dict.fromkeys(no_rounds, None)
+    assert "2 DIFFER" in latency_text(result)
 
 
-@pytest.mark.parametrize("play", ["0", "9999"])
-def test_a_play_that_is_too_short_or_too_long_is_refused(play: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "maze", "--play", play]) == 2
-    assert "--play is" in capsys.readouterr().err
+@pytest.mark.parametrize("seconds", ["0", "9999"])
+def test_latency_checks_the_duration(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "latency", "maze", "--seconds", seconds]) == 2
+    assert "--seconds is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("session", ["idle", "play"])
-def test_a_session_is_measured_early_and_late(
+def test_soak_compares_early_and_late_ticks(
     tiny_preset_folder: Path, tmp_path: Path, session: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "session.json"
-    arguments = ["--session", session, "--frames", "60", "--device", "cpu", "--json", str(out)]
-    assert main(["bench", str(tiny_preset_folder), *arguments]) == 0
+    arguments = ["--input", session, "--frames", "60", "--device", "cpu", "--json", str(out)]
+    assert main(["bench", "soak", str(tiny_preset_folder), *arguments]) == 0
     result = json.loads(out.read_text(encoding="utf-8"))
     assert len(result["points"]) == 20 and result["points"][-1]["tick"] == 60
     for share in ("p50", "p95", "p99"):
         late, early = result["tick_cpu_ms_late"][share], result["tick_cpu_ms_early"][share]
         assert result["late_over_early"][share] == pytest.approx(late / early)
-    assert result["full_at_tick"] == 60, "with so few frames there is room for more"
+    assert result["full_at_tick"] == 60, "so few frames do not fill the rewind history"
     shown = capsys.readouterr().out
-    assert ("standing still" if session == "idle" else "a person") in shown and "drift" in shown
+    assert ("no input" if session == "idle" else "synthetic input") in shown and "drift" in shown
 
 
-def test_two_kinds_of_play_at_once_are_refused(tiny_preset_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("former", "current"),
+    [
+        ("maze", "play maze"),
+        ("--frames 100 maze", "play --frames 100 maze"),
+        ("maze --play 20 --prefetch 1", "latency maze --seconds 20 --prefetch 1"),
+        ("maze --play=20", "latency maze --seconds=20"),
+        ("maze --session idle --frames 60", "soak maze --input idle --frames 60"),
+        ("maze --train --updates 6", "train maze --updates 6"),
+        ("play maze", "play maze"),
+        ("--help", "--help"),
+        ("", ""),
+    ],
+)
+def test_former_spellings_are_translated(former: str, current: str) -> None:
+    assert with_subcommand(former.split()) == current.split()
+
+
+def test_former_flags_that_exclude_each_other_are_an_error(tiny_preset_folder: Path) -> None:
     assert main(["bench", str(tiny_preset_folder), "--session", "idle", "--play", "2"]) == 2
+
+
+def test_a_misspelled_subcommand_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "latncy", "maze"]) == 2
+    assert capsys.readouterr().err == "error: no subcommand 'latncy' of bench\nhint: did you mean 'latency'?\n"

@@ -1,4 +1,4 @@
-"""`worldsim bench --train`, as a person calls it."""
+"""`worldsim bench train`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from worldsim.cli import bench_train
-from worldsim.cli.bench_train import TrainOptions, read_recipe
+from worldsim.cli.bench_train import BenchTrain, read_recipe
 from worldsim.cli.main import main
 
 RECIPE = """
@@ -58,13 +58,13 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(tmp_path / "preset.toml")
 
 
-def test_what_training_costs_is_printed_and_kept(
+def test_results_are_printed_and_written_as_json(
     recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench.json"
-    options = ["--updates", "1", "--batch-clips", "4", "--eager", "--device", "cpu", "--json", str(out)]
+    options = ["--steps", "1", "--batch-clips", "4", "--no-compile", "--device", "cpu", "--json", str(out)]
     more = ["--peak-tflops", "0.5", "--link-gb-per-s", "1e-6", "--frames-to-train", "1e6"]
-    assert main(["bench", recipe, "--train", *options, *more]) == 0
+    assert main(["bench", "train", recipe, *options, *more]) == 0
     result = json.loads(out.read_text(encoding="utf-8"))
     assert result.keys() >= PROMISED_KEYS
     assert (result["frames_per_update"], result["dtype"], result["compiled"]) == (16, "float32", False)
@@ -77,39 +77,41 @@ def test_what_training_costs_is_printed_and_kept(
     assert result["predicted"][2]["efficiency"] < result["predicted"][1]["efficiency"] < 1, "a link as slow as that"
     shown = capsys.readouterr().out
     assert "tiny (dynamics)" in shown and "4 clips of 4" in shown and "eager" in shown
-    assert "predicted, not measured: 1 million frames" in shown and "--peak-tflops" in shown
+    assert "predicted, not measured: 1 million frames" in shown and "of --peak-tflops" in shown
 
 
-def test_a_recipe_is_taken_as_it_stands_but_for_what_is_said(recipe: str) -> None:
-    _, as_it_stands = read_recipe(recipe, TrainOptions())
-    assert as_it_stands.compute.compile_layers and as_it_stands.dynamics.batch_clips == 8
-    _, other = read_recipe(recipe, TrainOptions(eager=True, batch_clips=3, stage="autoencoder"))
+def test_options_override_the_recipe(recipe: str) -> None:
+    _, training = read_recipe(BenchTrain(recipe=recipe))
+    assert training.compute.compile_layers and training.dynamics.batch_clips == 8
+    _, other = read_recipe(BenchTrain(recipe=recipe, no_compile=True, batch_clips=3, stage="autoencoder"))
     assert not other.compute.compile_layers
     assert (other.autoencoder.batch_frames, other.dynamics.batch_clips) == (3, 8)
 
 
 @pytest.mark.parametrize("name", ["maze", "maze-random", "maze-large-50m", "maze-large-200m"])
-def test_bundled_recipes_are_found_by_name_untrained_ones_too(name: str) -> None:
-    preset, _ = read_recipe(name, TrainOptions())
+def test_bundled_recipes_are_found_by_name_even_if_untrained(name: str) -> None:
+    preset, _ = read_recipe(BenchTrain(recipe=name))
     assert preset.name == name
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--updates", "0"], "--updates is 0"),
+        (["--steps", "0"], "--steps is 0"),
+        (["--updates", "0"], "--steps is 0"),
         (["--batch-clips", "0"], "--batch-clips is 0"),
         (["--link-gb-per-s", "0"], "--link-gb-per-s is 0"),
-        (["--play", "2"], "--play, --session, --train"),
+        (["--train", "--play", "2"], "--train and --play exclude each other"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
+def test_invalid_options_are_errors(
     recipe: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["bench", recipe, "--train", *options]) == 2
+    command = ["bench", recipe] if "--train" in options else ["bench", "train", recipe]
+    assert main([*command, *options]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_recipe_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "maze-larg", "--train"]) == 4
+def test_an_unknown_recipe_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "train", "maze-larg"]) == 4
     assert "no recipe maze-larg" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`worldsim cost`: what it prints, what it writes."""
+"""`worldsim cost`: its table and its JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from worldsim.cli.main import main
 TINY = ["--width", "12", "--frames", "20", "--contexts", "3", "4", "--rounds", "1"]
 
 
-def test_a_table_and_a_file_with_how_they_came_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_costs_are_printed_and_written_with_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "cost.json"
     assert main(["cost", "--architectures", "full", "no-clean-prefix", *TINY, "--json", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert "full" in shown and "T^" in shown and "no-clean-prefix: the network of full" in shown
+    assert "full" in shown and "T^" in shown and "no-clean-prefix: same network and cost as full" in shown
     assert "Untrained weights" in shown
     assert max(map(len, shown.splitlines())) <= 80
     result = json.loads(out.read_text(encoding="utf-8"))
@@ -26,15 +26,15 @@ def test_a_table_and_a_file_with_how_they_came_about(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--architectures", "mamba"], 3, "no architecture 'mamba'"),
         (["--frames", "1"], 2, "must be positive"),
         (["--threads", "0"], 2, "--threads is 0"),
     ],
 )
-def test_arguments_that_do_not_fit(
-    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+def test_invalid_arguments_are_errors(
+    arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cost", *arguments]) == code
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`worldsim data`: import and check, as a person calls them."""
+"""`worldsim data`: import, export and check."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worldsim.episodes.reader import open_session
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sessions of made-up frames, lossless. Shared: read it, never write to it."""
+    """Two lossless sessions of synthetic frames. Shared by tests: read-only."""
     folder = tmp_path_factory.mktemp("recorded")
     record(folder / "a", 20, 12, is_lossless=True)
     record(folder / "b", 8, is_lossless=True)
@@ -38,23 +38,23 @@ def damaged(recorded: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(recorded, tmp_path / "damaged"))
 
 
-def test_import_tells_what_became_of_every_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_reports_the_result_for_every_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     write_table(source / "good.mp4", "jump,turn\n" + "1,0.5\n" * 6)
     write_table(source / "short.mp4", "jump,turn\n1,0.5\n")
-    command = ["data", "import", "--kind", "video-csv", str(source), str(target), "--size", "32x24"]
+    command = ["data", "import", "--format", "video-csv", str(source), str(target), "--size", "32x24"]
     command += ["--axis", "turn=10 deg per tick", "--json", str(tmp_path / "result.json")]
     assert main(command) == 0
-    said = capsys.readouterr().out
-    assert f"left out {source / 'short.mp4'}: 6 frames, but 1 actions" in said
-    assert "1 sessions with 6 frames imported, 1 files left out" in said
+    shown = capsys.readouterr().out
+    assert f"skipped {source / 'short.mp4'}: 6 frames, but 1 actions" in shown
+    assert "1 imported (6 frames), 0 already there, 1 skipped" in shown
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     assert result["converted"] == {"good": 6} and list(result["skipped"]) == [str(source / "short.mp4")]
     header = open_session(target / "good").header
     assert header.frame_shape == (24, 32, 3) and header.action_spec.axis_units == (("turn", "10 deg per tick"),)
     assert main(command) == 0
-    assert "0 sessions with 0 frames imported, 1 were there already, 1 files left out" in capsys.readouterr().out
+    assert "0 imported (0 frames), 1 already there, 1 skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,22 @@ def test_import_tells_what_became_of_every_file(tmp_path: Path, capsys: pytest.C
         (["--classes", "forward,turn=7"], UsageError.exit_code, "--classes forward,turn=7"),
     ],
 )
-def test_an_import_of_nothing_or_with_wrong_options_fails(
+def test_an_import_without_valid_files_or_options_fails(
     more: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_dmlab(tmp_path / "one.npz")
     cut(tmp_path / "one.npz") if not more else None
-    assert main(["data", "import", "--kind", "teco-dmlab", str(tmp_path), str(tmp_path / "out"), *more]) == code
+    assert main(["data", "import", "--format", "teco-dmlab", str(tmp_path), str(tmp_path / "out"), *more]) == code
     assert message in capsys.readouterr().err
 
 
-def test_check_shows_what_is_in_a_sound_data_set(
+def test_check_prints_statistics_of_a_valid_data_set(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sheet, result = tmp_path / "sheet.png", tmp_path / "result.json"
-    assert main(["data", "check", str(recorded), "--sheet", str(sheet), "--json", str(result), "--pictures", "12"]) == 0
-    assert "no faults" in capsys.readouterr().out
+    options = ["--contact-sheet", str(sheet), "--num-frames", "12", "--json", str(result)]
+    assert main(["data", "check", str(recorded), *options]) == 0
+    assert "no problems found" in capsys.readouterr().out
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     assert (found["sessions"], found["episodes"], found["frames"]) == (2, 3, 40)
     assert (found["shortest_episode"], found["longest_episode"], found["hashes_compared"]) == (8, 20, 40)
@@ -93,7 +94,7 @@ def test_check_shows_what_is_in_a_sound_data_set(
     image = np.asarray(Image.open(sheet))
     assert image.shape == (2 * 48, 8 * 64, 3)
     assert np.array_equal(image[:48, :64], first) and np.array_equal(image[48:, 192:256], last)
-    assert not image[48:, 256:].any(), "the last line is filled up with black"
+    assert not image[48:, 256:].any(), "the rest of the last row is black"
 
 
 def rewrite(folder: Path, **changed: Any) -> None:
@@ -116,7 +117,7 @@ def info(folder: Path) -> None:
 
 
 def unfinished(folder: Path) -> None:
-    """As a process that is gone has left it."""
+    """As left behind by a process that has exited."""
     shutil.rmtree(folder / "b")
     journal = folder / "b" / JOURNAL_FILE
     journal.parent.mkdir(parents=True)
@@ -124,7 +125,7 @@ def unfinished(folder: Path) -> None:
         JournalFile(file).write_header(HEADER, WriterInfo(pid=1, process_started_s=0.0))
 
 
-SUBCOMMANDS = [[0.0, 0.0, 0.0]] * 20
+NO_ACTIONS = [[0.0, 0.0, 0.0]] * 20
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda f: scramble(video_path(f / "a", 0)), "a: episode 0: "),
     (lambda f: cut(video_path(f / "a", 1)), "a: episode 1: 0 pictures decode, for 12 rows"),
@@ -134,9 +135,9 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda f: rewrite(f, timestamp=np.arange(20) / 10), "a timestamp is"),
     (lambda f: rewrite(f, frame_index=[0] * 20), "not numbered one after the other"),
     (lambda f: rewrite(f, **{"worldsim.t_ready_ns": list(range(20, 0, -1))}), "in another order"),
-    (lambda f: rewrite(f, action=[[0.5, 0.0, 0.0], *SUBCOMMANDS[1:]]), "an action is not within its spec"),
-    (lambda f: rewrite(f, action=[[0.0, 0.0, float("nan")], *SUBCOMMANDS[1:]]), "an action is not within its spec"),
-    (lambda f: rewrite(f, action=[[0.0, 0.0, 7.0], *SUBCOMMANDS[1:]]), "does not fit the action spec"),
+    (lambda f: rewrite(f, action=[[0.5, 0.0, 0.0], *NO_ACTIONS[1:]]), "an action is not within its spec"),
+    (lambda f: rewrite(f, action=[[0.0, 0.0, float("nan")], *NO_ACTIONS[1:]]), "an action is not within its spec"),
+    (lambda f: rewrite(f, action=[[0.0, 0.0, 7.0], *NO_ACTIONS[1:]]), "does not fit the action spec"),
     (other_size, "a: episode 0: pictures are (48, 64, 3), not (24, 64, 3)"),
     (info, "a: meta/info.json says"),
     (lambda f: data_path(f / "b", 0).write_bytes(b"PAR1"), "b is damaged"),
@@ -145,27 +146,27 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGE)
-def test_check_finds_what_is_wrong_and_fails(
+def test_check_reports_damage_and_fails(
     damage: Callable[[Path], None], message: str, damaged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(damaged)
     assert main(["data", "check", str(damaged)]) == RecordingError.exit_code
     captured = capsys.readouterr()
     assert message in captured.out
-    assert "no faults" not in captured.out and "faults in 1 sessions" in captured.err
+    assert "no problems" not in captured.out and "problems in 1 sessions" in captured.err
 
 
-def test_check_of_a_folder_without_sessions_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_fails_for_a_folder_without_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(tmp_path)]) == RecordingError.exit_code
     assert "holds no session" in capsys.readouterr().err
 
 
-def test_export_makes_npz_files_of_sessions(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_writes_npz_files(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     write_memory_maze(tmp_path / "in" / "one.npz")
     assert main(["data", "import", "--kind", "memory-maze", str(tmp_path / "in"), str(tmp_path / "sessions")]) == 0
     assert main(["data", "export", str(tmp_path / "sessions"), str(tmp_path / "out")]) == 0
-    assert "1 episodes with 6 frames exported, 0 episodes left out" in capsys.readouterr().out
+    assert "1 exported (6 frames), 0 already there, 0 skipped" in capsys.readouterr().out
     assert (tmp_path / "out" / "one.npz").is_file()
     assert main(["data", "export", str(recorded), str(tmp_path / "none")]) == RecordingError.exit_code
     assert "nobody knows its poses" in capsys.readouterr().out

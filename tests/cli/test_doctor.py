@@ -1,4 +1,4 @@
-"""`worldsim doctor`: says what there is, on a machine without a display too."""
+"""`worldsim doctor`, also on a machine without a display."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "TIMING_S", 0.05)
 
 
-def test_it_reports_the_machine_and_the_rate_of_every_bundled_preset(
+def test_doctor_reports_the_machine_and_the_speed_of_every_preset(
     tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "bundled_presets", lambda: {"tiny": tiny_preset_folder, "broken": tmp_path})
@@ -41,24 +41,24 @@ def test_it_reports_the_machine_and_the_rate_of_every_bundled_preset(
     assert "none: no display" in text
 
 
-def test_without_a_display_the_graphics_probe_says_so_and_survives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_display_the_graphics_probe_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     answer = doctor.probe_graphics()
     assert "no display" in answer["error"]
 
 
-def test_a_graphics_probe_that_crashes_is_a_line_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_of_the_graphics_probe_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_GRAPHICS_PROBE", "import os; os.abort()")
     assert "error" in doctor.probe_graphics()
 
 
-def test_bfloat16_has_to_be_clearly_faster_to_be_chosen() -> None:
+def test_bfloat16_is_chosen_only_if_clearly_faster() -> None:
     assert doctor._faster({"float32": 100.0, "bfloat16": 110.0}) == "float32"
     assert doctor._faster({"float32": 100.0, "bfloat16": 300.0}) == "bfloat16"
 
 
 @pytest.mark.display
-def test_on_a_display_the_graphics_probe_names_what_draws() -> None:
+def test_on_a_display_the_graphics_probe_names_the_renderer() -> None:
     assert os.environ.get("DISPLAY"), "run under xvfb-run"
     assert doctor.probe_graphics()["drawing"] in ("opengl", "sdl")

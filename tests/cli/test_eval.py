@@ -138,7 +138,7 @@ def test_the_tables_show_every_task_within_80_columns(evaluated: Evaluated) -> N
 def test_a_result_of_few_tasks_shows_these_and_why_others_are_not_there(evaluated: Evaluated) -> None:
     few = {name: value for name, value in evaluated.result.items() if name not in TASKS}
     text = shown({**few, "comparison": {}, "left_out": {"loop": "no loop"}, "spin": evaluated.result["spin"]})
-    assert "loop left out: no loop" in text and "spin" in text
+    assert "loop skipped: no loop" in text and "spin" in text
     assert "retrieval" not in text and "drift" not in text and "actions" not in text
 
 

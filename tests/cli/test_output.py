@@ -1,4 +1,4 @@
-"""What commands say to machines."""
+"""JSON results and progress files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def lines_of(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_numbers_that_json_does_not_know_become_null(tmp_path: Path) -> None:
+def test_nan_and_infinity_become_null(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.json"
     write_json(path, {"psnr": math.inf, "rows": [{"ssim": math.nan, "horizon": 1}], "name": "maze"})
     assert json.loads(path.read_text(encoding="utf-8")) == {
@@ -26,10 +26,10 @@ def test_numbers_that_json_does_not_know_become_null(tmp_path: Path) -> None:
         "rows": [{"ssim": None, "horizon": 1}],
         "name": "maze",
     }
-    assert list(path.parent.iterdir()) == [path], "no temporary file stays"
+    assert list(path.parent.iterdir()) == [path], "no temporary file is left"
 
 
-def test_a_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dash_means_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     write_json("-", {"a": 1})
     assert json.loads(capsys.readouterr().out) == {"a": 1}
 
@@ -41,7 +41,7 @@ def test_a_file_that_cannot_be_written_is_a_storage_error(make: object, tmp_path
         make(tmp_path / "file" / "out.json")  # type: ignore[operator]  # one of the two above
 
 
-def test_silent_work_is_still_reported_twice_a_second(tmp_path: Path) -> None:
+def test_the_progress_file_gets_a_line_at_least_twice_a_second(tmp_path: Path) -> None:
     path = tmp_path / "progress"
     with Progress(10, "work", path) as progress:
         progress.update(3, psnr=20.0)
@@ -53,7 +53,7 @@ def test_silent_work_is_still_reported_twice_a_second(tmp_path: Path) -> None:
     assert all(row["frame"] == 3 and row["psnr"] == 20.0 for row in rows[1:])
 
 
-def test_the_first_line_comes_at_once_and_the_last_says_how_it_ended(tmp_path: Path) -> None:
+def test_the_first_progress_line_is_immediate_and_the_last_has_the_final_state(tmp_path: Path) -> None:
     path = tmp_path / "progress"
     with Progress(2, "work", path, unit="second") as progress:
         assert lines_of(path)[0] == {
@@ -69,14 +69,14 @@ def test_the_first_line_comes_at_once_and_the_last_says_how_it_ended(tmp_path: P
     assert (last["second"], last["state"], last["remaining_s"]) == (2, "done", 0.0)
 
 
-def test_work_that_fails_says_so_in_its_last_line(tmp_path: Path) -> None:
+def test_the_last_progress_line_of_failed_work_says_failed(tmp_path: Path) -> None:
     path = tmp_path / "progress"
     with pytest.raises(RuntimeError), Progress(2, "work", path):
         raise RuntimeError
     assert lines_of(path)[-1]["state"] == "failed"
 
 
-def test_without_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_there_is_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(2, "work") as progress:
         progress.update(1, "half")
     assert capsys.readouterr().err == ""

@@ -58,7 +58,7 @@ def test_damaged_weights_are_an_error_with_its_own_exit_code(tiny_preset_copy: P
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--window", "large"], ["--frames", "0"], ["--rate", "-1"], ["--steps", "0"], ["--prefetch", "-1"]]
+    "arguments", [["--window", "large"], ["--frames", "0"], ["--fps", "-1"], ["--steps", "0"], ["--max-prefetch", "-1"]]
 )
 def test_arguments_out_of_range_are_named(tiny_preset_folder: Path, arguments: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
@@ -143,7 +143,7 @@ def test_the_title_screen_takes_no_option_of_one_session(tmp_path: Path, option:
 
 
 def test_a_true_world_whose_inputs_are_poses_is_walked_in(given_preset_folder: Path) -> None:
-    loaded = _load_true_world(PlayArguments(preset=str(given_preset_folder), world=True), lambda stage: None)
+    loaded = _load_true_world(PlayArguments(preset=str(given_preset_folder), reference=True), lambda stage: None)
     assert (
         loaded.action_spec.buttons == ("forward", "back", "left", "right") and loaded.action_spec.pose_control is None
     )

@@ -1,4 +1,4 @@
-"""`worldsim presets` without a network: names and folders."""
+"""`worldsim presets` without network access."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
 
 
-def test_a_folder_is_verified_and_shown(tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_and_show_a_folder(tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets", "verify", str(tiny_preset_folder), "--json", "-"]) == 0
     verified = json.loads(capsys.readouterr().out)
     assert verified["name"] == "tiny" and verified["hashes"] == ["config", "weights"]
@@ -26,7 +26,7 @@ def test_a_folder_is_verified_and_shown(tiny_preset_folder: Path, capsys: pytest
     assert facts["picture"] == "64x48" and facts["commit"] is None
 
 
-def test_damage_is_an_error(tiny_preset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_preset_is_not_pushed(tiny_preset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tiny_preset_copy / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert main(["presets", "verify", str(tiny_preset_copy)]) == 5
@@ -34,7 +34,7 @@ def test_damage_is_an_error(tiny_preset_copy: Path, capsys: pytest.CaptureFixtur
     assert "another hash" in capsys.readouterr().err
 
 
-def test_rm_never_touches_a_folder(tiny_preset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rm_does_not_delete_folders(tiny_preset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets", "rm", str(tiny_preset_copy)]) == 2
     assert (tiny_preset_copy / "model.safetensors").exists()
     assert main(["presets", "rm", "someone/tiny"]) == 4
@@ -52,14 +52,14 @@ def test_rm_never_touches_a_folder(tiny_preset_copy: Path, capsys: pytest.Captur
         (["pull", "a/b", "--offline"], 4, "is not in the cache"),
     ],
 )
-def test_what_does_not_fit_is_said(
+def test_invalid_requests_are_errors(
     arguments: list[str], code: int, words: str, tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["presets", *(word.replace("FOLDER", str(tiny_preset_folder)) for word in arguments)]) == code
     assert words in capsys.readouterr().err
 
 
-def test_scores_of_other_weights_do_not_get_into_the_card(
+def test_push_refuses_scores_of_other_weights(
     tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scores = tmp_path / "scores.json"

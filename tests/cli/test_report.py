@@ -1,4 +1,4 @@
-"""`worldsim report`: what goes in, what comes out, and exit codes."""
+"""`worldsim report`: the page, the JSON, exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from worldsim.cli.main import main
 
 
-def test_a_page_is_written_and_says_what_is_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_written_and_its_contents_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = tmp_path / "maze.json"
     result.write_text(json.dumps({"preset": "maze", "one_step": {"psnr": 29.9}}), encoding="utf-8")
     out = tmp_path / "page.html"
@@ -21,7 +21,7 @@ def test_a_page_is_written_and_says_what_is_in_it(tmp_path: Path, capsys: pytest
     assert f"worldsim report {result} --out {out}" in html
 
 
-def test_differences_are_written_for_machines(tmp_path: Path) -> None:
+def test_differences_are_written_as_json(tmp_path: Path) -> None:
     about = {"kind": "comparison", "seed": 0, "updates": 1, "train_s": 1, "frames": 1, "parameters": 1}
     runs = [
         {
@@ -40,9 +40,9 @@ def test_differences_are_written_for_machines(tmp_path: Path) -> None:
     assert (found["value"], found["low"], found["high"], found["seeds"]) == (-2, -2, -2, 1)
 
 
-def test_damaged_results_and_none_end_in_a_line_and_a_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_and_missing_results_are_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cut.json").write_text('{"preset": "ma', encoding="utf-8")
     assert main(["report", str(tmp_path / "cut.json")]) == 19
     assert "cut.json is damaged" in capsys.readouterr().err
     assert main(["report"]) == 2
-    assert "no results were given" in capsys.readouterr().err
+    assert "no results given" in capsys.readouterr().err

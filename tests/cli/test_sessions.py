@@ -1,4 +1,4 @@
-"""`worldsim sessions` on recordings of made-up frames."""
+"""`worldsim sessions` on recordings of synthetic frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from worldsim.episodes.journal import JournalFile, WriterInfo
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sessions in a folder; read only."""
+    """Two sessions in a folder; read-only."""
     folder = tmp_path_factory.mktemp("recordings")
     record(folder / "a", 12, 3)
     record(folder / "b", 8, is_lossless=True)
@@ -35,7 +35,7 @@ def sessions(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str
 
 
 def unfinished(folder: Path, *, pid: int, process_started_s: float) -> Path:
-    """A recording that broke off after 6 frames, by a process that is or is not there any more."""
+    """A recording interrupted after 6 frames, by a process that may still exist."""
     path = folder / JOURNAL_FILE
     path.parent.mkdir(parents=True)
     journal = JournalFile(path.open("xb"))
@@ -46,13 +46,13 @@ def unfinished(folder: Path, *, pid: int, process_started_s: float) -> Path:
     return folder
 
 
-def test_show_says_what_was_recorded(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_metadata(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = sessions(capsys, "show", recorded / "a")
     expected = {"frames": 15, "episodes": 2, "preset": "made-up", "seed": 0, "complete": True, "seeds": [0, 1]}
     assert found | expected == found
 
 
-def test_list_shows_all_and_names_the_damaged(
+def test_list_shows_every_session_and_the_errors_of_damaged_ones(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(recorded, tmp_path / "r"))
@@ -63,7 +63,7 @@ def test_list_shows_all_and_names_the_damaged(
     assert sessions(capsys, "list", tmp_path / "nothing")["sessions"] == []
 
 
-def test_exports_hold_every_frame(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exports_contain_every_frame(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("x.mp4", "x.gif", "x.npz"):
         assert sessions(capsys, "export", recorded / "b", tmp_path / name)["frames"] == 8
     with np.load(tmp_path / "x.npz") as arrays:
@@ -85,15 +85,19 @@ def test_exports_hold_every_frame(recorded: Path, tmp_path: Path, capsys: pytest
         (["rm", "nowhere"], 15),
     ],
 )
-def test_what_cannot_be_done_is_one_error(
+def test_invalid_requests_are_errors(
     recorded: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
 ) -> None:
     monkeypatch.chdir(recorded)
-    assert main(["sessions", *arguments]) == code
+    try:
+        result: object = main(["sessions", *arguments])
+    except SystemExit as end:  # raised by tyro
+        result = end.code
+    assert result == code
     assert sorted(path.name for path in recorded.iterdir()) == ["a", "b"]
 
 
-def test_repair_finishes_what_broke_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repair_finishes_an_interrupted_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = unfinished(tmp_path / "s", pid=2**22 + 1, process_started_s=0.0)
     assert sessions(capsys, "show", folder)["complete"] is False
     found = sessions(capsys, "repair", folder)
@@ -102,7 +106,7 @@ def test_repair_finishes_what_broke_off(tmp_path: Path, capsys: pytest.CaptureFi
     assert sessions(capsys, "repair", folder)["repaired"] is False
 
 
-def test_what_is_being_recorded_is_neither_repaired_nor_removed(tmp_path: Path) -> None:
+def test_a_session_being_recorded_is_neither_repaired_nor_removed(tmp_path: Path) -> None:
     import psutil
 
     folder = unfinished(tmp_path / "s", pid=os.getpid(), process_started_s=psutil.Process().create_time())
@@ -111,14 +115,14 @@ def test_what_is_being_recorded_is_neither_repaired_nor_removed(tmp_path: Path) 
     assert (folder / JOURNAL_FILE).exists()
 
 
-def test_rm_removes_sessions_only(recorded: Path, tmp_path: Path) -> None:
+def test_rm_deletes_only_sessions(recorded: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(recorded / "a", tmp_path / "a"))
     assert main(["sessions", "rm", str(tmp_path)]) == 15
     assert main(["sessions", "rm", str(folder)]) == 0
     assert not folder.exists()
 
 
-def test_open_hands_the_video_to_the_systems_player(
+def test_open_starts_the_systems_video_player(
     recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started: list[list[str]] = []
@@ -131,7 +135,7 @@ def test_open_hands_the_video_to_the_systems_player(
     assert main(["sessions", "open", str(recorded / "a")]) == 8
 
 
-def test_sessions_are_read_without_torch(recorded: Path) -> None:
+def test_sessions_loads_no_torch(recorded: Path) -> None:
     code = f"import sys\nfrom worldsim.cli.main import main\nmain(['sessions', 'show', {str(recorded / 'a')!r}])\n"
     code += "assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

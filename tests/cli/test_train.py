@@ -1,4 +1,4 @@
-"""`worldsim train --data`, as a person calls it."""
+"""`worldsim train --data`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ OWN_PRESET = Path(__file__).parents[2] / "presets" / "own" / "preset.toml"
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
     (tmp_path / "preset.toml").write_text(OWN, encoding="utf-8")
-    options = ["--minutes", "2", "--updates", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
+    options = ["--minutes", "2", "--steps", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
     return ["train", str(tmp_path / "preset.toml"), *options, "--json", str(tmp_path / "result.json")]
 
 
-def test_all_stages_in_one_go_and_again(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stage_all_trains_each_stage_and_resumes(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     record(tmp_path / "a", 60, is_lossless=True)
     record(tmp_path / "b", 60, is_lossless=True)
     command += ["--data", f"{tmp_path / 'a'}=3", "--data", str(tmp_path / "b"), "--stage", "all"]
     assert main(command) == 0
-    said = capsys.readouterr().out
-    assert "data: a, share 0.75, 60 frames" in said and "data: b, share 0.25, 60 frames" in said
+    log = capsys.readouterr().err
+    assert "worldsim: data: a, share 0.75, 60 frames" in log and "data: b, share 0.25, 60 frames" in log
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     assert list(result["stages"]) == ["autoencoder", "dynamics", "decoder"]
     config, _ = read_config_json(tmp_path / "run" / "decoder" / "last" / "config.json")
@@ -46,17 +48,17 @@ def test_all_stages_in_one_go_and_again(command: list[str], tmp_path: Path, caps
         ([], ConfigError.exit_code, "hint: give them: --data"),
         (["--data", "/nowhere/at/all"], RecordingError.exit_code, "no folder /nowhere/at/all"),
         (["--data", "/nowhere=0"], UsageError.exit_code, "has the weight 0"),
-        (["--world-share", "0.5"], UsageError.exit_code, "--world-share is 0.5 without --data"),
+        (["--world-fraction", "0.5"], UsageError.exit_code, "--world-share is 0.5 without --data"),
     ],
 )
-def test_data_that_makes_no_sense_is_said(
+def test_invalid_data_options_are_errors(
     more: list[str], code: int, message: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, "--stage", "autoencoder", *more]) == code
     assert message in capsys.readouterr().err
 
 
-def test_the_preset_for_own_games_takes_what_the_recordings_say(tmp_path: Path) -> None:
+def test_the_custom_game_recipe_takes_frame_size_and_rate_from_recordings(tmp_path: Path) -> None:
     from worldsim.training.recordings import DataSource
     from worldsim.training.run import TrainingRun
 

@@ -1,1 +1,1 @@
-"""The roof: one file per command, each with `HELP` and `run(argv)`. Whatever loads torch is imported inside `run`."""
+"""Layer 7: the command line, one module per command with `run(argv)`. Whatever loads torch is imported inside `run`."""

@@ -1,18 +1,18 @@
-"""`worldsim bench`: how fast a preset plays here, whether time and memory stay flat; with `--play`, how it feels; with
-`--train`, what training costs."""
+"""`worldsim bench`: generation speed, input latency, long sessions, training throughput.
+
+`latency` and `soak` are in `cli.bench_session`, `train` is in `cli.bench_train`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean, median, quantiles
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import tyro
 
-from worldsim.cli import bench_latency, bench_soak, bench_train
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
@@ -22,98 +22,93 @@ from worldsim.cli.arguments import (
     StepsOption,
     ThreadsOption,
     check_at_least,
-    parse_arguments,
 )
-from worldsim.cli.bench_train import TrainOptions
-from worldsim.cli.output import Progress, print_result
+from worldsim.cli.bench_session import BenchLatency, BenchSoak
+from worldsim.cli.bench_train import BenchTrain
+from worldsim.cli.output import CommandResult, Progress, Subcommand, run_subcommand, text_table
 from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
     from worldsim.core.types import Action
-    from worldsim.engine.interfaces import LoadedWorld
     from worldsim.engine.simulator import Simulator, StageTimes
 
-HELP = "measure frames/s, ms per stage, time and memory over a long session, latency in play, the cost of training"
-
 MIN_FRAMES = 20
-"""Fewer frames have no early and late to compare."""
+"""Fewer frames have no separate early and late windows."""
 EARLY_FRAME = 100
-"""The middle of the early window, in a run that is long enough."""
+"""Center of the early window, if the run is long enough."""
 MAX_WINDOW_FRAMES = 100
-MIN_PLAY_S, MAX_PLAY_S = 1.0, 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchArguments:
+class BenchPlay:
+    """Benchmark frame generation: frames/s, ms per stage, growth of time and memory."""
+
     preset: PresetArgument
     steps: StepsOption = None
     frames: int = 1000
-    """Frames to generate; 5000 to see whether it stays flat."""
-    play: Annotated[float | None, tyro.conf.arg(metavar="S")] = None
-    """Instead: play for S seconds, with input like a person's, without frames made ahead, and as long with them."""
-    session: Literal["idle", "play"] | None = None
-    """Instead: so many frames through the app's own session, standing still or with input like a person's, as fast as
-    it can: what a tick costs early and late, memory, drift. 10500 frames of maze are ten minutes."""
-    prefetch: int = 3
-    """With --play and --session: how many frames are made ahead, at most."""
-    training: tyro.conf.OmitArgPrefixes[TrainOptions] = field(default_factory=TrainOptions)
+    """Frames to generate; use 5000 to check that time and memory stay flat."""
     seed: int = 0
-    """Chooses the start, the noise and the walk."""
+    """Seed of the start, the noise and the actions."""
     threads: ThreadsOption = None
     device: DeviceOption = "auto"
     offline: OfflineOption = False
     json: JsonOption = None
     progress: ProgressOption = None
 
+    def run(self) -> CommandResult:
+        check_at_least(self.frames, MIN_FRAMES, "--frames")
+        check_at_least(self.steps, 1, "--steps")
+        check_at_least(self.threads, 1, "--threads")
+        with Progress(self.frames, f"bench {self.preset}", self.progress) as progress:
+            data = _bench_play(self, progress)
+        return CommandResult(text=_play_text(data), data=data)
+
+
+SUBCOMMANDS: dict[str, type[Subcommand]] = {
+    "play": BenchPlay,
+    "latency": BenchLatency,
+    "soak": BenchSoak,
+    "train": BenchTrain,
+}
+FORMER_FLAGS = {"--play": ("latency", "--seconds"), "--session": ("soak", "--input"), "--train": ("train", None)}
+"""Former flag of `worldsim bench PRESET` to its subcommand and the flag that takes its value."""
+
+
+def run(argv: list[str]) -> int:
+    return run_subcommand(SUBCOMMANDS, with_subcommand(argv), command="bench")
+
+
+def with_subcommand(argv: Sequence[str]) -> list[str]:
+    """Translates `PRESET [--play S | --session KIND | --train]`, the former spelling, to the subcommands."""
+    names_subcommand = argv[:1] and (argv[0] in SUBCOMMANDS or argv[0] in ("-h", "--help"))
+    has_two_words = len(argv) > 1 and not argv[0].startswith("-") and not argv[1].startswith("-")
+    if not argv or names_subcommand or has_two_words:  # two words: a misspelled subcommand and its preset
+        return list(argv)
+    flags = [(argument, *argument.partition("=")) for argument in argv]
+    former = [flag for _, flag, _, _ in flags if flag in FORMER_FLAGS]
+    if len(former) > 1:
+        raise UsageError(f"{' and '.join(former)} exclude each other", hint="worldsim bench --help")
+    translated = []
+    for argument, flag, equals, value in flags:
+        _, renamed = FORMER_FLAGS.get(flag, ("", argument))
+        if flag not in FORMER_FLAGS:
+            translated.append(argument)
+        elif renamed is not None:
+            translated.append(f"{renamed}{equals}{value}")
+    return [FORMER_FLAGS[former[0]][0] if former else "play", *translated]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrameCost:
-    """What one frame took."""
+    """Time and memory of one frame."""
 
     ms: float
     rss_bytes: int
     times: StageTimes
 
 
-def run(argv: list[str]) -> int:
-    arguments = parse_arguments(BenchArguments, argv, command="bench", help=HELP)
-    check_at_least(arguments.frames, MIN_FRAMES, "--frames")
-    check_at_least(arguments.steps, 1, "--steps")
-    check_at_least(arguments.threads, 1, "--threads")
-    check_at_least(arguments.prefetch, 1, "--prefetch")
-    if arguments.play is not None and not MIN_PLAY_S <= arguments.play <= MAX_PLAY_S:
-        raise UsageError(f"--play is {arguments.play:g}", hint=f"{MIN_PLAY_S:g} to {MAX_PLAY_S:g} seconds")
-    if sum((arguments.play is not None, arguments.session is not None, arguments.training.train)) > 1:
-        raise UsageError("--play, --session, --train", hint="one of them")
-    if arguments.training.train:
-        return _bench_train(arguments)
-    total = arguments.frames if arguments.play is None else round(2 * arguments.play)
-    do, text = bench, _text
-    if arguments.play is not None:
-        do, text = bench_play_latency, bench_latency.text
-    elif arguments.session is not None:
-        do, text = bench_long_session, bench_soak.text
-    with Progress(total, f"bench {arguments.preset}", arguments.progress) as progress:
-        result = do(arguments, progress)
-    print_result(text(result), result, arguments.json)
-    return 0
-
-
-def _bench_train(arguments: BenchArguments) -> int:
-    result = bench_train.bench_train(
-        arguments.preset,
-        arguments.training,
-        device=arguments.device,
-        threads=arguments.threads,
-        progress_file=arguments.progress,
-    )
-    if result is not None:
-        print_result(bench_train.text(result), result, arguments.json)
-    return 0
-
-
-def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
-    """Returns: the measurements, as the JSON has them. Side effects: sets torch's number of threads."""
+def _bench_play(arguments: BenchPlay, progress: Progress) -> dict[str, Any]:
+    """Returns: the JSON result. Side effects: sets torch's number of threads."""
     start_s = time.perf_counter()
     import torch
 
@@ -123,10 +118,10 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
 
     threads = arguments.threads or PRESET_THREADS
     opened = open_preset(arguments.preset, device=arguments.device, num_steps=arguments.steps, threads=threads)
-    preset, simulator, device = opened.preset, opened.simulator, opened.device
+    preset, simulator = opened.preset, opened.simulator
     spec = simulator.action_spec
-    walk = script_actions("explore", key_spec(spec), arguments.seed, arguments.frames)
-    actions = pose_steps(spec, walk, simulator.reset(arguments.seed).action)
+    script = script_actions("explore", key_spec(spec), arguments.seed, arguments.frames)
+    actions = pose_steps(spec, script, simulator.reset(arguments.seed).action)
     simulator.step(actions[0])
     first_frame_s = time.perf_counter() - start_s
     simulator.reset(arguments.seed)
@@ -139,59 +134,14 @@ def bench(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
         "state_bytes": simulator.snapshot().state.num_bytes,
         "steps": simulator.num_steps,
         "frames": arguments.frames,
-        "device": device,
+        "device": opened.device,
         "dtype": str(next(preset.model.parameters()).dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
     }
 
 
-def bench_play_latency(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
-    """Returns, side effects: as `bench`."""
-    assert arguments.play is not None
-    loaded, about = _open_preset(arguments)
-    measured = bench_latency.bench_latency(
-        loaded,
-        duration_s=arguments.play,
-        prefetch_depth=arguments.prefetch,
-        seed=arguments.seed,
-        tell=lambda done_s, what: progress.update(round(done_s), what),
-    )
-    return {**about, **measured}
-
-
-def bench_long_session(arguments: BenchArguments, progress: Progress) -> dict[str, Any]:
-    """Returns, side effects: as `bench`."""
-    loaded, about = _open_preset(arguments)
-    measured = bench_soak.bench_soak(
-        loaded,
-        is_idle=arguments.session == "idle",
-        num_ticks=arguments.frames,
-        prefetch_depth=arguments.prefetch,
-        seed=arguments.seed,
-        tell=progress.update,
-    )
-    return {**about, "session": arguments.session, **measured}
-
-
-def _open_preset(arguments: BenchArguments) -> tuple[LoadedWorld, dict[str, Any]]:
-    """What the app's worker is given, and what the JSON says of it."""
-    import torch
-
-    from worldsim.engine.preset_world import PRESET_THREADS, open_preset
-
-    threads = arguments.threads or PRESET_THREADS
-    opened = open_preset(arguments.preset, device=arguments.device, num_steps=arguments.steps, threads=threads)
-    return opened.loaded_world(), {
-        "preset": opened.preset.config.name,
-        "preset_sha256": opened.preset.sha256,
-        "steps": opened.simulator.num_steps,
-        "device": opened.device,
-        "threads": torch.get_num_threads(),
-    }
-
-
 def measure(simulator: Simulator, actions: Sequence[Action], progress: Progress) -> list[FrameCost]:
-    """One cost per action, from where `simulator` stands."""
+    """One cost per action, from the current state of `simulator`."""
     process = psutil.Process()
     costs = []
     for index, action in enumerate(actions, start=1):
@@ -204,7 +154,7 @@ def measure(simulator: Simulator, actions: Sequence[Action], progress: Progress)
 
 
 def summary(costs: Sequence[FrameCost]) -> dict[str, float]:
-    """Rates and percentiles over all frames; ratios of the medians of a late and an early window of equal length."""
+    """Rates and percentiles over all frames; ratios of the medians of an early and a late window of equal length."""
     early, late = early_and_late(costs)
     all_ms = [cost.ms for cost in costs]
     return {
@@ -223,21 +173,20 @@ def summary(costs: Sequence[FrameCost]) -> dict[str, float]:
 
 
 def early_and_late(costs: Sequence[FrameCost]) -> tuple[Sequence[FrameCost], Sequence[FrameCost]]:
-    """Early: around frame 100. Late: up to the last. In a short run each is a quarter of it, without overlap."""
+    """Early: around frame 100. Late: the last frames. In a short run each is a quarter of it, without overlap."""
     length = min(MAX_WINDOW_FRAMES, len(costs) // 4)
     begin = min(EARLY_FRAME - length // 2, len(costs) // 4)
     return costs[begin : begin + length], costs[-length:]
 
 
-def _text(result: dict[str, Any]) -> str:
+def _play_text(result: dict[str, Any]) -> str:
     r = result
-    where = f"{r['steps']} step(s) on {r['device']}, {r['dtype']}, {r['threads']} thread(s)"
+    setup = f"{r['steps']} step(s), {r['device']}, {r['dtype']}, {r['threads']} thread(s)"
     rows = [
-        f"{r['preset']}: {r['frames_per_s']:.1f} frames/s with {where}",
-        f"  ms per frame   p50 {r['ms_per_frame_p50']:.2f}, p95 {r['ms_per_frame_p95']:.2f}",
-        f"  ms per stage   denoise {r['ms_denoise']:.2f}, commit {r['ms_commit']:.2f}, decode {r['ms_decode']:.2f}",
-        f"  late / early   time {r['late_over_early']:.3f}, memory {r['rss_late_over_early']:.3f}",
-        f"  first frame    {r['s_to_first_frame']:.1f} s after start",
-        f"  memory         state {r['state_bytes'] / 1e6:.2f} MB, process {r['rss_bytes'] / 1e6:.0f} MB",
+        ("  ms per frame", f"p50 {r['ms_per_frame_p50']:.2f}, p95 {r['ms_per_frame_p95']:.2f}"),
+        ("  ms per stage", f"denoise {r['ms_denoise']:.2f}, commit {r['ms_commit']:.2f}, decode {r['ms_decode']:.2f}"),
+        ("  late / early", f"time {r['late_over_early']:.3f}, memory {r['rss_late_over_early']:.3f}"),
+        ("  first frame", f"{r['s_to_first_frame']:.1f} s after start"),
+        ("  memory", f"state {r['state_bytes'] / 1e6:.2f} MB, process {r['rss_bytes'] / 1e6:.0f} MB"),
     ]
-    return "\n".join(rows)
+    return f"{r['preset']}: {r['frames_per_s']:.1f} frames/s ({setup})\n{text_table(rows)}"

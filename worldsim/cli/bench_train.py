@@ -1,4 +1,4 @@
-"""`worldsim bench RECIPE --train`: what an update of training costs here, and would cost on more devices like this."""
+"""`worldsim bench train`: time, FLOPs and memory of a training step, and predicted training time on more devices."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from worldsim.cli.arguments import check_at_least, choose_device, set_threads
-from worldsim.cli.output import Progress
+from worldsim.cli.arguments import (
+    DeviceOption,
+    Flag,
+    JsonOption,
+    OfflineOption,
+    ProgressOption,
+    ThreadsOption,
+    check_at_least,
+    option,
+)
+from worldsim.cli.output import CommandResult, Progress, text_table
 from worldsim.core.config import from_mapping
+from worldsim.core.devices import choose_device, set_threads
 from worldsim.core.errors import DeviceError, UsageError
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import locate_recipe
@@ -20,113 +30,118 @@ if TYPE_CHECKING:
     from worldsim.training.throughput import Throughput
 
 CPU_PRODUCT_SIZE, PRODUCT_SIZE = 1024, 8192
-"""Of the square matrices whose product utilisation is held against; larger ones keep an accelerator busy."""
+"""Size of the square matrix product that is the reference for utilization; accelerators need a larger one."""
 PRODUCT_S = 0.5
 PREDICTED_DEVICES = (1, 8, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    train: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Instead: updates of training on made-up data, without weights or world. PRESET is a recipe then: a preset.toml, a
-    folder that holds one, or a bundled name. torchrun may start it, as it does `worldsim train`."""
-    stage: Literal["dynamics", "autoencoder"] = "dynamics"
-    """With --train (as all that follows): which stage."""
-    updates: int = 10
-    """Updates that are timed; their median counts. One and a fifth of them go before, untimed."""
-    batch_clips: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Clips of a batch (frames, for the autoencoder); the recipe's own number when left out."""
-    eager: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Compile nothing, even where the recipe does."""
-    peak_tflops: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
-    """What the device does by its maker's word, in the precision of training: utilisation of that too."""
-    frames_to_train: Annotated[float, tyro.conf.arg(metavar="N")] = 100e6
-    """Frames whose training time on 1, 8 and 64 devices is predicted."""
-    link_gb_per_s: Annotated[float, tyro.conf.arg(metavar="X")] = 25.0
-    """GB/s that a device can send to the next, for that prediction."""
+class BenchTrain:
+    """Benchmark training steps on synthetic data, without weights or a world.
 
-
-def bench_train(
-    ref: str, options: TrainOptions, *, device: str, threads: int | None, progress_file: str | None
-) -> dict[str, Any] | None:
-    """Returns: the measurements, as the JSON has them; None in all processes but the first of those that train.
-
-    Raises: UsageError, ConfigError, PresetNotFoundError; DeviceError when memory does not suffice.
-    Side effects: sets torch's number of threads.
+    For several GPUs start it with torchrun, like `worldsim train`.
     """
-    preset, training = read_recipe(ref, options)
-    device = choose_device(device)
-    set_threads(threads, preset.play.cpu_threads)
-    from worldsim.training.distributed import init_distributed
 
-    with init_distributed(device) as distributed:
-        measured = _measure(preset, training, options, distributed, progress_file if distributed.is_main else None)
-        if not distributed.is_main:
-            return None
-        return {
-            "recipe": preset.name,
-            "stage": options.stage,
-            "batches": _batch_text(training, options.stage),
-            "compiled": training.compute.compile_layers,
-            "forgets_activations": training.compute.forget_activations,
-            **asdict(measured),
-            "frames_per_s": measured.frames_per_s,
-            "flop_per_frame": measured.work.needed / measured.frames_per_update,
-            "flop_per_s": measured.flop_per_s,
-            **_utilisation(measured, distributed.device, options.peak_tflops),
-            **_device_info(distributed.device),
-            **_predictions(measured, options),
-        }
+    recipe: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
+    """preset.toml, a folder that has one, or a bundled name."""
+    stage: Literal["dynamics", "autoencoder"] = "dynamics"
+    """Training stage."""
+    steps: Annotated[int, option("N")] = 10
+    """Number of timed optimizer steps; the median counts. Preceded by 1 + N/5 warm-up steps."""
+    batch_clips: Annotated[int | None, option("N")] = None
+    """Clips per batch, or frames for the autoencoder (default: set by the recipe)."""
+    no_compile: Flag = False
+    """Run eagerly, even if the recipe compiles layers."""
+    peak_tflops: Annotated[float | None, option("X")] = None
+    """Vendor peak TFLOPS of the device in the training precision, for MFU."""
+    frames_to_train: Annotated[float, option("N")] = 100e6
+    """Predict the time to train on N frames with 1, 8 and 64 devices."""
+    link_gb_per_s: Annotated[float, option("X")] = 25.0
+    """Bandwidth between devices in GB/s, for the prediction."""
+    threads: ThreadsOption = None
+    device: DeviceOption = "auto"
+    offline: OfflineOption = False
+    json: JsonOption = None
+    progress: ProgressOption = None
+
+    def run(self) -> CommandResult | None:
+        """None on all ranks but the first.
+
+        Raises: UsageError, ConfigError, PresetNotFoundError; DeviceError if memory is too small. Side effects: sets
+        torch's number of threads.
+        """
+        check_at_least(self.threads, 1, "--threads")
+        preset, training = read_recipe(self)
+        device = choose_device(self.device)
+        set_threads(self.threads, preset.play.cpu_threads)
+        from worldsim.training.distributed import init_distributed
+
+        with init_distributed(device) as distributed:
+            measured = _measure(preset, training, self, distributed)
+            if not distributed.is_main:
+                return None
+            data = {
+                "recipe": preset.name,
+                "stage": self.stage,
+                "batches": _batch_text(training, self.stage),
+                "compiled": training.compute.compile_layers,
+                "forgets_activations": training.compute.forget_activations,
+                **asdict(measured),
+                "frames_per_s": measured.frames_per_s,
+                "flop_per_frame": measured.work.needed / measured.frames_per_update,
+                "flop_per_s": measured.flop_per_s,
+                **_utilization(measured, distributed.device, self.peak_tflops),
+                **_device_info(distributed.device),
+                **_predictions(measured, self),
+            }
+        return CommandResult(text=_train_text(data), data=data)
 
 
-def read_recipe(ref: str, options: TrainOptions) -> tuple[PresetConfig, TrainingConfig]:
-    """What is to be trained, with the options put in."""
-    check_at_least(options.updates, 1, "--updates")
-    check_at_least(options.batch_clips, 1, "--batch-clips")
+def read_recipe(arguments: BenchTrain) -> tuple[PresetConfig, TrainingConfig]:
+    """The recipe with the options applied. Raises: UsageError, ConfigError, PresetNotFoundError."""
+    check_at_least(arguments.steps, 1, "--steps")
+    check_at_least(arguments.batch_clips, 1, "--batch-clips")
     for name in ("peak_tflops", "frames_to_train", "link_gb_per_s"):
-        if (value := getattr(options, name)) is not None and not value > 0:
+        if (value := getattr(arguments, name)) is not None and not value > 0:
             raise UsageError(f"--{name.replace('_', '-')} is {value:g}", hint="more than 0")
-    preset, table = read_preset_toml(locate_recipe(ref))
+    preset, table = read_preset_toml(locate_recipe(arguments.recipe))
     training = from_mapping(TrainingConfig, table, where="training")
-    if options.eager:
+    if arguments.no_compile:
         training = replace(training, compute=replace(training.compute, compile_layers=False))
-    if options.batch_clips is None:
+    if arguments.batch_clips is None:
         return preset, training
-    if options.stage == "autoencoder":
-        autoencoder = replace(training.autoencoder, batch_frames=options.batch_clips)
+    if arguments.stage == "autoencoder":
+        autoencoder = replace(training.autoencoder, batch_frames=arguments.batch_clips)
         return preset, replace(training, autoencoder=autoencoder)
-    return preset, replace(training, dynamics=replace(training.dynamics, batch_clips=options.batch_clips))
+    return preset, replace(training, dynamics=replace(training.dynamics, batch_clips=arguments.batch_clips))
 
 
 def _measure(
-    preset: PresetConfig,
-    training: TrainingConfig,
-    options: TrainOptions,
-    distributed: DistributedContext,
-    progress_file: str | None,
+    preset: PresetConfig, training: TrainingConfig, arguments: BenchTrain, distributed: DistributedContext
 ) -> Throughput:
     import torch
 
     from worldsim.training.throughput import measure_training, num_progress_steps
 
-    total = num_progress_steps(training, options.stage, options.updates)
+    total = num_progress_steps(training, arguments.stage, arguments.steps)
+    progress_file = arguments.progress if distributed.is_main else None
     with Progress(total, f"bench {preset.name}", progress_file, unit="update") as progress:
         try:
             return measure_training(
                 preset,
                 training,
-                options.stage,
+                arguments.stage,
                 distributed=distributed,
-                updates=options.updates,
-                on_progress=lambda: progress.update(progress.done + 1),
+                updates=arguments.steps,
+                on_progress=lambda: progress.advance(1),
             )
         except torch.OutOfMemoryError as error:
             hint = "--batch-clips N, or forget_activations = true in [training.compute]"
-            raise DeviceError(f"an update does not fit into {distributed.device}: {error}", hint=hint) from None
+            raise DeviceError(f"a training step does not fit on {distributed.device}: {error}", hint=hint) from None
 
 
 def _batch_text(training: TrainingConfig, stage: str) -> str:
-    """Of one update."""
+    """Frames of an optimizer step, as text."""
     dynamics, count = training.dynamics, training.compute.accumulate
     each = f"{dynamics.batch_clips} clips of {dynamics.clip_frames}"
     if stage == "autoencoder":
@@ -134,8 +149,8 @@ def _batch_text(training: TrainingConfig, stage: str) -> str:
     return each if count == 1 else f"{count} batches of {each}"
 
 
-def _utilisation(measured: Throughput, device: str, peak_tflops: float | None) -> dict[str, float | None]:
-    """Of what the device does in products alone, and of what it is said to do."""
+def _utilization(measured: Throughput, device: str, peak_tflops: float | None) -> dict[str, float | None]:
+    """FLOP/s relative to a matrix product on this device, and to the vendor's peak."""
     import torch
 
     from worldsim.training.profiling import matmul_rate
@@ -161,64 +176,69 @@ def _device_info(device: str) -> dict[str, Any]:
     }
 
 
-def _predictions(measured: Throughput, options: TrainOptions) -> dict[str, Any]:
-    """Several processes have been measured, and nothing is predicted from that."""
+def _predictions(measured: Throughput, arguments: BenchTrain) -> dict[str, Any]:
+    """Predicted scaling, from the measurement of a single process only."""
     from worldsim.training.throughput import predict_scaling
 
     if measured.processes > 1:
         return {"predicted": []}
-    link_bytes_per_s = options.link_gb_per_s * 1e9
+    link_bytes_per_s = arguments.link_gb_per_s * 1e9
     return {
-        "frames_to_train": options.frames_to_train,
+        "frames_to_train": arguments.frames_to_train,
         "link_bytes_per_s": link_bytes_per_s,
         "gradient_bytes": measured.gradient_bytes,
         "predicted": [
-            asdict(predict_scaling(measured, count, frames=options.frames_to_train, link_bytes_per_s=link_bytes_per_s))
+            asdict(
+                predict_scaling(measured, count, frames=arguments.frames_to_train, link_bytes_per_s=link_bytes_per_s)
+            )
             for count in PREDICTED_DEVICES
         ],
     }
 
 
-def text(result: dict[str, Any]) -> str:
+def _train_text(result: dict[str, Any]) -> str:
     r = result
-    where = r["device_name"] or r["device"]
+    device = r["device_name"] or r["device"]
     if r["device"] == "cpu":
-        where += f", {r['threads']} thread(s)"
+        device += f", {r['threads']} thread(s)"
     if r["processes"] > 1:
-        where = f"{r['processes']} times {where}"
-    layers = "compiled layers" if r["compiled"] else "eager"
-    again = ", activations forgotten" if r["forgets_activations"] else ""
-    memory = "allocated on the device" if r["device"].startswith("cuda") else "by which the process grew"
+        device = f"{r['processes']} x {device}"
+    layers = "compiled" if r["compiled"] else "eager"
+    checkpointing = ", activation checkpointing" if r["forgets_activations"] else ""
+    memory = "allocated on the device" if r["device"].startswith("cuda") else "growth of the process"
     rows = [
-        f"{r['recipe']} ({r['stage']}): trained on {r['frames_per_s']:.1f} frames/s, {where}, {r['dtype']}, {layers}",
-        f"  network      {r['parameters'] / 1e6:.3g} million parameters",
-        f"  update       {r['update_ms']:.0f} ms for {r['frames_per_update']} frames ({r['batches']}){again}; "
-        f"median of {r['updates']}, {r['clock']} time",
-        f"  work         {r['flop_per_frame'] / 1e9:.3g} GFLOP per frame, forward and backward: matrix products, "
-        "convolutions, attention",
-        f"  utilisation  {r['utilisation']:.1%} (model FLOPs): {_format_rate(r['flop_per_s'])} of the "
-        f"{_format_rate(r['product_flop_per_s'])} of a product of matrices of {r['product_size']} squared",
+        ("  network", f"{r['parameters'] / 1e6:.3g} million parameters"),
+        (
+            "  step",
+            f"{r['update_ms']:.0f} ms for {r['frames_per_update']} frames ({r['batches']}){checkpointing}; "
+            f"median of {r['updates']}, {r['clock']} time",
+        ),
+        ("  work", f"{r['flop_per_frame'] / 1e9:.3g} GFLOP per frame, forward and backward"),
+        (
+            "  utilization",
+            f"{r['utilisation']:.1%} (model FLOPs): {_format_rate(r['flop_per_s'])} of "
+            f"{_format_rate(r['product_flop_per_s'])}, the rate of a {r['product_size']} x {r['product_size']} matrix "
+            "product",
+        ),
+        *(("  MFU", f"{x:.1%} of --peak-tflops") for x in [r["utilisation_of_peak"]] if x is not None),
+        ("  memory", f"{r['peak_bytes'] / 1e9:.2f} GB peak, {memory}"),
     ]
-    if r["utilisation_of_peak"] is not None:
-        rows.append(f"               {r['utilisation_of_peak']:.1%} of --peak-tflops")
-    rows.append(f"  memory       {r['peak_bytes'] / 1e9:.2f} GB at its peak, {memory}")
-    return "\n".join(rows + _prediction_rows(r))
+    title = f"{r['recipe']} ({r['stage']}): {r['frames_per_s']:.1f} training frames/s, {device}, {r['dtype']}, {layers}"
+    return "\n".join([title, text_table(rows), *_prediction_lines(r)])
 
 
-def _prediction_rows(r: dict[str, Any]) -> list[str]:
+def _prediction_lines(r: dict[str, Any]) -> list[str]:
     if not r["predicted"]:
         return []
-    rows = [f"  predicted, not measured: {r['frames_to_train'] / 1e6:g} million frames on devices like this take"]
+    rows = [("    devices", "hours", "frames/s", "efficiency")]
     for p in r["predicted"]:
-        times = f"{p['hours']:10.1f} h, {p['frames_per_s']:.4g} frames/s, efficiency {p['efficiency']:.3f}"
-        rows.append(f"    {p['devices']:>3} of them {times}")
-    sums = (
-        f"{r['gradient_bytes'] / 1e6:.0f} MB of gradients are summed in a ring at {r['link_bytes_per_s'] / 1e9:g} GB/s"
-    )
+        rows.append((str(p["devices"]), f"{p['hours']:.1f}", f"{p['frames_per_s']:.4g}", f"{p['efficiency']:.3f}"))
     return [
-        *rows,
-        "  assumed: each has batches of its own, so the batch grows with them, and its data at hand;",
-        f"    {sums}, behind the backward pass as long as it lasts",
+        f"  predicted, not measured: {r['frames_to_train'] / 1e6:g} million frames",
+        text_table(rows, align="rrrr"),
+        "  Assumes a global batch that grows with the number of devices, no time spent on data, and a ring all-reduce",
+        f"  of {r['gradient_bytes'] / 1e6:.0f} MB of gradients at {r['link_bytes_per_s'] / 1e9:g} GB/s during "
+        "the backward pass.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""`worldsim cost`: what each architecture of the paper's tables costs, in training and in play, side by side."""
+"""`worldsim cost`: training and inference cost of the architectures of the paper's tables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from textwrap import fill
+from typing import Annotated, Any
 
 import worldsim
 from worldsim.cli.arguments import (
@@ -18,61 +15,56 @@ from worldsim.cli.arguments import (
     JsonOption,
     ProgressOption,
     check_at_least,
-    choose_device,
+    option,
     parse_arguments,
 )
-from worldsim.cli.output import STDOUT, Progress, write_json
+from worldsim.cli.output import Progress, print_result, text_table
+from worldsim.core.devices import choose_device
 from worldsim.models.sequence.architectures import ARCHITECTURES
 
-HELP = "measure what each architecture costs: training by context length, memory and time by frames generated"
-
-CAPTION = (
-    "train: one iteration on the longest clip, and with which power of its frames that grows. "
-    "ms: of the last frame; late: over frame 100. memory: the process's, late over early."
-)
+CAPTION = """\
+train ms: one training step on the longest clip; scaling: growth with length T.
+frame ms: time of the last frame, and its ratio to frame 100.
+memory: resident memory of the process, last over first sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostArguments:
-    architectures: tuple[str, ...] = ()
-    """Their names (see `worldsim train --architecture`); all of them when left out."""
+    """Compare training and inference cost of the architectures: training time by context length, time and memory by
+    number of generated frames.
+    """
+
+    architectures: Annotated[tuple[str, ...], option("NAME")] = ()
+    """Architectures to measure, see `worldsim train --architecture` (default: all)."""
     frames: int = 100_000
-    """Frames to generate; between the samples they are only committed."""
+    """Frames to generate. Between samples they are only committed to the state."""
     contexts: tuple[int, ...] = (16, 32, 64, 128, 256)
-    """Frames of the training clips that are timed, one clip at a time."""
+    """Lengths of the training clips in frames."""
     width: int = 24
-    """Width of the reference, a multiple of 12; the others are given as many parameters."""
+    """Width of the reference model, a multiple of 12. Other architectures are matched in parameter count."""
     layers: int = 2
-    """Layers of the reference."""
+    """Layers of the reference model."""
     rounds: int = 9
-    """The fastest of so many rounds counts; each takes all architectures in turn."""
+    """Number of timing rounds; the fastest counts."""
     limit_mb: float = 32.0
-    """A state that has grown beyond this ends its architecture's run."""
+    """Stop an architecture once its state exceeds this size in MB."""
     threads: int = 1
-    """CPU threads of torch."""
+    """Number of CPU threads."""
     device: DeviceOption = "cpu"
     json: JsonOption = None
     progress: ProgressOption = None
 
 
 def run(argv: list[str]) -> int:
-    arguments = parse_arguments(CostArguments, argv, command="cost", help=HELP)
+    arguments = parse_arguments(CostArguments, argv, command="cost")
     check_at_least(arguments.threads, 1, "--threads")
     result = measure(arguments, command=shlex.join(["worldsim", "cost", *argv]))
-    if arguments.json is not None:
-        write_json(arguments.json, result)
-    console = Console(stderr=arguments.json == STDOUT)
-    console.print(table(result))
-    for name, costs in result["architectures"].items():
-        if remark := _remark(costs):
-            console.print(f"{name}: {remark}", highlight=False)
-    console.print(CAPTION, highlight=False)
-    console.print(result["note"], highlight=False)
+    print_result(_cost_text(result), result, arguments.json)
     return 0
 
 
 def measure(arguments: CostArguments, *, command: str) -> dict[str, Any]:
-    """Returns: the measurement, as the JSON has it. Side effects: sets torch's number of threads."""
+    """Returns: the JSON result. Side effects: sets torch's number of threads."""
     import torch
 
     from worldsim.evaluation.cost import CostConfig, measure_costs
@@ -102,19 +94,23 @@ def measure(arguments: CostArguments, *, command: str) -> dict[str, Any]:
     }
 
 
-def table(result: Mapping[str, Any]) -> Table:
-    """One row per architecture; fits 80 columns."""
+def _cost_text(result: Mapping[str, Any]) -> str:
+    """One row per architecture, at most 80 columns."""
     weights = [costs["parameters"] for costs in result["architectures"].values()]
-    sizes = f"{min(weights) / 1e3:.0f} to {max(weights) / 1e3:.0f} thousand weights"
-    title = f"{result['device']}, {result['threads']} thread(s), {result['clock']} time; {sizes}"
-    rows = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), title=title)
-    rows.add_column("", no_wrap=True)
-    for heading in ("train ms", "grows", "frame", "ms", "late", "state", "memory"):
-        rows.add_column(heading, justify="right", no_wrap=True)
+    title = (
+        f"{result['device']}, {result['threads']} thread(s), {result['clock']} time; "
+        f"{min(weights) / 1e3:.0f} to {max(weights) / 1e3:.0f} thousand parameters"
+    )
+    rows = [("", "train ms", "scaling", "frame", "ms", "ratio", "state", "memory")]
+    remarks = []
     for name, costs in result["architectures"].items():
         if costs["same_as"] is None:
-            rows.add_row(name, *_training_cells(costs), *_generation_cells(costs))
-    return rows
+            rows.append((name, *_training_cells(costs), *_generation_cells(costs)))
+        else:
+            remarks.append(f"{name}: same network and cost as {costs['same_as']}")
+        if costs["stopped"]:
+            remarks.append(f"{name}: {costs['stopped']}")
+    return "\n".join([title, text_table(rows, align="lrrrrrrr"), *remarks, CAPTION, fill(result["note"], 80)])
 
 
 def _training_cells(costs: Mapping[str, Any]) -> tuple[str, str]:
@@ -124,14 +120,7 @@ def _training_cells(costs: Mapping[str, Any]) -> tuple[str, str]:
     return f"{costs['training'][-1]['ms']:.1f}", "" if exponent is None else f"T^{exponent:.2f}"
 
 
-def _generation_cells(costs: Mapping[str, Any]) -> tuple[str, ...]:
+def _generation_cells(costs: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     last = costs["generation"][-1]
-    ratios = (f"x {last['ms_ratio']:.2f}", f"{last['state_bytes'] / 1e3:.0f} kB", f"x {last['resident_ratio']:.3f}")
-    return (f"{last['frame']}", f"{last['ms']:.2f}", *ratios)
-
-
-def _remark(costs: Mapping[str, Any]) -> str | None:
-    if costs["same_as"] is not None:
-        return f"the network of {costs['same_as']}, and its cost"
-    stopped: str | None = costs["stopped"]
-    return stopped
+    sizes = f"{last['state_bytes'] / 1e3:.0f} kB", f"x {last['resident_ratio']:.3f}"
+    return str(last["frame"]), f"{last['ms']:.2f}", f"x {last['ms_ratio']:.2f}", *sizes

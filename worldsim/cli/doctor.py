@@ -1,7 +1,7 @@
-"""`worldsim doctor`: what this machine can run. All of it is tried on the spot, nothing looked up in a table.
+"""`worldsim doctor`: what this machine can run. Everything is measured, nothing is looked up.
 
-A preset is rehearsed with untrained weights (`engine.bench.estimate`), the same way as one whose weights are not here
-yet.
+The speed of a preset is measured with untrained weights (`engine.bench.estimate`), as for presets that are not
+downloaded yet.
 """
 
 from __future__ import annotations
@@ -20,36 +20,37 @@ from typing import Any
 import psutil
 
 import worldsim
-from worldsim.cli.arguments import DeviceOption, JsonOption, choose_device, parse_arguments
-from worldsim.cli.output import print_result
+from worldsim.cli.arguments import DeviceOption, JsonOption, parse_arguments
+from worldsim.cli.output import print_result, text_table
+from worldsim.core.devices import choose_device
 from worldsim.core.errors import WorldsimError
 from worldsim.core.install import install_hint
 from worldsim.presets.resolve import CONFIG_FILE, WEIGHTS_FILE, bundled_presets
 
-HELP = "say what this machine can run: devices, dtype, window, true worlds, frames/s of every preset"
-
 PLAY_ROWS, TRAIN_ROWS, PRODUCT_SIZE = 16, 2048, 384
-"""Matrix products as they occur: few rows at play, many in training; the size of a layer."""
+"""Sizes of the timed matrix products: few rows in play, many in training; the size of a layer."""
 PROBE_S = 0.2
-"""Time spent on each product that is timed."""
+"""Time spent on each matrix product, in seconds."""
 GRAPHICS_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorArguments:
+    """Show what this machine can run: devices, data types, window, reference worlds, frames/s of every preset."""
+
     device: DeviceOption = "auto"
     json: JsonOption = None
 
 
 def run(argv: list[str]) -> int:
-    arguments = parse_arguments(DoctorArguments, argv, command="doctor", help=HELP)
+    arguments = parse_arguments(DoctorArguments, argv, command="doctor")
     report = examine(arguments.device)
     print_result(_text(report), report, arguments.json)
     return 0
 
 
 def examine(device_name: str) -> dict[str, Any]:
-    """Returns: the report, as the JSON has it. Raises: DeviceError for a device that is not there."""
+    """Returns: the JSON report. Raises: DeviceError."""
     import torch
 
     device = choose_device(device_name)
@@ -81,7 +82,7 @@ _PRODUCTS = {"play": PLAY_ROWS, "train": TRAIN_ROWS}
 
 
 def examine_preset(folder: Path, device: str) -> dict[str, Any]:
-    """Is the preset whole, and how will it play here? One that is not says why instead."""
+    """Estimated speed and memory of a preset, or {"error": reason} if it does not load."""
     from worldsim.engine.bench.estimate import estimate_play
     from worldsim.presets.config import read_config_json
     from worldsim.presets.store import verify
@@ -106,6 +107,7 @@ def examine_preset(folder: Path, device: str) -> dict[str, Any]:
 _GRAPHICS_PROBE = """
 import json
 from worldsim.app.window import Window
+from worldsim.core.devices import choose_device
 from worldsim.core.errors import WorldsimError
 try:
     window = Window(title="worldsim doctor", size_px=(64, 48))
@@ -120,7 +122,7 @@ else:
 
 
 def probe_graphics() -> dict[str, Any]:
-    """What would draw the window. Asked in another process: a driver that crashes must not take the report along."""
+    """The renderer a window would get. In a subprocess, so that a crash of the driver does not lose the report."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _GRAPHICS_PROBE],
@@ -133,7 +135,7 @@ def probe_graphics() -> dict[str, Any]:
         return {"error": f"no answer within {GRAPHICS_TIMEOUT_S} s"}
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        return {"error": lines[-1] if lines else f"the probe ended with code {done.returncode}"}
+        return {"error": lines[-1] if lines else f"the probe exited with code {done.returncode}"}
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
 
@@ -151,7 +153,7 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _product_rates(device: str, rows: int) -> dict[str, float]:
-    """GFLOP/s of a matrix product of `rows` rows, in float32 and in bfloat16."""
+    """GFLOP/s of a matrix product with `rows` rows, by dtype."""
     import torch
 
     from worldsim.training.profiling import matmul_rate
@@ -164,7 +166,7 @@ def _product_rates(device: str, rows: int) -> dict[str, float]:
 
 
 def _faster(rates: dict[str, float]) -> str:
-    """float32, unless bfloat16 gains enough to be worth its lower precision."""
+    """float32, unless bfloat16 is fast enough to justify its lower precision."""
     return "bfloat16" if rates["bfloat16"] > 1.3 * rates["float32"] else "float32"
 
 
@@ -184,31 +186,30 @@ def _text(report: dict[str, Any]) -> str:
         rows.append(("device", f"{device['device']}: {device['name']}{memory}{used}"))
     for use, rates in report["gflops"].items():
         figures = ", ".join(f"{dtype} {rate:.0f}" for dtype, rate in rates.items())
-        rows.append((f"dtype to {use}", f"{report[f'dtype_{use}']} (GFLOP/s: {figures})"))
-    rows.append(("display", report["display"] or "none is set; worldsim rollout writes a video instead"))
+        rows.append((f"dtype ({use})", f"{report[f'dtype_{use}']} (GFLOP/s: {figures})"))
+    rows.append(("display", report["display"] or "none; use worldsim rollout to write a video"))
     graphics = report["graphics"]
     rows.append(("window", f"none: {graphics['error']}" if "error" in graphics else _graphics_text(graphics)))
-    rows.append(("vizdoom", report["vizdoom"] or "not installed; to train or compare: " + install_hint("doom")))
-    missing = "not installed; for presets that learn from it: " + install_hint("memory-maze")
-    rows.append(("memory-maze", report["memory_maze"] or missing))
+    missing = "not installed (needed to train on it and to compare with it): "
+    rows.append(("vizdoom", report["vizdoom"] or missing + install_hint("doom")))
+    rows.append(("memory-maze", report["memory_maze"] or missing + install_hint("memory-maze")))
     for name, row in report["presets"].items():
         rows.append((f"preset {name}", f"does not load: {row['error']}" if "error" in row else _preset_text(row)))
     if not report["presets"]:
         rows.append(("presets", "none bundled"))
-    width = max(len(label) for label, _ in rows)
-    return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
+    return text_table(rows)
 
 
 def _graphics_text(graphics: dict[str, Any]) -> str:
     why = f" ({graphics['reason']})" if graphics["reason"] else ""
-    return f"drawn by {graphics['drawing']} {graphics['renderer']}".strip() + why
+    return f"renderer {graphics['drawing']} {graphics['renderer']}".strip() + why
 
 
 def _preset_text(row: dict[str, Any]) -> str:
     if row["frames_per_s"] is None:
         return row["reason"]
-    verdict = "plays at full speed" if row["full_speed"] else "plays slowed down"
+    verdict = "full speed" if row["full_speed"] else "slower than real time"
     return (
-        f"{row['frames_per_s']:.0f} frames/s at {row['steps']} step(s), asks for {row['ticks_per_s']:g}: {verdict} "
-        f"in {row['memory_bytes'] / 1e6:.0f} MB of memory ({row['weights_bytes'] / 1e6:.1f} MB on disk)"
+        f"{row['frames_per_s']:.0f} fps at {row['steps']} step(s), target {row['ticks_per_s']:g} fps: {verdict}; "
+        f"{row['memory_bytes'] / 1e6:.0f} MB of memory, {row['weights_bytes'] / 1e6:.1f} MB on disk"
     )

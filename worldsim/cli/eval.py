@@ -1,4 +1,4 @@
-"""`worldsim eval`: how close a preset stays to its true world on episodes it was not trained on."""
+"""`worldsim eval`: scores a preset against its reference world on held-out episodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from rich.console import Console
 
@@ -18,36 +18,39 @@ from worldsim.cli.arguments import (
     ProgressOption,
     StepsOption,
     check_at_least,
-    choose_device,
+    option,
     parse_arguments,
 )
 from worldsim.cli.eval_tables import tables
 from worldsim.cli.output import STDOUT, Progress, write_json
+from worldsim.core.devices import choose_device
 from worldsim.evaluation.config import EvalConfig, parse_seeds, parse_tasks
-
-HELP = "score a preset against its true world, or recordings, on held-out episodes, beside references"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalArguments:
+    """Score a preset against its reference world, or recordings, on held-out episodes. Every score comes with
+    baselines and 95 % confidence intervals.
+    """
+
     preset: PresetArgument
-    tasks: str | None = None
-    """Of one_step, rollout, retrieval, reasoning, spin, loop, fidelity, idle, drift, with commas; all when left out."""
-    seeds: str = "16"
-    """N held-out episodes of each task, or A:B, seeds from A up to but not B, 900000 or more."""
-    data: str | None = None
-    """Score on recordings in place of the true world: a session, a folder of sessions, or user/dataset on the Hub."""
+    tasks: Annotated[str | None, option("A,B,...")] = None
+    """Tasks: one_step, rollout, retrieval, reasoning, spin, loop, fidelity, idle, drift (default: all)."""
+    seeds: Annotated[str, option("N|A:B")] = "16"
+    """N held-out episodes per task, or the seeds A to B-1; A is 900000 or more."""
+    data: Annotated[str | None, option("DATA")] = None
+    """Score on recordings instead: a session, a folder of sessions, or user/dataset on the Hub."""
     steps: StepsOption = None
     horizons: tuple[int, ...] = EvalConfig.horizons
-    """Generated frames after which a roll-out is scored."""
-    sheet: Path | None = None
-    """PNG of true frames above generated ones."""
-    lpips: Path | None = None
+    """Numbers of generated frames after which rollouts are scored."""
+    contact_sheet: Annotated[Path | None, option("FILE.png")] = None
+    """Write a contact sheet of true frames above generated ones."""
+    lpips: Annotated[Path | None, option("FILE")] = None
     """TorchScript file of the LPIPS network (StyleGAN's vgg16.pt): adds LPIPS."""
-    fvd: Path | None = None
+    fvd: Annotated[Path | None, option("FILE")] = None
     """TorchScript file of the FVD network (i3d_torchscript.pt): adds FVD."""
-    threads: int | None = None
-    """Threads torch may use; its own choice when left out."""
+    threads: Annotated[int | None, option("N")] = None
+    """Number of CPU threads (default: chosen by torch)."""
     device: DeviceOption = "auto"
     offline: OfflineOption = False
     json: JsonOption = None
@@ -55,7 +58,7 @@ class EvalArguments:
 
 
 def run(argv: list[str]) -> int:
-    arguments = parse_arguments(EvalArguments, argv, command="eval", help=HELP)
+    arguments = parse_arguments(EvalArguments, argv, command="eval")
     check_at_least(arguments.threads, 1, "--threads")
     config = EvalConfig(
         seeds=parse_seeds(arguments.seeds),
@@ -73,7 +76,7 @@ def run(argv: list[str]) -> int:
 
 
 def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: str) -> dict[str, Any]:
-    """Returns: the report as the JSON has it. Side effects: writes the sheet, sets torch's number of threads."""
+    """Returns: the JSON report. Side effects: writes the contact sheet, sets torch's number of threads."""
     import torch
 
     from worldsim.evaluation.contact_sheet import check_can_draw, evaluation_sections, write_sheet
@@ -83,7 +86,7 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
     from worldsim.worlds.recorded import RecordedWorldConfig
     from worldsim.worlds.registry import check_installed
 
-    if arguments.sheet is not None:
+    if arguments.contact_sheet is not None:
         check_can_draw()
     perceptual = PerceptualMetrics(arguments.lpips, arguments.fvd)
     device = choose_device(arguments.device)
@@ -103,8 +106,8 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
             preset, config, data=arguments.data, device=device, on_progress=on_progress, perceptual=perceptual
         )
         progress.update(total)
-    if arguments.sheet is not None:
-        write_sheet(arguments.sheet, evaluation_sections(report.results, config.horizons))
+    if arguments.contact_sheet is not None:
+        write_sheet(arguments.contact_sheet, evaluation_sections(report.results, config.horizons))
     return {
         **report.to_json(),
         "command": command,
@@ -116,5 +119,5 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
 
 
 def _command(argv: list[str]) -> str:
-    """As it can be given again; of a path on this machine its last part."""
+    """The command line to reproduce the results; absolute paths are reduced to the file name."""
     return shlex.join(["worldsim", "eval", *(Path(a).name if Path(a).is_absolute() else a for a in argv)])

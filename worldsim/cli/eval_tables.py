@@ -1,4 +1,7 @@
-"""What `worldsim eval` shows on a terminal: tables of at most 80 columns. The JSON has all of it, and more."""
+"""Text output of `worldsim eval`: tables of at most 80 columns. The JSON has every score.
+
+rich's tables wrap their headings and captions, which the plain tables of the other commands do not need.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,11 @@ FRAME_COLUMNS = {
     "sharpness": "sharp",
     "sharpness_autoencoder": "sharp AE",
 }
-"""Score to heading, in the order of the table."""
+"""Score to column heading, in order."""
 FRAME_CAPTION = (
-    "PSNR in dB. AE: the truth through the autoencoder, the ceiling. Last seen: the last true frame, repeated. "
-    "No state: the scan state cleared before every frame. Sharp: gradient energy over the truth's, less is fog."
+    "PSNR in dB. AE: ground truth through the autoencoder, an upper bound. Last seen: the last context frame, "
+    "repeated. No state: model state cleared before every frame. Sharp: gradient energy relative to ground truth; "
+    "below 1 is blurry."
 )
 REGION_COLUMNS = {
     "share": "share",
@@ -37,9 +41,9 @@ REGION_COLUMNS = {
     "psnr_mean_image": "mean image",
 }
 REGION_CAPTION = (
-    "Returned: pixels that the context showed, that left the view and came back, by the engine's pose and depth. "
-    "Never seen: nobody could know them. Best match: each frame against the most similar true one (as MAG-Bench); a "
-    "picture that stands still may match one, too: see last seen."
+    "Returned: pixels that were in the context, left the view and came back, by the engine's pose and depth. Never "
+    "seen: pixels that were not in the context. Best match: each frame against the most similar true one (as in "
+    "MAG-Bench); a still image can score well too: compare with last seen."
 )
 DRIFT_COLUMNS = {
     "psnr": "PSNR",
@@ -48,24 +52,24 @@ DRIFT_COLUMNS = {
     "psnr_mean_image": "mean image",
     "sharpness": "sharp",
     "sharpness_autoencoder": "sharp AE",
-    "colour": "colour",
+    "colour": "color",
     "variance": "variance",
     "frechet_latent": "Frechet",
 }
 DRIFT_CAPTION = (
-    "Colour: off the true mean colour, levels of 255. Variance of latents over the truth's. Frechet: distance between "
-    "generated and true frames in the preset's own latents (not FVD)."
+    "Color: error of the mean color, in levels of 255. Variance: of latents, relative to ground truth. Frechet: "
+    "distance between generated and true frames in the preset's latents (not FVD)."
 )
 REGION_LABELS = {"returned": "returned", "seen": "seen before", "never_seen": "never seen"}
 
 
 def tables(result: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """What there is of: frames, places, actions, standing still, drift, comparisons, tasks left out."""
+    """Tables of the tasks in `result`: frames, regions, actions, drift; lines: idle, comparisons, skipped tasks."""
     frames = [("next frame", result.get("one_step"))]
     frames += [(f"frame {score['horizon']}", score) for score in result.get("rollout", ())]
     frames += [(name, result.get(name)) for name in MEMORY_TASKS]
     yield from _table(_title(result), FRAME_COLUMNS, [(name, score) for name, score in frames if score], FRAME_CAPTION)
-    yield from _table("places", REGION_COLUMNS, _region_rows(result), REGION_CAPTION)
+    yield from _table("regions", REGION_COLUMNS, _region_rows(result), REGION_CAPTION)
     if "fidelity" in result:
         yield _fidelity(result["fidelity"])
     yield from _table(
@@ -96,7 +100,7 @@ def _region_rows(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]
 
 
 def _fidelity(score: Mapping[str, Any]) -> Table:
-    caption = "An inverse-dynamics probe reads the keys off frames: balanced accuracy. True frames are the ceiling."
+    caption = "Balanced accuracy of an inverse-dynamics probe that predicts keys from frames; true frames: upper bound."
     table = Table(title="actions", caption=caption, box=box.SIMPLE, padding=0)
     for heading in ("", "all", "95 %", *score["by_input"]):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
@@ -118,18 +122,18 @@ def _summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
         idle = result["idle"]
         change, first = (_with_interval(idle, name, 2) for name in ("change", "psnr_first"))
         yield (
-            f"idle, {idle['frames']} frames: neighbours differ by {change} levels of 255 (true "
-            f"{idle['change_true']:.2f}); the last frame against the first {first} dB, against the truth "
+            f"idle, {idle['frames']} frames: consecutive frames differ by {change} levels of 255 (true "
+            f"{idle['change_true']:.2f}); last frame vs. first {first} dB, vs. ground truth "
             f"{_with_interval(idle, 'psnr', 1)} dB (AE {idle['psnr_autoencoder']:.1f})"
         )
     for task, score in result["comparison"].items():
         yield f"{task}: {_comparison(score)}"
     for task, reason in result["left_out"].items():
-        yield f"{task} left out: {reason}"
+        yield f"{task} skipped: {reason}"
 
 
 def _comparison(score: Mapping[str, Any]) -> str:
-    """Every measure beside what the autoencoder gets."""
+    """Every metric with the autoencoder's score."""
     names = [name.removesuffix("_autoencoder") for name in score if name.endswith("_autoencoder")]
     return ", ".join(
         f"{name} {_with_interval(score, name, 3)} (AE {score[f'{name}_autoencoder']:.3g})" for name in names
@@ -137,7 +141,7 @@ def _comparison(score: Mapping[str, Any]) -> str:
 
 
 def _with_interval(score: Mapping[str, Any], name: str, digits: int) -> str:
-    """The value, and its interval where it has one."""
+    """The value, with its confidence interval if there is one."""
     value = f"{score[name]:.{digits}f}"
     if f"{name}_low" not in score:
         return value
@@ -147,7 +151,7 @@ def _with_interval(score: Mapping[str, Any], name: str, digits: int) -> str:
 def _table(
     title: str, columns: Mapping[str, str], rows: Sequence[tuple[str, Mapping[str, Any]]], caption: str
 ) -> Iterator[Table]:
-    """None without rows."""
+    """No table if there are no rows."""
     if not rows:
         return
     table = Table(title=title, caption=caption, box=box.SIMPLE, padding=0)

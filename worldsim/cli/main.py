@@ -1,6 +1,6 @@
-"""`worldsim COMMAND ...`: finds the command's module, runs it, turns a WorldsimError into two lines and an exit code.
+"""`worldsim COMMAND ...`: runs the command's module; a WorldsimError becomes two lines on stderr and an exit code.
 
-Owns: the table of commands and the edge at which errors become text. Does not own: any command's arguments.
+Owns: the table of commands and the conversion of errors to text. Does not own: any command's arguments.
 """
 
 from __future__ import annotations
@@ -13,30 +13,32 @@ from types import ModuleType
 
 import worldsim
 from worldsim.core.errors import UsageError, WorldsimError, did_you_mean
+from worldsim.core.log import setup_logging
 
 COMMANDS: dict[str, str] = {
-    "play": "worldsim.cli.play",
-    "rollout": "worldsim.cli.rollout",
-    "sessions": "worldsim.cli.sessions",
-    "replay": "worldsim.cli.replay",
-    "eval": "worldsim.cli.eval",
-    "cost": "worldsim.cli.cost",
-    "report": "worldsim.cli.report",
-    "bench": "worldsim.cli.bench",
-    "doctor": "worldsim.cli.doctor",
-    "data": "worldsim.cli.data",
-    "train": "worldsim.cli.train",
-    "presets": "worldsim.cli.presets",
+    "play": "Play a preset in a window.",
+    "rollout": "Generate a video from a scripted action sequence. Needs no display.",
+    "sessions": "List, show, open, export, repair, remove and push recordings.",
+    "replay": "Re-run a recording, in the window or as a bit-exactness check.",
+    "eval": "Score a preset against its reference world or recordings.",
+    "cost": "Compare training and inference cost of the architectures.",
+    "report": "Build an HTML report from evaluation results.",
+    "bench": "Benchmark generation, input latency, long sessions and training.",
+    "doctor": "Show what this machine can run, and how fast.",
+    "data": "Import, export and validate recordings of games.",
+    "train": "Train a preset. Resumes automatically.",
+    "presets": "List, search, download, verify and upload presets.",
 }
-"""Command to module, in the order in which help shows them. Each module has `HELP: str` and `run(argv) -> int`."""
+"""Command to its one-line summary, in the order of the help. `worldsim.cli.NAME` has `run(argv) -> int`."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C: 128 + SIGINT, the shell's convention."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns: the exit code; 0 only when the command did its work."""
+    """Returns: the exit code; 0 only if the command succeeded."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    setup_logging()
     try:
         return _dispatch(arguments)
     except WorldsimError as error:
@@ -47,28 +49,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe went away (`worldsim ... | head`): nothing is left to say, not even at shutdown.
+        # The reader of a pipe exited (`worldsim ... | head`). Without this the interpreter's last flush fails, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def command_module(name: str) -> ModuleType:
-    return importlib.import_module(COMMANDS[name])
+    return importlib.import_module(f"worldsim.cli.{name}")
 
 
 def help_text() -> str:
     width = max(map(len, COMMANDS))
-    rows = [f"  {name:<{width}}  {command_module(name).HELP}" for name in COMMANDS]
+    rows = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: worldsim COMMAND [arguments]",
+            "usage: worldsim [-h] [--version] COMMAND ...",
             "",
-            str(worldsim.__doc__).split(": ", 1)[1].strip(),
+            "Play a neural world on your own computer.",
             "",
             "commands:",
             *rows,
             "",
-            "worldsim COMMAND --help says what a command takes; worldsim --version which worldsim this is.",
+            "options:",
+            "  -h, --help     Show this help message and exit.",
+            "  -V, --version  Show the version and exit.",
+            "",
+            "Run `worldsim COMMAND --help` for the options of a command.",
         ]
     )
 

@@ -1,7 +1,7 @@
-"""What commands say to machines (JSON files, progress lines) and how long work looks on a terminal.
+"""Output of commands: results as text and JSON, progress as a bar on a terminal and JSON lines in a file.
 
-Owns: the `--json` and `--progress` formats and the progress bar. Threads: a Progress has one of its own, which repeats
-the latest line while the work is silent; `update` may be called from any one thread.
+Threads: a Progress with a file has one of its own, which repeats the latest line while the work reports nothing;
+`update` may be called from any single thread.
 """
 
 from __future__ import annotations
@@ -11,25 +11,78 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from worldsim.cli.arguments import parse_subcommand
+from worldsim.cli.main import COMMANDS
+from worldsim.core.errors import WorldsimError
 from worldsim.core.files import atomic_write, storage_errors
 
 STDOUT = "-"
-"""As a file name: standard output."""
+"""File name that stands for standard output."""
 HEARTBEAT_S = 0.4
-"""A progress file gets a line at least this often, twice a second being the promise."""
+"""Longest interval between lines of a progress file, below the documented half second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandResult:
+    """Result of a command as text and as JSON. `error` is raised after both have been written."""
+
+    text: str
+    data: Mapping[str, Any]
+    error: WorldsimError | None = None
+
+
+class Subcommand(Protocol):
+    """A dataclass of arguments with the function that uses them."""
+
+    @property
+    def json(self) -> str | None: ...
+
+    def run(self) -> CommandResult | None:
+        """None: no output, on the other ranks of a distributed run."""
+
+
+def run_subcommand(subcommands: Mapping[str, type[Subcommand]], argv: Sequence[str], *, command: str) -> int:
+    """Returns: 0. Raises: as `parse_subcommand`; whatever the subcommand raises or returns as its error."""
+    arguments = parse_subcommand(subcommands, argv, command=command, help=COMMANDS[command])
+    result = arguments.run()
+    if result is None:
+        return 0
+    print_result(result.text, result.data, arguments.json)
+    if result.error is not None:
+        raise result.error
+    return 0
+
+
+def print_result(text: str, data: Mapping[str, Any], json_path: str | None) -> None:
+    """Writes the JSON if requested, then the text: to stderr if the JSON is on stdout. Raises: StorageError."""
+    if json_path is not None:
+        write_json(json_path, data)
+    print(text, file=sys.stderr if json_path == STDOUT else sys.stdout)
+
+
+def text_table(rows: Iterable[Sequence[str]], *, align: str = "") -> str:
+    """Columns two spaces apart. `align`: l or r per column; columns beyond it are aligned left."""
+    lines = list(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = [">" if letter == "r" else "<" for letter in f"{align:l<{len(widths)}}"]
+    return "\n".join(
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def write_json(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Writes `data` to a file, whole or not at all, or to standard output for "-". NaN and infinity become null.
+    """Writes `data` to a file atomically, or to standard output for "-". NaN and infinity become null.
 
     Raises: StorageError when the file cannot be written.
     """
@@ -41,18 +94,11 @@ def write_json(path: str | Path, data: Mapping[str, Any]) -> None:
     atomic_write(Path(path), text)
 
 
-def print_result(text: str, data: Mapping[str, Any], json_path: str | None) -> None:
-    """What a command found, to people and, if asked for, to machines. Raises: StorageError."""
-    if json_path is not None:
-        write_json(json_path, data)
-    print(text, file=sys.stderr if json_path == STDOUT else sys.stdout)
-
-
 class Progress:
-    """Shows how far a long command is: a bar where stderr is a terminal, JSON lines in `file` where one is given.
+    """Progress of a long command: a bar if stderr is a terminal, JSON lines in `file` if one is given.
 
-    A line: {"label", <unit>, "total", "elapsed_s", "remaining_s", "state": "running" | "done" | "failed", ...} and
-    whatever `update` was told.
+    A line is {"label", <unit>, "total", "elapsed_s", "remaining_s", "state": "running" | "done" | "failed"} plus the
+    values passed to `update`.
     """
 
     def __init__(self, total: float, label: str, file: str | Path | None = None, *, unit: str = "frame") -> None:
@@ -101,11 +147,14 @@ class Progress:
         return self._done
 
     def update(self, done: float, note: str = "", **values: Any) -> None:
-        """`done` of the total is behind us; `note` goes beside the bar, `values` into the lines from now on."""
+        """`note` is shown beside the bar; `values` are in all further lines of the file."""
         with self._lock:
             self._done = done
             self._values.update(values)
         self._bar.update(self._task, completed=done, note=note)
+
+    def advance(self, count: float) -> None:
+        self.update(self._done + count)
 
     def _heartbeat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):

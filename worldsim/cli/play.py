@@ -1,12 +1,12 @@
-"""`worldsim play`: the window, on a preset, or on the title screen when none is named.
+"""`worldsim play`: plays a preset in a window, or opens the title screen without one.
 
-Opens it before torch is loaded, so that it is there at once.
+The window opens before torch is loaded, which takes seconds.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
 from worldsim.cli.arguments import (
     DeviceOption,
+    Flag,
     JsonOption,
     LoadOption,
+    LosslessOption,
     OfflineOption,
     OptionalPresetArgument,
     RecordOption,
@@ -28,13 +28,14 @@ from worldsim.cli.arguments import (
     ThreadsOption,
     WindowOption,
     check_at_least,
-    choose_device,
+    option,
     parse_arguments,
+    parse_size,
 )
 from worldsim.cli.output import write_json
 from worldsim.core.clock import Clock, MonotonicClock
+from worldsim.core.devices import choose_device
 from worldsim.core.errors import RecordingError, UsageError, WorldsimError
-from worldsim.core.log import say
 from worldsim.core.types import ActionSpec
 from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.reference_world import ForwardOnlySimulator
@@ -52,34 +53,35 @@ if TYPE_CHECKING:
     from worldsim.engine.autopilot import RecordedActions
     from worldsim.engine.simulator import Simulator
 
-HELP = "play a preset in a window"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlayArguments:
+    """Play a preset in a window. F1 shows the keys."""
+
     preset: OptionalPresetArgument = None
-    seed: int | None = None
-    """Chooses the start and the noise; 0 when left out, with --actions that of the recording."""
-    actions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """A recorded session: what was done in it is done again, until a key takes control."""
+    seed: Annotated[int | None, option("N")] = None
+    """Seed of the start and the noise (default: 0, with --actions that of the recording)."""
+    actions: Annotated[Path | None, option("DIR")] = None
+    """Replay the actions of a recording until you press a key."""
     steps: StepsOption = None
     threads: ThreadsOption = None
     device: DeviceOption = "auto"
-    world: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Play the true world that the preset was trained on; needs the extra `doom`."""
-    rate: float | None = None
-    """Model ticks per second; the preset's own pace when left out. A large number: as fast as it can."""
-    prefetch: int = 3
-    """How many frames are made ahead under the held keys, at most; 0 is none."""
+    reference: Flag = False
+    """Play the reference world that the preset was trained on; needs its extra (doom or memory-maze)."""
+    fps: Annotated[float | None, option("N")] = None
+    """Model ticks per second (default: set by the preset). Use a large value for unlimited."""
+    max_prefetch: Annotated[int, option("N")] = 3
+    """Maximum number of speculative frames; 0 turns prefetch off."""
     window: WindowOption = None
     renderer: Literal["auto", "opengl", "sdl"] = "auto"
-    """auto takes OpenGL where a graphics card does it, else SDL's own drawing."""
+    """auto: OpenGL if hardware-accelerated, otherwise SDL software rendering."""
     load: LoadOption = None
     record: RecordOption = None
-    lossless: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Record the pictures bit for bit, at their own size: for data meant for training."""
-    frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Quit by itself after N generated frames were shown."""
+    lossless: LosslessOption = False
+    frames: Annotated[int | None, option("N")] = None
+    """Quit after N generated frames."""
     offline: OfflineOption = False
     json: JsonOption = None
 
@@ -108,7 +110,7 @@ class _SessionResult:
 
 
 def run(argv: list[str]) -> int:
-    arguments = parse_arguments(PlayArguments, argv, command="play", help=HELP)
+    arguments = parse_arguments(PlayArguments, argv, command="play")
     size_px = _validate(arguments)
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     with _app_context(arguments, size_px) as context:
@@ -160,9 +162,9 @@ def _app_context(arguments: PlayArguments, size_px: tuple[int, int] | None) -> I
     hint = f"worldsim rollout {named} --out {Path(named).name}.mp4 writes a video instead"
     window = Window(title="worldsim", size_px=size_px, backend=arguments.renderer, hint=hint)
     with closing(window):
-        renderer = RecoveringRenderer(window, say)
-        say(f"drawing with {renderer.name}" + (f": {window.fallback_reason}" if window.fallback_reason else ""))
-        settings = SettingsFile(say=say)
+        renderer = RecoveringRenderer(window, _log.info)
+        _log.info("renderer %s%s", renderer.name, f": {window.fallback_reason}" if window.fallback_reason else "")
+        settings = SettingsFile(say=_log.info)
         apply_display_settings(Settings(), settings.current, window, renderer)
         yield _AppContext(window=window, renderer=renderer, settings=settings, clock=MonotonicClock())
 
@@ -184,7 +186,7 @@ def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *,
         worker = Worker(
             partial(load, arguments),
             seed=seed,
-            prefetch_depth=arguments.prefetch,
+            prefetch_depth=arguments.max_prefetch,
             clock=context.clock,
             on_change=context.window.wake,
         )
@@ -192,18 +194,18 @@ def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *,
         stack.callback(lambda: application.close() if application is not None else None)
         # Before the worker: nobody shall look at a window that waits for a thread.
         stack.callback(lambda: None if exit_action is ExitAction.TITLE else context.window.close())
-        is_recorded = settings.always_record and has_title and not arguments.world
+        is_recorded = settings.always_record and has_title and not arguments.reference
         folder = arguments.record or (new_recording_folder(arguments.preset) if is_recorded else None)
-        recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.lossless_recording, say=say)
+        recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.lossless_recording, say=_log.info)
         stack.callback(recorder.close)
-        session = Session(worker, seed=seed, ticks_per_s=arguments.rate, recorder=recorder, load=arguments.load)
+        session = Session(worker, seed=seed, ticks_per_s=arguments.fps, recorder=recorder, load=arguments.load)
         application = Application(
             session,
             context.window,
             context.renderer,
             clock=context.clock,
             title=arguments.preset,
-            say=say,
+            say=_log.info,
             max_frames=arguments.frames,
             settings=context.settings,
             has_title=has_title,
@@ -211,7 +213,7 @@ def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *,
             actions=recorded.actions if recorded else (),
         )
         context.renderer.say = application.notify
-        stack.callback(setattr, context.renderer, "say", say)
+        stack.callback(setattr, context.renderer, "say", _log.info)
         worker.start()
         report = application.run()
         exit_action = application.exit_action
@@ -235,20 +237,20 @@ def _report_and_raise(result: _SessionResult, context: _AppContext) -> int:
 
 
 def _validate(arguments: PlayArguments) -> tuple[int, int] | None:
-    """Whatever can be said to be wrong before a window opens. Returns: the size of the window; None: what fits."""
+    """Checks what does not need torch, before a window opens. Returns: the window's (width, height) or None."""
     from worldsim.presets.resolve import resolve_preset
 
     check_at_least(arguments.seed or 0, 0, "--seed")
-    check_at_least(arguments.prefetch, 0, "--prefetch")
+    check_at_least(arguments.max_prefetch, 0, "--max-prefetch")
     check_at_least(arguments.steps, 1, "--steps")
     check_at_least(arguments.threads, 1, "--threads")
     check_at_least(arguments.frames, 1, "--frames")
     if arguments.record is not None:
         check_new_folder(arguments.record)
-    if arguments.world and arguments.record is not None:
-        raise UsageError("the true world is not recorded", hint="leave out --world or --record")
-    if arguments.world and arguments.load is not None:
-        raise UsageError("the true world has no saved states", hint="leave out --world or --load")
+    if arguments.reference and arguments.record is not None:
+        raise UsageError("the reference world cannot be recorded", hint="omit --reference or --record")
+    if arguments.reference and arguments.load is not None:
+        raise UsageError("the reference world has no saved states", hint="omit --reference or --load")
     if arguments.preset is None and (arguments.record is not None or arguments.load is not None):
         option = "--load" if arguments.record is None else "--record"
         raise UsageError(f"{option} without a preset", hint=f"worldsim play PRESET {option} ...")
@@ -258,10 +260,10 @@ def _validate(arguments: PlayArguments) -> tuple[int, int] | None:
         if arguments.preset is None or arguments.load is not None:
             raise UsageError("--actions without a preset, or with --load", hint="worldsim play PRESET --actions DIR")
         if not open_session(arguments.actions).num_frames:
-            raise RecordingError(f"{arguments.actions} holds no frame", hint="take another recording")
-    if arguments.rate is not None and arguments.rate <= 0:
-        raise UsageError(f"--rate is {arguments.rate:g}", hint="a positive number of ticks per second")
-    size_px = parse_window_size(arguments.window)
+            raise RecordingError(f"{arguments.actions} has no frames", hint="use another recording")
+    if arguments.fps is not None and arguments.fps <= 0:
+        raise UsageError(f"--fps is {arguments.fps:g}", hint="ticks per second, more than 0")
+    size_px = parse_size(arguments.window, "--window")
     if arguments.preset is None:
         return size_px
     if "/" not in arguments.preset or Path(arguments.preset).exists():
@@ -269,20 +271,10 @@ def _validate(arguments: PlayArguments) -> tuple[int, int] | None:
     return size_px
 
 
-def parse_window_size(text: str | None) -> tuple[int, int] | None:
-    """Width and height of a window, from "960x720". Raises: UsageError."""
-    if text is None:
-        return None
-    size = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", text)
-    if size is None:
-        raise UsageError(f"--window is {text!r}", hint="width x height in pixels, for example 960x720")
-    return int(size[1]), int(size[2])
-
-
 def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     """Runs in the model thread; the only part of `play` that loads torch."""
     assert arguments.preset is not None
-    if arguments.world:
+    if arguments.reference:
         return _load_true_world(arguments, report)
     report("loading torch")
     from worldsim.engine.fallback import FallbackSimulator, classify_fault

@@ -1,25 +1,26 @@
-"""`worldsim replay`: a recorded session made again, in the window, or checked frame by frame without one."""
+"""`worldsim replay`: re-runs a recorded session, in the window or as a bit-exactness check."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from worldsim.cli.arguments import (
+    Flag,
     JsonOption,
     OfflineOption,
     ProgressOption,
+    SessionArgument,
     WindowOption,
     check_at_least,
-    choose_device,
+    option,
     parse_arguments,
+    parse_size,
 )
 from worldsim.cli.output import Progress, print_result
+from worldsim.core.devices import choose_device
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
 from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol
 from worldsim.engine.worker import StageCallback
@@ -29,49 +30,51 @@ if TYPE_CHECKING:  # loads torch
     from worldsim.engine.replay import Mismatch, ReplayResult
     from worldsim.engine.simulator import Simulator
 
-HELP = "make a recorded session again from its inputs: in the window, or proved equal (--check)"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayArguments:
-    folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR", help="A recorded session.")]]
-    check: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Without a window: exit with 0 only when every frame comes out as it was recorded."""
-    preset: Annotated[str | None, tyro.conf.arg(metavar="PRESET")] = None
-    """Other weights under the same inputs, beside the recorded ones; with --check their scores, without a window. The
-    recorded weights themselves: where they lie now."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
-    """Another number of denoising steps under the same inputs, beside the recorded one; as --preset."""
-    world: tyro.conf.FlagCreatePairsOff[bool] = False
-    """The true world under the same inputs, from the same place, beside the recorded one; as --preset. Needs `doom`."""
-    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
-    """auto, cpu, cuda or mps; the recorded one when left out."""
-    threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """CPU threads of torch; as recorded when left out."""
+    """Re-run a recording, in the window or as a bit-exactness check (--check).
+
+    --preset, --steps and --reference run the same actions in another world, side by side with the recording. With
+    --check they print PSNR and SSIM instead of opening a window.
+    """
+
+    folder: SessionArgument
+    check: Flag = False
+    """Do not open a window; exit with 0 only if every frame equals the recorded one."""
+    preset: Annotated[str | None, option("PRESET")] = None
+    """Compare with this preset. If it is the recorded one, it only tells where its files are now."""
+    steps: Annotated[int | None, option("K")] = None
+    """Compare with this number of denoising steps."""
+    reference: Flag = False
+    """Compare with the reference world; needs its extra (doom or memory-maze)."""
+    device: Annotated[str | None, option("DEVICE")] = None
+    """auto, cpu, cuda or mps (default: as recorded)."""
+    threads: Annotated[int | None, option("N")] = None
+    """Number of CPU threads (default: as recorded)."""
     window: WindowOption = None
-    frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Without --check: quit by itself after N frames were shown."""
+    frames: Annotated[int | None, option("N")] = None
+    """Without --check: quit after N frames."""
     offline: OfflineOption = False
     json: JsonOption = None
     progress: ProgressOption = None
 
     @property
     def is_comparison(self) -> bool:
-        """Whether there is something to compare with."""
-        return self.world or self.preset is not None or self.steps is not None
+        return self.reference or self.preset is not None or self.steps is not None
 
 
 def run(argv: list[str]) -> int:
-    arguments = parse_arguments(ReplayArguments, argv, command="replay", help=HELP)
+    arguments = parse_arguments(ReplayArguments, argv, command="replay")
     check_at_least(arguments.steps, 1, "--steps")
     check_at_least(arguments.threads, 1, "--threads")
-    if arguments.world and (arguments.preset is not None or arguments.steps is not None):
-        raise UsageError("--world with --preset or --steps", hint="one after the other")
+    if arguments.reference and (arguments.preset is not None or arguments.steps is not None):
+        raise UsageError("--reference with --preset or --steps", hint="compare with one at a time")
     session = open_session(arguments.folder)
     if session.is_being_recorded:
         raise RecordingError(f"{arguments.folder} is still being recorded", hint="stop the recording first")
     if not session.num_frames:
-        raise RecordingError(f"{arguments.folder} holds no frame", hint=f"worldsim sessions rm {arguments.folder}")
+        raise RecordingError(f"{arguments.folder} has no frames", hint=f"worldsim sessions rm {arguments.folder}")
     if arguments.preset is not None and _is_recorded(arguments.preset, session):
         moved = replace(session.header, preset_ref=arguments.preset)
         session, arguments = replace(session, header=moved), replace(arguments, preset=None)
@@ -146,7 +149,7 @@ def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, 
         "folder": str(arguments.folder),
         "preset": arguments.preset or session.header.preset_ref,
         "steps": arguments.steps,
-        "world": arguments.world,
+        "world": arguments.reference,
         "frames": num_frames,
         "frames_equal": found.num_equal,
         "frames_as_recorded": found.num_as_recorded,
@@ -167,7 +170,7 @@ def _open_both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Si
     own_ref = session.header.preset_ref
     own, preset, device = _simulator(arguments, session, own_ref)
     check_origin(session, session_header(preset, own, ref=own_ref, device=device))
-    if not arguments.world:
+    if not arguments.reference:
         return own, _simulator(arguments, session, arguments.preset or own_ref)[0]
     from worldsim.engine.reference_world import ReferenceWorldAtStarts
 
@@ -188,11 +191,11 @@ def _simulator(arguments: ReplayArguments, session: RecordedSession, ref: str) -
 
 
 def _play_in_window(arguments: ReplayArguments, session: RecordedSession) -> int:
-    from worldsim.cli.play import PlayArguments, parse_window_size, play
+    from worldsim.cli.play import PlayArguments, play
 
     ref = session.header.preset_ref
     shown = PlayArguments(preset=ref, window=arguments.window, frames=arguments.frames, json=arguments.json)
-    return play(shown, _loader(arguments, session), parse_window_size(arguments.window))
+    return play(shown, _loader(arguments, session), parse_size(arguments.window, "--window"))
 
 
 def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[StageCallback], LoadedWorld]:
@@ -213,7 +216,7 @@ def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[S
             playable=playable,
             title=title,
             ticks_per_s=session.header.frames_per_s,
-            can_rewind=not arguments.world,
+            can_rewind=not arguments.reference,
         )
 
     return load

@@ -1,20 +1,18 @@
-"""`worldsim rollout`: a scripted walk through the learned world, as a video. Needs no display."""
+"""`worldsim rollout`: generates a video from a scripted action sequence. Needs no display."""
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import tyro
+from typing import Annotated, Any, Literal
 
 from worldsim.cli.arguments import (
     DeviceOption,
     JsonOption,
     LoadOption,
+    LosslessOption,
     OfflineOption,
     PresetArgument,
     ProgressOption,
@@ -22,31 +20,31 @@ from worldsim.cli.arguments import (
     StepsOption,
     ThreadsOption,
     check_at_least,
+    option,
     parse_arguments,
 )
-from worldsim.cli.output import STDOUT, Progress, write_json
+from worldsim.cli.output import Progress, print_result
 from worldsim.engine.saves import read_saved
 from worldsim.episodes.format import check_new_folder
-
-HELP = "walk through a preset by script and write a video of it; needs no display"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutArguments:
+    """Generate a video from a scripted action sequence. Needs no display."""
+
     preset: PresetArgument
     frames: int = 300
     """Frames to generate."""
     seed: int = 0
-    """Chooses the start, the noise and the walk."""
+    """Seed of the start, the noise and the script."""
     steps: StepsOption = None
     script: Literal["explore", "return", "look"] = "explore"
-    """The walk: explore; go out and come back; look round. It is fixed beforehand: no true world is asked."""
+    """Action sequence: explore; go out and return; look around. Open loop: does not use the reference world."""
     load: LoadOption = None
-    out: Path | None = None
-    """The video; rollout.mp4 when neither this nor --record is given."""
+    out: Annotated[Path | None, option("FILE")] = None
+    """Video to write (default: rollout.mp4, unless --record is given)."""
     record: RecordOption = None
-    lossless: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Record the pictures bit for bit, at their own size: for data meant for training."""
+    lossless: LosslessOption = False
     threads: ThreadsOption = None
     device: DeviceOption = "auto"
     offline: OfflineOption = False
@@ -55,7 +53,7 @@ class RolloutArguments:
 
 
 def run(argv: list[str]) -> int:
-    arguments = parse_arguments(RolloutArguments, argv, command="rollout", help=HELP)
+    arguments = parse_arguments(RolloutArguments, argv, command="rollout")
     check_at_least(arguments.frames, 1, "--frames")
     check_at_least(arguments.seed, 0, "--seed")
     check_at_least(arguments.steps, 1, "--steps")
@@ -66,18 +64,14 @@ def run(argv: list[str]) -> int:
         read_saved(arguments.load)
     with Progress(arguments.frames, f"rollout {arguments.preset}", arguments.progress) as progress:
         result = rollout(arguments, progress)
-    if arguments.json is not None:
-        write_json(arguments.json, result)
-    where = result["out"] or result["record"]
-    print(
-        f"{where}: {result['frames']} frames of {result['preset']} at {result['frames_per_s']:.1f} frames/s",
-        file=sys.stderr if arguments.json == STDOUT else sys.stdout,
-    )
+    rate = f"{result['frames_per_s']:.1f} frames/s"
+    text = f"{result['out'] or result['record']}: {result['frames']} frames of {result['preset']} at {rate}"
+    print_result(text, result, arguments.json)
     return 0
 
 
 def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
-    """Side effects: writes the video and the recording. Returns: what was done, as the JSON has it."""
+    """Returns: the JSON result. Side effects: writes the video and the recording."""
     from worldsim.actions.pose_control import key_spec, pose_steps
     from worldsim.actions.scripted_actions import script_actions
     from worldsim.engine.preset_world import PRESET_THREADS, open_preset

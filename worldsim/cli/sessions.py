@@ -1,25 +1,22 @@
-"""`worldsim sessions`: what was recorded: listed, shown, opened, exported, mended, removed, pushed."""
+"""`worldsim sessions`: list, show, open, export, repair, remove and push recorded sessions."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 from PIL import Image
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from worldsim.cli.arguments import JsonOption, OfflineOption, check_at_least, parse_arguments
-from worldsim.cli.output import STDOUT, write_json
+from worldsim.cli.arguments import Flag, JsonOption, OfflineOption, SessionArgument, check_at_least
+from worldsim.cli.output import CommandResult, Subcommand, run_subcommand, text_table
 from worldsim.core.errors import MissingPackageError, RecordingError, StorageError, UsageError, WorldsimError
 from worldsim.core.files import atomic_path
 from worldsim.episodes.card import files_to_push
@@ -28,61 +25,186 @@ from worldsim.episodes.format import LEROBOT_VERSION, RECORDINGS_FOLDER, video_p
 from worldsim.episodes.reader import RecordedSession, find_sessions, is_session, open_session
 from worldsim.episodes.video import upscale, upscale_factor
 
-HELP = "list, show, open, export, repair, remove and push recorded sessions"
 
-SessionsCommand = Literal["list", "show", "open", "export", "repair", "rm", "push"]
-TARGETS = {"export": "OUT.mp4 (or .gif, .npz)", "push": "USER/DATASET"}
-"""What the last argument is, of the actions that have one."""
+@dataclass(frozen=True, kw_only=True)
+class ListSessions:
+    """List the sessions in a folder."""
+
+    folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]] = RECORDINGS_FOLDER
+    """Folder of sessions."""
+    json: JsonOption = None
+
+    def run(self) -> CommandResult:
+        """A session that cannot be read is listed with its error."""
+        rows: list[dict[str, Any]] = []
+        for folder in find_sessions(self.folder):
+            try:
+                rows.append(session_summary(open_session(folder)))
+            except WorldsimError as error:
+                rows.append({"folder": str(folder), "complete": False, "error": error.message})
+        return CommandResult(text=_sessions_table(rows), data={"sessions": rows})
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionsArguments:
-    action: tyro.conf.Positional[SessionsCommand]
-    """What to do."""
-    folder: tyro.conf.Positional[
-        Annotated[Path, tyro.conf.arg(metavar="DIR", help="A session; for list, the folder in which sessions lie.")]
-    ] = RECORDINGS_FOLDER
-    out: tyro.conf.Positional[
-        Annotated[
-            str | None,
-            tyro.conf.arg(
-                metavar="OUT",
-                help="For export: a name that ends in .mp4, .gif or .npz. For push: USER/DATASET on the Hub; made when "
-                "it is not there, else its recordings are replaced.",
-            ),
-        ]
-    ] = None
+class ShowSession:
+    """Show a session's metadata."""
+
+    folder: SessionArgument
+    json: JsonOption = None
+
+    def run(self) -> CommandResult:
+        return _key_value_result(session_summary(open_session(self.folder)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenSession:
+    """Open a session's video in the system's player."""
+
+    folder: SessionArgument
     episode: int = 0
-    """For open and export: which episode."""
-    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
-    """For push: say what would be uploaded and where, and upload nothing."""
-    private: tyro.conf.FlagCreatePairsOff[bool] = False
-    """For push: a data set that is made for it is private."""
+    """Episode, counted from 0."""
+    json: JsonOption = None
+
+    def run(self) -> CommandResult:
+        path = _episode_video(_open_complete(self.folder), self.episode)
+        opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
+        if shutil.which(opener) is None:
+            raise MissingPackageError(f"cannot open {path}: {opener} is not installed", hint="use any video player")
+        subprocess.Popen([opener, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return _key_value_result({"folder": str(self.folder), "opened": str(path)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSession:
+    """Export an episode as a video, an animation or arrays."""
+
+    folder: SessionArgument
+    out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT")]]
+    """File to write: .mp4, .gif or .npz."""
+    episode: int = 0
+    """Episode, counted from 0."""
+    json: JsonOption = None
+
+    def run(self) -> CommandResult:
+        session, suffix = _open_complete(self.folder), self.out.suffix.lower()
+        video = _episode_video(session, self.episode)
+        writers: dict[str, Callable[[Path], object]] = {
+            ".mp4": lambda target: shutil.copyfile(video, target),
+            ".gif": lambda target: _write_gif(session, self.episode, target),
+            ".npz": lambda target: _write_npz(session, self.episode, target),
+        }
+        if suffix not in writers:
+            raise UsageError(f"{self.out} is not {', '.join(writers)}", hint=f"use {self.out.with_suffix('.mp4')}")
+        with atomic_path(self.out) as temporary:
+            writers[suffix](temporary)
+        num_frames = len(session.episodes[self.episode].rows)
+        return _key_value_result(
+            {"folder": str(session.folder), "out": str(self.out), "episode": self.episode, "frames": num_frames}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairSession:
+    """Finish a recording that was interrupted, from its journal."""
+
+    folder: SessionArgument
+    json: JsonOption = None
+
+    def run(self) -> CommandResult:
+        session = open_session(self.folder)
+        if session.is_being_recorded:
+            raise RecordingError(f"{self.folder} is still being recorded", hint="stop the recording first")
+        if not session.is_complete:
+            finalize(self.folder)
+        return _key_value_result({**session_summary(open_session(self.folder)), "repaired": not session.is_complete})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveSession:
+    """Delete a session."""
+
+    folder: SessionArgument
+    json: JsonOption = None
+
+    def run(self) -> CommandResult:
+        if not is_session(self.folder) or self.folder.is_symlink():
+            raise RecordingError(f"{self.folder} is not a recorded session", hint="nothing was removed")
+        try:
+            is_being_recorded = open_session(self.folder).is_being_recorded
+        except RecordingError:
+            is_being_recorded = False  # damaged sessions can be deleted
+        if is_being_recorded:
+            raise RecordingError(f"{self.folder} is still being recorded", hint="stop the recording first")
+        try:
+            shutil.rmtree(self.folder)
+        except OSError as error:
+            raise StorageError(f"cannot remove {self.folder}: {error}", hint="check its permissions") from None
+        return _key_value_result({"folder": str(self.folder), "removed": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushSession:
+    """Upload a session to the Hub as a LeRobot data set.
+
+    Prints an upload plan first. Recordings that the data set already has are replaced.
+    """
+
+    folder: SessionArgument
+    repo: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="USER/DATASET")]]
+    """Target data set (created if missing)."""
+    dry_run: Flag = False
+    """Print the upload plan without uploading."""
+    private: Flag = False
+    """Make the data set private if it is created."""
     offline: OfflineOption = False
     json: JsonOption = None
 
+    def run(self) -> CommandResult:
+        from worldsim.presets import hub
+        from worldsim.presets.resolve import hub_ref
 
-def run(argv: list[str]) -> int:
-    arguments = parse_arguments(SessionsArguments, argv, command="sessions", help=HELP)
-    check_at_least(arguments.episode, 0, "--episode")
-    target = TARGETS.get(arguments.action)
-    if (arguments.out is not None) != (target is not None):
-        raise UsageError(
-            f"{arguments.action} with{'' if arguments.out else 'out'} {target or arguments.out}",
-            hint=f"worldsim sessions {arguments.action} DIR {target or ''}".rstrip(),
-        )
-    if (arguments.dry_run or arguments.private) and arguments.action != "push":
-        raise UsageError(f"{arguments.action} with --dry-run or --private", hint="only push has them")
-    result = SUBCOMMANDS[arguments.action](arguments)
-    if arguments.json is not None:
-        write_json(arguments.json, result)
-    text = FORMATTERS.get(arguments.action, _key_value_lines)(result)
-    Console(stderr=arguments.json == STDOUT, soft_wrap=True).print(text)
-    return 0
+        target = hub_ref(self.repo)
+        if target is None or target.revision is not None:
+            raise UsageError(f"{self.repo!r} is not a data set on the Hub", hint="USER/DATASET, without a revision")
+        session = _open_complete(self.folder)
+        hub.check_can_push(needs_token=not self.dry_run)
+        plan = hub.plan_data_upload(files_to_push(session, target.repo), target.repo, tag=LEROBOT_VERSION)
+        print(plan.text, file=sys.stderr)
+        data = {
+            "folder": str(session.folder),
+            "repo": plan.repo,
+            "page": plan.page_url,
+            "is_new": plan.is_new,
+            "tag": plan.tag,
+            "files": plan.sizes,
+            "deleted": list(plan.deleted),
+            "dry_run": self.dry_run,
+        }
+        if self.dry_run:
+            return CommandResult(text="nothing was uploaded (--dry-run)", data=data)
+        message = f"{session.num_frames} frames of {session.header.preset}"
+        done = hub.upload(plan, message=message, private=self.private)
+        data |= {"commit": done["commit"], "commit_url": done["commit_url"]}
+        return CommandResult(text=f"pushed: {done['commit_url']}\nworldsim train PRESET --data {plan.repo}", data=data)
 
 
-def summary(session: RecordedSession) -> dict[str, Any]:
-    """All that `show` says."""
+SUBCOMMANDS: dict[str, type[Subcommand]] = {
+    "list": ListSessions,
+    "show": ShowSession,
+    "open": OpenSession,
+    "export": ExportSession,
+    "repair": RepairSession,
+    "rm": RemoveSession,
+    "push": PushSession,
+}
+
+
+def run(argv: Sequence[str]) -> int:
+    return run_subcommand(SUBCOMMANDS, argv, command="sessions")
+
+
+def session_summary(session: RecordedSession) -> dict[str, Any]:
+    """The JSON of `show`."""
     header = session.header
     return {
         "folder": str(session.folder),
@@ -102,129 +224,18 @@ def summary(session: RecordedSession) -> dict[str, Any]:
     }
 
 
-def _list(arguments: SessionsArguments) -> dict[str, Any]:
-    """A session that cannot be read is listed with its error."""
-    found: list[dict[str, Any]] = []
-    for folder in find_sessions(arguments.folder):
-        try:
-            found.append(summary(open_session(folder)))
-        except WorldsimError as error:
-            found.append({"folder": str(folder), "complete": False, "error": error.message})
-    return {"sessions": found}
-
-
-def _show(arguments: SessionsArguments) -> dict[str, Any]:
-    return summary(open_session(arguments.folder))
-
-
-def _open(arguments: SessionsArguments) -> dict[str, Any]:
-    path = _video_of(_open_complete(arguments), arguments.episode)
-    opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
-    if shutil.which(opener) is None:
-        raise MissingPackageError(f"there is no {opener} to open {path} with", hint="open that file with any player")
-    subprocess.Popen([opener, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return {"folder": str(arguments.folder), "opened": str(path)}
-
-
-def _export(arguments: SessionsArguments) -> dict[str, Any]:
-    assert arguments.out is not None
-    session, out = _open_complete(arguments), Path(arguments.out)
-    path = _video_of(session, arguments.episode)
-    writers: dict[str, Callable[[Path], None]] = {
-        ".mp4": lambda target: _copy(path, target),
-        ".gif": lambda target: _write_gif(session, arguments.episode, target),
-        ".npz": lambda target: _write_npz(session, arguments.episode, target),
-    }
-    if out.suffix.lower() not in writers:
-        raise UsageError(f"{out} ends in none of {', '.join(writers)}", hint=f"for example {out.with_suffix('.mp4')}")
-    with atomic_path(out) as temporary:
-        writers[out.suffix.lower()](temporary)
-    frames = len(session.episodes[arguments.episode].rows)
-    return {"folder": str(session.folder), "out": str(out), "episode": arguments.episode, "frames": frames}
-
-
-def _repair(arguments: SessionsArguments) -> dict[str, Any]:
-    session = open_session(arguments.folder)
-    if session.is_being_recorded:
-        raise RecordingError(f"{arguments.folder} is still being recorded", hint="stop the recording first")
+def _open_complete(folder: Path) -> RecordedSession:
+    session = open_session(folder)
     if not session.is_complete:
-        finalize(arguments.folder)
-    return {**summary(open_session(arguments.folder)), "repaired": not session.is_complete}
-
-
-def _rm(arguments: SessionsArguments) -> dict[str, Any]:
-    folder = arguments.folder
-    if not is_session(folder) or folder.is_symlink():
-        raise RecordingError(f"{folder} is not a recorded session", hint="nothing was removed")
-    try:
-        is_being_recorded = open_session(folder).is_being_recorded
-    except RecordingError:
-        is_being_recorded = False  # a damaged one may go
-    if is_being_recorded:
-        raise RecordingError(f"{folder} is still being recorded", hint="stop the recording first")
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise StorageError(f"cannot remove {folder}: {error}", hint="check its permissions") from None
-    return {"folder": str(folder), "removed": True}
-
-
-def _push(arguments: SessionsArguments) -> dict[str, Any]:
-    """The plan goes to stderr before anything goes up."""
-    from worldsim.presets import hub
-    from worldsim.presets.resolve import hub_ref
-
-    target = hub_ref(arguments.out or "")
-    if target is None or target.revision is not None:
-        raise UsageError(f"{arguments.out!r} is not a data set on the Hub", hint="USER/DATASET, without a revision")
-    session = _open_complete(arguments)
-    hub.check_can_push(needs_token=not arguments.dry_run)
-    plan = hub.plan_data_upload(files_to_push(session, target.repo), target.repo, tag=LEROBOT_VERSION)
-    print(plan.text, file=sys.stderr)
-    data = {
-        "folder": str(session.folder),
-        "repo": plan.repo,
-        "page": plan.page_url,
-        "is_new": plan.is_new,
-        "tag": plan.tag,
-        "files": plan.sizes,
-        "deleted": list(plan.deleted),
-        "dry_run": arguments.dry_run,
-    }
-    if arguments.dry_run:
-        return data
-    done = hub.upload(
-        plan, message=f"{session.num_frames} frames of {session.header.preset}", private=arguments.private
-    )
-    return data | {"commit": done["commit"], "commit_url": done["commit_url"]}
-
-
-SUBCOMMANDS: dict[SessionsCommand, Callable[[SessionsArguments], dict[str, Any]]] = {
-    "list": _list,
-    "show": _show,
-    "open": _open,
-    "export": _export,
-    "repair": _repair,
-    "rm": _rm,
-    "push": _push,
-}
-
-
-def _open_complete(arguments: SessionsArguments) -> RecordedSession:
-    session = open_session(arguments.folder)
-    if not session.is_complete:
-        raise RecordingError(f"{arguments.folder} is not complete", hint=f"worldsim sessions repair {arguments.folder}")
+        raise RecordingError(f"{folder} is not complete", hint=f"worldsim sessions repair {folder}")
     return session
 
 
-def _video_of(session: RecordedSession, episode: int) -> Path:
+def _episode_video(session: RecordedSession, episode: int) -> Path:
+    check_at_least(episode, 0, "--episode")
     if episode >= len(session.episodes):
-        raise UsageError(f"--episode is {episode}", hint=f"below {len(session.episodes)}, counted from 0")
+        raise UsageError(f"--episode is {episode}", hint=f"at most {len(session.episodes) - 1}")
     return video_path(session.folder, episode)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
 
 
 def _write_gif(session: RecordedSession, episode: int, target: Path) -> None:
@@ -235,7 +246,7 @@ def _write_gif(session: RecordedSession, episode: int, target: Path) -> None:
 
 
 def _write_npz(session: RecordedSession, episode: int, target: Path) -> None:
-    """Arrays frames [T, H, W, 3], actions [T, A] (the one that led to its frame), times, hashes."""
+    """Arrays: frames [T, H, W, 3], actions [T, A] (action[t] led to frame t), times, hashes."""
     rows = session.episodes[episode].rows
     spec = session.header.action_spec
     np.savez_compressed(
@@ -251,32 +262,20 @@ def _write_npz(session: RecordedSession, episode: int, target: Path) -> None:
     )
 
 
-def _table(sessions: list[dict[str, Any]]) -> Table | str:
+def _sessions_table(sessions: list[dict[str, Any]]) -> str:
     if not sessions:
-        return "no sessions; worldsim play PRESET --record DIR makes one, or its key for recording"
-    table = Table("session", "preset", "frames", "episodes", "seconds", "MB", "state", box=box.SIMPLE)
+        return "no sessions; worldsim play PRESET --record DIR records one (F9 in the window)"
+    rows = [("session", "preset", "frames", "episodes", "seconds", "MB", "state")]
     for row in sessions:
         if "error" in row:
-            table.add_row(row["folder"], "", "", "", "", "", row["error"])
+            rows.append((row["folder"], "", "", "", "", "", row["error"]))
             continue
-        unfinished = "being recorded" if row["being_recorded"] else "unfinished: repair"
-        values = (row["preset"], row["frames"], row["episodes"], row["seconds"], f"{row['bytes'] / 1e6:.1f}")
-        table.add_row(row["folder"], *map(str, values), "complete" if row["complete"] else unfinished)
-    return table
+        unfinished = "being recorded" if row["being_recorded"] else "unfinished (repair it)"
+        state = "complete" if row["complete"] else unfinished
+        counts = (str(row["frames"]), str(row["episodes"]), str(row["seconds"]), f"{row['bytes'] / 1e6:.1f}")
+        rows.append((row["folder"], row["preset"], *counts, state))
+    return text_table(rows, align="llrrrr")
 
 
-def _key_value_lines(result: dict[str, Any]) -> str:
-    return "\n".join(f"{key}: {value}" for key, value in result.items())
-
-
-def _push_text(result: dict[str, Any]) -> str:
-    if result["dry_run"]:
-        return "nothing was uploaded (--dry-run)"
-    return f"pushed: {result['commit_url']}\nworldsim train PRESET --data {result['repo']}"
-
-
-FORMATTERS: dict[SessionsCommand, Callable[[dict[str, Any]], Table | str]] = {
-    "list": lambda result: _table(result["sessions"]),
-    "push": _push_text,
-}
-"""What an action says to people, where that is not a line for every value."""
+def _key_value_result(data: dict[str, Any]) -> CommandResult:
+    return CommandResult(text="\n".join(f"{key}: {value}" for key, value in data.items()), data=data)

@@ -1,7 +1,8 @@
-"""`worldsim train`: one leg of a stage, from a preset.toml to a playable checkpoint."""
+"""`worldsim train`: trains stages of a preset.toml to a playable checkpoint."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from worldsim.cli.arguments import (
     OfflineOption,
     ProgressOption,
     check_at_least,
+    option,
     parse_arguments,
 )
 from worldsim.cli.output import Progress, write_json
 from worldsim.core.config import to_mapping
 from worldsim.core.devices import choose_device
 from worldsim.core.errors import UsageError
+from worldsim.core.log import setup_logging
 from worldsim.models.sequence.architectures import ARCHITECTURES
 from worldsim.presets.resolve import resolve_preset
 from worldsim.training.trackers import TrackerName, open_trackers
@@ -34,53 +37,60 @@ if TYPE_CHECKING:
 StageOption = Literal["autoencoder", "dynamics", "decoder"]
 
 STAGE_FRACTIONS: dict[StageOption, float] = {"autoencoder": 0.3, "dynamics": 0.6, "decoder": 0.1}
-"""Of the minutes, when all stages are trained in one go."""
+"""Fractions of the minutes with --stage all."""
 
 ARCHITECTURE_HELP = (
-    "Train this model of the paper's tables in place of the preset's own, with as many parameters as `full` has at the "
-    f"preset's width; preset and run folder are named after both. One of {', '.join(ARCHITECTURES)}."
+    "Train this architecture of the paper's tables instead of the preset's, matched in parameter count to `full` at "
+    f"the preset's width. Preset and run folder are named after both. One of {', '.join(ARCHITECTURES)}."
 )
-HELP = "train a stage of a preset for some minutes; the same command goes on where the last one ended"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainArguments:
+    """Train a stage of a preset for a number of minutes. Resumes automatically: run the same command again.
+
+    For several GPUs start it with torchrun.
+    """
+
     preset: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PRESET.toml")]]
-    """The preset.toml to train."""
+    """Training recipe."""
     stage: Literal["autoencoder", "dynamics", "decoder", "all"]
-    """autoencoder, then dynamics on its latents; then decoder, which learns to draw what the dynamics predicts. all:
-    one by one, sharing the minutes; the autoencoder stays as it is once a dynamics stands on it, and with --init."""
+    """autoencoder: frames to latents and back. dynamics: predict latents from actions. decoder: fine-tune the
+    decoder on predicted latents. all: the three in turn, sharing the minutes; the autoencoder is frozen once
+    dynamics training has started, or with --init."""
     minutes: float
-    """Wall-clock minutes of this leg."""
-    updates: int | None = None
-    """End a stage after so many updates, if that comes first."""
-    cooldown_updates: int | None = None
-    """With --updates: over so many the learning rate falls; the preset's share of them when left out."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Run folder; runs/<preset name> when left out."""
-    init: Annotated[str | None, tyro.conf.arg(metavar="PRESET")] = None
-    """Preset (name, folder, user/repo[@revision]) whose weights a new run begins with, as far as they fit."""
-    architecture: Annotated[str | None, tyro.conf.arg(metavar="NAME", help=ARCHITECTURE_HELP)] = None
-    data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="DATA[=WEIGHT]")] = ()
-    """Learn from recordings: a session, a folder of sessions, or user/dataset[@revision] on the Hub. Repeat it for
-    more; each gets its weight's share of the frames (1 when left out). Without --data, the true world alone."""
-    world_share: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
-    """With --data: the share of the frames that come from the true world, from 0 (also when left out) to below 1."""
-    track: Annotated[tyro.conf.UseAppendAction[tuple[TrackerName, ...]], tyro.conf.arg(metavar="NAME")] = ()
-    """Figures go there too, beside log.jsonl: tensorboard, trackio or wandb (an extra each)."""
+    """Wall-clock training time in minutes."""
+    steps: Annotated[int | None, option("N")] = None
+    """Stop a stage after N optimizer steps, if that is earlier."""
+    decay_steps: Annotated[int | None, option("N")] = None
+    """With --steps: steps of learning-rate decay (default: the preset's fraction of the steps)."""
+    out: Annotated[Path | None, option("DIR")] = None
+    """Run folder (default: runs/<preset name>)."""
+    init: Annotated[str | None, option("PRESET")] = None
+    """Initialize a new run from this preset's weights, where shapes match."""
+    architecture: Annotated[str | None, option("NAME", ARCHITECTURE_HELP)] = None
+    data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("DATA[=WEIGHT]")] = ()
+    """Train on recordings: a session, a folder of sessions, or user/dataset[@revision] on the Hub. Repeatable; frames
+    are sampled in proportion to the weights (default: 1). Without --data, frames come from the reference world."""
+    world_fraction: Annotated[float | None, option("X")] = None
+    """With --data: fraction of the frames from the reference world, 0 <= X < 1 (default: 0)."""
+    track: Annotated[tyro.conf.UseAppendAction[tuple[TrackerName, ...]], option("NAME")] = ()
+    """Log to tensorboard, trackio or wandb as well as log.jsonl. Repeatable. Each needs the extra of its name."""
     device: DeviceOption = "auto"
     threads: int = 1
-    """CPU threads of torch; one beside rendering workers."""
+    """Number of CPU threads; use 1 beside rendering workers."""
     offline: OfflineOption = False
     json: JsonOption = None
     progress: ProgressOption = None
 
 
 def run(argv: Sequence[str]) -> int:
-    arguments = parse_arguments(TrainArguments, argv, command="train", help=HELP)
+    arguments = parse_arguments(TrainArguments, argv, command="train")
     if arguments.minutes <= 0:
         raise UsageError(f"--minutes is {arguments.minutes:g}", hint="more than 0")
-    check_at_least(arguments.updates, 1, "--updates")
+    check_at_least(arguments.steps, 1, "--steps")
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     import torch
 
@@ -88,12 +98,14 @@ def run(argv: Sequence[str]) -> int:
 
     torch.set_num_threads(arguments.threads)
     with init_distributed(choose_device(arguments.device)) as distributed:
+        if not distributed.is_main:
+            setup_logging(logging.WARNING)
         _train(arguments, distributed)
     return 0
 
 
 def _train(arguments: TrainArguments, distributed: DistributedContext) -> None:
-    """All stages that are asked for. Of several ranks the first speaks."""
+    """Trains the requested stages. Only the main rank logs and writes."""
     from worldsim.training.recordings import DataSource
     from worldsim.training.run import TrainingRun
 
@@ -104,7 +116,7 @@ def _train(arguments: TrainArguments, distributed: DistributedContext) -> None:
         distributed=distributed,
         init=init,
         data=[DataSource.parse(text) for text in arguments.data],
-        world_share=arguments.world_share,
+        world_share=arguments.world_fraction,
         architecture=arguments.architecture,
     )
     summaries: dict[str, dict[str, float | int | str]] = {}
@@ -113,7 +125,7 @@ def _train(arguments: TrainArguments, distributed: DistributedContext) -> None:
         for stage, minutes in _phases(arguments, run):
             reason, trainer = _train_phase(run, stage, minutes, arguments, progress)
             summaries[stage] = _summary(trainer, reason)
-            _say(distributed, f"ended by {reason} after {trainer.num_updates} updates; {run.folder / stage}")
+            _log.info("stopped (%s) after %d steps; %s", reason, trainer.num_updates, run.folder / stage)
             if reason.startswith("SIG"):
                 break
     if arguments.json and distributed.is_main:
@@ -122,21 +134,21 @@ def _train(arguments: TrainArguments, distributed: DistributedContext) -> None:
 
 
 def _phases(arguments: TrainArguments, run: TrainingRun) -> list[tuple[StageOption, float]]:
-    """Stages and their minutes, in order."""
+    """Stages with their minutes, in order."""
     if arguments.stage != "all":
         return [(arguments.stage, arguments.minutes)]
-    is_settled = arguments.init is not None or (run.folder / "dynamics" / "last").exists()
-    shares = {stage: share for stage, share in STAGE_FRACTIONS.items() if stage != "autoencoder" or not is_settled}
-    return [(stage, arguments.minutes * share / sum(shares.values())) for stage, share in shares.items()]
+    is_frozen = arguments.init is not None or (run.folder / "dynamics" / "last").exists()
+    fractions = {stage: x for stage, x in STAGE_FRACTIONS.items() if stage != "autoencoder" or not is_frozen}
+    return [(stage, arguments.minutes * x / sum(fractions.values())) for stage, x in fractions.items()]
 
 
 def _train_phase(
     run: TrainingRun, stage: StageOption, minutes: float, arguments: TrainArguments, progress: Progress
 ) -> tuple[str, Trainer]:
-    on = run.device if run.distributed.world_size == 1 else f"{run.distributed.world_size} times {run.device}"
-    _say(run.distributed, f"training {run.preset.name} ({stage}) on {on} for {minutes:g} min in {run.folder}")
+    on = run.device if run.distributed.world_size == 1 else f"{run.distributed.world_size} x {run.device}"
+    _log.info("training %s (%s) on %s for %g min in %s", run.preset.name, stage, on, minutes, run.folder)
     for line in run.training_data(stage).describe() if arguments.data else ():
-        _say(run.distributed, f"data: {line}")
+        _log.info("data: %s", line)
     done_before_s = progress.done
 
     def on_fill(have: int, want: int) -> None:
@@ -145,9 +157,9 @@ def _train_phase(
     def on_log(row: dict[str, float | int | str]) -> None:
         spent_s = minutes * 60 - float(row.get("left_s", 0))
         progress.update(done_before_s + spent_s, note=_note(row), **row)
-        print(_line(row), flush=True)
+        _log.info("%s", _line(row))
 
-    cooldown = arguments.cooldown_updates
+    cooldown = arguments.decay_steps
     names = arguments.track if run.distributed.is_main else ()
     with open_trackers(names, run.folder / stage, project="worldsim", config=to_mapping(run.training)) as track:
 
@@ -155,12 +167,7 @@ def _train_phase(
             on_log(row)
             track(row)
 
-        return run.train(stage, minutes, arguments.updates, cooldown_updates=cooldown, on_log=on_row, on_fill=on_fill)
-
-
-def _say(distributed: DistributedContext, line: str) -> None:
-    if distributed.is_main:
-        print(line, flush=True)
+        return run.train(stage, minutes, arguments.steps, cooldown_updates=cooldown, on_log=on_row, on_fill=on_fill)
 
 
 def _note(row: dict[str, float | int | str]) -> str:
@@ -172,7 +179,7 @@ def _line(row: dict[str, float | int | str]) -> str:
 
 
 def _summary(trainer: Trainer, reason: str) -> dict[str, float | int | str]:
-    """`again`: the options that make the same leg again, on any machine."""
+    """`again`: options that reproduce this training phase on any machine."""
     frames_per_s = trainer.num_frames / max(trainer.trained_s, 1e-9)
     return {
         "again": trainer.phase.reproduce_args if trainer.phase else "",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 from worldsim.core.errors import DeviceError, did_you_mean
-from worldsim.core.log import say
+
+_log = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -27,7 +29,7 @@ def choose_device(name: str) -> str:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         chosen = "cuda" if available["cuda"] else "cpu"
-        say(f"device {chosen}{'' if available['cuda'] else ': no CUDA device'}")
+        _log.info("device %s%s", chosen, "" if available["cuda"] else ": no CUDA device")
         return chosen
     if not available.get(kind):
         message = f"device {name} is not available on this machine or in this build of torch"
