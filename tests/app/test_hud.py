@@ -59,7 +59,7 @@ def test_loading_shows_stage_and_elapsed_time() -> None:
 def test_error_shows_reason_hint_and_options() -> None:
     error = NonFiniteError("frame 7 came out as NaN", hint="reset the session")
     shown = text(panels(replace(PLAYING, state=SessionState.FAILED, error=error)), Placement.CENTER)
-    expected = "World stopped\nframe 7 came out as NaN\nreset the session\nR restart · Esc menu"
+    expected = "World stopped\nFrame 7 came out as NaN\nReset the session\nR restart · Esc menu"
     assert shown == expected
 
 
@@ -88,6 +88,6 @@ def test_long_line_is_wrapped_without_breaking_paths() -> None:
     )
     (panel,) = (p for p in panels(replace(PLAYING, lines=(expected,))) if p.placement is Placement.BOTTOM)
     lines = [row.left for row in panel.rows if row.style is Style.STRONG]
-    assert " ".join(lines) == expected
+    assert " ".join(lines) == expected.replace("the recording", "The recording")
     assert len(lines) == 2 and max(map(len, lines)) <= MAX_LINE_COLUMNS
     assert sum(path in line for line in lines) == 2

@@ -60,7 +60,7 @@ def test_long_page_scrolls_and_shows_its_position(image: InlineImage | None, roo
         menus.press(MenuKey.DOWN)
         assert focused(menus) == str(expected)
         assert len(menus.panel().rows) == 1 + room + 1 + 1  # title, items, position, note
-    assert f"1 to {room} of 40" in menus.panel().rows[-2].left
+    assert f"1-{room} of 40" in menus.panel().rows[-2].left
 
 
 def test_pointing_at_a_row_of_a_scrolled_page_focuses_it() -> None:

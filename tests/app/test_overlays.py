@@ -67,7 +67,7 @@ def test_f12_saves_a_screenshot_and_shows_its_path(tmp_path: Path, monkeypatch: 
     play.run(*BEGIN, *keys("f12"), NOTHING)
     (path,) = (tmp_path / "worldsim").iterdir()
     assert all(part in shown_text(play, Placement.BOTTOM) for part in ("Screenshot saved", str(path)))
-    assert play.printed[-1] == f"Screenshot saved: {path}"
+    assert play.printed[-1] == f"screenshot saved: {path}"
     play = Play()
     play.run(*BEGIN, *keys("f12"), *[NOTHING] * 99)
     assert "Screenshot" not in shown_text(play, Placement.BOTTOM)

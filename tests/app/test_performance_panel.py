@@ -36,7 +36,7 @@ def test_all_metrics_are_shown() -> None:
         "input to display: 41.0   63.0   70.0",
         "tick jitter: 1.0%   4.0%   6.0%",
         "denoise 9.8",
-        "90 hits, 10 misses (90%)",
+        "hits 90, misses 10 (90%)",
         "prefetch depth: 2/3",
         "discarded: 4 of 104 frames",
         "memory: 400 MB\n",

@@ -53,7 +53,7 @@ def test_recording_folder_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 20)
     play.session.recorder.close()
     (folder,) = find_sessions(RECORDINGS_FOLDER)
-    assert f"recording {folder}" in shown_text(play)
+    assert f"Recording {folder}" in shown_text(play)
 
 
 def test_unrecordable_world_is_reported_and_play_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_unrecordable_world_is_reported_and_play_continues(tmp_path: Path, monke
     (tmp_path / RECORDINGS_FOLDER).write_text("blocks the folder", encoding="utf-8")
     play = recorded_play(replace(HEADER, preset="other"))
     report = play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 40)
-    assert "cannot record to" in shown_text(play)
+    assert "Cannot record to" in shown_text(play)
     assert report.frames_shown > 5
 
 
@@ -78,7 +78,7 @@ def test_full_disk_is_reported_with_a_hint_and_play_continues(tmp_path: Path, mo
     report = play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 80)
     play.session.recorder.close()
     (folder,) = find_sessions(RECORDINGS_FOLDER)
-    line = f"the recording {folder} has stopped: No space left on device; make room, then: worldsim sessions repair"
+    line = f"The recording {folder} has stopped: No space left on device; make room, then: worldsim sessions repair"
     assert f"{line} {folder}" in " ".join(shown_text(play).split())
     assert report.frames_shown > 10
     assert open_session(folder).num_frames > 0, "the written part was lost"

@@ -48,7 +48,7 @@ def test_screenshot_is_lossless_and_describes_its_origin(tmp_path: Path, monkeyp
     monkeypatch.setenv("XDG_PICTURES_DIR", str(tmp_path))
     session = played("w", "w", "a")
     notification = take_screenshot(session, seen(session), "A maze")
-    path = Path(notification.removeprefix("Screenshot saved: "))
+    path = Path(notification.removeprefix("screenshot saved: "))
     assert path.parent == tmp_path / "worldsim"
     pixels = np.asarray(Image.open(path))
     assert pixels.shape == (720, 960, 3)

@@ -51,7 +51,7 @@ def test_releasing_rewind_resumes_and_rewound_frames_are_not_counted() -> None:
     play = Play()
     report = play.run(*PLAYING, [down("backspace")], *[NOTHING] * 10, [up("backspace")], *PLAYING)
     assert play.session.state is SessionState.PLAYING
-    assert "branch 2" in shown_text(play)
+    assert "Branch 2" in shown_text(play)
     assert report.frames_shown <= report.hits + report.misses
     assert len(play.renderer.frames) > report.frames_shown + 5
 
@@ -65,10 +65,10 @@ def test_focus_loss_ends_rewinding() -> None:
 def test_changed_speed_is_shown() -> None:
     play = Play()
     play.run(*PLAYING, [down("equals")], *PLAYING)
-    assert "speed 2x" in shown_text(play)
+    assert "Speed 2x" in shown_text(play)
     play = Play()
     play.run(*PLAYING, [down("equals"), down("minus")], *PLAYING)
-    assert "speed" not in shown_text(play)
+    assert "Speed" not in shown_text(play)
 
 
 def test_tab_lists_branches_and_brackets_switch() -> None:
@@ -86,7 +86,7 @@ def test_world_without_saves_reports_it(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     play = recorded_play(HEADER)
     play.run(*PLAYING, [down("f5")], *[NOTHING] * 5)
-    assert "saving is not available" in shown_text(play)
+    assert "Saving is not available" in shown_text(play)
     assert play.printed.count("saving is not available in this world") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -94,10 +94,10 @@ def test_world_without_saves_reports_it(tmp_path: Path, monkeypatch: pytest.Monk
 def test_notification_expires() -> None:
     play = Play()
     play.run(*PLAYING, [down("rightbracket")], *[NOTHING] * 5)
-    assert "only one branch" in shown_text(play)
+    assert "Only one branch" in shown_text(play)
     play = Play()
     play.run(*PLAYING, [down("rightbracket")], *[NOTHING] * 200)
-    assert "only one branch" not in shown_text(play)
+    assert "Only one branch" not in shown_text(play)
     assert "Branches" not in shown_text(play)
 
 

@@ -45,7 +45,7 @@ class Harness:
             self.window,  # type: ignore[arg-type]  # stands in for the window
             self.renderer,
             SettingsFile(path),
-            error="the world has stopped",
+            error="The world has stopped",
         )
 
     @property
@@ -65,7 +65,7 @@ def harness(tmp_path: Path) -> Harness:
 
 def test_preset_is_chosen_by_keyboard(harness: Harness) -> None:
     assert harness.run(*keys("down return")) == "maze"
-    assert harness.focused == "maze" and "the world has stopped" in harness.renderer.text
+    assert harness.focused == "maze" and "The world has stopped" in harness.renderer.text
 
 
 def test_preset_is_chosen_by_mouse(harness: Harness) -> None:

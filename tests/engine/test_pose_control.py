@@ -14,7 +14,6 @@ import pytest
 from tests.engine.fakes import HEADER, FakePoseControlled
 from tests.engine.test_time_travel import TICK_S, Play, assert_same, loads
 from tests.engine.test_worker import take
-from worldsim.actions.pose_control import FREE_CAMERA_NOTICE
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.autopilot import Autopilot, RecordedPolicy, ScriptPolicy
 from worldsim.engine.interfaces import LoadedWorld
@@ -55,7 +54,7 @@ def near(x: float, y: float, angle_deg: float) -> object:
 
 def test_keys_move_the_camera_from_the_start_pose_and_the_user_is_notified() -> None:
     play = Play(fake)
-    assert play.session.notification == FREE_CAMERA_NOTICE
+    assert play.session.notification == "free camera: walls are not solid"
     assert pose_of(play.session.shown_step) == near(-0.5, 0.25, 0)
     hold(play, "w", 4)
     hold(play, "left", 9)

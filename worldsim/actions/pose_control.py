@@ -14,8 +14,6 @@ import numpy as np
 
 from worldsim.core.types import Action, ActionSpec
 
-FREE_CAMERA_NOTICE = "you fly this world: no wall stops you"
-
 _HEADING = re.compile(r"(cos|sin)(\d*)")
 """A heading input: cosine or sine of the angle, or of a multiple of it ("cos2")."""
 

@@ -238,7 +238,7 @@ class Application:
         apply_display_settings(before, after, self._window, self._renderer)
         is_motion_new = after.frame_interpolation == "motion" != before.frame_interpolation
         if is_motion_new and not self._renderer.supports_motion_interpolation:
-            self._notifications.post("Motion interpolation needs a GPU; blending frames instead")
+            self._notifications.post("motion interpolation needs a GPU; blending frames instead")
         if after.denoising_steps != before.denoising_steps and (after.denoising_steps or self._preset_num_steps):
             self._session.set_num_steps(after.denoising_steps or self._preset_num_steps)
         self._session.recorder.is_lossless = after.lossless_recording

@@ -145,7 +145,7 @@ def panels(hud: HudState) -> tuple[Panel, ...]:
     """All panels, back to front."""
     found: list[Panel] = []
     if hud.state in (SessionState.PLAYING, SessionState.PAUSED, SessionState.REWINDING):
-        lines = [PanelRow(part, style=Style.STRONG) for line in hud.lines for part in wrap_line(line)]
+        lines = [PanelRow(part, style=Style.STRONG) for line in hud.lines for part in wrap_line(capitalized(line))]
         lines += [PanelRow(status_line(hud))] if hud.status is not StatusLevel.OFF else []
         if lines:
             found.append(Panel(Placement.BOTTOM, tuple(lines)))
@@ -170,6 +170,12 @@ def next_member(value: E) -> E:
     """The enum member after this one; the first after the last."""
     members = list(type(value))
     return members[(members.index(value) + 1) % len(members)]
+
+
+def capitalized(text: str) -> str:
+    """Messages are lowercase, as in the terminal; on screen they begin with a capital, unless with a file name."""
+    first = text.partition(" ")[0].rstrip(":,;")
+    return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
 def wrap_line(line: str) -> list[str]:
@@ -200,7 +206,9 @@ def detail_rows(hud: HudState) -> tuple[PanelRow, ...]:
         PanelRow("denoise", f"{times.ms_denoise:.1f} ms"),
         PanelRow("commit", f"{times.ms_commit:.1f} ms"),
         PanelRow("decode", f"{times.ms_decode:.1f} ms"),
-        PanelRow("prefetch", f"{counters.hits} hits, {counters.misses} misses, {counters.ahead} ahead"),
+        PanelRow(
+            "prefetch", f"hits {counters.hits}, misses {counters.misses}, depth {counters.ahead}/{counters.depth}"
+        ),
         PanelRow("frames", f"{counters.made} generated, {counters.dropped} discarded"),
     )
     return (
@@ -221,8 +229,8 @@ def message_rows(hud: HudState) -> tuple[PanelRow, ...]:
     """The message in the center of the window: loading, paused, failed; none during play."""
     keys = {command: key_for(command, bindings=hud.bindings) for command in _NAMED_COMMANDS}
     if hud.state is SessionState.FAILED and hud.error is not None:
-        message = [PanelRow(line) for line in wrap(hud.error.message, MAX_MESSAGE_COLUMNS)]
-        hint = [PanelRow(line, style=Style.MUTED) for line in wrap(hud.error.hint, MAX_MESSAGE_COLUMNS)]
+        message = [PanelRow(line) for line in wrap(capitalized(hud.error.message), MAX_MESSAGE_COLUMNS)]
+        hint = [PanelRow(line, style=Style.MUTED) for line in wrap(capitalized(hud.error.hint), MAX_MESSAGE_COLUMNS)]
         title = "World stopped" if hud.is_loaded else "Could not load the world"
         options = [PanelRow(f"{keys[Command.RESET]} restart · {keys[Command.ESCAPE]} menu")]
         if hud.can_rewind:
@@ -230,8 +238,10 @@ def message_rows(hud: HudState) -> tuple[PanelRow, ...]:
         return (PanelRow(title, style=Style.ERROR), *message, *hint, *options)
     if hud.state is SessionState.LOADING:
         elapsed = f" ({hud.stage_s:.0f} s)" if hud.stage_s >= 1 else ""
-        stage = f"{hud.stage[:1].upper()}{hud.stage[1:]} ...{elapsed}"
-        return (PanelRow(hud.title or "worldsim", style=Style.STRONG), PanelRow(stage))
+        return (
+            PanelRow(hud.title or "worldsim", style=Style.STRONG),
+            PanelRow(f"{capitalized(hud.stage)} ...{elapsed}"),
+        )
     if hud.state is SessionState.PAUSED:
         return (
             PanelRow("Paused", style=Style.STRONG),

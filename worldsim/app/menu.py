@@ -135,7 +135,7 @@ class MenuStack:
         begin, end = self._visible_range(page)
         rows = [_row(item, is_focus=index == focus) for index, item in enumerate(page.items[begin:end], begin)]
         if end - begin < len(page.items):
-            rows.append(PanelRow(f"{begin + 1} to {end} of {len(page.items)}", style=Style.MUTED))
+            rows.append(PanelRow(f"{begin + 1}-{end} of {len(page.items)}", style=Style.MUTED))
         notes = ("Press a key (Esc cancels)",) if self.is_waiting_for_key else page.notes
         return Panel(
             Placement.CENTER,

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from worldsim.actions.bindings import BINDINGS, Binding, KeyOverride, apply_overrides, binding_conflicts
-from worldsim.app.hud import InlineImage, wrap_line
+from worldsim.app.hud import InlineImage, capitalized, wrap_line
 from worldsim.app.key_labels import key_label
 from worldsim.app.menu import MenuItem, MenuPage, MenuStack
 from worldsim.app.preset_library import PresetEntry
@@ -24,7 +24,7 @@ _INTERPOLATION_LABELS = {
     "blend": "blend (adds one tick of latency)",
     "motion": "motion (adds one tick of latency)",
 }
-NAVIGATION_HINT = "Up/Down select · Enter confirm · Esc back · or mouse, gamepad"
+NAVIGATION_HINT = "Up/Down select · Enter confirm · Esc back (or mouse, gamepad)"
 
 
 def title_page(
@@ -47,7 +47,7 @@ def title_page(
         for entry in entries
     )
     more = (MenuItem(label="Settings", on_select=settings), MenuItem(label="Quit", on_select=quit_))
-    wrapped = tuple(row for note in notes for row in wrap_line(note))
+    wrapped = tuple(row for note in notes for row in wrap_line(capitalized(note)))
     return MenuPage(title="worldsim", items=presets + more, notes=(*wrapped, NAVIGATION_HINT))
 
 

@@ -52,7 +52,7 @@ class RecordingControl:
             return
         self._error = ""
         if session.header is None:
-            self._error = "Recording is not available in this world"
+            self._error = "recording is not available in this world"
             return
         try:
             session.recorder.start(new_recording_folder(session.header.preset), session.header)
@@ -70,7 +70,7 @@ def time_line(session: Session) -> str:
     """Rewind, speed and branch; empty during normal play."""
     parts = []
     if session.state is SessionState.REWINDING:
-        parts.append(f"Rewinding: {session.rewound_s:.1f} s back")
+        parts.append(f"rewinding: {session.rewound_s:.1f} s back")
     if session.speed != 1.0:
         parts.append(f"speed {session.speed:g}x")
     history = session.history

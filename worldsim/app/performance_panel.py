@@ -21,7 +21,7 @@ def performance_rows(stats: FrameStats, counters: WorkerCounters, resident_bytes
     hit_rate = f" ({counters.hits / num_requests:.0%})" if num_requests else ""
     model_rows = (
         PanelRow("model, ms", _format_named(denoise=times.ms_denoise, commit=times.ms_commit, decode=times.ms_decode)),
-        PanelRow("prefetch", f"{counters.hits} hits, {counters.misses} misses{hit_rate}"),
+        PanelRow("prefetch", f"hits {counters.hits}, misses {counters.misses}{hit_rate}"),
         PanelRow("prefetch depth", f"{counters.ahead}/{counters.depth}"),
         PanelRow("discarded", f"{counters.dropped} of {counters.made} frames"),
     )

@@ -191,7 +191,7 @@ class PresetLibrary:
         self._add(cached_entries())
         if hub.is_offline():
             return
-        self._set_note("Searching the Hub ...")
+        self._set_note("searching the Hub ...")
         try:
             self._add(hub_entries())
             self._set_note("")

@@ -98,15 +98,15 @@ class ReferencePanel:
         if last_known is not None and last_known.drift is not None and last_known.drift <= 1:
             key = self._key(Command.VIEW_MODE)
             hint = f" ({key} starts the reference world for a reset from its frames)" if loaded.reference else ""
-            self._session.notify(f"No drift detected{hint}")
+            self._session.notify(f"no drift detected{hint}")
             return
         good = _last_node_where(history, here, lambda drift: drift <= 1)
         if good is None:
-            self._session.notify("No frame without drift in history; restarting")
+            self._session.notify("no frame without drift in history; restarting")
             self._session.reset()
             return
         back_s = (here.step.index - good.step.index) * self._session.world_tick_s
-        self._session.notify(f"Rewound {back_s:.1f} s to the last frame without drift")
+        self._session.notify(f"rewound {back_s:.1f} s to the last frame without drift")
         self._session.go_to(good)
 
     def _toggle_memory(self) -> None:
@@ -161,11 +161,11 @@ class ReferencePanel:
         found = []
         if self.autopilot.policy is not None:
             key = key_for(Command.AUTOPILOT, bindings=bindings)
-            found.append(f"Autopilot: {self.autopilot.policy.name} · {key} or any movement key takes over")
+            found.append(f"autopilot: {self.autopilot.policy.name} · {key} or any movement key takes over")
         if self.view_mode is not ViewMode.GENERATED:
             found.append(self._reference_status(self._status))
         if self._is_reset_pending:
-            found.append("Context reset pending (reference catching up)")
+            found.append("context reset pending (reference catching up)")
         return tuple(found)
 
     def rows(self, bindings: tuple[Binding, ...]) -> tuple[PanelRow, ...]:
@@ -191,7 +191,7 @@ class ReferencePanel:
         if self._reference is not None:
             return True
         if self._loaded is None or self._loaded.reference is None:
-            self._session.notify("No reference world for this preset")
+            self._session.notify("no reference world for this preset")
             return False
         self._reference = ReferenceWorker(self._loaded.reference, self._loaded.action_spec, self._wake)
         self._reference.start()

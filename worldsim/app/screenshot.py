@@ -37,7 +37,7 @@ def take_screenshot(session: Session, step: Step, title: str) -> str:
         path = write_screenshot(folder, step, title=title, seed=session.seed, header=session.header, runs=runs)
     except StorageError as error:
         return f"{error.message}: {error.hint}"
-    return f"Screenshot saved: {path}"
+    return f"screenshot saved: {path}"
 
 
 def write_screenshot(

@@ -85,7 +85,7 @@ class SettingsFile:
             atomic_write(self.path, json.dumps(data, indent=2) + "\n")
         except StorageError as error:
             if not self._has_said:
-                self._say(f"Settings could not be saved: {error.message}")
+                self._say(f"settings could not be saved: {error.message}")
             self._has_said = True
         return self.current
 
@@ -101,14 +101,14 @@ class SettingsFile:
             known = {field.name for field in fields(Settings)}
             unknown = sorted(data.keys() - known)
             if unknown:  # a newer worldsim may have written them: the other settings are still good
-                self._say(f"Ignoring unknown settings in {self.path}: {', '.join(unknown)}")
+                self._say(f"ignoring unknown settings in {self.path}: {', '.join(unknown)}")
             return from_mapping(Settings, {key: value for key, value in data.items() if key in known})
         except (ConfigError, ValueError) as error:
             backup = self.path.with_name(f"{self.path.name}.bad")
             with suppress(OSError):
                 self.path.replace(backup)
             reason = error.message if isinstance(error, ConfigError) else error
-            self._say(f"Settings file is damaged (moved to {backup}); using defaults ({reason})")
+            self._say(f"settings file is damaged (moved to {backup}); using defaults ({reason})")
             return Settings()
 
 

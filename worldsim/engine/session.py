@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from worldsim.actions.bindings import available_bindings
-from worldsim.actions.pose_control import FREE_CAMERA_NOTICE
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Step
 from worldsim.engine.history import Branch, HistoryNode, PlayHistory, replay_to
@@ -328,7 +327,7 @@ class Session:
     def _on_world_loaded(self, loaded: LoadedWorld) -> None:
         spec = loaded.action_spec
         if spec.pose_control is not None:
-            self.notify(FREE_CAMERA_NOTICE)
+            self.notify("free camera: walls are not solid")
         self.inputs.bindings = available_bindings(spec, has_num_steps=loaded.playable.num_steps > 0)
         self.recorder.header = loaded.header
         if loaded.can_rewind:
