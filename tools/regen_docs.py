@@ -17,8 +17,8 @@ from worldsim.app.key_labels import help_rows
 from worldsim.cli.main import COMMANDS
 from worldsim.core import errors
 from worldsim.core.errors import WorldsimError
+from worldsim.evaluation.report.comparisons import main_table
 from worldsim.evaluation.report.results import read_results
-from worldsim.evaluation.report.summary import main_table
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CONFIG_FILE, WEIGHTS_FILE, bundled_presets
 

@@ -9,7 +9,6 @@ from worldsim.core.images import psnr
 from worldsim.evaluation.metrics import (
     balanced_accuracy,
     best_match,
-    bootstrap_interval,
     frechet,
     gradient_energy,
     masked_psnr,
@@ -89,23 +88,6 @@ def test_a_bare_wall_in_the_truth_does_not_dominate_the_sharpness() -> None:
     truth[1, :, ::2] = image[1, :, ::2] = 100
     image[0, 0, 0] = 5
     assert sharpness(image, truth) == pytest.approx(1.0, abs=0.01)
-
-
-def test_the_interval_holds_the_mean_and_narrows_with_more_seeds() -> None:
-    values = np.random.default_rng(0).normal(20.0, 2.0, size=64)
-    low, high = bootstrap_interval(values)
-    few_low, few_high = bootstrap_interval(values[:6])
-    assert low < values.mean() < high
-    assert high - low < few_high - few_low
-    assert bootstrap_interval(values) == (low, high)
-    assert bootstrap_interval(np.array([7.0])) == (7.0, 7.0)
-
-
-def test_the_interval_of_a_weighted_mean_is_that_of_a_ratio_of_sums() -> None:
-    low, high = bootstrap_interval(np.array([1.0, 3.0]), np.array([3.0, 1.0]))
-    assert (low, high) == (1.0, 3.0)
-    values, ones = np.random.default_rng(0).normal(size=9), np.ones(9)
-    assert bootstrap_interval(values, 5 * ones) == pytest.approx(bootstrap_interval(values))
 
 
 def test_pixels_outside_the_mask_do_not_count_and_no_pixel_is_no_number() -> None:

@@ -1,4 +1,4 @@
-"""What is evaluated, and how long. Torch-free, so that the command line reads it quickly."""
+"""Settings of an evaluation. Torch-free, so that the command line starts quickly."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from worldsim.core.errors import UsageError, did_you_mean
 from worldsim.worlds.seeds import EVALUATION_SEED_START
 
 TASKS = {
-    "one_step": "the next frame, from true ones",
-    "rollout": "on its own from a few true frames on, by distance",
-    "retrieval": "the way back after the way out",
-    "reasoning": "on at random after long context",
-    "spin": "a second full turn on the spot",
-    "loop": "again round a loop of the maze",
-    "fidelity": "does a frame move as the action says",
-    "idle": "nothing held: does the picture stand still",
-    "drift": "statistics over a very long roll-out",
+    "one_step": "the next frame, after true frames",
+    "rollout": "autoregressive rollout after a few true frames, by distance (rollout@k: k-th generated frame)",
+    "retrieval": "the return path, after the outbound path as context",
+    "reasoning": "a random continuation after a long context",
+    "spin": "a second full turn on the spot, after the first as context",
+    "loop": "another lap of a loop in the maze, after the first as context",
+    "fidelity": "whether frames move as the actions say, read by an inverse-dynamics probe",
+    "idle": "whether the image stays still when no input is held",
+    "drift": "frame statistics over a very long rollout",
 }
-"""What is evaluated, in the order of the report."""
+"""Key of every task to what it measures, in the order of `presets.score_names.TASK_NAMES`."""
 MAX_SEEDS = 10_000
 
 
@@ -28,57 +28,57 @@ class EvalConfig:
     """One evaluation. The same values on the same machine give the same scores."""
 
     seeds: tuple[int, ...]
-    """One held-out episode of each task per seed."""
+    """One held-out episode per seed and task."""
     tasks: tuple[str, ...] = tuple(TASKS)
     num_steps: int | None = None
-    """Denoising steps per frame; None is what the preset is played with."""
+    """Denoising steps per frame; None for the preset's own number."""
     horizons: tuple[int, ...] = (1, 10, 30, 60, 200)
-    """Generated frames after which a roll-out is scored, counted from 1."""
+    """Generated frames at which a rollout is scored, counted from 1."""
     context_frames: int = 32
-    """True frames before the first generated one; a preset that plays with more gets more."""
+    """True frames before the first generated one; at least the preset's own context."""
     one_step_frames: int = 32
-    """Frames per episode over which the one-step score is a mean."""
+    """Frames per episode of the next-frame score."""
     retrieval_frames: int = 128
-    """Length of an out-and-back episode: its first half is context."""
+    """Length of an outbound and return episode; its first half is context."""
     reasoning_context: int = 128
-    """True frames before a walk goes on at random."""
+    """True frames before the random continuation."""
     reasoning_frames: int = 64
     loop_context: int = 224
-    """True frames of a walk round and round: once round, in the maze that is shipped."""
+    """True frames of lapping a loop: about one lap in the bundled maze."""
     loop_frames: int = 96
     gone_frames: int = 8
-    """A place that was out of the view for so many frames in a row has left it: more than an attention window."""
+    """A place has left the view after this many consecutive frames out of it: more than an attention window."""
     fidelity_frames: int = 64
-    """Frames under keys held at random."""
+    """Generated frames under random keys."""
     idle_settle: int = 16
-    """True frames with nothing held before the first generated one: a walker glides on."""
+    """True frames without input before the first generated one: the player glides to a stop."""
     idle_frames: int = 100
     drift_distances: tuple[int, ...] = (50, 100, 200, 500, 1000, 2000)
-    """Generated frames up to which the drift is measured."""
+    """Generated frames up to which drift is measured."""
     drift_seeds: int = 4
-    """Of the seeds the first so many: these walks are long."""
+    """Only the first seeds are used for drift: its episodes are long."""
     probe_seeds: int = 96
-    """Training episodes of `probe_frames` frames for the probe that reads actions off frames."""
+    """Training episodes of the inverse-dynamics probe, of `probe_frames` frames each."""
     probe_frames: int = 80
     probe_updates: int = 600
     training_seeds: int = 16
-    """Training episodes whose frames make the mean image."""
+    """Training episodes averaged into the mean image."""
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise UsageError("no seeds to evaluate", hint=f"for example --seeds {EVALUATION_SEED_START}:900016")
-        held_in = [seed for seed in self.seeds if seed < EVALUATION_SEED_START]
-        if held_in:
+        trained = [seed for seed in self.seeds if seed < EVALUATION_SEED_START]
+        if trained:
             raise UsageError(
-                f"seed {held_in[0]} is not held out: training may have drawn it",
-                hint=f"seeds from {EVALUATION_SEED_START} up are for evaluation",
+                f"seed {trained[0]} is not held out: it may have been trained on",
+                hint=f"use seeds of {EVALUATION_SEED_START} or more",
             )
         if len(set(self.seeds)) != len(self.seeds):
-            raise UsageError("a seed is given twice", hint="every seed once")
+            raise UsageError("duplicate seed", hint="list every seed once")
         if self.num_steps is not None and self.num_steps < 1:
-            raise UsageError(f"{self.num_steps} denoising steps", hint="1 or more")
-        _check_rising("horizons", self.horizons)
-        _check_rising("drift_distances", self.drift_distances)
+            raise UsageError(f"the number of denoising steps is {self.num_steps}", hint="use 1 or more")
+        _check_increasing("horizons", self.horizons)
+        _check_increasing("drift_distances", self.drift_distances)
         for task in self.tasks:
             if task not in TASKS:
                 raise UsageError(f"no task {task!r}", hint=did_you_mean(task, TASKS))
@@ -87,13 +87,13 @@ class EvalConfig:
         numbers = [self.context_frames, self.one_step_frames, self.training_seeds, self.reasoning_context]
         numbers += [self.reasoning_frames, self.loop_context, self.drift_seeds, self.gone_frames]
         numbers += [self.probe_seeds, self.probe_updates, self.idle_settle]
-        walks = [self.retrieval_frames, self.loop_frames, self.idle_frames, self.fidelity_frames, self.probe_frames]
-        if min(numbers) < 1 or min(walks) < 4:
-            raise UsageError("numbers of frames and seeds must be positive", hint="see EvalConfig")
+        lengths = [self.retrieval_frames, self.loop_frames, self.idle_frames, self.fidelity_frames, self.probe_frames]
+        if min(numbers) < 1 or min(lengths) < 4:
+            raise UsageError("numbers of frames and seeds must be positive", hint="episodes need at least 4 frames")
 
 
 def parse_tasks(text: str | None) -> tuple[str, ...]:
-    """`a,b` in the order of the report; all for None. Raises UsageError for an unknown one."""
+    """Comma-separated tasks, sorted into the order of the tables; all for None."""
     if text is None:
         return tuple(TASKS)
     asked = [name.strip() for name in text.split(",") if name.strip()]
@@ -101,18 +101,18 @@ def parse_tasks(text: str | None) -> tuple[str, ...]:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`N` is the first N, `A:B` is A up to, but not, B. Raises UsageError for anything else."""
+    """`N`: the first N held-out seeds. `A:B`: seeds from A up to, excluding, B. Raises: UsageError."""
     first, colon, end = text.partition(":")
     if not colon and first.isdecimal() and 1 <= int(first) <= MAX_SEEDS:
         return tuple(range(EVALUATION_SEED_START, EVALUATION_SEED_START + int(first)))
     if not (colon and first.isdecimal() and end.isdecimal() and 0 < int(end) - int(first) <= MAX_SEEDS):
         raise UsageError(
-            f"--seeds {text} is neither a number of seeds nor A:B with A below B",
+            f"--seeds {text} is neither a number of seeds nor a range A:B with A below B",
             hint=f"for example --seeds 16 or --seeds 900000:900016; at most {MAX_SEEDS}",
         )
     return tuple(range(int(first), int(end)))
 
 
-def _check_rising(name: str, values: Sequence[int]) -> None:
+def _check_increasing(name: str, values: Sequence[int]) -> None:
     if not values or any(a >= b for a, b in zip((0, *values), values, strict=False)):
-        raise UsageError(f"{name} are {tuple(values)}", hint="positive and rising, for example 1 10 30 60")
+        raise UsageError(f"{name} are {tuple(values)}", hint="use positive, increasing numbers, for example 1 10 30 60")

@@ -104,24 +104,6 @@ def sharpness(image: ImageArray, truth: ImageArray) -> float:
     return float(gradient_energy(image).sum()) / max(true_energy, 1e-12)
 
 
-def bootstrap_interval(
-    values_N: FloatArray, weight_N: FloatArray | None = None, *, num_resamples: int = 2000, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of the mean of `values_N` (one value per seed), resampling seeds; the same every time.
-
-    `weight_N`: of the weighted mean, as the ratio of two sums is one of ratios.
-    """
-    assert values_N.ndim == 1 and len(values_N) > 0, f"need one value per seed, got {values_N.shape}"
-    assert not np.isnan(values_N).any(), "a seed without a value has no place in a mean"
-    weight_N = np.ones_like(values_N) if weight_N is None else weight_N
-    generator = np.random.default_rng(0)
-    resample_indices = generator.integers(0, len(values_N), size=(num_resamples, len(values_N)))
-    means = (values_N * weight_N)[resample_indices].sum(axis=1) / weight_N[resample_indices].sum(axis=1)
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return float(low), float(high)
-
-
 def _pooled_psnr(image: ImageArray, truth: ImageArray, mask: npt.NDArray[np.bool_]) -> float:
     if not mask.any():
         return math.nan

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from worldsim.core.images import psnr
+from worldsim.evaluation.bootstrap import bootstrap_interval
 from worldsim.evaluation.evaluator import FrameArray, RolloutResult
 from worldsim.evaluation.metrics import (
     FloatArray,
     best_match,
-    bootstrap_interval,
     gradient_energy,
     masked_psnr,
     sharpness,

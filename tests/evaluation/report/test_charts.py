@@ -1,4 +1,4 @@
-"""Charts are well-formed, within their frame, and right at known points."""
+"""Charts are well-formed SVG, stay inside the plot, and are correct at known points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page says what the results say, and nothing in a result can become markup."""
+"""The page shows the results, and no text of a result becomes markup."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from worldsim.evaluation.report.evaluations import score_tables
 from worldsim.evaluation.report.html_page import NO_NOTES, NO_SHEETS, render, write_page
-from worldsim.evaluation.report.published_results import read_published_results
+from worldsim.evaluation.report.published import read_published_results
 from worldsim.evaluation.report.results import ComparisonRun, Note, Results, RunScore
-from worldsim.evaluation.report.scores import score_tables
 from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE_ARCHITECTURE
 
 
@@ -43,7 +43,7 @@ EVALUATION = {
     ],
     "retrieval": {"psnr": 24.2, "psnr_copy": None, "frames": 64},
     "fidelity": {"turn": {"value": 0.93, "low": 0.9, "high": 0.96, "per_seed": [1, 0.86]}},
-    "left_out": {"drift": "no true world"},
+    "left_out": {"drift": "no reference world"},
     "seconds": {"walks": 28.65},
     "config": {"model": {"width": 19219}},
     "command": "worldsim eval maze",
@@ -70,29 +70,31 @@ COST = {
 
 def test_evaluation_scores_are_shown_with_interval_ceiling_and_curve() -> None:
     html = page(Results(evaluations=[EVALUATION], origins=[("maze.json", EVALUATION)]))
-    assert rows(html, "roll-out, frame 1") == [["roll-out, frame 1", "29.9 [28.9, 30.9]", "32.6"]]
-    assert rows(html, "way back") == [["way back", "24.2", ""], ["way back", "frames", "64"]]
+    assert rows(html, "rollout@1") == [["rollout@1", "29.9 [28.9, 30.9]", "32.6"]]
+    retrieval = "retrieval (return path)"
+    assert retrieval in [cells[0] for cells in rows(html, retrieval)]
+    assert rows(html, retrieval)[1:] == [[retrieval, "24.2", ""], [retrieval, "frames", "64"]]
     assert rows(html, "turn") == [] and "0.930 [0.900, 0.960]" in html
-    assert "drift: left out, no true world" in html and "28.65" not in html and "19219" not in html
-    assert html.count("<svg") == 1 and "roll-out: PSNR by distance" in html
+    assert "drift was skipped: no reference world" in html and "28.65" not in html and "19219" not in html
+    assert html.count("<svg") == 1 and "rollout: PSNR by distance" in html
     assert rows(html, "maze.json") == [["maze.json", "worldsim eval maze", "[900000, 900001]", "torch 2.13.0"]]
 
 
-def test_missing_inputs_are_reported_in_one_line_each() -> None:
+def test_missing_results_are_reported_in_one_line_each() -> None:
     html = page(Results())
-    for line in ("No evaluation was given", "No comparison was given", "No cost was given", NO_SHEETS, NO_NOTES):
+    for line in ("No evaluation.", "No comparison.", "No cost measurement.", NO_SHEETS, NO_NOTES):
         assert line in html
     assert "<svg" not in html
 
 
-def test_differences_say_what_is_significant_and_what_is_not() -> None:
+def test_differences_are_marked_significant_or_not() -> None:
     runs = [run("full", 25.0), run("full", 25.2, 1), run("mamba2", 21.0), run("mamba2", 21.2, 1)]
     runs += [run("block-1", 25.3), run("block-1", 24.8, 1)]
     html = page(Results(runs=runs))
-    assert "Every run: 4,000 updates on 64,000 frames." in html
-    (worse,) = [row for row in rows(html, "mamba2") if "against" in row[2]]
-    assert worse[1:3] == ["full", "2 against 2"] and worse[3].startswith("-4.00 [") and worse[3].endswith("worse")
-    (equal,) = [row for row in rows(html, "block-1") if "against" in row[2]]
+    assert "Every run: 4,000 training steps on 64,000 frames." in html
+    (worse,) = [row for row in rows(html, "mamba2") if "vs." in row[2]]
+    assert worse[1:3] == ["full", "2 vs. 2"] and worse[3].startswith("-4.00 [") and worse[3].endswith("worse")
+    (equal,) = [row for row in rows(html, "block-1") if "vs." in row[2]]
     assert equal[3].endswith("not significant")
     scores = [row[0] for row in re.findall(r"<tr><td>(full|block-1|mamba2)</td><td>(443,211)", html)]
     assert scores == sorted(scores, key=list(ARCHITECTURES).index)
@@ -100,15 +102,15 @@ def test_differences_say_what_is_significant_and_what_is_not() -> None:
 
 def test_runs_with_unequal_budgets_are_reported_as_such() -> None:
     html = page(Results(runs=[run("full", 25.0), run("mamba2", 24.0, updates=9000)]))
-    assert "Not the same budget for all: 4,000 updates on 64,000 frames; 9,000 updates" in html
+    assert "Training budgets differ: 4,000 training steps on 64,000 frames; 9,000 training steps" in html
 
 
 def test_experiments_are_not_mixed() -> None:
     runs = [run("full", 25.0, experiment="spins"), run("mamba2", 21.0, experiment="mazes")]
     html = page(Results(runs=runs))
-    assert "trained alike: spins" in html and "trained alike: mazes" in html
-    assert "against" not in "".join(cell for row in rows(html, "mamba2") for cell in row)
-    assert f"No run of {REFERENCE_ARCHITECTURE} is among these" in html
+    assert "equal training: spins" in html and "equal training: mazes" in html
+    assert "vs." not in "".join(cell for row in rows(html, "mamba2") for cell in row)
+    assert f"There is no run of the baseline {REFERENCE_ARCHITECTURE}" in html
 
 
 def test_published_results_are_shown_beside_ours_with_their_scale() -> None:
@@ -122,26 +124,26 @@ def test_published_results_are_shown_beside_ours_with_their_scale() -> None:
 def test_a_comparison_without_the_published_task_is_labeled_with_its_own_metric() -> None:
     scores = {"second_turn": RunScore(value=24.0), "autoencoder": RunScore(value=32.5)}
     html = page(Results(runs=[replace(run("full", 25.0), scores=scores), replace(run("mamba2", 1.0), scores=scores)]))
-    assert "<th>PSNR, here (second turn, PSNR)</th>" in html and rows(html, "Ours")[0][7] == "24.0"
-    assert "The same for all: autoencoder (ceiling) 32.5." in html
-    assert [row[3:] for row in rows(html, "mamba2") if "against" in row[2]] == [["+0.000 (no walks kept)"]]
+    assert "<th>PSNR, ours (revisit (second turn), PSNR)</th>" in html and rows(html, "Ours")[0][7] == "24.0"
+    assert "References, the same for all: autoencoder (ceiling) 32.5." in html
+    assert [row[3:] for row in rows(html, "mamba2") if "vs." in row[2]] == [["+0.000 (no per-episode scores)"]]
 
 
 def test_a_training_variant_is_compared_with_the_same_architecture() -> None:
     html = page(Results(runs=[run("full", 25.0), run("block-1", 28.0), run("block-1+rollouts", 27.0)]))
-    (way,) = [row for row in rows(html, "block-1+rollouts") if "against" in row[2]]
+    (way,) = [row for row in rows(html, "block-1+rollouts") if "vs." in row[2]]
     assert way[1] == "block-1" and way[3].startswith("-1.00 [")
     both = page(Results(runs=[run("block-1+noise", 28.0), run("block-1+noise+rollouts", 30.0)]))
-    (two_ways,) = [row for row in rows(both, "block-1+noise+rollouts") if "against" in row[2]]
+    (two_ways,) = [row for row in rows(both, "block-1+noise+rollouts") if "vs." in row[2]]
     assert two_ways[1] == "block-1+noise" and two_ways[3].startswith("+2.00 [")
     alone = page(Results(runs=[run("full", 25.0), run("block-1+rollouts", 27.0)]))
-    assert "No run of block-1 is among these" in alone and "1 against 1" not in alone
+    assert "There is no run of the baseline block-1" in alone and "1 vs. 1" not in alone
 
 
 def test_quality_against_steps_is_a_mean_over_training_seeds() -> None:
     curves = [{"second_turn": ((1.0, 20.0), (8.0, 22.0))}, {"second_turn": ((1.0, 21.0), (8.0, 24.0))}]
     html = page(Results(runs=[run("full", 25.0, seed, by_steps=curve) for seed, curve in enumerate(curves)]))
-    assert "<th>second turn, PSNR, 8</th>" in html
+    assert "<th>revisit (second turn), PSNR, 8</th>" in html
     assert ["full", "20.50", "23.00"] in rows(html, "full")
 
 
@@ -151,7 +153,7 @@ def test_curves_by_distance_are_means_over_training_seeds() -> None:
     assert "full: 21 at 10" in html and "full: 17 at 20" in html
 
 
-def test_costs_show_what_stays_constant_and_what_grows() -> None:
+def test_costs_show_constant_and_growing_quantities() -> None:
     html = page(Results(costs=[COST]))
     (full,) = rows(html, "full")
     assert full[1:] == [
@@ -159,7 +161,7 @@ def test_costs_show_what_stays_constant_and_what_grows() -> None:
     ]  # fmt: skip
     (growing,) = rows(html, "causal-full")
     assert growing[5:8] == ["x 4.00", "120 kB", "x 5.00"]
-    assert "causal-full: stopped at frame 500." in html and "no-clean-prefix: the network of full" in html
+    assert "causal-full: stopped at frame 500." in html and "no-clean-prefix: same network as full" in html
     assert html.count("<svg") == 3
 
 
@@ -182,7 +184,7 @@ def test_text_of_results_is_escaped() -> None:
 
 
 def test_markdown_notes_are_rendered_without_links() -> None:
-    text = "# Tried\n\n| leg | result |\n| --- | --- |\n| 3 | **worse** |\n\n![x](http://a.b/c.png) [y](javascript:z)"
+    text = "# Tried\n\n| phase | result |\n| --- | --- |\n| 3 | **worse** |\n\n![x](http://a.b/c.png) [y](javascript:z)"
     html = page(Results(notes=[Note(title="log", text=text, is_markdown=True), Note(title="raw", text="a **b**")]))
     assert "<h1>Tried</h1>" in html and "<td><strong>worse</strong></td>" in html and "a **b**" in html
     assert "<img" not in html and 'href="javascript' not in html and 'href="http' not in html
@@ -214,6 +216,7 @@ def test_unknown_tasks_are_found() -> None:
         },
     }
     tables = score_tables(evaluation)
-    assert list(tables) == ["reasoning", "drift"]
-    assert [(label, scores["psnr"].value) for label, _, scores in tables["reasoning"]] == [("seen", 22), ("unseen", 15)]
+    reasoning = "reasoning (random continuation)"
+    assert list(tables) == [reasoning, "drift"]
+    assert [(label, scores["psnr"].value) for label, _, scores in tables[reasoning]] == [("seen", 22), ("unseen", 15)]
     assert [(label, at) for label, at, _ in tables["drift"]] == [("frame 5", 5.0)]

@@ -1,4 +1,4 @@
-"""What is read of kept results, and what is said of files that are damaged."""
+"""Reading result files, and errors about damaged ones."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def test_a_folder_is_read_by_file_extension(tmp_path: Path) -> None:
     assert [name for name, _ in results.origins] == ["a.json", "a.json", "b.json", "c.json"]
 
 
-def test_a_score_that_was_not_finite_is_left_out(tmp_path: Path) -> None:
+def test_non_finite_scores_are_omitted(tmp_path: Path) -> None:
     (run,) = read_results([written(tmp_path, "run.json", RUN)]).runs
     assert run.scores == {"retrieval_psnr": RunScore(value=20.0, per_seed=(19.0, 21.0))}
     assert (run.experiment, run.by_distance, run.references) == ("", {}, {})
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
-        (7, "holds 7, not results"),
-        ({"kind": "diary"}, "no known kind ('diary')"),
-        ({"scores": {}}, "no known kind (None)"),
+        (7, "contains 7, not results"),
+        ({"kind": "diary"}, "unknown kind 'diary'"),
+        ({"scores": {}}, "unknown kind None"),
         ({**RUN, "seed": "three"}, "'seed' is 'three', not a number"),
         ({key: RUN[key] for key in RUN if key != "updates"}, "'updates' is None"),
         ({**RUN, "architecture": None}, "'architecture' is None"),
@@ -75,10 +75,10 @@ def test_a_score_that_was_not_finite_is_left_out(tmp_path: Path) -> None:
         ({"kind": "cost", "architectures": {"full": {"training": [{"ms": 1}], "generation": []}}}, "'context_frames'"),
     ],
 )
-def test_errors_name_the_file(data: Any, said: str, tmp_path: Path) -> None:
+def test_errors_name_the_file(data: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(ResultsError) as error:
         read_results([written(tmp_path, "run.json", data)])
-    assert said in error.value.message and "run.json" in error.value.message
+    assert message in error.value.message and "run.json" in error.value.message
 
 
 @pytest.mark.parametrize("content", [b'{"kind": "co', b'{"kind": NaN}', b"\xff\xfe", b"[" * 100_000])
@@ -92,7 +92,7 @@ def test_a_truncated_or_invalid_json_file_is_named(content: bytes, tmp_path: Pat
 def test_missing_files_and_folders_without_results_are_named(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="cannot be read: No such file"):
         read_results([tmp_path / "gone.json"])
-    with pytest.raises(ResultsError, match="has no results in it"):
+    with pytest.raises(ResultsError, match="contains no results"):
         read_results([tmp_path])
 
 

@@ -1,1 +1,1 @@
-"""`worldsim report`: kept results as tables, curves and one HTML page. Torch-free."""
+"""`worldsim report`: result files as tables, curves and one HTML page. Torch-free."""

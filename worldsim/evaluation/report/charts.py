@@ -1,7 +1,6 @@
-"""Line charts as SVG, for a page that is read in light and dark and on paper.
+"""Line charts as SVG, colored by the page's style sheet, so that they work in light, dark and print.
 
-Hand-made rather than matplotlib's: its SVG has its colours baked in, where these follow the page's style sheet, and it
-would be a large package for a few lines. Owns: axes, ticks and lines. Does not own: colours (`page.html`).
+Own code rather than matplotlib: its SVG has fixed colors, and it would be a large dependency for a few lines.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 560, 330
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 44
-"""Margins around the plot."""
+"""Margins around the plot area."""
 NUM_COLORS = 12
 
 
@@ -23,10 +22,10 @@ class ChartLine:
     label: str
     points: tuple[tuple[float, float], ...]
     band: tuple[tuple[float, float], ...] = ()
-    """Lowest and highest value at each point."""
+    """(lowest, highest) value at each point; may be empty."""
     color: int = 0
     is_reference: bool = False
-    """Drawn in dashes."""
+    """Whether the line is dashed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class _Axis:
-    """From values to places, straight or logarithmic."""
+    """Maps values to pixels, linearly or logarithmically."""
 
     low: float
     high: float
@@ -75,8 +74,8 @@ class _Axis:
         is_log = is_log and low > 0
         if is_log:
             return cls(low=low / 1.1, high=high * 1.1, is_log=True, begin=begin, end=end)
-        room = 0.05 * (high - low) or 0.5
-        return cls(low=low - room, high=high + room, is_log=False, begin=begin, end=end)
+        margin = 0.05 * (high - low) or 0.5
+        return cls(low=low - margin, high=high + margin, is_log=False, begin=begin, end=end)
 
     def at(self, value: float) -> float:
         low, high, value = (math.log(v) if self.is_log else v for v in (self.low, self.high, value))
@@ -84,7 +83,7 @@ class _Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """1, 2 and 5 times powers of ten; the powers alone where they are many."""
+        """1, 2 and 5 times powers of ten; only the powers on a long logarithmic axis."""
         if self.is_log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             digits = (1,) if len(powers) > 4 else (1, 2, 5)
@@ -112,14 +111,14 @@ def _line(line: ChartLine, x: _Axis, y: _Axis) -> Markup:
     if line.band:
         edge = [(px, high) for (px, _), (_, high) in zip(line.points, line.band, strict=True)]
         edge += [(px, low) for (px, _), (low, _) in reversed(list(zip(line.points, line.band, strict=True)))]
-        parts.append(Markup('<polygon class="band {}" points="{}"/>').format(color, _places(edge, x, y)))
+        parts.append(Markup('<polygon class="band {}" points="{}"/>').format(color, _pixels(edge, x, y)))
     dashes = " reference" if line.is_reference else ""
-    parts.append(Markup('<polyline class="line {}{}" points="{}"/>').format(color, dashes, _places(line.points, x, y)))
+    parts.append(Markup('<polyline class="line {}{}" points="{}"/>').format(color, dashes, _pixels(line.points, x, y)))
     for px, py in line.points:
         dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="3"><title>{}</title></circle>')
         parts.append(dot.format(color, x.at(px), y.at(py), f"{line.label}: {py:,.4g} at {px:,g}"))
     return escape("\n").join(parts)
 
 
-def _places(points: Sequence[tuple[float, float]], x: _Axis, y: _Axis) -> str:
+def _pixels(points: Sequence[tuple[float, float]], x: _Axis, y: _Axis) -> str:
     return " ".join(f"{x.at(px)},{y.at(py)}" for px, py in points)

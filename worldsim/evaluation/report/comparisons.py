@@ -1,16 +1,15 @@
-"""Architectures that were trained alike: scores, what differs from the reference, the paper's tables. Torch-free."""
+"""Architectures under equal training: scores, differences, curves, and the README's table. Torch-free."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from worldsim.evaluation.bootstrap import Estimate
 from worldsim.evaluation.report.charts import Chart, ChartLine
-from worldsim.evaluation.report.published_results import PublishedResults, PublishedTable
-from worldsim.evaluation.report.results import ComparisonRun, Curve
-from worldsim.evaluation.report.scores import ReportScore, display_names
-from worldsim.evaluation.report.significance import Estimate, difference, is_better, mean
+from worldsim.evaluation.report.published import PublishedResults, published_section
+from worldsim.evaluation.report.results import ComparisonRun, Curve, Results, grouped, mean_score, score_difference
 from worldsim.evaluation.report.tables import (
     ReportSection,
     ReportTable,
@@ -21,29 +20,26 @@ from worldsim.evaluation.report.tables import (
     reference_of,
     score_cell,
     sort_architectures,
+    text_row,
 )
+from worldsim.models.sequence.architectures import REFERENCE_ARCHITECTURE, VARIANT_SEPARATOR
+from worldsim.presets.score_names import metric_name
 
-MISSING = "No comparison was given: runs of several architectures, trained alike."
+TITLE = "Architectures under equal training"
+MISSING = "No comparison. Train several architectures with the same budget and pass their result files."
 REFERENCES = ("autoencoder", "mean_image", "repeat")
-"""Scores that do not depend on the model, should a comparison hold them beside the others."""
+"""Scores that do not depend on the model, where a comparison has them among its scores."""
+LOWER_IS_BETTER = ("lpips", "fvd", "frechet", "mse", "error", "distance")
+"""Parts of the names of metrics for which lower is better; for all others higher is better."""
 NOT_SIGNIFICANT = "not significant"
 
 
 def comparison_sections(runs: Sequence[ComparisonRun], published: PublishedResults) -> list[ReportSection]:
-    """One per experiment: scores, differences, quality by steps and by distance; then the paper's tables."""
+    """One section per experiment, then the published results."""
     if not runs:
-        return [ReportSection(title="Architectures, trained alike", missing=MISSING)]
+        return [ReportSection(title=TITLE, missing=MISSING)]
     experiments = dict.fromkeys(run.experiment for run in runs)
-    return [_comparison(experiment, runs) for experiment in experiments] + [_published_section(runs, published)]
-
-
-def grouped(runs: Iterable[ComparisonRun], experiment: str) -> dict[str, list[ComparisonRun]]:
-    """Runs by architecture, in the order of the registry."""
-    groups: dict[str, list[ComparisonRun]] = {}
-    for run in runs:
-        if run.experiment == experiment:
-            groups.setdefault(run.architecture, []).append(run)
-    return {name: groups[name] for name in sort_architectures(groups)}
+    return [_comparison(experiment, runs) for experiment in experiments] + [published_section(runs, published)]
 
 
 def _comparison(experiment: str, runs: Sequence[ComparisonRun]) -> ReportSection:
@@ -52,79 +48,74 @@ def _comparison(experiment: str, runs: Sequence[ComparisonRun]) -> ReportSection
     metrics = metrics_of(all_runs)
     lines = [_budget_line(all_runs), *_reference_line(all_runs)]
     missing = {reference_of(name) for name in groups} - set(groups)
-    lines += [f"No run of {name} is among these: nothing to hold the others against." for name in sorted(missing)]
+    lines += [f"There is no run of the baseline {name} to compare with." for name in sorted(missing)]
     tables = [_scores_table(groups, metrics), *_differences_table(groups, metrics), *_steps_table(groups)]
-    title = f"Architectures, trained alike: {experiment}" if experiment else "Architectures, trained alike"
-    return ReportSection(title=title, lines=tuple(lines), tables=tuple(tables), charts=tuple(_quality_charts(groups)))
+    title = f"{TITLE}: {experiment}" if experiment else TITLE
+    return ReportSection(title=title, lines=tuple(lines), tables=tuple(tables), charts=tuple(_distance_charts(groups)))
 
 
 def metrics_of(runs: Sequence[ComparisonRun]) -> list[str]:
-    """Scores of the models; what is the same for all is not among them."""
+    """Scores of the models, without the references, which are the same for all."""
     return [name for name in dict.fromkeys(name for run in runs for name in run.scores) if name not in REFERENCES]
 
 
 def _reference_line(runs: Sequence[ComparisonRun]) -> list[str]:
-    found = {name: mean(runs, name) for name in REFERENCES}
-    shown = [f"{display_names([name])[0]} {format_value(score.value)}" for name, score in found.items() if score]
-    return [f"The same for all: {', '.join(shown)}."] if shown else []
+    found = {name: mean_score(runs, name) for name in REFERENCES}
+    shown = [f"{metric_name(name)} {format_value(score.value)}" for name, score in found.items() if score]
+    return [f"References, the same for all: {', '.join(shown)}."] if shown else []
 
 
 def _budget_line(runs: Sequence[ComparisonRun]) -> str:
-    """Says so where the runs were not trained alike."""
+    """Warns if the budgets differ."""
     budgets = sorted({(run.updates, run.frames) for run in runs})
     if len(budgets) == 1:
-        return f"Every run: {budgets[0][0]:,} updates on {budgets[0][1]:,} frames."
-    shown = "; ".join(f"{updates:,} updates on {frames:,} frames" for updates, frames in budgets)
-    return f"Not the same budget for all: {shown}. What is compared below differs in more than its architecture."
+        return f"Every run: {budgets[0][0]:,} training steps on {budgets[0][1]:,} frames."
+    shown = "; ".join(f"{updates:,} training steps on {frames:,} frames" for updates, frames in budgets)
+    return f"Training budgets differ: {shown}. Do not attribute differences to architecture alone."
 
 
 def _scores_table(groups: Mapping[str, Sequence[ComparisonRun]], metrics: Sequence[str]) -> ReportTable:
     rows = []
     for name, runs in groups.items():
-        cells = [
-            TableCell(text=name),
-            TableCell(text=f"{runs[0].parameters:,}"),
-            TableCell(text=f"{len(runs)}"),
-            TableCell(text=f"{sum(run.train_s for run in runs) / len(runs) / 60:.1f} min"),
-            *(score_cell(mean(runs, metric)) for metric in metrics),
-        ]
-        rows.append(tuple(cells))
+        minutes = sum(run.train_s for run in runs) / len(runs) / 60
+        about = text_row(name, f"{runs[0].parameters:,}", f"{len(runs)}", f"{minutes:.1f} min")
+        rows.append((*about, *(score_cell(mean_score(runs, metric)) for metric in metrics)))
     named = {metric: run.references.get(metric, {}) for runs in groups.values() for run in runs for metric in metrics}
     for reference in dict.fromkeys(name for names in named.values() for name in names):
-        cells = [_reference_cell(named[metric].get(reference)) for metric in metrics]
-        rows.append((TableCell(text=reference), TableCell(text=""), TableCell(text=""), TableCell(text=""), *cells))
+        values = [named[metric].get(reference) for metric in metrics]
+        cells = [score_cell(None if value is None else Estimate(value=value)) for value in values]
+        rows.append((*text_row(reference, "", "", ""), *cells))
     return ReportTable(
         title="Scores",
-        head=("architecture", "parameters", "training seeds", "training", *display_names(metrics)),
+        head=("architecture", "parameters", "training seeds", "training time", *map(metric_name, metrics)),
         rows=tuple(rows),
-        caption="Means over training seeds and walks; in brackets the 95 % interval of a bootstrap over both.",
+        caption="Means over training seeds and episodes, with bootstrap 95 % intervals over both in brackets.",
     )
 
 
 def _differences_table(groups: Mapping[str, Sequence[ComparisonRun]], metrics: Sequence[str]) -> list[ReportTable]:
-    """None where there is nothing to compare."""
+    """Empty if there is nothing to compare."""
     rows = []
     for name, runs in groups.items():
-        against = reference_of(name)
-        reference = groups.get(against, ())
-        if name != against and reference:
-            cells = [difference_cell(runs, reference, metric) for metric in metrics]
-            seeds = f"{len(runs)} against {len(reference)}"
-            rows.append((TableCell(text=name), TableCell(text=against), TableCell(text=seeds), *cells))
+        baseline = reference_of(name)
+        baseline_runs = groups.get(baseline, ())
+        if name != baseline and baseline_runs:
+            cells = [difference_cell(runs, baseline_runs, metric) for metric in metrics]
+            rows.append((*text_row(name, baseline, f"{len(runs)} vs. {len(baseline_runs)}"), *cells))
     table = ReportTable(
-        title="Differences",
-        head=("architecture", "minus", "training seeds", *display_names(metrics)),
+        title="Differences from the baseline",
+        head=("architecture", "baseline", "training seeds", *map(metric_name, metrics)),
         rows=tuple(rows),
-        caption="In brackets the 95 % interval of a bootstrap over walks (drawn "
-        "in pairs) and training seeds. Not significant: the interval includes 0. With one training seed a side, chance "
-        "in training is not in the interval; with two it is there, but understated. No correction for the number of "
-        "comparisons.",
+        caption="Architecture minus baseline, with bootstrap 95 % intervals over episodes (resampled in pairs) and "
+        "training seeds in brackets; not significant if the interval includes 0. With one training seed per side, the "
+        "interval does not include the randomness of training; with two it is included but underestimated. Not "
+        "corrected for multiple comparisons.",
     )
     return [table] if rows else []
 
 
 def _steps_table(groups: Mapping[str, Sequence[ComparisonRun]]) -> list[ReportTable]:
-    """Quality against the sampler's steps, means over training seeds. None where it was not measured."""
+    """Quality by number of denoising steps, means over training seeds. Empty if it was not measured."""
     all_runs = [run for runs in groups.values() for run in runs]
     metrics = list(dict.fromkeys(metric for run in all_runs for metric in run.by_steps))
     steps = sorted({x for run in all_runs for curve in run.by_steps.values() for x, _ in curve})
@@ -133,128 +124,132 @@ def _steps_table(groups: Mapping[str, Sequence[ComparisonRun]]) -> list[ReportTa
         curves = {metric: dict(_mean_curve([run.by_steps.get(metric, ()) for run in runs])) for metric in metrics}
         if any(curves.values()):
             values = [curves[metric].get(x) for metric in metrics for x in steps]
-            rows.append((TableCell(text=name), *(TableCell(text="" if v is None else f"{v:.2f}") for v in values)))
+            rows.append(text_row(name, *("" if v is None else f"{v:.2f}" for v in values)))
     table = ReportTable(
-        title="Quality against steps of the sampler",
-        head=("architecture", *(f"{title}, {x:g}" for title in display_names(metrics) for x in steps)),
+        title="Quality by number of denoising steps",
+        head=("architecture", *(f"{metric_name(metric)}, {x:g}" for metric in metrics for x in steps)),
         rows=tuple(rows),
-        caption="The same weights throughout. One trained without shortcuts may lose by fewer steps.",
+        caption="The same weights throughout. Models trained without shortcut objectives may lose quality with fewer "
+        "steps.",
     )
     return [table] if rows else []
 
 
 def _mean_curve(curves: Sequence[Curve]) -> Curve:
-    """The mean at every place that all of them have; those without any do not count."""
-    there = [dict(curve) for curve in curves if curve]
-    shared = sorted(set.intersection(*map(set, there))) if there else []
-    return tuple((x, sum(curve[x] for curve in there) / len(there)) for x in shared)
+    """The mean at every x that all non-empty curves have."""
+    present = [dict(curve) for curve in curves if curve]
+    shared = sorted(set.intersection(*map(set, present))) if present else []
+    return tuple((x, sum(curve[x] for curve in present) / len(present)) for x in shared)
 
 
-def difference_cell(runs: Sequence[ComparisonRun], reference: Sequence[ComparisonRun], metric: str) -> TableCell:
-    """The difference, its interval, and what it says."""
-    found = difference(runs, reference, metric)
+def difference_cell(runs: Sequence[ComparisonRun], baseline: Sequence[ComparisonRun], metric: str) -> TableCell:
+    """The difference, its interval and the verdict."""
+    found = score_difference(runs, baseline, metric)
     if found is None:
         return TableCell(text="not scored", tone="unknown")
-    said = verdict(metric, found)
+    text = verdict(metric, found)
     if found.low is None or found.high is None:
-        return TableCell(text=f"{format_signed(found.value)} ({said})")
-    shown = f"{format_signed(found.value)} [{format_signed(found.low)}, {format_signed(found.high)}] {said}"
-    return TableCell(text=shown, tone=said if found.is_significant else "")
+        return TableCell(text=f"{format_signed(found.value)} ({text})")
+    shown = f"{format_signed(found.value)} [{format_signed(found.low)}, {format_signed(found.high)}] {text}"
+    return TableCell(text=shown, tone=text if found.is_significant else "")
 
 
 def verdict(metric: str, found: Estimate) -> str:
-    """better, worse, not significant, or that nobody can tell."""
+    """better, worse, not significant, or why it is unknown."""
     if found.low is None:
-        return "no walks kept"
+        return "no per-episode scores"
     if not found.is_significant:
         return NOT_SIGNIFICANT
     return "better" if is_better(metric, found.value) else "worse"
 
 
+def is_better(metric: str, difference: float) -> bool:
+    """Whether a score that is higher by `difference` is the better one."""
+    is_lower_better = any(part in metric.lower() for part in LOWER_IS_BETTER)
+    return difference < 0 if is_lower_better else difference > 0
+
+
 def differences(runs: Sequence[ComparisonRun]) -> list[dict[str, Any]]:
-    """As the differences' tables, for machines."""
+    """The tables of differences as JSON."""
     found = []
     for experiment in dict.fromkeys(run.experiment for run in runs):
         groups = grouped(runs, experiment)
         for name, group in groups.items():
-            against = reference_of(name)
-            reference = groups.get(against, [])
+            baseline = reference_of(name)
+            baseline_runs = groups.get(baseline, [])
             for metric in metrics_of(group):
-                estimate = difference(group, reference, metric) if name != against else None
+                estimate = score_difference(group, baseline_runs, metric) if name != baseline else None
                 if estimate is not None:
-                    about = {"experiment": experiment, "architecture": name, "reference": against, "metric": metric}
-                    seeds = {"seeds": len(group), "reference_seeds": len(reference)}
+                    about = {"experiment": experiment, "architecture": name, "reference": baseline, "metric": metric}
+                    seeds = {"seeds": len(group), "reference_seeds": len(baseline_runs)}
                     found.append({**about, **seeds, **asdict(estimate), "verdict": verdict(metric, estimate)})
     return found
 
 
-def _quality_charts(groups: Mapping[str, Sequence[ComparisonRun]]) -> list[Chart]:
-    """Figure 7: the mean over training seeds at every distance that all of them have."""
+def _distance_charts(groups: Mapping[str, Sequence[ComparisonRun]]) -> list[Chart]:
+    """The paper's Figure 7: the mean over training seeds at every distance that all of them have."""
     metrics = dict.fromkeys(metric for runs in groups.values() for run in runs for metric in run.by_distance)
     charts = []
     for metric in metrics:
-        lines = []
-        for name, runs in groups.items():
-            points = _mean_curve([run.by_distance.get(metric, ()) for run in runs])
-            if points:
-                lines.append(ChartLine(label=name, points=points, color=color_of(name)))
+        curves = {name: _mean_curve([run.by_distance.get(metric, ()) for run in runs]) for name, runs in groups.items()}
+        lines = [ChartLine(label=name, points=curve, color=color_of(name)) for name, curve in curves.items() if curve]
         if lines:
             charts.append(
                 Chart(
-                    title=f"{display_names([metric])[0]} by distance (the paper's Figure 7)",
+                    title=f"{metric_name(metric)} by distance (the paper's Figure 7)",
                     x_label="frames between the generated frame and the one it shows again",
-                    y_label=display_names([metric])[0],
+                    y_label=metric_name(metric),
                     lines=tuple(lines),
                 )
             )
     return charts
 
 
-def _published_section(runs: Sequence[ComparisonRun], published: PublishedResults) -> ReportSection:
-    experiments = list(dict.fromkeys(run.experiment for run in runs))
-    tables = [
-        _published_table(table, grouped(runs, experiment), experiment)
-        for table in published.tables
-        for experiment in experiments
-    ]
-    return ReportSection(
-        title="The paper's numbers beside these",
-        lines=(
-            f"{published.source}. Scale there: {published.scale}",
-            *(f"{f.name}. {f.says}" for f in published.figures),
-        ),
-        tables=tuple(tables),
-    )
+def main_table(results: Results) -> ReportTable:
+    """For the README: one row per architecture with its main score and cost.
 
-
-def _published_table(
-    table: PublishedTable, groups: Mapping[str, Sequence[ComparisonRun]], experiment: str
-) -> ReportTable:
-    names = {metric: _matching_score(table, metric, groups) for metric in table.metrics}
-    head = [f"{metric}, {where}" for metric, name in names.items() for where in ("paper", _column_label(name, table))]
+    The first score of the experiment with most training steps, and the first cost measurement. Training variants are
+    left to the report.
+    """
+    longest = max(results.runs, key=lambda run: run.updates, default=None)
+    runs = grouped(results.runs, longest.experiment) if longest else {}
+    runs = {name: group for name, group in runs.items() if VARIANT_SEPARATOR not in name}
+    costs: dict[str, Any] = dict(results.costs[0]["architectures"]) if results.costs else {}
+    metric = next(iter(metrics_of([run for group in runs.values() for run in group])), None)
     rows = []
-    for row in table.rows:
-        cells = [TableCell(text=row.label), TableCell(text=row.architecture)]
-        for name, value in zip(names.values(), row.values, strict=True):
-            ours = mean(groups.get(row.architecture, ()), name)
-            cells += [
-                TableCell(text=format_value(value)),
-                score_cell(ours) if ours else TableCell(text="not measured", tone="unknown"),
-            ]
-        rows.append(tuple(cells))
-    title = f"{table.name}: {table.what}" + (f" (here: {experiment})" if experiment else "")
-    return ReportTable(title=title, head=("paper", "here", *head), rows=tuple(rows))
+    for name in sort_architectures({*runs, *(name for name in costs if not costs[name].get("same_as"))}):
+        scores = _main_scores(name, runs.get(name, []), runs.get(REFERENCE_ARCHITECTURE, []), metric) if metric else ()
+        rows.append((TableCell(text=f"`{name}`"), *scores, *(_main_costs(costs.get(name)) if costs else ())))
+    head = ["architecture"]
+    head += [metric_name(metric), f"minus `{REFERENCE_ARCHITECTURE}`"] if metric else []
+    head += _main_cost_heads(costs) if costs else []
+    return ReportTable(title="", head=tuple(head), rows=tuple(rows))
 
 
-def _matching_score(table: PublishedTable, metric: str, groups: Mapping[str, Sequence[ComparisonRun]]) -> str:
-    name = f"{table.task}_{metric.lower()}"
-    is_there = any(name in run.scores for runs in groups.values() for run in runs)
-    return name if is_there or metric != "PSNR" or not table.stand_in else table.stand_in
+def _main_scores(
+    name: str, runs: Sequence[ComparisonRun], baseline: Sequence[ComparisonRun], metric: str
+) -> tuple[TableCell, TableCell]:
+    has_difference = name != REFERENCE_ARCHITECTURE and runs and baseline
+    difference = difference_cell(runs, baseline, metric) if has_difference else TableCell(text="")
+    return score_cell(mean_score(runs, metric)), difference
 
 
-def _column_label(name: str, table: PublishedTable) -> str:
-    return f"here ({display_names([name])[0]})" if name == table.stand_in else "here"
+def _main_cost_heads(costs: Mapping[str, Any]) -> list[str]:
+    frames = [cost["generation"][0]["frame"] for cost in costs.values() if cost["generation"]]
+    clips = [sample["context_frames"] for cost in costs.values() for sample in cost["training"]]
+    early = f" relative to frame {min(frames)}" if frames else ""
+    training = f"training step, {max(clips)} frames relative to {min(clips)}" if clips else "training step"
+    return [training, "last frame", f"time per frame{early}", "state", f"state{early}"]
 
 
-def _reference_cell(value: float | None) -> TableCell:
-    return score_cell(None if value is None else ReportScore(value=value))
+def _main_costs(costs: Any) -> tuple[TableCell, ...]:
+    if not costs or not costs["generation"]:
+        return text_row(*[""] * 5)
+    training, first, last = costs["training"], costs["generation"][0], costs["generation"][-1]
+    return text_row(
+        f"x {training[-1]['ms'] / training[0]['ms']:.1f}" if training else "",
+        f"{last['frame']:,}",
+        f"x {last['ms_ratio']:.2f}",
+        f"{last['state_bytes'] / 1e3:,.0f} kB",
+        f"x {last['state_bytes'] / first['state_bytes']:.2f}",
+    )

@@ -1,4 +1,4 @@
-"""What architectures cost, as a section: a table and three charts (the paper's Figure 8). Torch-free."""
+"""Cost measurements as a section: a table and three charts (the paper's Figure 8). Torch-free."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worldsim.evaluation.report.charts import Chart, ChartLine
-from worldsim.evaluation.report.published_results import PublishedResults
-from worldsim.evaluation.report.tables import ReportSection, ReportTable, TableCell, color_of, sort_architectures
+from worldsim.evaluation.report.published import PublishedResults
+from worldsim.evaluation.report.tables import ReportSection, ReportTable, color_of, sort_architectures, text_row
 
-MISSING = "No cost was given: worldsim cost --json FILE makes one."
+MISSING = "No cost measurement. Create one with worldsim cost --json FILE."
 
 
 def cost_sections(costs: Sequence[Mapping[str, Any]], published: PublishedResults) -> list[ReportSection]:
@@ -24,35 +24,27 @@ def _cost(cost: Mapping[str, Any], published: PublishedResults) -> ReportSection
     lines = [str(cost.get("note", ""))]
     lines += [f"{name}: {costs['stopped']}." for name, costs in measured.items() if costs.get("stopped")]
     lines += [
-        f"{name}: the network of {costs['same_as']}, and its cost."
-        for name, costs in architectures.items()
-        if costs.get("same_as")
+        f"{name}: same network as {costs['same_as']}." for name, costs in architectures.items() if costs.get("same_as")
     ]
-    lines += [f"{f.name} of the paper. {f.says}" for f in published.figures if f.name == "Figure 8"]
+    if figure := published.figures.get("Figure 8"):
+        lines += [f"Figure 8 of the paper. {figure}"]
+    charts = (
+        _chart(measured, "training", "context_frames", "ms", "Training: time per step", "frames in a clip", "ms"),
+        _chart(
+            measured, "generation", "frame", "state_bytes", "Generation: memory of the state", "generated frames", "kB"
+        ),
+        _chart(measured, "generation", "frame", "ms", "Generation: time per frame", "generated frames", "ms"),
+    )
     return ReportSection(
         title=f"Cost on {cost.get('device', 'a device')}, {cost.get('threads', '?')} thread(s)",
         lines=tuple(filter(None, lines)),
         tables=(cost_table(measured),),
-        charts=tuple(
-            chart
-            for chart in (
-                _cost_chart(measured, "training", "context_frames", "ms", 1, _TRAINING),
-                _cost_chart(measured, "generation", "frame", "state_bytes", 1e-3, _MEMORY),
-                _cost_chart(measured, "generation", "frame", "ms", 1, _TIME),
-            )
-            if chart.lines
-        ),
+        charts=tuple(chart for chart in charts if chart.lines),
     )
 
 
-_TRAINING = ("Training: time per iteration", "frames of context in a clip", "ms")
-_MEMORY = ("Generation: memory that must be kept", "generated frames", "kB of state")
-_TIME = ("Generation: time per frame", "generated frames", "ms")
-
-
-def _cost_chart(
-    measured: Mapping[str, Any], part: str, x: str, y: str, scale: float, words: tuple[str, str, str]
-) -> Chart:
+def _chart(measured: Mapping[str, Any], part: str, x: str, y: str, title: str, x_label: str, unit: str) -> Chart:
+    scale = 1e-3 if unit == "kB" else 1
     lines = tuple(
         ChartLine(
             label=name, color=color_of(name), points=tuple((sample[x], sample[y] * scale) for sample in costs[part])
@@ -60,36 +52,39 @@ def _cost_chart(
         for name, costs in measured.items()
         if costs[part]
     )
-    return Chart(title=words[0], x_label=words[1], y_label=words[2], lines=lines, is_log_x=True, is_log_y=True)
+    return Chart(title=title, x_label=x_label, y_label=unit, lines=lines, is_log_x=True, is_log_y=True)
 
 
 def cost_table(measured: Mapping[str, Any]) -> ReportTable:
-    """First and last sample of each architecture, and what became of it in between."""
-    rows = []
-    for name, costs in measured.items():
-        training, generation = costs["training"], costs["generation"]
-        rows.append(
-            (
-                TableCell(text=name),
-                TableCell(text=f"{training[-1]['ms']:.1f} ms" if training else ""),
-                TableCell(text=_growth(training)),
-                TableCell(text=f"{generation[-1]['frame']:,}" if generation else ""),
-                TableCell(text=f"{generation[-1]['ms']:.2f} ms" if generation else ""),
-                TableCell(text=f"x {generation[-1]['ms_ratio']:.2f}" if generation else ""),
-                TableCell(text=f"{generation[-1]['state_bytes'] / 1e3:,.0f} kB" if generation else ""),
-                TableCell(
-                    text=f"x {generation[-1]['state_bytes'] / generation[0]['state_bytes']:.2f}" if generation else ""
-                ),
-                TableCell(text=f"x {generation[-1]['resident_ratio']:.3f}" if generation else ""),
-            )
-        )
-    heads = ("iteration, longest clip", "over the shortest", "last frame", "its time", "over the first sample's")
+    """The last sample of each architecture, relative to the first."""
+    ratio = "ratio to the first sample"
     return ReportTable(
         title="From the first sample to the last",
-        head=("architecture", *heads, "state", "over the first sample's", "process memory"),
-        rows=tuple(rows),
-        caption=f"The first sample is frame {_first_frame(measured)}. Process memory is what the system counts, late "
-        "over early, less the states kept for the timing: within what the allocator has in reserve it says little.",
+        head=(
+            *("architecture", "training step, longest clip", "ratio to the shortest"),
+            *("last frame", "time per frame", ratio, "state", ratio, "process memory"),
+        ),
+        rows=tuple(text_row(name, *_cells(costs["training"], costs["generation"])) for name, costs in measured.items()),
+        caption=f"The first sample is frame {_first_frame(measured)}. Process memory is resident memory at the last "
+        "sample relative to the first, without the states kept for timing; differences within the allocator's reserve "
+        "mean little.",
+    )
+
+
+def _cells(training: Sequence[Mapping[str, float]], generation: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+    train_ms = f"{training[-1]['ms']:.1f} ms" if training else ""
+    if not generation:
+        return (train_ms, _growth(training), *[""] * 6)
+    first, last = generation[0], generation[-1]
+    return (
+        train_ms,
+        _growth(training),
+        f"{last['frame']:,}",
+        f"{last['ms']:.2f} ms",
+        f"x {last['ms_ratio']:.2f}",
+        f"{last['state_bytes'] / 1e3:,.0f} kB",
+        f"x {last['state_bytes'] / first['state_bytes']:.2f}",
+        f"x {last['resident_ratio']:.3f}",
     )
 
 

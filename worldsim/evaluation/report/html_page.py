@@ -1,7 +1,4 @@
-"""One HTML file out of results: no script, no other file, light and dark, for the screen and for paper. Torch-free.
-
-Owns: the order of the page, how its results came about, and the file. Does not own: what tables say.
-"""
+"""The report as one HTML file: no scripts, no external files, light and dark, for screen and print. Torch-free."""
 
 from __future__ import annotations
 
@@ -22,19 +19,19 @@ from worldsim.evaluation.report.charts import NUM_COLORS
 from worldsim.evaluation.report.comparisons import comparison_sections
 from worldsim.evaluation.report.costs import cost_sections
 from worldsim.evaluation.report.evaluations import evaluation_sections
-from worldsim.evaluation.report.published_results import read_published_results
+from worldsim.evaluation.report.published import read_published_results
 from worldsim.evaluation.report.results import Results
-from worldsim.evaluation.report.tables import ReportSection, ReportTable, TableCell
+from worldsim.evaluation.report.tables import ReportSection, ReportTable, text_row
 
 TEMPLATE_FILE = Path(__file__).parent / "page.html.jinja"
-NO_SHEETS = "No contact sheet was given: worldsim eval PRESET --sheet FILE makes one."
-NO_NOTES = "No notes were given: a text file among the results, or notes in a result, say what did not work."
+NO_SHEETS = "No contact sheet. Create one with worldsim eval PRESET --contact-sheet FILE."
+NO_NOTES = "No notes. Add a .md or .txt file to the results, or notes to a result file."
 ABOUT = ("device", "threads", "worldsim", "torch", "python", "preset_sha256", "elapsed_s")
-"""What a result says of how it came about, beside its command and its seeds."""
+"""Keys of a result that are shown with its command and seeds."""
 
 
 def render(results: Results, *, command: Sequence[str], today: date) -> str:
-    """The page. Everything from a file is escaped: results may come from strangers."""
+    """The page as HTML. All text from files is escaped: results may be untrusted."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE_FILE.read_text(encoding="utf-8")).render(
         sections=sections(results),
@@ -51,13 +48,13 @@ def render(results: Results, *, command: Sequence[str], today: date) -> str:
 
 
 def _markdown(text: str) -> Markup:
-    """Tables and headings, no HTML of the writer's own; no pictures and links, which would lead out of the page."""
+    """Tables and headings, without raw HTML; no images and links, which would refer outside the page."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
     return Markup(parser.render(text))
 
 
 def sections(results: Results) -> list[ReportSection]:
-    """In the page's order."""
+    """In the order of the page."""
     published = read_published_results()
     return [
         *comparison_sections(results.runs, published),
@@ -67,11 +64,9 @@ def sections(results: Results) -> list[ReportSection]:
 
 
 def origins_table(results: Results) -> ReportTable:
-    """File by file: the command, seeds and versions that make it again."""
-    rows = [
-        (TableCell(text=name), *(TableCell(text=text) for text in _origin(about))) for name, about in results.origins
-    ]
-    return ReportTable(title="How each result was made", head=("file", "command", "seeds", "with"), rows=tuple(rows))
+    """The command, seeds and versions that reproduce each file."""
+    rows = tuple(text_row(name, *_origin(about)) for name, about in results.origins)
+    return ReportTable(title="Origin of each result", head=("file", "command", "seeds", "environment"), rows=rows)
 
 
 def _origin(about: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -81,7 +76,7 @@ def _origin(about: Mapping[str, Any]) -> tuple[str, str, str]:
     versions = about.get("versions")
     about = {**about, **(versions if isinstance(versions, Mapping) else {})}
     known = [f"{key.replace('_', ' ')} {str(about[key])[:16]}" for key in ABOUT if about.get(key) is not None]
-    return str(about.get("command", "not kept")), "" if seeds is None else str(seeds), ", ".join(known)
+    return str(about.get("command", "unknown")), "" if seeds is None else str(seeds), ", ".join(known)
 
 
 def write_page(path: Path, html: str) -> None:

@@ -1,11 +1,11 @@
-"""The README's table: one row per architecture, whatever of it was measured."""
+"""The README's table: one row per architecture with all that was measured."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from worldsim.evaluation.report.comparisons import main_table
 from worldsim.evaluation.report.results import ComparisonRun, Results, RunScore
-from worldsim.evaluation.report.summary import main_table
 
 SAMPLE = {"frame": 100, "ms": 2.0, "ms_ratio": 1.0, "state_bytes": 24_000, "resident_ratio": 1.0}
 COST = {
@@ -35,8 +35,8 @@ def texts(results: Results) -> list[list[str]]:
 
 def test_scores_and_costs_of_an_architecture_share_a_row() -> None:
     results = Results(runs=[run("full", 25.0), run("causal-full", 22.0)], costs=[COST])
-    assert main_table(results).head[1:3] == ("second turn, PSNR", "minus `full`")
-    assert main_table(results).head[3:5] == ("training on 64 frames over 16", "last frame")
+    assert main_table(results).head[1:3] == ("revisit (second turn), PSNR", "minus `full`")
+    assert main_table(results).head[3:5] == ("training step, 64 frames relative to 16", "last frame")
     full, causal = texts(results)
     assert full[0] == "`full`" and full[2:] == ["", "", "", "", "", ""]
     assert causal[2] == "-3.00 [-3.00, -3.00] worse"
@@ -53,7 +53,7 @@ def test_the_summary_uses_the_longest_experiment() -> None:
     assert full[1].startswith("28.0")
 
 
-def test_what_was_not_measured_has_no_column() -> None:
+def test_unmeasured_scores_and_costs_have_no_column() -> None:
     assert [len(row) for row in texts(Results(costs=[COST]))] == [6]
     assert [len(row) for row in texts(Results(runs=[run("full", 25.0)]))] == [3]
     assert texts(Results()) == []
