@@ -8,6 +8,7 @@ from pathlib import Path
 from worldsim.evaluation.config import TASKS
 from worldsim.presets.card import card_on_hub, model_card
 from worldsim.presets.config import PresetConfig
+from worldsim.presets.score_names import task_name
 
 ROOT = Path(__file__).parents[2]
 ROW = {"psnr": 20.04, "ssim": 0.61, "psnr_repeat": 15.0, "psnr_autoencoder": 29.0, "sharpness": 0.93}
@@ -30,13 +31,11 @@ def test_the_card_begins_with_the_hubs_header_and_says_how_to_play(tiny_config: 
     assert "Not scored yet" in card
 
 
-def test_scores_stand_beside_their_references(tiny_config: PresetConfig) -> None:
+def test_scores_are_shown_with_their_references(tiny_config: PresetConfig) -> None:
     card = model_card(tiny_config, {"updates": "1200", "format": "pt"}, SCORES)
-    assert "| frame 30 of a rollout | 20.0 | 0.610 | 15.0 |  |  | 29.0 | 0.930 |" in card
-    assert "| the way back (retrieval), 40 frames | 18.0 |  |  |  | 12.0 |  |  |" in card
-    assert "| a second full turn (spin), 36 frames |  |" in card, (
-        "a score that is not there is left blank, never made up"
-    )
+    assert "| rollout@30 | 20.0 | 0.610 | 15.0 |  |  | 29.0 | 0.930 |" in card
+    assert "| retrieval (return path), 40 frames | 18.0 |  |  |  | 12.0 |  |  |" in card
+    assert "| revisit (second turn), 36 frames |  |" in card, "a missing score is left blank"
     assert "16 held-out seeds from 900000, 2 step(s)" in card
     assert "| updates | 1200 |" in card
     assert "Not scored" not in card
@@ -46,12 +45,12 @@ def test_every_task_of_an_evaluation_is_on_the_card(tiny_config: PresetConfig) -
     scores = json.loads((ROOT / "assets" / "results" / "maze.json").read_text(encoding="utf-8"))
     assert set(scores) >= set(TASKS)
     card = model_card(tiny_config, None, scores)
-    named = {"one_step": "| next frame |", "rollout": "| frame 200 of a rollout |"}
+    named = {"rollout": "| rollout@200 |", "fidelity": "Action fidelity"}
     for task in TASKS:
-        assert named.get(task, f"({task})") in card, task
+        assert named.get(task, f"| {task_name(task)}") in card, task
 
 
-def test_actions_standing_still_and_drift_are_said_in_sentences(tiny_config: PresetConfig) -> None:
+def test_action_fidelity_idle_stability_and_drift_are_described_in_sentences(tiny_config: PresetConfig) -> None:
     drift = [
         {"distance": end, "frames": 50, "seeds": [1, 2], "colour": end / 1000, "variance": 0.9, **ROW}
         for end in (50, 2000)
@@ -63,11 +62,11 @@ def test_actions_standing_still_and_drift_are_said_in_sentences(tiny_config: Pre
         "drift": drift,
     }
     card = model_card(tiny_config, None, scores)
-    assert "| frames 1951 to 2000 (drift) | 20.0 | 0.610 | 15.0 |  |  | 29.0 | 0.930 |" in card
-    assert "accuracy of 0.73, off true ones with 0.78; by chance it would be 0.46." in card
-    assert "| nothing held (idle), 100 frames | 20.0 |" in card
-    assert "differ from the last by 0.15 levels of 255, true ones by ." in card, "a figure that is not there is blank"
-    assert "Over 2000 frames (2 walks) the mean colour drifts from 0.05 to 2.00 levels of 255 off the truth's" in card
+    assert "| drift, frames 1951 to 2000 | 20.0 | 0.610 | 15.0 |  |  | 29.0 | 0.930 |" in card
+    assert "accuracy of 0.73, from true frames with 0.78; chance is 0.46." in card
+    assert "| idle stability, 100 frames | 20.0 |" in card
+    assert "differ by 0.15 levels of 255, true ones by ." in card, "a missing score is left blank"
+    assert "Over 2000 frames (2 episodes) the error of the mean color grows from 0.05 to 2.00 levels of 255" in card
 
 
 def test_the_card_names_the_command_that_scored_it_and_sums_the_training_up(tiny_config: PresetConfig) -> None:

@@ -48,7 +48,7 @@ def test_shipping_again_with_scores_changes_the_card_alone(
     (tmp_path / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
     ship_preset.ship(target, target, tmp_path / "scores.json")
     assert {path: path.read_bytes() for path in before} == before
-    assert "| frame 30 of a rollout | 21.0 |" in (target / "README.md").read_text(encoding="utf-8")
+    assert "| rollout@30 | 21.0 |" in (target / "README.md").read_text(encoding="utf-8")
 
 
 def test_scores_of_other_weights_are_refused(ship_preset: ModuleType, tiny_preset_folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worldsim.presets.config import PresetConfig
+from worldsim.presets.score_names import MEMORY_TASKS, metric_name, rollout_name, task_name
 from worldsim.worlds.recorded import RecordedWorldConfig
 
 SAMPLE_CLIP, SAMPLE_SHEET = "sample.mp4", "sheet.png"
@@ -35,24 +36,8 @@ _NOT_SCORED = {
     "memory_maze": "Not scored yet; `worldsim eval` does that.",
     "recorded": "Not scored: there is no true world to compare it with.",
 }
-_COLUMNS = {
-    "PSNR": "psnr",
-    "SSIM": "ssim",
-    "last frame repeated": "psnr_repeat",
-    "mean image": "psnr_mean_image",
-    "state zeroed": "psnr_no_state",
-    "autoencoder": "psnr_autoencoder",
-    "sharpness": "sharpness",
-}
-"""Column to key in the results of `worldsim eval`."""
-_TASK_TITLES = {
-    "retrieval": "the way back (retrieval)",
-    "reasoning": "on at random (reasoning)",
-    "spin": "a second full turn (spin)",
-    "loop": "round a loop again (loop)",
-    "idle": "nothing held (idle)",
-}
-"""Task of `worldsim eval` that is a score over one walk, to what it is called."""
+_COLUMNS = ("psnr", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_no_state", "psnr_autoencoder", "sharpness")
+"""Metrics in the results of `worldsim eval` that the card shows."""
 _PLAY_LINE = re.compile(r"To play it with worldsim[^\n]*\n\n```sh\nworldsim play \S+\n```")
 _SAMPLE = re.compile(r"\n*<!-- sample -->.*?<!-- end: sample -->", re.DOTALL)
 
@@ -124,45 +109,48 @@ def _world_summary(config: PresetConfig) -> str:
 
 
 def _scores_section(scores: Mapping[str, Any]) -> str:
-    named = [("next frame", scores.get("one_step"))]
-    named += [(f"frame {row['horizon']} of a rollout", row) for row in scores.get("rollout", ())]
+    named = [(task_name("one_step"), scores.get("one_step"))]
+    named += [(rollout_name(row["horizon"]), row) for row in scores.get("rollout", ())]
     named += [
-        (f"{name}, {scores[task]['frames']} frames", scores[task])
-        for task, name in _TASK_TITLES.items()
+        (f"{task_name(task)}, {scores[task]['frames']} frames", scores[task])
+        for task in (*MEMORY_TASKS, "idle")
         if task in scores
     ]
     drift = scores.get("drift", ())
-    named += [(f"frames {row['distance'] - row['frames'] + 1} to {row['distance']} (drift)", row) for row in drift]
-    rows = [(name, *(_format_score(row, key) for key in _COLUMNS.values())) for name, row in named if row]
+    named += [
+        (f"{task_name('drift')}, frames {row['distance'] - row['frames'] + 1} to {row['distance']}", row)
+        for row in drift
+    ]
+    rows = [(name, *(_format_score(row, key) for key in _COLUMNS)) for name, row in named if row]
     seeds = scores["seeds"]
     command = f"`{scores['command']}`: " if "command" in scores else ""
     how = (
-        f"{command}{len(seeds)} held-out seeds from {min(seeds)}, {scores['steps']} step(s). PSNR in dB, beside the "
-        "references; the autoencoder's is the ceiling. Sharpness is gradient energy over the truth's: 1 is right, "
-        "less is fog."
+        f"{command}{len(seeds)} held-out seeds from {min(seeds)}, {scores['steps']} step(s). PSNR in dB, with "
+        "references; the autoencoder's is the ceiling. rollout@k is the k-th generated frame. Sharpness is gradient "
+        "energy relative to the true frames: 1 is right, less is blur."
     )
-    return "\n\n".join([_table(("", *_COLUMNS), rows), how, *_score_sentences(scores)])
+    return "\n\n".join([_table(("task", *map(metric_name, _COLUMNS)), rows), how, *_score_sentences(scores)])
 
 
 def _score_sentences(scores: Mapping[str, Any]) -> Iterator[str]:
-    """What columns of decibels do not say: of actions, of a picture that should stand still, of drift."""
+    """Results that do not fit the table: action fidelity, idle stability, drift."""
     if "fidelity" in scores:
         generated, true, chance = (
             _format_score(scores["fidelity"], key) for key in ("accuracy", "accuracy_true", "chance")
         )
         yield (
-            f"Do frames move as the action says (fidelity): a probe reads the inputs off generated frames with a "
-            f"balanced accuracy of {generated}, off true ones with {true}; by chance it would be {chance}."
+            f"Action fidelity: an inverse-dynamics probe predicts the inputs from generated frames "
+            f"with a balanced accuracy of {generated}, from true frames with {true}; chance is {chance}."
         )
     if "idle" in scores:
         change, change_true = (_format_score(scores["idle"], key) for key in ("change", "change_true"))
-        yield f"With nothing held, frames differ from the last by {change} levels of 255, true ones by {change_true}."
+        yield f"Without input, consecutive frames differ by {change} levels of 255, true ones by {change_true}."
     if scores.get("drift"):
         first, last = scores["drift"][0], scores["drift"][-1]
         yield (
-            f"Over {last['distance']} frames ({len(last['seeds'])} walks) the mean colour drifts from "
-            f"{_format_score(first, 'colour')} to {_format_score(last, 'colour')} levels of 255 off the truth's; "
-            f"at the end the latents vary {_format_score(last, 'variance')} times as much as the truth's."
+            f"Over {last['distance']} frames ({len(last['seeds'])} episodes) the error of the mean color grows from "
+            f"{_format_score(first, 'colour')} to {_format_score(last, 'colour')} levels of 255; at the end the "
+            f"variance of the latents is {_format_score(last, 'variance')} times that of the true frames."
         )
 
 
