@@ -20,7 +20,7 @@ from PIL import Image
 
 from worldsim.evaluation.clips import record_clips
 from worldsim.evaluation.evaluator import Evaluator
-from worldsim.evaluation.ground_truth import explore_policy, return_policy
+from worldsim.evaluation.policies import explore_policy, return_policy
 from worldsim.presets.store import load_preset
 from worldsim.worlds.registry import open_world
 

@@ -156,7 +156,7 @@ def test_a_preset_learned_from_recordings_says_what_to_compare_it_with(
     write_tiny_preset(tmp_path / "own", replace(tiny_config, world=world))
     assert main(["eval", str(tmp_path / "own")]) == 3
     error = capsys.readouterr().err
-    assert "no true world" in error and "--data" in error
+    assert "no reference world" in error and "--data" in error
 
 
 def test_a_training_seed_is_refused(tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,15 +12,17 @@ from tests.conftest import TINY_CONFIG
 from worldsim.core.images import psnr
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.evaluation.clips import mean_image, record_clips
-from worldsim.evaluation.ground_truth import explore_policy, open_evaluation_world, return_policy
+from worldsim.evaluation.episodes import open_evaluation_world
 from worldsim.evaluation.policies import (
     ReturnPolicy,
     StepPolicy,
+    explore_policy,
     idle_after,
     nearest_loop,
     random_keys,
     random_keys_after,
     random_keys_policy,
+    return_policy,
     spin_policy,
     spin_ticks,
 )

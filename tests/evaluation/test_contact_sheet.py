@@ -1,8 +1,7 @@
-"""Which frames a sheet shows, and where."""
+"""Which frames a contact sheet shows, and where."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.stubs import StillModel, scroll_clips, stub_preset
-from worldsim.core.errors import MissingPackageError, StorageError
+from worldsim.core.errors import StorageError
 from worldsim.episodes.video import video_file
 from worldsim.evaluation.contact_sheet import (
     CLIP_COLUMNS,
@@ -19,7 +18,6 @@ from worldsim.evaluation.contact_sheet import (
     TEXT_HEIGHT_PX,
     SheetRow,
     SheetSection,
-    check_can_draw,
     clip_sections,
     draw_sheet,
     evaluation_sections,
@@ -30,17 +28,17 @@ from worldsim.evaluation.evaluator import Evaluator
 CLIPS = scroll_clips()
 
 
-def flat_section(*colours: int) -> SheetSection:
-    frames = np.stack([np.full((48, 64, 3), colour, np.uint8) for colour in colours])
-    return SheetSection(title="flat", columns=tuple(map(str, colours)), rows=(SheetRow(label="row", frames=frames),))
+def flat_section(*colors: int) -> SheetSection:
+    frames = np.stack([np.full((48, 64, 3), color, np.uint8) for color in colors])
+    return SheetSection(title="flat", columns=tuple(map(str, colors)), rows=(SheetRow(label="row", frames=frames),))
 
 
-def test_truth_stands_above_generated_and_the_last_seen_frame_on_the_left() -> None:
+def test_true_frames_are_above_generated_ones_and_the_last_context_frame_on_the_left() -> None:
     result = Evaluator(stub_preset(StillModel()), mean_image=CLIPS.frames[0, 0]).compare(CLIPS, num_context=4)
     sections = evaluation_sections({"rollout": result, "retrieval": result, "spin": result}, (1, 4, 8))
     rollout = sections[0]
-    assert [section.title for section in sections] == ["rollout", "retrieval", "spin"]
-    assert rollout.columns == ("seen", "1", "2", "4", "5", "8")
+    assert [section.title for section in sections] == ["rollout", "retrieval (return path)", "revisit (second turn)"]
+    assert rollout.columns == ("context", "1", "2", "4", "5", "8")
     assert [row.label for row in rollout.rows[:2]] == ["900000 true", "900000 generated"]
     np.testing.assert_array_equal(rollout.rows[0].frames[[0, 1, 3]], CLIPS.frames[0, [3, 4, 7]])
     np.testing.assert_array_equal(rollout.rows[3].frames[1:], result.generated[1, [0, 1, 3, 4, 7]])
@@ -69,13 +67,6 @@ def test_an_unwritable_file_is_reported(tmp_path: Path) -> None:
         write_sheet(tmp_path / "file" / "sheet.png", [flat_section(10)])
 
 
-def test_without_pillow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(MissingPackageError) as caught:
-        check_can_draw()
-    assert "pip install" in caught.value.hint
-
-
 @pytest.mark.parametrize(("num_frames", "shown"), [(200, CLIP_ROWS * CLIP_COLUMNS), (5, 5), (1, 1)])
 def test_a_clip_is_shown_from_its_first_frame_to_its_last(num_frames: int, shown: int, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
@@ -86,5 +77,5 @@ def test_a_clip_is_shown_from_its_first_frame_to_its_last(num_frames: int, shown
     numbers = [int(label) for section in sections for label in section.columns]
     frames = np.concatenate([section.rows[0].frames for section in sections])
     assert len(numbers) == shown and numbers[0] == 1 and numbers[-1] == num_frames
-    assert np.abs(frames.mean(axis=(1, 2, 3)) - numbers).max() < 4, "each frame stands under its own number"
+    assert np.abs(frames.mean(axis=(1, 2, 3)) - numbers).max() < 4, "each frame is below its own number"
     draw_sheet(sections)

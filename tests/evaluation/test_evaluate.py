@@ -1,4 +1,4 @@
-"""A whole evaluation on recordings, and what is said when there is nothing to compare with."""
+"""An evaluation on recordings, and errors when there is nothing to compare with."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[int]:
+def progress() -> list[int]:
     return []
 
 
 @pytest.fixture(scope="module")
-def report(tiny_preset_folder: Path, folder: Path, told: list[int]) -> EvaluationReport:
-    return evaluate(load_preset(tiny_preset_folder), SHORT, data=str(folder), on_progress=told.append)
+def report(tiny_preset_folder: Path, folder: Path, progress: list[int]) -> EvaluationReport:
+    return evaluate(load_preset(tiny_preset_folder), SHORT, data=str(folder), on_progress=progress.append)
 
 
-def test_recordings_replace_the_true_world_for_tasks_that_need_no_engine(report: EvaluationReport) -> None:
+def test_recordings_replace_the_reference_world_for_tasks_that_need_none(report: EvaluationReport) -> None:
     assert set(report.scores) == {"one_step", "rollout", "reasoning", "drift"}
     assert set(report.left_out) == {"retrieval", "spin", "loop", "fidelity", "idle"}
-    assert all("engine" in reason for reason in report.left_out.values())
+    assert all("reference world" in reason for reason in report.left_out.values())
     assert [score.horizon for score in report.scores["rollout"]] == [1, 6]
     assert [score.distance for score in report.scores["drift"]] == [3, 6]
     assert report.scores["reasoning"].regions is None
-    assert report.scores["one_step"].psnr_repeat < 40, "the recorded picture moves"
+    assert report.scores["one_step"].psnr_repeat < 40, "the recorded frames change"
 
 
 def test_the_json_names_the_run_and_contains_no_local_path(report: EvaluationReport, folder: Path) -> None:
@@ -68,10 +68,10 @@ def test_the_json_names_the_run_and_contains_no_local_path(report: EvaluationRep
 
 
 def test_the_number_of_progress_frames_is_known_in_advance(
-    report: EvaluationReport, told: list[int], tiny_preset_folder: Path, tiny_config: PresetConfig
+    report: EvaluationReport, progress: list[int], tiny_preset_folder: Path, tiny_config: PresetConfig
 ) -> None:
     config = replace(SHORT, tasks=tuple(report.scores))
-    assert sum(told) == num_progress_frames(config, tiny_config, "data")
+    assert sum(progress) == num_progress_frames(config, tiny_config, "data")
 
 
 def test_a_task_without_a_long_enough_recording_is_skipped_with_the_reason(
@@ -85,7 +85,7 @@ def test_a_task_without_a_long_enough_recording_is_skipped_with_the_reason(
         evaluate(load_preset(tiny_preset_folder), replace(long, tasks=("reasoning",)), data=str(folder))
 
 
-def test_one_frame_has_no_spread_to_compare(tiny_preset_folder: Path, folder: Path) -> None:
+def test_a_single_frame_has_no_distribution_scores(tiny_preset_folder: Path, folder: Path) -> None:
     config = replace(SHORT, tasks=("rollout",), horizons=(1,), seeds=SHORT.seeds[:1])
     report = evaluate(load_preset(tiny_preset_folder), config, data=str(folder))
     assert len(report.scores["rollout"]) == 1 and not report.comparison
@@ -99,7 +99,7 @@ def test_a_preset_trained_on_recordings_requires_recordings(tiny_config: PresetC
     assert num_progress_frames(SHORT, replace(tiny_config, world=world), "data") > 0
 
 
-def test_the_second_turn_follows_a_whole_one_and_no_context_is_shorter_than_in_play(tiny_config: PresetConfig) -> None:
+def test_the_second_turn_follows_a_full_one_and_no_context_is_shorter_than_in_play(tiny_config: PresetConfig) -> None:
     lengths = TaskLengths.of(SHORT, replace(tiny_config, play=replace(tiny_config.play, context_frames=20)), 10.0)
     assert (lengths.context["spin"], lengths.total["spin"]) == (37, 73)
     assert {lengths.context[task] for task in ("one_step", "rollout", "fidelity", "drift")} == {20}

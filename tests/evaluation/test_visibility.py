@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import TINY_CONFIG
 from worldsim.evaluation.clips import record_clips
-from worldsim.evaluation.ground_truth import open_evaluation_world
+from worldsim.evaluation.episodes import open_evaluation_world
 from worldsim.evaluation.policies import spin_policy
 from worldsim.evaluation.visibility import Camera, has_returned, visibility_masks
 

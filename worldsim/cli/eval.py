@@ -79,15 +79,13 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
     """Returns: the JSON report. Side effects: writes the contact sheet, sets torch's number of threads."""
     import torch
 
-    from worldsim.evaluation.contact_sheet import check_can_draw, evaluation_sections, write_sheet
+    from worldsim.evaluation.contact_sheet import evaluation_sections, write_sheet
     from worldsim.evaluation.evaluate import evaluate, num_progress_frames
     from worldsim.evaluation.perceptual import PerceptualMetrics
     from worldsim.presets.store import load_preset
     from worldsim.worlds.recorded import RecordedWorldConfig
     from worldsim.worlds.registry import check_installed
 
-    if arguments.contact_sheet is not None:
-        check_can_draw()
     perceptual = PerceptualMetrics(arguments.lpips, arguments.fvd)
     device = choose_device(arguments.device)
     if arguments.threads is not None:

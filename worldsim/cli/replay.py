@@ -131,7 +131,7 @@ def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, An
 
 def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
     """Scores of other weights, other steps or the true world against what the recorded weights make."""
-    from worldsim.evaluation.side_by_side import score_replay
+    from worldsim.evaluation.replay_scores import score_replay
 
     own, other = _open_both(arguments, session)
     try:
@@ -224,8 +224,7 @@ def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[S
 
 def _side_by_side(arguments: ReplayArguments, session: RecordedSession) -> SimulatorProtocol:
     """As recorded on the left; on the right the same inputs in the other world."""
-    from worldsim.engine.replay import ReplayWorld
-    from worldsim.evaluation.side_by_side import SideBySideSimulator
+    from worldsim.engine.replay import ReplayWorld, SideBySideSimulator
 
     own, other = _open_both(arguments, session)
     if (other.action_spec, other.frame_shape) != (own.action_spec, own.frame_shape):

@@ -6,13 +6,14 @@ Replay reads the video only to report by how much a frame differs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from worldsim.core.errors import ReplayError
-from worldsim.core.images import psnr
+from worldsim.core.images import GAP_PX, psnr, side_by_side
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, Step
 from worldsim.engine.interfaces import SimulatorProtocol, StageTimes, SupportsContextReset
 from worldsim.episodes.format import EpisodeStart, SessionHeader, frame_hash
@@ -218,3 +219,39 @@ def _difference(session: RecordedSession, episode: int, position: int, frame: Fr
         psnr_db=None if recorded is None else float(psnr(recorded, frame)),
         is_measured_exactly=session.is_lossless,
     )
+
+
+class SideBySideSimulator:
+    """Two worlds as one simulator under the same actions, with their frames side by side."""
+
+    def __init__(self, left: SimulatorProtocol, right: SimulatorProtocol) -> None:
+        assert left.frame_shape == right.frame_shape, f"{left.frame_shape} is not {right.frame_shape}"
+        self._left, self._right = left, right
+        self.action_spec: ActionSpec = left.action_spec
+        height_px, width_px, channels = left.frame_shape
+        self.frame_shape = (height_px, 2 * width_px + GAP_PX, channels)
+        self.num_steps = 0
+
+    @property
+    def last_times(self) -> StageTimes:
+        return self._right.last_times
+
+    def reset(self, seed: int) -> Step:
+        return self._both(self._left.reset(seed), self._right.reset(seed))
+
+    def step(self, action: Action) -> Step:
+        return self._both(self._left.step(action), self._right.step(action))
+
+    def snapshot(self) -> tuple[Any, Any]:
+        return self._left.snapshot(), self._right.snapshot()
+
+    def restore(self, snapshot: tuple[Any, Any]) -> None:
+        self._left.restore(snapshot[0])
+        self._right.restore(snapshot[1])
+
+    def close(self) -> None:
+        self._left.close()
+        self._right.close()
+
+    def _both(self, left: Step, right: Step) -> Step:
+        return replace(left, frame=side_by_side(left.frame, right.frame))

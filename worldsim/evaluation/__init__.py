@@ -1,1 +1,1 @@
-"""Floor 5: how close the learned world stays to the true one. Scores, held-out clips, contact sheets."""
+"""Layer 5: scores of presets against ground truth on held-out episodes, cost measurements, reports."""

@@ -1,7 +1,5 @@
-"""Held-out episodes, kept in memory.
+"""Batches of episodes in memory, recorded from a world, and the mean image.
 
-Owns: recording them from a true world or cutting them from recordings, and the mean image. Does not own: the world, who
-walks (`evaluation.policies`), which seeds are held out (`evaluation.config` refuses the others).
 Shapes: B episodes (one per seed), T frames, H W rows and columns, A action; action t led to frame t.
 """
 
@@ -17,7 +15,7 @@ from worldsim.core.types import World
 from worldsim.evaluation.policies import PolicyFactory, pose_of
 
 MEAN_IMAGE_STRIDE = 4
-"""Of a training episode every so manieth frame goes into the mean image: neighbours are all but equal."""
+"""Only every fourth frame enters the mean image: consecutive frames are nearly equal."""
 MEAN_IMAGE_FRAMES = 64
 
 Depth = npt.NDArray[np.float32]
@@ -25,8 +23,9 @@ Depth = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class PoseDepth:
-    """What the engine says of every frame. Shapes: pose float64 [B, T, 3] (x, y, angle in radians), depth [B, T, h, w]
-    at the points that `visibility.Camera` looks through.
+    """The engine's pose and depth of every frame.
+
+    Shapes: pose float64 [B, T, 3] (x, y, angle in radians), depth [B, T, h, w] at the grid of `visibility.Camera`.
     """
 
     pose: npt.NDArray[np.float64] = field(repr=False)
@@ -43,7 +42,7 @@ class Clips:
     pose_depth: PoseDepth | None = field(default=None, repr=False)
 
     def first(self, num_frames: int) -> Clips:
-        """The episodes' beginnings."""
+        """The first frames of every episode."""
         pose_depth = self.pose_depth and PoseDepth(
             pose=self.pose_depth.pose[:, :num_frames], depth=self.pose_depth.depth[:, :num_frames]
         )
@@ -63,8 +62,7 @@ def record_clips(
     on_progress: Callable[[int], None] | None = None,
     read_depth: Callable[[], Depth] | None = None,
 ) -> Clips:
-    """One episode per seed. `read_depth` is the depth of the newest frame. Side effects: plays the world; it is left
-    open."""
+    """Plays one episode per seed; the world stays open. `read_depth` returns the depth of the newest frame."""
     frames = np.empty((len(seeds), num_frames, *world.frame_shape), dtype=np.uint8)
     actions = np.empty((len(seeds), num_frames, world.action_spec.size), dtype=np.float32)
     poses_and_depths: list[tuple[tuple[float, float, float], Depth]] = []
@@ -86,9 +84,9 @@ def record_clips(
 
 
 def mean_image(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """What every frame looks like on average: the best constant guess. Shapes: [B, T, H, W, 3] -> [H, W, 3]."""
-    some = frames[:, ::MEAN_IMAGE_STRIDE].astype(np.float64)
-    return np.rint(some.mean(axis=(0, 1))).astype(np.uint8)
+    """The mean frame, which is the best constant prediction. Shapes: [B, T, H, W, 3] -> [H, W, 3]."""
+    sampled = frames[:, ::MEAN_IMAGE_STRIDE].astype(np.float64)
+    return np.rint(sampled.mean(axis=(0, 1))).astype(np.uint8)
 
 
 def _stack(poses_and_depths: Sequence[tuple[tuple[float, float, float], Depth]], shape: tuple[int, int]) -> PoseDepth:

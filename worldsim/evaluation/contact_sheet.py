@@ -1,38 +1,35 @@
-"""Contact sheets: frames in labelled rows and columns, as one PNG. Scores can be fooled, eyes less so.
-
-Owns: the layout and the file. Does not own: where frames come from. Pillow is asked for only when a sheet is drawn.
-"""
+"""Contact sheets: frames in labeled rows and columns as one PNG, to check scores by eye."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
 
-from worldsim.core.errors import MissingPackageError
 from worldsim.core.files import atomic_path
 from worldsim.core.types import Frame
 from worldsim.episodes.video import read_frames, upscale_factor
 from worldsim.evaluation.evaluator import RolloutResult
+from worldsim.presets.score_names import task_name
 
 ROLLOUT_COLUMNS = (1, 2, 5, 10, 20, 30, 45, 60, 100, 150, 200, 300, 500)
-"""Generated frames that a roll-out's rows show, beside the horizons that are scored."""
+"""Generated frames in the rows of a rollout, in addition to the scored horizons."""
 MEMORY_COLUMNS = 12
 CLIP_ROWS, CLIP_COLUMNS = 4, 6
 SEEDS_SHOWN = {"rollout": 4, "retrieval": 3, "reasoning": 2, "spin": 3, "loop": 2, "fidelity": 2, "idle": 1}
 FRAME_WIDTH_PX = 128
-"""Frames are enlarged by the largest whole factor that keeps them within this."""
+"""Frames are enlarged by the largest integer factor that keeps them within this width."""
 LABEL_WIDTH_PX, TEXT_HEIGHT_PX, GAP_PX = 110, 16, 2
 BACKGROUND_RGB, TEXT_RGB = (24, 24, 24), (224, 224, 224)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SheetRow:
-    """Frames beside each other. Shapes: uint8 [N, H, W, 3]."""
+    """Frames side by side. Shapes: uint8 [N, H, W, 3]."""
 
     label: str
     frames: npt.NDArray[np.uint8] = field(repr=False)
@@ -40,7 +37,7 @@ class SheetRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SheetSection:
-    """Rows under one title with one label per column."""
+    """Rows with a title and one label per column."""
 
     title: str
     columns: tuple[str, ...]
@@ -48,7 +45,7 @@ class SheetSection:
 
 
 def evaluation_sections(results: Mapping[str, RolloutResult], horizons: Sequence[int]) -> list[SheetSection]:
-    """The first seeds of every task that was run: truth above generated, what was seen last on the left."""
+    """The first seeds of every task: true above generated frames, the last context frame on the left."""
     sections = []
     for task, num_seeds in SEEDS_SHOWN.items():
         if task not in results:
@@ -63,14 +60,14 @@ def evaluation_sections(results: Mapping[str, RolloutResult], horizons: Sequence
         rows = []
         for row, seed in enumerate(result.seeds[:num_seeds]):
             for label, frames in (("true", result.truth), ("generated", result.generated)):
-                pictures = np.stack([result.repeat[row, 0], *frames[row, picks]])
-                rows.append(SheetRow(label=f"{seed} {label}", frames=pictures))
-        sections.append(SheetSection(title=task, columns=("seen", *map(str, shown)), rows=tuple(rows)))
+                images = np.stack([result.repeat[row, 0], *frames[row, picks]])
+                rows.append(SheetRow(label=f"{seed} {label}", frames=images))
+        sections.append(SheetSection(title=task_name(task), columns=("context", *map(str, shown)), rows=tuple(rows)))
     return sections
 
 
 def clip_sections(clip: Path, frame_shape: tuple[int, int, int]) -> list[SheetSection]:
-    """Frames of a video at equal distances, in reading order, numbered from 1; all of them when there are few."""
+    """Evenly spaced frames of a video in reading order, numbered from 1; all of them if there are few."""
     height_px, width_px, _ = frame_shape
     frames = list(read_frames(clip, scale=upscale_factor(height_px, width_px)))
     shown = sorted({round(n) for n in np.linspace(1, len(frames), CLIP_ROWS * CLIP_COLUMNS)})
@@ -88,16 +85,15 @@ def _picked(frames: Sequence[Frame], numbers: Sequence[int]) -> npt.NDArray[np.u
 
 
 def draw_sheet(sections: Sequence[SheetSection]) -> npt.NDArray[np.uint8]:
-    """Shapes: returns [H, W, 3]. Raises: MissingPackageError without Pillow."""
-    image_module, draw_module = _import_pillow()
+    """Shapes: returns [H, W, 3]."""
     height, width = sections[0].rows[0].frames.shape[1:3]
     scale = max(1, FRAME_WIDTH_PX // width)
     cell_width, cell_height = width * scale + GAP_PX, height * scale + GAP_PX
     num_columns = max(len(section.columns) for section in sections)
     num_rows = sum(len(section.rows) for section in sections)
     size = (LABEL_WIDTH_PX + num_columns * cell_width, len(sections) * TEXT_HEIGHT_PX + num_rows * cell_height)
-    sheet = image_module.new("RGB", size, BACKGROUND_RGB)
-    draw = draw_module.Draw(sheet)
+    sheet = Image.new("RGB", size, BACKGROUND_RGB)
+    draw = ImageDraw.Draw(sheet)
     top = 0
     for section in sections:
         draw.text((GAP_PX, top + GAP_PX), section.title, fill=TEXT_RGB)
@@ -109,28 +105,13 @@ def draw_sheet(sections: Sequence[SheetSection]) -> npt.NDArray[np.uint8]:
             draw.text((GAP_PX, top + cell_height // 2 - 6), row.label, fill=TEXT_RGB)
             for column, frame in enumerate(row.frames):
                 large = frame.repeat(scale, axis=0).repeat(scale, axis=1)
-                sheet.paste(image_module.fromarray(large), (LABEL_WIDTH_PX + column * cell_width, top))
+                sheet.paste(Image.fromarray(large), (LABEL_WIDTH_PX + column * cell_width, top))
             top += cell_height
     return np.asarray(sheet)
 
 
 def write_sheet(path: Path, sections: Sequence[SheetSection]) -> None:
-    """Raises: MissingPackageError without Pillow, StorageError when the file cannot be written."""
-    image_module, _ = _import_pillow()
-    image = image_module.fromarray(draw_sheet(sections))
+    """Raises: StorageError."""
+    image = Image.fromarray(draw_sheet(sections))
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG", optimize=True)
-
-
-def check_can_draw() -> None:
-    """Raises: MissingPackageError without Pillow, before an evaluation is spent on a sheet that cannot be drawn."""
-    _import_pillow()
-
-
-def _import_pillow() -> tuple[Any, Any]:
-    try:
-        from PIL import Image, ImageDraw
-    except ImportError as error:
-        hint = "pip install pillow"
-        raise MissingPackageError(f"a contact sheet needs Pillow ({error})", hint=hint) from error
-    return Image, ImageDraw

@@ -1,8 +1,4 @@
-"""One whole evaluation: records the episodes, runs the tasks, gathers the scores.
-
-Owns: how each task is scored, and the report's JSON. Does not own: the episodes (`evaluation.episodes`), printing
-(`worldsim.cli.eval`).
-"""
+"""A complete evaluation: records the episodes, runs and scores the tasks, and gives the JSON of `worldsim eval`."""
 
 from __future__ import annotations
 
@@ -39,32 +35,33 @@ from worldsim.presets.store import Preset
 from worldsim.worlds.recorded import RecordedWorldConfig
 
 NO_STATE_TASKS = ("one_step", "rollout", "retrieval", "spin")
-"""Tasks that are run a second time with the scan state cleared."""
+"""Tasks that are run a second time with the scan state cleared before every frame."""
 DISTRIBUTION_TASKS = ("rollout", "retrieval", "reasoning", "loop")
-"""Tasks whose frames are compared as a whole, too: in the autoencoder's latents and by the user's networks."""
+"""Tasks whose frame distributions are compared, in the autoencoder's latents and by LPIPS and FVD networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
-    """Scores of one preset, and the frames they were taken from (by task; not in the JSON)."""
+    """Scores of one preset, and the frames behind them."""
 
     scores: Mapping[str, Any]
-    """By task: a score, or one per distance."""
+    """Task to a score, or to one per distance."""
     comparison: Mapping[str, Mapping[str, Any]]
-    """By task: Frechet distance of the latents, LPIPS, FVD."""
+    """Task to Frechet distance of the latents, LPIPS and FVD."""
     left_out: Mapping[str, str]
-    """Task to the reason why it could not be run."""
+    """Skipped task to reason."""
     seconds: Mapping[str, float]
-    """What took how long: the walks, each task."""
+    """Time of recording the episodes ("walks") and of each task."""
     config: EvalConfig
     steps: int
     context_frames: int
     preset: PresetConfig
     preset_sha256: str
     results: Mapping[str, RolloutResult] = field(repr=False)
+    """Frames by task; not in the JSON."""
 
     def to_json(self) -> dict[str, Any]:
-        """Scores of tasks that were run, by task, and everything needed to do it again. No path of a machine."""
+        """Scores by task, and everything needed to reproduce them. Contains no local paths."""
         return {
             **{task: _to_mapping(score) for task, score in self.scores.items()},
             "comparison": self.comparison,
@@ -87,8 +84,7 @@ class EvaluationReport:
 
 
 def num_progress_frames(config: EvalConfig, preset: PresetConfig, data: str | None = None) -> int:
-    """How often `on_progress` will hear of a frame at most: recorded once, run with the state and for some without
-    it."""
+    """Upper bound of the frames reported to `on_progress`: each is recorded once and generated once or twice."""
     lengths = _lengths(config, preset, data)
     total = 0 if data else config.training_seeds * MEAN_IMAGE_FRAMES
     if "fidelity" in config.tasks:
@@ -108,10 +104,10 @@ def evaluate(
     on_progress: FrameProgressCallback | None = None,
     perceptual: PerceptualMetrics | None = None,
 ) -> EvaluationReport:
-    """Against the true world, or against recordings `data` where there are some.
+    """Scores a preset against its reference world, or against the recordings `data` if given.
 
-    Raises: MissingPackageError without the world's package, ConfigError for a preset that has no true world and no
-    recordings, RecordingError, NonFiniteError when the model breaks down. Side effects: starts the true world, ends it.
+    Raises: MissingPackageError without the world's package, ConfigError for a preset without a reference world and no
+    recordings, RecordingError, NonFiniteError if the model diverges.
     """
     clock = _Clock()
     lengths = _lengths(config, preset.config, data)
@@ -127,7 +123,7 @@ def evaluate(
     scores, comparison = {}, {}
     for task in episodes.clips:
         scores[task] = scorer.score(task)
-        if task in DISTRIBUTION_TASKS and scorer.results[task].truth.shape[1] > 1:  # one frame has no spread
+        if task in DISTRIBUTION_TASKS and scorer.results[task].truth.shape[1] > 1:  # a single frame has no variance
             comparison[task] = _distribution_scores(evaluator, scorer.results[task], perceptual)
         clock.lap(task)
     return EvaluationReport(
@@ -145,7 +141,7 @@ def evaluate(
 
 
 class _Scorer:
-    """Runs the tasks on their walks. `results` are those of the tasks done."""
+    """Runs and scores the tasks; `results` are those of the tasks done so far."""
 
     def __init__(
         self,
@@ -177,12 +173,12 @@ class _Scorer:
         if task == "fidelity":
             return self._fidelity(result, clips.actions[:, num_context:])
         copy = clips.frames[:, 1:num_context] if task == "spin" else None
-        gone = _masks_by_episode(self._episodes.camera, clips, num_context, self._config.gone_frames)
-        return memory_score(result, copy=copy, masks_B=gone)
+        masks = _masks_by_episode(self._episodes.camera, clips, num_context, self._config.gone_frames)
+        return memory_score(result, copy=copy, masks_B=masks)
 
     def _fidelity(self, result: RolloutResult, actions: Any) -> Any:
         probe_clips, spec = self._episodes.probe, self._preset.action_spec
-        assert probe_clips is not None, "no walks to train the probe on"
+        assert probe_clips is not None, "no episodes to train the probe on"
         updates = self._config.probe_updates
         probe = train_probe(probe_clips, spec, num_updates=updates)
         trained = (self._config.probe_seeds * self._config.probe_frames, updates)
@@ -203,25 +199,25 @@ def _masks_by_episode(
 def _distribution_scores(
     evaluator: Evaluator, result: RolloutResult, perceptual: PerceptualMetrics | None
 ) -> dict[str, Any]:
-    """Distances between all frames of each episode and the true ones, in the autoencoder's latents, and by networks."""
+    """Distances between the frames of each episode and the true ones, in latents and by networks."""
     images = (result.truth, result.generated, result.autoencoder, result.repeat)
-    truth, generated, rebuilt, repeat = (evaluator.encode_frames(image) for image in images)
+    truth, generated, decoded, repeat = (evaluator.encode_frames(image) for image in images)
     return {
         **interval_fields("frechet_latent", frechet_by_seed(truth, generated)),
-        "frechet_latent_autoencoder": float(frechet_by_seed(truth, rebuilt).mean()),
+        "frechet_latent_autoencoder": float(frechet_by_seed(truth, decoded).mean()),
         "frechet_latent_repeat": float(frechet_by_seed(truth, repeat).mean()),
         **(perceptual.scores(result) if perceptual else {}),
     }
 
 
 def _lengths(config: EvalConfig, preset: PresetConfig, data: str | None) -> TaskLengths:
-    """Raises: ConfigError for a preset that was learned from recordings, without any."""
+    """Raises: ConfigError for a preset that was trained on recordings, if `data` is None."""
     if data is not None:
         return TaskLengths.of(config, preset, None)
     if isinstance(preset.world, RecordedWorldConfig):
         raise ConfigError(
-            f"{preset.name} was learned from recordings: it has no true world to be compared with",
-            hint="worldsim eval --data DIR, with recordings it was not trained on; tasks: "
+            f"{preset.name} was trained on recordings and has no reference world",
+            hint="use worldsim eval --data DIR with recordings it was not trained on; tasks: "
             + ", ".join(RECORDING_TASKS),
         )
     return TaskLengths.of(config, preset, preset.ground_truth_config.turn_deg)

@@ -1,8 +1,7 @@
-"""Scores between frames. Owns SSIM, gradient energy, best match, Frechet distance and the interval of a mean.
+"""Image metrics besides PSNR (`core.images`): SSIM, gradient energy, best match, Frechet distance.
 
-Knows no model and no world. Pure functions over numpy arrays, computed in float64. Unless it says otherwise a function
-takes [..., H, W, C] and gives one number per frame, [...]; averaging is the caller's choice.
-Shapes: N frames, H W rows and columns, C channels, D features.
+Pure functions over numpy arrays, computed in float64. Unless stated otherwise they map [..., H, W, C] to one number per
+frame, [...]; averaging is up to the caller. Shapes: N frames, H W rows and columns, C channels, D features.
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from worldsim.core.images import check_data_range, psnr_from_mse
+from worldsim.evaluation.bootstrap import FloatArray
 
 ImageArray: TypeAlias = npt.NDArray[Any]
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-
 SSIM_WINDOW = 11
 SSIM_SIGMA_PX = 1.5
 SSIM_K1, SSIM_K2 = 0.01, 0.03
@@ -26,7 +24,7 @@ CHUNK_FRAMES = 64
 
 
 def masked_psnr(image: ImageArray, truth: ImageArray, mask: npt.NDArray[np.bool_]) -> FloatArray:
-    """PSNR of each episode over the pixels of `mask`, all its frames as one; NaN where there is no such pixel.
+    """PSNR of each episode over the pixels of `mask`, pooled over its frames; NaN for an empty mask.
 
     Shapes: uint8 [B, T, H, W, C], mask bool [B, T, H, W]; returns [B].
     """
@@ -34,10 +32,10 @@ def masked_psnr(image: ImageArray, truth: ImageArray, mask: npt.NDArray[np.bool_
 
 
 def best_match(image: ImageArray, truth: ImageArray) -> npt.NDArray[np.int64]:
-    """For every frame of `image` the frame of `truth` with the least squared error, the first of equals.
+    """Index of the frame of `truth` with the least squared error for every frame of `image`; the first of equals.
 
-    Shapes: [N, H, W, C], [M, H, W, C]; returns [N]. As in MAG-Bench, which asks LPIPS in place of squared error: a
-    camera a little faster or slower than the true one is not counted against what is shown.
+    As in MAG-Bench (which matches by LPIPS), so that a camera slightly faster or slower than the true one does not
+    lower the score. Shapes: [N, H, W, C], [M, H, W, C]; returns [N].
     """
     a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (image, truth))
     error = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
@@ -45,7 +43,7 @@ def best_match(image: ImageArray, truth: ImageArray) -> npt.NDArray[np.int64]:
 
 
 def frechet(feature_ND: FloatArray, other_MD: FloatArray) -> float:
-    """Frechet distance between the two as Gaussians: |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2))."""
+    """Frechet distance between Gaussians fitted to both: |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2))."""
     mean, other_mean = feature_ND.mean(axis=0), other_MD.mean(axis=0)
     root = _matrix_sqrt(np.atleast_2d(np.cov(feature_ND, rowvar=False)))
     other = np.atleast_2d(np.cov(other_MD, rowvar=False))
@@ -55,14 +53,12 @@ def frechet(feature_ND: FloatArray, other_MD: FloatArray) -> float:
 
 
 def balanced_accuracy(predicted: npt.NDArray[np.int64], label: npt.NDArray[np.int64]) -> float:
-    """Share of right answers of each label that occurs, the mean over those: a guess of one label gets 1 over their
-    number. Shapes: [N], [N].
-    """
+    """Mean recall over the labels that occur: always predicting one of K labels scores 1 / K. Shapes: [N], [N]."""
     return float(np.mean([(predicted[label == value] == value).mean() for value in np.unique(label)]))
 
 
 def ssim(image: ImageArray, truth: ImageArray, *, data_range: float | None = None) -> FloatArray:
-    """Structural similarity of each frame: mean over channels and over every place the Gaussian window fits whole.
+    """Structural similarity of each frame: mean over channels and all positions where the window fits completely.
 
     Source: Wang et al. 2004, equation 13, with its window of 11 pixels and sigma 1.5.
     """
@@ -84,7 +80,7 @@ def ssim(image: ImageArray, truth: ImageArray, *, data_range: float | None = Non
 
 
 def gradient_energy(image: ImageArray) -> FloatArray:
-    """Mean squared difference between neighbouring pixels of each frame, along rows plus along columns."""
+    """Mean squared difference between adjacent pixels of each frame, along rows plus along columns."""
 
     def energy(x: FloatArray) -> FloatArray:
         across = np.mean(np.diff(x, axis=-2) ** 2, axis=(-3, -2, -1))
@@ -95,9 +91,9 @@ def gradient_energy(image: ImageArray) -> FloatArray:
 
 
 def sharpness(image: ImageArray, truth: ImageArray) -> float:
-    """Gradient energy of all of `image` over that of all of `truth`: below 1 is fog, above 1 is noise.
+    """Gradient energy of `image` relative to `truth`: below 1 is blur, above 1 is noise.
 
-    A ratio of sums, not a mean of ratios: one bare wall in the truth must not outweigh every other frame.
+    A ratio of sums, not a mean of ratios: a single blank wall in the truth must not dominate.
     """
     assert image.shape == truth.shape, f"{image.shape} is not {truth.shape}"
     true_energy = float(gradient_energy(truth).sum())
@@ -111,13 +107,13 @@ def _pooled_psnr(image: ImageArray, truth: ImageArray, mask: npt.NDArray[np.bool
 
 
 def _matrix_sqrt(matrix_DD: FloatArray) -> FloatArray:
-    """The square root of a symmetric matrix without negative eigenvalues, but for rounding."""
+    """Square root of a symmetric matrix whose negative eigenvalues, if any, are rounding errors."""
     values, vectors = np.linalg.eigh(matrix_DD)
     return np.asarray((vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T, dtype=np.float64)
 
 
 def _map_frames(function: Callable[..., FloatArray], *images: ImageArray) -> FloatArray:
-    """`function` over float64 frames [N, H, W, C], a few at a time: frames in float64 take eight times their room."""
+    """Applies `function` to float64 frames [N, H, W, C] in chunks: as float64, frames take eight times the memory."""
     leading, frame_shape = images[0].shape[:-3], images[0].shape[-3:]
     flat = [image.reshape(-1, *frame_shape) for image in images]
     parts = [
@@ -128,7 +124,7 @@ def _map_frames(function: Callable[..., FloatArray], *images: ImageArray) -> Flo
 
 
 def _blur(x: FloatArray) -> FloatArray:
-    """Weighted mean under the window, at every place it fits whole: [..., H - 10, W - 10, C]."""
+    """Gaussian-weighted mean at all positions where the window fits completely: [..., H - 10, W - 10, C]."""
     offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
     weights = np.exp(-(offsets**2) / (2 * SSIM_SIGMA_PX**2))
     weights /= weights.sum()

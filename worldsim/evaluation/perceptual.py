@@ -1,7 +1,7 @@
-"""LPIPS and FVD by networks of others, from files that the user has. Nothing is fetched.
+"""LPIPS and FVD with third-party networks from local files; nothing is downloaded.
 
-Owns: how such a file is called. Does not own: the networks. Both are TorchScript files as published with StyleGAN:
-`vgg16.pt` gives LPIPS features, `i3d_torchscript.pt` those of FVD. B batch, T frames, H W rows and columns.
+Both are TorchScript files as published with StyleGAN: `vgg16.pt` computes LPIPS features, `i3d_torchscript.pt` those of
+FVD. B batch, T frames, H W rows and columns.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ import torch
 from torch import Tensor
 
 from worldsim.core.errors import UsageError
+from worldsim.evaluation.bootstrap import FloatArray
 from worldsim.evaluation.evaluator import FrameArray, RolloutResult
-from worldsim.evaluation.metrics import FloatArray, frechet
+from worldsim.evaluation.metrics import frechet
 from worldsim.evaluation.scores import interval_fields
 
 MIN_FVD_FRAMES = 10
-"""That the network of FVD takes."""
+"""Minimum input length of the FVD network."""
 LPIPS_BATCH = 16
 
 
 class PerceptualMetrics:
-    """The measures whose files were given."""
+    """The metrics whose network files were given."""
 
     def __init__(self, lpips: Path | None, fvd: Path | None) -> None:
-        """Raises: UsageError for a file that is not there or not TorchScript."""
+        """Raises: UsageError for a file that is missing or not TorchScript."""
         self._lpips = _load(lpips, "--lpips") if lpips else None
         self._fvd = _load(fvd, "--fvd") if fvd else None
 
     def scores(self, result: RolloutResult) -> dict[str, Any]:
-        """`lpips` with its interval, `fvd` over all episodes, each beside the autoencoder's."""
+        """`lpips` with its interval and `fvd` over all episodes, each with the autoencoder's score."""
         values: dict[str, Any] = {}
         if self._lpips:
             values |= interval_fields("lpips", self._lpips_by_seed(result.generated, result.truth))
@@ -75,9 +76,9 @@ def _pixels(frames_THWC: FrameArray) -> Tensor:
 def _load(path: Path, option: str) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the files are published in no newer form
+            warnings.simplefilter("ignore", DeprecationWarning)  # there is no newer format of these files
             return torch.jit.load(str(path)).eval()
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        hint = "a TorchScript file: vgg16.pt of StyleGAN for LPIPS, i3d_torchscript.pt for FVD"
+        hint = "use a TorchScript file: vgg16.pt of StyleGAN for LPIPS, i3d_torchscript.pt for FVD"
         raise UsageError(f"{option} {path.name} cannot be read: {reason}", hint=hint) from None

@@ -1,7 +1,6 @@
-"""Who walks in an evaluation's episodes: out and back, on the spot, round and round, keys at random, standing still.
+"""Policies of evaluation episodes: out and back, spinning, lapping a loop, random keys, idling.
 
-Owns: which action comes next. Does not own: recording (`evaluation.clips`), what a world offers
-(`evaluation.ground_truth`).
+A policy chooses the next action from the newest step, unlike the `PosePolicy` of a world, which sees poses only.
 """
 
 from __future__ import annotations
@@ -10,84 +9,91 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
-from worldsim.worlds.grid import Cell
+from worldsim.worlds.base import GroundTruthWorld
+from worldsim.worlds.grid import Cell, MazeLayout
 
 StepPolicy = Callable[[Step], Action]
-"""Chooses the next action from the newest step; one per episode."""
+"""Chooses the next action; one per episode."""
 PolicyFactory = Callable[[int], StepPolicy]
-"""The pilot of a seed. Called after the world's reset."""
+"""The policy of a seed. Called after the world's reset."""
+Waypoints = list[tuple[float, float]]
 
 HALF_TURN_DEG = 180.0
 WALK_WITHIN_DEG = 45.0
 HOLD_TICKS = (6, 14)
-"""How long a key is held at random: fewest and most ticks."""
+"""Fewest and most ticks for which random keys are held."""
 
 
-class GridMaze(Protocol):
-    """The plan of a place of cells."""
+def explore_policy(world: GroundTruthWorld) -> PolicyFactory:
+    """Explores the maze, preferring cells with few visits."""
 
-    @property
-    def cells(self) -> tuple[Cell, ...]: ...
-    def center(self, cell: Cell) -> tuple[float, float]: ...
-    def cell_at(self, x: float, y: float) -> Cell: ...
-    def neighbors(self, cell: Cell) -> list[Cell]: ...
-    def path(self, start: Cell, goal: Cell) -> list[Cell]: ...
+    def make(seed: int) -> StepPolicy:
+        policy = world.make_policy("explore", random.Random(f"evaluation:{seed}"))
+        return lambda step: policy.act(pose_of(step))
+
+    return make
+
+
+def return_policy(world: GroundTruthWorld, num_frames: int) -> PolicyFactory:
+    """Explores for the first half of the episode, then turns around and returns along the same path."""
+    config = world.config
+    return lambda seed: ReturnPolicy(
+        explore_policy(world)(seed), num_frames // 2, config.turn_deg, config.waypoint_radius
+    )
 
 
 class ReturnPolicy:
-    """Lets another lead for `out_frames` frames, then returns by held keys. `reach`: the world's `waypoint_radius`."""
+    """Follows `outbound` for `num_outbound` frames, then returns by held keys. `radius`: of the world's waypoints."""
 
-    def __init__(self, out: StepPolicy, out_frames: int, turn_deg: float, reach: float) -> None:
-        self._out, self._out_frames, self._turn_deg, self._reach = out, out_frames, turn_deg, reach
-        self._trail: list[tuple[float, float]] = []
+    def __init__(self, outbound: StepPolicy, num_outbound: int, turn_deg: float, radius: float) -> None:
+        self._outbound, self._num_outbound, self._turn_deg, self._radius = outbound, num_outbound, turn_deg, radius
+        self._trail: Waypoints = []
 
     def __call__(self, step: Step) -> Action:
         pose = pose_of(step)
         next_index = step.index + 1
-        if next_index < self._out_frames:
+        if next_index < self._num_outbound:
             self._trail.append((pose.x, pose.y))
-            return self._out(step)
-        if next_index < self._out_frames + round(HALF_TURN_DEG / self._turn_deg):
+            return self._outbound(step)
+        if next_index < self._num_outbound + round(HALF_TURN_DEG / self._turn_deg):
             return Action.of(turn=1.0)
-        return self._back(pose)
+        return self._return(pose)
 
-    def _back(self, pose: Pose) -> Action:
-        """Towards the newest place not reached again yet; turns on the spot when there is none left."""
-        while self._trail and is_near(pose, self._trail[-1], self._reach):
+    def _return(self, pose: Pose) -> Action:
+        """Steers towards the newest point of the trail not reached yet; turns on the spot at the end of the trail."""
+        while self._trail and is_near(pose, self._trail[-1], self._radius):
             self._trail.pop()
         return steer_towards(pose, self._trail[-1], self._turn_deg) if self._trail else Action.of(turn=1.0)
 
 
-Waypoints = list[tuple[float, float]]
-
-
 class LoopPolicy:
-    """Goes from point to point by held keys, and from the last to the first again.
+    """Visits waypoints by held keys: once those of the approach, then those of the lap again and again.
 
-    `way` is asked at the first step: the way there, then once round.
+    `find_waypoints` is called at the first step and returns (approach, lap).
     """
 
-    def __init__(self, way: Callable[[Step], tuple[Waypoints, Waypoints]], turn_deg: float, reach: float) -> None:
-        self._find_way, self._turn_deg, self._reach = way, turn_deg, reach
+    def __init__(
+        self, find_waypoints: Callable[[Step], tuple[Waypoints, Waypoints]], turn_deg: float, radius: float
+    ) -> None:
+        self._find_waypoints, self._turn_deg, self._radius = find_waypoints, turn_deg, radius
         self._waypoints: Iterator[tuple[float, float]] | None = None
         self._next = (0.0, 0.0)
 
     def __call__(self, step: Step) -> Action:
         if self._waypoints is None:
-            way_there, lap = self._find_way(step)
-            self._waypoints = itertools.chain(way_there, itertools.cycle(lap))
+            approach, lap = self._find_waypoints(step)
+            self._waypoints = itertools.chain(approach, itertools.cycle(lap))
             self._next = next(self._waypoints)
         pose = pose_of(step)
-        while is_near(pose, self._next, self._reach):
+        while is_near(pose, self._next, self._radius):
             self._next = next(self._waypoints)
         return steer_towards(pose, self._next, self._turn_deg)
 
 
 def steer_towards(pose: Pose, point: tuple[float, float], turn_deg: float) -> Action:
-    """The keys to hold towards a point: turns first, walks once it lies ahead."""
+    """Keys that lead to a point: turns first, walks once it is roughly ahead."""
     direction = math.atan2(point[1] - pose.y, point[0] - pose.x)
     bearing_deg = math.degrees(math.remainder(direction - pose.angle_rad, math.tau))
     turn = math.copysign(1.0, bearing_deg) if abs(bearing_deg) > turn_deg * 0.6 else 0.0
@@ -95,45 +101,45 @@ def steer_towards(pose: Pose, point: tuple[float, float], turn_deg: float) -> Ac
     return Action(buttons=frozenset({"forward"} if walks else ()), axes=(("turn", turn),))
 
 
-def is_near(pose: Pose, point: tuple[float, float], reach: float) -> bool:
-    return math.hypot(point[0] - pose.x, point[1] - pose.y) < reach
+def is_near(pose: Pose, point: tuple[float, float], radius: float) -> bool:
+    return math.hypot(point[0] - pose.x, point[1] - pose.y) < radius
 
 
-def loop_waypoints(maze: GridMaze, here: Cell) -> tuple[Waypoints, Waypoints] | None:
-    """The way to the nearest shortest loop, and once round it. None in a maze without a loop."""
-    lap = nearest_loop(maze, here)
+def loop_waypoints(maze: MazeLayout, start: Cell) -> tuple[Waypoints, Waypoints] | None:
+    """Waypoints to the nearest of the shortest loops, and once around it. None in a maze without loops."""
+    lap = nearest_loop(maze, start)
     if lap is None:
         return None
-    return _waypoints(maze, maze.path(here, lap[0])), _waypoints(maze, [*lap, lap[0]])
+    return _waypoints(maze, maze.path(start, lap[0])), _waypoints(maze, [*lap, lap[0]])
 
 
-def nearest_loop(maze: GridMaze, here: Cell) -> list[Cell] | None:
-    """The cells of a shortest loop, each once; of several the one that `here` is nearest to, and its nearest first."""
+def nearest_loop(maze: MazeLayout, start: Cell) -> list[Cell] | None:
+    """The cells of a shortest loop, once each; of several the nearest to `start`, beginning with its nearest cell."""
     edges = [(a, b) for a in maze.cells for b in maze.neighbors(a) if a < b]
-    loops = [loop for a, b in edges if (loop := _path_without(maze, a, b))]
+    loops = [loop for a, b in edges if (loop := _detour(maze, a, b))]
     if not loops:
         return None
     shortest = min(map(len, loops))
-    turned = [[*loop[i:], *loop[:i]] for loop in loops if len(loop) == shortest for i in range(shortest)]
-    return min(turned, key=lambda loop: (len(maze.path(here, loop[0])), loop))
+    rotations = [[*loop[i:], *loop[:i]] for loop in loops if len(loop) == shortest for i in range(shortest)]
+    return min(rotations, key=lambda loop: (len(maze.path(start, loop[0])), loop))
 
 
-def _path_without(maze: GridMaze, start: Cell, goal: Cell) -> list[Cell] | None:
-    """A shortest walk between neighbours that does not go straight from one to the other."""
-    ways = [[start]]
+def _detour(maze: MazeLayout, start: Cell, goal: Cell) -> list[Cell] | None:
+    """A shortest path between two neighbors that avoids the edge between them."""
+    paths = [[start]]
     reached = {start}
-    for way in ways:
-        if way[-1] == goal:
-            return way
-        for cell in maze.neighbors(way[-1]):
-            if cell not in reached and (way[-1], cell) != (start, goal):
+    for path in paths:
+        if path[-1] == goal:
+            return path
+        for cell in maze.neighbors(path[-1]):
+            if cell not in reached and (path[-1], cell) != (start, goal):
                 reached.add(cell)
-                ways.append([*way, cell])
+                paths.append([*path, cell])
     return None
 
 
-def _waypoints(maze: GridMaze, cells: Sequence[Cell]) -> Waypoints:
-    """Half way to every next cell, and its middle."""
+def _waypoints(maze: MazeLayout, cells: Sequence[Cell]) -> Waypoints:
+    """For every next cell, the midpoint of the way to it and its center."""
     points = []
     for (ax, ay), (bx, by) in itertools.pairwise(map(maze.center, cells)):
         points += [((ax + bx) / 2, (ay + by) / 2), (bx, by)]
@@ -146,33 +152,32 @@ def spin_ticks(turn_deg: float) -> int:
 
 
 def spin_policy(seed: int) -> StepPolicy:
-    """Turns on the spot: even seeds to the left, odd ones to the right."""
+    """Turns on the spot: even seeds to the left, odd seeds to the right."""
     action = Action.of(turn=1.0 if seed % 2 == 0 else -1.0)
     return lambda step: action
 
 
 def idle_after(lead: StepPolicy, num_frames: int) -> StepPolicy:
-    """`lead` makes the first `num_frames` frames; then nothing is held."""
+    """`lead` for the first `num_frames` frames, then no input."""
     return lambda step: lead(step) if step.index + 1 < num_frames else NO_ACTION
 
 
 def random_keys_after(lead: StepPolicy, num_frames: int, spec: ActionSpec, seed: int) -> StepPolicy:
-    """`lead` makes the first `num_frames` frames; then keys are held at random."""
+    """`lead` for the first `num_frames` frames, then random keys."""
     keys = random_keys(spec, seed)
     return lambda step: lead(step) if step.index + 1 < num_frames else next(keys)
 
 
 def random_keys_policy(spec: ActionSpec) -> PolicyFactory:
-    """Keys held at random from the start."""
-    return lambda seed: random_keys_after(_no_lead, 0, spec, seed)
+    def make(seed: int) -> StepPolicy:
+        keys = random_keys(spec, seed)
+        return lambda step: next(keys)
 
-
-def _no_lead(step: Step) -> Action:
-    raise AssertionError(f"nobody leads at frame {step.index}")
+    return make
 
 
 def random_keys(spec: ActionSpec, seed: int) -> Iterator[Action]:
-    """One button or none and every axis to one end or at rest, all alike in likelihood, each choice held a while."""
+    """Holds at most one button, and every axis at an end or at rest, for a random time; all choices equally likely."""
     rng = random.Random(f"keys:{seed}")
 
     def held() -> list[Action]:
@@ -184,5 +189,5 @@ def random_keys(spec: ActionSpec, seed: int) -> Iterator[Action]:
 
 
 def pose_of(step: Step) -> Pose:
-    assert step.pose is not None, "this walk needs the true pose"
+    assert step.pose is not None, "this policy needs the true pose"
     return step.pose

@@ -1,7 +1,6 @@
-"""What is made of an outcome: a value per seed, its mean, and the 95 % interval that resampling the seeds gives.
+"""Scores of a rollout: means over seeds with bootstrap 95 % intervals, and the same metrics of the references.
 
-Owns: the scores' names, which are the keys of the JSON. Does not own: the formulas (`evaluation.metrics`).
-Every score stands beside the same measure of the references. PSNR in dB on uint8 frames (data range 255).
+Field names are the keys of the JSON. PSNR in dB on uint8 frames (data range 255).
 B batch (one episode per seed), T frames, H W rows and columns.
 """
 
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from worldsim.core.images import psnr
-from worldsim.evaluation.bootstrap import bootstrap_interval
+from worldsim.evaluation.bootstrap import FloatArray, bootstrap_interval
 from worldsim.evaluation.evaluator import FrameArray, RolloutResult
 from worldsim.evaluation.metrics import (
-    FloatArray,
     best_match,
     gradient_energy,
     masked_psnr,
@@ -29,7 +27,7 @@ from worldsim.evaluation.visibility import Mask, VisibilityMasks
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Means over seeds. What a model score means shows only beside the references."""
+    """Means over seeds. A model's score is only meaningful next to the references."""
 
     seeds: tuple[int, ...]
     psnr: float
@@ -43,39 +41,39 @@ class Score:
     ssim_by_seed: tuple[float, ...]
     ssim_autoencoder: float
     psnr_repeat: float
-    """The last true frame the model saw, repeated."""
+    """The last context frame, repeated."""
     psnr_mean_image: float
-    """The mean frame of training episodes: what fog scores."""
+    """The mean frame of training episodes: the score of a blurry average."""
     psnr_autoencoder: float
-    """The truth through the autoencoder: the ceiling."""
+    """The true frames encoded and decoded: the ceiling."""
     psnr_no_state: float | None
-    """The same weights, the scan state cleared before every frame: a diagnostic, not a control for memory."""
+    """The same weights with the scan state cleared before every frame: a diagnostic, not a memory ablation."""
     sharpness: float
-    """Gradient energy, generated over true: 1 is right, less is fog, more is noise."""
+    """Gradient energy relative to the true frames: 1 is right, less is blur, more is noise."""
     sharpness_low: float
     sharpness_high: float
     sharpness_by_seed: tuple[float, ...]
-    """Of each seed by itself; `sharpness` is over all frames as one: a bare wall must not outweigh the rest."""
+    """Per seed; `sharpness` itself is a ratio of sums over all seeds, so that a blank wall does not dominate."""
     sharpness_autoencoder: float
-    """The same of the autoencoder's reconstruction: what a perfect model would have."""
+    """Sharpness of the autoencoder's reconstruction, which a perfect model would reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HorizonScore(Score):
-    """Scores of the frame that many frames after the last true one."""
+    """Scores of the `horizon`-th generated frame."""
 
     horizon: int
     psnr_window: float
-    """Mean PSNR over the frames since the horizon before, this one among them."""
+    """Mean PSNR over the frames after the previous horizon, up to and including this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionScore:
-    """Some pixels of all frames, those of a seed as one. Seeds that have none are left out."""
+    """Scores over a subset of pixels, pooled per seed. Seeds without such pixels are omitted."""
 
     seeds: tuple[int, ...]
     share: float
-    """Of all pixels of the task."""
+    """Fraction of all pixels of the task."""
     psnr: float
     psnr_low: float
     psnr_high: float
@@ -87,14 +85,14 @@ class RegionScore:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryScore(Score):
-    """Scores over all generated frames of a task that shows places again."""
+    """Scores over all generated frames of a task that revisits places."""
 
     frames: int
     """Generated frames per episode."""
     psnr_copy: float | None
-    """The frame one full turn ago: all that perfect memory needs to show. None where no such frame is known."""
+    """The true frame one full turn earlier, which perfect memory could repeat. None for tasks without a turn."""
     psnr_best_match: float
-    """Each frame against the most similar true frame of its episode, as MAG-Bench scores (it matches by LPIPS)."""
+    """Each frame against the most similar true frame of its episode, as in MAG-Bench (which matches by LPIPS)."""
     psnr_best_match_low: float
     psnr_best_match_high: float
     psnr_best_match_by_seed: tuple[float, ...]
@@ -103,24 +101,24 @@ class MemoryScore(Score):
     psnr_best_match_mean_image: float
     psnr_best_match_autoencoder: float
     regions: dict[str, RegionScore | None] | None
-    """`returned`, `seen`, `never_seen` (see `evaluation.visibility`); None for one without pixels, None for all where
-    the engine gives no depth."""
+    """`returned`, `seen`, `never_seen` (see `evaluation.visibility`); a region without pixels is None. None as a whole
+    if there is no depth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IdleScore(Score):
-    """Nothing is held: how much does the picture change by itself?"""
+    """How much the image changes without input."""
 
     frames: int
     change: float
-    """Mean absolute difference between neighbouring frames, levels of 255."""
+    """Mean absolute difference between consecutive frames, in levels of 255."""
     change_low: float
     change_high: float
     change_by_seed: tuple[float, ...]
     change_true: float
     change_autoencoder: float
     psnr_first: float
-    """The last generated frame against the first."""
+    """PSNR of the last generated frame against the first."""
     psnr_first_low: float
     psnr_first_high: float
     psnr_first_by_seed: tuple[float, ...]
@@ -128,19 +126,19 @@ class IdleScore(Score):
 
 
 def interval_fields(name: str, value_B: FloatArray, weight_B: FloatArray | None = None) -> dict[str, Any]:
-    """Mean of one value per seed, the ends of its interval, and the values themselves, under four names."""
+    """NAME (the mean over seeds), NAME_low and NAME_high (its interval), NAME_by_seed."""
     low, high = bootstrap_interval(value_B, weight_B)
     ends = {f"{name}_low": low, f"{name}_high": high}
     return {name: float(np.average(value_B, weights=weight_B)), **ends, f"{name}_by_seed": tuple(value_B.tolist())}
 
 
 def score(result: RolloutResult, frames: slice = slice(None)) -> Score:
-    """Over frames `frames` of every episode."""
+    """Scores over the frames `frames` of every episode."""
     return Score(**_score_fields(result, frames))
 
 
 def rollout_scores(result: RolloutResult, horizons: Sequence[int]) -> list[HorizonScore]:
-    """One score per horizon that the outcome is long enough for."""
+    """One score per horizon within the length of the rollout."""
     psnr_BT = psnr(result.generated, result.truth)
     scores = []
     for before, horizon in zip((0, *horizons), horizons, strict=False):
@@ -152,7 +150,7 @@ def rollout_scores(result: RolloutResult, horizons: Sequence[int]) -> list[Horiz
 
 
 def one_step_score(result: RolloutResult) -> HorizonScore:
-    """Over all frames of an outcome that was made without feeding back: horizon 1 under true context."""
+    """Scores over all frames of a next-frame result, each generated after true frames."""
     values = _score_fields(result)
     return HorizonScore(**values, horizon=1, psnr_window=values["psnr"])
 
@@ -160,7 +158,7 @@ def one_step_score(result: RolloutResult) -> HorizonScore:
 def memory_score(
     result: RolloutResult, *, copy: FrameArray | None = None, masks_B: Sequence[VisibilityMasks] | None = None
 ) -> MemoryScore:
-    """Over all frames. `copy` are the frames one full turn ago, [B, T, H, W, 3]; `masks_B` one per episode."""
+    """Scores over all frames. `copy`: the true frames a full turn earlier, [B, T, H, W, 3]. `masks_B`: per episode."""
     return MemoryScore(
         **_score_fields(result),
         **_best_match_fields(result),
@@ -183,22 +181,22 @@ def idle_score(result: RolloutResult) -> IdleScore:
 
 
 def region_score(result: RolloutResult, mask_BTHW: Mask) -> RegionScore | None:
-    """Over the pixels of the mask; None when no seed has one."""
-    has_some = mask_BTHW.any(axis=(1, 2, 3))
-    if not has_some.any():
+    """Scores over the pixels of the mask; None for an empty one."""
+    has_pixels = mask_BTHW.any(axis=(1, 2, 3))
+    if not has_pixels.any():
         return None
-    truth, mask = result.truth[has_some], mask_BTHW[has_some]
+    truth, mask = result.truth[has_pixels], mask_BTHW[has_pixels]
 
-    def of(image: FrameArray) -> FloatArray:
-        return masked_psnr(image[has_some], truth, mask)
+    def by_seed(image: FrameArray) -> FloatArray:
+        return masked_psnr(image[has_pixels], truth, mask)
 
     return RegionScore(
-        **interval_fields("psnr", of(result.generated)),
-        seeds=tuple(np.array(result.seeds)[has_some].tolist()),
+        **interval_fields("psnr", by_seed(result.generated)),
+        seeds=tuple(np.array(result.seeds)[has_pixels].tolist()),
         share=float(mask_BTHW.mean()),
-        psnr_repeat=float(of(result.repeat).mean()),
-        psnr_mean_image=float(of(result.mean_image).mean()),
-        psnr_autoencoder=float(of(result.autoencoder).mean()),
+        psnr_repeat=float(by_seed(result.repeat).mean()),
+        psnr_mean_image=float(by_seed(result.mean_image).mean()),
+        psnr_autoencoder=float(by_seed(result.autoencoder).mean()),
     )
 
 
@@ -241,12 +239,12 @@ def _best_match_fields(result: RolloutResult) -> dict[str, Any]:
 
 
 def _best_matches(image: FrameArray, truth: FrameArray) -> FrameArray:
-    """The most similar true frame of the same episode, for every frame."""
+    """The most similar true frame of the same episode for every frame."""
     return np.stack([true[best_match(generated, true)] for generated, true in zip(image, truth, strict=True)])
 
 
 def _frame_change(frames: FrameArray) -> FloatArray:
-    """Mean absolute difference between neighbours, [B]."""
+    """Mean absolute difference between consecutive frames, [B]."""
     per_seed = [np.abs(np.diff(episode.astype(np.int16), axis=0)).mean() for episode in frames]
     return np.array(per_seed, dtype=np.float64)
 

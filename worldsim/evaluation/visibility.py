@@ -1,7 +1,7 @@
-"""Which pixels show what was seen before, which what left the view and came back: from the engine's pose and depth.
+"""Masks of pixels that were seen before, or left the view and came back, from the engine's pose and depth.
 
-Owns: the projection, the gate on returns. Does not own: scores of the pixels so chosen. Pure functions over numpy.
-Letters: T frames, S earlier frames, N pixels of a frame, h w rows and columns of the points looked through.
+Every frame is subsampled to a grid of points, which are projected into earlier frames. Pure functions over numpy.
+Letters: T frames, S earlier frames, N points of a frame, h w rows and columns of the grid.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Mask = npt.NDArray[np.bool_]
 RealArray = npt.NDArray[np.floating]
 
 MIN_POINTS_ACROSS = 32
-"""A frame is looked through at this many points or more from left to right: neighbours nearly always agree."""
+"""Minimum number of grid points across a frame: adjacent pixels nearly always agree."""
 NEAR_CELLS = 1 / 192
 TOLERANCE_CELLS, TOLERANCE_FRACTION = 16 / 192, 0.08
-"""Two depths are of the same place when they differ by no more: parts of a cell's side, and of the depth. Doom counts
-depth in eights, 192 to a cell, and a pixel of a floor far away covers more than that."""
+"""Two depths belong to the same place if they differ by at most this fraction of a cell plus this fraction of the
+depth. Doom quantizes depth to multiples of 8, with 192 to a cell, and a pixel of a distant floor covers more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,30 +30,30 @@ class Camera:
     height_px: int
     width_px: int
     fov_deg: float
-    """From the left edge to the right one."""
+    """Horizontal field of view."""
     cell_units: float
-    """Side of a cell of the maze: the measure of near and far."""
+    """Side of a maze cell, the unit of all tolerances."""
     stretch: float = 1.0
-    """Height over width of a square seen face on: 1.2 in Doom, whose pixels were not square."""
+    """Height over width of a square seen from the front: 1.2 in Doom, whose pixels were not square."""
 
     @property
     def stride(self) -> int:
-        """Every so manieth pixel of a row and of a column is looked through."""
+        """Distance of grid points, in pixels."""
         common = math.gcd(self.height_px, self.width_px)
         fit = [n for n in range(1, common + 1) if common % n == 0 and self.width_px // n >= MIN_POINTS_ACROSS]
         return max(fit, default=1)
 
     def subsample(self, depth_HW: RealArray) -> npt.NDArray[np.float32]:
-        """The depth of the points looked through, [h, w]."""
+        """Depth at the grid points, [h, w]."""
         first = self.stride // 2
         return np.asarray(depth_HW[first :: self.stride, first :: self.stride], dtype=np.float32)
 
     def upsample(self, mask: Mask) -> Mask:
-        """From points to pixels: [..., h, w] -> [..., H, W]."""
+        """From grid points to pixels: [..., h, w] -> [..., H, W]."""
         return mask.repeat(self.stride, axis=-2).repeat(self.stride, axis=-1)
 
     def points(self, pose: RealArray, depth_hw: RealArray) -> npt.NDArray[np.float64]:
-        """Where the points lie: x, y, and height above the camera, [3, N]."""
+        """Positions of the grid points: x, y, and height above the camera, [3, N]."""
         across, down = self._rays(*depth_hw.shape)
         ahead = depth_hw.astype(np.float64)
         left = -across[None, :] * ahead
@@ -68,7 +68,7 @@ class Camera:
         )
 
     def sees(self, point_3N: RealArray, pose_S3: RealArray, depth_Shw: RealArray) -> Mask:
-        """Whether each frame shows each point: inside the picture, and nothing nearer before it. Returns [S, N]."""
+        """Whether each frame shows each point: inside the image and not occluded. Returns [S, N]."""
         num_rows, num_columns = depth_Shw.shape[1:]
         dx, dy = point_3N[0] - pose_S3[:, :1], point_3N[1] - pose_S3[:, 1:2]
         cos, sin = np.cos(pose_S3[:, 2:]), np.sin(pose_S3[:, 2:])
@@ -87,7 +87,7 @@ class Camera:
         return inside & (np.abs(there - ahead) <= tolerance)
 
     def _rays(self, num_rows: int, num_columns: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """To the right and downwards, per unit ahead, through the points looked through."""
+        """Offsets of the grid points to the right and down, per unit of depth."""
         half = math.tan(math.radians(self.fov_deg) / 2)
         offset = self.stride // 2 + 0.5
         column_px = np.arange(num_columns) * self.stride + offset - self.width_px / 2
@@ -98,20 +98,20 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True)
 class VisibilityMasks:
-    """Of the frames after the context. Shapes: bool [T, H, W] each."""
+    """Masks of the frames after the context. Shapes: bool [T, H, W] each."""
 
     returned: Mask
-    """Shown in the context, then out of the view for a while, and come back into it after the context."""
+    """Shown in the context, then out of view, then in view again after the context."""
     seen: Mask
     """Shown in the context."""
     never_seen: Mask
-    """The rest: nobody could know them from the context."""
+    """All other pixels, which cannot be known from the context."""
 
 
 def visibility_masks(
     camera: Camera, pose_T3: RealArray, depth_Thw: RealArray, *, num_context: int, gone_frames: int
 ) -> VisibilityMasks:
-    """One episode. `gone_frames`: how long in a row a place has to be out of the view to count as gone."""
+    """Masks of one episode. `gone_frames`: consecutive frames out of view after which a place counts as gone."""
     pairs = [
         _seen_and_returned(camera, pose_T3, depth_Thw, t, num_context, gone_frames)
         for t in range(num_context, len(pose_T3))
@@ -125,16 +125,16 @@ def visibility_masks(
 def _seen_and_returned(
     camera: Camera, pose_T3: RealArray, depth_Thw: RealArray, t: int, num_context: int, gone_frames: int
 ) -> tuple[Mask, Mask]:
-    """Of the points of frame t, [N]: seen in the context, and come back."""
+    """Whether the points of frame t were seen in the context, and whether they returned, [N] each."""
     shown_SN = camera.sees(camera.points(pose_T3[t], depth_Thw[t]), pose_T3[:t], depth_Thw[:t])
     return np.asarray(shown_SN[:num_context].any(axis=0)), has_returned(shown_SN, num_context, gone_frames)
 
 
 def has_returned(shown_SN: Mask, num_context: int, gone_frames: int) -> Mask:
-    """Whether places that are in view in frame S, shown by frames [0, S) as said, went and came back.
+    """Whether places in view in frame S left the view and came back, given which of the frames [0, S) show them.
 
-    It counts when a place that the context has shown was then out of the view for `gone_frames` frames in a row or
-    more, and came into it again after the context: until then nothing newer showed it.
+    A place has returned if the context showed it, it was then out of view for at least `gone_frames` consecutive
+    frames, and it came into view again after the context.
     """
     num_frames, num_places = shown_SN.shape
     next_shown = np.full(num_places, num_frames)

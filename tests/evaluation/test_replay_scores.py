@@ -1,4 +1,4 @@
-"""A session beside another world: scores over the fake world, and two frames as one."""
+"""Scores of a session against another world, and two worlds side by side."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.engine.test_replay import recorded
 from worldsim.core.errors import RecordingError
 from worldsim.core.images import GAP_PX, MAX_PSNR_DB
 from worldsim.core.types import Action
-from worldsim.engine.replay import ReplayWorld
-from worldsim.evaluation.side_by_side import SideBySideSimulator, score_replay
+from worldsim.engine.replay import ReplayWorld, SideBySideSimulator
+from worldsim.evaluation.replay_scores import score_replay
 
 
 def test_worlds_that_agree_score_as_equal_and_others_differ_from_their_first_other_frame(tmp_path: Path) -> None:
