@@ -127,7 +127,17 @@ def test_the_sheet_is_written(evaluated: Evaluated) -> None:
 
 def test_the_tables_show_every_task_within_80_columns(evaluated: Evaluated) -> None:
     text = shown(evaluated.result)
-    for name in ("next frame", "frame 1 ", "frame 3 ", "retrieval", "reasoning", "spin", "loop", "AE", "a turn"):
+    for name in (
+        "next-frame",
+        "rollout@1 ",
+        "rollout@3 ",
+        "retrieval",
+        "reasoning",
+        "revisit",
+        "loop closure",
+        "AE",
+        "turn",
+    ):
         assert name in text, text
     for name in ("seen before", "best match", "actions", "chance", "drift", "frame 8", "idle, 6 frames", "Frechet"):
         assert name in text, text
@@ -138,7 +148,7 @@ def test_the_tables_show_every_task_within_80_columns(evaluated: Evaluated) -> N
 def test_a_result_of_few_tasks_shows_these_and_why_others_are_not_there(evaluated: Evaluated) -> None:
     few = {name: value for name, value in evaluated.result.items() if name not in TASKS}
     text = shown({**few, "comparison": {}, "left_out": {"loop": "no loop"}, "spin": evaluated.result["spin"]})
-    assert "loop skipped: no loop" in text and "spin" in text
+    assert "loop closure skipped: no loop" in text and "revisit" in text
     assert "retrieval" not in text and "drift" not in text and "actions" not in text
 
 

@@ -13,61 +13,45 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-MEMORY_TASKS = ("retrieval", "reasoning", "spin", "loop")
-FRAME_COLUMNS = {
-    "psnr": "PSNR",
-    "psnr_interval": "95 %",
-    "psnr_autoencoder": "AE",
-    "psnr_repeat": "last seen",
-    "psnr_mean_image": "mean image",
-    "psnr_no_state": "no state",
-    "psnr_copy": "a turn ago",
-    "ssim": "SSIM",
-    "sharpness": "sharp",
-    "sharpness_autoencoder": "sharp AE",
-}
-"""Score to column heading, in order."""
+from worldsim.presets.score_names import (
+    MEMORY_TASKS,
+    REGION_NAMES,
+    SHORT_METRIC_NAMES,
+    rollout_name,
+    short_task_name,
+    task_name,
+)
+
+FRAME_COLUMNS = (
+    *("psnr", "psnr_interval", "psnr_autoencoder", "psnr_repeat", "psnr_mean_image", "psnr_no_state", "psnr_copy"),
+    *("ssim", "sharpness", "sharpness_autoencoder"),
+)
+REGION_COLUMNS = ("share", "psnr", "psnr_interval", "psnr_autoencoder", "psnr_repeat", "psnr_mean_image")
+DRIFT_COLUMNS = (
+    *("psnr", "psnr_interval", "psnr_autoencoder", "psnr_mean_image", "sharpness", "sharpness_autoencoder"),
+    *("colour", "variance", "frechet_latent"),
+)
 FRAME_CAPTION = (
-    "PSNR in dB. AE: ground truth through the autoencoder, an upper bound. Last seen: the last context frame, "
+    "PSNR in dB. AE: ground truth through the autoencoder, an upper bound. Repeat: the last context frame, "
     "repeated. No state: model state cleared before every frame. Sharp: gradient energy relative to ground truth; "
     "below 1 is blurry."
 )
-REGION_COLUMNS = {
-    "share": "share",
-    "psnr": "PSNR",
-    "psnr_interval": "95 %",
-    "psnr_autoencoder": "AE",
-    "psnr_repeat": "last seen",
-    "psnr_mean_image": "mean image",
-}
 REGION_CAPTION = (
     "Returned: pixels that were in the context, left the view and came back, by the engine's pose and depth. Never "
     "seen: pixels that were not in the context. Best match: each frame against the most similar true one (as in "
-    "MAG-Bench); a still image can score well too: compare with last seen."
+    "MAG-Bench); a still image can score well too: compare with repeat."
 )
-DRIFT_COLUMNS = {
-    "psnr": "PSNR",
-    "psnr_interval": "95 %",
-    "psnr_autoencoder": "AE",
-    "psnr_mean_image": "mean image",
-    "sharpness": "sharp",
-    "sharpness_autoencoder": "sharp AE",
-    "colour": "color",
-    "variance": "variance",
-    "frechet_latent": "Frechet",
-}
 DRIFT_CAPTION = (
     "Color: error of the mean color, in levels of 255. Variance: of latents, relative to ground truth. Frechet: "
     "distance between generated and true frames in the preset's latents (not FVD)."
 )
-REGION_LABELS = {"returned": "returned", "seen": "seen before", "never_seen": "never seen"}
 
 
 def tables(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Tables of the tasks in `result`: frames, regions, actions, drift; lines: idle, comparisons, skipped tasks."""
-    frames = [("next frame", result.get("one_step"))]
-    frames += [(f"frame {score['horizon']}", score) for score in result.get("rollout", ())]
-    frames += [(name, result.get(name)) for name in MEMORY_TASKS]
+    frames = [(task_name("one_step"), result.get("one_step"))]
+    frames += [(rollout_name(score["horizon"]), score) for score in result.get("rollout", ())]
+    frames += [(short_task_name(task), result.get(task)) for task in MEMORY_TASKS]
     yield from _table(_title(result), FRAME_COLUMNS, [(name, score) for name, score in frames if score], FRAME_CAPTION)
     yield from _table("regions", REGION_COLUMNS, _region_rows(result), REGION_CAPTION)
     if "fidelity" in result:
@@ -90,12 +74,12 @@ def _title(result: Mapping[str, Any]) -> str:
 def _region_rows(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     rows: list[tuple[str, Mapping[str, Any]]] = []
     for task in (task for task in MEMORY_TASKS if task in result):
-        score = result[task]
+        label, score = short_task_name(task), result[task]
         regions = score["regions"] or {}
-        rows += [(f"{task}, {REGION_LABELS[name]}", region) for name, region in regions.items() if region]
+        rows += [(f"{label}, {REGION_NAMES[name]}", region) for name, region in regions.items() if region]
         prefix = "psnr_best_match"
         names = {"psnr": "", **{f"psnr_{n}": f"_{n}" for n in ("low", "high", "autoencoder", "repeat", "mean_image")}}
-        rows.append((f"{task}, best match", {name: score[prefix + end] for name, end in names.items()}))
+        rows.append((f"{label}, best match", {name: score[prefix + end] for name, end in names.items()}))
     return rows
 
 
@@ -112,7 +96,7 @@ def _fidelity(score: Mapping[str, Any]) -> Table:
     ):
         ends = f"{score[f'{key}_low']:.2f}-{score[f'{key}_high']:.2f}" if f"{key}_low" in score else ""
         table.add_row(name, f"{score[key]:.2f}", ends, *(_format_number("accuracy", by[kind]) for by in inputs))
-    table.add_row("last seen, repeated", f"{score['accuracy_repeat']:.2f}")
+    table.add_row("last frame, repeated", f"{score['accuracy_repeat']:.2f}")
     table.add_row("chance", f"{score['chance']:.2f}")
     return table
 
@@ -127,9 +111,9 @@ def _summary_lines(result: Mapping[str, Any]) -> Iterator[str]:
             f"{_with_interval(idle, 'psnr', 1)} dB (AE {idle['psnr_autoencoder']:.1f})"
         )
     for task, score in result["comparison"].items():
-        yield f"{task}: {_comparison(score)}"
+        yield f"{short_task_name(task)}: {_comparison(score)}"
     for task, reason in result["left_out"].items():
-        yield f"{task} skipped: {reason}"
+        yield f"{short_task_name(task)} skipped: {reason}"
 
 
 def _comparison(score: Mapping[str, Any]) -> str:
@@ -149,15 +133,15 @@ def _with_interval(score: Mapping[str, Any], name: str, digits: int) -> str:
 
 
 def _table(
-    title: str, columns: Mapping[str, str], rows: Sequence[tuple[str, Mapping[str, Any]]], caption: str
+    title: str, columns: Sequence[str], rows: Sequence[tuple[str, Mapping[str, Any]]], caption: str
 ) -> Iterator[Table]:
     """No table if there are no rows."""
     if not rows:
         return
     table = Table(title=title, caption=caption, box=box.SIMPLE, padding=0)
     table.add_column("", no_wrap=True)
-    for name, heading in columns.items():
-        table.add_column(heading, justify="right", no_wrap=name == "psnr_interval")
+    for name in columns:
+        table.add_column(SHORT_METRIC_NAMES[name], justify="right", no_wrap=name == "psnr_interval")
     for label, score in rows:
         values = {**score, "psnr_interval": f"{score['psnr_low']:.1f}-{score['psnr_high']:.1f}"}
         table.add_row(label, *(_cell(name, values.get(name)) for name in columns))

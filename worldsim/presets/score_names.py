@@ -63,6 +63,11 @@ def task_name(key: str) -> str:
     return TASK_NAMES.get(key, key.replace("_", " "))
 
 
+def short_task_name(key: str) -> str:
+    """Without the explanation in parentheses."""
+    return task_name(key).partition(" (")[0]
+
+
 def rollout_name(horizon: float) -> str:
     """`rollout@60`: the 60th generated frame."""
     return f"{TASK_NAMES['rollout']}@{horizon:g}"
