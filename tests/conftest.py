@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,23 +15,45 @@ import pytest
 # No test may reach the network by accident; the tests marked `hub` point the client at loopback themselves.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from worldsim.models.config import AutoencoderConfig, WorldModelConfig
+from worldsim.models.config import (
+    AutoencoderConfig,
+    LayersConfig,
+    LocalAttentionConfig,
+    Mamba2Config,
+    MapConfig,
+    MappedModelConfig,
+    SeparateDenoiserConfig,
+    SequenceModelConfig,
+    SpatialMapConfig,
+)
 from worldsim.presets.config import PlayConfig, PresetConfig
 from worldsim.worlds.doom.config import DoomConfig
 
 if TYPE_CHECKING:  # loads torch
     from worldsim.presets.store import Start
 
+TINY_DENOISER = SeparateDenoiserConfig(width=16, num_blocks=1)
 TINY_CONFIG = PresetConfig(
     name="tiny",
     title="An untrained preset for tests",
     world=DoomConfig(maps=(1,)),
     autoencoder=AutoencoderConfig(latent_channels=4, widths=(4, 4, 8)),
-    model=WorldModelConfig(
-        width=24, num_layers=2, num_heads=2, state_dim=4, window_frames=2, denoiser_width=16, denoiser_blocks=1
+    model=SequenceModelConfig(
+        width=24,
+        num_layers=2,
+        num_heads=2,
+        scan=Mamba2Config(state_dim=4),
+        attention=LocalAttentionConfig(window_frames=2),
+        denoiser=TINY_DENOISER,
     ),
     play=PlayConfig(context_frames=4),
 )
+
+
+def mapped(config: PresetConfig, map_config: MapConfig) -> PresetConfig:
+    """The preset with the same layers and a map that its denoiser reads."""
+    layers = {f.name: getattr(config.model, f.name) for f in fields(LayersConfig) if f.name != "kind"}
+    return replace(config, model=MappedModelConfig(map=map_config, denoiser=TINY_DENOISER, **layers))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,7 +80,7 @@ def given_preset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with poses as inputs; its one start has looked along x from (0.2, -0.1) all the time."""
     from worldsim.presets.store import Start
 
-    model = replace(TINY_CONFIG.model, pose="given", place_width=12)
+    model = mapped(TINY_CONFIG, SpatialMapConfig(width=12, pose="given")).model
     config = replace(TINY_CONFIG, name="given", world=DoomConfig(maps=(1,), inputs="pose"), model=model)
     num_frames, rng = config.play.context_frames, np.random.default_rng(0)
     frames = rng.integers(0, 256, (num_frames, *config.frame_shape), dtype=np.uint8)
@@ -81,7 +103,7 @@ def write_tiny_preset(
     import torch
 
     from worldsim.models.autoencoder import Autoencoder
-    from worldsim.models.sequence.world_model import build_world_model
+    from worldsim.models.build import build_world_model
     from worldsim.presets.store import Start, save_preset
 
     with torch.random.fork_rng(devices=[]):

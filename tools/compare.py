@@ -31,8 +31,15 @@ from worldsim.evaluation.metrics import ImageArray, sharpness
 from worldsim.evaluation.policies import spin_policy, spin_ticks
 from worldsim.evaluation.rollout import LatentClips, decode_frames, encode_clips, generate
 from worldsim.models.autoencoder import Autoencoder
+from worldsim.models.build import build_world_model
+from worldsim.models.config import (
+    AttentionConfig,
+    BidirectionalAttentionConfig,
+    ChunkAttentionConfig,
+    LocalAttentionConfig,
+)
 from worldsim.models.sequence.architectures import ARCHITECTURES, VARIANT_SEPARATOR, find_architecture, match_parameters
-from worldsim.models.sequence.world_model import WorldModel, build_world_model
+from worldsim.models.world_model import WorldModel
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.store import Start, load_preset, save_preset
 from worldsim.training.config import TrainingConfig
@@ -50,7 +57,11 @@ WALKS_SHOWN = 3
 """Walks on a sheet."""
 SAMPLER_STEPS = (1, 2, 4, 8)
 """Of the sampler, for quality against steps. All other scores are at the recipe's own number."""
-WINDOWS = {"causal-window": 2, "bidirectional": 2, "chunk": 2}
+WINDOWS: dict[str, AttentionConfig] = {
+    "causal-window": LocalAttentionConfig(window_frames=2),
+    "bidirectional": BidirectionalAttentionConfig(window_frames=2),
+    "chunk": ChunkAttentionConfig(chunk_frames=2),
+}
 """Frames, in place of what these have for long clips: with all its layers the first reaches back less than a turn, and
 the second knows nothing but its window, as the paper's 192 frames are less than its 400."""
 
@@ -92,7 +103,7 @@ class Comparison:
         architecture, *variants = name.split(VARIANT_SEPARATOR)
         model = match_parameters(self.preset.model, architecture)
         if architecture in WINDOWS:
-            model = replace(model, window_frames=WINDOWS[architecture])
+            model = replace(model, attention=WINDOWS[architecture])
         dynamics = replace(self.training.dynamics, **find_architecture(architecture).training)
         for variant in variants:
             dynamics = replace(dynamics, **TRAINING_VARIANTS[variant])

@@ -23,10 +23,9 @@ widths = [4, 4, 8]
 width = 24
 num_layers = 1
 num_heads = 2
-state_dim = 4
-window_frames = 2
-denoiser_width = 16
-denoiser_blocks = 1
+scan = { state_dim = 4 }
+attention = { window_frames = 2 }
+denoiser = { width = 16, num_blocks = 1 }
 [training.compute]
 compile_layers = true
 [training.dynamics]

@@ -10,12 +10,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from tests.conftest import TINY_CONFIG, write_tiny_preset
+from tests.conftest import TINY_CONFIG, mapped, write_tiny_preset
 from worldsim.actions.scripted_actions import script_actions
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action
 from worldsim.engine.batch import BatchSimulator
 from worldsim.engine.simulator import Simulator
+from worldsim.models.config import FixedMapConfig, MapModelConfig, SharedDenoiserConfig, SpatialMapConfig
 from worldsim.presets.resolve import bundled_presets
 from worldsim.presets.store import Preset, load_preset
 
@@ -47,10 +48,19 @@ def max_levels(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> int:
     return int(np.abs(a.astype(int) - b).max())
 
 
-@pytest.mark.parametrize("form", ["trunk", "single", "place", "plan"])
+MODELS = {
+    "trunk": TINY_CONFIG.model,
+    "two-stream": replace(TINY_CONFIG.model, denoiser=SharedDenoiserConfig()),
+    "mapped-fixed": mapped(TINY_CONFIG, FixedMapConfig(width=16)).model,
+    "mapped-spatial": mapped(TINY_CONFIG, SpatialMapConfig(width=16)).model,
+    "map-fixed": MapModelConfig(map=FixedMapConfig(width=16)),
+    "map-spatial": MapModelConfig(map=SpatialMapConfig(width=16)),
+}
+
+
+@pytest.mark.parametrize("form", MODELS)
 def test_batch_row_matches_the_simulator(form: str, tmp_path: Path) -> None:
-    kind = {"form": form} if form in ("trunk", "single") else {"form": "trunk", "pose": form, "place_width": 16}
-    write_tiny_preset(tmp_path, replace(TINY_CONFIG, model=replace(TINY_CONFIG.model, **kind)))
+    write_tiny_preset(tmp_path, replace(TINY_CONFIG, model=MODELS[form]))
     preset = load_preset(tmp_path)
     batch, one = BatchSimulator(preset, 3, num_steps=2), Simulator(preset, num_steps=2)
     first = batch.reset(dict(enumerate(SEEDS)))

@@ -20,7 +20,7 @@ from worldsim.cli.output import Progress
 from worldsim.engine.bench import estimate
 from worldsim.engine.bench.estimate import estimate_play
 from worldsim.engine.simulator import Simulator
-from worldsim.models.config import AutoencoderConfig, WorldModelConfig
+from worldsim.models.config import AutoencoderConfig, SeparateDenoiserConfig, SequenceModelConfig
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.model_size import compute_model_size
 from worldsim.presets.resolve import bundled_presets
@@ -32,7 +32,7 @@ LARGER_CONFIG = replace(
     TINY_CONFIG,
     name="larger",
     autoencoder=AutoencoderConfig(widths=(32, 64, 96)),
-    model=WorldModelConfig(width=240, num_layers=6, num_heads=8, blocks=((1, 1), (0, 0)), denoiser_width=96),
+    model=SequenceModelConfig(width=240, num_layers=6, num_heads=8, denoiser=SeparateDenoiserConfig(width=96)),
 )
 
 

@@ -108,7 +108,7 @@ def test_a_file_of_something_else_is_refused(saving: Saving, metadata: dict[str,
 
 
 def test_another_presets_weights_are_refused_with_the_command_that_fits(saving: Saving, preset: Preset) -> None:
-    other = SaveFiles(preset, replace(saving.header, preset="other", preset_sha256="f" * 64))
+    other = SaveFiles(replace(preset, sha256="f" * 64), replace(saving.header, preset="other", preset_sha256="f" * 64))
     with pytest.raises(StateError) as caught:
         other.read(saving.path)
     assert "this is other (weights ffffffffffff)" in caught.value.message

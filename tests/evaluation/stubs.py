@@ -13,8 +13,8 @@ from torch import Tensor
 
 from worldsim.evaluation.clips import Clips
 from worldsim.models.frames import to_tensor
-from worldsim.models.sequence.world_model import FrameContext
 from worldsim.models.state import WorldState
+from worldsim.models.world_model import FrameContext
 from worldsim.presets.config import PlayConfig
 from worldsim.presets.store import Preset
 

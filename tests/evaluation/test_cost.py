@@ -12,8 +12,9 @@ import torch
 from worldsim.core.errors import ConfigError, UsageError
 from worldsim.evaluation import cost
 from worldsim.evaluation.cost import ArchitectureCosts, CostConfig, TrainingSample, measure_costs, sampled_frames
+from worldsim.models.build import build_world_model
 from worldsim.models.sequence.architectures import ARCHITECTURES
-from worldsim.models.sequence.world_model import FrameContext, WorldModel, build_world_model
+from worldsim.models.world_model import FrameContext, WorldModel
 
 TINY = CostConfig(architectures=("full", "mamba2"), width=12, frames=30, contexts=(3, 4), rounds=1)
 

@@ -9,7 +9,7 @@ import torch
 from tests.evaluation.stubs import CoarseAutoencoder, OracleModel, StillModel, StubModel, scroll_clips, stub_preset
 from worldsim.evaluation.drift import DriftScore, drift_scores, drift_windows, frechet_by_seed, latent_statistics
 from worldsim.evaluation.evaluator import Evaluator
-from worldsim.models.sequence.world_model import FrameContext
+from worldsim.models.world_model import FrameContext
 
 CLIPS = scroll_clips(num_frames=40)
 GREY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)

@@ -24,7 +24,7 @@ from worldsim.evaluation.clips import Clips
 from worldsim.evaluation.evaluator import Evaluator
 from worldsim.evaluation.rollout import LatentClips, decode_frames, encode_clips, generate
 from worldsim.evaluation.scores import one_step_score, rollout_scores, score
-from worldsim.models.sequence.world_model import FrameContext
+from worldsim.models.world_model import FrameContext
 
 CLIPS = scroll_clips()
 NUM_FRAMES = CLIPS.frames.shape[1]

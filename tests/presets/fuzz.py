@@ -41,7 +41,19 @@ Mutation = Callable[[random.Random, Files], None]
 VALUES: tuple[Any, ...] = (
     *(0, -1, 1, 2, 3, 7, 16, 64, 255, 10**3, 10**6, 10**9, 2**31, 2**63, 2**64, 10**30, 10**400),
     *(0.5, -0.5, 1e-300, 1e300, float("nan"), float("inf"), -float("inf"), True, False, None),
-    *("", "x" * 100_000, "\ud800", "\x1b[2J\n", "../../etc/passwd", "trunk", "single", "place", "plan", "none"),
+    *(
+        "",
+        "x" * 100_000,
+        "\ud800",
+        "\x1b[2J\n",
+        "../../etc/passwd",
+        "sequence",
+        "map",
+        "mapped",
+        "fixed",
+        "spatial",
+        "none",
+    ),
     *([], {}, [[]], [0] * 1000, [10**9], [[0, 0]] * 200, [[-1, 1]], [[7, 5]], {"a": 1}, [32, 32]),
 )
 HEADER_VALUES: tuple[Any, ...] = (*VALUES, "F64", "F16", "I64", "U8", "F8_E4M3", [-1], [2**62, 2**62], [1.5], [10**400])

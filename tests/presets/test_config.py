@@ -11,8 +11,16 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import mapped
 from worldsim.core.errors import ConfigError, PresetError
-from worldsim.models.config import AutoencoderConfig
+from worldsim.models.config import (
+    AutoencoderConfig,
+    FixedMapConfig,
+    Mamba2Config,
+    MapModelConfig,
+    SharedDenoiserConfig,
+    SpatialMapConfig,
+)
 from worldsim.presets.config import PlayConfig, PresetConfig, config_json, read_config_json, read_preset_toml
 
 TOML = """
@@ -58,7 +66,7 @@ def test_config_json_gives_back_the_config_it_was_written_from(tiny_config: Pres
 def test_a_newer_schema_is_refused_before_its_keys_are_judged(tiny_config: PresetConfig, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"schema_version": 99, "name": "x", "of_the_future": 1}), encoding="utf-8")
-    with pytest.raises(PresetError, match="schema version 99; this worldsim reads versions up to 1") as caught:
+    with pytest.raises(PresetError, match="schema version 99; this worldsim reads versions up to 2") as caught:
         read_config_json(path)
     assert "update yours" in caught.value.hint
 
@@ -105,13 +113,16 @@ def test_a_hostile_config_json_is_one_short_error(text: str, message: str, tmp_p
     [
         ("model", {"width": 10**9}),
         ("model", {"num_layers": 10**6}),
-        ("model", {"window_frames": 10**6}),
+        ("attention", {"window_frames": 10**6}),
+        ("scan", {"state_dim": 10**6}),
         ("model", {"mlp_ratio": 1e9}),
         ("model", {"num_heads": 0}),
-        ("model", {"blocks": ()}),
-        ("model", {"blocks": ((-1, 1),)}),
-        ("model", {"blocks": ((7, 5),)}),
-        ("model", {"denoiser_width": 56}),
+        ("scan", {"blocks": ()}),
+        ("scan", {"blocks": ((-1, 1),)}),
+        ("scan", {"blocks": ((7, 5),)}),
+        ("denoiser", {"width": 56}),
+        ("map", {"width": 10**6}),
+        ("map", {"view_deg": 180.0}),
         ("autoencoder", {"widths": (4,) * 9}),
         ("autoencoder", {"latent_channels": 10**6}),
         ("play", {"context_frames": 10**9}),
@@ -119,13 +130,21 @@ def test_a_hostile_config_json_is_one_short_error(text: str, message: str, tmp_p
     ],
 )
 def test_sizes_that_no_computer_plays_are_refused(part: str, values: dict[str, Any], tiny_config: PresetConfig) -> None:
+    config = mapped(tiny_config, SpatialMapConfig())
+
+    def changed() -> PresetConfig:
+        if part in ("scan", "attention", "denoiser", "map"):
+            model = replace(config.model, **{part: replace(getattr(config.model, part), **values)})
+            return replace(config, model=model)
+        return replace(config, **{part: replace(getattr(config, part), **values)})
+
     with pytest.raises(ConfigError):
-        replace(tiny_config, **{part: replace(getattr(tiny_config, part), **values)})
+        changed()
 
 
 def test_a_scan_block_that_would_not_fit_in_memory_is_refused(tiny_config: PresetConfig) -> None:
     world = replace(tiny_config.world, frame_width_px=400, frame_height_px=300)
-    model = replace(tiny_config.model, patch=1, blocks=((0, 0),))
+    model = replace(tiny_config.model, patch=1, scan=Mamba2Config(blocks=((0, 0),)))
     with pytest.raises(ConfigError, match="200x150 tokens is too large"):
         replace(tiny_config, world=world, autoencoder=AutoencoderConfig(widths=(4,)), model=model)
 
@@ -154,8 +173,55 @@ def test_reading_a_config_and_finding_a_preset_load_no_torch() -> None:
 
 
 def test_a_given_pose_needs_a_world_that_gives_it(tiny_config: PresetConfig) -> None:
-    model = replace(tiny_config.model, form="trunk", pose="given")
+    model = MapModelConfig(map=SpatialMapConfig(pose="given"))
     given = replace(tiny_config, world=replace(tiny_config.world, inputs="pose"), model=model)
-    assert given.model.has_spatial_map
-    with pytest.raises(ConfigError, match="inputs are no poses"):
+    assert given.has_given_pose
+    with pytest.raises(ConfigError, match="inputs are not poses"):
         replace(tiny_config, model=model)
+
+
+SEQUENCE_WITH_MAP_KEY = {"kind": "sequence", "map": {"kind": "fixed"}}
+
+
+@pytest.mark.parametrize(
+    ("model", "message", "hint"),
+    [
+        ({"kind": "map", "width": 48}, "unknown key 'model.width'", ""),
+        ({"kind": "map", "scan": {"kind": "mamba2"}}, "unknown key 'model.scan'", ""),
+        (SEQUENCE_WITH_MAP_KEY, "unknown key 'model.map'", ""),
+        ({"kind": "sequence", "scan": {"kind": "lstm", "state_dim": 4}}, "unknown key 'model.scan.state_dim'", ""),
+        ({"kind": "sequence", "scan": {"blokcs": []}}, "unknown key 'model.scan.blokcs'", "did you mean 'blocks'?"),
+        (
+            {"kind": "sequence", "attention": {"kind": "full", "window_frames": 4}},
+            "'model.attention.window_frames'",
+            "",
+        ),
+        ({"kind": "sequence", "denoiser": {"kind": "shared", "width": 4}}, "'model.denoiser.width'", ""),
+        ({"kind": "mapped", "denoiser": {"kind": "shared"}}, "model.denoiser.kind is 'shared'", "one of 'separate'"),
+        ({"kind": "mapped", "pose": "none"}, "unknown key 'model.pose'", ""),
+        ({"kind": "map", "map": {"kind": "fixed", "pose": "given"}}, "unknown key 'model.map.pose'", ""),
+        ({"kind": "maps"}, "model.kind is 'maps'", "one of 'sequence', 'map', 'mapped'"),
+        ({"kind": "map", "map": {"kind": "spatial", "poes": "given"}}, "'model.map.poes'", "did you mean 'pose'?"),
+    ],
+)
+def test_a_key_without_meaning_for_the_kind_of_model_is_refused(
+    model: dict[str, Any], message: str, hint: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    text = json.dumps({"schema_version": 2, "name": "a", "title": "b", "model": model})
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_config_json(path)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_every_kind_of_model_round_trips(tiny_config: PresetConfig, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    maps = FixedMapConfig(width=8), SpatialMapConfig(view_deg=80.0)
+    configs = [replace(tiny_config, model=MapModelConfig(map=m)) for m in maps]
+    configs += [mapped(tiny_config, m) for m in maps]
+    configs.append(replace(tiny_config, model=replace(tiny_config.model, denoiser=SharedDenoiserConfig())))
+    for config in configs:
+        path.write_text(config_json(config), encoding="utf-8")
+        assert read_config_json(path)[0] == config

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from worldsim.core.config import from_mapping
-from worldsim.models.sequence.world_model import build_world_model
+from worldsim.models.build import build_world_model
 from worldsim.presets.config import read_preset_toml
 from worldsim.training.config import TrainingConfig
 
@@ -21,10 +21,10 @@ MILLIONS = {
     "maze": (1, 2),
     "maze-large-200m": (185, 215),
     "maze-large-50m": (45, 55),
-    "maze-random": (0.7, 1.2),
-    "memory-maze": (0.7, 1.2),
+    "maze-random": (0.6, 0.7),
+    "memory-maze": (0.6, 0.7),
     "memory-maze-fixed": (1, 2),
-    "memory-maze-pose": (0.7, 1.2),
+    "memory-maze-pose": (0.5, 0.7),
 }
 """Parameters of the world model, from and to."""
 

@@ -91,8 +91,8 @@ def test_bfloat16_halves_the_matrices_and_comes_back_as_float32(tiny_preset_fold
 
 def test_the_file_says_where_its_weights_come_from(tiny_preset_folder: Path) -> None:
     metadata = load_preset(tiny_preset_folder).metadata
-    assert metadata["schema_version"] == "1"
-    assert metadata["licence"] == "apache-2.0"
+    assert metadata["schema_version"] == "2"
+    assert metadata["license"] == "apache-2.0"
     assert metadata["trained_on"] == "nothing"
     assert {"config_sha256", "data_sha256", "source_commit"} <= metadata.keys()
 
@@ -161,7 +161,7 @@ def reshape_a_tensor(tensors: dict[str, torch.Tensor], _: dict[str, str]) -> Non
 
 
 def be_newer(_: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    metadata["schema_version"] = "2"
+    metadata["schema_version"] = "3"
 
 
 def config(**values: object) -> Callable[[Path], None]:
@@ -198,8 +198,8 @@ def start_without_actions(folder: Path) -> None:
         (weights(drop_a_tensor), PresetError, "has no tensor model.final_norm.weight"),
         (weights(add_a_tensor), PresetError, "has an unknown tensor 'model.final_norm.weights'"),
         (weights(reshape_a_tensor), PresetShapeError, "model.final_norm.weight is 7, the config asks for 24"),
-        (weights(be_newer), PresetError, "has schema version 2; this worldsim reads versions up to 1"),
-        (config(schema_version=2), PresetError, "has schema version 2; this worldsim reads versions up to 1"),
+        (weights(be_newer), PresetError, "has schema version 3; this worldsim reads versions up to 2"),
+        (config(schema_version=3), PresetError, "has schema version 3; this worldsim reads versions up to 2"),
         (config(colour="red"), ConfigError, "config.json: unknown key 'colour'"),
         (config(world={"maps": [7]}), PresetError, "was saved with another config"),
         (config(play={"context_frames": 99}), PresetError, "has 6 frames, play.context_frames asks for 99"),

@@ -9,6 +9,7 @@ import pytest
 
 from tests.episodes.recordings import record
 from tests.training.test_data import OWN, open_run, train
+from tests.training.test_run import MAPPED
 from worldsim.core.errors import ConfigError, UsageError
 from worldsim.core.types import Action
 from worldsim.engine.batch import BatchSimulator
@@ -16,8 +17,8 @@ from worldsim.engine.simulator import Simulator
 from worldsim.models.sequence.architectures import ARCHITECTURES
 from worldsim.presets.store import load_preset
 
-MAPPED = OWN.replace("[play]", 'pose = "place"\n[play]')
-MAPPED = MAPPED.replace("[training.dynamics]", "[training.dynamics]\nplace_only_updates = 1")
+WITH_MAP = OWN.replace("[model]", f"[model]{MAPPED['fixed']}")
+WITH_MAP = WITH_MAP.replace("[training.dynamics]", "[training.dynamics]\nplace_only_updates = 1")
 """The map falls away, and with it the updates that learn nothing else."""
 
 
@@ -33,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_architecture_trains_and_plays(name: str, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "run", tmp_path / "run")
-    run = open_run(MAPPED, tmp_path, str(trained / "data"), architecture=name)
+    run = open_run(WITH_MAP, tmp_path, str(trained / "data"), architecture=name)
     assert run.preset.name == f"tiny-{name}"
     rows = train(run, "dynamics")
     assert any("psnr_1" in row for row in rows)

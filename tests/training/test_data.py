@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
-from tests.training.test_run import TINY
+from tests.training.test_run import MAPPED, TINY
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.core.types import Action
 from worldsim.engine.reference_world import ReferenceWorldAtStarts
@@ -35,7 +35,7 @@ OWN = TINY.replace(WORLD, OWN_WORLD)
 
 
 LONG = OWN.replace("clip_frames = 6", "clip_frames = 90").replace("episode_frames = 24", "episode_frames = 96")
-PLACE = TINY.replace("[play]", 'pose = "place"\nplace_width = 16\n[play]')
+PLACE = TINY.replace("[model]", f"[model]{MAPPED['fixed']}")
 PLACE = PLACE.replace("[training.dynamics]", "[training.dynamics]\nplace_frames = 4\nwalk_poses = 8")
 
 
@@ -80,7 +80,7 @@ def own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_custom_game_is_learned_from_recordings_only_and_plays(folder: Path, own: Path) -> None:
     preset = load_preset(own / "decoder" / "last")
     assert "data" in preset.metadata and str(folder.parent) not in preset.metadata["data"]
-    assert preset.metadata["licence"] == "other"
+    assert preset.metadata["license"] == "other"
     simulator = Simulator(preset)
     first = simulator.reset(0).frame
     made_up = [made_up_frame(index) for index in range(80)]
@@ -111,7 +111,7 @@ def test_the_true_world_is_mixed_in_and_a_preset_initializes_the_run(folder: Pat
         (OWN, True, {"world_share": 0.5}, ConfigError, "has no true world"),
         (TINY, True, {"world_share": 1.0}, UsageError, "--world-share is 1 with --data"),
         (TINY, False, {"world_share": 0.5}, UsageError, "--world-share is 0.5 without --data"),
-        (PLACE, True, {}, ConfigError, "learned from true poses"),
+        (PLACE, True, {}, ConfigError, "needs ground-truth poses"),
         (LONG, True, {}, RecordingError, "no 90 frames follow"),
     ],
 )

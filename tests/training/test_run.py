@@ -20,14 +20,29 @@ from worldsim.core.config import from_mapping
 from worldsim.core.errors import ConfigError, PresetNotFoundError
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
-from worldsim.models.config import WorldModelConfig
-from worldsim.models.sequence.world_model import build_world_model
+from worldsim.models.build import build_world_model
+from worldsim.models.config import (
+    FixedMapConfig,
+    MapConfig,
+    MapModelConfig,
+    MappedModelConfig,
+    SeparateDenoiserConfig,
+    SequenceModelConfig,
+    SpatialMapConfig,
+)
+from worldsim.presets.config import SCHEMA_VERSION
 from worldsim.presets.store import load_preset
 from worldsim.training import loop
 from worldsim.training.config import DynamicsTraining, TrainingConfig
 from worldsim.training.distributed import DistributedContext
 from worldsim.training.run import TrainingRun, init_from_preset
 
+FIXED, SPATIAL = FixedMapConfig(width=16), SpatialMapConfig(width=16)
+MAPPED = {
+    "fixed": '\nkind = "mapped"\nmap = { kind = "fixed", width = 16 }',
+    "spatial": '\nkind = "mapped"\nmap = { kind = "spatial", width = 12 }',
+}
+"""Added to `[model]`."""
 TINY = """
 name = "tiny"
 title = "A tiny maze"
@@ -42,9 +57,8 @@ widths = [16, 16, 16]
 width = 24
 num_heads = 2
 num_layers = 1
-state_dim = 4
-denoiser_width = 16
-denoiser_blocks = 1
+scan = { state_dim = 4 }
+denoiser = { width = 16, num_blocks = 1 }
 [play]
 context_frames = 4
 [training.data]
@@ -164,9 +178,7 @@ def test_a_spatial_map_is_learned_from_the_true_world_with_depth(
 ) -> None:
     """First alone, then with all else on top of it; what comes out plays."""
     monkeypatch.setattr(loop, "LOG_EVERY_UPDATES", 1)
-    plan = TINY.replace("[play]", 'pose = "plan"\nplace_width = 12\n[play]').replace(
-        "episode_frames = 24", "episode_frames = 28"
-    )
+    plan = TINY.replace("[model]", f"[model]{MAPPED['spatial']}").replace("episode_frames = 24", "episode_frames = 28")
     plan = plan.replace(
         "[training.dynamics]",
         '[training.dynamics]\nplan_clips = 2\nplan_frames = 26\nplace_only_updates = 1\npose_target = "relative"',
@@ -186,21 +198,21 @@ def test_a_spatial_map_is_learned_from_the_true_world_with_depth(
         state = model.initial_state(1, seed=0)
         frame = model.begin(state, torch.zeros(1, model.action_size))
         after = model.commit(frame, torch.randn(1, *model.latent_shape), torch.zeros(1))
-    assert after.tensors["place.evidence"].any()
+    assert after.tensors["map.occupied"].any()
 
 
 @pytest.mark.parametrize(
-    ("pose", "changes", "message"),
+    ("map_kind", "changes", "message"),
     [
-        ("plan", "plan_frames = 26", "26 frames are drawn at once, and training.data.episode_frames is 24"),
-        ("place", "walk_ticks = 23", "25 frames are drawn"),
+        ("spatial", "plan_frames = 26", "26 frames are drawn at once, and training.data.episode_frames is 24"),
+        ("fixed", "walk_ticks = 23", "25 frames are drawn"),
         ("none", "carry_clips = 5", "30 frames are drawn"),
     ],
 )
 def test_too_short_episodes_are_rejected_before_anything_is_rendered(
-    pose: str, changes: str, message: str, preset_toml: Path
+    map_kind: str, changes: str, message: str, preset_toml: Path
 ) -> None:
-    text = TINY.replace("[play]", f'pose = "{pose}"\n[play]').replace(
+    text = TINY.replace("[model]", f"[model]{MAPPED.get(map_kind, '')}").replace(
         "[training.dynamics]", f"[training.dynamics]\n{changes}"
     )
     preset_toml.write_text(text, encoding="utf-8")
@@ -211,32 +223,34 @@ def test_too_short_episodes_are_rejected_before_anything_is_rendered(
 
 
 def test_invalid_spatial_map_training_is_rejected() -> None:
-    plan = WorldModelConfig(pose="plan")
+    plan = MapModelConfig(map=SpatialMapConfig())
     DynamicsTraining(pose_target="relative", plan_frames=24, walk_ticks=22).check_fits(plan)
     with pytest.raises(ConfigError, match="pose_target is 'absolute'"):
         DynamicsTraining().check_fits(plan)
     with pytest.raises(ConfigError, match="walk_ticks is 23") as caught:
         DynamicsTraining(pose_target="relative", plan_frames=24, walk_ticks=23).check_fits(plan)
     assert "plan_frames = 25" in caught.value.hint
-    DynamicsTraining(plan_frames=24, walk_ticks=100).check_fits(WorldModelConfig(pose="place"))
+    DynamicsTraining(plan_frames=24, walk_ticks=100).check_fits(MapModelConfig(map=FixedMapConfig()))
 
 
-@pytest.mark.parametrize(("before", "pose"), [("none", "place"), ("none", "plan"), ("place", "plan")])
+@pytest.mark.parametrize(("before", "after"), [(None, FIXED), (None, SPATIAL), (FIXED, SPATIAL)])
 def test_a_model_initialized_with_a_new_map_keeps_its_trunk_and_shows_the_map_reading(
-    before: Any, pose: Any, tmp_path: Path
+    before: MapConfig | None, after: MapConfig, tmp_path: Path
 ) -> None:
-    options: dict[str, Any] = {"width": 24, "num_heads": 2, "num_layers": 1, "denoiser_width": 16, "denoiser_blocks": 1}
-    options |= {"place_width": 16}
-    old = build_world_model(WorldModelConfig(pose=before, **options), (4, 2, 2), 3)
+    layers: dict[str, Any] = {"width": 24, "num_heads": 2, "num_layers": 1}
+    layers |= {"denoiser": SeparateDenoiserConfig(width=16, num_blocks=1)}
+    without_map = SequenceModelConfig(pose="none", **layers)
+    old = build_world_model(MappedModelConfig(map=before, **layers) if before else without_map, (4, 2, 2), 3)
     torch.nn.init.normal_(old.denoiser.to_latent.weight)  # it has learned to add something
-    new = build_world_model(WorldModelConfig(pose=pose, **options), (4, 2, 2), 3)
-    save_file({f"model.{n}": t.contiguous() for n, t in old.state_dict().items()}, tmp_path / "model.safetensors")
+    new = build_world_model(MappedModelConfig(map=after, **layers), (4, 2, 2), 3)
+    weights = {f"model.{n}": t.contiguous() for n, t in old.state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"schema_version": str(SCHEMA_VERSION)})
     init_from_preset(new, tmp_path)
     clip = torch.randn(1, 5, 4, 2, 2)
     level, action = torch.zeros(1, 5), torch.randn(1, 5, 3)
     histories = [m.read_history(clip, level, action) for m in (old, new)]
-    assert torch.equal(histories[0].features_BTND, histories[1].features_BTND)
+    assert torch.equal(histories[0].inputs.features, histories[1].inputs.features)
     shown = new.predict(histories[1], clip, level, level)
-    assert torch.equal(shown, histories[1].memory[:, :, -4:]), "nothing is added to what is recalled"
+    assert torch.equal(shown, histories[1].inputs.latents[:, :, -4:]), "nothing is added to what is recalled"
     with pytest.raises(PresetNotFoundError, match="no weights"):
         init_from_preset(new, tmp_path / "nowhere")

@@ -15,10 +15,10 @@ from tests.episodes.recordings import record
 from tests.models.sequence.test_world_model import make_clip, make_model
 from tests.training.test_data import OWN, open_run, train
 from worldsim.core.errors import ConfigError
-from worldsim.models.sequence.world_model import WorldModel
+from worldsim.models.world_model import WorldModel
 from worldsim.training.tbptt import ClipSequence, ClipSequences
 
-FORMS = ("trunk", "single")
+FORMS = ("trunk", "two-stream")
 CARRIED = OWN.replace("clip_frames = 6", "clip_frames = 4\ncarry_clips = 3")
 
 
@@ -30,7 +30,7 @@ def make_sequence(num_frames: int = 12) -> ClipSequence:
 
 
 def test_clips_are_consecutive_and_all_sequences_begin_with_a_fresh_state() -> None:
-    model, drawn = make_model("single"), []
+    model, drawn = make_model("two-stream"), []
 
     def draw() -> ClipSequence:
         drawn.append(make_sequence())
@@ -51,7 +51,7 @@ def test_clips_are_consecutive_and_all_sequences_begin_with_a_fresh_state() -> N
 
 
 def test_a_sequence_begun_midway_ends_where_the_others_do() -> None:
-    sequences, model = ClipSequences(4, make_sequence), make_model("single")
+    sequences, model = ClipSequences(4, make_sequence), make_model("two-stream")
     first = []
     for update in range(2, 6):
         sequence = sequences.next(update)
@@ -95,7 +95,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights_after(begun: Path, folder: Path, form: str, *legs: int) -> tuple[dict[str, Tensor], list[int]]:
     """Of a run in so many legs of so many updates each; and after how many updates each leg really ended."""
     shutil.copytree(begun / "run", folder / "run")
-    toml, ends = CARRIED.replace("[model]", f'[model]\nform = "{form}"'), []
+    shared = CARRIED.replace("denoiser = { width = 16, num_blocks = 1 }", 'denoiser = { kind = "shared" }')
+    toml, ends = CARRIED if form == "trunk" else shared, []
     for updates in legs:
         run = open_run(toml, folder, str(begun / "data"))
         leg = {"cooldown_updates": 0, "on_log": lambda row: None, "on_fill": lambda have, want: None}
@@ -113,9 +114,12 @@ def test_a_phase_ends_after_complete_sequences_and_resuming_equals_never_stoppin
     assert all(torch.equal(tensor, whole[name]) for name, tensor in stopped.items()), "bit for bit"
 
 
-@pytest.mark.parametrize("attention", ["chunk", "joint"])
+@pytest.mark.parametrize("attention", ["chunk", "bidirectional"])
 def test_models_without_tbptt_support_are_rejected(attention: str, begun: Path, tmp_path: Path) -> None:
-    model = f'[model]\nform = "single"\nattention = "{attention}"\nmixer = "none"'
+    toml = CARRIED.replace("denoiser = { width = 16, num_blocks = 1 }", 'denoiser = { kind = "shared" }')
+    toml = toml.replace(
+        "scan = { state_dim = 4 }", f'scan = {{ kind = "none" }}\nattention = {{ kind = "{attention}" }}'
+    )
     shutil.copytree(begun / "run", tmp_path / "run")
-    with pytest.raises(ConfigError, match=f"attention = '{attention}' sees later frames"):
-        train(open_run(CARRIED.replace("[model]", model), tmp_path, str(begun / "data")), "dynamics")
+    with pytest.raises(ConfigError, match=f"attention.kind = '{attention}' sees later frames"):
+        train(open_run(toml, tmp_path, str(begun / "data")), "dynamics")

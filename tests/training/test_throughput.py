@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import mapped
+from worldsim.models.config import FixedMapConfig, SpatialMapConfig
 from worldsim.presets.config import PresetConfig
 from worldsim.training.config import ComputeConfig, DynamicsTraining, TrainingConfig
 from worldsim.training.distributed import DistributedContext
@@ -91,12 +93,12 @@ def test_self_rollouts_are_weighted_by_their_frequency(tiny_config: PresetConfig
 
 
 def test_the_fixed_map_adds_flops(tiny_config: PresetConfig, plain: FlopCount) -> None:
-    place = replace(tiny_config, model=replace(tiny_config.model, pose="place", place_width=16))
+    place = mapped(tiny_config, FixedMapConfig(width=16))
     assert work(place, dynamics(place_frames=8, walk_poses=32, walk_ticks=2)).needed > plain.needed
 
 
 def test_a_recipe_whose_spatial_map_needs_the_longest_clips_is_measured(tiny_config: PresetConfig) -> None:
-    plan = replace(tiny_config, model=replace(tiny_config.model, pose="plan", place_width=8))
+    plan = mapped(tiny_config, SpatialMapConfig(width=8))
     training = dynamics(pose_target="relative", plan_clips=1, plan_frames=90, walk_ticks=1, walk_growth_updates=1)
     result = measure_training(plan, training, "dynamics", distributed=DistributedContext(device="cpu"), updates=1)
     assert result.work.forward > result.work.backward > 0, "what is recalled for a clip has no gradient"

@@ -24,6 +24,7 @@ from worldsim.cli.output import CommandResult, Subcommand, run_subcommand, text_
 from worldsim.cli.push import PushPreset
 from worldsim.core.devices import choose_device
 from worldsim.core.errors import UsageError, WorldsimError
+from worldsim.models.config import describe_model
 from worldsim.presets.config import PresetConfig, read_config_json
 from worldsim.presets.resolve import (
     CONFIG_FILE,
@@ -126,6 +127,7 @@ class ShowPreset:
             "name": config.name,
             "title": config.title,
             "picture": f"{width_px}x{height_px}",
+            "model": describe_model(config.model),
             "world": config.world.kind,
             "inputs": [*config.action_spec.buttons, *config.action_spec.axes],
             "schema_version": config.schema_version,

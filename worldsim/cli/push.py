@@ -91,7 +91,7 @@ def _card(folder: Path, arguments: PushPreset) -> str:
         card = stored.read_text(encoding="utf-8")
     else:
         scores = _read_rows(arguments.scores, lines=False)[0] if arguments.scores else None
-        if scores is not None and scores.get("preset_sha256") != verified.sha256:
+        if scores is not None and not verified.generates_frames_of(str(scores.get("preset_sha256"))):
             raise PresetError(
                 f"{arguments.scores} was measured on other weights",
                 hint=f"worldsim eval {arguments.preset} --json FILE",

@@ -95,7 +95,7 @@ def _is_recorded(ref: str, session: RecordedSession) -> bool:
     from worldsim.presets.resolve import resolve_preset
     from worldsim.presets.store import verify
 
-    return verify(resolve_preset(ref)).sha256 == session.header.preset_sha256
+    return verify(resolve_preset(ref)).generates_frames_of(session.header.preset_sha256)
 
 
 def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, An
     ref = session.header.preset_ref
     simulator, preset, device = _simulator(arguments, session, ref)
     notes = (
-        *check_origin(session, session_header(preset, simulator, ref=ref, device=device)),
+        *check_origin(session, session_header(preset, simulator, ref=ref, device=device), preset),
         *device_changes(session),
     )
 
@@ -169,7 +169,7 @@ def _open_both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Si
 
     own_ref = session.header.preset_ref
     own, preset, device = _simulator(arguments, session, own_ref)
-    check_origin(session, session_header(preset, own, ref=own_ref, device=device))
+    check_origin(session, session_header(preset, own, ref=own_ref, device=device), preset)
     if not arguments.reference:
         return own, _simulator(arguments, session, arguments.preset or own_ref)[0]
     from worldsim.engine.reference_world import ReferenceWorldAtStarts

@@ -19,6 +19,7 @@ from worldsim.engine.interfaces import SimulatorProtocol, StageTimes, SupportsCo
 from worldsim.episodes.format import EpisodeStart, SessionHeader, frame_hash
 from worldsim.episodes.journal import RecordedEpisode
 from worldsim.episodes.reader import RecordedSession
+from worldsim.presets.store import Preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +48,10 @@ class ReplayResult:
         return self.difference is None
 
 
-def check_origin(session: RecordedSession, now: SessionHeader) -> tuple[str, ...]:
+def check_origin(session: RecordedSession, now: SessionHeader, preset: Preset) -> tuple[str, ...]:
     """Differences in the environment that may change bits. Raises: ReplayError for other weights."""
     recorded = session.header
-    if recorded.preset_sha256 != now.preset_sha256:
+    if not preset.generates_frames_of(recorded.preset_sha256):
         raise ReplayError(
             f"the session was recorded with weights {recorded.preset_sha256[:12]}, {now.preset_ref} has "
             f"{now.preset_sha256[:12]}",

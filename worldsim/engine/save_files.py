@@ -15,10 +15,12 @@ from torch import Tensor, from_numpy
 from worldsim.core.errors import StateError
 from worldsim.core.files import atomic_write
 from worldsim.engine.interfaces import Position
-from worldsim.engine.saves import SaveRecord, read_saved, saved_arrays, saved_metadata
+from worldsim.engine.saves import SCHEMA_VERSION, SaveRecord, read_saved, saved_arrays, saved_metadata
 from worldsim.engine.simulator import Snapshot, first_action
 from worldsim.episodes.format import SessionHeader
+from worldsim.models.maps.map_model import MapModel
 from worldsim.models.state import WorldState
+from worldsim.presets.migrations import STATE_RENAMES, migrate_name
 from worldsim.presets.store import Preset
 
 STATE = "state."
@@ -46,13 +48,13 @@ class SaveFiles:
         """Raises: StateError when the file is damaged, or belongs to other weights; NonFiniteError."""
         saved = read_saved(path)
         theirs, ours = saved.header, self._header
-        if theirs.preset_sha256 != ours.preset_sha256:
+        if not self._preset.generates_frames_of(theirs.preset_sha256):
             raise StateError(
                 f"{path} was saved in {theirs.preset} (weights {theirs.preset_sha256[:12]}), this is {ours.preset} "
                 f"(weights {ours.preset_sha256[:12]})",
                 hint=f"worldsim play {theirs.preset_ref} --load {path}",
             )
-        tensors = {name.removeprefix(STATE): t for name, t in load_file(path).items() if name.startswith(STATE)}
+        tensors = self._migrated(load_file(path), saved)
         try:
             state = WorldState.from_bytes(save(tensors), self._like)
         except StateError as error:
@@ -63,3 +65,18 @@ class SaveFiles:
             step = replace(step, action=first_action(self._preset, saved.seed))
         snapshot = Snapshot(state=state, index=step.index)
         return Position(step=step, snapshot=snapshot, seed=saved.seed, runs=saved.runs, override=saved.anchor)
+
+    def _migrated(self, stored: dict[str, Tensor], saved: SaveRecord) -> dict[str, Tensor]:
+        """The state's tensors by their present names, without those of layers that the preset has dropped since.
+
+        Such layers changed no frame, see `presets.store.EQUIVALENT_SHA256`.
+        """
+        tensors = {
+            migrate_name(name.removeprefix(STATE), saved.schema, SCHEMA_VERSION, STATE_RENAMES): tensor
+            for name, tensor in stored.items()
+            if name.startswith(STATE)
+        }
+        if saved.header.preset_sha256 != self._preset.sha256 and isinstance(self._preset.model, MapModel):
+            known = {*self._like.tensors, "counters"}
+            tensors = {name: tensor for name, tensor in tensors.items() if name in known}
+        return tensors

@@ -26,7 +26,8 @@ from worldsim.episodes.format import ActionRun, SessionHeader
 SAVES = Path("saves")
 """Folder of the save slots."""
 NUM_SLOTS = 5
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of the names of the state's tensors, as `presets.config.SCHEMA_VERSION`; older files are migrated when read."""
 MAX_FILE_BYTES = 2**30
 _KEY = "worldsim"
 
@@ -41,6 +42,8 @@ class SaveRecord:
     runs: tuple[ActionRun, ...] = field(repr=False)
     anchor: ContextOverride | None = None
     """The last context reset before the save."""
+    schema: int = SCHEMA_VERSION
+    """Schema of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +121,8 @@ def _validated(metadata: SaveMetadata, arrays: Mapping[str, npt.NDArray[Any]]) -
     """Raises: ValueError."""
     frame, actions, counts = (arrays[name] for name in ("frame", "run_actions", "run_counts"))
     spec = metadata.header.action_spec
-    if metadata.schema != SCHEMA_VERSION:
-        raise ValueError(f"its schema is {metadata.schema}, this worldsim reads {SCHEMA_VERSION}")
+    if not 1 <= metadata.schema <= SCHEMA_VERSION:
+        raise ValueError(f"its schema is {metadata.schema}, this worldsim reads up to {SCHEMA_VERSION}")
     if frame.dtype != np.uint8 or frame.shape != tuple(metadata.header.frame_shape):
         raise ValueError(f"its frame is {frame.dtype} {frame.shape}")
     if actions.shape != (len(counts), spec.size) or counts.shape != (len(counts), 2):
@@ -136,4 +139,6 @@ def _validated(metadata: SaveMetadata, arrays: Mapping[str, npt.NDArray[Any]]) -
         metadata.anchor.frames(metadata.header.frame_shape)
     action = spec.decode(np.asarray(actions[-1], np.float32)) if runs else NO_ACTION
     step = Step(index=metadata.index, action=action, frame=frame, num_steps=runs[-1].num_steps if runs else 0)
-    return SaveRecord(header=metadata.header, seed=metadata.seed, step=step, runs=runs, anchor=metadata.anchor)
+    return SaveRecord(
+        header=metadata.header, seed=metadata.seed, step=step, runs=runs, anchor=metadata.anchor, schema=metadata.schema
+    )

@@ -24,8 +24,8 @@ from worldsim.diffusion.samplers import sample_frame
 from worldsim.engine.interfaces import StageTimes
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.maps.map_model import MAP_PREFIX
 from worldsim.models.maps.motion import TRANSLATION_SCALE
-from worldsim.models.sequence.world_model import MAP_PREFIX
 from worldsim.models.state import WorldState
 from worldsim.presets.store import Preset
 
@@ -167,7 +167,7 @@ class Simulator:
         pose_BP = state.tensors.get(f"{MAP_PREFIX}pose")
         if pose_BP is None:
             return None
-        pose_control = self.action_spec.pose_control if self._preset.config.model.pose == "given" else None
+        pose_control = self.action_spec.pose_control if self._preset.config.has_given_pose else None
         tick = TRANSLATION_SCALE if pose_control is None else pose_control.step_length
         x, y, cos, sin = pose_BP[0].tolist()
         return Pose(x=x / tick, y=y / tick, angle_rad=math.atan2(sin, cos))

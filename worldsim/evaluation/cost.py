@@ -24,10 +24,11 @@ from worldsim.core.errors import UsageError
 from worldsim.diffusion.objectives import flow_loss
 from worldsim.diffusion.samplers import sample_frame
 from worldsim.evaluation.rollout import FrameProgressCallback
-from worldsim.models.config import WorldModelConfig
+from worldsim.models.build import build_world_model
+from worldsim.models.config import Mamba2Config, SequenceModelConfig, SharedDenoiserConfig
 from worldsim.models.sequence.architectures import find_architecture, match_parameters
-from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.models.state import WorldState
+from worldsim.models.world_model import WorldModel
 from worldsim.training.profiling import Stopwatch, allocated_bytes
 
 REFERENCE_FRAME = 100
@@ -66,14 +67,14 @@ class CostConfig:
             raise UsageError(f"contexts are {self.contexts}", hint="rising, from 3 frames up: --contexts 16 32 64")
 
     @property
-    def model(self) -> WorldModelConfig:
+    def model(self) -> SequenceModelConfig:
         """Of the reference; the others are matched to it."""
-        return WorldModelConfig(
-            form="single",
+        return SequenceModelConfig(
             width=self.width,
             num_heads=max(1, self.width // 12),
             num_layers=self.num_layers,
-            state_dim=8,
+            scan=Mamba2Config(state_dim=8),
+            denoiser=SharedDenoiserConfig(),
             pose="none",
         )
 
@@ -223,7 +224,7 @@ def _build(config: CostConfig, device: str) -> tuple[dict[str, ArchitectureCosts
     """Networks that differ: what differs from another in its training alone costs what that one does."""
     costs: dict[str, ArchitectureCosts] = {}
     runs: list[_ArchitectureRun] = []
-    built: dict[WorldModelConfig, str] = {}
+    built: dict[SequenceModelConfig, str] = {}
     for name in config.architectures:
         model_config = match_parameters(config.model, name)
         twin = built.setdefault(model_config, name)

@@ -22,7 +22,7 @@ from worldsim.diffusion.samplers import sample_frame
 from worldsim.evaluation.clips import Clips
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
-from worldsim.models.sequence.world_model import WorldModel
+from worldsim.models.world_model import WorldModel
 
 CODING_BATCH = 128
 """Frames through the autoencoder at once: bounds memory, changes no result."""

@@ -1,15 +1,24 @@
-"""Sizes of the autoencoder and the world model, and their limits. Torch-free, for the command line.
+"""Configuration of the autoencoder and the world model, with limits for every field. Torch-free, for the command line.
 
-A limit is far above what a computer plays in real time: it is there for configs that come from a stranger.
+A world model is one of three kinds, and its configuration holds no field without meaning for its kind:
+    sequence    layers of block-wise scan and local attention carry the memory, and a denoiser generates the frame
+    map         an explicit map is the memory, and what it renders at the estimated pose is the frame
+    mapped      a sequence model whose denoiser also reads what a map renders
+
+The limits are far above what a computer plays in real time: configurations may come from strangers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from worldsim.core.config import check_ranges, short_repr
 from worldsim.core.errors import ConfigError
+
+Blocks: TypeAlias = tuple[tuple[int, int], ...]
+"""Scan block (rows, columns) in tokens for each layer, repeated in turn; 0 is the full side of the frame."""
+MIXED_BLOCKS: Blocks = ((1, 1), (0, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +28,7 @@ class AutoencoderConfig:
     latent_channels: int = 16
     """C: channels of one latent cell."""
     widths: tuple[int, ...] = (32, 48, 64)
-    """Channels of the convolutions at each halving of the picture, full size first."""
+    """Channels of the convolutions after each halving of the frame, full size first."""
     num_blocks: int = 1
     """Residual blocks at each size, in the encoder and in the decoder."""
     latent_noise: float = 0.05
@@ -34,112 +43,201 @@ class AutoencoderConfig:
 
     @property
     def downscale(self) -> int:
-        """How many pixels one latent cell is wide."""
+        """Side of one latent cell in pixels."""
         return int(2 ** len(self.widths))
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorldModelConfig:
-    """Action-conditioned latent video model.
+class Mamba2Config:
+    """Block-wise Mamba-2."""
 
-    `form` is one of the two of the design: `trunk` (history trunk read by a small denoiser, every frame trains in
-    exactly the play-time regime) or `single` (one network; a clean stream writes the state, a noisy stream reads it).
-    """
-
-    form: Literal["trunk", "single"] = "trunk"
-    patch: int = 2
-    """Latent cells per token along each side, in the scanned layers."""
-    width: int = 192
-    """D of the scanned layers."""
-    num_layers: int = 4
-    blocks: tuple[tuple[int, int], ...] = ((1, 1), (0, 0))
-    """Scan block (rows, columns) in tokens per layer, repeated in turn; (0, 0) is the whole frame."""
-    num_heads: int = 4
-    """K: heads of the scan and of the attention; `width` is divided among them."""
+    kind: Literal["mamba2"] = "mamba2"
+    blocks: Blocks = MIXED_BLOCKS
     state_dim: int = 32
-    """S: size of the scan's state per channel."""
-    window_frames: int = 4
-    """Frames that local attention sees, its own among them."""
-    attention: Literal["window", "full", "chunk", "joint", "none"] = "window"
-    """`window`: a frame and those before it, `window_frames` in all. `full`: a frame and all before it; its state grows
-    with every frame. `single` only: `chunk`, chunks of `window_frames`, seen both ways within, and the chunk before;
-    `joint`, all of a window of `window_frames`, which is denoised whole."""
-    mixer: Literal["mamba2", "gated_deltanet", "lstm", "none"] = "mamba2"
-    """What scans the blocks. `none` leaves the scan out: the control for memory."""
-    mlp_ratio: float = 3.0
-    """Hidden width of the MLP over `width`."""
-    denoiser_width: int = 128
-    """Channels of the denoiser (`trunk` only)."""
-    denoiser_blocks: int = 4
-    """Blocks (convolution + attention) of the denoiser (`trunk` only)."""
-    num_past: int = 2
-    """Clean past latents the denoiser sees (`trunk` only)."""
-    pose: Literal["none", "head", "place", "plan", "given"] = "head"
-    """`head`: a training-only head reads the true pose off the trunk, an extra loss that teaches path integration.
-    `place` (`trunk` only): the state carries an estimate of the pose, the weights a map; for fixed worlds.
-    `plan` (`trunk` only): the state carries both; for mazes never seen before. `given`: as `plan`, where poses are the
-    inputs (`world.inputs`)."""
-    place_width: int = 1024
-    """Hidden width of either map."""
-    place_view_deg: float = 90.0
-    """The camera's horizontal field of view, from which either map is seen."""
+    """S: size of the state per channel."""
 
     def __post_init__(self) -> None:
-        check_ranges(self, _LIMITS)
+        _check_blocks(self.blocks)
+        check_ranges(self, {"state_dim": (1, 1024)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedDeltaNetConfig:
+    """Block-wise Gated DeltaNet."""
+
+    kind: Literal["gated_deltanet"] = "gated_deltanet"
+    blocks: Blocks = MIXED_BLOCKS
+    state_dim: int = 32
+    """S: size of the state per channel."""
+
+    def __post_init__(self) -> None:
+        _check_blocks(self.blocks)
+        check_ranges(self, {"state_dim": (1, 1024)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTMConfig:
+    """A block-wise LSTM. Its state size follows from the width."""
+
+    kind: Literal["lstm"] = "lstm"
+    blocks: Blocks = MIXED_BLOCKS
+
+    def __post_init__(self) -> None:
+        _check_blocks(self.blocks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoScanConfig:
+    """No scan: the control for memory."""
+
+    kind: Literal["none"] = "none"
+
+
+ScanConfig: TypeAlias = Mamba2Config | GatedDeltaNetConfig | LSTMConfig | NoScanConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalAttentionConfig:
+    """A frame attends to itself and to the frames just before it."""
+
+    kind: Literal["local"] = "local"
+    window_frames: int = 4
+    """Frames a token attends to, its own included."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"window_frames": (1, 256)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullAttentionConfig:
+    """A frame attends to itself and to all frames before it. The state grows with every frame."""
+
+    kind: Literal["full"] = "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkAttentionConfig:
+    """Frames attend bidirectionally within their chunk, and to the chunk before it."""
+
+    kind: Literal["chunk"] = "chunk"
+    chunk_frames: int = 5
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"chunk_frames": (1, 256)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BidirectionalAttentionConfig:
+    """Frames attend to all frames of a window that is denoised as a unit."""
+
+    kind: Literal["bidirectional"] = "bidirectional"
+    window_frames: int = 20
+    """Half of them context, half of them denoised in training."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"window_frames": (2, 256)})
+        if self.window_frames % 2:
+            raise ConfigError(f"window_frames is {self.window_frames}", hint="an even number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoAttentionConfig:
+    """No attention between frames."""
+
+    kind: Literal["none"] = "none"
+
+
+AttentionConfig: TypeAlias = (
+    LocalAttentionConfig | FullAttentionConfig | ChunkAttentionConfig | BidirectionalAttentionConfig | NoAttentionConfig
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeparateDenoiserConfig:
+    """A small network that denoises, conditioned on the layers' output. A denoising step costs only this network."""
+
+    kind: Literal["separate"] = "separate"
+    width: int = 128
+    """Channels."""
+    num_blocks: int = 4
+    """Blocks of convolution and attention."""
+    num_past: int = 2
+    """Clean past latents it reads beside the noisy one."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"width": (16, 4096), "num_blocks": (0, 128), "num_past": (1, 64)})
+        if self.width % (self.width // 16) or self.width % max(1, self.width // 32):
+            raise ConfigError(
+                f"width {self.width} does not divide into heads and groups", hint="a multiple of 32, or 16"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedDenoiserConfig:
+    """The layers denoise too: a clean stream writes their state, a noisy stream reads it."""
+
+    kind: Literal["shared"] = "shared"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayersConfig:
+    """Layers of scan, attention and MLP over the tokens of a frame: what sequence and mapped models share."""
+
+    kind: Literal["sequence", "mapped"]
+    patch: int = 2
+    """Latent cells per token along each side."""
+    width: int = 192
+    """D: channels of a token."""
+    num_layers: int = 4
+    num_heads: int = 4
+    """K: heads of the scan and of the attention; `width` is divided among them."""
+    mlp_ratio: float = 3.0
+    """Hidden width of the MLP over `width`."""
+    scan: ScanConfig = field(default_factory=Mamba2Config)
+    attention: AttentionConfig = field(default_factory=LocalAttentionConfig)
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            {
+                "patch": (1, 16),
+                "width": (6, 8192),
+                "num_layers": (1, 128),
+                "num_heads": (1, 256),
+                "mlp_ratio": (0.25, 16),
+            },
+        )
         if self.width % self.num_heads:
-            raise ConfigError(f"width {self.width} is not a multiple of num_heads {self.num_heads}", hint="make it one")
-        if (self.width // self.num_heads) % 6:
+            raise ConfigError(
+                f"width {self.width} is not a multiple of num_heads {self.num_heads}",
+                hint=f"width = {self.num_heads * max(6, self.width // self.num_heads // 6 * 6)}, or other num_heads",
+            )
+        if self.attention.kind != "none" and (self.width // self.num_heads) % 6:
             raise ConfigError(
                 f"head size {self.width // self.num_heads} is not a multiple of 6",
-                hint="RoPE turns three axes in pairs",
+                hint="RoPE rotates three axes in pairs of channels",
             )
-        if self.denoiser_width % (self.denoiser_width // 16) or self.denoiser_width % max(1, self.denoiser_width // 32):
-            raise ConfigError(
-                f"denoiser_width {self.denoiser_width} does not divide into heads and groups",
-                hint="a multiple of 32, or 16",
-            )
-        if self.has_map and self.form != "trunk":
-            raise ConfigError(f"pose = {self.pose!r} needs form = 'trunk'", hint="pose = 'head', or form = 'trunk'")
-        self._check_attention()
-        if not 1 <= len(self.blocks) <= 128 or min(map(min, self.blocks)) < 0:
-            raise ConfigError(f"blocks is {short_repr(self.blocks)}", hint="for example [[1, 1], [0, 0]]")
-
-    def _check_attention(self) -> None:
-        if self.attention not in ("chunk", "joint"):
-            return
-        if self.form != "single":
-            raise ConfigError(f"attention = {self.attention!r} needs form = 'single'", hint="form = 'single'")
-        if self.attention == "chunk" and self.mixer == "lstm":
-            raise ConfigError("attention = 'chunk' has no mixer = 'lstm'", hint="mixer = 'mamba2'")
-        if self.attention == "joint" and (self.mixer != "none" or self.window_frames % 2):
-            raise ConfigError(
-                "attention = 'joint' takes an even window_frames and no scan", hint="mixer = 'none', window_frames = 20"
-            )
-
-    @property
-    def has_map(self) -> bool:
-        """Whether something is recalled of the place for every frame, from a map in the weights or in the state."""
-        return self.pose == "place" or self.has_spatial_map
-
-    @property
-    def has_spatial_map(self) -> bool:
-        """Whether that map is in the state."""
-        return self.pose in ("plan", "given")
+        if self.attention.kind == "chunk" and self.scan.kind == "lstm":
+            raise ConfigError("attention.kind = 'chunk' cannot be combined with scan.kind = 'lstm'", hint="'mamba2'")
+        if self.attention.kind == "bidirectional" and self.scan.kind != "none":
+            raise ConfigError("attention.kind = 'bidirectional' allows no scan", hint="scan.kind = 'none'")
 
     @property
     def frames_per_block(self) -> int:
-        """Frames of which each sees the others, also those after it."""
-        return self.window_frames if self.attention in ("chunk", "joint") else 1
+        """Frames that attend to each other bidirectionally; 1 where attention is causal."""
+        if isinstance(self.attention, ChunkAttentionConfig):
+            return self.attention.chunk_frames
+        return self.attention.window_frames if isinstance(self.attention, BidirectionalAttentionConfig) else 1
 
     @property
     def supports_tbptt(self) -> bool:
-        """Whether a clip can be trained from the state that the clip before it left: no frame sees later ones."""
-        return self.attention not in ("chunk", "joint")
+        """Whether training can start a clip from the state after the clip before it: attention has to be causal."""
+        return self.attention.kind not in ("chunk", "bidirectional")
 
     @property
     def has_constant_state(self) -> bool:
         """Whether the state has the same size after any number of frames."""
-        return self.attention != "full"
+        return self.attention.kind != "full"
 
     @property
     def mlp_hidden(self) -> int:
@@ -148,42 +246,155 @@ class WorldModelConfig:
 
     @property
     def num_sublayers(self) -> int:
-        """Of a layer: scan and attention where there are any, and the MLP."""
-        return 1 + (self.mixer != "none") + (self.attention != "none")
+        """Sublayers of a layer: scan and attention where present, and the MLP."""
+        return 1 + (self.scan.kind != "none") + (self.attention.kind != "none")
+
+    @property
+    def scan_blocks(self) -> Blocks:
+        """The scan's blocks; the full frame for layers without a scan."""
+        return ((0, 0),) if isinstance(self.scan, NoScanConfig) else self.scan.blocks
 
 
-def layer_parameters(config: WorldModelConfig) -> int:
-    """Parameters of one of the scanned layers."""
+@dataclass(frozen=True, kw_only=True)
+class FixedMapConfig:
+    """A map of one fixed world, held in the weights. The pose is estimated from frames and actions."""
+
+    kind: Literal["fixed"] = "fixed"
+    width: int = 1024
+    """Hidden width of the map's networks."""
+    view_deg: float = 90.0
+    """The camera's horizontal field of view."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _MAP_LIMITS)
+
+    @property
+    def pose(self) -> Literal["estimated"]:
+        return "estimated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialMapConfig:
+    """A map of a world never seen before, built in the state from the frames of the session."""
+
+    kind: Literal["spatial"] = "spatial"
+    width: int = 192
+    """Hidden width of the map's networks."""
+    view_deg: float = 90.0
+    """The camera's horizontal field of view."""
+    pose: Literal["estimated", "given"] = "estimated"
+    """`estimated`: from actions and frames. `given`: the inputs are poses (`world.inputs = "pose"`)."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _MAP_LIMITS)
+
+
+MapConfig: TypeAlias = FixedMapConfig | SpatialMapConfig
+_MAP_LIMITS = {"width": (4, 8192), "view_deg": (1, 170)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceModelConfig(LayersConfig):
+    """Scans and local attention carry the memory; a denoiser generates the frame."""
+
+    kind: Literal["sequence"] = "sequence"
+    denoiser: SeparateDenoiserConfig | SharedDenoiserConfig = field(default_factory=SeparateDenoiserConfig)
+    pose: Literal["estimated", "none"] = "estimated"
+    """`estimated`: a head predicts the true pose in training; this auxiliary loss teaches path integration. Play never
+    uses it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attention.kind in ("chunk", "bidirectional") and self.denoiser.kind != "shared":
+            raise ConfigError(
+                f"attention.kind = {self.attention.kind!r} needs denoiser.kind = 'shared'",
+                hint="denoiser.kind = 'shared'",
+            )
+
+    @property
+    def map(self) -> None:
+        """A sequence model has no map."""
+        return
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapModelConfig:
+    """An explicit map only: no scan, no attention, no denoiser. What the map renders is the frame."""
+
+    kind: Literal["map"] = "map"
+    map: MapConfig = field(default_factory=FixedMapConfig)
+
+    @property
+    def frames_per_block(self) -> int:
+        return 1
+
+    @property
+    def supports_tbptt(self) -> bool:
+        return True
+
+    @property
+    def has_constant_state(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedModelConfig(LayersConfig):
+    """A sequence model with a separate denoiser that also reads what the map renders."""
+
+    kind: Literal["mapped"] = "mapped"
+    map: MapConfig = field(default_factory=FixedMapConfig)
+    denoiser: SeparateDenoiserConfig = field(default_factory=SeparateDenoiserConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attention.kind in ("chunk", "bidirectional"):
+            raise ConfigError(
+                f"attention.kind = {self.attention.kind!r} needs a shared denoiser, which reads no map",
+                hint="kind = 'sequence', or attention.kind = 'local'",
+            )
+
+
+ModelConfig: TypeAlias = SequenceModelConfig | MapModelConfig | MappedModelConfig
+
+
+def describe_model(config: ModelConfig) -> str:
+    """What generates the frames, as a phrase for people."""
+    parts = []
+    if config.map is not None:
+        parts.append("explicit map in the weights" if config.map.kind == "fixed" else "explicit map built during play")
+    if isinstance(config, MapModelConfig):
+        return f"{parts[0]}; no scan, attention or diffusion in these weights"
+    if config.scan.kind != "none":
+        parts.append(f"{config.scan.kind} scan")
+    if config.attention.kind != "none":
+        parts.append(f"{config.attention.kind} attention")
+    return ", ".join([*parts, "denoiser"])
+
+
+def layer_parameters(config: LayersConfig) -> int:
+    """Number of parameters of one layer."""
     width, heads = config.width, config.num_heads
-    mamba2 = width * (3 * width + 2 * config.state_dim + heads) + width + 3 * heads
-    hidden = width // 2
-    scan = {
-        "mamba2": mamba2,
-        "gated_deltanet": mamba2 + width * heads,
-        "lstm": 4 * hidden * (width + hidden + 2) + hidden * width,
-        "none": 0,
-    }[config.mixer]
-    attention = 0 if config.attention == "none" else 4 * width**2 + 2 * (width // heads)
+    attention = 0 if config.attention.kind == "none" else 4 * width**2 + 2 * (width // heads)
     modulation = 3 * config.num_sublayers * width * (width + 1)
-    return modulation + scan + attention + mlp_parameters(config, config.mlp_hidden)
+    return modulation + _scan_parameters(config) + attention + mlp_parameters(config, config.mlp_hidden)
 
 
-def mlp_parameters(config: WorldModelConfig, hidden: int) -> int:
-    """Parameters of a layer's MLP of that hidden width."""
+def _scan_parameters(config: LayersConfig) -> int:
+    width, heads, scan = config.width, config.num_heads, config.scan
+    if isinstance(scan, NoScanConfig):
+        return 0
+    if isinstance(scan, LSTMConfig):
+        hidden = width // 2
+        return 4 * hidden * (width + hidden + 2) + hidden * width
+    mamba2 = width * (3 * width + 2 * scan.state_dim + heads) + width + 3 * heads
+    return mamba2 + (width * heads if isinstance(scan, GatedDeltaNetConfig) else 0)
+
+
+def mlp_parameters(config: LayersConfig, hidden: int) -> int:
+    """Number of parameters of a layer's MLP with `hidden` hidden units."""
     return (2 * config.width + 1) * hidden + config.width
 
 
-_LIMITS = {
-    "patch": (1, 16),
-    "width": (6, 8192),
-    "num_layers": (1, 128),
-    "num_heads": (1, 256),
-    "state_dim": (1, 1024),
-    "window_frames": (1, 256),
-    "mlp_ratio": (0.25, 16),
-    "denoiser_width": (16, 4096),
-    "denoiser_blocks": (0, 128),
-    "num_past": (1, 64),
-    "place_width": (4, 8192),
-    "place_view_deg": (1, 170),
-}
+def _check_blocks(blocks: Blocks) -> None:
+    if not 1 <= len(blocks) <= 128 or min(map(min, blocks)) < 0:
+        raise ConfigError(f"blocks is {short_repr(blocks)}", hint="for example [[1, 1], [0, 0]]")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from worldsim.models.config import describe_model
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.score_names import MEMORY_TASKS, metric_name, rollout_name, task_name
 from worldsim.worlds.recorded import RecordedWorldConfig
@@ -62,7 +63,8 @@ def model_card(
     height_px, width_px, _ = config.frame_shape
     facts = [
         ("picture", f"{width_px}x{height_px}"),
-        ("pace", f"{config.play.ticks_per_s:g} frames per second of {config.play.num_steps} denoising step(s)"),
+        ("frames come from", describe_model(config.model)),
+        ("pace", _pace(config)),
         ("world", _world_summary(config)),
         ("inputs", ", ".join((*config.action_spec.buttons, *config.action_spec.axes))),
         *((key.replace("_", " "), value) for key, value in sorted((metadata or {}).items()) if key != "format"),
@@ -99,6 +101,11 @@ def _sample_section(repo: str, num_frames: int) -> str:
 
 def _hub_header(config: PresetConfig) -> str:
     return _HEADER.format(licence=_LICENSE[config.world.kind])
+
+
+def _pace(config: PresetConfig) -> str:
+    steps = "" if config.model.kind == "map" else f" of {config.play.num_steps} denoising step(s)"
+    return f"{config.play.ticks_per_s:g} frames per second{steps}"
 
 
 def _world_summary(config: PresetConfig) -> str:

@@ -25,14 +25,14 @@ from worldsim.core.config import (
 )
 from worldsim.core.errors import ConfigError, PresetError
 from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec
-from worldsim.models.config import AutoencoderConfig, WorldModelConfig
-from worldsim.presets.migrations import migrate
+from worldsim.models.config import AutoencoderConfig, LayersConfig, ModelConfig, SequenceModelConfig
+from worldsim.presets.migrations import is_schema_1_recipe, migrate_config
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
 from worldsim.worlds.recorded import RecordedWorldConfig
 from worldsim.worlds.registry import GroundTruthConfig
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the folder's layout and of the meaning of its keys. A change of either adds one,
 and with it a step in `presets.migrations` and a stored preset in the tests."""
 MAX_SCAN_ELEMENTS = 2**24
@@ -78,7 +78,7 @@ class PresetConfig:
     """One line for people."""
     world: DoomConfig | RecordedWorldConfig | MemoryMazeConfig = field(default_factory=DoomConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    model: ModelConfig = field(default_factory=SequenceModelConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
 
     def __post_init__(self) -> None:
@@ -89,31 +89,25 @@ class PresetConfig:
         if len(self.title) > 200:
             raise ConfigError(f"title has {len(self.title)} characters", hint="one line, at most 200")
         height_px, width_px, _ = self.frame_shape
-        cell_px = self.autoencoder.downscale * self.model.patch
+        layers = self.model if isinstance(self.model, LayersConfig) else None
+        cell_px = self.autoencoder.downscale * (layers.patch if layers else 1)
         if height_px % cell_px or width_px % cell_px:
             raise ConfigError(
                 f"a frame of {width_px}x{height_px} does not divide into tokens of {cell_px} pixels",
                 hint="autoencoder downscale times model.patch must divide both sides",
             )
-        self._check_blocks(height_px // cell_px, width_px // cell_px)
-        if self.model.pose == "given" and self.action_spec.axes[: len(PLANAR_POSE_AXES)] != PLANAR_POSE_AXES:
+        if layers:
+            _check_blocks(layers, height_px // cell_px, width_px // cell_px)
+        if self.has_given_pose and self.action_spec.axes[: len(PLANAR_POSE_AXES)] != PLANAR_POSE_AXES:
             raise ConfigError(
-                "model.pose is 'given', and the world's inputs are no poses",
-                hint="world.inputs = 'pose', or model.pose = 'plan'",
+                "model.map.pose is 'given', but the world's inputs are not poses",
+                hint="world.inputs = 'pose', or model.map.pose = 'estimated'",
             )
 
-    def _check_blocks(self, rows: int, columns: int) -> None:
-        for high, wide in self.model.blocks:
-            high, wide = high or rows, wide or columns
-            if rows % high or columns % wide:
-                raise ConfigError(
-                    f"a frame of {columns}x{rows} tokens does not divide into scan blocks of {wide}x{high}",
-                    hint="model.blocks are (rows, columns) that divide both sides, 0 for the whole side",
-                )
-            if self.model.num_heads * rows * columns * high * wide * self.model.frames_per_block**2 > MAX_SCAN_ELEMENTS:
-                raise ConfigError(
-                    f"a scan block of {wide}x{high} tokens is too large", hint="smaller model.blocks, or a larger patch"
-                )
+    @property
+    def has_given_pose(self) -> bool:
+        """Whether the inputs are the camera's poses."""
+        return self.model.map is not None and self.model.map.pose == "given"
 
     @property
     def ground_truth_config(self) -> GroundTruthConfig:
@@ -142,6 +136,21 @@ class PresetConfig:
         return self.autoencoder.latent_channels, height_px // cell_px, width_px // cell_px
 
 
+def _check_blocks(layers: LayersConfig, rows: int, columns: int) -> None:
+    for high, wide in layers.scan_blocks:
+        high, wide = high or rows, wide or columns
+        if rows % high or columns % wide:
+            raise ConfigError(
+                f"a frame of {columns}x{rows} tokens does not divide into scan blocks of {wide}x{high}",
+                hint="model.scan.blocks are (rows, columns) that divide both sides, 0 for the full side",
+            )
+        if layers.num_heads * rows * columns * high * wide * layers.frames_per_block**2 > MAX_SCAN_ELEMENTS:
+            raise ConfigError(
+                f"a scan block of {wide}x{high} tokens is too large",
+                hint="smaller model.scan.blocks, or a larger model.patch",
+            )
+
+
 def read_preset_toml(path: Path, known: Mapping[str, Any] | None = None) -> tuple[PresetConfig, dict[str, Any]]:
     """The preset a person wrote, and its `[training]` table as it stands (empty when there is none).
 
@@ -160,7 +169,7 @@ def read_preset_toml(path: Path, known: Mapping[str, Any] | None = None) -> tupl
 
 def preset_from_mapping(data: Mapping[str, Any], *, where: str) -> PresetConfig:
     """Raises: PresetError for a newer schema, ConfigError (it begins with `where`) for anything else that is wrong."""
-    version = data.get("schema_version", SCHEMA_VERSION)
+    version = data.get("schema_version", 1 if is_schema_1_recipe(data) else SCHEMA_VERSION)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ConfigError(f"{where}: schema_version is {short_repr(version)}", hint=f"expected 1 to {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:
@@ -169,7 +178,7 @@ def preset_from_mapping(data: Mapping[str, Any], *, where: str) -> PresetConfig:
             hint="it was made by a newer worldsim: update yours",
         )
     try:
-        return from_mapping(PresetConfig, migrate(data, version, SCHEMA_VERSION))
+        return from_mapping(PresetConfig, migrate_config(data, version, SCHEMA_VERSION))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error.message}", hint=error.hint) from None
 

@@ -30,15 +30,18 @@ from worldsim.core.config import MAX_CONFIG_BYTES, short_repr
 from worldsim.core.errors import PresetError, PresetShapeError, did_you_mean
 from worldsim.core.files import atomic_write, storage_errors
 from worldsim.models.autoencoder import Autoencoder
-from worldsim.models.sequence.world_model import WorldModel, build_world_model
+from worldsim.models.build import build_world_model
+from worldsim.models.world_model import WorldModel
 from worldsim.presets.card import model_card
 from worldsim.presets.config import SCHEMA_VERSION, PresetConfig, config_json, read_config_json
+from worldsim.presets.migrations import METADATA_RENAMES, WEIGHT_RENAMES, migrate_name
 from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, START_FOLDER, WEIGHTS_FILE, check_no_pickle
 from worldsim.presets.resolve import resolve_preset as resolve_preset
 from worldsim.presets.safe_io import (
     DOWNLOAD_AGAIN_HINT,
     MAX_WEIGHTS_BYTES,
     SafetensorsHeader,
+    StoredTensor,
     damaged_error,
     hub_sha256,
     preset_file,
@@ -50,6 +53,8 @@ from worldsim.presets.safe_io import (
 LICENSE = "apache-2.0"
 DATA_SHA256 = "data_sha256"
 """Key in the weights' metadata: hash of all bytes behind the header. Files written before it was there have none."""
+EQUIVALENT_SHA256 = "equivalent_sha256"
+"""Key in the weights' metadata: hashes of other files of this preset, comma-separated, that give the same frames."""
 WEIGHT_TYPES = ("F32", "BF16", "F16")
 _PREFIXES = ("autoencoder.", "model.")
 
@@ -77,7 +82,11 @@ class Preset:
     sha256: str
     """Over config.json and model.safetensors: which preset a recording or a score belongs to."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What was written beside the weights: schema version, config hash, source commit, licence."""
+    """What was written beside the weights: schema version, config hash, source commit, license."""
+
+    def generates_frames_of(self, sha256: str) -> bool:
+        """Whether this is the preset with that hash, or one that was proved to give the same frames."""
+        return sha256 == self.sha256 or sha256 in _equivalent(self.metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +101,12 @@ class VerifyResult:
     num_tensors: int
     num_starts: int
     num_bytes: int
+    equivalent_sha256: tuple[str, ...] = ()
+    """See `EQUIVALENT_SHA256`."""
+
+    def generates_frames_of(self, sha256: str) -> bool:
+        """As `Preset.generates_frames_of`."""
+        return sha256 in (self.sha256, *self.equivalent_sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +117,8 @@ class _CheckedFolder:
     config: PresetConfig
     weights_path: Path
     header: SafetensorsHeader
+    stored_names: Mapping[str, str]
+    """Present name of a tensor to its name in the file, which may be of an older schema."""
     hashes: tuple[str, ...]
     autoencoder: Autoencoder
     model: WorldModel
@@ -120,7 +137,7 @@ def load_preset(ref: str | Path, *, device: str | torch.device = "cpu") -> Prese
     _check_hash(checked.weights_path, header.metadata.get(DATA_SHA256), data_sha256)
     stored = safetensors.torch.load(content)
     for module, prefix in zip((checked.autoencoder, checked.model), _PREFIXES, strict=True):
-        weights = {name: stored.pop(prefix + name).float() for name in module.state_dict()}
+        weights = {name: stored.pop(checked.stored_names[prefix + name]).float() for name in module.state_dict()}
         module.load_state_dict(weights, assign=True)
         module.eval().requires_grad_(False).to(device)
     return Preset(
@@ -130,7 +147,7 @@ def load_preset(ref: str | Path, *, device: str | torch.device = "cpu") -> Prese
         model=checked.model,
         starts=starts,
         sha256=_sha256((checked.folder / CONFIG_FILE).read_bytes(), content),
-        metadata=header.metadata,
+        metadata={METADATA_RENAMES.get(name, name): value for name, value in header.metadata.items()},
     )
 
 
@@ -158,7 +175,16 @@ def verify(folder: Path) -> VerifyResult:
         num_tensors=len(checked.header.tensors),
         num_starts=len(starts),
         num_bytes=sum(file.stat().st_size for file in (folder / CONFIG_FILE, path, *starts)),
+        equivalent_sha256=_equivalent(metadata),
     )
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a preset folder by their present names, in the stored types. Compares nothing with the config."""
+    path = folder / WEIGHTS_FILE
+    names = _stored_names(path, read_header(path))
+    stored = safetensors.torch.load_file(path)
+    return {name: stored[old] for name, old in names.items()}
 
 
 class _ShapesOnly(TorchFunctionMode):
@@ -195,6 +221,7 @@ def save_preset(
     card: str | None = None,
     *,
     dtype: torch.dtype = torch.float32,
+    equivalent_sha256: Sequence[str] = (),
 ) -> None:
     """Writes the folder; what else lies in it (preset.toml) stays. A card of None leaves the one that is there, or
     makes a plain one. The same content gives the same bytes.
@@ -213,9 +240,10 @@ def save_preset(
     header = {
         "format": "pt",
         "source_commit": source_commit(),
-        "licence": LICENSE,
+        "license": LICENSE,
         "worldsim_version": worldsim.__version__,
-        **(metadata or {}),
+        **{name: value for name, value in (metadata or {}).items() if name != EQUIVALENT_SHA256},
+        **({EQUIVALENT_SHA256: ",".join(equivalent_sha256)} if equivalent_sha256 else {}),
         "schema_version": str(SCHEMA_VERSION),
         "config_sha256": _config_sha256(json.loads(config_text)),
     }
@@ -264,9 +292,10 @@ def _check_folder(folder: Path) -> _CheckedFolder:
     weights_path = preset_file(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
     config, mapping = read_config_json(config_path)
     header = read_header(weights_path)
-    _check_version(weights_path, header.metadata)
+    stored_names = _stored_names(weights_path, header)
     autoencoder, model = build_networks(config, allocate=False)
-    _check_weights(weights_path, header, _named_tensors(autoencoder, model))
+    current = {name: header.tensors[stored] for name, stored in stored_names.items()}
+    _check_weights(weights_path, current, _named_tensors(autoencoder, model))
     stored_sha256 = header.metadata.get("config_sha256")
     if stored_sha256 not in (None, _config_sha256(mapping)):
         raise PresetError(
@@ -278,27 +307,45 @@ def _check_folder(folder: Path) -> _CheckedFolder:
         config=config,
         weights_path=weights_path,
         header=header,
+        stored_names=stored_names,
         hashes=() if stored_sha256 is None else ("config",),
         autoencoder=autoencoder,
         model=model,
     )
 
 
-def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
+def _stored_names(path: Path, header: SafetensorsHeader) -> dict[str, str]:
+    """Present name to stored name. Raises: PresetError for a newer schema, and for two tensors of one present name."""
+    version = _schema_version(path, header.metadata)
+    names: dict[str, str] = {}
+    for stored in header.tensors:
+        name = migrate_name(stored, version, SCHEMA_VERSION, WEIGHT_RENAMES)
+        if name in names:
+            raise PresetError(f"{path} has an unknown tensor {short_repr(stored)}", hint=DOWNLOAD_AGAIN_HINT)
+        names[name] = stored
+    return names
+
+
+def _equivalent(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(filter(None, metadata.get(EQUIVALENT_SHA256, "").split(",")))
+
+
+def _schema_version(path: Path, metadata: Mapping[str, str]) -> int:
     version = metadata.get("schema_version", "1")
     if not re.fullmatch("[1-9][0-9]{0,8}", version) or int(version) > SCHEMA_VERSION:
         raise PresetError(
             f"{path} has schema version {version[:20]}; this worldsim reads versions up to {SCHEMA_VERSION}",
             hint="it was made by a newer worldsim: update yours",
         )
+    return int(version)
 
 
-def _check_weights(path: Path, header: SafetensorsHeader, expected: Mapping[str, Tensor]) -> None:
+def _check_weights(path: Path, found: Mapping[str, StoredTensor], expected: Mapping[str, Tensor]) -> None:
     """Compares the file's header with what the config asks for."""
     for name, tensor in expected.items():
-        if name not in header.tensors:
+        if name not in found:
             raise PresetError(f"{path} has no tensor {name}", hint=DOWNLOAD_AGAIN_HINT)
-        stored = header.tensors[name]
+        stored = found[name]
         if stored.shape != tuple(tensor.shape):
             raise PresetShapeError(
                 f"{path}: {name} is {_format_shape(stored.shape)}, the config asks for {_format_shape(tensor.shape)}",
@@ -306,7 +353,7 @@ def _check_weights(path: Path, header: SafetensorsHeader, expected: Mapping[str,
             )
         if stored.dtype not in WEIGHT_TYPES:
             raise PresetError(f"{path}: {name} is {stored.dtype}", hint="expected " + ", ".join(WEIGHT_TYPES))
-    for name in header.tensors:
+    for name in found:
         if name not in expected:
             raise PresetError(
                 f"{path} has an unknown tensor {short_repr(name)}", hint=did_you_mean(name[:100], expected)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from worldsim.core.errors import ConfigError
-from worldsim.models.config import WorldModelConfig
+from worldsim.models.config import LayersConfig, ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +110,9 @@ class DynamicsTraining:
     """World units that count as 1 in a pose: for a place memory half of the map's longer side; for a plan so many that
     nobody goes further than 1.5 of them from where a clip or a game begins. Where poses are given: what 1 is there."""
     place_frames: int = 384
-    """Frames per update from which the map of a fixed world is learned (model.pose = place)."""
+    """Frames per update from which the map of a fixed world is learned (model.map.kind = fixed)."""
     plan_clips: int = 3
-    """Clips per update from which it is learned to draw a plan and to read it (model.pose = plan, or given)..."""
+    """Clips per update from which it is learned to draw a plan and to read it (model.map.kind = spatial)..."""
     plan_frames: int = 88
     """...and their length."""
     plan_taught_updates: int = 300
@@ -148,25 +148,27 @@ class DynamicsTraining:
         """What is drawn at once: consecutive clips."""
         return self.clip_frames * self.carry_clips
 
-    def sampled_frames(self, model: WorldModelConfig) -> int:
+    def sampled_frames(self, model: ModelConfig) -> int:
         """Frames of the longest piece of an episode that is learned from."""
-        walk_frames = 2 + self.walk_ticks
-        of_the_map = {"place": walk_frames, "plan": max(walk_frames, self.plan_frames), "given": self.plan_frames}
-        return max(self.sequence_frames, of_the_map.get(model.pose, 0))
+        if model.map is None:
+            return self.sequence_frames
+        motion_frames = 2 + self.walk_ticks if model.map.pose == "estimated" else 0
+        return max(self.sequence_frames, motion_frames, self.plan_frames if model.map.kind == "spatial" else 0)
 
-    def check_fits(self, model: WorldModelConfig) -> None:
+    def check_fits(self, model: ModelConfig) -> None:
         """Raises: ConfigError for what that model cannot learn by."""
-        if self.carry_clips > 1 and not model.supports_tbptt:
+        if self.carry_clips > 1 and isinstance(model, LayersConfig) and not model.supports_tbptt:
             raise ConfigError(
-                f"carry_clips is {self.carry_clips}, and attention = {model.attention!r} sees later frames",
-                hint="carry_clips = 1, or attention = 'window'",
+                f"carry_clips = {self.carry_clips} needs causal attention; "
+                f"attention.kind = {model.attention.kind!r} sees later frames",
+                hint="carry_clips = 1, or attention.kind = 'local'",
             )
-        if model.pose != "plan":
+        if model.map is None or model.map.kind != "spatial" or model.map.pose != "estimated":
             return
         if self.pose_target != "relative":
             raise ConfigError(
                 f"a plan begins at a clip's first frame, and pose_target is {self.pose_target!r}",
-                hint="pose_target = 'relative', or for a fixed map model.pose = 'place'",
+                hint="pose_target = 'relative', or model.map.kind = 'fixed'",
             )
         if self.plan_frames < 2 + self.walk_ticks:
             raise ConfigError(

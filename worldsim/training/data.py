@@ -55,7 +55,7 @@ class TrainingData:
     ) -> None:
         """Raises: ConfigError, RecordingError: see `Recordings`."""
         self._preset, self._training, self._world_share = preset, training, world_share
-        self._with_depth = preset.model.has_spatial_map
+        self._with_depth = preset.model.map is not None and preset.model.map.kind == "spatial"
         self._names = [source.name for source in opened]
         self._recordings = [
             Recordings(
@@ -73,10 +73,11 @@ class TrainingData:
     def check_pose(self) -> None:
         """Raises ConfigError when the model has to learn where it is, and nothing says so."""
         known = self._world_share > 0 or any(recordings.has_pose for recordings in self._recordings)
-        if self._preset.model.has_map and not known:
+        if self._preset.model.map is not None and not known:
             raise ConfigError(
-                f"model.pose is {self._preset.model.pose!r}, learned from true poses, and these recordings have none",
-                hint="model.pose = 'none' in preset.toml, or mix in the true world: --world-share 0.5",
+                f"a model with a map (model.kind = {self._preset.model.kind!r}) needs ground-truth poses, which these "
+                "recordings do not have",
+                hint="model.kind = 'sequence' in preset.toml, or mix in the reference world: --world-share 0.5",
             )
 
     @contextmanager
@@ -124,7 +125,7 @@ class TrainingData:
         """For the weights' metadata; nothing where only the true world was learned from."""
         if not self._recordings:
             return {}
-        return {"data": "; ".join(self.describe()), "licence": "other"}
+        return {"data": "; ".join(self.describe()), "license": "other"}
 
     def _split_count(self, count: int) -> list[tuple[int, Recordings | None]]:
         """`count` shared out among the sources, at least one to each; None is the true world."""

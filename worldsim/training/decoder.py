@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldsim.models.autoencoder import Autoencoder, reconstruction_loss
 from worldsim.models.frames import psnr, to_frames, to_tensor
-from worldsim.models.sequence.world_model import WorldModel
+from worldsim.models.world_model import WorldModel
 from worldsim.training.autoencoder import gradient_energy
 from worldsim.training.config import DecoderTraining
 from worldsim.training.contact_sheet import write_sheet

@@ -21,9 +21,10 @@ from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import psnr, to_frames, to_tensor
 from worldsim.models.maps.fixed_map import FixedMapMemory, fixed_map_loss
+from worldsim.models.maps.map_model import MapModel
 from worldsim.models.maps.map_tracker import SpatialMapMemory, spatial_map_loss
 from worldsim.models.maps.motion import motion_loss
-from worldsim.models.sequence.world_model import ClipContext, WorldModel
+from worldsim.models.world_model import ClipContext, WorldModel
 from worldsim.training.config import DynamicsTraining
 from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode
@@ -75,7 +76,8 @@ class DynamicsRecipe:
     def loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         self._replay_buffer.refresh()
         place, map_metrics = self._map_loss(num_updates)
-        if map_metrics and num_updates < max(self._config.walk_only_updates, self._config.place_only_updates):
+        map_only_updates = max(self._config.walk_only_updates, self._config.place_only_updates)
+        if isinstance(self.network, MapModel) or (map_metrics and num_updates < map_only_updates):
             return place, map_metrics
         sequence = self._sequences.next(num_updates)
         is_self_rollout = float(torch.rand((), generator=self._generator)) < self._config.rollout_share
@@ -118,7 +120,7 @@ class DynamicsRecipe:
 
     def _map_loss(self, num_updates: int) -> tuple[Tensor, dict[str, float]]:
         """The map's own losses; zero where the model has none. The walks grow longer as training goes on."""
-        memory, config = getattr(self.network, "place", None), self._config
+        memory, config = getattr(self.network, "map", None), self._config
         num_ticks = min(config.walk_ticks, 1 + num_updates // config.walk_growth_updates)
         if isinstance(memory, FixedMapMemory):
             losses = self._fixed_map_losses(memory, num_ticks, motion_only=num_updates < config.walk_only_updates)

@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 from worldsim.core.config import from_mapping, read_toml
 from worldsim.core.errors import ConfigError, PresetNotFoundError
 from worldsim.models.autoencoder import Autoencoder
+from worldsim.models.build import build_world_model
 from worldsim.models.sequence.architectures import find_architecture, match_parameters
-from worldsim.models.sequence.world_model import WorldModel, build_world_model
+from worldsim.models.world_model import WorldModel
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import WEIGHTS_FILE as PRESET_WEIGHTS_FILE
-from worldsim.presets.store import load_preset, save_preset
+from worldsim.presets.store import load_preset, load_weights, save_preset
 from worldsim.training.autoencoder import WEIGHTS_FILE, AutoencoderRecipe, store_frames
 from worldsim.training.checkpoint import check_fits
 from worldsim.training.config import TrainingConfig
@@ -271,11 +272,11 @@ def init_from_preset(network: WorldModel, folder: Path) -> None:
     path = folder / PRESET_WEIGHTS_FILE
     if not path.exists():
         raise PresetNotFoundError(f"no weights at {path}", hint="--init takes a preset folder")
-    stored = load_file(path)
-    place = getattr(network, "place", None)
-    has_place = place is None or all(f"model.place.{name}" in stored for name in place.state_dict())
+    stored = load_weights(folder)
+    own_map = getattr(network, "map", None)
+    has_same_map = own_map is None or all(f"model.map.{name}" in stored for name in own_map.state_dict())
     for name, parameter in network.state_dict().items():
-        if name.startswith("denoiser.to_latent.") and not has_place:
+        if name.startswith("denoiser.to_latent.") and not has_same_map:
             continue
         old = stored.get(f"model.{name}")
         if old is None or old.dim() != parameter.dim():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from worldsim.models.maps.fixed_map import FixedMapMemory, fixed_map_loss
 from worldsim.models.maps.motion import motion_loss
-from worldsim.models.maps.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
+from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
 
 LATENT_SHAPE = (4, 2, 3)
 WALL = 0.8
@@ -82,7 +82,7 @@ def test_a_map_is_learned_and_walked_by_actions_alone() -> None:
     assert tracked[:, 8:, :2].abs().quantile(0.99) < WALL + 0.2, "walked through a wall"
 
     believed = move_by(pose[:, 0], 0.06 * torch.randn(64, 3))
-    state = {"pose": believed, "previous": believed, "known": torch.ones(64, dtype=torch.bool)}
+    state = {"pose": believed, "previous_pose": believed, "is_localized": torch.ones(64, dtype=torch.bool)}
     corrected = memory.refine_pose(state, latent[:, 0])["pose"]
     before_off, after_off = ((p - pose[:, 0])[:, :2].norm(dim=-1).median() for p in (believed, corrected))
     assert after_off < 0.8 * before_off, f"one frame brings the belief from {before_off:.3f} to {after_off:.3f} only"
@@ -94,9 +94,9 @@ def test_true_frames_move_the_belief_and_imagined_ones_do_not() -> None:
     first, other = torch.randn(2, 1, *LATENT_SHAPE)
     action = torch.zeros(1, 3, 1)
     state = memory.initial_state(1)
-    assert not state["known"]
+    assert not state["is_localized"]
     corrected = memory.refine_pose(state, first)
-    assert bool(corrected["known"]) and torch.equal(corrected["pose"], corrected["previous"])
+    assert bool(corrected["is_localized"]) and torch.equal(corrected["pose"], corrected["previous_pose"])
 
     def third_pose(second: Tensor, *, generated: bool) -> Tensor:
         latent = torch.stack((first, second, first), 1)

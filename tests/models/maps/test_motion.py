@@ -15,9 +15,9 @@ def motion(bias: float) -> Motion:
     torch.manual_seed(0)
     made = Motion(2, ACTIONS, 16).double()
     with torch.no_grad():
-        made.free.weight.mul_(0.0)
-        made.free.weight[:, :3] = 0.5 * torch.eye(3)  # half of the speed is left after a tick
-        made.free.bias.fill_(bias)
+        made.linear.weight.mul_(0.0)
+        made.linear.weight[:, :3] = 0.5 * torch.eye(3)  # half of the speed is left after a tick
+        made.linear.bias.fill_(bias)
     return made
 
 
@@ -48,7 +48,7 @@ def test_who_moves_glides_out_and_stands() -> None:
 def test_a_key_moves_from_rest() -> None:
     made = motion(bias=0.0)
     with torch.no_grad():
-        made.free.weight[0, 3] = 1.0
+        made.linear.weight[0, 3] = 1.0
     rest = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
     pressed, around = torch.eye(1, ACTIONS, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
     with torch.no_grad():

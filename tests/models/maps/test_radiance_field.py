@@ -17,7 +17,7 @@ def painted(wall_at: float) -> RadianceField:
     """Empty space and one thick wall for x >= `wall_at` (plane coordinates)."""
     torch.manual_seed(0)
     field = RadianceField(SHAPE, 16, math.pi / 2)
-    for table in field.walls.tables:
+    for table in field.walls.levels:
         x = torch.linspace(-1, 1, table.shape[-1])
         table.data[0] = torch.where(x >= wall_at, 1.0, -1.0)
     return field
@@ -33,11 +33,11 @@ def test_a_wall_hides_what_is_behind_it() -> None:
     field = painted(0.2)
     before, away = look(field, 0.0, 0.0), look(field, 0.0, 180.0)
     with torch.no_grad():
-        for table in (*field.walls.tables, *field.floor.tables):
+        for table in (*field.walls.levels, *field.floor.levels):
             table[1:, :, int(0.7 * table.shape[-1]) :] += 1.0  # another paint, behind the front of the wall
     assert torch.allclose(look(field, 0.0, 0.0), before, atol=1e-3)
     with torch.no_grad():
-        for table in field.walls.tables:
+        for table in field.walls.levels:
             table[1:, :, : table.shape[-1] // 2] += 1.0
             table[0] = 1.0  # now there are walls everywhere, and those in front are painted
     assert not torch.allclose(look(field, 0.0, 180.0), away, atol=1e-2)

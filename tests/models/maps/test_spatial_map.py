@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tests.models.maps.test_fixed_map import LATENT_SHAPE, walled_world
 from worldsim.models.maps.map_tracker import GENERATED_WEIGHT, SpatialMapMemory, spatial_map_loss
-from worldsim.models.maps.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 from worldsim.models.maps.spatial_map import CELL_UNITS, CELLS, MapRead, SpatialMap, SpatialMapState
+from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 
 VIEW_RAD = math.pi / 2
 
@@ -93,7 +93,7 @@ def test_a_wall_is_drawn_where_it_was_seen_and_what_lies_before_it_is_free() -> 
     def cell(x: float, y: float) -> tuple[int, int]:
         return tuple(round(v / CELL_UNITS + (CELLS - 1) / 2) for v in (y, x))  # type: ignore[return-value]
 
-    evidence, free = state["evidence"][0], state["free"][0]
+    evidence, free = state["occupied"][0], state["free"][0]
     assert evidence[cell(5, 205)] > 0 and evidence[cell(5, 100)] == 0 and evidence[cell(5, -205)] == 0
     assert free[cell(100 / 6, 100)] > 0 and free[cell(40, 240)] == 0 and free[cell(100, 100 / 6)] == 0
 
@@ -112,13 +112,13 @@ def test_an_imagined_frame_gives_way_to_a_true_one() -> None:
     memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     latent, _ = frames(2)
     state = memory.initial_state(1)
-    state["previous"] = state["previous"] + torch.tensor([1.0, 0.0, 0.0, 0.0])  # who comes along fast
+    state["previous_pose"] = state["previous_pose"] + torch.tensor([1.0, 0.0, 0.0, 0.0])  # who comes along fast
     true, generated = (memory.commit(state, latent[:1], torch.tensor([is_own])) for is_own in (False, True))
-    for name in ("evidence", "free", "floor"):
+    for name in ("occupied", "free", "floor"):
         assert torch.allclose(generated[name], GENERATED_WEIGHT * true[name])
     both = memory.commit(generated, latent[1:], torch.tensor([False]))
     alone = memory.commit(state, latent[1:], torch.tensor([False]))
-    share = (both["evidence"] - alone["evidence"]).sum() / alone["evidence"].sum()
+    share = (both["occupied"] - alone["occupied"]).sum() / alone["occupied"].sum()
     assert 0 < share < 0.1
 
 
@@ -161,10 +161,10 @@ def test_a_plan_is_learned_for_rooms_never_seen_before() -> None:
     @torch.no_grad()
     def recall_error() -> float:
         latent, pose, _ = rooms(1_000)
-        state, _ = memory.plan.write(
-            memory.plan.initial_state(4), latent[:, :24].flatten(0, 1), pose[:, :24].flatten(0, 1)
+        state, _ = memory.grid.write(
+            memory.grid.initial_state(4), latent[:, :24].flatten(0, 1), pose[:, :24].flatten(0, 1)
         )
-        recalled = memory.plan.read(memory.plan.finalize(state), pose[:, 24:].flatten(0, 1))
+        recalled = memory.grid.read(memory.grid.finalize(state), pose[:, 24:].flatten(0, 1))
         return float((recalled.latent_NCHW - latent[:, 24:].flatten(0, 1)).square().mean() / latent.square().mean())
 
     before = float(losses(2_000)["move"].detach())
@@ -205,8 +205,8 @@ def test_a_latent_may_have_any_size(shape: tuple[int, int, int]) -> None:
     memory = SpatialMapMemory(shape, 2, 4, view_rad=VIEW_RAD)
     state, recalled = memory.predict(memory.initial_state(2), torch.zeros(2, 2))
     assert recalled.shape == (2, memory.num_extra_channels + shape[0], *shape[1:])
-    state["previous"] = state["previous"] + torch.tensor([1.0, 0.0, 0.0, 0.0])
-    assert memory.commit(state, torch.randn(2, *shape), torch.tensor([False, True]))["evidence"].any((1, 2)).all()
+    state["previous_pose"] = state["previous_pose"] + torch.tensor([1.0, 0.0, 0.0, 0.0])
+    assert memory.commit(state, torch.randn(2, *shape), torch.tensor([False, True]))["occupied"].any((1, 2)).all()
 
 
 @pytest.mark.parametrize("angle", [0.0, 2.0])
@@ -218,11 +218,11 @@ def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
         torch.nn.init.normal_(parameter, std=0.3)
     turned = torch.tensor([[0.0, 0.0, math.cos(angle), math.sin(angle)]], dtype=torch.float64)
     action = torch.tensor([[0.5, -0.2]], dtype=torch.float64)
-    tables = memory.plan.finalize(memory.plan.initial_state(1))
-    moved = memory.motion(memory.plan, tables, turned, turned, action)
+    tables = memory.grid.finalize(memory.grid.initial_state(1))
+    moved = memory.motion(memory.grid, tables, turned, turned, action)
     step = rotate(moved[:, :2], -torch.tensor([angle], dtype=torch.float64))
     reference = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
-    expected = memory.motion(memory.plan, tables, reference, reference, action)[:, :2]
+    expected = memory.motion(memory.grid, tables, reference, reference, action)[:, :2]
     assert (step - expected).abs().max() < 1e-9
 
 
@@ -237,8 +237,8 @@ def test_where_poses_are_given_nothing_is_reckoned() -> None:
     assert (state["pose"] - pose).abs().max() < 1e-12
     after = memory.commit(state, latent, torch.tensor([False, False]), torch.zeros_like(pose))
     assert torch.equal(after["pose"], state["pose"])
-    by_hand, _ = memory.plan.write(memory.initial_state(2), latent, pose)
-    assert (after["evidence"] - by_hand["evidence"]).abs().max() < 1e-9
+    by_hand, _ = memory.grid.write(memory.initial_state(2), latent, pose)
+    assert (after["occupied"] - by_hand["occupied"]).abs().max() < 1e-9
     losses = spatial_map_loss(
         memory,
         torch.randn(2, 24, *LATENT_SHAPE, dtype=torch.float64),
@@ -270,11 +270,11 @@ def test_a_true_frame_corrects_the_pose_where_the_plan_is_known(
             log_depth_NR=error,
         )
 
-    monkeypatch.setattr(memory.plan, "read", look)
+    monkeypatch.setattr(memory.grid, "read", look)
     _, true = frames(2)
     state = memory.initial_state(2)
     off = true + torch.tensor([0.004, -0.003, 0.0, 0.0], dtype=torch.float64)
-    state |= {"pose": off, "previous": off}
+    state |= {"pose": off, "previous_pose": off}
     latent = look({}, true).latent_NCHW
     found = memory.commit(state, latent, torch.tensor([False, False]))["pose"]
     shares = (found - true)[:, :2].norm(dim=-1) / (off - true)[:, :2].norm(dim=-1)

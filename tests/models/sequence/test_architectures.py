@@ -13,27 +13,45 @@ from torch import nn
 from tests.models.sequence.test_world_model import (
     ACTION_SIZE,
     NUM_FRAMES,
+    SCANS,
     TOLERANCE,
     make_clip,
+    make_config,
     make_model,
     play_form,
     train_form,
 )
 from worldsim.core.errors import ConfigError
-from worldsim.models.config import WorldModelConfig, layer_parameters
+from worldsim.models.build import build_world_model
+from worldsim.models.config import (
+    BidirectionalAttentionConfig,
+    ChunkAttentionConfig,
+    FixedMapConfig,
+    LocalAttentionConfig,
+    LSTMConfig,
+    Mamba2Config,
+    MapModelConfig,
+    MappedModelConfig,
+    ModelConfig,
+    NoScanConfig,
+    SeparateDenoiserConfig,
+    SequenceModelConfig,
+    SharedDenoiserConfig,
+    layer_parameters,
+)
 from worldsim.models.sequence.architectures import (
     ARCHITECTURES,
     REFERENCE_ARCHITECTURE,
     apply_architecture,
     match_parameters,
 )
-from worldsim.models.sequence.world_model import WorldModel, build_world_model
 from worldsim.models.state import WorldState
+from worldsim.models.world_model import WorldModel
 
 SOME_LATENT_SHAPE = (16, 6, 8)
 SIZES = {
-    "nano": WorldModelConfig(width=168, num_heads=7, num_layers=4),
-    "comparison": WorldModelConfig(width=96, num_heads=4, num_layers=3),
+    "nano": SequenceModelConfig(width=168, num_heads=7, num_layers=4),
+    "comparison": SequenceModelConfig(width=96, num_heads=4, num_layers=3),
 }
 
 
@@ -41,21 +59,26 @@ def num_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def build(config: WorldModelConfig) -> WorldModel:
+def build(config: ModelConfig) -> WorldModel:
     with torch.device("meta"):
         return build_world_model(config, SOME_LATENT_SHAPE, ACTION_SIZE)
 
 
-WINDOW_FRAMES = {"bidirectional": 4}
-"""Shorter than the clip, 3 but here."""
+WINDOWS = {
+    "causal-window": LocalAttentionConfig(window_frames=3),
+    "chunk": ChunkAttentionConfig(chunk_frames=3),
+    "bidirectional": BidirectionalAttentionConfig(window_frames=4),
+}
+"""Shorter than the clip."""
 AHEAD = ("chunk", "bidirectional")
 """Those in which a frame sees some that are after it; they have proofs of their own."""
 CAUSAL = [name for name in ARCHITECTURES if name not in AHEAD]
 
 
 def tiny(name: str, **more: object) -> WorldModel:
-    changes = {"blocks": ((1, 1), (2, 3)), **ARCHITECTURES[name].model, "window_frames": WINDOW_FRAMES.get(name, 3)}
-    return make_model(**changes | more)
+    config = apply_architecture(make_config("two-stream"), name)
+    shared = {"scan": config.scan, "attention": WINDOWS.get(name, config.attention), "pose": config.pose}
+    return make_model("two-stream", **shared | more)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -77,23 +100,41 @@ def test_the_reference_is_left_as_it_is() -> None:
     assert match_parameters(config, REFERENCE_ARCHITECTURE) == apply_architecture(config, REFERENCE_ARCHITECTURE)
 
 
-def test_a_place_memory_and_the_trunk_are_left_behind() -> None:
-    made = apply_architecture(WorldModelConfig(pose="place"), "mamba2")
-    assert (made.form, made.pose) == ("single", "head")
+def test_a_map_and_a_separate_denoiser_are_left_behind() -> None:
+    for config in (MappedModelConfig(map=FixedMapConfig(), width=96), MapModelConfig(map=FixedMapConfig())):
+        made = apply_architecture(config, "mamba2")
+        assert (made.kind, made.denoiser.kind, made.pose) == ("sequence", "shared", "estimated")
+        assert made.width == (96 if isinstance(config, MappedModelConfig) else SequenceModelConfig().width)
+
+
+SHARED, CHUNKS = SharedDenoiserConfig(), ChunkAttentionConfig()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"attention": "chunk", "form": "trunk"}, "needs form = 'single'"),
-        ({"attention": "chunk", "mixer": "lstm"}, "has no mixer = 'lstm'"),
-        ({"attention": "joint", "mixer": "mamba2"}, "takes an even window_frames and no scan"),
-        ({"attention": "joint", "mixer": "none", "window_frames": 5}, "takes an even window_frames and no scan"),
+        ({"attention": CHUNKS, "denoiser": SeparateDenoiserConfig()}, "needs denoiser.kind = 'shared'"),
+        ({"attention": CHUNKS, "denoiser": SHARED, "scan": LSTMConfig()}, "cannot be combined with scan.kind = 'lstm'"),
+        (
+            {"attention": BidirectionalAttentionConfig(), "denoiser": SHARED, "scan": Mamba2Config()},
+            "'bidirectional' allows no scan",
+        ),
     ],
 )
-def test_what_does_not_go_together_is_said(changes: dict[str, object], message: str) -> None:
+def test_parts_that_do_not_go_together_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        WorldModelConfig(**({"form": "single"} | changes))  # type: ignore[arg-type]
+        SequenceModelConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_a_window_that_is_denoised_as_a_unit_has_an_even_number_of_frames() -> None:
+    with pytest.raises(ConfigError, match="window_frames is 5") as caught:
+        BidirectionalAttentionConfig(window_frames=5)
+    assert "even" in str(caught.value.hint)
+
+
+def test_a_mapped_model_refuses_attention_that_looks_ahead() -> None:
+    with pytest.raises(ConfigError, match="needs a shared denoiser"):
+        MappedModelConfig(attention=CHUNKS)
 
 
 def test_an_unknown_architecture_names_the_nearest() -> None:
@@ -128,14 +169,18 @@ def test_no_frame_sees_a_later_one(name: str, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "more"),
-    [*((name, {}) for name in AHEAD), ("chunk", {"mixer": "gated_deltanet"}), ("chunk", {"mixer": "none"})],
+    [
+        *((name, {}) for name in AHEAD),
+        ("chunk", {"scan": SCANS["gated_deltanet"]}),
+        ("chunk", {"scan": NoScanConfig()}),
+    ],
 )
-def test_play_is_the_training_form_of_a_clip_that_ends_with_the_frame(name: str, more: dict[str, str]) -> None:
+def test_play_is_the_training_form_of_a_clip_that_ends_with_the_frame(name: str, more: dict[str, object]) -> None:
     """Its noisy frames are finished but for the last one, as they are at play."""
     model, clip = tiny(name, **more), make_clip()
     played, _ = play_form(model, clip)
     for t in range(NUM_FRAMES):
-        first = max(0, t + 1 - model.config.window_frames) if name == "bidirectional" else 0
+        first = max(0, t + 1 - model.config.frames_per_block) if name == "bidirectional" else 0
         cut = {key: value[:, first : t + 1].clone() for key, value in clip.items()}
         cut["noisy"][:, :-1] = cut["context"][:, :-1]
         cut["tau"][:, :-1] = 1 - cut["level"][:, :-1]

@@ -6,9 +6,29 @@ import pytest
 import torch
 
 from worldsim.core.errors import NonFiniteError, StateError
-from worldsim.models.config import WorldModelConfig
-from worldsim.models.sequence.world_model import TrunkModel, WorldModel, build_world_model
+from worldsim.models.build import build_world_model
+from worldsim.models.config import (
+    FixedMapConfig,
+    FullAttentionConfig,
+    GatedDeltaNetConfig,
+    LocalAttentionConfig,
+    LSTMConfig,
+    Mamba2Config,
+    MapModelConfig,
+    MappedModelConfig,
+    ModelConfig,
+    NoAttentionConfig,
+    NoScanConfig,
+    ScanConfig,
+    SeparateDenoiserConfig,
+    SequenceModelConfig,
+    SharedDenoiserConfig,
+    SpatialMapConfig,
+)
+from worldsim.models.mapped import MappedModel
+from worldsim.models.maps.map_model import MapModel
 from worldsim.models.state import WorldState
+from worldsim.models.world_model import WorldModel
 
 TOLERANCE = 1e-11
 """float64, through two layers; the largest difference seen was 3e-14."""
@@ -17,13 +37,42 @@ ACTION_SIZE = 5
 NUM_FRAMES = 9
 
 
+BLOCKS = ((1, 1), (2, 3))
+SCANS: dict[str, ScanConfig] = {
+    "mamba2": Mamba2Config(blocks=BLOCKS, state_dim=4),
+    "gated_deltanet": GatedDeltaNetConfig(blocks=BLOCKS, state_dim=4),
+    "lstm": LSTMConfig(blocks=BLOCKS),
+    "none": NoScanConfig(),
+}
+DENOISERS = {"trunk": SeparateDenoiserConfig(width=32, num_blocks=1), "two-stream": SharedDenoiserConfig()}
+FORMS = tuple(DENOISERS)
+MAPS = {
+    "fixed": FixedMapConfig(width=32),
+    "spatial": SpatialMapConfig(width=32),
+    "given": SpatialMapConfig(width=32, pose="given"),
+}
+MAP_FORMS = tuple(f"{kind}-{name}" for kind in ("map", "mapped") for name in MAPS)
+
+
+def make_config(form: str, **changes: object) -> ModelConfig:
+    """`form`: trunk or two-stream (sequence models), map-NAME or mapped-NAME with one of `MAPS`."""
+    kind, _, name = form.partition("-")
+    if kind == "map":
+        return MapModelConfig(map=MAPS[name])
+    options = {"width": 24, "num_heads": 2, "num_layers": 2, "scan": SCANS["mamba2"]}
+    options |= {"attention": LocalAttentionConfig(window_frames=3)}
+    if kind == "mapped":
+        return MappedModelConfig(map=MAPS[name], **(options | {"denoiser": DENOISERS["trunk"]} | changes))  # type: ignore[arg-type]
+    return SequenceModelConfig(**(options | {"denoiser": DENOISERS[form]} | changes))  # type: ignore[arg-type]
+
+
 def make_model(form: str, **changes: object) -> WorldModel:
     torch.manual_seed(0)
-    options = {"form": form, "width": 24, "num_heads": 2, "num_layers": 2, "blocks": ((1, 1), (2, 3)), "state_dim": 4}
-    options |= {"window_frames": 3, "place_width": 32, "denoiser_width": 32, "denoiser_blocks": 1}
-    model = build_world_model(WorldModelConfig(**(options | changes)), LATENT_SHAPE, ACTION_SIZE)  # type: ignore[arg-type]
+    model = build_world_model(make_config(form, **changes), LATENT_SHAPE, ACTION_SIZE)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
+    if isinstance(model, MapModel):
+        torch.nn.init.normal_(model.latent_bias_C)
     return model.double()
 
 
@@ -57,35 +106,30 @@ def play_form(model: WorldModel, clip: dict[str, torch.Tensor]) -> tuple[torch.T
     return torch.stack(outputs, 1), state
 
 
-FORMS = ("trunk", "single")
-
-
 @pytest.mark.parametrize(
     ("form", "changes"),
     [
-        *((form, {"mixer": mixer}) for form in FORMS for mixer in ("mamba2", "gated_deltanet", "lstm", "none")),
-        ("trunk", {"pose": "place"}),
-        ("trunk", {"pose": "plan"}),
-        ("trunk", {"pose": "given"}),
+        *((form, {"scan": scan}) for form in FORMS for scan in SCANS.values()),
+        *((form, {}) for form in MAP_FORMS),
     ],
 )
-def test_training_form_equals_frame_by_frame_play(form: str, changes: dict[str, str]) -> None:
+def test_training_form_equals_frame_by_frame_play(form: str, changes: dict[str, object]) -> None:
     model, clip = make_model(form, **changes), make_clip()
     difference = (train_form(model, clip) - play_form(model, clip)[0]).abs().max()
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
 
 
 CARRIED = [
-    *((form, {"mixer": mixer}) for form in FORMS for mixer in ("mamba2", "gated_deltanet", "lstm", "none")),
-    *((form, {"attention": attention}) for form in FORMS for attention in ("full", "none")),
-    ("trunk", {"pose": "place"}),
-    ("trunk", {"pose": "plan"}),
-    ("trunk", {"pose": "given"}),
+    *((form, {"scan": scan}) for form in FORMS for scan in SCANS.values()),
+    *((form, {"attention": kind()}) for form in FORMS for kind in (FullAttentionConfig, NoAttentionConfig)),
+    *((form, {}) for form in MAP_FORMS),
 ]
 
 
 @pytest.mark.parametrize(("form", "changes"), CARRIED)
-def test_a_clip_read_in_parts_with_the_state_carried_is_the_clip_read_whole(form: str, changes: dict[str, str]) -> None:
+def test_a_clip_read_in_parts_with_the_state_carried_is_the_clip_read_whole(
+    form: str, changes: dict[str, object]
+) -> None:
     model, clip = make_model(form, **changes), make_clip()
     state, parts = model.initial_state(2, seed=0), []
     for begin, end in ((0, 4), (4, NUM_FRAMES)):
@@ -103,7 +147,7 @@ def test_a_clip_read_in_parts_with_the_state_carried_is_the_clip_read_whole(form
 
 
 def test_imagined_frames_do_not_move_the_believed_pose_in_training_and_at_play_alike() -> None:
-    model, clip = make_model("trunk", pose="place"), make_clip()
+    model, clip = make_model("mapped-fixed"), make_clip()
     generated = torch.arange(NUM_FRAMES) >= 4
     changed = clip | {"context": clip["context"].clone()}
     changed["context"][:, 5] += 1.0
@@ -112,12 +156,12 @@ def test_imagined_frames_do_not_move_the_believed_pose_in_training_and_at_play_a
         state, poses = model.initial_state(2, seed=0), []
         for t in range(NUM_FRAMES):
             context = model.begin(state, data["action"][:, t])
-            poses.append(context.state.tensors["place.pose"])
+            poses.append(context.state.tensors["map.pose"])
             state = model.commit(context, data["context"][:, t], data["level"][:, t], generated=bool(generated[t]))
         history = model.read_history(data["context"], data["level"], data["action"], generated.expand(2, -1))
-        assert isinstance(model, TrunkModel) and model.place
-        expected = torch.stack([model.place.render(pose) for pose in poses], 1)
-        assert (history.memory[:, :, -expected.shape[2] :] - expected).abs().max() < TOLERANCE
+        assert isinstance(model, MappedModel)
+        expected = torch.stack([model.map.render(pose) for pose in poses], 1)
+        assert (history.inputs.latents[:, :, -expected.shape[2] :] - expected).abs().max() < TOLERANCE
         histories.append(torch.stack(poses, 1))
     assert torch.equal(*histories)
 
@@ -136,12 +180,13 @@ def test_no_frame_sees_a_later_one(form: str, key: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_memory_reaches_beyond_the_window_only_through_the_scan(form: str) -> None:
-    for mixer, expected in (("mamba2", True), ("none", False)):
-        model, clip = make_model(form, mixer=mixer, num_past=1), make_clip()
+    denoiser = {"denoiser": SeparateDenoiserConfig(width=32, num_blocks=1, num_past=1)} if form == "trunk" else {}
+    for name, expected in (("mamba2", True), ("none", False)):
+        model, clip = make_model(form, scan=SCANS[name], **denoiser), make_clip()
         changed = clip | {"context": clip["context"].clone()}
         changed["context"][:, 0] += 1.0
         difference = (train_form(model, clip) - train_form(model, changed))[:, -1].abs().max()
-        assert (difference > 1e-9) == expected, f"{mixer}: {difference:.1e}"
+        assert (difference > 1e-9) == expected, f"{name}: {difference:.1e}"
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -175,42 +220,48 @@ def test_a_saved_state_goes_on_bit_for_bit(form: str) -> None:
 
 
 def test_a_state_of_another_model_or_damaged_bytes_are_refused() -> None:
-    trunk, single = make_model("trunk"), make_model("single")
+    trunk, two_stream = make_model("trunk"), make_model("two-stream")
     data = trunk.initial_state(1, seed=0).to_bytes()
     with pytest.raises(StateError, match="another model"):
-        WorldState.from_bytes(data, like=single.initial_state(1, seed=0))
+        WorldState.from_bytes(data, like=two_stream.initial_state(1, seed=0))
     with pytest.raises(StateError, match="damaged"):
         WorldState.from_bytes(data[: len(data) // 2], like=trunk.initial_state(1, seed=0))
 
 
 def test_a_state_with_nan_is_named() -> None:
     state = make_model("trunk").initial_state(1, seed=0)
-    state.tensors["past"].fill_(float("nan"))
-    with pytest.raises(NonFiniteError, match="past"):
+    state.tensors["past_latents"].fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="past_latents"):
         state.check_finite()
 
 
-@pytest.mark.parametrize(
-    ("form", "pose"), [("trunk", "head"), ("single", "head"), ("trunk", "place"), ("trunk", "plan")]
-)
-def test_without_memory_scans_and_map_are_as_before_the_first_frame_and_nothing_else(form: str, pose: str) -> None:
+@pytest.mark.parametrize("form", [*FORMS, *MAP_FORMS])
+def test_without_memory_scans_and_map_are_as_before_the_first_frame_and_nothing_else(form: str) -> None:
     """So a heading is still one: of length 0 it could never turn again."""
-    model, clip = make_model(form, pose=pose), make_clip()
+    model, clip = make_model(form), make_clip()
     _, state = play_form(model, clip)
     cleared, unseen = model.without_memory(state), model.initial_state(2, seed=0)
+    assert (cleared.frame_index, cleared.seed) == (state.frame_index, state.seed)
     for name, tensor in cleared.tensors.items():
-        is_memory = name.endswith(".ssm") or name.startswith("place.")
+        is_memory = name.endswith(".scan_state") or name.startswith("map.")
         assert torch.equal(tensor, (unseen if is_memory else state).tensors[name]), name
-        if name.endswith(".ssm") or name == "place.pose":
+        if name.endswith(".scan_state") or name == "map.pose":
             assert not torch.equal(tensor, state.tensors[name]), name
 
 
-def test_a_place_that_is_recalled_is_shown_before_anything_is_learned() -> None:
+def test_what_the_map_renders_is_shown_before_anything_is_learned() -> None:
     torch.manual_seed(0)
-    config = WorldModelConfig(width=24, num_heads=2, num_layers=1, pose="place", place_width=32, denoiser_width=32)
-    model = build_world_model(config, LATENT_SHAPE, ACTION_SIZE)
-    context = model.begin(model.initial_state(2, seed=0), torch.randn(2, ACTION_SIZE))
-    tau, step_size = torch.rand(2), torch.rand(2)
-    shown = model.denoise(context, torch.randn(2, *LATENT_SHAPE), tau, step_size)
-    assert isinstance(model, TrunkModel) and model.place
-    assert torch.equal(shown, model.place.render(context.state.tensors["place.pose"]))
+    for form in ("map-fixed", "mapped-fixed"):
+        model = build_world_model(make_config(form), LATENT_SHAPE, ACTION_SIZE)
+        context = model.begin(model.initial_state(2, seed=0), torch.randn(2, ACTION_SIZE))
+        tau, step_size = torch.rand(2), torch.rand(2)
+        shown = model.denoise(context, torch.randn(2, *LATENT_SHAPE), tau, step_size)
+        assert isinstance(model, MapModel | MappedModel)
+        assert torch.equal(shown, model.map.render(context.state.tensors["map.pose"]))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_map_alone_builds_no_layer_and_carries_no_state_but_the_maps(name: str) -> None:
+    model = make_model(f"map-{name}")
+    assert all(key.startswith("map.") or key == "latent_bias_C" for key in model.state_dict())
+    assert all(key.startswith("map.") for key in model.initial_state(1, seed=0).tensors)

@@ -20,7 +20,7 @@ class FeatureGrid(nn.Module):
 
     def __init__(self, cells: tuple[int, ...], num_features: int) -> None:
         super().__init__()
-        self.tables = nn.ParameterList([nn.Parameter(torch.randn(num_features, n, n) * 0.01) for n in cells])
+        self.levels = nn.ParameterList([nn.Parameter(torch.randn(num_features, n, n) * 0.01) for n in cells])
         self.size = num_features * len(cells)
 
     def read(self, place_2: Tensor) -> list[Tensor]:
@@ -28,7 +28,7 @@ class FeatureGrid(nn.Module):
         at_1M12 = place_2.reshape(1, -1, 1, 2)
         found = [
             F.grid_sample(table[None].to(at_1M12), at_1M12, align_corners=True, padding_mode="border")
-            for table in self.tables
+            for table in self.levels
         ]
         return [TABLE_GAIN * f.reshape(-1, *place_2.shape[:-1]) for f in found]
 

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from worldsim.models.fp32 import full_precision
 from worldsim.models.maps.feature_grid import FeatureGrid
-from worldsim.models.maps.map_memory import MapMemory, MapState
+from worldsim.models.maps.map_model import MapMemory, MapState
 from worldsim.models.maps.motion import TRANSLATION_SCALE, Motion, speed
-from worldsim.models.maps.pose import POSE_SIZE, heading_rad, move_by, unit_heading
 from worldsim.models.maps.pose_refinement import fit_pose, shift_previous
 from worldsim.models.maps.radiance_field import RadianceField
 from worldsim.models.mlp import ResidualMLP
+from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, unit_heading
 
 FLOOR_TABLES = (16, 32, 64)
 """Cells along x and y of the tables that the motion reads: where the walls are."""
@@ -46,13 +46,13 @@ class FixedMapMotion(Motion):
     def __init__(self, action_size: int, width: int) -> None:
         floor = FeatureGrid(FLOOR_TABLES, FLOOR_FEATURES)
         super().__init__(floor.size + 4 + 2 * len(self.HEADINGS), action_size, width)
-        self.floor = floor
+        self.position_grid = floor
 
     def forward(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor) -> Tensor:
         moved_B2 = speed(pose_BP, previous_BP)
         waves = torch.stack([heading_rad(pose_BP) * k for k in self.HEADINGS], -1)
         ahead_B2 = pose_BP[:, :2] + 0.5 * TRANSLATION_SCALE * moved_B2
-        around = torch.cat((self.floor(ahead_B2), pose_BP[:, :2], moved_B2, waves.sin(), waves.cos()), -1)
+        around = torch.cat((self.position_grid(ahead_B2), pose_BP[:, :2], moved_B2, waves.sin(), waves.cos()), -1)
         return self.step(pose_BP, previous_BP, action_BA, around)
 
 
@@ -66,7 +66,7 @@ class FixedMapMemory(MapMemory):
     ) -> None:
         super().__init__()
         self.field = RadianceField(latent_shape, width // 2, view_rad)
-        self.localise_net = ResidualMLP(math.prod(latent_shape), width // 2, POSE_SIZE, 2)
+        self.pose_estimator = ResidualMLP(math.prod(latent_shape), width // 2, POSE_SIZE, 2)
         self.motion = FixedMapMotion(action_size, width // 4)
 
     @full_precision
@@ -81,7 +81,7 @@ class FixedMapMemory(MapMemory):
 
         Shapes: [B, C, H, W] -> [B, P].
         """
-        seen: Tensor = self.localise_net(latent_BCHW.flatten(1))
+        seen: Tensor = self.pose_estimator(latent_BCHW.flatten(1))
         return seen
 
     @full_precision
@@ -92,8 +92,8 @@ class FixedMapMemory(MapMemory):
 
     def predict_pose(self, state: MapState, action_BA: Tensor) -> MapState:
         """Where the next frame will be seen from."""
-        pose_BP = self.move(state["pose"], state["previous"], action_BA)
-        return {"pose": pose_BP, "previous": state["pose"], "known": state["known"]}
+        pose_BP = self.move(state["pose"], state["previous_pose"], action_BA)
+        return {"pose": pose_BP, "previous_pose": state["pose"], "is_localized": state["is_localized"]}
 
     def predict(self, state: MapState, action_BA: Tensor) -> tuple[MapState, Tensor]:
         state = self.predict_pose(state, action_BA)
@@ -120,7 +120,7 @@ class FixedMapMemory(MapMemory):
         network's own error would be fed back (the pose is then lost within ten frames).
         No gradient.
         """
-        seen_BP, known_B1 = unit_heading(self.estimate_pose(latent_BCHW)), state["known"][:, None]
+        seen_BP, known_B1 = unit_heading(self.estimate_pose(latent_BCHW)), state["is_localized"][:, None]
         estimated_BP = torch.where(known_B1, state["pose"], seen_BP)
         misfits_2B = self._squared_error(torch.cat((estimated_BP, seen_BP)), torch.cat((latent_BCHW, latent_BCHW)))
         misfit_B, misfit_seen_B = misfits_2B.chunk(2)
@@ -134,7 +134,7 @@ class FixedMapMemory(MapMemory):
     def set_from_truth(self, state: MapState, pose_BP: Tensor) -> MapState:
         """`refine_pose` for training, where the true pose is known: a good correction, at a hundredth of the cost."""
         noise_B3 = pose_BP.new_tensor(TRUE_POSE_NOISE) * torch.randn_like(pose_BP[:, :3])
-        return _with_pose(state, move_by(pose_BP, noise_B3), state["known"][:, None])
+        return _with_pose(state, move_by(pose_BP, noise_B3), state["is_localized"][:, None])
 
     def track(
         self,
@@ -156,24 +156,24 @@ class FixedMapMemory(MapMemory):
             state = self.commit(state, latent_BTCHW[:, t], generated_BT[:, t], pose_BP)
         return torch.stack(poses, 1), state
 
-    def render_clip(
+    def _render_clip(
         self,
         latent_BTCHW: Tensor,
         generated_BT: Tensor,
         action_BTA: Tensor,
-        pose_BTP: Tensor | None = None,
-        start: MapState | None = None,
+        pose_BTP: Tensor | None,
+        start: MapState | None,
     ) -> tuple[Tensor, MapState]:
-        """The same, all frames recalled at once."""
+        """Tracks the pose over the clip, then renders all frames in one call."""
         estimated_BTP, state = self.track(latent_BTCHW, generated_BT, action_BTA, pose_BTP, start)
         return self.render(estimated_BTP.flatten(0, 1)).unflatten(0, estimated_BTP.shape[:2]), state
 
     def initial_state(self, batch: int) -> MapState:
-        """Shapes: `pose` and `previous` [B, P]; `known` [B] bool, False before the first true frame."""
-        pose_BP = self.motion.free.weight.new_zeros(batch, POSE_SIZE).detach()
+        """Shapes: `pose` and `previous_pose` [B, P]; `is_localized` [B] bool, False before the first true frame."""
+        pose_BP = self.motion.linear.weight.new_zeros(batch, POSE_SIZE).detach()
         pose_BP[:, 2] = 1.0
         known_B = torch.zeros(batch, dtype=torch.bool, device=pose_BP.device)
-        return {"pose": pose_BP, "previous": pose_BP.clone(), "known": known_B}
+        return {"pose": pose_BP, "previous_pose": pose_BP.clone(), "is_localized": known_B}
 
     def _squared_error(self, pose_BP: Tensor, latent_BCHW: Tensor) -> Tensor:
         """Mean squared error of what is recalled. Shapes: returns [B]."""
@@ -185,8 +185,8 @@ class FixedMapMemory(MapMemory):
 
 def _with_pose(state: MapState, pose_BP: Tensor, kept_B1: Tensor) -> MapState:
     """The belief at another pose. Where it is `kept`, the pose before moves along: the jump is no speed."""
-    previous_BP = torch.where(kept_B1, shift_previous(state["previous"], state["pose"], pose_BP), pose_BP)
-    return {"pose": pose_BP, "previous": previous_BP, "known": torch.ones_like(state["known"])}
+    previous_BP = torch.where(kept_B1, shift_previous(state["previous_pose"], state["pose"], pose_BP), pose_BP)
+    return {"pose": pose_BP, "previous_pose": previous_BP, "is_localized": torch.ones_like(state["is_localized"])}
 
 
 def fixed_map_loss(

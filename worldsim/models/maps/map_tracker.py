@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.models.fp32 import full_precision
-from worldsim.models.maps.map_memory import MapMemory
+from worldsim.models.maps.map_model import MapMemory
 from worldsim.models.maps.motion import Motion, ego_motion, motion_gate, motion_loss
-from worldsim.models.maps.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 from worldsim.models.maps.pose_refinement import fit_pose, shift_previous
 from worldsim.models.maps.spatial_map import FARTHEST_UNITS, UNITS_PER_POSE, WRITE_RAYS, SpatialMap, SpatialMapState
+from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 
 GENERATED_WEIGHT = 0.05
 """How much a frame that the model made says, next to a true one: all of it where nothing else was seen."""
@@ -87,66 +87,66 @@ class SpatialMapMemory(MapMemory):
         pose_is_action: bool = False,
     ) -> None:
         super().__init__()
-        self.plan = SpatialMap(latent_shape, width, view_rad)
+        self.grid = SpatialMap(latent_shape, width, view_rad)
         self.motion = None if pose_is_action else MapAwareMotion(action_size, width // 2)
 
     def initial_state(self, batch: int) -> SpatialMapState:
-        """Shapes: `pose` and `previous` [B, P]; the others are the plan's."""
-        pose_BP = self.plan.column_WE.detach().new_zeros(batch, POSE_SIZE)
+        """Shapes: `pose` and `previous_pose` [B, P]; the others are the plan's."""
+        pose_BP = self.grid.column_WE.detach().new_zeros(batch, POSE_SIZE)
         pose_BP[:, 2] = 1.0
-        return {**self.plan.initial_state(batch), "pose": pose_BP, "previous": pose_BP.clone()}
+        return {**self.grid.initial_state(batch), "pose": pose_BP, "previous_pose": pose_BP.clone()}
 
     @full_precision
     def move(self, tables: SpatialMapState, pose_NP: Tensor, previous_NP: Tensor, action_NA: Tensor) -> Tensor:
         """The pose one tick later, with the walls of settled plans in the way. Shapes: returns [N, P]."""
         if self.motion is None:
             return pose_from_action(action_NA)
-        moved: Tensor = self.motion(self.plan, tables, pose_NP, previous_NP, action_NA)
+        moved: Tensor = self.motion(self.grid, tables, pose_NP, previous_NP, action_NA)
         return moved
 
     @full_precision
     def predict(self, state: SpatialMapState, action_BA: Tensor) -> tuple[SpatialMapState, Tensor]:
-        tables = self.plan.finalize(state)
-        pose_BP = self.move(tables, state["pose"], state["previous"], action_BA)
-        recalled = self.plan.read(tables, pose_BP)
+        tables = self.grid.finalize(state)
+        pose_BP = self.move(tables, state["pose"], state["previous_pose"], action_BA)
+        recalled = self.grid.read(tables, pose_BP)
         latent_BCHW = recalled.latent_NCHW
         figures = recalled.log_error_NW[:, None, None].expand(-1, 1, latent_BCHW.shape[2], -1)
-        return {**state, "pose": pose_BP, "previous": state["pose"]}, torch.cat((figures, latent_BCHW), 1)
+        return {**state, "pose": pose_BP, "previous_pose": state["pose"]}, torch.cat((figures, latent_BCHW), 1)
 
     def commit(
         self, state: SpatialMapState, latent_BCHW: Tensor, generated_B: Tensor, pose_BP: Tensor | None = None
     ) -> SpatialMapState:
         """A frame becomes part of the plan, from the true pose `pose_BP` where it is true and that is known."""
         # Who stands still imagines nothing new, and would in the end see nothing but that.
-        moving_B = motion_gate(ego_motion(state["pose"], state["previous"]))
+        moving_B = motion_gate(ego_motion(state["pose"], state["previous_pose"]))
         weight_B = torch.where(generated_B, GENERATED_WEIGHT * moving_B, 1.0)
         if self.motion is not None and not bool(generated_B.all()):
             state = self._relocate(state, latent_BCHW, generated_B[:, None], pose_BP)
-        sums, _ = self.plan.write(state, latent_BCHW, state["pose"], weight_B)
+        sums, _ = self.grid.write(state, latent_BCHW, state["pose"], weight_B)
         return {**state, **sums}
 
     def _relocate(
         self, state: SpatialMapState, latent_BCHW: Tensor, generated_B1: Tensor, pose_BP: Tensor | None
     ) -> SpatialMapState:
         """At the true pose, if that is known; else where true frames say."""
-        before_BP = state["previous"]
+        before_BP = state["previous_pose"]
         if pose_BP is None:
             pose_BP = self._refined_pose(state, latent_BCHW)
             before_BP = shift_previous(before_BP, state["pose"], pose_BP)
         return {
             **state,
             "pose": torch.where(generated_B1, state["pose"], pose_BP),
-            "previous": torch.where(generated_B1, state["previous"], before_BP),
+            "previous_pose": torch.where(generated_B1, state["previous_pose"], before_BP),
         }
 
     @torch.no_grad()
     @full_precision
     def _refined_pose(self, state: SpatialMapState, latent_BCHW: Tensor) -> Tensor:
         """The pose from which the plan, where it is known, looks more like a true frame."""
-        tables = self.plan.finalize(state)
+        tables = self.grid.finalize(state)
 
         def look(pose_NP: Tensor) -> tuple[Tensor, Tensor]:
-            recalled = self.plan.read(tables, pose_NP)
+            recalled = self.grid.read(tables, pose_NP)
             expected_NW = recalled.log_error_NW.clamp(-4, 2).exp()
             weight_NW = torch.where(
                 expected_NW < MAX_EXPECTED_ERROR, 1 / (CORRELATED_VALUES * (ERROR_FLOOR + expected_NW)), 0.0
@@ -185,7 +185,7 @@ def spatial_map_loss(
         pose_BTP = pose_from_action(action_BTA)
     batch, num_frames = latent_BTCHW.shape[:2]
     shown_BK, asked_BM = _split_clip(batch, num_frames)
-    plan, rays = memory.plan, WRITE_RAYS * latent_BTCHW.shape[-1]
+    plan, rays = memory.grid, WRITE_RAYS * latent_BTCHW.shape[-1]
     depth_BTX = (depth_BTX * UNITS_PER_POSE + BEHIND_UNITS).clamp_max(FARTHEST_UNITS)
     depth_BTR = F.adaptive_avg_pool1d(depth_BTX.flatten(0, 1)[:, None], rays)[:, 0].unflatten(0, depth_BTX.shape[:2])
     (shown, shown_pose, shown_depth), (asked, asked_pose, asked_depth) = (

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.maps.pose import heading_rad, move_by, rotate, turn_between
 from worldsim.models.mlp import ResidualMLP
+from worldsim.models.pose import heading_rad, move_by, rotate, turn_between
 
 MotionFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(pose, the pose a tick before, action) -> the pose a tick later. Shapes: [B, P], [B, P], [B, A] -> [B, P]."""
@@ -36,15 +36,15 @@ class Motion(nn.Module):
 
     def __init__(self, around_size: int, action_size: int, width: int) -> None:
         super().__init__()
-        self.free = nn.Linear(3 + action_size, 3)
-        self.walls = ResidualMLP(around_size + 3 + action_size, width, 3, 2)
-        nn.init.zeros_(self.walls.project_out.weight)
-        nn.init.zeros_(self.walls.project_out.bias)
+        self.linear = nn.Linear(3 + action_size, 3)
+        self.collision = ResidualMLP(around_size + 3 + action_size, width, 3, 2)
+        nn.init.zeros_(self.collision.project_out.weight)
+        nn.init.zeros_(self.collision.project_out.bias)
 
     def step(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor, around_BF: Tensor) -> Tensor:
         """`around_BF` tells of the walls. Shapes: returns [B, P]."""
         own = torch.cat((ego_motion(pose_BP, previous_BP), action_BA), -1)
-        motion_B3 = motion_gate(own)[:, None] * (self.free(own) + self.walls(torch.cat((around_BF, own), -1)))
+        motion_B3 = motion_gate(own)[:, None] * (self.linear(own) + self.collision(torch.cat((around_BF, own), -1)))
         step_B2 = rotate(motion_B3[:, :2], heading_rad(pose_BP)) * TRANSLATION_SCALE
         return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * ROTATION_SCALE), -1))
 

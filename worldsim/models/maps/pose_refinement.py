@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from worldsim.models.maps.pose import move_by, unit_heading
+from worldsim.models.pose import move_by, unit_heading
 
 MapReader: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Poses [N, P], those of a batch row together -> what is recalled there [N, C, H, W], and how much each of its numbers

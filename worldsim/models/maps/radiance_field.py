@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.maps.feature_grid import FeatureGrid
-from worldsim.models.maps.pose import heading_rad
 from worldsim.models.mlp import ResidualMLP
+from worldsim.models.pose import heading_rad
 
 RAYS_PER_COLUMN = 2
 NUM_SAMPLES = 40
@@ -58,7 +58,7 @@ class RadianceField(nn.Module):
             parameter.data.mul_(TABLE_START)
         size = RAYS_PER_COLUMN * (2 * WALL_FEATURES + 2 + NUM_SLICES * (FLOOR_FEATURES + 1))
         self.column_WF = nn.Parameter(torch.randn(columns, COLUMN_FEATURES) * 0.1)
-        self.net = ResidualMLP(size + COLUMN_FEATURES, width, channels * rows, 2)
+        self.decoder = ResidualMLP(size + COLUMN_FEATURES, width, channels * rows, 2)
 
         num_rays = columns * RAYS_PER_COLUMN
         across_R = (torch.arange(num_rays) + 0.5) / num_rays * 2 - 1
@@ -79,7 +79,7 @@ class RadianceField(nn.Module):
         seen_BRF = self._look(self._points(pose_BP))
         seen_BWF = seen_BRF.reshape(batch, columns, -1)
         columns_BWF = torch.cat((seen_BWF, self.column_WF.expand(batch, -1, -1)), -1)
-        latent_BWCH: Tensor = self.net(columns_BWF).unflatten(2, (channels, rows))
+        latent_BWCH: Tensor = self.decoder(columns_BWF).unflatten(2, (channels, rows))
         return latent_BWCH.permute(0, 2, 3, 1)
 
     def _points(self, pose_BP: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.fp32 import full_precision
-from worldsim.models.maps.pose import heading_rad
+from worldsim.models.pose import heading_rad
 
 SpatialMapState: TypeAlias = dict[str, Tensor]
 
@@ -144,7 +144,7 @@ class SpatialMap(nn.Module):
         zeros = self.column_WE.detach().new_zeros
         return {
             **{f"wall_{n}": zeros(batch, CELLS // n, CELLS // n, WALL_FEATURES + 1) for n in WALL_SIZES},
-            "evidence": zeros(batch, CELLS, CELLS),
+            "occupied": zeros(batch, CELLS, CELLS),
             "free": zeros(batch, CELLS, CELLS),
             "floor": zeros(batch, FLOOR_CELLS, FLOOR_CELLS, FLOOR_FEATURES + 1),
         }
@@ -190,7 +190,7 @@ class SpatialMap(nn.Module):
                 f"wall_{n}": _scatter_add(state[f"wall_{n}"], map_N, _coarse_index(index, n), features)
                 for n in WALL_SIZES
             },
-            "evidence": _scatter_add(state["evidence"][..., None], map_N, index, evidence)[..., 0],
+            "occupied": _scatter_add(state["occupied"][..., None], map_N, index, evidence)[..., 0],
         }
 
     def _add_free_space(
@@ -239,7 +239,7 @@ class SpatialMap(nn.Module):
         Shapes: density [B, 2, G, G] (of a wall, and how sure that is), floor and wall_n as in the state.
         """
         ground = _normalize(_fill_holes(state["floor"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-        evidence = torch.stack((state["evidence"], state["free"]), 1)
+        evidence = torch.stack((state["occupied"], state["free"]), 1)
         features = []
         for size in WALL_SIZES:
             e = F.avg_pool2d(evidence, size) if size > 1 else evidence

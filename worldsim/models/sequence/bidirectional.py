@@ -15,17 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.models.sequence.bidirectional_attention import PRESENT
-from worldsim.models.sequence.world_model import ClipContext, FrameContext, SingleModel
+from worldsim.models.sequence.two_stream import TwoStreamModel
 from worldsim.models.state import WorldState
+from worldsim.models.world_model import ClipContext, FrameContext
 
 
-class _RingBufferModel(SingleModel):
+class _RingBufferModel(TwoStreamModel):
     """Keeps frames as latents, with what else is known of them: the `ring.*` tensors of the state."""
 
     @property
     def ring_frames(self) -> int:
         """How many at most."""
-        return self.config.window_frames - 1
+        return self.config.frames_per_block - 1
 
     def initial_state(self, batch: int, seed: int) -> WorldState:
         state = super().initial_state(batch, seed)
@@ -56,14 +57,8 @@ class BidirectionalModel(_RingBufferModel):
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
     ) -> ClipContext:
-        """The features are those of the context alone; they are there for the pose head, and else not made."""
         assert state is None, "a window goes on from no state"
-        features_BTND = context_BTCHW.new_zeros(())
-        clip_context = ClipContext(action_BTA=action_BTA, features_BTND=features_BTND, memory=(context_BTCHW, level_BT))
-        if self.pose_head is None:
-            return clip_context
-        x_BTND = self._run_clip(clip_context, context_BTCHW, 1 - level_BT, torch.zeros_like(level_BT))
-        return replace(clip_context, features_BTND=self.final_norm(x_BTND))
+        return ClipContext(action_BTA=action_BTA, inputs=(context_BTCHW, level_BT))
 
     def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         return self._latent(self._run_clip(clip_context, noisy_BTCHW, tau_BT, step_size_BT))
@@ -95,10 +90,16 @@ class BidirectionalModel(_RingBufferModel):
         tensors["ring.count"] = (tensors["ring.count"] + 1).clamp_max(self.ring_frames)
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
+    def _features(self, clip_context: ClipContext) -> Tensor:
+        """Of the context frames: one more pass over the clip."""
+        context_BTCHW, level_BT = clip_context.inputs
+        x_BTND = self._run_clip(clip_context, context_BTCHW, 1 - level_BT, torch.zeros_like(level_BT))
+        return self.final_norm(x_BTND)
+
     def _run_clip(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         """Every frame in the second half of a window. Shapes: returns [B, T, N, D]."""
-        context_BTCHW, level_BT = clip_context.memory
-        half, num_frames = self.config.window_frames // 2, noisy_BTCHW.shape[1]
+        context_BTCHW, level_BT = clip_context.inputs
+        half, num_frames = self.config.frames_per_block // 2, noisy_BTCHW.shape[1]
         num_windows = -(-num_frames // half)
 
         def windows(before_BT: Tensor, own_BT: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ class ChunkModel(_RingBufferModel):
         pose_BP: Tensor | None = None,
     ) -> WorldState:
         tensors, count_B = dict(context.state.tensors), context.state.tensors["ring.count"] + 1
-        is_whole_B = count_B == self.config.window_frames
+        is_whole_B = count_B == self.config.frames_per_block
         _, ring, memory = self._step_chunk(context, latent_BCHW, 1 - level_B, torch.zeros_like(level_B))
         for name, value in ring.items():
             tensors[name] = value[:, : self.ring_frames]
@@ -175,7 +176,7 @@ class ChunkModel(_RingBufferModel):
             "ring.action": with_frame(state["ring.action"], context.action_BA),
         }
         step_size_BP = with_frame(torch.zeros_like(state["ring.level"]), step_size_B)
-        slot_P = torch.arange(self.config.window_frames, device=count_B.device)
+        slot_P = torch.arange(self.config.frames_per_block, device=count_B.device)
         condition_BPD = self._condition(1 - ring["ring.level"], step_size_BP, ring["ring.action"])
         present = {PRESENT: slot_P <= count_B[:, None]}
         x_BPND, memory = self._step(self._tokens(ring["ring.latent"]), condition_BPD, context.state, present)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.conditioning import Modulation
-from worldsim.models.config import WorldModelConfig
+from worldsim.models.config import LayersConfig, SeparateDenoiserConfig
 
 
 class DenoiserBlock(nn.Module):
@@ -39,28 +39,30 @@ class DenoiserBlock(nn.Module):
 
 
 class Denoiser(nn.Module):
-    def __init__(self, config: WorldModelConfig, latent_shape: tuple[int, int, int], num_recalled: int) -> None:
-        """`num_recalled`: channels of what is recalled of the place, its latent last; 0 where nothing is."""
+    """Predicts the clean latent from the noisy one, the clean past latents and the layers' tokens."""
+
+    def __init__(
+        self,
+        layers: LayersConfig,
+        config: SeparateDenoiserConfig,
+        latent_shape: tuple[int, int, int],
+        num_rendered: int = 0,
+    ) -> None:
+        """`num_rendered`: channels that are read beside the noisy latent and the past ones."""
         super().__init__()
         channels, height, width = latent_shape
-        inner = config.denoiser_width
-        self.patch, self.grid = config.patch, (height // config.patch, width // config.patch)
-        self.has_recalled = num_recalled > 0
-        self.from_latents = nn.Conv2d(channels * (1 + config.num_past) + num_recalled, inner, 3, padding=1)
-        self.from_trunk = nn.Linear(config.width, inner * config.patch**2)
+        inner = config.width
+        self.patch, self.grid = layers.patch, (height // layers.patch, width // layers.patch)
+        self.from_latents = nn.Conv2d(channels * (1 + config.num_past) + num_rendered, inner, 3, padding=1)
+        self.from_trunk = nn.Linear(layers.width, inner * layers.patch**2)
         heads = max(1, inner // 32)
-        self.blocks = nn.ModuleList([DenoiserBlock(inner, config.width, heads) for _ in range(config.denoiser_blocks)])
-        self.modulation = Modulation(config.width, inner, 1)
+        self.blocks = nn.ModuleList([DenoiserBlock(inner, layers.width, heads) for _ in range(config.num_blocks)])
+        self.modulation = Modulation(layers.width, inner, 1)
         self.to_latent = nn.Conv2d(inner, channels, 3, padding=1)
-        if self.has_recalled:
-            for parameter in self.to_latent.parameters():
-                nn.init.zeros_(parameter)
 
     def forward(self, latents_BCHW: Tensor, trunk_BND: Tensor, condition_BD: Tensor) -> Tensor:
-        """Shapes: latents [B, C * n + recalled, H, W], the noisy one first, then the past, then what is recalled of the
-        place if anything is; trunk [B, N, D]; returns [B, C, H, W].
-
-        What is recalled is what is shown, but for what the network adds to it, which is nothing at first.
+        """Shapes: latents [B, C * (1 + num_past) + num_rendered, H, W], the noisy one first; trunk [B, N, D]; returns
+        [B, C, H, W].
         """
         folded = self.from_trunk(trunk_BND).transpose(1, 2).unflatten(2, self.grid)
         x_BFHW = self.from_latents(latents_BCHW) + F.pixel_shuffle(folded, self.patch)
@@ -68,7 +70,7 @@ class Denoiser(nn.Module):
             x_BFHW = block(x_BFHW, condition_BD)
         (final,) = self.modulation(condition_BD)
         predicted: Tensor = self.to_latent(F.silu(_modulate(x_BFHW, final)))
-        return latents_BCHW[:, -predicted.shape[1] :] + predicted if self.has_recalled else predicted
+        return predicted
 
 
 def _channels(gate_B1F: Tensor) -> Tensor:

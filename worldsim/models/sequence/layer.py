@@ -6,14 +6,22 @@ Source: LSSVWM, Figure 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from worldsim.models.conditioning import Modulation, modulate
-from worldsim.models.config import WorldModelConfig
+from worldsim.models.config import (
+    BidirectionalAttentionConfig,
+    ChunkAttentionConfig,
+    FullAttentionConfig,
+    GatedDeltaNetConfig,
+    LayersConfig,
+    LocalAttentionConfig,
+    LSTMConfig,
+    NoScanConfig,
+)
 from worldsim.models.sequence.attention import FrameLocalAttention
 from worldsim.models.sequence.bidirectional_attention import BidirectionalAttention, ChunkAttention
 from worldsim.models.sequence.full_attention import FullAttention
@@ -24,11 +32,11 @@ from worldsim.models.sequence.mixer import BlockGatedDeltaNet, BlockMamba2, Laye
 class Layer(nn.Module):
     """What `config` leaves out, be it the scan or the attention, costs nothing, parameters neither."""
 
-    def __init__(self, config: WorldModelConfig, grid: tuple[int, int], block: tuple[int, int]) -> None:
+    def __init__(self, config: LayersConfig, grid: tuple[int, int], block: tuple[int, int]) -> None:
         super().__init__()
         width, hidden = config.width, config.mlp_hidden
         self.modulation = Modulation(width, width, config.num_sublayers)
-        self.scan = build_mixer(config, grid, block)
+        self.scan = build_scan(config, grid, block)
         self.attention = build_attention(config, grid)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
 
@@ -72,30 +80,32 @@ class Layer(nn.Module):
         return {name: tensor for mixer in self._mixers for name, tensor in mixer.initial_state(batch).items()}
 
 
-def build_mixer(config: WorldModelConfig, grid: tuple[int, int], block: tuple[int, int]) -> TimeMixer | None:
-    """The scan that `config.mixer` names."""
-    if config.mixer == "none":
+def build_scan(config: LayersConfig, grid: tuple[int, int], block: tuple[int, int]) -> TimeMixer | None:
+    """The scan of `config.scan`, None without one."""
+    scan = config.scan
+    if isinstance(scan, NoScanConfig):
         return None
-    if config.mixer == "lstm":
+    if isinstance(scan, LSTMConfig):
         return BlockLSTM(config.width, grid, block)
-    kind = {"mamba2": BlockMamba2, "gated_deltanet": BlockGatedDeltaNet}[config.mixer]
-    return kind(config.width, config.num_heads, config.state_dim, grid, block, config.frames_per_block)
+    kind = BlockGatedDeltaNet if isinstance(scan, GatedDeltaNetConfig) else BlockMamba2
+    return kind(config.width, config.num_heads, scan.state_dim, grid, block, config.frames_per_block)
 
 
-def build_attention(config: WorldModelConfig, grid: tuple[int, int]) -> TimeMixer | None:
-    """The attention that `config.attention` names."""
-    if config.attention == "none":
-        return None
-    if config.attention == "full":
-        return FullAttention(config.width, config.num_heads, grid)
-    kinds: dict[str, Callable[[int, int, tuple[int, int], int], TimeMixer]] = {
-        "window": FrameLocalAttention,
-        "chunk": ChunkAttention,
-        "joint": BidirectionalAttention,
-    }
-    return kinds[config.attention](config.width, config.num_heads, grid, config.window_frames)
+def build_attention(config: LayersConfig, grid: tuple[int, int]) -> TimeMixer | None:
+    """The attention of `config.attention`, None without one."""
+    width, num_heads, attention = config.width, config.num_heads, config.attention
+    if isinstance(attention, LocalAttentionConfig):
+        return FrameLocalAttention(width, num_heads, grid, attention.window_frames)
+    if isinstance(attention, FullAttentionConfig):
+        return FullAttention(width, num_heads, grid)
+    if isinstance(attention, ChunkAttentionConfig):
+        return ChunkAttention(width, num_heads, grid, attention.chunk_frames)
+    if isinstance(attention, BidirectionalAttentionConfig):
+        return BidirectionalAttention(width, num_heads, grid, attention.window_frames)
+    return None
 
 
-def build_layers(config: WorldModelConfig, grid: tuple[int, int]) -> list[Layer]:
-    """`config.num_layers` layers whose scan blocks take `config.blocks` in turn."""
-    return [Layer(config, grid, config.blocks[i % len(config.blocks)]) for i in range(config.num_layers)]
+def build_layers(config: LayersConfig, grid: tuple[int, int]) -> list[Layer]:
+    """`config.num_layers` layers, which take the scan's blocks in turn."""
+    blocks = config.scan_blocks
+    return [Layer(config, grid, blocks[i % len(blocks)]) for i in range(config.num_layers)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from worldsim.models.fp32 import full_precision
-from worldsim.models.sequence.mixer import BlockMixer, LayerState
+from worldsim.models.sequence.mixer import SCAN_STATE, BlockMixer, LayerState
 
 
 class BlockLSTM(BlockMixer):
@@ -28,12 +28,12 @@ class BlockLSTM(BlockMixer):
 
     def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
         x_GTND = self._to_blocks(x_BTND)
-        outputs, states = [], [state["ssm"].flatten(0, 1)]
+        outputs, states = [], [state[SCAN_STATE].flatten(0, 1)]
         for x_GND in x_GTND.unbind(1):
             y_GNU, state_G2U = self._scan(x_GND, states[-1])
             outputs.append(y_GNU)
             states.append(state_G2U)
-        after = {"ssm": states[-1].unflatten(0, state["ssm"].shape[:2])}
+        after = {SCAN_STATE: states[-1].unflatten(0, state[SCAN_STATE].shape[:2])}
         return self._finish(torch.stack(outputs, 1)), torch.stack(states[:-1], 1), after
 
     def forward_noisy(self, x_BTND: Tensor, cache: Tensor) -> Tensor:
@@ -42,12 +42,12 @@ class BlockLSTM(BlockMixer):
         return self._finish(y.unflatten(0, x_GTND.shape[:2]))
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        y_GNU, state_G2U = self._scan(self._to_blocks(x_BND[:, None])[:, 0], state["ssm"].flatten(0, 1))
-        return self._finish(y_GNU[:, None])[:, 0], {"ssm": state_G2U.unflatten(0, state["ssm"].shape[:2])}
+        y_GNU, state_G2U = self._scan(self._to_blocks(x_BND[:, None])[:, 0], state[SCAN_STATE].flatten(0, 1))
+        return self._finish(y_GNU[:, None])[:, 0], {SCAN_STATE: state_G2U.unflatten(0, state[SCAN_STATE].shape[:2])}
 
     def initial_state(self, batch: int) -> LayerState:
-        """Shapes: ssm [B, blocks, 2, U], the hidden state and the cell's."""
-        return {"ssm": self._zero_state(batch * self.num_blocks).detach().unflatten(0, (batch, self.num_blocks))}
+        """Shapes: scan_state [B, blocks, 2, U], the hidden state and the cell's."""
+        return {SCAN_STATE: self._zero_state(batch * self.num_blocks).detach().unflatten(0, (batch, self.num_blocks))}
 
     @full_precision
     def _scan(self, x_GND: Tensor, state_G2U: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,9 @@ from worldsim.models.sequence.mamba2 import (
 
 LayerState: TypeAlias = dict[str, Tensor]
 
+SCAN_STATE = "scan_state"
+"""Name of every scan's state tensor in a LayerState."""
+
 MAX_TIME_CONSTANT_FRAMES = 1000.0
 """Time constants start log-uniform between one frame and this many."""
 
@@ -50,7 +53,7 @@ class TimeMixer(nn.Module, ABC):
     def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Any, LayerState]:
         """As `forward_context`, of frames that go on from a state; returns the state after them too.
 
-        Not where a frame sees some that are after it (`WorldModelConfig.supports_tbptt`).
+        Not where a frame sees some that are after it (`LayersConfig.supports_tbptt`).
         """
         raise NotImplementedError(type(self).__name__)
 
@@ -131,8 +134,8 @@ class BlockMamba2(BlockMixer):
 
     def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, ScanCache, LayerState]:
         gate, stream = self._project(x_BTND)
-        y, cache = self._chunked(stream, state["ssm"].flatten(0, 1))
-        return self._finish(y, gate, stream), cache, {"ssm": cache.end.unflatten(0, state["ssm"].shape[:2])}
+        y, cache = self._chunked(stream, state[SCAN_STATE].flatten(0, 1))
+        return self._finish(y, gate, stream), cache, {SCAN_STATE: cache.end.unflatten(0, state[SCAN_STATE].shape[:2])}
 
     def forward_noisy(self, x_BTND: Tensor, cache: ScanCache) -> Tensor:
         gate, stream = self._project(x_BTND)
@@ -141,8 +144,10 @@ class BlockMamba2(BlockMixer):
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """With `frames_per_block`, x is [B, frames, N, D]."""
         gate, stream = self._project(x_BND if x_BND.dim() == 4 else x_BND[:, None])
-        y, scan_GKES = self._one_step(merge_frames(stream, self.frames_per_block), state["ssm"].flatten(0, 1))
-        return self._finish(y, gate, stream).view_as(x_BND), {"ssm": scan_GKES.unflatten(0, state["ssm"].shape[:2])}
+        y, scan_GKES = self._one_step(merge_frames(stream, self.frames_per_block), state[SCAN_STATE].flatten(0, 1))
+        return self._finish(y, gate, stream).view_as(x_BND), {
+            SCAN_STATE: scan_GKES.unflatten(0, state[SCAN_STATE].shape[:2])
+        }
 
     def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
         return ssd_chunked(stream, state_GKES)
@@ -154,9 +159,9 @@ class BlockMamba2(BlockMixer):
         return ssd_step(stream, state_GKES)
 
     def initial_state(self, batch: int) -> LayerState:
-        """Shapes: ssm [B, blocks, K, E, S], float32."""
+        """Shapes: scan_state [B, blocks, K, E, S], float32."""
         shape = (batch, self.num_blocks, self.num_heads, self.head_dim, self.state_dim)
-        return {"ssm": self.log_rate_K.new_zeros(shape, dtype=_scan_dtype(self.log_rate_K)).detach()}
+        return {SCAN_STATE: self.log_rate_K.new_zeros(shape, dtype=_scan_dtype(self.log_rate_K)).detach()}
 
     def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
         """Everything block by block. Shapes: the gate [G, T, N, D]."""

@@ -1,0 +1,125 @@
+"""A sequence model with a separate denoiser, which is conditioned on the output of the layers (the history trunk).
+
+The layers run once per frame, over (previous clean latent, action). So every frame trains exactly as at play, without a
+second stream, and a denoising step costs only the denoiser. Letters as in `sequence_model`; F channels of the latents
+that the denoiser reads beside the noisy one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from worldsim.models.conditioning import ScalarEmbedding
+from worldsim.models.config import MappedModelConfig, SeparateDenoiserConfig, SequenceModelConfig
+from worldsim.models.sequence.denoiser import Denoiser
+from worldsim.models.sequence.sequence_model import SequenceModel
+from worldsim.models.state import WorldState
+from worldsim.models.world_model import ClipContext, FrameContext, LatentShape
+
+PAST_LATENTS, PAST_NOISE_LEVEL = "past_latents", "past_noise_level"
+
+
+class TrunkInputs(NamedTuple):
+    """What the denoiser reads beside the noisy latent. Shapes: features [..., N, D], latents [..., F, H, W]."""
+
+    features: Tensor
+    latents: Tensor
+
+
+class TrunkModel(SequenceModel):
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        config: SequenceModelConfig | MappedModelConfig,
+        latent_shape: LatentShape,
+        action_size: int,
+        *,
+        num_rendered: int = 0,
+    ) -> None:
+        """`num_rendered`: channels that a subclass appends to the latents which the denoiser reads."""
+        super().__init__(config, latent_shape, action_size)
+        assert isinstance(config.denoiser, SeparateDenoiserConfig), config.denoiser
+        self.num_past = config.denoiser.num_past
+        self.denoiser = Denoiser(config, config.denoiser, latent_shape, num_rendered)
+        self.embed_tau = ScalarEmbedding(config.width)
+        self.embed_step = ScalarEmbedding(config.width)
+
+    def initial_state(self, batch: int, seed: int) -> WorldState:
+        state = super().initial_state(batch, seed)
+        past = self.position_ND.new_zeros(batch, self.num_past, *self.latent_shape).detach()
+        level = self.position_ND.new_ones(batch).detach()
+        return replace(state, tensors={**state.tensors, PAST_LATENTS: past, PAST_NOISE_LEVEL: level})
+
+    def read_history(
+        self,
+        context_BTCHW: Tensor,
+        level_BT: Tensor,
+        action_BTA: Tensor,
+        generated_BT: Tensor | None = None,
+        pose_BTP: Tensor | None = None,
+        state: WorldState | None = None,
+    ) -> ClipContext:
+        num_past, num_frames = self.num_past, context_BTCHW.shape[1]
+        if state is None:
+            before_BPCHW = context_BTCHW.new_zeros(len(context_BTCHW), num_past, *self.latent_shape)
+            level_before_B = level_BT.new_ones(len(level_BT))
+        else:
+            before_BPCHW, level_before_B = state.tensors[PAST_LATENTS], state.tensors[PAST_NOISE_LEVEL]
+        padded = torch.cat((before_BPCHW, context_BTCHW), 1)
+        past_BTFHW = torch.cat([padded[:, p : p + num_frames] for p in range(num_past)], 2)
+        past_level_BT = torch.cat((level_before_B[:, None], level_BT[:, :-1]), 1)
+        condition_BTD = self.embed_action(action_BTA) + self.embed_level(past_level_BT)
+        last_BTCHW = padded[:, num_past - 1 : num_past - 1 + num_frames]
+        x_BTND, _, tensors = self._forward_context(self._tokens(last_BTCHW), condition_BTD, state)
+        tensors |= {PAST_LATENTS: padded[:, num_frames:], PAST_NOISE_LEVEL: level_BT[:, -1]}
+        return ClipContext(
+            action_BTA=action_BTA,
+            inputs=TrunkInputs(self.final_norm(x_BTND), past_BTFHW),
+            end=state and state.advance(tensors, num_frames),
+        )
+
+    def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+        features, latents = clip_context.inputs
+        predicted = self._denoise(
+            noisy_BTCHW.flatten(0, 1),
+            TrunkInputs(features.flatten(0, 1), latents.flatten(0, 1)),
+            clip_context.action_BTA.flatten(0, 1),
+            tau_BT.flatten(),
+            step_size_BT.flatten(),
+        )
+        return predicted.unflatten(0, noisy_BTCHW.shape[:2])
+
+    def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
+        condition_BD = self.embed_action(action_BA) + self.embed_level(state.tensors[PAST_NOISE_LEVEL])
+        x_BND, tensors = self._step(self._tokens(state.tensors[PAST_LATENTS][:, -1]), condition_BD, state)
+        inputs = TrunkInputs(self.final_norm(x_BND), state.tensors[PAST_LATENTS].flatten(1, 2))
+        return FrameContext(state=state.advance(tensors, 0), action_BA=action_BA, inputs=inputs)
+
+    def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
+        return self._denoise(noisy_BCHW, context.inputs, context.action_BA, tau_B, step_size_B)
+
+    def commit(
+        self,
+        context: FrameContext,
+        latent_BCHW: Tensor,
+        level_B: Tensor,
+        *,
+        generated: bool = False,
+        pose_BP: Tensor | None = None,
+    ) -> WorldState:
+        past = torch.cat((context.state.tensors[PAST_LATENTS][:, 1:], latent_BCHW[:, None]), 1)
+        return context.state.advance({PAST_LATENTS: past, PAST_NOISE_LEVEL: level_B})
+
+    def _features(self, clip_context: ClipContext) -> Tensor:
+        features: Tensor = clip_context.inputs.features
+        return features
+
+    def _denoise(self, noisy: Tensor, inputs: TrunkInputs, action: Tensor, tau: Tensor, step_size: Tensor) -> Tensor:
+        condition_BD = self.embed_action(action) + self.embed_tau(tau) + self.embed_step(step_size)
+        predicted: Tensor = self.denoiser(torch.cat((noisy, inputs.latents), 1), inputs.features, condition_BD)
+        return predicted

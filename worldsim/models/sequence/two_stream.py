@@ -1,0 +1,95 @@
+"""A sequence model whose layers denoise: a clean stream writes their state, a noisy stream reads it.
+
+The clean stream writes scan states and keys; the noisy stream reads those of earlier frames. Denoising steps run all
+layers and drop the new state; one more pass, over the clean latent, commits it. Letters as in `sequence_model`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldsim.models.conditioning import ScalarEmbedding
+from worldsim.models.config import SequenceModelConfig
+from worldsim.models.sequence.sequence_model import SequenceModel
+from worldsim.models.state import WorldState
+from worldsim.models.world_model import ClipContext, FrameContext, LatentShape
+
+
+class CleanStream(NamedTuple):
+    """The clean stream of a clip: the layers' output [B, T, N, D], and what the noisy stream reads in every layer."""
+
+    features_BTND: Tensor
+    caches: list[Any]
+
+
+class TwoStreamModel(SequenceModel):
+    """See the module's docstring."""
+
+    config: SequenceModelConfig
+
+    def __init__(self, config: SequenceModelConfig, latent_shape: LatentShape, action_size: int) -> None:
+        super().__init__(config, latent_shape, action_size)
+        self.embed_step = ScalarEmbedding(config.width)
+        self.to_latent = nn.Linear(config.width, latent_shape[0] * config.patch**2)
+
+    def read_history(
+        self,
+        context_BTCHW: Tensor,
+        level_BT: Tensor,
+        action_BTA: Tensor,
+        generated_BT: Tensor | None = None,
+        pose_BTP: Tensor | None = None,
+        state: WorldState | None = None,
+    ) -> ClipContext:
+        condition_BTD = self._condition(1 - level_BT, torch.zeros_like(level_BT), action_BTA)
+        x_BTND, caches, tensors = self._forward_context(self._tokens(context_BTCHW), condition_BTD, state)
+        return ClipContext(
+            action_BTA=action_BTA,
+            inputs=CleanStream(self.final_norm(x_BTND), caches),
+            end=state and state.advance(tensors, context_BTCHW.shape[1]),
+        )
+
+    def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
+        condition_BTD = self._condition(tau_BT, step_size_BT, clip_context.action_BTA)
+        x_BTND = self._tokens(noisy_BTCHW)
+        for layer, cache in zip(self._layers, clip_context.inputs.caches, strict=True):
+            x_BTND = layer.forward_noisy(x_BTND, condition_BTD, cache)
+        return self._latent(x_BTND)
+
+    def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
+        return FrameContext(state=state, action_BA=action_BA)
+
+    def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
+        condition_BD = self._condition(tau_B, step_size_B, context.action_BA)
+        x_BND, _ = self._step(self._tokens(noisy_BCHW), condition_BD, context.state)
+        return self._latent(x_BND)
+
+    def commit(
+        self,
+        context: FrameContext,
+        latent_BCHW: Tensor,
+        level_B: Tensor,
+        *,
+        generated: bool = False,
+        pose_BP: Tensor | None = None,
+    ) -> WorldState:
+        condition_BD = self._condition(1 - level_B, torch.zeros_like(level_B), context.action_BA)
+        _, tensors = self._step(self._tokens(latent_BCHW), condition_BD, context.state)
+        return context.state.advance(tensors)
+
+    def _features(self, clip_context: ClipContext) -> Tensor:
+        features: Tensor = clip_context.inputs.features_BTND
+        return features
+
+    def _condition(self, tau: Tensor, step_size: Tensor, action: Tensor) -> Tensor:
+        condition: Tensor = self.embed_level(1 - tau) + self.embed_step(step_size) + self.embed_action(action)
+        return condition
+
+    def _latent(self, x_BND: Tensor) -> Tensor:
+        folded = self.to_latent(self.final_norm(x_BND)).transpose(-1, -2)
+        height, width = self.latent_shape[1] // self.config.patch, self.latent_shape[2] // self.config.patch
+        return F.pixel_shuffle(folded.unflatten(-1, (height, width)), self.config.patch)
