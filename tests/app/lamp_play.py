@@ -63,7 +63,8 @@ def main(drawing: str, *, is_lost: bool = False) -> None:
         worker = Worker(fake_load(LampWorld(step_s=0.01), ticks_per_s=20.0), clock=clock, on_change=window.wake)
         stack.callback(worker.close)
         stack.callback(window.close)
-        renderer = RecoveringRenderer(window, print)
+        renderer = RecoveringRenderer(window)
+        renderer.notify = print
         worker.start()
         if is_lost:
             window.wait = partial(_wait, window, window.wait, clock.now_ns() + 10**9)  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -87,6 +88,15 @@ class FakeRenderer:
         return "\n".join(row.left for p in self.panels[-1] if p.placement is Placement.CENTER for row in p.rows)
 
 
+class ListHandler(logging.Handler):
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__()
+        self._messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._messages.append(record.getMessage())
+
+
 class Play:
     def __init__(
         self,
@@ -97,7 +107,7 @@ class Play:
         num_steps: int | None = None,
     ) -> None:
         self.clock = ManualClock()
-        self.printed: list[str] = []
+        self.logged: list[str] = []
         self.worker = Worker(fake_load(simulator or FakeSimulator(), ticks_per_s=1 / TICK_S), clock=self.clock)
         self.window = FakeWindow(self.clock, self._model)
         self.renderer = FakeRenderer()
@@ -108,7 +118,6 @@ class Play:
             self.renderer,
             clock=self.clock,
             title="fake",
-            say=self.printed.append,
             max_frames=max_frames,
             settings=settings,
             has_title=settings is not None,
@@ -121,7 +130,13 @@ class Play:
 
     def run(self, *script: list[pygame.event.Event]) -> SessionStats:
         self.window.script = [list(events) for events in script]
-        return self.application.run()
+        handler, logger = ListHandler(self.logged), logging.getLogger("worldsim.app")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        try:
+            return self.application.run()
+        finally:
+            logger.removeHandler(handler)
 
 
 def down(key: str) -> pygame.event.Event:
@@ -143,11 +158,11 @@ def test_closing_the_window_quits_play() -> None:
     assert Play().run().frames_shown == 0
 
 
-def test_stages_are_printed_once_each() -> None:
+def test_stages_are_logged_once_each() -> None:
     play = Play()
     play.run(*[NOTHING] * 30)
-    assert play.printed[-1] == "playing"
-    assert len(play.printed) == len(set(play.printed))
+    assert play.logged[-1] == "playing"
+    assert len(play.logged) == len(set(play.logged))
 
 
 def test_shows_the_frames_of_the_world() -> None:
@@ -202,7 +217,7 @@ def test_error_is_shown_and_play_can_continue() -> None:
     assert "World stopped" in play.renderer.text
     assert "R restart" in play.renderer.text
     assert "Backspace rewind" in play.renderer.text
-    assert play.printed[-1] == "failed"
+    assert play.logged[-1] == "failed"
     back = Play(FakeSimulator(fail_at=20))
     up = pygame.event.Event(pygame.KEYUP, scancode=scancode("backspace"), mod=0)
     back.run(*[NOTHING] * 120, [down("backspace")], *[NOTHING] * 10, [up], *[NOTHING] * 6)

@@ -67,7 +67,7 @@ def test_f12_saves_a_screenshot_and_shows_its_path(tmp_path: Path, monkeypatch: 
     play.run(*BEGIN, *keys("f12"), NOTHING)
     (path,) = (tmp_path / "worldsim").iterdir()
     assert all(part in shown_text(play, Placement.BOTTOM) for part in ("Screenshot saved", str(path)))
-    assert play.printed[-1] == f"screenshot saved: {path}"
+    assert play.logged[-1] == f"screenshot saved: {path}"
     play = Play()
     play.run(*BEGIN, *keys("f12"), *[NOTHING] * 99)
     assert "Screenshot" not in shown_text(play, Placement.BOTTOM)
@@ -99,4 +99,4 @@ def test_integer_scaling_and_interpolation_apply_immediately(tmp_path: Path) -> 
     play.run(*BEGIN, *keys("escape down down return down right down right right"), *[NOTHING] * 3)
     assert play.renderer.integer_scale and play.renderer.interpolation is Interpolation.MOTION
     assert (file.current.integer_scale, file.current.frame_interpolation) == (True, "motion")
-    assert any("blending frames" in text for text in play.printed), "the fake renderer has no motion interpolation"
+    assert any("blending frames" in text for text in play.logged), "the fake renderer has no motion interpolation"

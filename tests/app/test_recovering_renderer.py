@@ -54,21 +54,22 @@ def pixel() -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("error", [moderngl.Error("cannot create texture"), pygame.error("Surface lost")])
-def test_lost_context_is_recreated_with_frame_and_settings(window: FakeWindow, error: Exception) -> None:
-    messages: list[str] = []
-    renderer = RecoveringRenderer(window, messages.append)  # type: ignore[arg-type]  # stands in for the window
+def test_lost_context_is_recreated_with_frame_and_settings(
+    window: FakeWindow, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    renderer = RecoveringRenderer(window)  # type: ignore[arg-type]  # stands in for the window
     renderer.scaling_filter = ScalingFilter.NEAREST
     renderer.show(RED)
     lose(renderer, error)
     renderer.draw(PANEL, (64, 48))
     assert window.reopened == [True]
-    assert messages == [f"OpenGL context lost ({error}); continuing with SDL"]
+    assert caplog.messages == [f"OpenGL context lost ({error}); continuing with SDL"]
     assert pixel() == (200, 0, 0)
     assert renderer._inner.scaling_filter is ScalingFilter.NEAREST
 
 
 def test_repeated_context_loss_falls_back_to_sdl_then_raises(window: FakeWindow) -> None:
-    renderer = RecoveringRenderer(window, lambda text: None)  # type: ignore[arg-type]  # as above
+    renderer = RecoveringRenderer(window)  # type: ignore[arg-type]  # as above
     for _ in range(MAX_CONTEXT_LOSSES + 1):
         lose(renderer, moderngl.Error("cannot create texture"))
         renderer.draw(PANEL, (64, 48))
@@ -81,7 +82,7 @@ def test_repeated_context_loss_falls_back_to_sdl_then_raises(window: FakeWindow)
 @pytest.mark.parametrize("size_px", [(1, 1), (1, 400), (400, 1), (3, 2)])
 def test_tiny_windows_can_be_drawn(window: FakeWindow, size_px: tuple[int, int]) -> None:
     pygame.display.set_mode(size_px)
-    renderer = RecoveringRenderer(window, lambda text: None)  # type: ignore[arg-type]  # as above
+    renderer = RecoveringRenderer(window)  # type: ignore[arg-type]  # as above
     for chosen in ScalingFilter:
         renderer.scaling_filter = chosen
         renderer.show(np.zeros((48, 64, 3), np.uint8))

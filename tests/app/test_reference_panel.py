@@ -64,7 +64,6 @@ class ReferencePlay(Play):
             self.renderer,
             clock=self.clock,
             title="fake",
-            say=self.printed.append,
             actions=actions,
         )
         self.panel = self.application._reference_panel
@@ -206,7 +205,7 @@ def test_memory_view_shows_scores_and_path() -> None:
 def test_context_reset_uses_reference_frames() -> None:
     play = ReferencePlay(fake_source(FakeReference(), num_context=3))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 8, [down("b")], *[NOTHING] * 8)
-    assert any("the last 3 ground-truth frames" in text for text in play.printed)
+    assert any("the last 3 ground-truth frames" in text for text in play.logged)
     history = play.session.history
     assert history is not None and history.head is not None and history.head.override is not None
     assert len(history.head.override.actions) == 3
@@ -222,7 +221,7 @@ def test_context_reset_without_reference_rewinds_to_the_last_good_frame() -> Non
     play.session.toggle_pause()
     play.application._is_running = True
     play.run([down("b")], *[NOTHING] * 3)
-    assert any(text.startswith("rewound") for text in play.printed)
+    assert any(text.startswith("rewound") for text in play.logged)
     assert history.head is not None and history.head.drift is not None and history.head.drift <= 1
     assert 40 < history.head.step.index < drifted.step.index
 
@@ -230,7 +229,7 @@ def test_context_reset_without_reference_rewinds_to_the_last_good_frame() -> Non
 def test_context_reset_without_drift_does_nothing() -> None:
     play = ReferencePlay(None)
     play.run(*[NOTHING] * 100, [down("b")], *[NOTHING] * 3)
-    assert any("no drift detected" in text for text in play.printed)
+    assert any("no drift detected" in text for text in play.logged)
 
 
 def _path(play: Play) -> list[Step]:

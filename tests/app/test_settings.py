@@ -46,12 +46,11 @@ def test_changes_are_saved(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["settings.json"]
 
 
-def test_schema_1_file_keeps_every_value(tmp_path: Path) -> None:
+def test_schema_1_file_keeps_every_value(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "settings.json"
     path.write_text(json.dumps(SCHEMA_1), encoding="utf-8")
-    messages: list[str] = []
-    migrated = SettingsFile(path, messages.append)
-    assert messages == []
+    migrated = SettingsFile(path)
+    assert caplog.messages == []
     assert migrated.current == Settings(
         scaling_filter="nearest",
         integer_scale=True,
@@ -77,12 +76,11 @@ def test_schema_1_file_keeps_every_value(tmp_path: Path) -> None:
     assert SettingsFile(path).current == migrated.current, "a migrated file is not read back as it was saved"
 
 
-def test_unknown_keys_are_reported_and_the_others_kept(tmp_path: Path) -> None:
+def test_unknown_keys_are_reported_and_the_others_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "settings.json"
     path.write_text('{"schema": 3, "denoising_steps": 4, "color": 1}', encoding="utf-8")
-    messages: list[str] = []
-    assert SettingsFile(path, messages.append).current == Settings(denoising_steps=4)
-    (line,) = messages
+    assert SettingsFile(path).current == Settings(denoising_steps=4)
+    (line,) = caplog.messages
     assert "color" in line and path.exists()
 
 
@@ -101,24 +99,24 @@ def test_unknown_keys_are_reported_and_the_others_kept(tmp_path: Path) -> None:
         b'{"a":NaN}',
     ],
 )
-def test_damaged_file_is_moved_aside_and_reported_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_damaged_file_is_moved_aside_and_reported_in_one_line(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "settings.json"
     path.write_bytes(content)
-    messages: list[str] = []
-    assert SettingsFile(path, messages.append).current == Settings()
-    (line,) = messages
+    assert SettingsFile(path).current == Settings()
+    (line,) = caplog.messages
     assert "settings.json.bad" in line and "\n" not in line
     assert (tmp_path / "settings.json.bad").read_bytes() == content
     assert not path.exists()
 
 
-def test_unwritable_settings_apply_and_are_reported_once(tmp_path: Path) -> None:
+def test_unwritable_settings_apply_and_are_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("blocks the folder")
-    messages: list[str] = []
-    file = SettingsFile(tmp_path / "file" / "settings.json", messages.append)
+    file = SettingsFile(tmp_path / "file" / "settings.json")
     file.change(denoising_steps=2)
     assert file.change(full_screen=True).denoising_steps == 2
-    assert len(messages) == 1 and "could not be saved" in messages[0]
+    assert len(caplog.messages) == 1 and "could not be saved" in caplog.messages[0]
 
 
 def test_default_path_is_in_the_users_config_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

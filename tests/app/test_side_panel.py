@@ -87,7 +87,7 @@ def test_world_without_saves_reports_it(tmp_path: Path, monkeypatch: pytest.Monk
     play = recorded_play(HEADER)
     play.run(*PLAYING, [down("f5")], *[NOTHING] * 5)
     assert "Saving is not available" in shown_text(play)
-    assert play.printed.count("saving is not available in this world") == 1
+    assert play.logged.count("saving is not available in this world") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ UI thread; never calls torch, never waits for the model. Pace and state are the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
@@ -34,6 +35,8 @@ from worldsim.core.types import Action, Frame, Step
 from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.session import Session, SessionState
 
+_log = logging.getLogger(__name__)
+
 HUD_PERIOD_S = 0.25
 """Update period of the numbers in the HUD: faster changes cannot be read."""
 REWINDING_HUD_PERIOD_S = 0.1
@@ -61,25 +64,24 @@ class Application:
         *,
         clock: Clock,
         title: str,
-        say: Callable[[str], None] = lambda text: None,
         max_frames: int | None = None,
         settings: SettingsFile | None = None,
         has_title: bool = False,
         num_steps: int | None = None,
         actions: Sequence[Action] = (),
     ) -> None:
-        """`say` prints loading stages and notifications, once each. Without `settings` the defaults apply, and the menu
-        has no settings page. `has_title`: the menu leads back to the title screen. `num_steps` replaces the preset's
-        denoising steps. `actions` are replayed from the start, until a key takes control."""
+        """Without `settings` the defaults apply, and the menu has no settings page. `has_title`: the menu leads back to
+        the title screen. `num_steps` replaces the preset's denoising steps. `actions` are replayed from the start,
+        until a key takes control."""
         self._session, self._window, self._renderer = session, window, renderer
-        self._clock, self._title, self._say = clock, title, say
+        self._clock, self._title = clock, title
         self._max_frames = max_frames
         self._input = InputHandler(session.inputs, window.capture_mouse)
         self._side_panel, self._recording = SidePanel(session, clock), RecordingControl(session)
         self._reference_panel = ReferencePanel(session, lambda: window.wake(), actions=actions)
         self._handlers = {**self._command_handlers(), **self._reference_panel.commands()}
         self._pacer, self._frame_counter = FramePacer(window, renderer, clock), FrameCounter(clock)
-        self._notifications = Notifications(session, clock, say)
+        self._notifications = Notifications(session, clock)
         self._process = psutil.Process()
         self._is_running, self.exit_action = True, ExitAction.QUIT
         self._menus, self._has_title = MenuStack(), has_title
@@ -127,7 +129,7 @@ class Application:
         self._reference_panel.close()
 
     def notify(self, text: str) -> None:
-        """Shows a message for some seconds, and prints it once in the terminal."""
+        """Shows a message for some seconds, and logs it once."""
         self._notifications.post(text)
 
     def report(self) -> SessionStats:
@@ -282,13 +284,13 @@ class Application:
             self._session.set_num_steps(self._initial_num_steps)
 
     def _update_stage(self, now_ns: int) -> None:
-        """Prints a new stage or state once, and shows it at once."""
+        """Logs a new stage or state once, and shows it at once."""
         state = self._session.state
         label = self._session.status.stage if state is SessionState.LOADING else state.value
         if label == self._stage:
             return
         self._stage, self._stage_ns, self._hud_due_ns = label, now_ns, now_ns
-        self._say(label)
+        _log.info(label)
 
     # ---- drawing
 

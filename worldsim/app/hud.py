@@ -149,11 +149,12 @@ def panels(hud: HudState) -> tuple[Panel, ...]:
         lines += [PanelRow(status_line(hud))] if hud.status is not StatusLevel.OFF else []
         if lines:
             found.append(Panel(Placement.BOTTOM, tuple(lines)))
-        if hud.status is StatusLevel.DETAIL:
+        is_covered = hud.menu is not None or hud.is_help_shown
+        if hud.status is StatusLevel.DETAIL and not is_covered:
             found.append(Panel(Placement.TOP_LEFT, detail_rows(hud)))
-        if hud.performance_rows:
+        if hud.performance_rows and not is_covered:
             found.append(Panel(Placement.TOP_LEFT, hud.performance_rows, is_live=True))
-        if hud.side_rows:
+        if hud.side_rows and not is_covered:
             found.append(Panel(Placement.TOP_RIGHT, hud.side_rows))
     if hud.menu is not None:
         found.append(hud.menu)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 
 from worldsim.core.clock import Clock
 from worldsim.core.errors import WorldsimError
 from worldsim.engine.recorder import new_recording_folder
 from worldsim.engine.session import Session, SessionState
 
+_log = logging.getLogger(__name__)
+
 TOAST_DURATION_S = 4.0
 
 
 class Notifications:
-    """The latest message, from the session or from `post`; a new one replaces the one before."""
+    """The latest message, from the session or from `post`; each is logged once and shown for some seconds."""
 
-    def __init__(self, session: Session, clock: Clock, say: Callable[[str], None]) -> None:
-        """`say` prints every message once in the terminal."""
-        self._session, self._clock, self._say = session, clock, say
+    def __init__(self, session: Session, clock: Clock) -> None:
+        self._session, self._clock = session, clock
         self._num_seen, self._until_ns = 0, 0
         self._text, self._has_new = "", False
 
     def post(self, text: str) -> None:
         self._text, self._has_new = text, True
         self._until_ns = self._clock.now_ns() + round(TOAST_DURATION_S * 1e9)
-        self._say(text)
+        _log.info(text)
 
     def update(self) -> bool:
         """Returns: whether a message arrived since the last call."""

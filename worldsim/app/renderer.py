@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
@@ -17,6 +18,8 @@ from worldsim.app.window import Window, is_software_renderer
 from worldsim.core.errors import GraphicsError
 from worldsim.core.files import asset_path
 from worldsim.core.types import Frame
+
+_log = logging.getLogger(__name__)
 
 BACKGROUND = (0, 0, 0)
 MARGIN_PX = 10
@@ -303,10 +306,11 @@ def _fractions(rect: tuple[int, int, int, int], window_px: tuple[int, int]) -> t
 
 
 class RecoveringRenderer:
-    """Recreates a lost OpenGL context, and falls back to SDL after several losses. `say` gets a line about each."""
+    """Recreates a lost OpenGL context, and falls back to SDL after several losses. `notify` is called for each."""
 
-    def __init__(self, window: Window, say: Callable[[str], None]) -> None:
-        self.say = say
+    def __init__(self, window: Window) -> None:
+        self.notify: Callable[[str], None] = _log.warning
+        """Replaced during play, where the message is shown on screen."""
         self.scaling_filter, self.integer_scale, self.interpolation = ScalingFilter.SHARP, False, Interpolation.OFF
         self._window, self._num_losses = window, 0
         self._frame: Frame | None = None
@@ -351,7 +355,7 @@ class RecoveringRenderer:
         self._use(_create_renderer(self._window))
         if self._frame is not None:
             self._inner.show(self._frame)
-        self.say(f"OpenGL context lost ({failure}); continuing with {self.name}")
+        self.notify(f"OpenGL context lost ({failure}); continuing with {self.name}")
 
     def _use(self, inner: Renderer) -> None:
         self._inner, self.name = inner, inner.name

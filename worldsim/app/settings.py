@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,6 +16,8 @@ from worldsim.core.config import check_ranges, from_mapping, parse_json, read_te
 from worldsim.core.errors import ConfigError, StorageError
 from worldsim.core.files import atomic_write
 from worldsim.engine.inputs import DEAD_ZONE
+
+_log = logging.getLogger(__name__)
 
 SCHEMA = 2
 Filter = Literal["sharp", "smooth", "nearest"]
@@ -71,10 +73,10 @@ class Settings:
 class SettingsFile:
     """`current` are the settings in effect; `change` saves them. A file that cannot be written is reported once."""
 
-    def __init__(self, path: Path | None = None, say: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         """`path` replaces the user's own file."""
         self.path = path or platformdirs.user_config_path("worldsim") / "settings.json"
-        self._say, self._has_said = say, False
+        self._has_warned = False
         self.current = self._read()
 
     def change(self, **values: Any) -> Settings:
@@ -84,9 +86,9 @@ class SettingsFile:
         try:
             atomic_write(self.path, json.dumps(data, indent=2) + "\n")
         except StorageError as error:
-            if not self._has_said:
-                self._say(f"settings could not be saved: {error.message}")
-            self._has_said = True
+            if not self._has_warned:
+                _log.warning("settings could not be saved: %s", error.message)
+            self._has_warned = True
         return self.current
 
     def _read(self) -> Settings:
@@ -101,14 +103,14 @@ class SettingsFile:
             known = {field.name for field in fields(Settings)}
             unknown = sorted(data.keys() - known)
             if unknown:  # a newer worldsim may have written them: the other settings are still good
-                self._say(f"ignoring unknown settings in {self.path}: {', '.join(unknown)}")
+                _log.warning("ignoring unknown settings in %s: %s", self.path, ", ".join(unknown))
             return from_mapping(Settings, {key: value for key, value in data.items() if key in known})
         except (ConfigError, ValueError) as error:
             backup = self.path.with_name(f"{self.path.name}.bad")
             with suppress(OSError):
                 self.path.replace(backup)
             reason = error.message if isinstance(error, ConfigError) else error
-            self._say(f"settings file is damaged (moved to {backup}); using defaults ({reason})")
+            _log.warning("settings file is damaged (moved to %s); using defaults (%s)", backup, reason)
             return Settings()
 
 

@@ -162,9 +162,9 @@ def _app_context(arguments: PlayArguments, size_px: tuple[int, int] | None) -> I
     hint = f"worldsim rollout {named} --out {Path(named).name}.mp4 writes a video instead"
     window = Window(title="worldsim", size_px=size_px, backend=arguments.renderer, hint=hint)
     with closing(window):
-        renderer = RecoveringRenderer(window, _log.info)
+        renderer = RecoveringRenderer(window)
         _log.info("renderer %s%s", renderer.name, f": {window.fallback_reason}" if window.fallback_reason else "")
-        settings = SettingsFile(say=_log.info)
+        settings = SettingsFile()
         apply_display_settings(Settings(), settings.current, window, renderer)
         yield _AppContext(window=window, renderer=renderer, settings=settings, clock=MonotonicClock())
 
@@ -205,15 +205,14 @@ def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *,
             context.renderer,
             clock=context.clock,
             title=arguments.preset,
-            say=_log.info,
             max_frames=arguments.frames,
             settings=context.settings,
             has_title=has_title,
             num_steps=settings.denoising_steps if has_title and arguments.steps is None else None,
             actions=recorded.actions if recorded else (),
         )
-        context.renderer.say = application.notify
-        stack.callback(setattr, context.renderer, "say", _log.info)
+        stack.callback(setattr, context.renderer, "notify", context.renderer.notify)
+        context.renderer.notify = application.notify
         worker.start()
         report = application.run()
         exit_action = application.exit_action
