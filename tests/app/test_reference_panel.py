@@ -143,7 +143,7 @@ def test_missing_reference_world_is_reported(source: ReferenceSource | None, wor
 def test_autopilot_is_shown_and_any_movement_key_takes_over() -> None:
     play = ReferencePlay(None)
     play.run(*[NOTHING] * 6, [down("g")], *[NOTHING] * 6)
-    assert "Autopilot: the script 'explore' · G or any movement key" in play.lines
+    assert "Autopilot: script 'explore' · G or any movement key" in play.lines
     for key in ("w", "g"):
         play.application._is_running = True
         play.run([down(key)], *[NOTHING] * 6)
@@ -157,7 +157,7 @@ def test_autopilot_is_shown_and_any_movement_key_takes_over() -> None:
 def test_autopilot_explores_with_the_reference_world() -> None:
     play = ReferencePlay(fake_source(FakeReference()))
     play.run(*[NOTHING] * 6, [down("v")], *[NOTHING] * 4, [down("g")], *[NOTHING] * 10)
-    assert "an explorer in the true world" in play.lines
+    assert "reference-world policy" in play.lines
     assert play.session.shown_step is not None and play.session.shown_step.action.buttons == {"forward"}
 
 
@@ -173,7 +173,7 @@ def test_pose_controlled_autopilot_is_scripted_and_unreachable_poses_are_reporte
     assert "Reference | generated · not available: the pose is inside a wall" in play.lines
     play.application._is_running = True
     play.run([down("g")], *[NOTHING] * 2)
-    assert "Autopilot: the script 'explore'" in play.lines
+    assert "Autopilot: script 'explore'" in play.lines
 
 
 def test_recorded_actions_replay_stop_and_restart() -> None:

@@ -104,7 +104,7 @@ def test_what_was_recorded_is_done_again_from_the_same_seed(tiny_preset_folder: 
     told = ["--actions", str(first), "--record", str(again), "--frames", "9", "--rate", "50", "--device", "cpu"]
     done = play(str(tiny_preset_folder), *told)
     assert done.returncode == 0, done.stderr
-    assert "at their end" in done.stderr
+    assert "recording finished" in done.stderr
     (before,), (after,) = open_session(first).episodes, open_session(again).episodes
     assert after.start.seed == 1
     assert [row.frame_hash for row in after.rows[:7]] == [row.frame_hash for row in before.rows]

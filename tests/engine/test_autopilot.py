@@ -86,7 +86,7 @@ def test_user_has_control_after_the_recording_ends() -> None:
     play.autopilot.hand_over(RecordedPolicy(RECORDED[:1]), NO_ACTION)
     play.ticks(2)
     assert play.actions == [FORWARD, NO_ACTION]
-    assert "at their end" in play.told[0]
+    assert "recording finished" in play.told[0]
 
 
 def test_script_never_ends_and_can_be_peeked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_oversized_model_is_counted_but_not_timed(tiny_config: PresetConfig) -> 
     huge = replace(tiny_config, model=replace(tiny_config.model, width=8184, num_heads=1, num_layers=128))
     prediction = estimate_play(huge)
     assert prediction.frames_per_s is None and not prediction.full_speed
-    assert "too large to be tried" in prediction.reason
+    assert "too large to benchmark" in prediction.reason
     assert prediction.memory_bytes > 10**11
 
 

@@ -263,7 +263,7 @@ def bench_soak(
         every=every,
         seed=seed,
         prefetch_depth=prefetch_depth,
-        tell=on_progress,
+        on_progress=on_progress,
     )
     early, late = _percentiles(soak.tick_ms, EARLY), _percentiles(soak.tick_ms, LATE)
     full = first_full_sample(soak.points)

@@ -1,7 +1,6 @@
-"""Who plays: a person, or a pilot that the person gave control to and can take it back from at any moment.
+"""Who controls the world: the player, or a policy that took over and yields to any new input.
 
-Owns: the change between the two, pilots by script, by recording and by an explorer who sees the true pose. Does not
-own: keys (`engine.inputs` says what a person does), the true world (`engine.reference_world`). UI thread; torch-free.
+Policies follow a script, a recording, or the true pose of the reference world. UI thread; torch-free.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from worldsim.episodes.reader import RecordedSession
 
 SCRIPT = "explore"
 SCRIPT_FRAMES = 2000
-"""So many are written at once; then another seed."""
+"""Frames scripted at a time; then with the next seed."""
 AXIS_OVERRIDE_THRESHOLD = 0.1
-"""A stick that trembles takes nothing back."""
+"""Change of an axis below which a stick counts as at rest: noise must not take control back."""
 
 
 class AutopilotPolicy(Protocol):
@@ -30,20 +29,20 @@ class AutopilotPolicy(Protocol):
     def name(self) -> str: ...
 
     def peek(self) -> Action | None:
-        """The next action, if it is known already. Asking changes nothing."""
+        """The next action, if it is known already. Changes nothing."""
         ...
 
     def take(self) -> Action | None:
-        """The action of the tick that begins now; None when there is none any more."""
+        """The action of the tick that begins now; None at the end."""
         ...
 
 
 class ScriptPolicy:
-    """Walks by a script, for ever."""
+    """Repeats a script with seed after seed."""
 
     def __init__(self, spec: ActionSpec, seed: int) -> None:
         """Raises: ConfigError, never for `explore`."""
-        self.name = f"the script {SCRIPT!r}"
+        self.name = f"script {SCRIPT!r}"
         self._spec, self._seed = spec, seed
         self._actions: list[Action] = []
 
@@ -60,7 +59,7 @@ class ScriptPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedActions:
-    """What was done in a recording from a reset with `seed` on."""
+    """The actions of a recorded episode, from a reset with `seed`."""
 
     seed: int = 0
     spec: ActionSpec
@@ -68,7 +67,7 @@ class RecordedActions:
 
 
 def recorded_actions(session: RecordedSession) -> RecordedActions:
-    """Of the episode that went farthest from its reset: a rewind or a load begins another."""
+    """Those of the episode that goes furthest from its reset, since a rewind or a load begins another episode."""
     spec = session.header.action_spec
     episode = max(session.episodes, key=lambda episode: episode.start.first_index + len(episode.rows))
     vectors = [run.action for run in episode.start.prelude for _ in range(run.count)]
@@ -78,7 +77,7 @@ def recorded_actions(session: RecordedSession) -> RecordedActions:
 
 
 class RecordedPolicy:
-    """Does what was recorded, from the first action to the last; goes on where it was interrupted."""
+    """Repeats recorded actions; after an interruption it continues where it stopped."""
 
     def __init__(self, actions: Sequence[Action]) -> None:
         self._actions, self._num_taken = actions, 0
@@ -100,17 +99,17 @@ class RecordedPolicy:
 
 
 class ReferencePolicy:
-    """A walker who sees where the camera truly is: it follows the true world, not what the model shows."""
+    """Acts on the camera's pose in the reference world, not on what the model shows."""
 
-    name = "an explorer in the true world"
+    name = "reference-world policy"
 
     def __init__(self, status_now: Callable[[], ReferenceStatus], index_now: Callable[[], int]) -> None:
-        """`status_now`: of the true world; `index_now`: of the newest frame of play."""
+        """`status_now`: status of the reference world; `index_now`: index of the newest frame of play."""
         self._status_now, self._index_now = status_now, index_now
         self._next: Action | None = None
 
     def peek(self) -> Action | None:
-        """Not before the true world has come to the newest frame: the pose decides."""
+        """Known once the reference world has reached the newest frame, since the action depends on the pose there."""
         pair = self._status_now().pair
         if self._next is None and pair is not None and pair.generated.index == self._index_now():
             self._next = self._act()
@@ -121,7 +120,7 @@ class ReferencePolicy:
         return action
 
     def _act(self) -> Action:
-        """From the newest pose there is: play never waits for it. Still, while there is none."""
+        """From the newest known pose, for play never waits; NO_ACTION while there is none."""
         status = self._status_now()
         if status.pair is None or status.pair.reference.pose is None or status.explorer is None:
             return NO_ACTION
@@ -129,25 +128,25 @@ class ReferencePolicy:
 
 
 class Autopilot:
-    """`apply` is asked once a tick. Whatever a person newly does takes control back, in the same tick."""
+    """`apply` is called once per tick. Any new input of the player takes control back within that tick."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self._notify = notify
         self.policy: AutopilotPolicy | None = None
-        """Who has control; None is the person."""
+        """The policy in control; None: the player."""
         self._user_action = NO_ACTION
 
     def hand_over(self, policy: AutopilotPolicy, user_action: Action) -> None:
-        """`user_action`: what is held at that moment, which takes nothing back."""
+        """`user_action`: input held at that moment, which does not take control back."""
         self.policy, self._user_action = policy, user_action
 
     def take_control(self, why: str = "") -> None:
         if self.policy is not None:
             self.policy = None
-            self._tell(f"{why}: you have control" if why else "you have control")
+            self._notify(f"{why}: you have control" if why else "you have control")
 
     def apply(self, user_action: Action) -> Action:
-        """The action of the tick that begins now, where a person does `user_action`."""
+        """The action of the tick that begins now, given the player's."""
         if self.policy is None:
             return user_action
         if _is_new(user_action, self._user_action):
@@ -156,16 +155,16 @@ class Autopilot:
         self._user_action = user_action
         action = self.policy.take()
         if action is None:
-            self.take_control("the recorded actions are at their end")
+            self.take_control("recording finished")
             return user_action
         return action
 
     def peek(self, user_action: Action | None) -> Action | None:
-        """What `apply` will probably answer; None when that cannot be known."""
+        """Prediction of what `apply` will return; None if it cannot be predicted."""
         return user_action if self.policy is None else self.policy.peek()
 
 
-def _is_new(now: Action, before: Action) -> bool:
-    """Whether something is pressed or moved that was not."""
-    turned = any(abs(value - before.axis(name)) > AXIS_OVERRIDE_THRESHOLD for name, value in now.axes)
-    return turned or not now.buttons <= before.buttons
+def _is_new(action: Action, before: Action) -> bool:
+    """Whether a button was pressed or an axis moved since `before`."""
+    has_moved = any(abs(value - before.axis(name)) > AXIS_OVERRIDE_THRESHOLD for name, value in action.axes)
+    return has_moved or not action.buttons <= before.buttons

@@ -1,7 +1,6 @@
-"""Keys and mouse motion between two model ticks, and the Action they amount to.
+"""Keys and mouse motion between two model ticks, and the Action that results. UI thread.
 
-Owns: what is held, what was tapped, how far the mouse went. Does not own: events (`app.input_handler` calls `press` and
-the rest) or the key table (`actions.bindings`). UI thread.
+`app.input_handler` turns events into calls of `press` and the others; `actions.bindings` has the key table.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from worldsim.actions.bindings import MOUSE_X, Binding
 from worldsim.core.types import Action
 
 BUTTON_THRESHOLD = 0.5
-"""A key that can be pressed by degrees counts as a button from this share on."""
+"""Fraction from which an analog key counts as a pressed button."""
 DEAD_ZONE = 0.15
-"""Share of a stick's way in the middle that counts as the middle, if nobody says another."""
+"""Default dead zone of a stick, as a fraction of its travel."""
 
 
 class Inputs:
-    """Held keys overwrite, mouse motion adds up, a tap between two ticks counts for one of them."""
+    """Held keys overwrite, mouse motion adds up, and a tap between two ticks counts for one tick."""
 
     def __init__(self, bindings: Sequence[Binding] = ()) -> None:
         self.bindings: tuple[Binding, ...] = tuple(bindings)
@@ -29,17 +28,17 @@ class Inputs:
 
     @property
     def held(self) -> dict[str, float]:
-        """Key to how far it is pressed, taps since the last tick included."""
+        """Key to the fraction it is pressed, including taps since the last tick."""
         return self._tapped | self._held
 
     @property
     def is_mouse_moving(self) -> bool:
         return self._mouse_px != 0.0 or self._was_mouse_used
 
-    def press(self, key: str, share: float = 1.0) -> None:
-        """`share`: how far, in (0, 1], for a stick or a trigger; an axis moves by that much of its amount."""
-        self._held[key] = share
-        self._tapped[key] = max(share, self._tapped.get(key, 0.0))
+    def press(self, key: str, fraction: float = 1.0) -> None:
+        """`fraction`: how far a stick or a trigger is pressed, in (0, 1]; it scales the amount of an axis."""
+        self._held[key] = fraction
+        self._tapped[key] = max(fraction, self._tapped.get(key, 0.0))
 
     def release(self, key: str) -> None:
         self._held.pop(key, None)
@@ -49,18 +48,18 @@ class Inputs:
         self._mouse_px += dx_px
 
     def release_all(self) -> None:
-        """For a window that lost the focus: nothing is held any more, nothing is waiting."""
+        """Releases every key and forgets taps: for a window that lost the focus."""
         self._held.clear()
         self.clear_taps()
 
     def clear_taps(self) -> None:
-        """Forget taps and motion, so that what happened in a pause does not act after it."""
+        """Forgets taps and mouse motion, so that input during a pause has no effect after it."""
         self._tapped.clear()
         self._mouse_px = 0.0
         self._was_mouse_used = False
 
     def sample(self) -> Action:
-        """The action of the tick that begins now. Side effects: taps and mouse motion start again from nothing."""
+        """The action of the tick that begins now. Side effects: clears taps and mouse motion."""
         action = self._action()
         was_mouse_used = self._mouse_px != 0.0
         self.clear_taps()
@@ -68,21 +67,21 @@ class Inputs:
         return action
 
     def expected(self) -> Action | None:
-        """What `sample` will probably give at the next tick; None while the mouse moves, which nobody can foresee."""
+        """Prediction of `sample` at the next tick; None while the mouse moves, which cannot be predicted."""
         return None if self.is_mouse_moving else self._action()
 
     def _action(self) -> Action:
-        shares = self.held
+        held = self.held
         buttons: set[str] = set()
         axes: dict[str, float] = {}
         for row in self.bindings:
             if row.axis and MOUSE_X in row.keys:
                 axes[row.axis] = axes.get(row.axis, 0.0) + self._mouse_px * row.amount
             elif not row.ctrl:
-                share = max((shares.get(key, 0.0) for key in row.keys), default=0.0)
-                if row.button and share >= BUTTON_THRESHOLD:
+                fraction = max((held.get(key, 0.0) for key in row.keys), default=0.0)
+                if row.button and fraction >= BUTTON_THRESHOLD:
                     buttons.add(row.button)
-                if row.axis and share:
-                    axes[row.axis] = axes.get(row.axis, 0.0) + row.amount * share
+                if row.axis and fraction:
+                    axes[row.axis] = axes.get(row.axis, 0.0) + row.amount * fraction
         clipped = tuple((name, min(1.0, max(-1.0, value))) for name, value in axes.items())
         return Action(buttons=frozenset(buttons), axes=clipped)

@@ -1,12 +1,11 @@
-"""How well a world is remembered while it is played: looks back, drift, the path. Cheap enough to run at every frame.
+"""Measures of how well a world is remembered during play: revisits, drift, path. Cheap enough for every frame.
 
-Owns: the views that were seen and from where, the scores. Does not own: poses (a model's belief, or the true world's),
-how it is shown (`app.memory_panel`). UI thread; torch-free. A picture of more than `MAX_SIDE_PX` is thinned out first:
-every second, third... pixel of it counts.
+The revisit score compares a frame with the first one from the same pose, once that view has been out of sight. The
+drift meter needs no ground truth: it compares colors and edges of the last seconds with those of the preset's start
+frames. It detects fog, wrong colors and noise, but not a wall in the wrong place.
 
-The look-back score compares the frame seen now with the one seen first from the same pose, after the place had left
-the view. The drift meter needs no truth: it compares colours and edges of the last seconds with those of the preset's
-own start pictures. It notices fog, wrong colours and noise, not a wall in the wrong place.
+Poses are a model's own estimate, or the reference world's. Frames wider than `MAX_SIDE_PX` are subsampled first. UI
+thread; torch-free.
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ from worldsim.engine.reference_world import AlignedFrames
 
 MAX_SIDE_PX = 64
 NEAR_STEPS, NEAR_DEG = 1.0, 4.0
-"""Two poses are the same up to here: a tick of walking, and less than half a tick of turning."""
+"""Largest difference between two equal poses: a tick of walking, and less than half a tick of turning."""
 AWAY_STEPS, AWAY_DEG = 12.0, 90.0
-"""From here on what was in front is out of view: about a room further, or turned away by the whole field of view."""
+"""Difference from which a view is out of sight: about a room away, or turned by the full field of view."""
 MAX_VIEWS = 2048
 NOT_AWAY = 2**62
 MAX_VIEW_BYTES = 16 * 2**20
 MAX_PATH_LENGTH = 1000
 
 DRIFT_FRAMES = 35
-"""Two seconds of the presets' rate: a single frame may well show nothing but a wall."""
+"""Averaging window: two seconds at the presets' rate, because a single frame may show nothing but a wall."""
 MIN_DRIFT_FRAMES = 18
 DRIFT_SCALE = 2.0
-"""Drift of 1 is so many times as far from the middle of all start pictures as the start farthest from it."""
+"""A drift of 1 is this many times the distance from the mean of all start frames to the furthest start."""
 MIN_STD = np.array([4.0] * 6 + [0.05])
-"""Of the features: nobody sees less than that."""
+"""Lower bound for the features' standard deviations: smaller differences are invisible."""
 BASELINE_FRAMES = 32
-"""Without start pictures the first frames after a reset take their place."""
+"""Frames after a reset that serve as the baseline if there are no start frames."""
 
 
 def subsample(frame: Frame) -> Frame:
-    """At most about `MAX_SIDE_PX` pixels wide: every n-th of them."""
+    """Keeps every n-th pixel, for a width of about `MAX_SIDE_PX` at most."""
     n = max(1, frame.shape[1] // MAX_SIDE_PX)
     return frame[::n, ::n]
 
@@ -58,13 +57,13 @@ class _SeenView:
 
 
 class RevisitScore:
-    """`add` every frame with its pose. A view that was seen before is compared with the first time, and kept so."""
+    """`add` every frame with its pose. A revisited view is compared with its first frame, which stays the reference."""
 
     def __init__(self) -> None:
         self._views: list[_SeenView] = []
         self._poses = np.zeros((MAX_VIEWS, 3), np.float32)
         self._away_since = np.full(MAX_VIEWS, NOT_AWAY)
-        """The first frame at which a view was out of sight."""
+        """Index of the first frame at which each view was out of sight."""
         self.num_scores = 0
         self._sum_db = 0.0
         self.last_db: float | None = None
@@ -74,31 +73,31 @@ class RevisitScore:
         return self._sum_db / self.num_scores if self.num_scores else None
 
     def add(self, index: int, pose: Pose, frame: Frame) -> None:
-        """Units: x and y of the pose in strides, ticks of walking."""
-        num, here = len(self._views), np.array((pose.x, pose.y, pose.angle_rad), np.float32)
+        """Units: x and y of the pose in ticks of walking."""
+        num, current = len(self._views), np.array((pose.x, pose.y, pose.angle_rad), np.float32)
         small = subsample(frame)
         if num:
-            away = self._poses[:num] - here
-            strides = np.hypot(away[:, 0], away[:, 1])
-            turn_deg = np.degrees(np.abs((away[:, 2] + math.pi) % math.tau - math.pi))
-            away_since, is_away = self._away_since[:num], (strides > AWAY_STEPS) | (turn_deg > AWAY_DEG)
+            offset = self._poses[:num] - current
+            distance = np.hypot(offset[:, 0], offset[:, 1])
+            turn_deg = np.degrees(np.abs((offset[:, 2] + math.pi) % math.tau - math.pi))
+            away_since, is_away = self._away_since[:num], (distance > AWAY_STEPS) | (turn_deg > AWAY_DEG)
             away_since[is_away & (away_since == NOT_AWAY)] = index
-            same = np.flatnonzero((strides <= NEAR_STEPS) & (turn_deg <= NEAR_DEG))
+            same = np.flatnonzero((distance <= NEAR_STEPS) & (turn_deg <= NEAR_DEG))
             if same.size:
-                nearest = int(same[np.argmin(strides[same] / NEAR_STEPS + turn_deg[same] / NEAR_DEG)])
+                nearest = int(same[np.argmin(distance[same] / NEAR_STEPS + turn_deg[same] / NEAR_DEG)])
                 if away_since[nearest] != NOT_AWAY:
                     self._score(float(psnr(small, self._views[nearest].frame)))
                 return
         if num < MAX_VIEWS and (num + 1) * small.nbytes <= MAX_VIEW_BYTES:
             self._views.append(_SeenView(index, small.copy()))
-            self._poses[num], self._away_since[num] = here, NOT_AWAY
+            self._poses[num], self._away_since[num] = current, NOT_AWAY
 
     def forget_after(self, index: int) -> None:
-        """Play has gone back there: what came later has not been seen."""
-        kept = [place for place, view in enumerate(self._views) if view.index <= index]
+        """Play has gone back to frame `index`: forget what was seen after it."""
+        kept = [n for n, view in enumerate(self._views) if view.index <= index]
         self._poses[: len(kept)], self._away_since[: len(kept)] = self._poses[kept], self._away_since[kept]
         self._away_since[self._away_since > index] = NOT_AWAY
-        self._views = [self._views[place] for place in kept]
+        self._views = [self._views[n] for n in kept]
 
     def _score(self, score_db: float) -> None:
         self.last_db = score_db
@@ -107,7 +106,7 @@ class RevisitScore:
 
 
 def features(frame: Frame) -> npt.NDArray[np.float64]:
-    """Colour and edges of a picture: mean and deviation per colour, then the logarithm of the mean gradient of grey.
+    """Colors and edges of a frame: mean and standard deviation per channel, then log(1 + mean gradient of gray).
 
     Shapes: returns [7].
     """
@@ -121,10 +120,10 @@ def features(frame: Frame) -> npt.NDArray[np.float64]:
 
 
 class DriftMeter:
-    """`add` every frame; `level` is how far the last two seconds are from true pictures: up to 1 is good."""
+    """`add` every frame; `level` is the distance of the last two seconds from ground-truth frames: up to 1 is good."""
 
     def __init__(self, start_frames: Sequence[npt.NDArray[np.uint8]] = ()) -> None:
-        """`start_frames`: true pictures, [T, H, W, 3] per start."""
+        """`start_frames`: ground-truth frames, [T, H, W, 3] per start."""
         self._baseline: list[npt.NDArray[np.float64]] | None = [] if not start_frames else None
         self._last: deque[npt.NDArray[np.float64]] = deque(maxlen=DRIFT_FRAMES)
         self._mean, self._std, self._scale = np.zeros(7), np.ones(7), 1.0
@@ -141,7 +140,7 @@ class DriftMeter:
                 self._fit([np.stack(first)])
 
     def reset_window(self) -> None:
-        """Play goes on from elsewhere: the last seconds are not these any more."""
+        """Forgets the last seconds: play continues from elsewhere."""
         self._last.clear()
 
     @property
@@ -161,22 +160,23 @@ class DriftMeter:
 
 
 class Memory:
-    """What is known of the world that is being played. `follow` it from frame to frame, wherever play goes.
+    """All measures of the world being played. `follow` takes it to the current node, wherever play goes.
 
-    Where a model has a belief of where it is, that belief counts; else the true pose, while the true world runs.
+    Poses are the model's estimates if it has any, otherwise those of the reference world while it runs.
     """
 
     def __init__(self, start_frames: Sequence[npt.NDArray[np.uint8]] = ()) -> None:
         self.drift = DriftMeter(start_frames)
         self.revisits, self.reference_revisits = RevisitScore(), RevisitScore()
-        """Of what is played, and of the true world: what a perfect memory scores, as no pose is ever quite the same."""
+        """Scores of the played world and of the reference world. The latter is the score of a perfect memory: poses are
+        never exactly equal."""
         self.path: deque[tuple[int, Pose]] = deque(maxlen=MAX_PATH_LENGTH)
-        """(frame, pose), oldest first; in strides."""
+        """(frame index, pose in ticks of walking), oldest first."""
         self._last: HistoryNode | None = None
         self._pair: AlignedFrames | None = None
 
     def follow(self, head: HistoryNode) -> None:
-        """Side effects: says in every new moment how far the world has drifted in it."""
+        """Side effects: sets `drift` of every new node."""
         if head is self._last:
             return
         new, last = _nodes_between(self._last, head), self._last
@@ -191,15 +191,15 @@ class Memory:
             self._add(node)
 
     def compare(self, pair: AlignedFrames, step_length: float) -> None:
-        """The true world has come to the same moment."""
+        """The reference world has reached the same frame."""
         pose = pair.reference.pose
         if pair is self._pair or pose is None:
             return
         self._pair = pair
-        strides = Pose(x=pose.x / step_length, y=pose.y / step_length, angle_rad=pose.angle_rad)
-        self.reference_revisits.add(pair.generated.index, strides, pair.reference.frame)
+        scaled = Pose(x=pose.x / step_length, y=pose.y / step_length, angle_rad=pose.angle_rad)
+        self.reference_revisits.add(pair.generated.index, scaled, pair.reference.frame)
         if pair.generated.estimated_pose is None:
-            self._score_revisit(pair.generated.index, strides, pair.generated.frame)
+            self._score_revisit(pair.generated.index, scaled, pair.generated.frame)
 
     def _add(self, node: HistoryNode) -> None:
         step, parent = node.step, node.parent
@@ -215,7 +215,7 @@ class Memory:
         self.path.append((index, pose))
 
     def _rewind_to(self, index: int) -> None:
-        """What was seen on the way to there stays."""
+        """Keeps what was seen up to frame `index`."""
         self.drift.reset_window()
         self.revisits.forget_after(index)
         self.reference_revisits.forget_after(index)
@@ -223,19 +223,19 @@ class Memory:
             self.path.pop()
 
     def _reset(self) -> None:
-        """Play goes on from elsewhere: nothing of it has been seen on this way."""
+        """Play continues from elsewhere: forget everything seen."""
         self.drift.reset_window()
         self.revisits, self.reference_revisits = RevisitScore(), RevisitScore()
         self.path.clear()
 
 
 def _nodes_between(before: HistoryNode | None, after: HistoryNode, limit: int | None = 8) -> list[HistoryNode] | None:
-    """The moments after `before` up to `after`; None where one does not follow from the other (within `limit`)."""
+    """The nodes after `before` up to `after`; None if it does not lead there (within `limit` nodes)."""
     found: list[HistoryNode] = []
-    now: HistoryNode | None = after
-    while now is not None and (limit is None or len(found) < limit):
-        if now is before:
+    at: HistoryNode | None = after
+    while at is not None and (limit is None or len(found) < limit):
+        if at is before:
             return found[::-1]
-        found.append(now)
-        now = now.parent
+        found.append(at)
+        at = at.parent
     return None

@@ -1,7 +1,7 @@
 """Many environments of one preset over one batched simulator: a step is one call of the networks, not one per row.
 
-Owns: episodes of the rows, their horizon and resets. Does not own: making frames (`engine.batch`). Row i is the single
-environment with the i-th seed: the same seeds, also of later episodes, and the same frames but for rounding.
+Row i equals the single environment with the i-th seed: the same seeds, also of later episodes, and the same frames
+except for rounding.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ Seeds: TypeAlias = int | Sequence[int | None] | None
 
 
 class BatchedEnv(VectorEnv[FrameBatch, npt.NDArray[np.float32], npt.NDArray[Any]]):
-    """What `gymnasium.make_vec("worldsim/Preset-v0", num_envs=N, preset=...)` makes.
+    """Created by `gymnasium.make_vec("worldsim/Preset-v0", num_envs=N, preset=...)`.
 
-    A row that was truncated starts afresh in the next step, whose action for it is not used (AutoresetMode.NEXT_STEP).
-    Options of `reset`: `start` (one number, or one per row; for the episodes that begin now), `steps` (of all
-    rows, until the next reset of all), `reset_mask` (bool per row: only these start afresh).
+    A truncated row is reset by the next step, which ignores its action for that row (AutoresetMode.NEXT_STEP). Options
+    of `reset`: `start` (one number, or one per row; for the episodes that begin now), `steps` (of all rows, until the
+    next reset of all), `reset_mask` (bool per row: reset only these).
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class BatchedEnv(VectorEnv[FrameBatch, npt.NDArray[np.float32], npt.NDArray[Any]
     ) -> None:
         """`max_episode_steps` None, or -1 as in `gymnasium.make`: no horizon. Raises: as `load_preset`; UsageError."""
         if num_envs < 1 or render_scale < 1:
-            raise UsageError(f"num_envs is {num_envs}, render_scale {render_scale}", hint="1 or more")
+            raise UsageError(f"num_envs is {num_envs}, render_scale {render_scale}", hint="must be at least 1")
         if render_mode not in (None, "rgb_array"):
-            hint = "None or 'rgb_array'; one environment alone has 'human'"
+            hint = "use None or 'rgb_array'; 'human' is available for single environments only"
             raise UsageError(f"render_mode of a batch is {render_mode!r}", hint=hint)
         loaded = load_preset(preset, device=device)
         self._simulator = BatchSimulator(loaded, num_envs, device=device, num_steps=steps)
@@ -87,7 +87,7 @@ class BatchedEnv(VectorEnv[FrameBatch, npt.NDArray[np.float32], npt.NDArray[Any]
         self._is_truncated = np.zeros(num_envs, np.bool_)
 
     def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[FrameBatch, dict[str, Any]]:
-        """`seed`: row i gets seed + i; or one per row, None where it is drawn. Raises: UsageError, ResetNeeded."""
+        """`seed`: row i gets seed + i; or one per row, where None is random. Raises: UsageError, ResetNeeded."""
         found = validate_options(options, (START, STEPS, RESET_MASK))
         mask = self._validate_reset_mask(found)
         seeds, starts = self._per_row(seed, SEED), self._per_row(found.get(START), START)
@@ -100,16 +100,16 @@ class BatchedEnv(VectorEnv[FrameBatch, npt.NDArray[np.float32], npt.NDArray[Any]
         for row in np.flatnonzero(mask).tolist():
             if seeds[row] is not None:
                 self._generators[row], _ = seeding.np_random(seeds[row])
-            asked = seeds[row]
-            asked = sample_seed(self._generators[row]) if asked is None else asked
-            row_seeds[row] = seed_of_start(asked, starts[row], self._num_starts)
+            given = seeds[row]
+            row_seed = sample_seed(self._generators[row]) if given is None else given
+            row_seeds[row] = seed_of_start(row_seed, starts[row], self._num_starts)
         infos = self._begin(row_seeds)
         return self._latest_frames.copy(), infos
 
     def step(
         self, actions: npt.ArrayLike
     ) -> tuple[FrameBatch, npt.NDArray[np.float64], BoolArray, BoolArray, dict[str, Any]]:
-        """Raises: UsageError for actions outside of the space, ResetNeeded."""
+        """Raises: UsageError for actions outside the space, ResetNeeded."""
         vectors_BA = validate_action(self._action_box, actions)
         ended = np.flatnonzero(self._is_truncated).tolist()
         if len(ended) < len(self._latest_frames):
@@ -119,8 +119,8 @@ class BatchedEnv(VectorEnv[FrameBatch, npt.NDArray[np.float32], npt.NDArray[Any]
         infos = self._begin({row: sample_seed(self._generators[row]) for row in ended}) if ended else {}
         if self._max_episode_steps is not None:
             self._is_truncated = self._elapsed_steps >= self._max_episode_steps
-        nothing = np.zeros(self.num_envs)
-        return self._latest_frames.copy(), nothing, nothing.astype(np.bool_), self._is_truncated.copy(), infos
+        zeros = np.zeros(self.num_envs)
+        return self._latest_frames.copy(), zeros, zeros.astype(np.bool_), self._is_truncated.copy(), infos
 
     def render(self) -> tuple[Frame, ...] | None:
         if self.render_mode is None or self._frames is None:
@@ -133,11 +133,11 @@ class BatchedEnv(VectorEnv[FrameBatch, npt.NDArray[np.float32], npt.NDArray[Any]
     @property
     def _latest_frames(self) -> FrameBatch:
         if self._frames is None:
-            raise ResetNeeded("a reset of all rows comes first")
+            raise ResetNeeded("call reset() for all rows first")
         return self._frames
 
     def _begin(self, seeds: dict[int, int]) -> dict[str, Any]:
-        """New episodes in these rows. Returns: their infos."""
+        """Starts new episodes in these rows. Returns their infos."""
         rows = list(seeds)
         frames = self._simulator.reset(seeds)
         if len(rows) == self.num_envs:
@@ -151,22 +151,24 @@ class BatchedEnv(VectorEnv[FrameBatch, npt.NDArray[np.float32], npt.NDArray[Any]
         return infos
 
     def _per_row(self, value: Any, name: str) -> list[int | None]:
-        """One value for each row, from one for all or a sequence. Raises: UsageError."""
+        """One value per row, from one for all or a sequence. Raises: UsageError."""
         if value is None or isinstance(value, int | np.integer):
             return [None if value is None else int(value)] * self.num_envs
         values = [None if one is None else int(one) for one in value]
         if len(values) != self.num_envs:
-            raise UsageError(f"{len(values)} of {name} for {self.num_envs} rows", hint="one for each row, or for all")
+            raise UsageError(
+                f"{len(values)} values of {name} for {self.num_envs} rows", hint="give one, or one per row"
+            )
         return values
 
     def _validate_reset_mask(self, options: dict[str, Any]) -> BoolArray:
-        """Which rows a reset means: all, unless the option says otherwise. Raises: UsageError."""
+        """The rows to reset: all, or those of the option. Raises: UsageError."""
         if RESET_MASK not in options:
             return np.ones(self.num_envs, np.bool_)
         mask = np.asarray(options[RESET_MASK])
         if mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
-            hint = f"a bool for each of {self.num_envs} rows, at least one of them True"
+            hint = f"expected {self.num_envs} bools, at least one of them True"
             raise UsageError(f"option {RESET_MASK} is {mask}", hint=hint)
         if STEPS in options and not mask.all():
-            raise UsageError("option steps is for all rows", hint=f"leave out {RESET_MASK}")
+            raise UsageError("option steps applies to all rows", hint=f"omit {RESET_MASK}")
         return mask

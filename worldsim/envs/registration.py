@@ -1,4 +1,4 @@
-"""Which environments there are, told to Gymnasium by name: what makes them is imported when one is made. Torch-free."""
+"""Registers the environments with Gymnasium. Their code is imported when one is created. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worldsim.presets.resolve import CONFIG_FILE, bundled_presets
 from worldsim.worlds.recorded import RecordedWorldConfig
 
 MAX_EPISODE_STEPS = 1000
-"""Where an episode is truncated when nothing else is asked for: about a minute of play."""
+"""Default horizon: about a minute of play."""
 _LEARNED = {
     "entry_point": "worldsim.envs.single:make_learned_env",
     "vector_entry_point": "worldsim.envs.batched:BatchedEnv",
@@ -26,7 +26,9 @@ def register_all() -> None:
     for name, folder in bundled_presets().items():
         config, _ = read_config_json(folder / CONFIG_FILE)
         _register(name, **_LEARNED, kwargs={"preset": name})
-        if not isinstance(config.world, RecordedWorldConfig):  # one learned from recordings has no true world
+        if not isinstance(
+            config.world, RecordedWorldConfig
+        ):  # a preset trained on recordings has no ground-truth world
             _register(f"{config.world.kind}-{name}", **_REFERENCE, kwargs={"preset": name})
 
 
@@ -34,6 +36,6 @@ def _register(name: str, **spec: Any) -> None:
     try:
         import gymnasium
     except ImportError as error:
-        message = f"the environments need the package gymnasium ({error})"
+        message = f"the environments need the gymnasium package ({error})"
         raise MissingPackageError(message, hint=install_hint("gym")) from error
     gymnasium.register(f"worldsim/{name}-v0", max_episode_steps=MAX_EPISODE_STEPS, **spec)

@@ -1,7 +1,6 @@
-"""One world as a Gymnasium environment: the learned one, or the true one with the same spaces.
+"""One world as a Gymnasium environment: a learned one, or its ground-truth world with the same spaces.
 
-Owns: the environment and its two makers. Does not own: the horizon (Gymnasium's TimeLimit, `max_episode_steps`), the
-window of render_mode "human" (Gymnasium's HumanRendering).
+The horizon is Gymnasium's TimeLimit (`max_episode_steps`), the window of render_mode "human" its HumanRendering.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from gymnasium.wrappers import HumanRendering
 
 from worldsim.core.errors import UsageError
 from worldsim.core.types import Frame, Step, World
+from worldsim.engine.preset_world import open_preset
 from worldsim.engine.simulator import Simulator
 from worldsim.envs.spaces import (
     MIN_WINDOW_PX,
@@ -31,22 +31,21 @@ from worldsim.envs.spaces import (
 )
 from worldsim.presets.config import read_config_json, read_preset_toml
 from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
-from worldsim.presets.store import load_preset
 from worldsim.worlds.registry import open_world
 
 
 class WorldEnv(gymnasium.Env[Frame, npt.NDArray[np.float32]]):
-    """Any World. An observation is a frame, the reward is 0: what is worth something, a wrapper says. Nothing ends an
-    episode but a horizon.
+    """Any World. Observations are frames, and the reward is 0: rewards are up to a wrapper. Only a horizon ends an
+    episode.
 
-    `reset(seed=s)` is the world's own `reset(s)`; without a seed one is drawn. `info` has `seed` at a reset, and `pose`
-    ([x, y, angle in radians], world units) where the world is a true one. `render` gives the newest frame, every pixel
-    `render_scale` times as wide and high.
+    `reset(seed=s)` is the world's own `reset(s)`; without a seed a random one is used. `info` has `seed` after a reset,
+    and `pose` ([x, y, angle in radians], world units) if the world is a ground-truth one. `render` returns the newest
+    frame, enlarged `render_scale` times.
     """
 
     def __init__(self, world: World, *, ticks_per_s: float, render_mode: str | None, render_scale: int) -> None:
         if render_scale < 1:
-            raise UsageError(f"render_scale is {render_scale}", hint="1 or more")
+            raise UsageError(f"render_scale is {render_scale}", hint="must be at least 1")
         self.metadata = {"render_modes": ["human", "rgb_array"], "render_fps": ticks_per_s}
         self.render_mode = render_mode
         self.observation_space = frame_space(world.frame_shape)
@@ -62,7 +61,7 @@ class WorldEnv(gymnasium.Env[Frame, npt.NDArray[np.float32]]):
         return frame, {"seed": seed, **info}
 
     def step(self, action: npt.ArrayLike) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
-        """Raises: UsageError for an action outside of the space."""
+        """Raises: UsageError for an action outside the space."""
         vector_A = validate_action(self._action_box, action)
         frame, info = self._observe(self._world.step(self._world.action_spec.decode(vector_A)))
         return frame, 0.0, False, False, info
@@ -76,7 +75,7 @@ class WorldEnv(gymnasium.Env[Frame, npt.NDArray[np.float32]]):
         self._world.close()
 
     def _begin(self, seed: int, options: Mapping[str, Any] | None) -> tuple[int, Step]:
-        """Returns: the seed that the episode has after all, and its first frame."""
+        """Returns the seed that determines the episode, and its first step."""
         validate_options(options, ())
         return seed, self._world.reset(seed)
 
@@ -87,8 +86,8 @@ class WorldEnv(gymnasium.Env[Frame, npt.NDArray[np.float32]]):
 
 
 class LearnedEnv(WorldEnv):
-    """A preset. `reset(options=...)` knows `start` (number of the recorded start) and `steps` (denoising steps per
-    frame in this episode; else the number given to the maker, else the preset's own).
+    """A preset. Options of `reset`: `start` (number of the recorded start) and `steps` (denoising steps per frame in
+    this episode; by default those given at creation, or the preset's own).
     """
 
     def __init__(self, simulator: Simulator, *, num_starts: int, **more: Any) -> None:
@@ -113,18 +112,18 @@ def make_learned_env(
     render_mode: str | None = None,
     render_scale: int | None = None,
 ) -> FrameEnv:
-    """What `gymnasium.make("worldsim/Preset-v0", preset=...)` calls. Raises: as `load_preset`; UsageError."""
-    loaded = load_preset(preset, device=device)
-    simulator = Simulator(loaded, device=device, num_steps=steps)
+    """Called by `gymnasium.make("worldsim/Preset-v0", preset=...)`. Raises: as `open_preset`."""
+    opened = open_preset(preset, device=device, num_steps=steps)
+    simulator = opened.simulator
     render_settings = _render_settings(render_mode, render_scale, simulator)
-    ticks_per_s = loaded.config.play.ticks_per_s
-    env = LearnedEnv(simulator, num_starts=len(loaded.starts), ticks_per_s=ticks_per_s, **render_settings)
+    ticks_per_s = opened.preset.config.play.ticks_per_s
+    env = LearnedEnv(simulator, num_starts=len(opened.preset.starts), ticks_per_s=ticks_per_s, **render_settings)
     return _with_window(env, render_mode)
 
 
 def make_reference_env(*, preset: str, render_mode: str | None = None, render_scale: int | None = None) -> FrameEnv:
-    """The world that a preset was learned from, with the preset's pace. Needs no weights: a folder with a `preset.toml`
-    will do. Raises: as `resolve_preset` and `reset` of a true world; ConfigError, UsageError.
+    """The ground-truth world of a preset, at the preset's tick rate. Needs no weights: a folder with a `preset.toml` is
+    enough. Raises: as `resolve_preset` and `reset` of a ground-truth world; ConfigError, UsageError.
     """
     folder = resolve_preset(preset)
     stored = folder / CONFIG_FILE
@@ -135,9 +134,9 @@ def make_reference_env(*, preset: str, render_mode: str | None = None, render_sc
 
 
 def _render_settings(mode: str | None, scale: int | None, world: World) -> dict[str, Any]:
-    """How the environment itself renders. A window shows what it renders as an array."""
+    """Settings of the environment itself: for a window it renders arrays too."""
     if mode not in (None, "human", "rgb_array"):
-        raise UsageError(f"render_mode is {mode!r}", hint="None, 'human' or 'rgb_array'")
+        raise UsageError(f"render_mode is {mode!r}", hint="use None, 'human' or 'rgb_array'")
     height_px = world.frame_shape[0]
     window_scale = -(-MIN_WINDOW_PX // height_px)
     default = window_scale if mode == "human" else 1

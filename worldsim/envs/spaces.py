@@ -1,7 +1,7 @@
-"""What one environment and a batch of them say alike: spaces, actions, options of a reset, seeds. Torch-free.
+"""Spaces, actions, reset options and seeds of single and batched environments. Torch-free.
 
-An action is the vector that a recorded session has in its column `action`: buttons first (held above one half), then
-axes. Letters: B batch, A action.
+An action is the vector in the column `action` of a recorded session: buttons first (held above 0.5), then axes. B
+batch, A action.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from worldsim.core.types import ActionSpec, Frame
 from worldsim.worlds.seeds import EVALUATION_SEED_START
 
 SEED, START, STEPS, RESET_MASK = "seed", "start", "steps", "reset_mask"
-"""What `reset` is told: the seed; options: the number of the recorded start, denoising steps per frame, which rows of a
-batch are meant."""
+"""Arguments of `reset`: the seed, and the options: number of the recorded start, denoising steps per frame, rows of a
+batch to reset."""
 MIN_WINDOW_PX = 480
-"""Least height of the window of render_mode "human", in whole multiples of the frame's."""
+"""Minimum height of the window of render_mode "human", which is an integer multiple of the frame's."""
 
 
 def frame_space(frame_shape: tuple[int, int, int]) -> spaces.Box[np.uint8]:
@@ -40,12 +40,12 @@ def validate_action(space: spaces.Box[np.float32], action: npt.ArrayLike) -> npt
     if vector.shape != space.shape:
         raise UsageError(f"an action has shape {vector.shape}", hint=f"expected {space.shape}")
     if not ((space.low <= vector) & (vector <= space.high)).all():
-        raise UsageError(f"an action is out of bounds: {vector}", hint="gymnasium.wrappers.ClipAction clips it")
+        raise UsageError(f"an action is out of bounds: {vector}", hint="use gymnasium.wrappers.ClipAction")
     return vector
 
 
 def validate_options(options: Mapping[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
-    """Raises: UsageError for an option that is not known."""
+    """Raises: UsageError for an unknown option."""
     found, names = dict(options or {}), set(known)
     for name in found:
         if name not in names:
@@ -54,8 +54,8 @@ def validate_options(options: Mapping[str, Any] | None, known: Iterable[str]) ->
 
 
 def seed_of_start(seed: int, start: int | None, num_starts: int) -> int:
-    """The seed next to `seed` that begins at this recorded start, `seed` itself when none is asked for: one number
-    says all of an episode. Raises: UsageError.
+    """The seed near `seed` that begins at this recorded start, or `seed` itself without one: the result alone
+    determines an episode. Raises: UsageError.
     """
     if start is None:
         return seed
@@ -65,10 +65,10 @@ def seed_of_start(seed: int, start: int | None, num_starts: int) -> int:
 
 
 def sample_seed(generator: np.random.Generator) -> int:
-    """A seed for an episode that was given none: never one that is kept for evaluation."""
+    """A random seed for an episode, never one reserved for evaluation."""
     return int(generator.integers(EVALUATION_SEED_START))
 
 
 def upscale(frame: Frame, scale: int) -> Frame:
-    """Every pixel `scale` by `scale` times; a copy."""
+    """Repeats every pixel `scale` times in both directions. Returns a copy."""
     return np.asarray(frame).repeat(scale, 0).repeat(scale, 1)

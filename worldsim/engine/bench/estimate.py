@@ -1,8 +1,8 @@
-"""How fast a preset will play here, and in how much memory, before its weights are fetched.
+"""Estimates how fast a preset plays on this machine, and its memory, before its weights are downloaded.
 
-Owns: the prediction. It is made by playing a few frames with untrained weights of the same sizes: what a frame costs
-depends on the sizes, not on what was learned. (A sum of operations and their sizes was the other way: at these sizes
-most of a frame is the overhead of some 800 small operations, which differs by operation, processor and torch.)
+It generates a few frames with untrained weights of the same sizes: the cost of a frame depends on the sizes, not on the
+values. Adding up the costs of operations does not work: at these sizes most of a frame is the overhead of some 800
+small operations, which differs by operation, processor and torch version.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from worldsim.presets.config import PresetConfig
 from worldsim.presets.model_size import compute_model_size, untrained_preset
 
 WARMUP_FRAMES = 3
-"""Untimed, or what fits in that time."""
+"""Upper bound: warm-up also ends after `TIMING_S`."""
 TIMING_S = 0.5
-"""A rate is the median over the frames that fit in that time, of one at least."""
+"""Time for the frames whose median is the rate; at least one."""
 MAX_TIMED_BYTES, MAX_TIMED_MULTIPLY_ADDS = 2**30, 10**11
-"""A preset with more weights, or more work in a frame, is not tried: it may come from a stranger, and plays nowhere."""
+"""Larger presets are not benchmarked: they may be untrusted, and are too slow to play anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlayEstimate:
-    """What playing a preset will take. Rates are None where it was not tried; `reason` says why."""
+    """Expected cost of playing a preset. Rates are None if it was not benchmarked; `reason` says why."""
 
     num_weights: int
     file_bytes: int
-    """About what is downloaded, when the weights are stored as bundled presets store them."""
+    """Approximate download, with the weights stored as in bundled presets."""
     memory_bytes: int
-    """Resident memory of a process that plays it. On an accelerator its own memory is not in it."""
+    """Resident memory of a process that plays it, without an accelerator's own memory."""
     steps: int
     """Denoising steps per frame."""
     ticks_per_s: float
-    """What the preset asks for."""
+    """Target rate of the preset."""
     frames_per_s: float | None = None
     stages: StageTimes | None = None
     state_bytes: int | None = None
@@ -52,9 +52,9 @@ class PlayEstimate:
 
 
 def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int | None = None) -> PlayEstimate:
-    """Takes about a second. Side effects: none that last; torch has the preset's number of threads meanwhile."""
+    """Takes about a second. Side effects: torch has the preset's number of threads meanwhile."""
     cost, before_bytes = compute_model_size(config), psutil.Process().memory_info().rss
-    prediction = PlayEstimate(
+    estimate = PlayEstimate(
         num_weights=cost.num_weights,
         file_bytes=cost.file_bytes,
         memory_bytes=before_bytes + cost.memory_bytes,
@@ -63,9 +63,9 @@ def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int |
     )
     if (
         cost.memory_bytes > min(MAX_TIMED_BYTES, psutil.virtual_memory().available // 2)
-        or cost.max_multiply_adds * prediction.steps > MAX_TIMED_MULTIPLY_ADDS
+        or cost.max_multiply_adds * estimate.steps > MAX_TIMED_MULTIPLY_ADDS
     ):
-        return replace(prediction, reason=f"{cost.num_weights / 1e6:.0f} million weights: too large to be tried")
+        return replace(estimate, reason=f"{cost.num_weights / 1e6:.0f} M parameters: too large to benchmark")
     threads = torch.get_num_threads()
     torch.set_num_threads(config.play.cpu_threads)
     try:
@@ -75,7 +75,7 @@ def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int |
         torch.set_num_threads(threads)
     grown_bytes = psutil.Process().memory_info().rss - before_bytes
     return replace(
-        prediction,
+        estimate,
         frames_per_s=1 / frame_s,
         stages=stages,
         state_bytes=simulator.snapshot().state.num_bytes,
@@ -84,7 +84,7 @@ def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int |
 
 
 def _median_frame(simulator: Simulator) -> tuple[float, StageTimes]:
-    """Medians of some frames: seconds of one, and its stages."""
+    """Median seconds of a frame, and of its stages in ms."""
     simulator.reset(0)
     _time_frames(simulator, WARMUP_FRAMES)
     frame_times_s, times = _time_frames(simulator)

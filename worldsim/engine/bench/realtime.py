@@ -1,7 +1,6 @@
-"""Play in real time without a window: a track of events goes in, and when each tick and frame came is written down.
+"""Real-time play without a window: replays a list of input events and records when each frame was requested and ready.
 
-Owns: the loop, the times. Does not own: pace (`engine.session`), the model's thread (`engine.worker`), the track
-(`actions.synthetic_input`). What a window would add, drawing and the screen, is not in these times.
+Drawing and the screen are not part of these times.
 """
 
 from __future__ import annotations
@@ -24,29 +23,29 @@ from worldsim.engine.session import Session, SessionState
 from worldsim.engine.worker import Worker, WorkerCounters
 
 MAX_WAIT_S = 0.05
-"""The loop looks at the session at least that often."""
+"""Longest interval between two ticks of the session."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RealtimeResult:
-    """What came of a track. The first of `steps` is the start's."""
+    """The first of `steps` is the start."""
 
     steps: tuple[Step, ...]
     tick_s: float
     key_ms: tuple[float, ...]
-    """Per key that went down or up: from then to when the first frame was there that knows of it."""
+    """Per key press or release: time until the first frame that reflects it was ready."""
     mouse_ms: tuple[float, ...]
-    """The same for motions of the mouse, which nobody can foresee."""
+    """The same for mouse motion, which cannot be predicted."""
     counters: WorkerCounters
 
     @property
     def request_latency_ms(self) -> list[float]:
-        """Per frame: from the tick that asked for it to when it was there."""
+        """Per frame: time from the tick that requested it until it was ready."""
         return [(step.t_ready_ns - step.t_input_ns) / 1e6 for step in self.steps[1:]]
 
     @property
     def jitter(self) -> list[float]:
-        """How much longer or shorter than a tick each was, as a share of it."""
+        """Per tick: deviation of its length, as a fraction of the nominal length."""
         start_s = [step.t_input_ns / 1e9 for step in self.steps[1:]]
         return [abs(after - before - self.tick_s) / self.tick_s for before, after in pairwise(start_s)]
 
@@ -60,7 +59,7 @@ def play_realtime(
     prefetch_depth: int,
     clock: Clock,
 ) -> RealtimeResult:
-    """Plays for `duration_s`. Side effects: closes the playable. Raises: what ended play."""
+    """Plays for `duration_s`. Side effects: closes the playable. Raises: the error that ended play."""
     wake = threading.Event()
     worker = Worker(lambda _: loaded, seed=seed, prefetch_depth=prefetch_depth, clock=clock, on_change=wake.set)
     session = Session(worker, seed=seed)
@@ -72,7 +71,7 @@ def play_realtime(
 
 
 def count_mismatched_frames(playable: SimulatorProtocol, seed: int, steps: Sequence[Step]) -> int:
-    """How many frames of `steps` differ in any bit from those that the same actions give one after the other."""
+    """How many frames of `steps` differ in any bit from those of the same actions without a worker."""
     frames = [playable.reset(seed).frame, *(playable.step(step.action).frame for step in steps[1:])]
     return sum(not np.array_equal(step.frame, frame) for step, frame in zip(steps, frames, strict=True))
 
@@ -93,15 +92,15 @@ def _play(
         while events and begin_ns + events[0].t_s * 1e9 <= now_ns:
             pending.append((now_ns, events[0].key == MOUSE_X))
             apply_input_event(session.inputs, events.pop(0))
-        new = session.tick((now_ns - last_ns) / 1e9)
+        new_steps = session.tick((now_ns - last_ns) / 1e9)
         last_ns = now_ns
         raise_failure(session)
-        for step in new:
+        for step in new_steps:
             for t_ns, is_mouse in pending:
                 if t_ns <= step.t_input_ns:
                     latencies_ms[is_mouse].append((step.t_ready_ns - t_ns) / 1e6)
-            pending = [touched for touched in pending if touched[0] > step.t_input_ns]
-        steps += new
+            pending = [event for event in pending if event[0] > step.t_input_ns]
+        steps += new_steps
         until_event_s = (begin_ns + events[0].t_s * 1e9 - clock.now_ns()) / 1e9 if events else MAX_WAIT_S
         next_due_s = session.next_due_s
         wake.wait(max(0.0, min(until_event_s, MAX_WAIT_S if next_due_s is None else next_due_s, MAX_WAIT_S)))
@@ -116,13 +115,13 @@ def _play(
 
 
 def raise_failure(session: Session) -> None:
-    """For callers that nobody watches."""
+    """For non-interactive callers."""
     if session.state is SessionState.FAILED:
         raise session.error or WorldsimError("play ended")
 
 
 def apply_input_event(inputs: Inputs, event: InputEvent) -> None:
-    """As the window's devices would."""
+    """As the window would for a real event."""
     if event.key == MOUSE_X:
         inputs.move_mouse(event.dx_px)
     elif event.is_down:
