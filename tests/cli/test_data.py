@@ -129,7 +129,7 @@ NO_ACTIONS = [[0.0, 0.0, 0.0]] * 20
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda f: scramble(video_path(f / "a", 0)), "a: episode 0: "),
     (lambda f: cut(video_path(f / "a", 1)), "a: episode 1: 0 pictures decode, for 12 rows"),
-    (lambda f: video_path(f / "b", 0).unlink(), "b: episode 0: its video: it is no whole video"),
+    (lambda f: video_path(f / "b", 0).unlink(), "b: episode 0: video: not a valid video"),
     (lambda f: shutil.copy(video_path(f / "a", 1), video_path(f / "a", 0)), "12 pictures decode, for 20 rows"),
     (lambda f: rewrite(f, **{"worldsim.frame_hash": ["0" * 16] * 20}), "a: episode 0: picture 0 is not the one"),
     (lambda f: rewrite(f, timestamp=np.arange(20) / 10), "a timestamp is"),
@@ -169,4 +169,4 @@ def test_export_writes_npz_files(recorded: Path, tmp_path: Path, capsys: pytest.
     assert "1 exported (6 frames), 0 already there, 0 skipped" in capsys.readouterr().out
     assert (tmp_path / "out" / "one.npz").is_file()
     assert main(["data", "export", str(recorded), str(tmp_path / "none")]) == RecordingError.exit_code
-    assert "nobody knows its poses" in capsys.readouterr().out
+    assert "it has no poses" in capsys.readouterr().out

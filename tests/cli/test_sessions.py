@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
+from tests.episodes.recordings import HEADER, record, synthetic_frame, synthetic_row
 from worldsim.cli.main import main
 from worldsim.episodes.format import JOURNAL_FILE, EpisodeStart
 from worldsim.episodes.journal import JournalFile, WriterInfo
@@ -41,7 +41,7 @@ def unfinished(folder: Path, *, pid: int, process_started_s: float) -> Path:
     journal = JournalFile(path.open("xb"))
     journal.write_header(HEADER, WriterInfo(pid=pid, process_started_s=process_started_s))
     journal.write_episode(EpisodeStart(seed=4))
-    journal.write_rows(made_up_row(index) for index in range(6))
+    journal.write_rows(synthetic_row(index) for index in range(6))
     journal.close()
     return folder
 
@@ -67,7 +67,7 @@ def test_exports_contain_every_frame(recorded: Path, tmp_path: Path, capsys: pyt
     for name in ("x.mp4", "x.gif", "x.npz"):
         assert sessions(capsys, "export", recorded / "b", tmp_path / name)["frames"] == 8
     with np.load(tmp_path / "x.npz") as arrays:
-        assert (arrays["frames"] == np.stack([made_up_frame(index) for index in range(8)])).all()
+        assert (arrays["frames"] == np.stack([synthetic_frame(index) for index in range(8)])).all()
         assert arrays["actions"].shape == (8, 3)
     with Image.open(tmp_path / "x.gif") as gif:
         assert (gif.n_frames, gif.size) == (8, (64 * 6, 48 * 6))  # type: ignore[attr-defined]  # of animations

@@ -1,4 +1,4 @@
-"""Short recordings of made-up frames, for tests of the format."""
+"""Short recordings of synthetic frames, for tests of the format."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from worldsim.episodes.writer import SessionWriter
 
 SPEC = ActionSpec(buttons=("forward", "back"), axes=("turn",))
 HEADER = SessionHeader(
-    preset="made-up",
-    preset_ref="made-up",
+    preset="synthetic",
+    preset_ref="synthetic",
     preset_sha256="0" * 64,
     worldsim="0.1.0",
     num_steps=1,
@@ -24,20 +24,20 @@ HEADER = SessionHeader(
 )
 
 
-def made_up_frame(index: int) -> Frame:
+def synthetic_frame(index: int) -> Frame:
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.roll(np.kron(blocks, np.ones((8, 8, 1), np.uint8)), index, axis=1)
 
 
-def made_up_row(index: int, t_ns: int = 0) -> FrameRow:
+def synthetic_row(index: int, t_ns: int = 0) -> FrameRow:
     action = (float(index > 0), 0.0, round(np.sin(index), 3) if index else 0.0)
     return FrameRow(
         action=tuple(map(float, np.asarray(action, np.float32))),
         num_steps=int(index > 0),
         t_input_ns=index,
         t_ready_ns=t_ns or index + 1,
-        frame_hash=frame_hash(made_up_frame(index)),
+        frame_hash=frame_hash(synthetic_frame(index)),
     )
 
 
@@ -47,6 +47,6 @@ def record(folder: Path, *lengths: int, **options: Any) -> SessionWriter:
     for seed, num_frames in enumerate(lengths):
         writer.begin_episode(EpisodeStart(seed=seed))
         for index in range(num_frames):
-            writer.add_frame(made_up_row(index), made_up_frame(index))
+            writer.add_frame(synthetic_row(index), synthetic_frame(index))
     writer.close()
     return writer

@@ -1,4 +1,4 @@
-"""Sessions become npz files in Memory Maze's layout, and those the same sessions again, to the bit."""
+"""Sessions exported as Memory Maze npz files, and imported again bit for bit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         return dict(file)
 
 
-def test_there_and_back_keeps_every_bit(tmp_path: Path) -> None:
+def test_round_trip_keeps_every_bit(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     angle = np.array([0.0, 1.0, 3.1, -3.1, -1e-6, 2.5])
     direction = np.column_stack([np.cos(angle), np.sin(angle)])
@@ -40,12 +40,12 @@ def test_there_and_back_keeps_every_bit(tmp_path: Path) -> None:
     np.testing.assert_allclose(after["agent_dir"], direction, atol=3e-7)  # sessions keep angles as float32
     import_folder("memory-maze", tmp_path / "out", tmp_path / "again", READING)
     first, second = open_session(tmp_path / "sessions" / "one"), open_session(tmp_path / "again" / "one")
-    assert first.episodes == second.episodes, "actions, poses and hashes of pictures"
+    assert first.episodes == second.episodes, "actions, poses and frame hashes"
     export_folder(tmp_path / "again", tmp_path / "third")
     assert (tmp_path / "third" / "one.npz").read_bytes() == (tmp_path / "out" / "one.npz").read_bytes()
 
 
-def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
+def test_existing_files_are_not_written_again(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_memory_maze(tmp_path / "in" / "one.npz")
     import_folder("memory-maze", tmp_path / "in", tmp_path / "sessions", READING)
@@ -54,25 +54,25 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
     assert not outcome.converted and outcome.there_already == ["one"]
 
 
-def test_a_session_without_poses_is_named_and_no_session_is_an_error(tmp_path: Path) -> None:
+def test_unsuitable_sessions_are_skipped_and_no_session_is_an_error(tmp_path: Path) -> None:
     record(tmp_path / "sessions" / "lossless", 5, is_lossless=True)
     record(tmp_path / "sessions" / "watched", 5, is_lossless=False)
     outcome = export_folder(tmp_path / "sessions", tmp_path / "out")
     assert [(Path(p).name, fault) for p, fault in outcome.skipped.items()] == [
-        ("lossless", "nobody knows its poses"),
-        ("watched", "it is not whole and lossless"),
+        ("lossless", "it has no poses"),
+        ("watched", "it is not complete and lossless"),
     ]
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="no session"):
         export_folder(tmp_path / "nothing", tmp_path / "out")
 
 
-def test_actions_are_found_by_name_and_what_is_none_of_the_six_is_refused() -> None:
+def test_actions_are_matched_by_name_and_others_rejected() -> None:
     spec = ActionSpec(buttons=("back", "forward"), axes=("turn",))
     rows = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, -1], [0, 1, 1], [0, 1, -1]], np.float32)
     np.testing.assert_array_equal(one_hot(rows, spec), np.eye(6))
     for wrong in ([1.0, 0.0, 0.0], [0.0, 0.0, 0.5]):
         with pytest.raises(RecordingError, match="none of noop, forward"):
             one_hot(np.array([wrong], np.float32), spec)
-    with pytest.raises(RecordingError, match="no forward and turn"):
+    with pytest.raises(RecordingError, match="lack forward or turn"):
         one_hot(rows, ActionSpec(buttons=("jump", "a", "b")))

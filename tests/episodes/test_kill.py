@@ -1,4 +1,4 @@
-"""kill -9 at a random moment: what was played is there, minus at most the last second of actions."""
+"""kill -9 at a random moment loses at most the last second of actions."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ ROOT = Path(__file__).parents[2]
 
 
 def kill_one(folder: Path, after_s: float) -> tuple[int, float]:
-    """Returns: how many actions were lost, and how long before the kill the first of them was handed over (s)."""
+    """Returns: number of lost actions, and seconds from handing over the first of them to the kill."""
     folder.mkdir()
-    told = folder / "told"
-    told.write_bytes(bytes(16))
+    progress = folder / "progress"
+    progress.write_bytes(bytes(16))
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.episodes.recording_child", str(folder / "s"), str(told)],
+        [sys.executable, "-m", "tests.episodes.recording_child", str(folder / "s"), str(progress)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     try:
         limit_s = time.monotonic() + 60
-        while not any(told.read_bytes()):
-            assert child.poll() is None, f"the child ended by itself: {child.returncode}"
-            assert time.monotonic() < limit_s, "the child never began"
+        while not any(progress.read_bytes()):
+            assert child.poll() is None, f"the child exited early: {child.returncode}"
+            assert time.monotonic() < limit_s, "the child did not start"
             time.sleep(0.01)
         time.sleep(after_s)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    num_told, last_ns = struct.unpack("<qq", told.read_bytes())
+    num_added, last_ns = struct.unpack("<qq", progress.read_bytes())
     assert not read_journal(folder / "s").writer.is_alive
     result = finalize(folder / "s")
     session = open_session(folder / "s")
@@ -50,27 +50,27 @@ def kill_one(folder: Path, after_s: float) -> tuple[int, float]:
     assert session.num_frames == result.frames
     for index in {0, len(session.episodes) - 1}:
         assert len(list(session.frames(index))) == len(session.episodes[index].rows)
-    lost = num_told - session.num_frames
+    lost = num_added - session.num_frames
     return lost, (last_ns - session.episodes[-1].rows[-1].t_ready_ns) / 1e9
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 @pytest.mark.parametrize("num_kills", [1, pytest.param(50, marks=pytest.mark.slow)], ids=["one kill", "fifty kills"])
-def test_a_kill_loses_at_most_the_last_second_of_actions(tmp_path: Path, num_kills: int) -> None:
+def test_kill_loses_at_most_the_last_second_of_actions(tmp_path: Path, num_kills: int) -> None:
     rng = random.Random(num_kills)
     losses = [
         kill_one(tmp_path / str(number), rng.uniform(0.0, 0.4 if num_kills < 10 else 3.0))
         for number in range(num_kills)
     ]
     actions, seconds = zip(*losses, strict=True)
-    print("lost actions, least, median, most:", min(actions), statistics.median(actions), max(actions))
+    print("lost actions, minimum, median, maximum:", min(actions), statistics.median(actions), max(actions))
     print("lost (actions, seconds):", losses)
     assert min(actions) >= 0, losses
     assert max(seconds) < 1.0, losses
 
 
-def test_a_journal_that_breaks_off_anywhere_gives_every_whole_row_before(tmp_path: Path) -> None:
-    from tests.episodes.recordings import HEADER, made_up_row
+def test_truncated_journal_gives_every_complete_row(tmp_path: Path) -> None:
+    from tests.episodes.recordings import HEADER, synthetic_row
     from worldsim.episodes.format import EpisodeStart
     from worldsim.episodes.journal import JournalFile, current_writer_info
 
@@ -79,7 +79,7 @@ def test_a_journal_that_breaks_off_anywhere_gives_every_whole_row_before(tmp_pat
     journal = JournalFile(path.open("xb"))
     journal.write_header(HEADER, current_writer_info(is_lossless=False))
     journal.write_episode(EpisodeStart(seed=7))
-    journal.write_rows(made_up_row(index) for index in range(8))
+    journal.write_rows(synthetic_row(index) for index in range(8))
     journal.close()
     content = path.read_bytes()
     begin = content.index(b"\n") + 1
@@ -87,4 +87,4 @@ def test_a_journal_that_breaks_off_anywhere_gives_every_whole_row_before(tmp_pat
         path.write_bytes(content[:end])
         rows = [row for episode in read_journal(tmp_path).episodes for row in episode.rows]
         assert len(rows) == max(0, content[begin:end].count(b"\n") - 1)
-        assert rows == [made_up_row(index) for index in range(len(rows))]
+        assert rows == [synthetic_row(index) for index in range(len(rows))]

@@ -1,4 +1,4 @@
-"""Recording: complete files, a bound on what waits, a full disk that stops only the recording."""
+"""Recording: complete files, a bounded queue, and a full disk that stops only the recording."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
+from tests.episodes.recordings import HEADER, record, synthetic_frame, synthetic_row
 from worldsim.core.errors import RecordingError, StorageError, UsageError
 from worldsim.episodes.format import (
     JOURNAL_FILE,
@@ -29,40 +29,40 @@ from worldsim.episodes.writer import SessionWriter, WriterState
 
 
 class FullDisk(io.BytesIO):
-    """Room for so many bytes."""
+    """Has room for `num_bytes` only."""
 
     def __init__(self, num_bytes: int) -> None:
         super().__init__()
         self._left = num_bytes
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes are all that is written
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # only bytes are written
         self._left -= len(data)
         if self._left < 0:
             raise OSError(28, "No space left on device")
         return super().write(data)
 
 
-def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
+def test_recording_round_trips(tmp_path: Path) -> None:
     record(tmp_path / "s", 30, 5)
     session = open_session(tmp_path / "s")
     assert session.is_complete
     assert session.header == HEADER
     assert [episode.start.seed for episode in session.episodes] == [0, 1]
-    assert session.episodes[0].rows == [made_up_row(index) for index in range(30)]
+    assert session.episodes[0].rows == [synthetic_row(index) for index in range(30)]
     assert len(session.episodes[1].rows) == len(list(session.frames(1))) == 5
-    assert not list((tmp_path / "s").rglob("*.part.mp4")), "a half-written video stayed"
+    assert not list((tmp_path / "s").rglob("*.part.mp4")), "a partial video was left"
 
 
-def test_lossless_pictures_are_the_frames_and_the_others_are_close(tmp_path: Path) -> None:
+def test_lossless_frames_are_exact_and_others_close(tmp_path: Path) -> None:
     for is_lossless, most in ((True, 0), (False, 40)):
         folder = tmp_path / str(is_lossless)
         record(folder, 12, is_lossless=is_lossless)
-        for index, picture in enumerate(open_session(folder).frames(0)):
-            difference = np.abs(picture.astype(int) - made_up_frame(index)).max()
+        for index, image in enumerate(open_session(folder).frames(0)):
+            difference = np.abs(image.astype(int) - synthetic_frame(index)).max()
             assert difference <= most, f"frame {index} differs by {difference}"
 
 
-def test_the_folder_is_laid_out_as_lerobot_v3(tmp_path: Path) -> None:
+def test_folder_has_the_layout_of_lerobot_v3(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     record(folder, 20, 10)
     info = json.loads((folder / "meta/info.json").read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def test_the_folder_is_laid_out_as_lerobot_v3(tmp_path: Path) -> None:
     assert stats["action"]["count"] == [30]
 
 
-def test_the_video_has_no_b_frames_and_the_timestamps_of_the_rows(tmp_path: Path) -> None:
+def test_video_has_no_b_frames_and_the_timestamps_of_the_rows(tmp_path: Path) -> None:
     record(tmp_path / "s", 40)
     with av.open(str(video_path(tmp_path / "s", 0))) as container:
         stream = container.streams.video[0]
@@ -91,17 +91,17 @@ def test_the_video_has_no_b_frames_and_the_timestamps_of_the_rows(tmp_path: Path
     assert times_s == pytest.approx(rows_s, abs=1e-4)
 
 
-def test_what_waits_is_bounded_and_no_action_is_lost_by_it(tmp_path: Path) -> None:
+def test_queue_is_bounded_without_losing_actions(tmp_path: Path) -> None:
     writer = record(tmp_path / "s", 200, max_queued_bytes=4 * 48 * 64 * 3)
-    assert writer.counters.images_dropped > 0, "the encoder kept up: nothing was tested"
+    assert writer.counters.images_dropped > 0, "the encoder kept up, so nothing was tested"
     session = open_session(tmp_path / "s")
     assert session.num_frames == len(list(session.frames(0))) == 200
     assert session.num_missing_images == writer.counters.images_dropped
 
 
-def test_a_frame_is_added_without_waiting_for_a_disk_that_stands_still(tmp_path: Path) -> None:
+def test_adding_a_frame_does_not_wait_for_a_slow_disk(tmp_path: Path) -> None:
     class SlowDisk(io.FileIO):
-        def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes are all that is written
+        def write(self, data: bytes) -> int:  # type: ignore[override]  # only bytes are written
             time.sleep(0.3 if b'"episode"' in data else 0.0)
             return super().write(data)
 
@@ -109,14 +109,14 @@ def test_a_frame_is_added_without_waiting_for_a_disk_that_stands_still(tmp_path:
     writer.begin_episode(EpisodeStart(seed=0))
     begin_s = time.monotonic()
     for index in range(20):
-        writer.add_frame(made_up_row(index), made_up_frame(0))
+        writer.add_frame(synthetic_row(index), synthetic_frame(0))
     assert time.monotonic() - begin_s < 0.25
     writer.close()
     assert writer.counters.high_water >= 19
     assert writer.state is WriterState.COMPLETE
 
 
-def test_a_full_disk_stops_the_recording_and_not_the_caller(tmp_path: Path) -> None:
+def test_full_disk_stops_the_recording_but_not_the_caller(tmp_path: Path) -> None:
     writer = record(tmp_path / "s", 500, open_journal=lambda _: FullDisk(4000))
     assert writer.state is WriterState.FAILED
     assert isinstance(writer.error, StorageError)
@@ -124,7 +124,7 @@ def test_a_full_disk_stops_the_recording_and_not_the_caller(tmp_path: Path) -> N
     assert "repair" in writer.error.hint
 
 
-def test_a_disk_that_is_full_of_video_stops_the_recording_and_repair_has_every_action(tmp_path: Path) -> None:
+def test_repair_after_a_full_disk_keeps_every_action(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, HEADER.frame_shape, dtype=np.uint8) for _ in range(8)]
@@ -134,50 +134,50 @@ def test_a_disk_that_is_full_of_video_stops_the_recording_and_repair_has_every_a
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # noise of 9 kB per frame, 100 B per action
     try:
         for index in range(60):
-            writer.add_frame(made_up_row(index), frames[index % 8])
+            writer.add_frame(synthetic_row(index), frames[index % 8])
         writer.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert writer.state is WriterState.FAILED
     assert isinstance(writer.error, StorageError)
     assert "File too large" in writer.error.message, writer.error.message
-    writer.add_frame(made_up_row(60), frames[0])  # does nothing, and says nothing
+    writer.add_frame(synthetic_row(60), frames[0])  # ignored
     num_rows = len(open_session(tmp_path / "s").episodes[0].rows)
     from worldsim.episodes.finalize import finalize
 
     result = finalize(tmp_path / "s")
     assert result.frames == num_rows > 10
     session = open_session(tmp_path / "s")
-    assert session.episodes[0].rows[5] == made_up_row(5)
+    assert session.episodes[0].rows[5] == synthetic_row(5)
     assert (next(session.frames(0)) == frames[0]).all()
 
 
 @pytest.mark.parametrize("below", ["file/s", "file/deeper/s"])
-def test_a_place_that_cannot_be_written_is_refused_before_anything_begins(tmp_path: Path, below: str) -> None:
+def test_unwritable_path_is_rejected_before_recording(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(StorageError, match="cannot record to"):
         check_new_folder(tmp_path / below)
 
 
-def test_a_place_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_without_permission_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(dir: Path) -> None:
         raise PermissionError(13, "Permission denied", str(dir))
 
     check_new_folder(tmp_path / "new" / "s")
-    assert list(tmp_path.iterdir()) == [], "looking left something behind"
+    assert list(tmp_path.iterdir()) == [], "the check left files behind"
     monkeypatch.setattr("worldsim.episodes.format.TemporaryFile", refuse)
     with pytest.raises(StorageError, match="Permission denied"):
         check_new_folder(tmp_path / "new" / "s")
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_folder_with_content_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError):
         record(tmp_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_crash_while_the_files_are_finished_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_while_finalizing_can_be_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", "s/videos/file-000.tmp.mp4")
 
@@ -195,7 +195,7 @@ def test_a_crash_while_the_files_are_finished_is_mended(tmp_path: Path, monkeypa
     assert not part_path(tmp_path / "s", 0).exists()
 
 
-def test_what_is_no_session_or_damaged_is_said(tmp_path: Path) -> None:
+def test_missing_and_damaged_sessions_are_errors(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="not a recorded session"):
         open_session(tmp_path)
     record(tmp_path / "s", 5)
@@ -204,12 +204,12 @@ def test_what_is_no_session_or_damaged_is_said(tmp_path: Path) -> None:
         open_session(tmp_path / "s")
 
 
-def test_a_pose_is_kept_where_it_is_known(tmp_path: Path) -> None:
-    rows = [replace(made_up_row(index), pose=(0.5 * index, -1.0, 0.25)) for index in range(5)]
+def test_known_poses_are_kept(tmp_path: Path) -> None:
+    rows = [replace(synthetic_row(index), pose=(0.5 * index, -1.0, 0.25)) for index in range(5)]
     writer = SessionWriter(tmp_path / "s", HEADER)
     writer.begin_episode(EpisodeStart(seed=0))
     for index, row in enumerate(rows):
-        writer.add_frame(row, made_up_frame(index))
+        writer.add_frame(row, synthetic_frame(index))
     writer.close()
     assert open_session(tmp_path / "s").episodes[0].rows == rows
     info = json.loads((tmp_path / "s/meta/info.json").read_text(encoding="utf-8"))

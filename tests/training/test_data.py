@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
+from tests.episodes.recordings import HEADER, synthetic_frame, synthetic_row, record
 from tests.training.test_run import MAPPED, TINY
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.core.types import Action
@@ -83,7 +83,7 @@ def test_a_custom_game_is_learned_from_recordings_only_and_plays(folder: Path, o
     assert preset.metadata["license"] == "other"
     simulator = Simulator(preset)
     first = simulator.reset(0).frame
-    made_up = [made_up_frame(index) for index in range(80)]
+    made_up = [synthetic_frame(index) for index in range(80)]
     assert any(np.array_equal(first, frame) for frame in made_up), "it starts from a frame of the recordings"
     assert simulator.step(Action.of("forward", turn=0.5)).frame.shape == (48, 64, 3)
 
@@ -99,7 +99,7 @@ def test_the_true_world_is_mixed_in_and_a_preset_initializes_the_run(folder: Pat
     kept = [name for name in before if name.startswith("autoencoder.")]
     assert kept
     assert all(torch.equal(before[name], after[name]) for name in kept), "its autoencoder is the one it began with"
-    made_up = {made_up_frame(index).tobytes() for index in range(80)}
+    made_up = {synthetic_frame(index).tobytes() for index in range(80)}
     starts = load_preset(tmp_path / "run" / "dynamics" / "last").starts
     assert [start.frames[-1].tobytes() in made_up for start in starts] == [False] * 4 + [True] * 4
 
@@ -126,8 +126,8 @@ def test_a_fixed_map_learns_from_recordings_with_poses(tmp_path: Path) -> None:
     writer = SessionWriter(tmp_path / "s", HEADER, is_lossless=True)
     writer.begin_episode(EpisodeStart(seed=0))
     for index in range(60):
-        row = made_up_row(index)
-        writer.add_frame(type(row)(**{**vars(row), "pose": (10.0 * index, 5.0, 0.1)}), made_up_frame(index))
+        row = synthetic_row(index)
+        writer.add_frame(type(row)(**{**vars(row), "pose": (10.0 * index, 5.0, 0.1)}), synthetic_frame(index))
     writer.close()
     run = open_run(PLACE.replace(WORLD, OWN_WORLD), tmp_path, str(tmp_path / "s"))
     train(run, "autoencoder")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.episodes.recordings import HEADER, made_up_frame, made_up_row, record
+from tests.episodes.recordings import HEADER, record, synthetic_frame, synthetic_row
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.format import EpisodeStart, video_path
@@ -55,12 +55,12 @@ def test_segments_cover_an_episode_with_its_frames_and_actions_and_no_pose(
     assert [(p.episode, p.begin, p.end) for p in data.segments] == [(0, 0, 13), (0, 13, 26), (0, 26, 40), (1, 0, 10)]
     assert not data.held_out and not data.has_pose
     last, middle = data.read([data.segments[3], data.segments[1]])
-    assert np.array_equal(middle.frames, np.stack([made_up_frame(index) for index in range(13, 26)]))
+    assert np.array_equal(middle.frames, np.stack([synthetic_frame(index) for index in range(13, 26)]))
     # tiny: forward, back, left, right, turn; the recording has forward, back, turn.
-    row = made_up_row(20).action
+    row = synthetic_row(20).action
     assert middle.actions[7].tolist() == [row[0], row[1], 0.0, 0.0, row[2]]
     assert np.isnan(middle.pose).all() and middle.pose.shape == (13, 3)
-    assert np.array_equal(last.frames[0], made_up_frame(0))
+    assert np.array_equal(last.frames[0], synthetic_frame(0))
 
 
 def test_some_segments_are_held_out_and_never_streamed(tmp_path: Path, tiny_config: PresetConfig) -> None:
@@ -122,7 +122,7 @@ def test_another_frame_rate_or_axis_unit_is_an_error(tmp_path: Path, tiny_config
         writer = SessionWriter(tmp_path / name, header)
         writer.begin_episode(EpisodeStart(seed=0))
         for index in range(8):
-            writer.add_frame(made_up_row(index), made_up_frame(index))
+            writer.add_frame(synthetic_row(index), synthetic_frame(index))
         writer.close()
         with pytest.raises(ConfigError, match=message):
             recordings(tmp_path / name, tiny_config)

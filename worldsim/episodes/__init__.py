@@ -1,5 +1,5 @@
-"""Floor 1: the one on-disk format for play, data and replay.
+"""Layer 1: recorded sessions, the one on-disk format of play, data and replay.
 
-`format` says what lies where, `journal` is written ahead, `writer` is the recording thread, `finalize` makes a journal
-into a data set (also after a crash), `reader` opens either, `video` is H.264 in and out. No torch, no pygame.
+`format` defines it, `journal` is the write-ahead log, `writer` the recording thread, `finalize` turns a journal into a
+dataset (also after a crash), `reader` opens both, `video` encodes and decodes H.264. No torch, no pygame.
 """

@@ -1,6 +1,6 @@
-"""A recorded session as a data set on the Hub: its files and the card beside them. No network.
+"""A recorded session as a dataset on the Hub: the files to upload and the dataset card. No network.
 
-Owns: what goes up, and the card's words. Does not own: the way up (`presets.hub`).
+Does not own: the upload (`presets.hub`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from worldsim.episodes.reader import RecordedSession
 
 CARD = "README.md"
 PUSHED_SUFFIXES = (".json", ".mp4", ".parquet")
-"""Nothing else that lies in the folder goes up."""
+"""Other files in the folder are not uploaded."""
 
 _CARD = """---
 license: other
@@ -28,16 +28,17 @@ configs:
 # {name}
 
 {episodes} episode(s), {frames} frames ({minutes:.1f} minutes) of the world model `{preset}` played with worldsim, as a
-LeRobotDataset {version}: one mp4 and one parquet per episode, {pictures}.
+LeRobotDataset {version}: one mp4 and one parquet per episode, {frame_encoding}.
 
 | | |
 |---|---|
-| picture | {width}x{height} |
+| frame size | {width}x{height} |
 | frames per second | {rate:g} |
 | inputs | {inputs} |
 | weights | `{sha256}` |
 
-In a row, `action` is the one that led to that frame. `meta/worldsim.json` holds what makes every frame again.
+In a row, `action` is the action that led to that frame. `meta/worldsim.json` holds what is needed to reproduce every
+frame.
 
 ```sh
 worldsim train PRESET --data {repo}
@@ -46,7 +47,7 @@ worldsim train PRESET --data {repo}
 
 
 def files_to_push(session: RecordedSession, repo: str) -> dict[str, Path | bytes]:
-    """Name in the repository to a file or to what is written there. Where presets lie on this disk stays private."""
+    """Path in the repository to a local file or to content. Local preset paths are removed from the metadata."""
     folder = session.folder
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in PUSHED_SUFFIXES)
     files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in paths}
@@ -58,7 +59,7 @@ def files_to_push(session: RecordedSession, repo: str) -> dict[str, Path | bytes
 
 
 def data_card(session: RecordedSession, repo: str) -> str:
-    """Markdown with the Hub's header."""
+    """Markdown with the Hub's YAML header."""
     header = session.header
     height_px, width_px, _ = header.frame_shape
     return _CARD.format(
@@ -69,7 +70,7 @@ def data_card(session: RecordedSession, repo: str) -> str:
         minutes=session.num_frames / header.frames_per_s / 60,
         preset=header.preset,
         version=LEROBOT_VERSION,
-        pictures="lossless" if session.is_lossless else "enlarged by a whole number for watching",
+        frame_encoding="lossless" if session.is_lossless else "near-lossless and upscaled by an integer factor",
         width=width_px,
         height=height_px,
         rate=header.frames_per_s,

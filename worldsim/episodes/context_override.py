@@ -1,7 +1,7 @@
-"""True pictures that took the place of what a model remembered, so that a replay can put them there again.
+"""Ground-truth frames that replaced a model's memory, stored so that replays do not need a reference world.
 
-Owns: their form in JSON. Does not own: where they come from (`engine.reference_world`), what is done with them
-(`engine.simulator`). A recording and a saved state hold them, so a replay needs no true world.
+Owns: their JSON form, in recordings and saved states. Does not own: where they come from (`engine.reference_world`),
+how they are applied (`engine.simulator`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MAX_FRAMES = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ContextOverride:
-    """At frame `index` after the reset the model's memory gave way to these pictures, the last of them that frame."""
+    """At frame `index` after the reset, these frames replaced the model's memory; the last one is that frame."""
 
     index: int
     actions: tuple[tuple[float, ...], ...]
-    """One per picture, encoded: action n led to picture n."""
+    """One encoded action per frame: action n led to frame n."""
     pixels: str = field(repr=False)
-    """Base64 of zlib of uint8 [T, H, W, 3]."""
+    """Base64 of zlib-compressed uint8 [T, H, W, 3]."""
 
     @classmethod
     def from_frames(cls, index: int, frames: Sequence[Frame], actions: Sequence[Sequence[float]]) -> ContextOverride:
@@ -37,17 +37,17 @@ class ContextOverride:
         return cls(index=index, actions=vectors, pixels=base64.b64encode(packed).decode())
 
     def frames(self, frame_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-        """Shapes: returns [T, H, W, 3]. Raises: RecordingError when that is not what is in it."""
+        """Shapes: returns [T, H, W, 3]. Raises: RecordingError if the data is damaged or of another size."""
         num_frames = len(self.actions)
         num_bytes = num_frames * int(np.prod(frame_shape))
         try:
             if not 1 <= num_frames <= MAX_FRAMES:
-                raise ValueError(f"{num_frames} pictures")
+                raise ValueError(f"{num_frames} frames")
             found = zlib.decompressobj().decompress(base64.b64decode(self.pixels, validate=True), num_bytes + 1)
             if len(found) != num_bytes:
-                raise ValueError("pictures of another size")
+                raise ValueError("unexpected size")
         except (ValueError, zlib.error) as error:
             raise RecordingError(
-                f"the true pictures at frame {self.index} are damaged: {error}", hint="take a copy that is whole"
+                f"the ground-truth frames at frame {self.index} are damaged: {error}", hint="use an intact copy"
             ) from None
         return np.frombuffer(found, np.uint8).reshape(num_frames, *frame_shape).copy()

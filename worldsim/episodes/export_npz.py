@@ -1,7 +1,6 @@
-"""Sessions as npz files in Memory Maze's own layout: what other projects read.
+"""Exports sessions as npz files in the layout of Memory Maze's datasets, for use by other projects.
 
-Owns: which episodes become files, what is said of those that cannot. Does not own: the layout (`importers.memory_maze`,
-which reads it too: the way there and back keeps every bit).
+Does not own: the layout (`importers.memory_maze`, which also imports it: a round trip keeps every bit).
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ def export_folder(
 ) -> ConversionResult:
     """One file per episode, named after its session; `tell(done, total, session)` is called before each session.
 
-    Raises: UsageError when there is no session, StorageError; what is wrong with a session is in the answer.
+    Sessions that cannot be exported are listed in the result. Raises: UsageError without sessions, StorageError.
     """
     outcome, folders = ConversionResult(), find_sessions(source)
     if not folders:
-        raise UsageError(f"{source} holds no session", hint="worldsim data import makes some")
+        raise UsageError(f"{source} holds no session", hint="import some with `worldsim data import`")
     for index, folder in enumerate(folders):
         tell(index, len(folders), folder.name)
         try:
@@ -41,7 +40,7 @@ def export_folder(
 
 def _export(session: RecordedSession, target: Path, outcome: ConversionResult) -> None:
     if not session.is_complete or not session.is_lossless or session.num_missing_images:
-        raise RecordingError("it is not whole and lossless", hint="")
+        raise RecordingError("it is not complete and lossless", hint="")
     for number, episode in enumerate(session.episodes):
         name = session.folder.name if len(session.episodes) == 1 else f"{session.folder.name}-{number}"
         path = target / f"{name}.npz"
@@ -50,7 +49,7 @@ def _export(session: RecordedSession, target: Path, outcome: ConversionResult) -
             continue
         poses = [row.pose for row in episode.rows]
         if None in poses:
-            raise RecordingError("nobody knows its poses", hint="")
+            raise RecordingError("it has no poses", hint="")
         actions = np.array([row.action for row in episode.rows], np.float32)
         arrays: dict[str, npt.NDArray[Any]] = {
             "image": np.stack(list(session.frames(number))),

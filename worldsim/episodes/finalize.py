@@ -1,7 +1,7 @@
-"""Makes a journal and its half-written videos into a LeRobotDataset v3.0. The same work after a stop and after a crash.
+"""Turns a journal and its partial videos into a LeRobotDataset v3.0, after a normal stop and after a crash alike.
 
-Owns: the final files and their order: the journal and the parts go last, so that a crash in here is mended by calling
-it again. Does not own: the journal's lines (`journal`), recording (`writer`).
+Owns: the final files and their order: journal and partial videos are deleted last, so that after a crash in here it can
+simply run again. Does not own: the lines of the journal (`journal`), recording (`writer`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from worldsim.episodes.video import (
 )
 
 MAX_SAMPLED_FRAMES = 32
-"""Per episode, for the statistics of pixels."""
+"""Per episode, for pixel statistics."""
 Columns = dict[str, npt.NDArray[Any]]
 
 
@@ -62,35 +62,35 @@ class FinalizeResult:
     frames: int
     episodes: int
     missing_images: int
-    """Frames whose picture was not kept or is lost; the video repeats the one before."""
+    """Frames whose image was dropped or lost; the video repeats the previous one."""
 
 
 def finalize(folder: Path, *, high_water: int | None = None) -> FinalizeResult:
-    """Side effects: writes all final files, then removes the journal and the parts.
+    """Side effects: writes all final files, then deletes the journal and the partial videos.
 
-    Raises: RecordingError for a journal that is missing or empty, StorageError when something cannot be written.
+    Raises: RecordingError for a missing or empty journal, StorageError.
     """
     journal = read_journal(folder)
     if not journal.episodes:
-        raise RecordingError(f"{folder} holds no frame", hint=f"worldsim sessions rm {folder}")
+        raise RecordingError(f"{folder} has no frames", hint=f"worldsim sessions rm {folder}")
     codec = LOSSLESS if journal.writer.is_lossless else NEAR_LOSSLESS
     try:
-        for leftover in folder.rglob(".*.part.*"):  # of a process that died in here
+        for leftover in folder.rglob(".*.part.*"):  # of a process that was killed in here
             leftover.unlink()
         tables = _write_episodes(folder, journal, codec)
         _write_meta(folder, journal, codec, tables, high_water)
-        for index in range(len(tables) + 1):  # one more: an episode that broke off before its first whole row
+        for index in range(len(tables) + 1):  # one more: an episode without a complete row
             part_path(folder, index).unlink(missing_ok=True)
         (folder / JOURNAL_FILE).unlink()
     except (OSError, StorageError) as error:
-        hint = f"make room, then: worldsim sessions repair {folder}"
+        hint = f"free some space, then: worldsim sessions repair {folder}"
         raise StorageError(f"cannot finish {folder}: {error}", hint=hint) from None
     missing = sum(int((~columns["worldsim.has_picture"]).sum()) for columns in tables)
     return FinalizeResult(frames=_num_frames(tables), episodes=len(tables), missing_images=missing)
 
 
 def feature_specs(header: SessionHeader, codec: Codec, *, has_pose: bool = False) -> dict[str, dict[str, Any]]:
-    """LeRobot's features: dtype, shape and names of every column, and of the pictures."""
+    """LeRobot's features: dtype, shape and names of every column and of the video."""
     spec = header.action_spec
     height_px, width_px, channels = header.frame_shape
     scale = codec.scale(height_px, width_px)
@@ -129,7 +129,7 @@ def feature_specs(header: SessionHeader, codec: Codec, *, has_pose: bool = False
     }
 
 
-# ---- data and pictures
+# ---- data and video
 
 
 def _write_episodes(folder: Path, journal: Journal, codec: Codec) -> list[Columns]:
@@ -148,7 +148,7 @@ def _write_episodes(folder: Path, journal: Journal, codec: Codec) -> list[Column
 
 
 def _finalize_video(folder: Path, index: int, num_frames: int, header: SessionHeader, codec: Codec) -> int:
-    """Returns: how many of the frames have their own picture. The video has `num_frames` pictures in any case."""
+    """Returns: how many frames have their own image. The video has `num_frames` images in any case."""
     part, final = part_path(folder, index), video_path(folder, index)
     if not part.exists() and count_frames(final) == num_frames:
         return num_frames
@@ -160,17 +160,17 @@ def _finalize_video(folder: Path, index: int, num_frames: int, header: SessionHe
 
 
 def _rebuild(part: Path, target: Path, num_frames: int, header: SessionHeader, codec: Codec) -> int:
-    """The pictures that are there, encoded again, the last one repeated until there is one for every frame."""
+    """Re-encodes the available images and repeats the last one until there is one per frame."""
     height_px, width_px, _ = header.frame_shape
     scale = codec.scale(height_px, width_px)
-    picture: npt.NDArray[np.uint8] = np.zeros(header.frame_shape, np.uint8)
+    image: npt.NDArray[np.uint8] = np.zeros(header.frame_shape, np.uint8)
     num_found = 0
     with VideoEncoder(target, height_px, width_px, header.frames_per_s, codec=codec) as video:
-        for picture in islice(read_frames(part, scale=scale), num_frames):
-            video.write(picture)
+        for image in islice(read_frames(part, scale=scale), num_frames):
+            video.write(image)
             num_found += 1
         for _ in range(num_frames - num_found):
-            video.write(picture)
+            video.write(image)
     return num_found
 
 
@@ -197,7 +197,7 @@ def _table(columns: Columns, features: Mapping[str, Mapping[str, Any]]) -> pa.Ta
     arrays = {}
     for name, values in columns.items():
         kind = pa.type_for_alias(features[name]["dtype"])
-        if values.ndim == 2 and values.shape[1] > 1:  # one number per row is a plain column to LeRobot
+        if values.ndim == 2 and values.shape[1] > 1:  # LeRobot expects a plain column for one number per row
             flat = pa.array(values.ravel(), kind)
             arrays[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         else:
@@ -222,7 +222,7 @@ def _write_meta(folder: Path, journal: Journal, codec: Codec, tables: list[Colum
         "header": to_mapping(header),
         "is_lossless": journal.writer.is_lossless,
         "scale": codec.scale(*header.frame_shape[:2]),
-        "action": "the one that led to its frame, as the model got it",
+        "action": "the action that led to this frame, as given to the model",
         "episodes": [{**to_mapping(e.start), "frames": len(e.rows)} for e in journal.episodes],
         "queue_high_water": high_water,
     }
@@ -248,7 +248,7 @@ def _info(header: SessionHeader, codec: Codec, tables: list[Columns]) -> dict[st
 
 
 def _tasks_table(task: str) -> pa.Table:
-    """As pandas writes a table whose index is the task: LeRobot looks tasks up by that index."""
+    """As pandas writes a table indexed by task: LeRobot looks up tasks by that index."""
     text = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
     number = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
     pandas = {
@@ -308,9 +308,9 @@ def _stats(columns: Columns) -> dict[str, dict[str, Any]]:
 
 
 def _frame_stats(folder: Path, episode: int) -> dict[str, dict[str, Any]]:
-    """Per channel, of pixels in [0, 1], over some key frames; shape (3, 1, 1), as LeRobot has it."""
+    """Per channel, of pixels in [0, 1], over some key frames; shape (3, 1, 1) as in LeRobot."""
     keys = islice(read_frames(video_path(folder, episode), is_key_only=True), MAX_SAMPLED_FRAMES)
-    means, squares, lows, highs = zip(*(_moments(picture) for picture in keys), strict=True)
+    means, squares, lows, highs = zip(*(_moments(image) for image in keys), strict=True)
     mean = np.mean(means, 0)
     std = np.sqrt(np.maximum(np.mean(squares, 0) - mean**2, 0.0))
     values = {"min": np.min(lows, 0), "max": np.max(highs, 0), "mean": mean, "std": std}
@@ -318,14 +318,14 @@ def _frame_stats(folder: Path, episode: int) -> dict[str, dict[str, Any]]:
     return {VIDEO_KEY: {**stats, "count": [len(means)]}}
 
 
-def _moments(picture: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float64], ...]:
-    pixels = picture.reshape(-1, 3) / 255.0
+def _moments(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float64], ...]:
+    pixels = image.reshape(-1, 3) / 255.0
     return pixels.mean(0), (pixels**2).mean(0), pixels.min(0), pixels.max(0)
 
 
 def _aggregate(stats: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Over all episodes, each with the weight of its count."""
-    whole = {}
+    """Over all episodes, weighted by their counts."""
+    total = {}
     for name in stats[0]:
         parts = [of_episode[name] for of_episode in stats]
         counts = np.array([part["count"][0] for part in parts], np.float64)
@@ -333,14 +333,14 @@ def _aggregate(stats: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, An
         weights = (counts / counts.sum()).reshape(-1, *[1] * (means.ndim - 1))
         mean = (means * weights).sum(0)
         variance = ((stds**2 + (means - mean) ** 2) * weights).sum(0)
-        whole[name] = {
+        total[name] = {
             "min": np.min([part["min"] for part in parts], 0).tolist(),
             "max": np.max([part["max"] for part in parts], 0).tolist(),
             "mean": mean.tolist(),
             "std": np.sqrt(variance).tolist(),
             "count": [int(counts.sum())],
         }
-    return whole
+    return total
 
 
 def _fps(header: SessionHeader) -> int | float:

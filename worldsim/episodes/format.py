@@ -1,7 +1,7 @@
-"""What a recorded session is on disk: its header, its episodes, one row per frame, and where each of them lies.
+"""A recorded session on disk: header, episodes, one row per frame, and the paths of its files.
 
 Owns: names, paths and the meaning of every value. Does not own: writing (`writer`, `finalize`), reading (`reader`). The
-folder is a LeRobotDataset v3.0, one file per episode; `meta/worldsim.json` beside it holds what replay needs.
+folder is a LeRobotDataset v3.0 with one file per episode; `meta/worldsim.json` adds what replay needs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ POSE_COLUMN = "worldsim.pose"
 FILES_PER_CHUNK = 1000
 
 RECORDINGS_FOLDER = Path("recordings")
-"""Where sessions go when no folder was named."""
+"""Default parent folder of sessions."""
 
 JOURNAL_FILE = Path("meta/journal.jsonl")
-"""Written ahead while a session is recorded; gone when it is complete."""
+"""Write-ahead log of a session being recorded; deleted when the session is complete."""
 SESSION_FILE = Path("meta/worldsim.json")
 INFO_FILE = Path("meta/info.json")
 STATS_FILE = Path("meta/stats.json")
@@ -37,23 +37,23 @@ VIDEO_TEMPLATE = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03
 
 @dataclass(frozen=True, kw_only=True)
 class SessionHeader:
-    """Who made the frames, and how: what a replay must have to make the same ones again."""
+    """What generated the frames, and how: everything a replay needs to reproduce them, except the actions."""
 
     preset: str
     preset_ref: str
-    """As it was asked for: a bundled name, a folder, or a repository."""
+    """As given by the user: a bundled name, a folder or a repository."""
     preset_sha256: str
-    """Over config and weights; empty for a true world, which has none."""
+    """Over config and weights; empty for a reference world."""
     preset_commit: str = "unknown"
     worldsim: str
     worldsim_commit: str = "unknown"
     torch: str = ""
     device: str = "cpu"
-    """Where frames were made at the start; episodes that were made elsewhere say so."""
+    """Device at the start of the session; episodes on another device name theirs."""
     dtype: str = "float32"
     threads: int = 1
     num_steps: int
-    """Denoising steps per frame at the start; each row has its own."""
+    """Denoising steps per frame at the start of the session; each row has its own."""
     frames_per_s: float
     frame_shape: tuple[int, int, int]
     action_spec: ActionSpec
@@ -61,38 +61,38 @@ class SessionHeader:
 
 @dataclass(frozen=True, kw_only=True)
 class ActionRun:
-    """The same action, number of steps and device, `count` frames long."""
+    """`count` consecutive frames with the same action, number of steps and device."""
 
     action: tuple[float, ...]
     num_steps: int
     count: int
     device: str = ""
-    """Where they were made, if not where the header says."""
+    """Device, if different from the header's."""
 
     def extends(self, action: tuple[float, ...], num_steps: int, device: str) -> bool:
-        """Whether a frame that was made so makes it longer by one."""
+        """Whether a frame generated this way belongs to the run."""
         return (self.action, self.num_steps, self.device) == (action, num_steps, device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeStart:
-    """From where an episode began: a reset with `seed`, and what was played before the recording was switched on."""
+    """Start of an episode: a reset with `seed`, and what was played before recording started."""
 
     seed: int
     first_index: int = 0
-    """How many frames after the reset the first recorded one came."""
+    """Number of frames between the reset and the first recorded frame."""
     prelude: tuple[ActionRun, ...] = ()
-    """What led to the frame before the first recorded one."""
+    """Actions that led to the frame before the first recorded one."""
     anchor: ContextOverride | None = None
-    """The last time before the first recorded frame, or with it, that true pictures took the place of memory."""
+    """The latest context override up to and including the first recorded frame."""
     device: str = ""
-    """Where its frames were made, if not where the header says. When play moves, another episode begins."""
+    """Device, if different from the header's. When play moves to another device, a new episode begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameRow:
-    """One frame without its picture. `action` led to the frame, encoded as the model got it; all 0 after a reset,
-    or the pose where poses are inputs."""
+    """A frame without its image. `action` led to the frame, encoded as given to the model: zeros after a reset, or the
+    pose where inputs are poses."""
 
     action: tuple[float, ...]
     num_steps: int
@@ -100,30 +100,30 @@ class FrameRow:
     t_ready_ns: int
     frame_hash: str
     has_image: bool = True
-    """Whether the video has this frame; if not, it repeats the picture before."""
+    """Whether the video has this frame; otherwise it repeats the previous one."""
     pose: tuple[float, float, float] | None = None
-    """Where the camera truly was (x, y, angle), if that is known; for all frames of a session or for none."""
+    """Ground-truth camera pose (x, y, angle), for all frames of a session or for none."""
 
 
 def frame_hash(frame: Frame) -> str:
-    """64 bits of BLAKE2b over the pixels, as 16 hexadecimal digits."""
+    """64-bit BLAKE2b digest of the pixels, as 16 hexadecimal digits."""
     return hashlib.blake2b(frame.tobytes(), digest_size=8).hexdigest()
 
 
 def check_new_folder(folder: Path) -> None:
-    """Whether a recording may begin there. Leaves nothing behind.
+    """Checks that a recording can be written to `folder`, without side effects.
 
-    Raises: UsageError when something lies there, StorageError when nothing can be written there.
+    Raises: UsageError if the folder is not empty, StorageError if it is not writable.
     """
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} is there already", hint="a recording needs a new folder")
+            raise UsageError(f"{folder} already exists", hint="a recording needs a new folder")
         parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with TemporaryFile(dir=parent) as file:
             file.write(b"0")
     except OSError as error:
         raise StorageError(
-            f"cannot record to {folder}: {error.strerror}", hint="check the path, space and permissions"
+            f"cannot record to {folder}: {error.strerror}", hint="check the path, free space and permissions"
         ) from None
 
 
@@ -136,7 +136,7 @@ def video_path(folder: Path, episode: int) -> Path:
 
 
 def part_path(folder: Path, episode: int) -> Path:
-    """The video while it is written: in fragments, of which all but the last survive anything."""
+    """The video while it is written: in fragments, of which all but the last survive a crash."""
     return video_path(folder, episode).with_suffix(".part.mp4")
 
 

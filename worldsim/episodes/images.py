@@ -1,4 +1,4 @@
-"""Pictures made larger or smaller on purpose, and many of them on one sheet."""
+"""Resizing frames, and contact sheets of many frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHEET_COLUMNS = 8
 
 
 def resize(frame: Frame, height_px: int, width_px: int) -> Frame:
-    """Area-averaged; the same frame when it has that size. The shape of things changes with that of the picture."""
+    """Area average; returns the frame itself if it has that size. Does not preserve the aspect ratio."""
     if frame.shape[:2] == (height_px, width_px):
         return frame
     image = Image.fromarray(frame).resize((width_px, height_px), Image.Resampling.BOX)
@@ -24,7 +24,7 @@ def resize(frame: Frame, height_px: int, width_px: int) -> Frame:
 
 
 def write_contact_sheet(path: Path, frames: list[Frame]) -> None:
-    """Row by row, the first at the top left, as PNG whatever the name. Frames have one size. Raises: StorageError."""
+    """Frames of one size in rows, as PNG regardless of the suffix. Raises: StorageError."""
     columns = min(SHEET_COLUMNS, len(frames))
     empty = [np.zeros_like(frames[0])] * (-len(frames) % columns)
     tiles = [*frames, *empty]

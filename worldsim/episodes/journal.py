@@ -1,7 +1,7 @@
-"""The write-ahead journal of a session: one JSON array per line, appended, readable however it breaks off.
+"""The write-ahead journal of a session: JSON arrays, one per line, readable after a crash at any point.
 
-Owns: its lines and the rule that the first torn line ends it. Does not own: when it is written (`episodes.writer`).
-Line 1 is the header; then per episode one line and one line per frame.
+Owns: its lines, and the rule that the first torn line ends it. Does not own: when it is written (`episodes.writer`).
+Line 1 is the header; then one line per episode and one line per frame.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HEADER, _EPISODE, _FRAME = "session", "episode", "frame"
 
 @dataclass(frozen=True, kw_only=True)
 class WriterInfo:
-    """Which process writes a journal, and how its video is kept."""
+    """The process that writes a journal, and its video codec."""
 
     pid: int
     process_started_s: float
@@ -58,7 +58,7 @@ def current_writer_info(*, is_lossless: bool) -> WriterInfo:
 
 
 class JournalFile:
-    """Writes lines to `file`, which is open for writing bytes. Raises: OSError, in every method."""
+    """Writes lines to a binary file. Every method raises OSError."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -70,7 +70,7 @@ class JournalFile:
         self._write([[_EPISODE, to_mapping(start)]])
 
     def write_rows(self, rows: Iterable[FrameRow]) -> None:
-        """One line: action, steps, times, hash, whether it has a picture; the pose, where it is known."""
+        """One line per row: action, steps, times, hash, whether it has an image, and the pose if known."""
         self._write(
             [_FRAME, r.action, r.num_steps, r.t_input_ns, r.t_ready_ns, r.frame_hash, int(r.has_image)]
             + ([] if r.pose is None else [r.pose])
@@ -78,11 +78,11 @@ class JournalFile:
         )
 
     def flush(self) -> None:
-        """What was written survives the end of this process."""
+        """Makes what was written survive the death of this process."""
         self._file.flush()
 
     def sync(self) -> None:
-        """What was written survives the end of the power."""
+        """Makes what was written survive a power failure."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -95,12 +95,12 @@ class JournalFile:
 
 
 def read_journal(folder: Path) -> Journal:
-    """Raises: RecordingError when not even the header is whole. A later line that is torn ends the journal."""
+    """Reads up to the first torn line. Raises: RecordingError if the header itself is torn."""
     path = folder / JOURNAL_FILE
     lines = _complete_lines(path)
     try:
-        nothing: list[Any] = [None, {}, {}]
-        kind, header, writer = next(lines, nothing)
+        empty: list[Any] = [None, {}, {}]
+        kind, header, writer = next(lines, empty)
         if kind != _HEADER:
             raise ConfigError("no header", hint="")
         journal = Journal(
@@ -109,7 +109,7 @@ def read_journal(folder: Path) -> Journal:
             episodes=[],
         )
     except (ConfigError, TypeError, ValueError) as error:
-        raise RecordingError(f"{path} has no whole first line ({error})", hint="nothing was recorded: rm") from None
+        raise RecordingError(f"{path} has no valid header ({error})", hint="nothing was recorded: delete it") from None
     for line in lines:
         try:
             if line[0] == _EPISODE:

@@ -1,6 +1,6 @@
-"""A recorded session, opened: complete, or as far as its journal goes.
+"""Opens a recorded session, complete or unfinished (as far as its journal goes).
 
-Owns: what may be asked of a recording. Does not own: the files' layout (`format`), mending (`finalize`).
+Owns: the view of a recording. Does not own: the layout of the files (`format`), repair (`finalize`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class RecordedSession:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def frames(self, episode: int) -> Iterator[Frame]:
-        """At the size in which they were made; bit for bit only where the recording is lossless."""
+        """Frames at their original size; bit-exact only if the recording is lossless."""
         codec = LOSSLESS if self.is_lossless else NEAR_LOSSLESS
         path = (video_path if self.is_complete else part_path)(self.folder, episode)
         return read_frames(path, scale=codec.scale(*self.header.frame_shape[:2]))
@@ -68,14 +68,14 @@ def is_session(folder: Path) -> bool:
 
 
 def find_sessions(folder: Path) -> list[Path]:
-    """The sessions that lie in `folder`, by name; itself, if it is one."""
+    """The sessions in `folder`, sorted by name; `folder` itself if it is one."""
     if is_session(folder):
         return [folder]
     return sorted(path for path in folder.iterdir() if is_session(path)) if folder.is_dir() else []
 
 
 def open_session(folder: Path) -> RecordedSession:
-    """Raises: RecordingError when it is no recording or is damaged."""
+    """Raises: RecordingError if it is not a recording or is damaged."""
     if (folder / JOURNAL_FILE).is_file():
         journal = read_journal(folder)
         return RecordedSession(
@@ -87,21 +87,23 @@ def open_session(folder: Path) -> RecordedSession:
             is_being_recorded=journal.writer.is_alive,
         )
     if not (folder / SESSION_FILE).is_file():
-        raise RecordingError(f"{folder} is not a recorded session", hint="worldsim sessions list shows what there is")
+        raise RecordingError(f"{folder} is not a recorded session", hint="list sessions with `worldsim sessions list`")
     try:
         return _read_complete(folder)
     except (ConfigError, OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         message = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
-        raise RecordingError(f"{folder} is damaged: {message}", hint="take a copy that is whole") from None
+        raise RecordingError(f"{folder} is damaged: {message}", hint="use an intact copy") from None
 
 
 def _read_complete(folder: Path) -> RecordedSession:
     path = folder / SESSION_FILE
     if path.stat().st_size > MAX_META_BYTES:
-        raise RecordingError(f"{path} is larger than {MAX_META_BYTES} bytes", hint="take a copy that is whole")
+        raise RecordingError(f"{path} is larger than {MAX_META_BYTES} bytes", hint="use an intact copy")
     own = parse_json(path.read_text(encoding="utf-8"))
     if own["schema"] != SCHEMA_VERSION:
-        raise RecordingError(f"{folder} has schema {own['schema']}, this is {SCHEMA_VERSION}", hint="update worldsim")
+        raise RecordingError(
+            f"{folder} has schema {own['schema']}, this worldsim reads {SCHEMA_VERSION}", hint="update worldsim"
+        )
     header = from_mapping(SessionHeader, own["header"], where="header")
     episodes = []
     for index, entry in enumerate(own["episodes"]):

@@ -1,7 +1,7 @@
-"""Is a folder of sessions what it says, and what is in it? Every picture is decoded.
+"""Validates a folder of sessions, decoding every frame, and computes statistics.
 
-Owns: the comparisons (pictures, rows, times, hashes, tables among each other) and the statistics. Does not own: mending
-(`finalize`), showing (`cli.data`).
+Owns: the checks (frames, rows, times, hashes, tables against each other) and the statistics. Does not own: repair
+(`finalize`), display (`cli.data`).
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from worldsim.core.errors import RecordingError
 from worldsim.core.types import Frame
 from worldsim.episodes.format import INFO_FILE, data_path, frame_hash, video_path
 from worldsim.episodes.images import resize
-from worldsim.episodes.importers.base import video_times
 from worldsim.episodes.journal import RecordedEpisode
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
+from worldsim.episodes.video import video_times
 
 AXIS_BINS = (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0)
 
 
 @dataclass(kw_only=True)
 class ValidationReport:
-    """What was found. Shares and brightness are from 0 to 1."""
+    """Problems and statistics. Fractions and brightness are from 0 to 1."""
 
     sessions: int = 0
     episodes: int = 0
     frames: int = 0
     seconds: float = 0.0
     missing_images: int = 0
-    """Frames that a recording gave up because the disk was slow; they are known, not wrong."""
+    """Frames dropped during recording because the disk was slow; not a problem by themselves."""
     hashes_compared: int = 0
     poses: int = 0
     lossless_sessions: int = 0
@@ -46,19 +46,19 @@ class ValidationReport:
     shortest_episode: int | None = None
     longest_episode: int | None = None
     still_frames: int = 0
-    """Pictures equal to the one before."""
+    """Frames equal to the previous one."""
     brightness: list[npt.NDArray[np.float32]] = field(default_factory=list, repr=False)
-    """Of the pictures of each episode."""
+    """Mean of each frame, by episode."""
     inputs: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict, repr=False)
     is_button: dict[str, bool] = field(default_factory=dict, repr=False)
     idle_frames: int = 0
     faults: list[tuple[str, str]] = field(default_factory=list)
-    """(session, what is wrong)."""
+    """(session, problem)."""
     samples: list[Frame] = field(default_factory=list, repr=False)
-    """Evenly from the whole, all of the size of the first."""
+    """Evenly spaced over all frames, resized to the first one's size."""
 
     def statistics(self) -> dict[str, Any]:
-        """All of it in plain values."""
+        """Plain values, for JSON."""
         light = np.concatenate([*self.brightness, np.zeros(0 if self.brightness else 1, np.float32)])
         return {
             "sessions": self.sessions,
@@ -103,20 +103,20 @@ class ValidationReport:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetIndex:
-    """What there is to check. No rows are kept: a data set may have more of them than there is memory for."""
+    """The sessions to check, without rows: a dataset can be larger than memory."""
 
     folders: tuple[Path, ...]
     num_frames: int
     faults: tuple[tuple[str, str], ...]
-    """(session, why it cannot even be opened)."""
+    """(session, why it cannot be opened)."""
 
 
 def index_sessions(folder: Path) -> DatasetIndex:
-    """Raises: RecordingError when there is no session at all."""
+    """Raises: RecordingError if there are no sessions."""
     paths = find_sessions(folder)
     if not paths:
-        raise RecordingError(f"{folder} holds no session", hint="worldsim data import makes some")
-    whole, total, faults = [], 0, []
+        raise RecordingError(f"{folder} contains no session", hint="import some with `worldsim data import`")
+    complete, total, faults = [], 0, []
     for path in paths:
         try:
             session = open_session(path)
@@ -124,18 +124,18 @@ def index_sessions(folder: Path) -> DatasetIndex:
             faults.append((path.name, error.message))
             continue
         if session.is_complete:
-            whole.append(path)
+            complete.append(path)
             total += session.num_frames
         else:
-            fault = "is being recorded" if session.is_being_recorded else f"unfinished: worldsim sessions repair {path}"
+            fault = "being recorded" if session.is_being_recorded else f"unfinished: worldsim sessions repair {path}"
             faults.append((path.name, fault))
-    return DatasetIndex(folders=tuple(whole), num_frames=total, faults=tuple(faults))
+    return DatasetIndex(folders=tuple(complete), num_frames=total, faults=tuple(faults))
 
 
 def validate_sessions(
     index: DatasetIndex, *, num_samples: int, advance: Callable[[int], None] = lambda num_frames: None
 ) -> ValidationReport:
-    """`advance` hears of every frame."""
+    """`advance(num_frames)` is called for every frame."""
     report = ValidationReport(faults=list(index.faults))
     last, count = index.num_frames - 1, min(num_samples, index.num_frames)
     sampler = _Sampler(report.samples, iter(np.unique(np.linspace(0, last, count).astype(int)).tolist()))
@@ -145,7 +145,7 @@ def validate_sessions(
 
 
 class _Sampler:
-    """Keeps the wanted frames of all that pass by."""
+    """Keeps selected frames of a stream."""
 
     def __init__(self, samples: list[Frame], wanted: Iterator[int]) -> None:
         self._samples, self._wanted, self._index = samples, wanted, 0
@@ -189,7 +189,7 @@ def _info_faults(session: RecordedSession) -> Iterator[str]:
     header = session.header
     expected = (len(session.episodes), session.num_frames, header.frames_per_s, [header.action_spec.size])
     if found != expected:
-        yield f"{INFO_FILE} says (episodes, frames, rate, inputs) {found}, the session has {expected}"
+        yield f"{INFO_FILE} has (episodes, frames, rate, inputs) {found}, the session has {expected}"
 
 
 def _row_faults(session: RecordedSession, index: int, begin: int) -> Iterator[str]:
@@ -197,16 +197,16 @@ def _row_faults(session: RecordedSession, index: int, begin: int) -> Iterator[st
     table = pq.read_table(data_path(session.folder, index), columns=["timestamp", "frame_index", "index"])
     numbers = np.arange(len(rows))
     if (table["frame_index"].to_numpy() != numbers).any() or (table["index"].to_numpy() != begin + numbers).any():
-        yield "its rows are not numbered one after the other"
+        yield "row numbers are not consecutive"
     late_s = np.abs(table["timestamp"].to_numpy() - numbers / session.header.frames_per_s).max()
     if late_s > 0.5 / session.header.frames_per_s:
-        yield f"a timestamp is {late_s:.3f} s off"
+        yield f"a row's timestamp is off by {late_s:.3f} s"
     times_ns = np.array([row.t_ready_ns for row in rows])
     if (np.diff(times_ns) < 0).any():
-        yield "its frames were made in another order than they lie in"
+        yield "frame timestamps are not monotonic"
     actions = np.array([row.action for row in rows])
     if not np.isfinite(actions).all() or (actions[:, : len(spec.buttons)] % 1).any() or (actions < -1).any():
-        yield "an action is not within its spec: buttons are 0 or 1, axes from -1 to 1"
+        yield "an action is out of range: buttons are 0 or 1, axes -1 to 1"
     if (actions[:, : len(spec.buttons)] < 0).any():
         yield "a button is below 0"
     if not np.isfinite([row.pose for row in rows if row.pose is not None]).all():
@@ -217,33 +217,33 @@ def _video_faults(
     session: RecordedSession, index: int, report: ValidationReport, sampler: _Sampler, advance: Callable[[int], None]
 ) -> Iterator[str]:
     rows, header = session.episodes[index].rows, session.header
-    count, wrong_hash, before, light = 0, None, None, []
+    count, wrong_hash, previous, brightness = 0, None, None, []
     try:
         _, times = video_times(video_path(session.folder, index))
         late_s = max(abs(time_s - number / header.frames_per_s) for number, time_s in enumerate(times))
         if late_s > 0.5 / header.frames_per_s:
-            yield f"a picture is shown {late_s:.3f} s off its row"
+            yield f"a video frame's timestamp is off by {late_s:.3f} s"
         for frame in session.frames(index):
             if frame.shape != header.frame_shape:
-                yield f"pictures are {frame.shape}, not {header.frame_shape}"
+                yield f"frames are {frame.shape}, expected {header.frame_shape}"
                 return
             if count < len(rows) and session.is_lossless and rows[count].has_image:
                 report.hashes_compared += 1
                 if frame_hash(frame) != rows[count].frame_hash and wrong_hash is None:
                     wrong_hash = count
-            report.still_frames += before is not None and bool(np.array_equal(frame, before))
-            light.append(float(frame.mean()) / 255)
+            report.still_frames += previous is not None and bool(np.array_equal(frame, previous))
+            brightness.append(float(frame.mean()) / 255)
             sampler.add(frame)
-            before = frame
+            previous = frame
             count += 1
             advance(1)
-    except (RecordingError, ValueError) as error:  # a size that no scale fits, a video that is none
-        yield f"its video: {getattr(error, 'message', error)}"
-    report.brightness.append(np.array(light, np.float32))
+    except (RecordingError, ValueError) as error:  # ValueError: a size that is not a multiple of the scale
+        yield f"video: {getattr(error, 'message', error)}"
+    report.brightness.append(np.array(brightness, np.float32))
     if count != len(rows):
-        yield f"{count} pictures decode, for {len(rows)} rows"
+        yield f"{count} frames decode, but there are {len(rows)} rows"
     if wrong_hash is not None:
-        yield f"picture {wrong_hash} is not the one that was recorded (its hash differs)"
+        yield f"frame {wrong_hash} differs from the recorded one (hash mismatch)"
 
 
 def _count_actions(session: RecordedSession, episode: RecordedEpisode, report: ValidationReport) -> None:

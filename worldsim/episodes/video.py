@@ -1,6 +1,6 @@
-"""Frames into H.264 files that any player shows, and out of them again.
+"""Frames to H.264 files that any player shows, and back.
 
-Owns: the encoders' settings and whole-number upscaling. Does not own: what is in the frames.
+Owns: encoder settings and integer upscaling.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.errors import UsageError
+from worldsim.core.errors import RecordingError, UsageError, one_line
 from worldsim.core.files import atomic_path
 from worldsim.core.types import Frame
 
+REGENERATE_HINT = "the file may be truncated; regenerate or omit it"
 MIN_SIDE_PX = 256
-"""Smaller pictures are enlarged: chroma is stored at half size, which blurs textures, and players show them tiny."""
+"""Smaller frames are upscaled: chroma has half resolution, which blurs textures, and players show them tiny."""
 MAX_FRAGMENT_S = 1.0
-"""A video that is still being written loses at most this much when its process dies."""
+"""A video being written loses at most this much if its process dies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,30 +43,30 @@ NEAR_LOSSLESS = Codec(
     options=(("crf", "18"), ("preset", "veryfast"), ("bf", "0")),
     is_upscaled=True,
 )
-"""Near lossless; without B-frames, which some viewers refuse."""
+"""Without B-frames, which some viewers do not support."""
 LOSSLESS = Codec(
     encoder="libx264rgb",
     pixel_format="rgb24",
     options=(("crf", "0"), ("preset", "veryfast"), ("bf", "0")),
     is_upscaled=False,
 )
-"""Bit for bit, at the frames' own size: for data meant for training."""
+"""Bit-exact at the original size: for training data."""
 
 
 def upscale_factor(height_px: int, width_px: int) -> int:
-    """The whole number by which a picture is enlarged, so that it is large enough and both sides are even (yuv420p)."""
+    """The integer factor that makes a frame large enough, with even sides (yuv420p)."""
     scale = max(1, -(-MIN_SIDE_PX // min(height_px, width_px)))
     return scale + scale % 2 if height_px % 2 or width_px % 2 else scale
 
 
 def upscale(frame: Frame, scale: int) -> Frame:
-    """Every pixel becomes `scale` x `scale` equal pixels."""
+    """Repeats every pixel `scale` x `scale` times."""
     upscaled: npt.NDArray[np.uint8] = frame.repeat(scale, axis=0).repeat(scale, axis=1)
     return upscaled
 
 
 def downscale(frame: Frame, scale: int) -> Frame:
-    """The inverse of `upscale`: the mean of every block of `scale` x `scale` pixels."""
+    """The inverse of `upscale`: the mean of each block of `scale` x `scale` pixels."""
     if scale == 1:
         return frame
     height_px, width_px, _ = frame.shape
@@ -75,9 +76,9 @@ def downscale(frame: Frame, scale: int) -> Frame:
 
 @contextmanager
 def video_file(path: Path, *, height_px: int, width_px: int, frames_per_s: float) -> Iterator[VideoEncoder]:
-    """A writer; the file appears under its name when the block ends without an error.
+    """An encoder whose file appears when the block ends without an error.
 
-    Raises: UsageError for a name that is not .mp4, StorageError when the file cannot be written.
+    Raises: UsageError for a suffix other than .mp4, StorageError.
     """
     if path.suffix.lower() != ".mp4":
         raise UsageError(f"{path} does not end in .mp4", hint=f"for example {path.with_suffix('.mp4')}")
@@ -86,7 +87,7 @@ def video_file(path: Path, *, height_px: int, width_px: int, frames_per_s: float
 
 
 class VideoEncoder:
-    """One video. `is_fragmented`: what was written stays readable when the process dies. Raises: OSError."""
+    """Writes one video. `is_fragmented`: it stays readable if the process dies. Raises: OSError."""
 
     def __init__(
         self,
@@ -104,12 +105,12 @@ class VideoEncoder:
         self._scale = codec.scale(height_px, width_px)
         keyframes = {"g": str(max(1, int(rate * Fraction(MAX_FRAGMENT_S))))}
         if is_fragmented:
-            keyframes["tune"] = "zerolatency"  # no pictures waiting inside the encoder
+            keyframes["tune"] = "zerolatency"  # no frames buffered inside the encoder
         stream = self._container.add_stream(codec.encoder, rate=rate, options={**dict(codec.options), **keyframes})
         assert isinstance(stream, av.VideoStream), stream
         stream.height, stream.width = height_px * self._scale, width_px * self._scale
         stream.pix_fmt = codec.pixel_format
-        stream.codec_context.thread_count = 1  # the model has the other cores
+        stream.codec_context.thread_count = 1  # the other cores are for the model
         self._stream, self._rate, self._num_written = stream, rate, 0
 
     def __enter__(self) -> VideoEncoder:
@@ -122,10 +123,10 @@ class VideoEncoder:
             self._container.close()
 
     def write(self, frame: Frame) -> None:
-        picture = av.VideoFrame.from_ndarray(upscale(frame, self._scale), format="rgb24")
-        picture.pts, picture.time_base = self._num_written, 1 / self._rate
+        image = av.VideoFrame.from_ndarray(upscale(frame, self._scale), format="rgb24")
+        image.pts, image.time_base = self._num_written, 1 / self._rate
         self._num_written += 1
-        self._container.mux(self._stream.encode(picture))
+        self._container.mux(self._stream.encode(image))
 
     def close(self) -> None:
         try:
@@ -134,19 +135,26 @@ class VideoEncoder:
             self._container.close()
 
 
-def read_frames(path: Path, *, scale: int = 1, is_key_only: bool = False) -> Iterator[Frame]:
-    """The pictures of a video at the size they were made; a file that breaks off ends early, without an error."""
-    with suppress(OSError, av.FFmpegError), av.open(str(path)) as container:  # not every one of av's is an OSError
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        if is_key_only:
-            stream.codec_context.skip_frame = "NONKEY"
-        for picture in container.decode(stream):
-            yield downscale(picture.to_ndarray(format="rgb24"), scale)
+def read_frames(path: Path, *, scale: int = 1, is_key_only: bool = False, is_strict: bool = False) -> Iterator[Frame]:
+    """The frames of a video at their original size.
+
+    A truncated or damaged file ends early. `is_strict`: it raises RecordingError instead.
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            if is_key_only:
+                stream.codec_context.skip_frame = "NONKEY"
+            for image in container.decode(stream):
+                yield downscale(image.to_ndarray(format="rgb24"), scale)
+    except (OSError, av.FFmpegError, IndexError) as error:  # not all of av's errors are OSErrors
+        if is_strict:
+            raise RecordingError(f"a frame does not decode: {one_line(error)}", hint=REGENERATE_HINT) from None
 
 
 def count_frames(path: Path) -> int:
-    """How many pictures a video holds whole; 0 for a file that is missing or no video."""
+    """Number of complete frames in a video; 0 if the file is missing or not a video."""
     num_frames = 0
     with suppress(OSError, av.FFmpegError), av.open(str(path)) as container:
         for packet in container.demux(video=0):
@@ -154,11 +162,28 @@ def count_frames(path: Path) -> int:
     return num_frames
 
 
+def video_times(path: Path) -> tuple[float, list[float]]:
+    """Frames per second, and the time of each frame in seconds from the first one, without decoding.
+
+    Raises: RecordingError.
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            rate, base = stream.average_rate, stream.time_base
+            times = sorted(p.pts for p in container.demux(stream) if p.size and p.pts is not None)
+    except (OSError, av.FFmpegError, IndexError) as error:
+        raise RecordingError(f"not a valid video: {one_line(error)}", hint=REGENERATE_HINT) from None
+    if not rate or base is None or not times:
+        raise RecordingError("not a valid video: no frames in it", hint=REGENERATE_HINT)
+    return float(rate), [float((pts - times[0]) * base) for pts in times]
+
+
 def remux(source: Path, target: Path) -> None:
-    """The same pictures in a file with one index at its beginning. Raises: OSError."""
+    """Copies the stream into a file with a single index at its beginning. Raises: OSError."""
     with av.open(str(source)) as reading, av.open(str(target), "w", options={"movflags": "faststart"}) as writing:
         from_stream = reading.streams.video[0]
-        to_stream = writing.add_stream_from_template(from_stream, opaque=True)  # as it is, without an encoder
+        to_stream = writing.add_stream_from_template(from_stream, opaque=True)  # copied, not re-encoded
         for packet in reading.demux(from_stream):
             if packet.dts is not None:
                 packet.stream = to_stream

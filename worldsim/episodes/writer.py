@@ -1,9 +1,9 @@
-"""The recording thread: journal first, pictures after, and nobody waits for either.
+"""The recording thread: writes the journal first, then video, and never makes the caller wait.
 
-Owns: the queue, its bound and its high-water mark, what happens when the disk is full. Does not own: what is recorded
-(`engine.recorder`), the files' final form (`episodes.finalize`). The public methods belong to the caller's thread.
+Owns: the queue, its limit and high-water mark, behavior on a full disk. Does not own: what is recorded
+(`engine.recorder`), the final form of the files (`episodes.finalize`). Public methods belong to the caller's thread.
 
-The thread writes the actions of *all* that waits before it encodes *one* picture, so that video may lag, actions never.
+The thread writes the actions of *all* queued frames before it encodes *one* image: video may lag, actions never do.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from worldsim.episodes.journal import JournalFile, current_writer_info
 from worldsim.episodes.video import LOSSLESS, NEAR_LOSSLESS, VideoEncoder
 
 MAX_QUEUED_BYTES = 64 * 2**20
-"""Of pictures. Beyond it the action is kept and the picture is not: the video repeats the one before."""
+"""Limit for queued images. Above it only the action is kept, and the video repeats the previous image."""
 MAX_QUEUED_ROWS = 100_000
-"""Beyond it the disk has stood still for very long, and the recording stops."""
+"""Above it the disk has not responded for a long time, and the recording stops."""
 SYNC_EVERY_S = 1.0
 
 
@@ -46,13 +46,13 @@ class WriterCounters:
     frames: int = 0
     images_dropped: int = 0
     high_water: int = 0
-    """The most frames that ever waited."""
+    """Maximum length of the queue so far."""
     num_queued: int = 0
 
 
 @dataclass(frozen=True)
 class _QueuedFrame:
-    """A frame; with `start`, the first one of an episode."""
+    """A queued frame; `start` marks the first one of an episode."""
 
     row: FrameRow
     frame: Frame | None
@@ -60,7 +60,7 @@ class _QueuedFrame:
 
 
 class SessionWriter:
-    """Records from construction to `stop`. Raises, at construction only: UsageError, StorageError."""
+    """Records from construction to `stop`. Raises (on construction only): UsageError, StorageError."""
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class SessionWriter:
         self._codec = LOSSLESS if is_lossless else NEAR_LOSSLESS
         self._max_queued = max(1, max_queued_bytes // (header.frame_shape[0] * header.frame_shape[1] * 3))
         self._ready = threading.Condition()
-        # Below: only with the lock.
+        # Guarded by the lock:
         self._queue: deque[_QueuedFrame] = deque()
         self._counters = WriterCounters()
         self._next_start: EpisodeStart | None = None
         self._is_stopping = False
-        # Below: only in the writer thread.
+        # Writer thread only:
         self._to_encode: deque[_QueuedFrame] = deque()
         self._video: VideoEncoder | None = None
         self._last_frame: Frame | None = None
@@ -93,21 +93,23 @@ class SessionWriter:
         self._thread.start()
 
     def begin_episode(self, start: EpisodeStart) -> None:
-        """The next frame is the first of an episode."""
+        """The next frame starts an episode."""
         with self._ready:
             self._next_start = start
 
     def add_frame(self, row: FrameRow, frame: Frame) -> None:
-        """Never waits for the disk or the encoder. After an error it does nothing: `error` says which."""
+        """Never waits for the disk or the encoder. Does nothing once `error` is set."""
         with self._ready:
             if self._is_stopping or self.error is not None:
                 return
             counters = self._counters
             if counters.num_queued >= MAX_QUEUED_ROWS:
-                self._fail(StorageError(f"{self.folder}: the disk stands still", hint="see `worldsim sessions repair`"))
+                self._fail(
+                    StorageError(f"{self.folder}: the disk is not responding", hint="see `worldsim sessions repair`")
+                )
                 return
             start, self._next_start = self._next_start, None
-            assert start is not None or counters.frames, "begin_episode comes before the first frame"
+            assert start is not None or counters.frames, "call begin_episode before the first frame"
             has_room = counters.num_queued < self._max_queued
             self._queue.append(_QueuedFrame(replace(row, has_image=has_room), frame if has_room else None, start))
             self._counters = replace(
@@ -120,7 +122,7 @@ class SessionWriter:
             self._ready.notify_all()
 
     def wait_for_room(self) -> None:
-        """For callers that nobody plays with, and who would rather wait than lose a picture."""
+        """For non-interactive callers: waits instead of losing images."""
         with self._ready:
             self._ready.wait_for(lambda: self._counters.num_queued < self._max_queued or self.error is not None)
 
@@ -130,7 +132,7 @@ class SessionWriter:
             return self._counters
 
     def stop(self) -> None:
-        """No more frames; the thread writes what waits and finishes the files. Does not wait for it."""
+        """Accepts no more frames; the thread writes the queue and finalizes the files. Does not wait for it."""
         with self._ready:
             if not self._is_stopping and self.state is WriterState.RECORDING:
                 self.state = WriterState.FINALIZING
@@ -138,7 +140,7 @@ class SessionWriter:
             self._ready.notify_all()
 
     def close(self) -> None:
-        """`stop`, and wait until the files are finished, or cannot be."""
+        """`stop`, then wait until the files are finalized or have failed."""
         self.stop()
         self._thread.join()
 
@@ -154,7 +156,7 @@ class SessionWriter:
             journal.flush()
         except OSError as error:
             raise StorageError(
-                f"cannot record to {self.folder}: {error}", hint="check the path, space and permissions"
+                f"cannot record to {self.folder}: {error}", hint="check the path, free space and permissions"
             ) from None
         return journal
 
@@ -163,15 +165,15 @@ class SessionWriter:
             self._record()
             self.finalize_result = finalize(self.folder, high_water=self.counters.high_water)
             self.state = WriterState.COMPLETE
-        except Exception as error:  # the game goes on, whatever a disk or an encoder does
+        except Exception as error:  # play continues whatever happens to the disk or the encoder
             with suppress(OSError):
                 self._journal.close()
             message = f"the recording {self.folder} has stopped: {_reason(error)}"
             with self._ready:
-                self._fail(StorageError(message, hint=f"make room, then: worldsim sessions repair {self.folder}"))
+                self._fail(StorageError(message, hint=f"free some space, then: worldsim sessions repair {self.folder}"))
 
     def _fail(self, error: WorldsimError) -> None:
-        """Locked."""
+        """Call with the lock held."""
         self.error, self.state = error, WriterState.FAILED
         self._queue.clear()
         self._ready.notify_all()
@@ -229,8 +231,8 @@ class SessionWriter:
 
 
 def _reason(error: BaseException) -> str:
-    """Of a full disk and the like, just that: which of the files it was helps nobody."""
-    found: BaseException | None = error
-    while found is not None and not (isinstance(found, OSError) and found.strerror):
-        found = found.__context__
-    return str(found.strerror) if isinstance(found, OSError) else str(error)
+    """The operating system's reason, such as a full disk, without the file name, which does not help."""
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
+        cause = cause.__context__
+    return str(cause.strerror) if isinstance(cause, OSError) else str(error)

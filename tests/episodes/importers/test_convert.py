@@ -1,4 +1,4 @@
-"""Foreign recordings become sessions: every layout, right and wrong."""
+"""Recordings of other projects converted to sessions: every layout, valid and invalid."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.episodes.recordings import made_up_frame
+from tests.episodes.recordings import synthetic_frame
 from worldsim.core.errors import StorageError, UsageError
 from worldsim.episodes.importers.base import ActionTime, ImportOptions, parse_action_classes
 from worldsim.episodes.importers.convert import FORMATS, ConversionResult, import_folder
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.episodes.video import VideoEncoder
 
-FRAMES = np.stack([made_up_frame(index) for index in range(6)])
+FRAMES = np.stack([synthetic_frame(index) for index in range(6)])
 
 
 def write_video(path: Path, num_frames: int = 6, frames_per_s: float = 20.0) -> None:
     with VideoEncoder(path, 48, 64, frames_per_s) as video:
         for index in range(num_frames):
-            video.write(made_up_frame(index))
+            video.write(synthetic_frame(index))
 
 
 def write_memory_maze(path: Path, **changed: Any) -> None:
-    """As its offline data: row 0 is before the first action, and all arrays are equally long."""
+    """In the layout of the offline data: row 0 precedes the first action, and all arrays have equal length."""
     action = np.eye(6, dtype=np.uint8)[[0, 1, 2, 3, 4, 5]]
     angle = np.linspace(0, 1, 6)
     arrays = {
@@ -73,7 +73,7 @@ def write_table(path: Path, text: str) -> None:
 
 
 def imported(kind: str, folder: Path, time: ActionTime | None = None, **options: Any) -> ConversionResult:
-    """From `folder`/in to `folder`/out."""
+    """Imports from `folder`/in to `folder`/out."""
     options = ImportOptions(action_time=time or FORMATS[kind].action_time, **options)
     return import_folder(kind, folder / "in", folder / "out", options)
 
@@ -94,7 +94,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_memory_maze_keeps_pictures_poses_and_the_action_that_led_to_each(folder: Path) -> None:
+def test_memory_maze_keeps_frames_poses_and_the_action_that_led_to_each(folder: Path) -> None:
     write_memory_maze(folder / "in" / "train" / "one.npz")
     assert imported("memory-maze", folder).converted == {"train-one": 6}
     session = only(folder)
@@ -106,7 +106,7 @@ def test_memory_maze_keeps_pictures_poses_and_the_action_that_led_to_each(folder
     assert poses[2] == pytest.approx((4.0, 5.0, 0.4)) and session.header.frames_per_s == 4.0
 
 
-def test_dmlab_keeps_pictures_and_actions(folder: Path) -> None:
+def test_dmlab_keeps_frames_and_actions(folder: Path) -> None:
     write_dmlab(folder / "in" / "one.npz")
     imported("teco-dmlab", folder)
     session = only(folder)
@@ -124,7 +124,7 @@ def test_minecraft_has_a_button_per_class_and_the_rate_of_its_video(folder: Path
     assert session.header.frames_per_s == 20.0 and len(list(session.frames(0))) == 6
 
 
-def test_classes_may_be_named(folder: Path) -> None:
+def test_classes_can_be_named(folder: Path) -> None:
     write_minecraft(folder / "in" / "one.mp4")
     imported("teco-minecraft", folder, classes=("noop", "forward+jump", "turn=0.5", "jump"))
     session = only(folder)
@@ -133,7 +133,7 @@ def test_classes_may_be_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", ["", "forward,turn=2", "turn=x", "forward+", "a,a=1"])
-def test_classes_that_mean_nothing_are_refused(classes: str) -> None:
+def test_invalid_classes_are_rejected(classes: str) -> None:
     with pytest.raises(UsageError, match="--classes"):
         parse_action_classes(classes.split(","))
 
@@ -165,7 +165,7 @@ def test_vpt_has_keys_mouse_and_hotbar_and_leads_to_the_next_frame(folder: Path)
     assert actions(session)[2][-2:] == pytest.approx((20 * 0.15 / 10, -1.0)), "left is positive, clipped at 10 degrees"
 
 
-def test_a_table_of_actions_per_frame_leads_to_the_next_frame_unless_told_otherwise(folder: Path) -> None:
+def test_table_per_frame_leads_to_the_next_frame_by_default(folder: Path) -> None:
     write_table(folder / "in" / "one.mp4", "jump,turn\n1,-0.5\n0,0\n0,0.25\n1,0\n1,1\n0,0\n")
     axes = (("turn", "10 deg per tick"),)
     imported("video-csv", folder, axes=axes)
@@ -179,13 +179,13 @@ def test_a_table_of_actions_per_frame_leads_to_the_next_frame_unless_told_otherw
     assert before.header.frame_shape == next(before.frames(0)).shape == (24, 32, 3)
 
 
-def test_a_table_of_changes_holds_until_the_next_one(folder: Path) -> None:
+def test_table_of_changes_holds_each_until_the_next(folder: Path) -> None:
     write_table(folder / "in" / "one.mp4", "time_s,jump\n0.1,1\n0.2,0\n")  # frames are 0.05 s apart
     imported("video-csv", folder, "before")
     assert actions(only(folder)) == [(0,), (0,), (1,), (1,), (0,), (0,)]
 
 
-def test_each_third_frame_has_what_was_done_since_the_last_kept_one(folder: Path) -> None:
+def test_subsampled_frames_combine_the_actions_since_the_last_one(folder: Path) -> None:
     write_table(folder / "in" / "one.mp4", "jump,turn\n" + "1,0\n0,0.3\n0,0.6\n0,0\n1,1\n0,0\n")
     options = ImportOptions(action_time="before", axes=(("turn", "5 deg per tick"),))
     import_folder("video-csv", folder / "in", folder / "out", options, stride=3)
@@ -211,7 +211,7 @@ def cut(path: Path) -> None:
 
 
 def scramble(path: Path) -> None:
-    """The pictures in the middle of a video, with its index whole."""
+    """Damages frames in the middle of a video but not its index."""
     content = bytearray(path.read_bytes())
     begin = content.index(b"mdat") + 700
     content[begin : begin + 3000] = bytes(3000)
@@ -224,26 +224,26 @@ WRONG: list[tuple[str, Callable[[Path], None], str]] = [
     ("memory-maze", lambda f: write_memory_maze(f / "x.npz", agent_dir=np.full((6, 2), np.nan)), "not finite"),
     ("memory-maze", lambda f: write_memory_maze(f / "x.npz", image=FRAMES.astype(float)), "expected uint8"),
     ("memory-maze", lambda f: write_dmlab(f / "x.npz"), "no array 'image'"),
-    ("teco-dmlab", lambda f: write_dmlab(f / "x.npz", actions=np.array([0, 1, 2, 3, 0, 1])), "is 3, not 0 to 2"),
+    ("teco-dmlab", lambda f: write_dmlab(f / "x.npz", actions=np.array([0, 1, 2, 3, 0, 1])), "action 3 is not in 0 to 2"),
     ("teco-dmlab", lambda f: write_dmlab(f / "x.npz", actions=np.zeros(4, int)), "6 frames, but 4 actions"),
-    ("teco-dmlab", lambda f: write_dmlab(f / "x.npz", actions=np.array([{}] * 6)), "no whole npz"),
-    ("teco-dmlab", lambda f: (write_dmlab(f / "x.npz"), cut(f / "x.npz")), "no whole npz"),
-    ("teco-dmlab", lambda f: (f / "x.npz").write_bytes(b""), "no whole npz"),
-    ("teco-minecraft", lambda f: write_video(f / "x.mp4"), "no x.npz beside it"),
-    ("teco-minecraft", lambda f: (write_minecraft(f / "x.mp4"), cut(f / "x.mp4")), "no whole video"),
+    ("teco-dmlab", lambda f: write_dmlab(f / "x.npz", actions=np.array([{}] * 6)), "not a valid npz"),
+    ("teco-dmlab", lambda f: (write_dmlab(f / "x.npz"), cut(f / "x.npz")), "not a valid npz"),
+    ("teco-dmlab", lambda f: (f / "x.npz").write_bytes(b""), "not a valid npz"),
+    ("teco-minecraft", lambda f: write_video(f / "x.mp4"), "no x.npz next to it"),
+    ("teco-minecraft", lambda f: (write_minecraft(f / "x.mp4"), cut(f / "x.mp4")), "not a valid video"),
     ("vpt", lambda f: write_vpt(f / "x.mp4", [vpt_line()] * 30), "6 frames, but x.jsonl has 30 lines"),
-    ("vpt", lambda f: write_vpt(f / "x.mp4", [{"mouse": {}}] * 6), "not as VPT has it: KeyError"),
+    ("vpt", lambda f: write_vpt(f / "x.mp4", [{"mouse": {}}] * 6), "not in VPT's format: KeyError"),
     ("vpt", lambda f: (write_video(f / "x.mp4"), (f / "x.jsonl").write_text("{")), "not JSON"),
     ("video-csv", lambda f: write_table(f / "x.mp4", "jump\n1\n0\n"), "6 frames, but 2 actions"),
     ("video-csv", lambda f: write_table(f / "x.mp4", "turn\n" + "0.5\n" * 6), "if it is an axis: --axis turn"),
     ("video-csv", lambda f: write_table(f / "x.mp4", "jump\n" + "yes\n" * 6), "not a table of numbers"),
-    ("video-csv", lambda f: write_table(f / "x.mp4", "jump,jump\n" + "1,1\n" * 6), "2 different names"),
+    ("video-csv", lambda f: write_table(f / "x.mp4", "jump,jump\n" + "1,1\n" * 6), "2 different column names"),
     ("video-csv", lambda f: write_table(f / "x.mp4", ""), "not a table of numbers"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "write", "message"), WRONG)
-def test_a_wrong_file_is_named_with_its_fault_and_nothing_is_left_of_it(
+def test_invalid_file_is_reported_and_leaves_nothing(
     kind: str, write: Callable[[Path], None], message: str, folder: Path
 ) -> None:
     write(folder / "in")
@@ -254,7 +254,7 @@ def test_a_wrong_file_is_named_with_its_fault_and_nothing_is_left_of_it(
     assert sorted(p.name for p in folder.iterdir()) in (["in"], ["in", "out"]) and not find_sessions(folder / "out")
 
 
-def test_a_video_that_breaks_off_in_the_middle_leaves_nothing(folder: Path) -> None:
+def test_video_damaged_in_the_middle_leaves_nothing(folder: Path) -> None:
     write_table(folder / "in" / "x.mp4", "jump\n" + "1\n" * 6)
     scramble(folder / "in" / "x.mp4")
     outcome = imported("video-csv", folder)
@@ -263,7 +263,7 @@ def test_a_video_that_breaks_off_in_the_middle_leaves_nothing(folder: Path) -> N
     assert not find_sessions(folder / "out") and sorted(p.name for p in folder.iterdir()) == ["in", "out"]
 
 
-def test_what_is_right_is_converted_beside_what_is_wrong_and_a_second_time_nothing_is(folder: Path) -> None:
+def test_valid_files_are_converted_once_despite_invalid_ones(folder: Path) -> None:
     for name in ("a", "b", "c"):
         write_dmlab(folder / "in" / f"{name}.npz")
     cut(folder / "in" / "b.npz")
@@ -272,7 +272,7 @@ def test_what_is_right_is_converted_beside_what_is_wrong_and_a_second_time_nothi
     assert not second.converted and second.there_already == ["a", "c"] and second.skipped == first.skipped
 
 
-def test_what_a_killed_import_left_is_removed_by_the_next(folder: Path) -> None:
+def test_leftovers_of_a_killed_import_are_removed(folder: Path) -> None:
     write_dmlab(folder / "in" / "one.npz")
     gone, alive = folder / ".out.importing-4194305-x", folder / f".out.importing-{os.getpid()}-y"
     for leftover in (gone, alive):
@@ -281,10 +281,10 @@ def test_what_a_killed_import_left_is_removed_by_the_next(folder: Path) -> None:
     assert not gone.exists() and alive.exists()
 
 
-def test_a_disk_that_cannot_be_written_ends_the_import(folder: Path) -> None:
+def test_unwritable_target_ends_the_import(folder: Path) -> None:
     write_dmlab(folder / "in" / "one.npz")
     (folder / "out").write_text("a file", encoding="utf-8")
     with pytest.raises(StorageError, match="cannot write"):
         imported("teco-dmlab", folder)
-    with pytest.raises(UsageError, match=r"holds no \.mp4"):
+    with pytest.raises(UsageError, match=r"contains no \.mp4"):
         imported("vpt", folder)

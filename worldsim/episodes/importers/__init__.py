@@ -1,5 +1,5 @@
-"""Foreign data into recorded sessions.
+"""Converts datasets of other projects to recorded sessions.
 
-`base` is what a foreign recording comes down to, and how its files are read; one file per layout makes it; `convert`
-writes sessions and counts what was wrong. Nothing here knows torch.
+`base` defines what a reader returns and what readers share; there is one module per layout; `convert` writes sessions
+and reports the files that could not be read. No torch.
 """

@@ -1,8 +1,8 @@
-"""A folder of foreign recordings into a folder of sessions: one per file, lossless, whole or not at all.
+"""Converts a folder of recordings of other projects to sessions: one per file, complete or not at all.
 
-Owns: which files are read, what is said of those that are wrong, where the sessions go. Does not own: any layout. A
-session is written beside the target and moved there when it is complete, so that a crash leaves nothing half, and the
-same command goes on where it was stopped.
+Owns: which files are read, the report of those that are wrong, where sessions are written. Does not own: layouts. A
+session is written next to the target and moved when complete, so that a crash leaves nothing partial and the same
+command resumes.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ FORMATS: dict[str, SourceFormat] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionResult:
-    """What became of the files, by name."""
+    """What happened to the files."""
 
     converted: dict[str, int] = field(default_factory=dict)
     """Session to its number of frames."""
     there_already: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    """File to what is wrong with it."""
+    """File to the problem with it."""
 
 
 def import_folder(
@@ -60,11 +60,10 @@ def import_folder(
     is_lossless: bool = True,
     tell: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> ConversionResult:
-    """`size_px` is (height, width), to which pictures are resized; of `stride` frames one is kept, see `subsample`.
+    """`size_px`: (height, width) to resize frames to. `stride`: see `subsample`. `tell(done, total, file)` is called
+    before each file.
 
-    `tell(done, total, file)` is called before each file.
-
-    Raises: UsageError when there is nothing to read, StorageError; what is wrong with a file is in the answer.
+    Files that cannot be read are listed in the result. Raises: UsageError without files, StorageError.
     """
     source_format, outcome = FORMATS[kind], ConversionResult()
     _remove_leftovers(target)
@@ -85,27 +84,27 @@ def import_folder(
 
 
 def find_files(source: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Raises UsageError when there is none."""
+    """Raises: UsageError if there are none."""
     found = [source] if source.is_file() else sorted(source.rglob("*"))
     paths = [path for path in found if path.suffix.lower() in suffixes and path.is_file()]
     if not paths:
-        raise UsageError(f"{source} holds no {' or '.join(suffixes)} file", hint="check the path and --kind")
+        raise UsageError(f"{source} contains no {' or '.join(suffixes)} file", hint="check the path and --kind")
     return paths
 
 
 def session_name(path: Path, source: Path) -> str:
-    """The folders on the way and the name, without an ending."""
+    """The relative path joined by "-", without suffix."""
     relative = path.relative_to(source) if path != source else Path(path.name)
     return "-".join(relative.with_suffix("").parts).lstrip(".")
 
 
 def _header(kind: str, path: Path, episode: ImportedEpisode) -> SessionHeader:
-    """The size of its pictures is not known yet."""
+    """With a placeholder for the frame size, which is not known yet."""
     if not 0.1 <= episode.frames_per_s <= 1000:
-        raise RecordingError(f"it has {episode.frames_per_s:g} frames per second", hint="")
+        raise RecordingError(f"its frame rate is {episode.frames_per_s:g}, expected 0.1 to 1000", hint="")
     return SessionHeader(
         preset=kind,
-        preset_ref=f"imported:{path.name}",  # no preset made it, and none is named so
+        preset_ref=f"imported:{path.name}",  # cannot be mistaken for a preset
         preset_sha256="",
         worldsim=worldsim.__version__,
         num_steps=0,
@@ -118,7 +117,7 @@ def _header(kind: str, path: Path, episode: ImportedEpisode) -> SessionHeader:
 def _write(
     episode: ImportedEpisode, header: SessionHeader, target: Path, size_px: tuple[int, int] | None, *, is_lossless: bool
 ) -> int:
-    """Returns: the number of frames. Raises: RecordingError, with nothing at `target`; StorageError."""
+    """Returns: the number of frames. Raises: RecordingError or StorageError, with nothing at `target`."""
     folder = target.parent
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +132,7 @@ def _write(
 
 
 def _remove_leftovers(target: Path) -> None:
-    """What a process that is gone was writing."""
+    """Removes the temporary folders of processes that died."""
     for folder in target.parent.glob(f"{_temporary_prefix(target)}*-*"):
         pid = folder.name.removeprefix(_temporary_prefix(target)).partition("-")[0]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
@@ -151,18 +150,18 @@ def _record(
     num_frames, wanted = 0, len(episode.actions)
     try:
         for frame in islice(episode.frames, wanted):
-            picture = frame if size_px is None else resize(frame, *size_px)
+            image = frame if size_px is None else resize(frame, *size_px)
             if writer is None:
-                header = replace(header, frame_shape=picture.shape)
+                header = replace(header, frame_shape=image.shape)
                 writer = SessionWriter(folder, header, is_lossless=is_lossless)
                 writer.begin_episode(EpisodeStart(seed=0))
-            if picture.shape != header.frame_shape:
-                raise RecordingError(f"picture {num_frames} has another size than the first", hint="")
+            if image.shape != header.frame_shape:
+                raise RecordingError(f"frame {num_frames} differs in size from the first", hint="")
             writer.wait_for_room()
-            writer.add_frame(_row(episode, num_frames, picture), picture)
+            writer.add_frame(_row(episode, num_frames, image), image)
             num_frames += 1
         if num_frames < wanted:
-            raise RecordingError(f"{num_frames} of {wanted} pictures decode", hint="")
+            raise RecordingError(f"{num_frames} of {wanted} frames decode", hint="")
     finally:
         if writer is not None:
             writer.close()
@@ -171,13 +170,13 @@ def _record(
     return num_frames
 
 
-def _row(episode: ImportedEpisode, index: int, picture: Frame) -> FrameRow:
+def _row(episode: ImportedEpisode, index: int, image: Frame) -> FrameRow:
     time_ns = round(index / episode.frames_per_s * 1e9)
     return FrameRow(
         action=tuple(map(float, episode.actions[index])),
         num_steps=0,
         t_input_ns=time_ns,
         t_ready_ns=time_ns,
-        frame_hash=frame_hash(picture),
+        frame_hash=frame_hash(image),
         pose=None if episode.pose is None else pose_tuple(episode.pose[index]),
     )

@@ -1,7 +1,7 @@
-"""Memory Maze, its offline data: an npz of 1001 steps with image, one-hot last action, agent_pos, agent_dir.
+"""Offline data of Memory Maze: npz files of 1001 steps with image, one-hot last action, agent_pos, agent_dir.
 
-Read and written. Source: Pasukonis et al., Evaluating Long-Term Memory in 3D Mazes, 2022. Of the other arrays none is
-needed here.
+Reads and writes them; their other arrays are not needed. Source: Pasukonis et al., Evaluating Long-Term Memory in 3D
+Mazes, 2022.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worldsim.episodes.importers.base import (
 )
 
 CLASSES = ("noop", "forward", "turn=1", "turn=-1", "forward+turn=1", "forward+turn=-1")
-"""Turning left is turn=1, as in the worlds of this project."""
+"""turn=1 is left, as in the worlds of this project."""
 
 
 def read(path: Path, options: ImportOptions) -> ImportedEpisode:
@@ -48,10 +48,10 @@ def read(path: Path, options: ImportOptions) -> ImportedEpisode:
 
 
 def one_hot(rows: npt.NDArray[np.float32], spec: ActionSpec) -> npt.NDArray[np.uint8]:
-    """The class of each action. Shapes: [T, A] -> [T, 6]. Raises: RecordingError for one that is none of the six."""
+    """One-hot classes. Shapes: [T, A] -> [T, 6]. Raises: RecordingError for an action that is none of the six."""
     known, vectors = parse_action_classes(CLASSES)
     if not {*known.buttons, *known.axes} <= {*spec.buttons, *spec.axes}:
-        raise RecordingError(f"it has no {' and '.join((*known.buttons, *known.axes))}", hint="")
+        raise RecordingError(f"its inputs lack {' or '.join((*known.buttons, *known.axes))}", hint="")
     order = [(*spec.buttons, *spec.axes).index(name) for name in (*known.buttons, *known.axes)]
     same = (rows[:, None, order] == vectors).all(-1)
     other = np.delete(rows, order, axis=1).any(1)
@@ -62,7 +62,7 @@ def one_hot(rows: npt.NDArray[np.float32], spec: ActionSpec) -> npt.NDArray[np.u
 
 
 def pose_arrays(pose: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float64]]:
-    """agent_pos and agent_dir, from which `read` makes the same poses to the bit (angles within a half turn)."""
+    """agent_pos and agent_dir, from which `read` restores the same poses bit for bit (angles within a half turn)."""
     angle = pose[:, 2].astype(np.float64)
     return {"agent_pos": pose[:, :2].astype(np.float64), "agent_dir": np.column_stack([np.cos(angle), np.sin(angle)])}
 

@@ -1,9 +1,9 @@
-"""The data sets of TECO: DMLab as npz {video, actions}, Minecraft as mp4 with an npz {actions} of the same name.
+"""Datasets of TECO: DMLab as npz {video, actions}, Minecraft as mp4 with an npz {actions} of the same name.
 
-Source: Yan et al., Temporally Consistent Transformers for Video Generation, 2022. An action is a whole number; the
-first is left out, as readers of these data do, and that of row t led from frame t-1 to t. The files say neither what
-the numbers stand for nor, in DMLab, the pace: turn left, turn right, forward, and 15 frames per second are what is
-assumed there; Minecraft's four stay four buttons. `--classes` and `--fps` say it otherwise.
+Source: Yan et al., Temporally Consistent Transformers for Video Generation, 2022. Actions are integers; the first one
+is dropped, as readers of these data do, and row t's action led from frame t-1 to t. The files define neither the
+meaning of the numbers nor DMLab's frame rate: assumed are turn left, turn right, forward at 15 frames per second;
+Minecraft's four stay four buttons. `--classes` and `--fps` override this.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from worldsim.episodes.importers.base import (
     parse_action_classes,
     read_npz,
     sibling_file,
-    video_frames,
-    video_times,
 )
+from worldsim.episodes.video import read_frames, video_times
 
 DMLAB_CLASSES = ("turn=1", "turn=-1", "forward")
 MINECRAFT_CLASSES = ("action0", "action1", "action2", "action3")
@@ -48,19 +47,19 @@ def read_minecraft(path: Path, options: ImportOptions) -> ImportedEpisode:
         frames_per_s=options.frames_per_s or rate,
         action_spec=spec,
         actions=align_actions(decode_classes(numbers, vectors), len(times), options.action_time),
-        frames=video_frames(path),
+        frames=read_frames(path, is_strict=True),
     )
 
 
 DMLAB = SourceFormat(
-    description="DMLab as TECO has it: npz with video and actions",
+    description="DMLab data of TECO: npz with video and actions",
     suffixes=(".npz",),
     frames_per_s=15.0,
     action_time="before",
     read=read_dmlab,
 )
 MINECRAFT = SourceFormat(
-    description="Minecraft as TECO has it: mp4, and npz with actions",
+    description="Minecraft data of TECO: mp4, and npz with actions",
     suffixes=(".mp4",),
     frames_per_s=None,
     action_time="before",

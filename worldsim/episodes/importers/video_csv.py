@@ -1,7 +1,7 @@
-"""Any game: a video, and a csv of the same name with its actions.
+"""Any game: a video, and a CSV file of the same name with its actions.
 
-The first line names the columns; each is an input, 0 or 1 for a button, -1 to 1 for an axis (which `axes` has to name).
-One row per frame; or, with a column `time_s`, a row whenever something changed, valid from that second of the video on.
+The first line names the columns; each is an input, 0 or 1 for a button, -1 to 1 for an axis (listed in `axes`).
+One row per frame; or, with a column `time_s`, one row per change, valid from that second of the video on.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from worldsim.episodes.importers.base import (
     SourceFormat,
     align_actions,
     sibling_file,
-    video_frames,
-    video_times,
 )
+from worldsim.episodes.video import read_frames, video_times
 
 TIME = "time_s"
 
@@ -40,7 +39,7 @@ def read(path: Path, options: ImportOptions) -> ImportedEpisode:
         frames_per_s=options.frames_per_s or rate,
         action_spec=spec,
         actions=align_actions(rows[:, order], len(times), options.action_time),
-        frames=video_frames(path),
+        frames=read_frames(path, is_strict=True),
     )
 
 
@@ -53,21 +52,21 @@ def _read_csv(path: Path) -> tuple[list[str], ActionArray]:
     except (OSError, ValueError, csv.Error) as error:
         raise RecordingError(f"{path.name} is not a table of numbers: {error}", hint="") from None
     if rows.ndim != 2 or rows.shape[1] != len(names) or len(set(names)) != len(names) or not np.isfinite(rows).all():
-        raise RecordingError(f"{path.name} is not a table of numbers under {len(names)} different names", hint="")
+        raise RecordingError(f"{path.name} is not a table of numbers with {len(names)} different column names", hint="")
     return names, rows.astype(np.float32)
 
 
 def _at_times(rows: ActionArray, column: int, times: list[float]) -> ActionArray:
-    """For every frame the newest row; nothing is held before the first one."""
+    """The latest row at the time of each frame; nothing is held before the first row."""
     when, values = rows[:, column], np.delete(rows, column, axis=1)
     if (np.diff(when) < 0).any():
-        raise RecordingError(f"{TIME} goes back", hint="")
+        raise RecordingError(f"{TIME} is not increasing", hint="")
     newest = np.searchsorted(when, np.array(times, np.float32) + 1e-4, side="right") - 1
     return np.where(newest[:, None] >= 0, values[newest.clip(0)], 0).astype(np.float32)
 
 
 def _spec(names: list[str], options: ImportOptions) -> tuple[ActionSpec, list[int]]:
-    """The spec, and the column of each of its inputs."""
+    """The spec, and the column of each input."""
     units = dict(options.axes)
     missing = [name for name in units if name not in names]
     if missing:
@@ -85,11 +84,11 @@ def _check(names: list[str], rows: ActionArray, spec: ActionSpec) -> None:
             wrong = values[~np.isin(values, (0, 1))][0]
             raise RecordingError(f"button {name!r} is {wrong:g}, not 0 or 1; if it is an axis: --axis {name}", hint="")
         if np.abs(values).max(initial=0) > 1:
-            raise RecordingError(f"axis {name!r} goes beyond -1 to 1", hint="")
+            raise RecordingError(f"axis {name!r} is outside -1 to 1", hint="")
 
 
 FORMAT = SourceFormat(
-    description="any game: a video, and a csv with a column per input",
+    description="any game: a video, and a CSV file with a column per input",
     suffixes=(".mp4", ".mkv", ".webm", ".mov", ".avi"),
     frames_per_s=None,
     action_time="after",

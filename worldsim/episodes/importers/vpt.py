@@ -1,8 +1,8 @@
 """VPT's contractor data: an mp4 of Minecraft, and a jsonl of the same name with one line of input per frame.
 
-Source: Baker et al., Video PreTraining, 2022, and the reader that was published with it: its names of keys, degrees per
-count of the mouse, and what it knows of recordings (attack that is held from the start until it is first pressed; the
-scroll wheel, which shows only as another hotbar slot). The mouse is clipped at 10 degrees per tick, as theirs is.
+Source: Baker et al., Video PreTraining, 2022, and the published reader: its key names, degrees per mouse count, and its
+corrections of the recordings (attack is stuck from the start until first pressed; the scroll wheel is visible only as a
+change of the hotbar slot). The mouse is clipped at 10 degrees per tick, as in that reader.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from worldsim.episodes.importers.base import (
     align_actions,
     read_jsonl,
     sibling_file,
-    video_frames,
-    video_times,
 )
+from worldsim.episodes.video import read_frames, video_times
 
 KEYS = {
     "w": "forward",
@@ -44,7 +43,7 @@ MOUSE = ("attack", "use", "pick_item")
 DEG_PER_COUNT = 360.0 / 2400.0
 MAX_DEG = 10.0
 MAX_LENGTH_MISMATCH = 5
-"""The two recorders stop a moment apart: the longer one's last rows are left out."""
+"""The two recorders do not stop at the same time: extra rows at the end are dropped."""
 
 SPEC = ActionSpec(
     buttons=(*KEYS.values(), *MOUSE),
@@ -63,12 +62,12 @@ def read(path: Path, options: ImportOptions) -> ImportedEpisode:
     try:
         actions = _actions(rows[:num_frames])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise RecordingError(f"{lines.name} is not as VPT has it: {type(error).__name__} {error}", hint="") from None
+        raise RecordingError(f"{lines.name} is not in VPT's format: {type(error).__name__} {error}", hint="") from None
     return ImportedEpisode(
         frames_per_s=options.frames_per_s or rate,
         action_spec=SPEC,
         actions=align_actions(actions, num_frames, options.action_time),
-        frames=video_frames(path),
+        frames=read_frames(path, is_strict=True),
     )
 
 
