@@ -163,7 +163,7 @@ def test_bad_input_gets_one_clear_error_and_changes_nothing(tmp_path: Path, worl
         with pytest.raises(UsageError, match="already"), worldsim.record(world, tmp_path / "t"):
             pass
         world.step(FORWARD)
-    with pytest.raises(UsageError, match="is there already"), worldsim.record(world, tmp_path / "s"):
+    with pytest.raises(UsageError, match="already exists"), worldsim.record(world, tmp_path / "s"):
         pass
     world.close()
     world.close()

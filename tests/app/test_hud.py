@@ -84,7 +84,7 @@ def test_no_message_during_play() -> None:
 def test_long_line_is_wrapped_without_breaking_paths() -> None:
     path = "recordings/maze-20261121-141504"
     expected = (
-        f"the recording {path} has stopped: No space left on device; make room, then: worldsim sessions repair {path}"
+        f"the recording {path} has stopped: No space left on device; free space, then: worldsim sessions repair {path}"
     )
     (panel,) = (p for p in panels(replace(PLAYING, lines=(expected,))) if p.placement is Placement.BOTTOM)
     lines = [row.left for row in panel.rows if row.style is Style.STRONG]

@@ -78,7 +78,7 @@ def test_full_disk_is_reported_with_a_hint_and_play_continues(tmp_path: Path, mo
     report = play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 80)
     play.session.recorder.close()
     (folder,) = find_sessions(RECORDINGS_FOLDER)
-    line = f"The recording {folder} has stopped: No space left on device; make room, then: worldsim sessions repair"
+    line = f"The recording {folder} has stopped: No space left on device; free space, then: worldsim sessions repair"
     assert f"{line} {folder}" in " ".join(shown_text(play).split())
     assert report.frames_shown > 10
     assert open_session(folder).num_frames > 0, "the written part was lost"

@@ -128,18 +128,18 @@ def unfinished(folder: Path) -> None:
 NO_ACTIONS = [[0.0, 0.0, 0.0]] * 20
 DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (lambda f: scramble(video_path(f / "a", 0)), "a: episode 0: "),
-    (lambda f: cut(video_path(f / "a", 1)), "a: episode 1: 0 pictures decode, for 12 rows"),
+    (lambda f: cut(video_path(f / "a", 1)), "a: episode 1: 0 frames decode, but there are 12 rows"),
     (lambda f: video_path(f / "b", 0).unlink(), "b: episode 0: video: not a valid video"),
-    (lambda f: shutil.copy(video_path(f / "a", 1), video_path(f / "a", 0)), "12 pictures decode, for 20 rows"),
-    (lambda f: rewrite(f, **{"worldsim.frame_hash": ["0" * 16] * 20}), "a: episode 0: picture 0 is not the one"),
-    (lambda f: rewrite(f, timestamp=np.arange(20) / 10), "a timestamp is"),
-    (lambda f: rewrite(f, frame_index=[0] * 20), "not numbered one after the other"),
-    (lambda f: rewrite(f, **{"worldsim.t_ready_ns": list(range(20, 0, -1))}), "in another order"),
-    (lambda f: rewrite(f, action=[[0.5, 0.0, 0.0], *NO_ACTIONS[1:]]), "an action is not within its spec"),
-    (lambda f: rewrite(f, action=[[0.0, 0.0, float("nan")], *NO_ACTIONS[1:]]), "an action is not within its spec"),
+    (lambda f: shutil.copy(video_path(f / "a", 1), video_path(f / "a", 0)), "12 frames decode, but there are 20 rows"),
+    (lambda f: rewrite(f, **{"worldsim.frame_hash": ["0" * 16] * 20}), "a: episode 0: frame 0 differs"),
+    (lambda f: rewrite(f, timestamp=np.arange(20) / 10), "timestamp is off by"),
+    (lambda f: rewrite(f, frame_index=[0] * 20), "row numbers are not consecutive"),
+    (lambda f: rewrite(f, **{"worldsim.t_ready_ns": list(range(20, 0, -1))}), "not monotonic"),
+    (lambda f: rewrite(f, action=[[0.5, 0.0, 0.0], *NO_ACTIONS[1:]]), "an action is out of range"),
+    (lambda f: rewrite(f, action=[[0.0, 0.0, float("nan")], *NO_ACTIONS[1:]]), "an action is out of range"),
     (lambda f: rewrite(f, action=[[0.0, 0.0, 7.0], *NO_ACTIONS[1:]]), "does not fit the action spec"),
-    (other_size, "a: episode 0: pictures are (48, 64, 3), not (24, 64, 3)"),
-    (info, "a: meta/info.json says"),
+    (other_size, "a: episode 0: frames are (48, 64, 3), expected (24, 64, 3)"),
+    (info, "a: meta/info.json has"),
     (lambda f: data_path(f / "b", 0).write_bytes(b"PAR1"), "b is damaged"),
     (unfinished, "b: unfinished: worldsim sessions repair"),
 ]
@@ -158,7 +158,7 @@ def test_check_reports_damage_and_fails(
 
 def test_check_fails_for_a_folder_without_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(tmp_path)]) == RecordingError.exit_code
-    assert "holds no session" in capsys.readouterr().err
+    assert "contains no session" in capsys.readouterr().err
 
 
 def test_export_writes_npz_files(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

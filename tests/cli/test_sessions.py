@@ -48,7 +48,7 @@ def unfinished(folder: Path, *, pid: int, process_started_s: float) -> Path:
 
 def test_show_prints_metadata(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = sessions(capsys, "show", recorded / "a")
-    expected = {"frames": 15, "episodes": 2, "preset": "made-up", "seed": 0, "complete": True, "seeds": [0, 1]}
+    expected = {"frames": 15, "episodes": 2, "preset": "synthetic", "seed": 0, "complete": True, "seeds": [0, 1]}
     assert found | expected == found
 
 

@@ -13,9 +13,8 @@ from tests.episodes.importers.test_convert import write_memory_maze
 from tests.episodes.recordings import record
 from worldsim.core.errors import RecordingError, UsageError
 from worldsim.core.types import ActionSpec
-from worldsim.episodes.export_npz import export_folder
 from worldsim.episodes.importers.base import ImportOptions
-from worldsim.episodes.importers.convert import FORMATS, import_folder
+from worldsim.episodes.importers.convert import FORMATS, export_folder, import_folder
 from worldsim.episodes.importers.memory_maze import one_hot
 from worldsim.episodes.reader import open_session
 

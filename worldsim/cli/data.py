@@ -12,10 +12,9 @@ import tyro
 from worldsim.cli.arguments import Flag, JsonOption, ProgressOption, check_at_least, option, parse_size
 from worldsim.cli.output import CommandResult, Progress, Subcommand, run_subcommand, text_table
 from worldsim.core.errors import RecordingError
-from worldsim.episodes.export_npz import export_folder
-from worldsim.episodes.images import write_contact_sheet
+from worldsim.core.images import write_contact_sheet
 from worldsim.episodes.importers.base import ActionTime, ImportOptions
-from worldsim.episodes.importers.convert import FORMATS, ConversionResult, import_folder
+from worldsim.episodes.importers.convert import FORMATS, ConversionResult, export_folder, import_folder
 from worldsim.episodes.validate import AXIS_BINS, ValidationReport, index_sessions, validate_sessions
 
 MAX_PRINTED = 20
@@ -79,7 +78,7 @@ class ImportData:
                 size_px=None if size_px is None else (size_px[1], size_px[0]),
                 stride=self.every,
                 is_lossless=not self.lossy,
-                tell=_file_progress(progress),
+                on_progress=_file_progress(progress),
             )
         error = None
         if not imported.converted and not imported.there_already:
@@ -108,7 +107,7 @@ class ExportData:
     def run(self) -> CommandResult:
         """Fails if no episode was exported, now or earlier."""
         with Progress(1, f"export {self.source}", self.progress, unit="share") as progress:
-            exported = export_folder(self.source, self.target, tell=_file_progress(progress))
+            exported = export_folder(self.source, self.target, on_progress=_file_progress(progress))
         error = None
         if not exported.converted and not exported.there_already:
             hint = "the reasons are listed above; needs poses, lossless frames, and the six actions of Memory Maze"
@@ -137,7 +136,7 @@ class CheckData:
         check_at_least(self.num_frames, 1, "--num-frames")
         index = index_sessions(self.folder)
         with Progress(index.num_frames, f"check {self.folder}", self.progress) as progress:
-            report = validate_sessions(index, num_samples=self.num_frames, advance=progress.advance)
+            report = validate_sessions(index, num_samples=self.num_frames, on_progress=progress.advance)
         if self.contact_sheet is not None and report.samples:
             write_contact_sheet(self.contact_sheet, report.samples)
         faulty = sorted({session for session, _ in report.faults})

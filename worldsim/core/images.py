@@ -1,16 +1,19 @@
-"""Comparing frames: side by side, pixel differences, PSNR. Pure functions of numpy arrays."""
+"""Frames as images: PSNR, differences, side by side, resizing, contact sheets."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from worldsim.core.files import atomic_path
 from worldsim.core.types import Frame
 
 GAP_PX = 2
+SHEET_COLUMNS = 8
 MAX_PSNR_DB = 100.0
 """PSNR of equal images: infinity would dominate every mean, and JSON cannot represent it."""
 
@@ -55,3 +58,26 @@ def check_data_range(image: npt.NDArray[Any], truth: npt.NDArray[Any], data_rang
         return data_range
     assert image.dtype == truth.dtype == np.uint8, f"{image.dtype} and {truth.dtype} need an explicit data_range"
     return 255.0
+
+
+def resize(frame: Frame, height_px: int, width_px: int) -> Frame:
+    """Area average; returns the frame itself if it has that size. Does not preserve the aspect ratio."""
+    if frame.shape[:2] == (height_px, width_px):
+        return frame
+    from PIL import Image  # late: play does not need it
+
+    image = Image.fromarray(frame).resize((width_px, height_px), Image.Resampling.BOX)
+    resized: npt.NDArray[np.uint8] = np.asarray(image)
+    return resized
+
+
+def write_contact_sheet(path: Path, frames: list[Frame]) -> None:
+    """Frames of one size in rows, as PNG regardless of the suffix. Raises: StorageError."""
+    from PIL import Image
+
+    columns = min(SHEET_COLUMNS, len(frames))
+    empty = [np.zeros_like(frames[0])] * (-len(frames) % columns)
+    tiles = [*frames, *empty]
+    lines = [np.concatenate(tiles[begin : begin + columns], axis=1) for begin in range(0, len(tiles), columns)]
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.concatenate(lines)).save(temporary, format="PNG")

@@ -83,7 +83,7 @@ def finalize(folder: Path, *, high_water: int | None = None) -> FinalizeResult:
             part_path(folder, index).unlink(missing_ok=True)
         (folder / JOURNAL_FILE).unlink()
     except (OSError, StorageError) as error:
-        hint = f"free some space, then: worldsim sessions repair {folder}"
+        hint = f"free space, then: worldsim sessions repair {folder}"
         raise StorageError(f"cannot finish {folder}: {error}", hint=hint) from None
     missing = sum(int((~columns["worldsim.has_picture"]).sum()) for columns in tables)
     return FinalizeResult(frames=_num_frames(tables), episodes=len(tables), missing_images=missing)

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from worldsim.core.errors import RecordingError
+from worldsim.core.images import resize
 from worldsim.core.types import Frame
 from worldsim.episodes.format import INFO_FILE, data_path, frame_hash, video_path
-from worldsim.episodes.images import resize
 from worldsim.episodes.journal import RecordedEpisode
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.episodes.video import video_times
@@ -133,14 +133,14 @@ def index_sessions(folder: Path) -> DatasetIndex:
 
 
 def validate_sessions(
-    index: DatasetIndex, *, num_samples: int, advance: Callable[[int], None] = lambda num_frames: None
+    index: DatasetIndex, *, num_samples: int, on_progress: Callable[[int], None] = lambda num_frames: None
 ) -> ValidationReport:
-    """`advance(num_frames)` is called for every frame."""
+    """`on_progress(num_frames)` is called for every frame."""
     report = ValidationReport(faults=list(index.faults))
     last, count = index.num_frames - 1, min(num_samples, index.num_frames)
     sampler = _Sampler(report.samples, iter(np.unique(np.linspace(0, last, count).astype(int)).tolist()))
     for folder in index.folders:
-        _validate_session(open_session(folder), report, sampler, advance)
+        _validate_session(open_session(folder), report, sampler, on_progress)
     return report
 
 
@@ -160,7 +160,7 @@ class _Sampler:
 
 
 def _validate_session(
-    session: RecordedSession, report: ValidationReport, sampler: _Sampler, advance: Callable[[int], None]
+    session: RecordedSession, report: ValidationReport, sampler: _Sampler, on_progress: Callable[[int], None]
 ) -> None:
     header, begin = session.header, 0
     height_px, width_px, _ = header.frame_shape
@@ -173,7 +173,7 @@ def _validate_session(
     faults = [*_info_faults(session)]
     for index, episode in enumerate(session.episodes):
         faults += [f"episode {index}: {fault}" for fault in _row_faults(session, index, begin)]
-        faults += [f"episode {index}: {fault}" for fault in _video_faults(session, index, report, sampler, advance)]
+        faults += [f"episode {index}: {fault}" for fault in _video_faults(session, index, report, sampler, on_progress)]
         _count_actions(session, episode, report)
         begin += len(episode.rows)
     report.faults += [(session.folder.name, fault) for fault in faults]
@@ -214,7 +214,11 @@ def _row_faults(session: RecordedSession, index: int, begin: int) -> Iterator[st
 
 
 def _video_faults(
-    session: RecordedSession, index: int, report: ValidationReport, sampler: _Sampler, advance: Callable[[int], None]
+    session: RecordedSession,
+    index: int,
+    report: ValidationReport,
+    sampler: _Sampler,
+    on_progress: Callable[[int], None],
 ) -> Iterator[str]:
     rows, header = session.episodes[index].rows, session.header
     count, wrong_hash, previous, brightness = 0, None, None, []
@@ -236,7 +240,7 @@ def _video_faults(
             sampler.add(frame)
             previous = frame
             count += 1
-            advance(1)
+            on_progress(1)
     except (RecordingError, ValueError) as error:  # ValueError: a size that is not a multiple of the scale
         yield f"video: {getattr(error, 'message', error)}"
     report.brightness.append(np.array(brightness, np.float32))

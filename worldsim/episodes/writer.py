@@ -170,7 +170,7 @@ class SessionWriter:
                 self._journal.close()
             message = f"the recording {self.folder} has stopped: {_reason(error)}"
             with self._ready:
-                self._fail(StorageError(message, hint=f"free some space, then: worldsim sessions repair {self.folder}"))
+                self._fail(StorageError(message, hint=f"free space, then: worldsim sessions repair {self.folder}"))
 
     def _fail(self, error: WorldsimError) -> None:
         """Call with the lock held."""

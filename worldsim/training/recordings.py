@@ -25,9 +25,9 @@ from worldsim.core.errors import (
     WorldsimError,
     did_you_mean,
 )
+from worldsim.core.images import resize
 from worldsim.core.types import ActionSpec
 from worldsim.episodes.format import SessionHeader
-from worldsim.episodes.images import resize
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.resolve import hub_ref

@@ -224,7 +224,7 @@ WRONG: list[tuple[str, Callable[[Path], None], str]] = [
     ("memory-maze", lambda f: write_memory_maze(f / "x.npz", agent_dir=np.full((6, 2), np.nan)), "not finite"),
     ("memory-maze", lambda f: write_memory_maze(f / "x.npz", image=FRAMES.astype(float)), "expected uint8"),
     ("memory-maze", lambda f: write_dmlab(f / "x.npz"), "no array 'image'"),
-    ("teco-dmlab", lambda f: write_dmlab(f / "x.npz", actions=np.array([0, 1, 2, 3, 0, 1])), "action 3 is not in 0 to 2"),
+    ("teco-dmlab", lambda f: write_dmlab(f / "x.npz", actions=np.array([0, 1, 2, 3, 0, 1])), "action 3 is not in 0"),
     ("teco-dmlab", lambda f: write_dmlab(f / "x.npz", actions=np.zeros(4, int)), "6 frames, but 4 actions"),
     ("teco-dmlab", lambda f: write_dmlab(f / "x.npz", actions=np.array([{}] * 6)), "not a valid npz"),
     ("teco-dmlab", lambda f: (write_dmlab(f / "x.npz"), cut(f / "x.npz")), "not a valid npz"),

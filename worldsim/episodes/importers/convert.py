@@ -1,8 +1,8 @@
-"""Converts a folder of recordings of other projects to sessions: one per file, complete or not at all.
+"""Converts folders between sessions and the datasets of other projects: every file complete or not at all.
 
-Owns: which files are read, the report of those that are wrong, where sessions are written. Does not own: layouts. A
-session is written next to the target and moved when complete, so that a crash leaves nothing partial and the same
-command resumes.
+Owns: which files are read, the report of those that are wrong, where results are written. Does not own: layouts. An
+imported session is written next to the target and moved when complete, so that a crash leaves nothing partial and the
+same command resumes. Exports have the layout of Memory Maze's datasets: a round trip keeps every bit.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 
 import worldsim
 from worldsim.core.errors import RecordingError, UsageError
 from worldsim.core.files import storage_errors
+from worldsim.core.images import resize
 from worldsim.core.types import Frame
 from worldsim.episodes.format import EpisodeStart, FrameRow, SessionHeader, frame_hash
-from worldsim.episodes.images import resize
 from worldsim.episodes.importers import memory_maze, teco, video_csv, vpt
 from worldsim.episodes.importers.base import ImportedEpisode, ImportOptions, SourceFormat, subsample
 from worldsim.episodes.journal import pose_tuple
-from worldsim.episodes.reader import is_session
+from worldsim.episodes.reader import RecordedSession, find_sessions, is_session, open_session
 from worldsim.episodes.writer import SessionWriter
 
 FORMATS: dict[str, SourceFormat] = {
@@ -58,10 +61,11 @@ def import_folder(
     size_px: tuple[int, int] | None = None,
     stride: int = 1,
     is_lossless: bool = True,
-    tell: Callable[[int, int, str], None] = lambda done, total, name: None,
+    on_progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> ConversionResult:
-    """`size_px`: (height, width) to resize frames to. `stride`: see `subsample`. `tell(done, total, file)` is called
-    before each file.
+    """`size_px`: (height, width) to resize frames to. `stride`: see `subsample`.
+
+    `on_progress(done, total, file)` is called before each file.
 
     Files that cannot be read are listed in the result. Raises: UsageError without files, StorageError.
     """
@@ -69,7 +73,7 @@ def import_folder(
     _remove_leftovers(target)
     paths = find_files(source, source_format.suffixes)
     for index, path in enumerate(paths):
-        tell(index, len(paths), path.name)
+        on_progress(index, len(paths), path.name)
         name = session_name(path, source)
         if is_session(target / name):
             outcome.there_already.append(name)
@@ -80,6 +84,26 @@ def import_folder(
             outcome.converted[name] = _write(episode, header, target / name, size_px, is_lossless=is_lossless)
         except RecordingError as error:
             outcome.skipped[str(path)] = error.message
+    return outcome
+
+
+def export_folder(
+    source: Path, target: Path, on_progress: Callable[[int, int, str], None] = lambda done, total, name: None
+) -> ConversionResult:
+    """One file per episode, named after its session; `on_progress(done, total, session)` is called before each session.
+
+    Sessions that cannot be exported are listed in the result. Raises: UsageError without sessions, StorageError.
+    """
+    outcome, folders = ConversionResult(), find_sessions(source)
+    if not folders:
+        raise UsageError(f"{source} contains no session", hint="import some with `worldsim data import`")
+    for index, folder in enumerate(folders):
+        on_progress(index, len(folders), folder.name)
+        try:
+            session = open_session(folder)
+            _export_session(session, target, outcome)
+        except RecordingError as error:
+            outcome.skipped[str(folder)] = error.message
     return outcome
 
 
@@ -180,3 +204,25 @@ def _row(episode: ImportedEpisode, index: int, image: Frame) -> FrameRow:
         frame_hash=frame_hash(image),
         pose=None if episode.pose is None else pose_tuple(episode.pose[index]),
     )
+
+
+def _export_session(session: RecordedSession, target: Path, outcome: ConversionResult) -> None:
+    if not session.is_complete or not session.is_lossless or session.num_missing_images:
+        raise RecordingError("it is not complete and lossless", hint="")
+    for number, episode in enumerate(session.episodes):
+        name = session.folder.name if len(session.episodes) == 1 else f"{session.folder.name}-{number}"
+        path = target / f"{name}.npz"
+        if path.exists():
+            outcome.there_already.append(name)
+            continue
+        poses = [row.pose for row in episode.rows]
+        if None in poses:
+            raise RecordingError("it has no poses", hint="")
+        actions = np.array([row.action for row in episode.rows], np.float32)
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "image": np.stack(list(session.frames(number))),
+            "action": memory_maze.one_hot(actions, session.header.action_spec),
+            **memory_maze.pose_arrays(np.array(poses, np.float32)),
+        }
+        memory_maze.write(path, arrays)
+        outcome.converted[name] = len(episode.rows)
