@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.episodes.recordings import HEADER, synthetic_frame, synthetic_row, record
+from tests.episodes.recordings import HEADER, record, synthetic_frame, synthetic_row
 from tests.training.test_run import MAPPED, TINY
 from worldsim.core.errors import ConfigError, RecordingError, UsageError
 from worldsim.core.types import Action
