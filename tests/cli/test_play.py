@@ -14,7 +14,7 @@ import pytest
 from tests.engine.fakes import FakeSimulator
 from tests.engine.test_time_travel import HEADER
 from worldsim.cli.main import main
-from worldsim.cli.play import PlayArguments, _check_inputs, _load_true_world, run
+from worldsim.cli.play import PlayArguments, _check_inputs, _load_reference, run
 from worldsim.core.errors import RecordingError, StateError, UsageError
 from worldsim.core.types import ActionSpec
 from worldsim.engine.preset_world import open_preset
@@ -143,7 +143,7 @@ def test_the_title_screen_takes_no_option_of_one_session(tmp_path: Path, option:
 
 
 def test_a_true_world_whose_inputs_are_poses_is_walked_in(given_preset_folder: Path) -> None:
-    loaded = _load_true_world(PlayArguments(preset=str(given_preset_folder), reference=True), lambda stage: None)
+    loaded = _load_reference(PlayArguments(preset=str(given_preset_folder), reference=True), lambda stage: None)
     assert (
         loaded.action_spec.buttons == ("forward", "back", "left", "right") and loaded.action_spec.pose_control is None
     )

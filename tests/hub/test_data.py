@@ -18,11 +18,11 @@ def test_recordings_on_the_hub_are_fetched_once_and_trained_on(hub: Any, run: An
     others = {"loader.py": b"raise SystemExit", "README.md": b"# walks"}
     hub.put("datasets/someone/walks", server.files_of(tmp_path / "s") | others)
     (tmp_path / "preset.toml").write_text(OWN, encoding="utf-8")
-    command = ["train", str(tmp_path / "preset.toml"), "--stage", "autoencoder", "--minutes", "2", "--updates", "1"]
+    command = ["train", str(tmp_path / "preset.toml"), "--stage", "autoencoder", "--minutes", "2", "--steps", "1"]
     command += ["--device", "cpu", "--out", str(tmp_path / "run")]
     first = run(*command, "--data", "someone/walks=2")
     assert first.returncode == 0, first.stderr
-    assert "data: someone/walks, share 1.00, 40 frames" in first.stdout
+    assert "data: someone/walks, share 1.00, 40 frames" in first.stderr
     assert not [line for line in hub.log if "loader.py" in line or "README" in line]
     num_requests = len([line for line in hub.log if "/resolve/" in line])
     again = run(*command, "--data", "someone/walks", "--offline")

@@ -91,7 +91,7 @@ Load = Callable[["PlayArguments", StageCallback], LoadedWorld]
 
 @dataclass(frozen=True, kw_only=True)
 class _AppContext:
-    """What stays open from one session to the next."""
+    """Resources shared by all sessions of a run."""
 
     window: Window
     renderer: RecoveringRenderer
@@ -101,7 +101,7 @@ class _AppContext:
 
 @dataclass(frozen=True, kw_only=True)
 class _SessionResult:
-    """How one session ended."""
+    """Outcome of one session."""
 
     arguments: PlayArguments
     report: SessionStats
@@ -121,7 +121,7 @@ def run(argv: list[str]) -> int:
 def play(
     arguments: PlayArguments, load: Callable[[StageCallback], LoadedWorld], size_px: tuple[int, int] | None
 ) -> int:
-    """The window, on whatever `load` gives, without a title screen. Returns: the exit code."""
+    """Plays the world that `load` returns, without a title screen. Returns: the exit code."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     with _app_context(arguments, size_px) as context:
         result = _play_session(context, arguments, lambda _, report: load(report), has_title=False)
@@ -129,7 +129,7 @@ def play(
 
 
 def _title_loop(context: _AppContext, arguments: PlayArguments) -> _SessionResult | None:
-    """Sessions, one after the other, until the program shall end. Returns: the last one."""
+    """Runs sessions until the player quits. Returns: the last one; None if the title screen was closed."""
     from worldsim.app.application import ExitAction
     from worldsim.app.preset_library import PresetLibrary, SpeedEstimates
     from worldsim.app.title_screen import TitleScreen
@@ -138,10 +138,10 @@ def _title_loop(context: _AppContext, arguments: PlayArguments) -> _SessionResul
     while True:
         if arguments.preset is None:
             error = result.error if result else None
-            trouble = "; ".join(filter(None, (error.message, error.hint))) if error else ""
+            message = "; ".join(filter(None, (error.message, error.hint))) if error else ""
             with closing(PresetLibrary(SpeedEstimates(device=arguments.device), context.window.wake)) as library:
                 library.start()
-                chosen = TitleScreen(library, context.window, context.renderer, context.settings, error=trouble).run()
+                chosen = TitleScreen(library, context.window, context.renderer, context.settings, error=message).run()
             if chosen is None:
                 return None
             arguments = replace(arguments, preset=chosen.ref)
@@ -158,8 +158,8 @@ def _app_context(arguments: PlayArguments, size_px: tuple[int, int] | None) -> I
     from worldsim.app.settings import Settings, SettingsFile
     from worldsim.app.window import Window
 
-    named = arguments.preset or "PRESET"
-    hint = f"worldsim rollout {named} --out {Path(named).name}.mp4 writes a video instead"
+    ref = arguments.preset or "PRESET"
+    hint = f"worldsim rollout {ref} --out {Path(ref).name}.mp4 writes a video instead"
     window = Window(title="worldsim", size_px=size_px, backend=arguments.renderer, hint=hint)
     with closing(window):
         renderer = RecoveringRenderer(window)
@@ -170,7 +170,7 @@ def _app_context(arguments: PlayArguments, size_px: tuple[int, int] | None) -> I
 
 
 def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *, has_title: bool) -> _SessionResult:
-    """One session, from loading to the player's leaving it. Closes the window unless the title screen follows."""
+    """Runs one session. Closes the window unless the title screen follows."""
     from worldsim.app.application import Application, ExitAction
     from worldsim.engine.recorder import Recorder, new_recording_folder
     from worldsim.engine.session import Session
@@ -192,7 +192,7 @@ def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *,
         )
         stack.callback(worker.close)
         stack.callback(lambda: application.close() if application is not None else None)
-        # Before the worker: nobody shall look at a window that waits for a thread.
+        # Closed before the worker, so that no frozen window is shown while its thread ends.
         stack.callback(lambda: None if exit_action is ExitAction.TITLE else context.window.close())
         is_recorded = settings.always_record and has_title and not arguments.reference
         folder = arguments.record or (new_recording_folder(arguments.preset) if is_recorded else None)
@@ -222,13 +222,13 @@ def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *,
 
 
 def _report_and_raise(result: _SessionResult, context: _AppContext) -> int:
-    """Returns: the exit code. Raises: what ended the session."""
+    """Writes the JSON. Returns: the exit code. Raises: the error that ended the session."""
     arguments = result.arguments
     if arguments.json is not None:
         stats = asdict(result.report)
         first_ns = stats.pop("first_frame_ns")
-        started = {"start_to_first_frame_s": None if first_ns is None else _since_start_s(first_ns)}
-        stats = {"preset": arguments.preset, **started, **stats, "renderer": context.renderer.name}
+        latency = {"start_to_first_frame_s": None if first_ns is None else _since_start_s(first_ns)}
+        stats = {"preset": arguments.preset, **latency, **stats, "renderer": context.renderer.name}
         write_json(arguments.json, stats)
     if result.error is not None:
         raise result.error
@@ -266,15 +266,15 @@ def _validate(arguments: PlayArguments) -> tuple[int, int] | None:
     if arguments.preset is None:
         return size_px
     if "/" not in arguments.preset or Path(arguments.preset).exists():
-        resolve_preset(arguments.preset)  # a name on the Hub is looked up by the worker, with the window open
+        resolve_preset(arguments.preset)  # repositories on the Hub are resolved by the worker, with the window open
     return size_px
 
 
 def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
-    """Runs in the model thread; the only part of `play` that loads torch."""
+    """Runs in the model thread, the only part of `play` that loads torch."""
     assert arguments.preset is not None
     if arguments.reference:
-        return _load_true_world(arguments, report)
+        return _load_reference(arguments, report)
     report("loading torch")
     from worldsim.engine.fallback import FallbackSimulator, classify_fault
     from worldsim.engine.preset_world import PRESET_THREADS, open_preset
@@ -298,7 +298,7 @@ def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
 
 
 def _on_cpu(arguments: PlayArguments) -> Simulator:
-    """The same world with weights read again, for those on a lost device are lost."""
+    """The same world on the CPU. Weights are read again, since those on a lost device are gone."""
     from worldsim.engine.preset_world import open_preset
 
     assert arguments.preset is not None
@@ -306,7 +306,7 @@ def _on_cpu(arguments: PlayArguments) -> Simulator:
 
 
 def _recorded(arguments: PlayArguments) -> RecordedActions | None:
-    """What --actions names."""
+    """The recording of --actions."""
     if arguments.actions is None:
         return None
     from worldsim.engine.autopilot import recorded_actions
@@ -315,33 +315,33 @@ def _recorded(arguments: PlayArguments) -> RecordedActions | None:
 
 
 def _check_inputs(arguments: PlayArguments, spec: ActionSpec) -> None:
-    """Raises: UsageError for recorded actions that this world does not know."""
+    """Raises: UsageError if the recording of --actions has other inputs."""
     recorded = _recorded(arguments)
     if recorded is not None and recorded.spec != spec:
-        raise UsageError(f"{arguments.actions} was recorded with other inputs", hint="take a recording of this world")
+        raise UsageError(f"{arguments.actions} was recorded with other inputs", hint="use a recording of this world")
 
 
-def _load_true_world(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
+def _load_reference(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     from worldsim.presets.config import read_config_json, read_preset_toml
     from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
     from worldsim.worlds.registry import open_world
 
     assert arguments.preset is not None
-    report("starting the engine")
+    report("starting the reference world")
     folder = resolve_preset(arguments.preset)
     stored = folder / CONFIG_FILE
     config, _ = read_config_json(stored) if stored.is_file() else read_preset_toml(folder / "preset.toml")
     _check_inputs(arguments, config.action_spec)
     return LoadedWorld(
         playable=ForwardOnlySimulator(open_world(config.ground_truth_config), config.ground_truth_config.key_spec),
-        title=f"{config.title} (the true world)",
+        title=f"{config.title} (reference world)",
         ticks_per_s=config.play.ticks_per_s,
         can_rewind=False,
     )
 
 
 def _since_start_s(now_ns: int) -> float:
-    """From the start of the process, the interpreter's own included, to a moment of the monotonic clock."""
+    """Seconds from the start of the process, including the interpreter's, to a time of the monotonic clock."""
     import psutil
 
     age_s = time.time() - psutil.Process().create_time()

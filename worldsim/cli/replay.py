@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,15 +20,17 @@ from worldsim.cli.arguments import (
     parse_size,
 )
 from worldsim.cli.output import Progress, print_result
-from worldsim.core.devices import choose_device
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
 from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol
 from worldsim.engine.worker import StageCallback
 from worldsim.episodes.reader import RecordedSession, open_session
 
 if TYPE_CHECKING:  # loads torch
-    from worldsim.engine.replay import Mismatch, ReplayResult
+    from worldsim.engine.preset_world import OpenedPreset
+    from worldsim.engine.replay import Mismatch
     from worldsim.engine.simulator import Simulator
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +86,14 @@ def run(argv: list[str]) -> int:
     print_result(result["text"], result, arguments.json)
     if result.get("exact") is False:
         raise ReplayError(
-            f"{arguments.folder} did not come out as it was recorded",
-            hint="; ".join(result["notes"]) or "same weights, versions, device and threads: this is worth a report",
+            f"the replay of {arguments.folder} differs from the recording",
+            hint="; ".join(result["notes"]) or "same weights, versions, device and threads: please report a bug",
         )
     return 0
 
 
 def _is_recorded(ref: str, session: RecordedSession) -> bool:
-    """Whether `ref` names the recorded weights themselves, wherever they lie now."""
+    """Whether `ref` has the weights of the recording."""
     from worldsim.presets.resolve import resolve_preset
     from worldsim.presets.store import verify
 
@@ -99,95 +101,89 @@ def _is_recorded(ref: str, session: RecordedSession) -> bool:
 
 
 def _check(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
-    from worldsim.engine.preset_world import session_header
     from worldsim.engine.replay import check, check_origin, device_changes
 
-    ref = session.header.preset_ref
-    simulator, preset, device = _simulator(arguments, session, ref)
-    notes = (
-        *check_origin(session, session_header(preset, simulator, ref=ref, device=device), preset),
-        *device_changes(session),
-    )
+    opened = _open(arguments, session)
+    notes = (*check_origin(session, opened.header, opened.preset), *device_changes(session))
 
     def on_device(device: str) -> Simulator:
-        return _simulator(replace(arguments, device=device), session, ref)[0]
+        return _open(replace(arguments, device=device), session).simulator
 
     with Progress(session.num_frames, f"replay {arguments.folder}", arguments.progress) as progress:
-        verdict: ReplayResult = check(
-            session, simulator, progress.update, on_device if arguments.device is None else None
-        )
+        result = check(session, opened.simulator, progress.update, on_device if arguments.device is None else None)
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    text = "exact" if verdict.difference is None else _format_mismatch(verdict.difference)
+        _log.warning("%s", note)
+    text = "exact" if result.difference is None else _format_mismatch(result.difference)
     return {
         "folder": str(arguments.folder),
-        "exact": verdict.is_exact,
-        "frames": verdict.frames,
-        "difference": None if verdict.difference is None else asdict(verdict.difference),
+        "exact": result.is_exact,
+        "frames": result.frames,
+        "difference": None if result.difference is None else asdict(result.difference),
         "notes": list(notes),
-        "text": f"{text} ({verdict.frames} of {session.num_frames} frames compared)",
+        "text": f"{text} ({result.frames} of {session.num_frames} frames compared)",
     }
 
 
 def _compare(arguments: ReplayArguments, session: RecordedSession) -> dict[str, Any]:
-    """Scores of other weights, other steps or the true world against what the recorded weights make."""
+    """Scores of another preset, number of steps or the reference world against the recorded weights."""
     from worldsim.evaluation.replay_scores import score_replay
 
-    own, other = _open_both(arguments, session)
+    recorded, other = _open_both(arguments, session)
     try:
         with Progress(session.num_frames, f"replay {arguments.folder}", arguments.progress) as progress:
-            found = score_replay(session, own, other, arguments.steps, progress.update)
+            scores = score_replay(session, recorded, other, arguments.steps, progress.update)
     finally:
         other.close()
-    num_frames = len(found.psnr_db)
-    if found.num_as_recorded < num_frames:
-        again = f"{found.num_as_recorded} of {num_frames} frames came out as recorded"
-        print(f"note: {again}: the scores are against what the recorded weights make here", file=sys.stderr)
-    psnr = sum(found.psnr_db) / num_frames
-    ssim = sum(found.ssim) / num_frames if found.ssim else None
+    num_frames = len(scores.psnr_db)
+    if scores.num_as_recorded < num_frames:
+        _log.warning(
+            "only %d of %d frames equal the recording; the scores compare with the recorded weights as run here",
+            scores.num_as_recorded,
+            num_frames,
+        )
+    psnr = sum(scores.psnr_db) / num_frames
+    ssim = sum(scores.ssim) / num_frames if scores.ssim else None
     return {
         "folder": str(arguments.folder),
         "preset": arguments.preset or session.header.preset_ref,
         "steps": arguments.steps,
         "world": arguments.reference,
         "frames": num_frames,
-        "frames_equal": found.num_equal,
-        "frames_as_recorded": found.num_as_recorded,
+        "frames_equal": scores.num_equal,
+        "frames_as_recorded": scores.num_as_recorded,
         "psnr_db_mean": psnr,
         "ssim_mean": ssim,
-        "psnr_db": found.psnr_db,
-        "ssim": found.ssim,
-        "text": f"{num_frames} frames, {found.num_equal} equal; PSNR {psnr:.2f} dB"
+        "psnr_db": scores.psnr_db,
+        "ssim": scores.ssim,
+        "text": f"{num_frames} frames, {scores.num_equal} equal; PSNR {psnr:.2f} dB"
         + ("" if ssim is None else f", SSIM {ssim:.3f}"),
     }
 
 
 def _open_both(arguments: ReplayArguments, session: RecordedSession) -> tuple[Simulator, SimulatorProtocol]:
-    """The recorded weights, and what they are compared with."""
-    from worldsim.engine.preset_world import session_header
+    """The recorded weights and the world to compare with."""
+    from worldsim.engine.reference_world import ReferenceWorldAtStarts
     from worldsim.engine.replay import check_origin
 
-    own_ref = session.header.preset_ref
-    own, preset, device = _simulator(arguments, session, own_ref)
-    check_origin(session, session_header(preset, own, ref=own_ref, device=device), preset)
-    if not arguments.reference:
-        return own, _simulator(arguments, session, arguments.preset or own_ref)[0]
-    from worldsim.engine.reference_world import ReferenceWorldAtStarts
-
-    return own, ReferenceWorldAtStarts(preset.config.ground_truth_config, preset.starts)
+    recorded = _open(arguments, session)
+    check_origin(session, recorded.header, recorded.preset)
+    if arguments.reference:
+        preset = recorded.preset
+        return recorded.simulator, ReferenceWorldAtStarts(preset.config.ground_truth_config, preset.starts)
+    return recorded.simulator, _open(arguments, session, arguments.preset).simulator
 
 
-def _simulator(arguments: ReplayArguments, session: RecordedSession, ref: str) -> tuple[Simulator, Any, str]:
-    """A simulator on the recorded device, with the recorded number of threads."""
-    import torch
+def _open(arguments: ReplayArguments, session: RecordedSession, ref: str | None = None) -> OpenedPreset:
+    """The recorded preset, or `ref`, with the recorded device, threads and steps unless an option overrides them."""
+    from worldsim.engine.preset_world import open_preset
 
-    from worldsim.engine.simulator import Simulator
-    from worldsim.presets.store import load_preset
-
-    device = choose_device(arguments.device or session.header.device)
-    preset = load_preset(ref, device=device)
-    torch.set_num_threads(arguments.threads or session.header.threads)
-    return Simulator(preset, device=device, num_steps=session.header.num_steps), preset, device
+    header = session.header
+    return open_preset(
+        ref or header.preset_ref,
+        device=arguments.device or header.device,
+        num_steps=header.num_steps,
+        threads=arguments.threads or header.threads,
+    )
 
 
 def _play_in_window(arguments: ReplayArguments, session: RecordedSession) -> int:
@@ -205,13 +201,13 @@ def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[S
         if not arguments.is_comparison:
             from worldsim.engine.replay import ReplayWorld
 
-            simulator, preset, _ = _simulator(arguments, session, session.header.preset_ref)
-            playable: SimulatorProtocol = ReplayWorld(session, simulator)
-            title += f" ({preset.config.title})"
+            opened = _open(arguments, session)
+            playable: SimulatorProtocol = ReplayWorld(session, opened.simulator)
+            title += f" ({opened.preset.config.title})"
         else:
             playable = _side_by_side(arguments, session)
-            names = (arguments.preset or "", f"{arguments.steps} step(s)" * (arguments.steps is not None))
-            title += f", beside {', '.join(filter(None, names)) or 'the true world'}"
+            steps = f"{arguments.steps} step(s)" if arguments.steps is not None else None
+            title += f", beside {', '.join(filter(None, (arguments.preset, steps))) or 'the reference world'}"
         return LoadedWorld(
             playable=playable,
             title=title,
@@ -223,18 +219,19 @@ def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[S
 
 
 def _side_by_side(arguments: ReplayArguments, session: RecordedSession) -> SimulatorProtocol:
-    """As recorded on the left; on the right the same inputs in the other world."""
+    """The recording on the left, the same actions in the other world on the right."""
     from worldsim.engine.replay import ReplayWorld, SideBySideSimulator
 
-    own, other = _open_both(arguments, session)
-    if (other.action_spec, other.frame_shape) != (own.action_spec, own.frame_shape):
-        raise UsageError(f"{arguments.preset} has other inputs or frames", hint="take a preset of the same world")
-    return SideBySideSimulator(ReplayWorld(session, own), ReplayWorld(session, other, arguments.steps))
+    recorded, other = _open_both(arguments, session)
+    if (other.action_spec, other.frame_shape) != (recorded.action_spec, recorded.frame_shape):
+        message = f"{arguments.preset} has different inputs or another frame size"
+        raise UsageError(message, hint="use a preset of the same world")
+    return SideBySideSimulator(ReplayWorld(session, recorded), ReplayWorld(session, other, arguments.steps))
 
 
-def _format_mismatch(difference: Mismatch) -> str:
-    where = f"differs first at frame {difference.frame} of episode {difference.episode}"
-    if difference.max_levels is None or difference.psnr_db is None:
-        return f"{where}; the recording has no picture of it"
-    against = "the recorded picture" if difference.is_measured_exactly else "the video, which is not lossless,"
-    return f"{where}: by up to {difference.max_levels} of 255 from {against} {difference.psnr_db:.1f} dB PSNR"
+def _format_mismatch(mismatch: Mismatch) -> str:
+    position = f"first difference at frame {mismatch.frame} of episode {mismatch.episode}"
+    if mismatch.max_levels is None or mismatch.psnr_db is None:
+        return f"{position}; the recording has no image of it"
+    reference = "the recorded frame" if mismatch.is_measured_exactly else "the (lossy) video"
+    return f"{position}: up to {mismatch.max_levels} of 255 levels from {reference}, PSNR {mismatch.psnr_db:.1f} dB"

@@ -82,7 +82,7 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     opened = open_preset(arguments.preset, device=arguments.device, num_steps=arguments.steps, threads=threads)
     preset, simulator, device = opened.preset, opened.simulator, opened.device
     spec = simulator.action_spec
-    walk = script_actions(arguments.script, key_spec(spec), arguments.seed, arguments.frames)
+    actions = script_actions(arguments.script, key_spec(spec), arguments.seed, arguments.frames)
     height_px, width_px, _ = simulator.frame_shape
     tick = preset.config.play.ticks_per_s
     out = arguments.out or (None if arguments.record else Path("rollout.mp4"))
@@ -103,7 +103,7 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
             simulator.restore(position.snapshot)
             first, seed = position.step, position.seed
             recorder.continue_from(position)
-        for index, action in enumerate(pose_steps(spec, walk, first.action), start=1):
+        for index, action in enumerate(pose_steps(spec, actions, first.action), start=1):
             before_s = time.perf_counter()
             step = simulator.step(action)
             generating_s += time.perf_counter() - before_s
