@@ -1,9 +1,9 @@
-"""Writes the generated blocks of README.md: keys, presets, commands, exit codes (from the code), kept results.
+"""Writes the generated blocks of README.md: keys, presets, commands, exit codes (from the code) and results.
 
     python tools/regen_docs.py            rewrites README.md
-    python tools/regen_docs.py --check    changes nothing; exits with 1 and names the blocks that are out of date
+    python tools/regen_docs.py --check    writes nothing; exits with 1 and prints the blocks that are out of date
 
-A block lies between `<!-- generated: NAME -->` and `<!-- end: NAME -->`. Torch-free.
+A block is the text between `<!-- generated: NAME -->` and `<!-- end: NAME -->`. Torch-free.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def commands() -> str:
 def exit_codes() -> str:
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, WorldsimError)]
     rows = [(str(c.exit_code), str(c.__doc__).splitlines()[0]) for c in sorted(classes, key=lambda c: c.exit_code)]
-    return _table(("code", "meaning"), [("0", "The command did its work."), *rows])
+    return _table(("code", "meaning"), [("0", "Success."), *rows])
 
 
 def results() -> str:
@@ -66,7 +66,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 
 def regenerate(text: str) -> str:
-    """`text` with every block made anew."""
+    """`text` with every block regenerated."""
     for name, make in BLOCKS.items():
         begin, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
@@ -78,7 +78,7 @@ def regenerate(text: str) -> str:
 
 
 def stale_blocks(text: str) -> list[str]:
-    """The names of the blocks that do not say what the code says."""
+    """Names of the blocks that are out of date."""
     fresh = regenerate(text)
     return [name for name in BLOCKS if _block(text, name) != _block(fresh, name)]
 

@@ -1,4 +1,4 @@
-"""`worldsim eval`: keys, exit codes, one small evaluation from end to end."""
+"""`worldsim eval`: JSON keys, exit codes, a small evaluation from end to end."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def evaluated(tiny_config: PresetConfig, tmp_path_factory: pytest.TempPathFactor
     )
 
 
-def test_the_json_has_every_task_and_what_is_needed_to_do_it_again(evaluated: Evaluated) -> None:
+def test_the_json_has_every_task_and_the_settings_to_reproduce_it(evaluated: Evaluated) -> None:
     result = evaluated.result
     assert result["left_out"] == {}
     assert set(TASKS) < set(result)
@@ -79,7 +79,7 @@ def test_the_json_has_every_task_and_what_is_needed_to_do_it_again(evaluated: Ev
         assert sum(shares) == pytest.approx(1.0), "every pixel was seen before or was not"
 
 
-def test_the_json_says_what_was_evaluated(evaluated: Evaluated) -> None:
+def test_the_json_describes_the_preset(evaluated: Evaluated) -> None:
     result = evaluated.result
     assert [score["horizon"] for score in result["rollout"]] == [1, 3]
     assert [score["distance"] for score in result["drift"]] == [4, 8]
@@ -91,24 +91,24 @@ def test_the_json_says_what_was_evaluated(evaluated: Evaluated) -> None:
     assert (result["retrieval"]["frames"], result["spin"]["frames"]) == (20, 8)
 
 
-def test_the_command_can_be_given_again_and_names_no_folder_of_this_machine(evaluated: Evaluated) -> None:
+def test_the_stored_command_names_no_absolute_path(evaluated: Evaluated) -> None:
     command = evaluated.result["command"]
     assert command.startswith("worldsim eval tiny ") and "--horizons 1 3" in command
     assert str(evaluated.sheet.parent) not in json.dumps(evaluated.result)
 
 
-def test_standing_still_is_compared_with_a_world_that_stands_still(evaluated: Evaluated) -> None:
+def test_idle_is_compared_with_a_still_reference_world(evaluated: Evaluated) -> None:
     idle = evaluated.result["idle"]
     assert idle["change_true"] < 0.5 and idle["psnr_first_true"] > 40
 
 
-def test_the_probe_reads_every_input(evaluated: Evaluated) -> None:
+def test_the_probe_scores_every_input(evaluated: Evaluated) -> None:
     fidelity = evaluated.result["fidelity"]
     assert list(fidelity["by_input"]) == ["forward", "back", "left", "right", "turn"]
     assert fidelity["probe_frames"] == 48 and 0.0 <= fidelity["accuracy_true"] <= 1.0
 
 
-def test_references_are_those_of_the_true_world(evaluated: Evaluated) -> None:
+def test_baselines_are_computed_from_the_reference_world(evaluated: Evaluated) -> None:
     result = evaluated.result
     assert result["spin"]["psnr_copy"] > 35, "a turn ago the same was to be seen"
     assert result["one_step"]["psnr_repeat"] > result["rollout"][-1]["psnr_repeat"]
@@ -145,7 +145,7 @@ def test_the_tables_show_every_task_within_80_columns(evaluated: Evaluated) -> N
     assert "…" not in text and "nan" not in text
 
 
-def test_a_result_of_few_tasks_shows_these_and_why_others_are_not_there(evaluated: Evaluated) -> None:
+def test_skipped_tasks_are_shown_with_the_reason(evaluated: Evaluated) -> None:
     few = {name: value for name, value in evaluated.result.items() if name not in TASKS}
     text = shown({**few, "comparison": {}, "left_out": {"loop": "no loop"}, "spin": evaluated.result["spin"]})
     assert "loop closure skipped: no loop" in text and "revisit" in text
@@ -159,7 +159,7 @@ def shown(result: dict[str, Any]) -> str:
     return console.export_text()
 
 
-def test_a_preset_learned_from_recordings_says_what_to_compare_it_with(
+def test_a_preset_trained_on_recordings_needs_data_to_compare_with(
     tiny_config: PresetConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = RecordedWorldConfig(buttons=("forward",), frame_height_px=48, frame_width_px=64)
@@ -169,7 +169,7 @@ def test_a_preset_learned_from_recordings_says_what_to_compare_it_with(
     assert "no reference world" in error and "--data" in error
 
 
-def test_a_training_seed_is_refused(tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_seed_is_an_error(tiny_preset_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", str(tiny_preset_folder), "--seeds", "5:7"]) == 2
     error = capsys.readouterr().err
     assert "error: seed 5 is not held out" in error and "hint: " in error
@@ -186,11 +186,11 @@ def test_a_training_seed_is_refused(tiny_preset_folder: Path, capsys: pytest.Cap
         ["--lpips", "no.pt"],
     ],
 )
-def test_arguments_that_do_not_fit_exit_with_2(tiny_preset_folder: Path, options: list[str]) -> None:
+def test_invalid_arguments_exit_with_2(tiny_preset_folder: Path, options: list[str]) -> None:
     assert main(["eval", str(tiny_preset_folder), *options]) == 2
 
 
-def test_without_vizdoom_the_error_says_what_to_install(
+def test_without_vizdoom_the_hint_says_what_to_install(
     tiny_preset_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "vizdoom", None)

@@ -1,4 +1,4 @@
-"""`worldsim play` from the outside: arguments, exit codes, the JSON at the end."""
+"""`worldsim play` as a process: arguments, exit codes, JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def play(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Without a screen: SDL's dummy driver, asked for by name."""
+    """Runs with SDL's dummy video driver."""
     return subprocess.run(
         [sys.executable, "-m", "worldsim", "play", *arguments],
         env={**os.environ, "SDL_VIDEODRIVER": "dummy", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
@@ -36,8 +36,8 @@ def play(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_it_plays_and_reports_and_nothing_else_is_on_standard_output(tiny_preset_folder: Path) -> None:
-    done = play(str(tiny_preset_folder), "--frames", "8", "--rate", "200", "--json", "-", "--device", "cpu")
+def test_play_writes_only_json_to_standard_output(tiny_preset_folder: Path) -> None:
+    done = play(str(tiny_preset_folder), "--frames", "8", "--fps", "200", "--json", "-", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "loading the weights" in done.stderr
     found = json.loads(done.stdout)
@@ -47,7 +47,7 @@ def test_it_plays_and_reports_and_nothing_else_is_on_standard_output(tiny_preset
     assert found["hits"] + found["misses"] >= 8
 
 
-def test_damaged_weights_are_an_error_with_its_own_exit_code(tiny_preset_copy: Path) -> None:
+def test_damaged_weights_exit_with_5(tiny_preset_copy: Path) -> None:
     weights = tiny_preset_copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     done = play(str(tiny_preset_copy), "--frames", "1")
@@ -60,14 +60,14 @@ def test_damaged_weights_are_an_error_with_its_own_exit_code(tiny_preset_copy: P
 @pytest.mark.parametrize(
     "arguments", [["--window", "large"], ["--frames", "0"], ["--fps", "-1"], ["--steps", "0"], ["--max-prefetch", "-1"]]
 )
-def test_arguments_out_of_range_are_named(tiny_preset_folder: Path, arguments: list[str]) -> None:
+def test_errors_name_the_argument_that_is_out_of_range(tiny_preset_folder: Path, arguments: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         run([str(tiny_preset_folder), *arguments])
     assert arguments[0] in caught.value.message
     assert caught.value.hint
 
 
-def test_a_preset_that_is_not_there_is_said_before_torch_is_loaded() -> None:
+def test_an_unknown_preset_is_reported_before_torch_is_loaded() -> None:
     done = play("no-such-preset", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 4
     assert "error: no preset named 'no-such-preset'" in done.stderr
@@ -87,22 +87,20 @@ def test_without_a_display_the_hint_names_rollout(tiny_preset_folder: Path) -> N
     assert done.stderr.splitlines() == expected
 
 
-def test_a_save_that_is_not_there_and_one_for_the_true_world_are_said_before_a_window_opens(
-    tiny_preset_folder: Path, tmp_path: Path
-) -> None:
+def test_an_invalid_load_option_is_reported_before_a_window_opens(tiny_preset_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StateError) as caught:
         run([str(tiny_preset_folder), "--load", str(tmp_path / "none")])
     assert "no saved state" in caught.value.message
     with pytest.raises(UsageError) as usage:
-        run([str(tiny_preset_folder), "--world", "--load", str(tmp_path / "none")])
+        run([str(tiny_preset_folder), "--reference", "--load", str(tmp_path / "none")])
     assert "no saved states" in usage.value.message
 
 
-def test_what_was_recorded_is_done_again_from_the_same_seed(tiny_preset_folder: Path, tmp_path: Path) -> None:
+def test_recorded_actions_are_replayed_from_the_same_seed(tiny_preset_folder: Path, tmp_path: Path) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
     assert main(["rollout", str(tiny_preset_folder), "--frames", "6", "--seed", "1", "--record", str(first)]) == 0
-    told = ["--actions", str(first), "--record", str(again), "--frames", "9", "--rate", "50", "--device", "cpu"]
-    done = play(str(tiny_preset_folder), *told)
+    options = ["--actions", str(first), "--record", str(again), "--frames", "9", "--fps", "50", "--device", "cpu"]
+    done = play(str(tiny_preset_folder), *options)
     assert done.returncode == 0, done.stderr
     assert "recording finished" in done.stderr
     (before,), (after,) = open_session(first).episodes, open_session(again).episodes
@@ -110,7 +108,7 @@ def test_what_was_recorded_is_done_again_from_the_same_seed(tiny_preset_folder: 
     assert [row.frame_hash for row in after.rows[:7]] == [row.frame_hash for row in before.rows]
 
 
-def test_recorded_actions_that_cannot_be_done_are_named(tiny_preset_folder: Path, tmp_path: Path) -> None:
+def test_unusable_recorded_actions_are_errors(tiny_preset_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordingError):
         run([str(tiny_preset_folder), "--actions", str(tmp_path)])
     with pytest.raises(UsageError) as caught:
@@ -126,7 +124,7 @@ def test_recorded_actions_that_cannot_be_done_are_named(tiny_preset_folder: Path
     assert "other inputs" in caught.value.message
 
 
-def test_a_preset_says_where_its_true_world_is_and_one_from_recordings_has_none(tiny_preset_folder: Path) -> None:
+def test_only_presets_with_an_engine_have_a_reference_world(tiny_preset_folder: Path) -> None:
     opened = open_preset(tiny_preset_folder)
     assert opened.reference is not None
     assert opened.reference.num_context == opened.preset.config.play.context_frames
@@ -136,13 +134,13 @@ def test_a_preset_says_where_its_true_world_is_and_one_from_recordings_has_none(
 
 
 @pytest.mark.parametrize("option", ["--record", "--load"])
-def test_the_title_screen_takes_no_option_of_one_session(tmp_path: Path, option: str) -> None:
+def test_session_options_need_a_preset(tmp_path: Path, option: str) -> None:
     with pytest.raises(UsageError) as caught:
         run([option, str(tmp_path / "new")])
     assert caught.value.message == f"{option} without a preset"
 
 
-def test_a_true_world_whose_inputs_are_poses_is_walked_in(given_preset_folder: Path) -> None:
+def test_a_reference_world_with_pose_inputs_is_played_by_keys(given_preset_folder: Path) -> None:
     loaded = _load_reference(PlayArguments(preset=str(given_preset_folder), reference=True), lambda stage: None)
     assert (
         loaded.action_spec.buttons == ("forward", "back", "left", "right") and loaded.action_spec.pose_control is None

@@ -1,4 +1,4 @@
-"""`worldsim replay`: recorded by rollout and by play, proved equal; what was altered is found."""
+"""`worldsim replay` of recordings by rollout and play: exact, and altered ones are detected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def recorded(tiny_preset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 frames of the tiny preset, lossless; read only."""
+    """20 lossless frames of the tiny preset; read-only."""
     folder = tmp_path_factory.mktemp("recordings") / "s"
     arguments = ["--frames", "19", "--seed", "1", "--record", str(folder), "--lossless", "--device", "cpu"]
     assert main(["rollout", str(tiny_preset_folder), *arguments]) == 0
@@ -50,14 +50,14 @@ def changed(recorded: Path, target: Path, row: int, column: str, value: object) 
     return folder
 
 
-def test_a_recorded_rollout_comes_out_exactly(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recorded_rollout_is_replayed_exactly(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = replay(capsys, recorded)
     assert (found["exact"], found["frames"], found["notes"]) == (True, 20, [])
     assert found["text"].startswith("exact")
-    assert not list(Path.cwd().glob("rollout.mp4")), "with --record no other video was asked for"
+    assert not list(Path.cwd().glob("rollout.mp4")), "--record writes no other video"
 
 
-def test_a_preset_named_from_here_is_found_from_elsewhere(
+def test_a_relative_preset_path_is_found_from_another_folder(
     tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny_preset_folder.parent)
@@ -68,7 +68,7 @@ def test_a_preset_named_from_here_is_found_from_elsewhere(
 
 
 @pytest.mark.parametrize("command", ["play", "rollout"])
-def test_a_place_where_nothing_can_be_recorded_is_refused_before_anything_is_loaded(
+def test_an_unwritable_record_folder_is_an_error_before_loading(
     command: str, tiny_preset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load_preset(*_: object, **__: object) -> None:
@@ -80,7 +80,7 @@ def test_a_place_where_nothing_can_be_recorded_is_refused_before_anything_is_loa
     assert main([command, str(tiny_preset_folder), "--record", str(tmp_path / "file" / "s")]) == 12
 
 
-def test_an_altered_hash_is_the_first_difference_and_the_pictures_are_equal(
+def test_an_altered_hash_is_the_first_mismatch_with_equal_frames(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = changed(recorded, tmp_path / "s", 7, "worldsim.frame_hash", "0" * 16)
@@ -89,7 +89,7 @@ def test_an_altered_hash_is_the_first_difference_and_the_pictures_are_equal(
     assert (found["difference"]["frame"], found["difference"]["max_levels"]) == (7, 0)
 
 
-def test_an_altered_action_is_found_with_how_much_the_frame_differs(
+def test_an_altered_action_is_found_with_the_size_of_the_difference(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     action = [1.0 - abs(value) for value in open_session(recorded).episodes[0].rows[5].action]
@@ -99,12 +99,12 @@ def test_an_altered_action_is_found_with_how_much_the_frame_differs(
     assert found["difference"]["is_measured_exactly"]
 
 
-def test_an_action_that_cannot_be_is_damage(recorded: Path, tmp_path: Path) -> None:
+def test_an_invalid_action_is_a_damaged_recording(recorded: Path, tmp_path: Path) -> None:
     size = len(open_session(recorded).episodes[0].rows[5].action)
     assert main(["replay", str(changed(recorded, tmp_path / "s", 5, "action", [2.0] * size)), "--check"]) == 15
 
 
-def test_other_weights_are_refused_or_scored(
+def test_other_weights_fail_the_check_or_are_scored(
     recorded: Path, tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(recorded, tmp_path / "s"))
@@ -120,10 +120,10 @@ def test_other_weights_are_refused_or_scored(
     assert more_steps["ssim_mean"] < 1
     as_before = replay(capsys, recorded, "--steps", open_session(recorded).header.num_steps)
     assert (as_before["frames_equal"], as_before["ssim_mean"]) == (20, pytest.approx(1.0))
-    assert main(["replay", str(recorded), "--check", "--world", "--steps", "2"]) == 2
+    assert main(["replay", str(recorded), "--check", "--reference", "--steps", "2"]) == 2
 
 
-def test_the_recorded_weights_are_found_where_they_lie_now(
+def test_the_preset_option_gives_the_new_location_of_the_recorded_weights(
     recorded: Path, tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(recorded, tmp_path / "s"))
@@ -135,7 +135,7 @@ def test_the_recorded_weights_are_found_where_they_lie_now(
     assert replay(capsys, folder, "--preset", tiny_preset_folder)["exact"] is True
 
 
-def test_the_true_world_is_scored_from_where_the_preset_begins(
+def test_the_reference_world_is_scored_from_the_start_of_the_preset(
     tiny_config: PresetConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("vizdoom")
@@ -148,20 +148,20 @@ def test_the_true_world_is_scored_from_where_the_preset_begins(
     write_tiny_preset(preset, tiny_config, starts=[Start(frames=walk.frames[-6:], actions=walk.actions[-6:])])
     assert main(["rollout", str(preset), "--frames", "12", "--record", str(folder), "--device", "cpu"]) == 0
     capsys.readouterr()
-    found = replay(capsys, folder, "--world")
+    found = replay(capsys, folder, "--reference")
     assert (found["frames"], found["frames_as_recorded"]) == (13, 13)
-    assert found["psnr_db"][0] == 100.0, "the true engine does not stand where the preset begins"
+    assert found["psnr_db"][0] == 100.0, "the reference world is not at the start of the preset"
     assert 5 < found["psnr_db_mean"] < 40
 
 
-def test_a_true_world_that_does_not_come_to_the_start_is_refused(recorded: Path) -> None:
+def test_a_reference_world_that_cannot_reach_the_start_is_an_error(recorded: Path) -> None:
     pytest.importorskip("vizdoom")
-    assert main(["replay", str(recorded), "--check", "--world"]) == 10
+    assert main(["replay", str(recorded), "--check", "--reference"]) == 10
 
 
-def test_played_recorded_checked_and_shown_again(tiny_preset_folder: Path, tmp_path: Path) -> None:
+def test_a_played_session_is_recorded_shown_and_checked(tiny_preset_folder: Path, tmp_path: Path) -> None:
     folder = str(tmp_path / "s")
-    play = ["play", str(tiny_preset_folder), "--frames", "8", "--rate", "200", "--record", folder, "--device", "cpu"]
+    play = ["play", str(tiny_preset_folder), "--frames", "8", "--fps", "200", "--record", folder, "--device", "cpu"]
     commands = [play, ["replay", folder, "--frames", "4"], ["replay", folder, "--frames", "4", "--steps", "2"]]
     code = "import sys; from worldsim.cli.main import main; " + f"sys.exit(any(map(main, {commands!r})))"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`worldsim rollout`: a video of exactly what was asked for, and one error for what cannot be had."""
+"""`worldsim rollout`: the video, the JSON, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def frames_of(path: Path) -> tuple[np.ndarray, Any]:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]), stream
 
 
-def test_the_video_holds_the_frames_asked_for_enlarged_by_a_whole_number(
-    tiny_preset_folder: Path, tmp_path: Path
-) -> None:
+def test_the_video_has_the_requested_frames_upscaled_by_an_integer(tiny_preset_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "walk.mp4"
     assert rollout(tiny_preset_folder, out) == 0
     frames, stream = frames_of(out)
@@ -44,7 +42,7 @@ def test_the_video_holds_the_frames_asked_for_enlarged_by_a_whole_number(
     assert list(out.parent.iterdir()) == [out], "no temporary file stays"
 
 
-def test_the_json_says_what_was_done(
+def test_the_json_describes_the_run(
     tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--seed", "3", "--steps", "2", "--script", "look", "--json", "-")
@@ -56,7 +54,7 @@ def test_the_json_says_what_was_done(
     assert len(done["preset_sha256"]) == 64
 
 
-def test_progress_lines_count_frames_to_the_last(tiny_preset_folder: Path, tmp_path: Path) -> None:
+def test_progress_lines_count_up_to_the_last_frame(tiny_preset_folder: Path, tmp_path: Path) -> None:
     assert rollout(tiny_preset_folder, tmp_path / "a.mp4", "--progress", str(tmp_path / "p")) == 0
     rows = [json.loads(line) for line in (tmp_path / "p").read_text(encoding="utf-8").splitlines()]
     assert rows[0]["frame"] == 0
@@ -64,8 +62,8 @@ def test_progress_lines_count_frames_to_the_last(tiny_preset_folder: Path, tmp_p
     assert rows[-1]["state"] == "done"
 
 
-def test_the_same_seed_gives_the_same_video_and_another_seed_another(tiny_preset_folder: Path, tmp_path: Path) -> None:
-    seeds = {"a": "0", "b": "0", "c": "2"}  # two starts: 0 and 2 begin alike, and part after that
+def test_videos_are_equal_for_equal_seeds_only(tiny_preset_folder: Path, tmp_path: Path) -> None:
+    seeds = {"a": "0", "b": "0", "c": "2"}  # two starts: 0 and 2 have the same one and diverge after it
     for name, seed in seeds.items():
         assert rollout(tiny_preset_folder, tmp_path / f"{name}.mp4", "--seed", seed) == 0
     a, b, c = (frames_of(tmp_path / f"{name}.mp4")[0] for name in seeds)
@@ -114,7 +112,7 @@ def change_config(**values: object) -> Callable[[Path], None]:
     ],
     ids=["missing weights", "truncated weights", "wrong shapes", "unknown key", "newer schema", "NaN"],
 )
-def test_a_bad_preset_is_one_error_one_hint_and_its_own_code(
+def test_a_bad_preset_is_an_error_with_a_hint_and_an_exit_code(
     damage: Callable[[Path], None],
     code: int,
     error: str,
@@ -147,7 +145,7 @@ def test_a_bad_preset_is_one_error_one_hint_and_its_own_code(
         (["weights.pt"], 5, "weights.pt is a pickle file", "safetensors"),
     ],
 )
-def test_a_bad_argument_is_one_error_one_hint_and_its_own_code(
+def test_a_bad_argument_is_an_error_with_a_hint_and_an_exit_code(
     arguments: list[str],
     code: int,
     error: str,
@@ -168,7 +166,7 @@ def test_a_bad_argument_is_one_error_one_hint_and_its_own_code(
     assert hint in lines[1]
 
 
-def test_an_absent_device_is_refused(
+def test_an_unavailable_device_is_an_error(
     tiny_preset_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import torch
@@ -184,18 +182,18 @@ def test_an_absent_device_is_refused(
     ("height_px", "width_px", "scale"),
     [(48, 64, 6), (96, 128, 3), (256, 256, 1), (300, 400, 1), (51, 68, 6), (301, 400, 2)],
 )
-def test_frames_are_enlarged_to_an_even_size_of_at_least_256_px(height_px: int, width_px: int, scale: int) -> None:
+def test_frames_are_upscaled_to_an_even_size_of_at_least_256_px(height_px: int, width_px: int, scale: int) -> None:
     assert upscale_factor(height_px, width_px) == scale
 
 
-def test_enlarging_repeats_every_pixel() -> None:
+def test_upscaling_repeats_every_pixel() -> None:
     frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     large = upscale(frame, 3)
     assert large.shape == (6, 6, 3)
     assert (large[:3, 3:] == frame[0, 1]).all()
 
 
-def test_a_name_that_is_no_mp4_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_an_output_that_is_not_mp4_is_an_error_before_writing(tmp_path: Path) -> None:
     with (
         pytest.raises(UsageError),
         video_file(tmp_path / "a.avi", height_px=48, width_px=64, frames_per_s=17.5),
@@ -205,7 +203,7 @@ def test_a_name_that_is_no_mp4_is_refused_before_anything_is_written(tmp_path: P
 
 
 @pytest.mark.parametrize("is_fresh_process", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
+def test_load_continues_from_a_saved_state_and_its_recording_is_exact(
     tiny_preset_folder: Path, tmp_path: Path, is_fresh_process: bool
 ) -> None:
     from worldsim.actions.scripted_actions import script_actions
@@ -240,7 +238,7 @@ def test_load_goes_on_from_a_saved_state_and_its_recording_is_exact(
     assert check(session, simulator).is_exact
 
 
-def test_where_inputs_are_poses_the_script_flies_and_what_is_recorded_are_poses(
+def test_with_pose_inputs_the_script_moves_the_camera_and_poses_are_recorded(
     given_preset_folder: Path, tmp_path: Path
 ) -> None:
     from worldsim.engine.replay import check
@@ -259,7 +257,7 @@ def test_where_inputs_are_poses_the_script_flies_and_what_is_recorded_are_poses(
     assert main(["bench", str(given_preset_folder), "--frames", "20", "--device", "cpu"]) == 0
 
 
-def test_a_damaged_save_is_refused_before_anything_is_loaded(
+def test_a_damaged_save_is_an_error_before_loading(
     tiny_preset_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "save").write_bytes(b"nonsense")

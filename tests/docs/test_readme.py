@@ -1,4 +1,4 @@
-"""README.md says what the code says."""
+"""README.md agrees with the code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_generated_blocks_are_current(regen_docs: ModuleType, readme: str) -
     assert regen_docs.stale_blocks(readme) == [], "run: python tools/regen_docs.py"
 
 
-def test_a_stale_block_is_found_by_name_and_put_right(regen_docs: ModuleType, readme: str) -> None:
+def test_a_stale_block_is_found_by_name_and_regenerated(regen_docs: ModuleType, readme: str) -> None:
     old = readme.replace("| W / Up / Left stick up |", "| X |")
     assert regen_docs.stale_blocks(old) == ["keys"]
     assert regen_docs.regenerate(old) == readme
@@ -53,7 +53,7 @@ def test_every_command_line_names_a_command_that_exists(readme: str) -> None:
     assert set(names) <= set(COMMANDS)
 
 
-def test_every_file_that_is_linked_or_named_exists(readme: str) -> None:
+def test_every_linked_or_named_file_exists(readme: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", readme) if "://" not in link]
     assert links
     for name in [*links, "tools/regen_docs.py", ".ci/run", "constraints.txt", "presets/maze/preset.toml"]:
@@ -66,13 +66,13 @@ def test_the_map_shows_every_package(readme: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["play", "test"])
-def test_the_two_command_lines_can_be_read_by_a_program(name: str, readme: str) -> None:
+def test_the_marked_command_lines_can_be_extracted(name: str, readme: str) -> None:
     found = re.findall(rf"<!-- command: {name} -->\n```sh\n(.+)\n```\n", readme)
     assert len(found) == 1, "one line, between a marker and the end of its block: .ci/run reads it"
     assert "-c constraints.txt" in found[0]
 
 
-def test_every_version_that_is_constrained_is_exact() -> None:
+def test_every_constraint_is_an_exact_version() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert pins

@@ -35,7 +35,7 @@ batch_frames = 4
 
 
 def play(ref: str, folder: Path) -> list[str]:
-    return ["play", ref, "--frames", "3", "--rate", "200", "--device", "cpu", "--json", str(folder / "out.json")]
+    return ["play", ref, "--frames", "3", "--fps", "200", "--device", "cpu", "--json", str(folder / "out.json")]
 
 
 def replay(ref: str, folder: Path) -> list[str]:

@@ -90,7 +90,7 @@ def test_a_preset_that_is_chosen_comes_in_stages_and_is_played(hub: Any, run: An
     weights = hub.repos["someone/tiny"].commits[hub.repos["someone/tiny"].refs["main"]]["model.safetensors"]
     hub.faults.append(server.Fault(where=f"GET /store/{hashlib.sha256(weights).hexdigest()}", delay_s=1.5))
     out = tmp_path / "out.json"
-    play = ("play", "someone/tiny", "--frames", "2", "--rate", "200", "--device", "cpu", "--json", str(out))
+    play = ("play", "someone/tiny", "--frames", "2", "--fps", "200", "--device", "cpu", "--json", str(out))
     done = run(*play, SDL_VIDEODRIVER="dummy")
     assert done.returncode == 0, done.stderr
     stages = [line.removeprefix("worldsim: ") for line in done.stderr.splitlines() if line.startswith("worldsim: ")]

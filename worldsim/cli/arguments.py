@@ -48,7 +48,7 @@ def _positional(metavar: str, help: str) -> Any:
 Flag: TypeAlias = Annotated[bool, option()]
 _PRESET_HELP = "Bundled name, preset folder, or user/repo[@revision] on the Hub."
 PresetArgument: TypeAlias = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PRESET", help=_PRESET_HELP)]]
-_OPTIONAL_PRESET = _positional("PRESET", f"{_PRESET_HELP} Without it, the title screen opens.")
+_OPTIONAL_PRESET = _positional("[PRESET]", f"{_PRESET_HELP} Without it, the title screen opens.")
 OptionalPresetArgument: TypeAlias = tyro.conf.Positional[Annotated[str | None, _OPTIONAL_PRESET]]
 SessionArgument: TypeAlias = tyro.conf.Positional[
     Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of a recorded session.")]

@@ -79,7 +79,7 @@ class BenchLatency:
 class BenchSoak:
     """Soak test: play for a long time, as fast as possible, and report time per tick, memory and drift.
 
-    10,500 frames of maze are ten minutes of play.
+    Ten minutes of maze are 10,500 frames.
     """
 
     preset: PresetArgument

@@ -60,7 +60,7 @@ class ListPresets:
 class SearchPresets:
     """Search for presets on the Hub."""
 
-    words: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="WORDS", help_behavior_hint="")]] = None
+    words: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="[WORDS]", help_behavior_hint="")]] = None
     """Part of a name. Without it, all presets are listed."""
     limit: int = 20
     """Maximum number of results."""

@@ -37,8 +37,8 @@ _log = logging.getLogger(__name__)
 class ReplayArguments:
     """Re-run a recording, in the window or as a bit-exactness check (--check).
 
-    --preset, --steps and --reference run the same actions in another world, side by side with the recording. With
-    --check they print PSNR and SSIM instead of opening a window.
+    Another world can run the same actions side by side (--preset, --steps or --reference). With --check its PSNR and
+    SSIM are printed.
     """
 
     folder: SessionArgument
