@@ -24,6 +24,15 @@ _INTERPOLATION_LABELS = {
     "blend": "blend (adds one tick of latency)",
     "motion": "motion (adds one tick of latency)",
 }
+_ROW_LABELS = {
+    "speed -1": "slower",
+    "speed +1": "faster",
+    "branch -1": "previous branch",
+    "branch +1": "next branch",
+    "num steps +1": "1 denoising step per frame",
+    **{f"num steps +{num}": f"{num} denoising steps per frame" for num in (2, 4, 8)},
+}
+"""Labels of single rows that the help merges into one."""
 NAVIGATION_HINT = "Up/Down select · Enter confirm · Esc back (or mouse, gamepad)"
 
 
@@ -106,7 +115,7 @@ class SettingsPages:
         shared = binding_conflicts(bindings)
         items = tuple(
             MenuItem(
-                label=row.label,
+                label=_ROW_LABELS.get(row.name, row.label),
                 value=_keys_text(row, shared.get(row.name, ())),
                 on_select=partial(self._menus.open, partial(self.binding_page, row.name)),
                 is_error=row.name in shared,
@@ -134,7 +143,7 @@ class SettingsPages:
         )
         also = binding_conflicts(rows).get(name, ())
         return MenuPage(
-            title=f"{row.label}:  {_keys_text(row, ())}",
+            title=f"{_ROW_LABELS.get(row.name, row.label)}:  {_keys_text(row, ())}",
             items=(
                 *changes,
                 MenuItem(label="Add key", on_select=partial(self._capture_key, row, len(row.keys))),
