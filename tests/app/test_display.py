@@ -69,8 +69,8 @@ class Screen:
         """Shapes: [H, W, 3]. The framebuffer is an XWD file: a header of big-endian words, colors, pixels."""
         data = self._memory.read_bytes()
         words = struct.unpack(">25I", data[:100])
-        header_bytes, width, height, stride, num_colours = words[0], words[4], words[5], words[12], words[19]
-        begin = header_bytes + num_colours * 12
+        header_bytes, width, height, stride, num_colors = words[0], words[4], words[5], words[12], words[19]
+        begin = header_bytes + num_colors * 12
         rows = np.frombuffer(data, dtype=np.uint8, count=stride * height, offset=begin).reshape(height, stride)
         return rows[:, : width * 4].reshape(height, width, 4)[..., 2::-1]
 
