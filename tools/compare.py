@@ -16,13 +16,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from worldsim.core.config import from_mapping
 from worldsim.core.images import psnr
 from worldsim.evaluation.clips import Clips, mean_image, record_clips
 from worldsim.evaluation.contact_sheet import SheetRow, SheetSection, write_sheet
@@ -41,12 +41,14 @@ from worldsim.models.config import (
 from worldsim.models.sequence.architectures import ARCHITECTURES, VARIANT_SEPARATOR, find_architecture, match_parameters
 from worldsim.models.world_model import WorldModel
 from worldsim.presets.config import PresetConfig, read_preset_toml
-from worldsim.presets.store import Start, load_preset, save_preset
-from worldsim.training.config import TrainingConfig
+from worldsim.presets.store import Start, load_preset
+from worldsim.training.config import TrainingConfig, read_training
 from worldsim.training.data import TrainingData
-from worldsim.training.dynamics import DynamicsRecipe, encode_frames
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
+from worldsim.training.recipes.common import PresetWriter, encode_frames
+from worldsim.training.recipes.probes import WorldModelProbe
+from worldsim.training.recipes.sequence import SequenceRecipe
 from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.worlds.registry import open_world
 
@@ -69,12 +71,12 @@ the second knows nothing but its window, as the paper's 192 frames are less than
 TRAINING_VARIANTS: dict[str, dict[str, Any]] = {
     "context-noise": {"max_context_level": 1.0},
     "little-context-noise": {"max_context_level": 0.3},
-    "no-clean-prefix": {"prefix_share": 0.0},
-    "no-one-step": {"one_step_share": 0.0},
-    "shortcut": {"shortcut_share": 0.25, "shortcut_after": 100},
-    "rollouts": {"rollout_share": 0.5, "rollout_context": 4},
+    "no-clean-prefix": {"clean_prefix_prob": 0.0},
+    "no-one-step": {"one_step_fraction": 0.0},
+    "shortcut": {"shortcut_fraction": 0.25, "shortcut_start_step": 100},
+    "rollouts": {"self_rollout_prob": 0.5, "self_rollout_context_frames": 4},
     "short-clips": {"clip_frames": 6, "batch_clips": 32},
-    "carried": {"clip_frames": 6, "batch_clips": 32, "carry_clips": 4},
+    "carried": {"clip_frames": 6, "batch_clips": 32, "tbptt_clips": 4},
 }
 """What is left out of the training, or added to it: `--architectures full+rollouts+no-one-step`. The last
 two are held against each other, with as many frames an update as the recipe; they want its episodes to be of 24
@@ -104,30 +106,22 @@ class Comparison:
         model = match_parameters(self.preset.model, architecture)
         if architecture in WINDOWS:
             model = replace(model, attention=WINDOWS[architecture])
-        dynamics = replace(self.training.dynamics, **find_architecture(architecture).training)
+        sequence = replace(self.training.sequence, **find_architecture(architecture).training)
         for variant in variants:
-            dynamics = replace(dynamics, **TRAINING_VARIANTS[variant])
+            sequence = replace(sequence, **TRAINING_VARIANTS[variant])
         torch.manual_seed(seed)
         network = build_world_model(model, self.preset.latent_shape, self.preset.action_spec.size).to(self.device)
         preset = replace(self.preset, name=f"{self.preset.name}-{name}".replace("+", "."), model=model)
-        recipe = DynamicsRecipe(
-            network,
-            self.autoencoder,
-            dynamics,
-            self.replay_buffer,
-            self.probes,
-            device=self.device,
-            export_preset=lambda folder, average, counters: save_preset(
-                folder / "last", preset, self.autoencoder, average, self.starts, counters
-            ),
-        )
+        writer = PresetWriter(config=preset, starts=self.starts, metadata={})
+        probe = WorldModelProbe(self.probes, self.autoencoder, writer, device=self.device)
+        recipe = SequenceRecipe(network, sequence, self.replay_buffer, probe, device=self.device)
         folder = self.out / f"{name}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(recipe, dynamics.optimiser, folder, on_log=print, seed=seed, compute=self.training.compute)
+        trainer = Trainer(recipe, sequence.optimizer, folder, on_log=print, seed=seed, compute=self.training.compute)
         trainer.resume()
         left = self.updates - trainer.num_updates
         if left > 0:
-            cooldown = min(left, round(self.updates * dynamics.optimiser.cooldown_share))
+            cooldown = min(left, round(self.updates * sequence.optimizer.decay_fraction))
             trainer.run(math.inf, updates=left, cooldown_updates=cooldown)
         if trainer.num_updates < self.updates:
             raise SystemExit(f"stopped after {trainer.num_updates} updates; the same command goes on")
@@ -219,14 +213,16 @@ class Comparison:
 def comparison(arguments: argparse.Namespace, *, is_trained: bool) -> Iterator[Comparison]:
     """Fills the pool once, where something is trained."""
     preset, table = read_preset_toml(arguments.recipe)
-    training = from_mapping(TrainingConfig, table, where="training")
+    training = read_training(table, preset.model)
     autoencoder = load_preset(arguments.autoencoder).autoencoder.to(arguments.device)
     with closing(open_world(preset.ground_truth_config)) as world:
         seeds = range(FIRST_SEED, FIRST_SEED + NUM_WALKS)
         walks = record_clips(world, spin_policy, seeds, NUM_TURNS * spin_ticks(preset.ground_truth_config.turn_deg))
-    data = TrainingData(preset, training, (), world_share=1.0, min_frames=training.dynamics.clip_frames)
+    data = TrainingData(preset, training, (), world_share=1.0, min_frames=training.sequence.clip_frames)
     with data.sources() as sources:
-        replay_buffer = ReplayBuffer(sources, lambda e: encode_frames(autoencoder, e, arguments.device), training.data)
+        replay_buffer = ReplayBuffer(
+            sources, partial(encode_frames, autoencoder, device=arguments.device), training.data
+        )
         if is_trained:
             replay_buffer.fill(lambda have, want: print(f"{have} of {want} episodes", end="\r", flush=True))
         yield Comparison(

@@ -27,8 +27,8 @@ scan = { state_dim = 4 }
 attention = { window_frames = 2 }
 denoiser = { width = 16, num_blocks = 1 }
 [training.compute]
-compile_layers = true
-[training.dynamics]
+compile = true
+[training.sequence]
 clip_frames = 4
 batch_clips = 8
 """
@@ -81,10 +81,10 @@ def test_results_are_printed_and_written_as_json(
 
 def test_options_override_the_recipe(recipe: str) -> None:
     _, training = read_recipe(BenchTrain(recipe=recipe))
-    assert training.compute.compile_layers and training.dynamics.batch_clips == 8
+    assert training.compute.compile and training.sequence.batch_clips == 8
     _, other = read_recipe(BenchTrain(recipe=recipe, no_compile=True, batch_clips=3, stage="autoencoder"))
-    assert not other.compute.compile_layers
-    assert (other.autoencoder.batch_frames, other.dynamics.batch_clips) == (3, 8)
+    assert not other.compute.compile
+    assert (other.autoencoder.batch_frames, other.sequence.batch_clips) == (3, 8)
 
 
 @pytest.mark.parametrize("name", ["maze", "maze-random", "maze-large-50m", "maze-large-200m"])

@@ -27,8 +27,8 @@ latent_channels = 4
 widths = [4, 4, 8]
 [training.data]
 episode_frames = 24
-start_episodes = 2
-pool_episodes = 2
+min_buffer_episodes = 2
+buffer_episodes = 2
 [training.autoencoder]
 batch_frames = 4
 """

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldsim.core.config import from_mapping
 from worldsim.models.build import build_world_model
 from worldsim.presets.config import read_preset_toml
-from worldsim.training.config import TrainingConfig
+from worldsim.training.config import read_training
 
 PRESETS = Path(__file__).parents[2] / "presets"
 WORLDS = sorted(
@@ -32,7 +31,7 @@ MILLIONS = {
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_recipe_is_read_and_its_model_has_the_size_it_says(name: str) -> None:
     preset, table = read_preset_toml(PRESETS / name / "preset.toml")
-    from_mapping(TrainingConfig, table, where="training")
+    read_training(table, preset.model)
     assert preset.name == name
     with torch.device("meta"):
         model = build_world_model(preset.model, preset.latent_shape, preset.action_spec.size)

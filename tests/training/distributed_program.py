@@ -1,8 +1,8 @@
-"""What torchrun starts in `test_ranks`: a small recipe with layers, trained by one process or by several.
+"""Started by torchrun in `test_distributed`: a small recipe with layers, trained by one or several processes.
 
-python distributed_program.py FOLDER:UPDATES[:shard] ... [--rank-1-dies-at UPDATE]
+python distributed_program.py FOLDER:UPDATES[:fsdp] ... [--rank-1-dies-at UPDATE]
 
-Every job is a leg of a run of its own in FOLDER, which goes on where the last job there ended.
+Every job is a session of the run in FOLDER; it resumes where the last job there ended.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Network(nn.Module):
 
 
 class Recipe:
-    """Learns the sum of its inputs, from random inputs; never calls `forward`, as the real recipes do not."""
+    """Learns the sum of random inputs. Never calls `forward`, like the real recipes."""
 
     frames_per_update = 16
     updates_per_sequence = 1
@@ -79,11 +79,13 @@ class Recipe:
         return {}
 
 
-def train(folder: Path, updates: int, distributed: DistributedContext, *, shard: bool, dies_at: int) -> None:
-    """Two batches per update, whatever the number of processes."""
+def train(folder: Path, updates: int, distributed: DistributedContext, *, fsdp: bool, dies_at: int) -> None:
+    """Two batches per update, for any number of processes."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = OptimizerConfig(learning_rate=0.01, warmup_updates=1, cooldown_share=0.0)
-    compute = ComputeConfig(accumulate=2 // distributed.world_size, shard=shard, forget_activations=True)
+    config = OptimizerConfig(learning_rate=0.01, warmup_steps=1, decay_fraction=0.0)
+    compute = ComputeConfig(
+        gradient_accumulation_steps=2 // distributed.world_size, fsdp=fsdp, activation_checkpointing=True
+    )
     recipe = Recipe(distributed.rank, dies_at)
     trainer = Trainer(recipe, config, folder, on_log=lambda row: None, seed=3, compute=compute, distributed=distributed)
     trainer.resume()
@@ -97,8 +99,8 @@ def main(arguments: list[str]) -> int:
     with init_distributed("cpu") as distributed:
         for job in arguments:
             if not job.startswith("--"):
-                folder, updates, *shard = job.split(":")
-                train(Path(folder), int(updates), distributed, shard=bool(shard), dies_at=dies_at)
+                folder, updates, *fsdp = job.split(":")
+                train(Path(folder), int(updates), distributed, fsdp=bool(fsdp), dies_at=dies_at)
     return 0
 
 

@@ -18,8 +18,8 @@ from worldsim.models.sequence.architectures import ARCHITECTURES
 from worldsim.presets.store import load_preset
 
 WITH_MAP = OWN.replace("[model]", f"[model]{MAPPED['fixed']}")
-WITH_MAP = WITH_MAP.replace("[training.dynamics]", "[training.dynamics]\nplace_only_updates = 1")
-"""The map falls away, and with it the updates that learn nothing else."""
+WITH_MAP += "[training.map]\nmotion_warmup_steps = 1\n"
+"""--architecture drops the map, and so its training does not apply."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_the_ablation_of_training_changes_training_and_not_the_model(trained: Pa
         open_run(OWN, tmp_path, str(trained / "data"), architecture=name) for name in ("full", "no-clean-prefix")
     )
     assert full.preset.model == ablated.preset.model
-    assert (full.training.dynamics.prefix_share, ablated.training.dynamics.prefix_share) == (0.5, 0.0)
+    assert (full.training.sequence.clean_prefix_prob, ablated.training.sequence.clean_prefix_prob) == (0.5, 0.0)
 
 
 def test_an_unknown_architecture_is_rejected(trained: Path, tmp_path: Path) -> None:

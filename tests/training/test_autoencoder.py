@@ -10,25 +10,25 @@ import torch
 
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.config import AutoencoderConfig
-from worldsim.training.autoencoder import AutoencoderRecipe
 from worldsim.training.config import AutoencoderTraining, OptimizerConfig
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
+from worldsim.training.recipes.autoencoder import AutoencoderRecipe
 from worldsim.training.replay_buffer import ClipBatch, ReplayBuffer
 
 
 class ColorBuffer:
-    """Frames of one colour each."""
+    """Frames of a single color each."""
 
     def __init__(self) -> None:
         self._rng = np.random.default_rng(0)
 
     def refresh(self) -> None:
-        """Nothing new comes."""
+        """There are no new episodes."""
 
     def sample(self, num_clips: int, clip_frames: int) -> ClipBatch:
-        colours = self._rng.integers(0, 256, (num_clips, 1, 1, 1, 3), dtype=np.uint8)
-        content = torch.from_numpy(np.broadcast_to(colours, (num_clips, clip_frames, 8, 12, 3)).copy())
+        colors = self._rng.integers(0, 256, (num_clips, 1, 1, 1, 3), dtype=np.uint8)
+        content = torch.from_numpy(np.broadcast_to(colors, (num_clips, clip_frames, 8, 12, 3)).copy())
         return ClipBatch(content=content, action=torch.zeros(0), pose=torch.zeros(0), depth_profile=torch.zeros(0))
 
 
@@ -42,15 +42,15 @@ def make_recipe(*, freeze_encoder: bool) -> AutoencoderRecipe:
 
 
 def test_training_learns_to_reconstruct_and_then_a_frozen_encoder_keeps_its_latents(tmp_path: Path) -> None:
-    optimiser = OptimizerConfig(learning_rate=3e-3, warmup_updates=1, ema_decay=0.9)
+    optimizer = OptimizerConfig(learning_rate=3e-3, warmup_steps=1, ema_decay=0.9)
     rows: list[dict[str, float | int | str]] = []
     first = make_recipe(freeze_encoder=False)
     untrained = first.export(tmp_path, 0, 0)["psnr_probe"]
-    Trainer(first, optimiser, tmp_path, on_log=rows.append).run(updates=150)
+    Trainer(first, optimizer, tmp_path, on_log=rows.append).run(updates=150)
     assert float(rows[-1]["psnr_probe"]) > untrained + 2
 
     second = make_recipe(freeze_encoder=True)
-    trainer = Trainer(second, optimiser, tmp_path, on_log=rows.append)
+    trainer = Trainer(second, optimizer, tmp_path, on_log=rows.append)
     assert trainer.resume()
     frames = torch.rand(3, 3, 8, 12) * 2 - 1
     before_latent, before_decoded = second.average.encode(frames), second.average.decode(torch.ones(3, 4, 2, 3))

@@ -1,4 +1,4 @@
-"""Training state survives, in shards, or says that it is damaged."""
+"""Training state: shards, interrupted swaps, damage, and models that do not match."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_no_state_is_none_and_a_damaged_one_is_named(tmp_path: Path) -> None:
 
 
 class Saved(nn.Module):
-    """Linear and bias, or, of another kind, two linears."""
+    """One linear layer with or without bias, or two."""
 
     def __init__(self, width: int = 4, *, bias: bool = True, more: bool = False) -> None:
         super().__init__()
@@ -64,9 +64,9 @@ class Saved(nn.Module):
 
 
 CHANGED = [
-    (Saved(width=6), "first.weight has the shape [4, 3] there, [6, 3] in the recipe now"),
-    (Saved(more=True), "second.weight has the shape none there, [1, 4] in the recipe now"),
-    (Saved(bias=False), "first.bias has the shape [4] there, none in the recipe now"),
+    (Saved(width=6), "first.weight has shape [4, 3] in the checkpoint, shape [6, 3] in the model"),
+    (Saved(more=True), "second.weight has none in the checkpoint, shape [1, 4] in the model"),
+    (Saved(bias=False), "first.bias has shape [4] in the checkpoint, none in the model"),
 ]
 
 
@@ -77,31 +77,31 @@ def test_a_run_whose_recipe_changed_reports_the_difference_and_is_left_unchanged
 ) -> None:
     with one_process(tmp_path) if is_sharded else nullcontext():
         distributed = DistributedContext(device="cpu")
-        stored = make_checkpoint(tmp_path / "state", distributed, sharded=is_sharded)
+        stored = make_checkpoint(tmp_path / "state", distributed, fsdp=is_sharded)
         same = Saved()
-        stored.save(same, copy.deepcopy(same), optimiser_of(same), {"num_updates": 3})
+        stored.save(same, copy.deepcopy(same), optimizer_of(same), {"num_updates": 3})
         stored.finish()
         with pytest.raises(StateError) as caught:
-            stored.load(changed, copy.deepcopy(changed), optimiser_of(changed))
+            stored.load(changed, copy.deepcopy(changed), optimizer_of(changed))
         assert words in caught.value.message and str(tmp_path / "state") in caught.value.message
         assert "--out" in caught.value.hint
-        assert stored.load(same, copy.deepcopy(same), optimiser_of(same)) == {"num_updates": 3}
+        assert stored.load(same, copy.deepcopy(same), optimizer_of(same)) == {"num_updates": 3}
 
 
 @pytest.mark.parametrize("was_sharded", [False, True])
 def test_a_state_of_the_other_layout_names_the_setting(was_sharded: bool, tmp_path: Path) -> None:
     network, distributed = Saved(), DistributedContext(device="cpu")
     with one_process(tmp_path):
-        stored = make_checkpoint(tmp_path / "state", distributed, sharded=was_sharded)
-        stored.save(network, copy.deepcopy(network), optimiser_of(network), {})
+        stored = make_checkpoint(tmp_path / "state", distributed, fsdp=was_sharded)
+        stored.save(network, copy.deepcopy(network), optimizer_of(network), {})
         stored.finish()
-        with pytest.raises(StateError, match=f"saved with shard = {str(was_sharded).lower()}"):
-            make_checkpoint(tmp_path / "state", distributed, sharded=not was_sharded).load(
-                network, network, optimiser_of(network)
+        with pytest.raises(StateError, match=f"saved with fsdp = {str(was_sharded).lower()}"):
+            make_checkpoint(tmp_path / "state", distributed, fsdp=not was_sharded).load(
+                network, network, optimizer_of(network)
             )
 
 
-def optimiser_of(network: nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(network: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(network.parameters())
 
 
@@ -114,7 +114,10 @@ def one_process(folder: Path) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def test_a_restored_optimizer_takes_the_same_steps() -> None:
+@pytest.mark.parametrize("prefix", ["optimizer.", "optimiser."])
+def test_a_restored_optimizer_takes_the_same_steps(prefix: str) -> None:
+    """Also from states of earlier versions, which spell the prefix differently."""
+
     def train(model: torch.nn.Linear, optimizer: torch.optim.Optimizer, steps: int) -> None:
         for i in range(steps):
             optimizer.zero_grad()
@@ -128,7 +131,8 @@ def test_a_restored_optimizer_takes_the_same_steps() -> None:
     twin = torch.nn.Linear(3, 2)
     twin.load_state_dict(model.state_dict())
     twin_optimizer = torch.optim.AdamW(twin.parameters(), lr=0.1)
-    restore_optimizer(twin_optimizer, twin, {k: v.clone() for k, v in optimizer_tensors(optimizer, model).items()})
+    tensors = optimizer_tensors(optimizer, model)
+    restore_optimizer(twin_optimizer, twin, {k.replace("optimizer.", prefix): v.clone() for k, v in tensors.items()})
     train(model, optimizer, 3)
     train(twin, twin_optimizer, 3)
     assert torch.equal(model.weight, twin.weight)

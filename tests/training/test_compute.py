@@ -1,4 +1,4 @@
-"""How arithmetic is done changes what is computed by nothing, or by rounding."""
+"""Precision and activation checkpointing change results only by rounding, or not at all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_activation_checkpointing_recomputes_every_layer_and_changes_no_gradient
         yield
 
     x, network = torch.randn(3, 4), Network()
-    prepare_layers(network, ComputeConfig(forget_activations=True), recompute_context=recompute_context)
+    prepare_layers(network, ComputeConfig(activation_checkpointing=True), recompute_context=recompute_context)
     assert torch.equal(network.gradient(x), Network().gradient(x))
     assert len(heard) == 2
 

@@ -1,4 +1,4 @@
-"""Training on recordings, alone and with the true world, and where the clips come from."""
+"""Training on recordings, with and without the reference world, and how clips are sampled."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from worldsim.engine.simulator import Simulator
 from worldsim.episodes.format import EpisodeStart
 from worldsim.episodes.writer import SessionWriter
 from worldsim.presets.store import load_preset
-from worldsim.training.autoencoder import store_frames
-from worldsim.training.config import DataConfig
+from worldsim.training.config import DataConfig, Stage
 from worldsim.training.distributed import DistributedContext
 from worldsim.training.episode import Episode
+from worldsim.training.recipes.common import store_frames
 from worldsim.training.recordings import DataSource
 from worldsim.training.replay_buffer import ReplayBuffer
-from worldsim.training.run import Stage, TrainingRun
+from worldsim.training.run import TrainingRun
 from worldsim.training.workers import WeightedStream
 
 WORLD, OWN_WORLD = "maps = [1]\ngrid = [2, 2]\nlandmarks = 0\n", 'kind = "recorded"\n'
@@ -36,7 +36,7 @@ OWN = TINY.replace(WORLD, OWN_WORLD)
 
 LONG = OWN.replace("clip_frames = 6", "clip_frames = 90").replace("episode_frames = 24", "episode_frames = 96")
 PLACE = TINY.replace("[model]", f"[model]{MAPPED['fixed']}")
-PLACE = PLACE.replace("[training.dynamics]", "[training.dynamics]\nplace_frames = 4\nwalk_poses = 8")
+PLACE += "[training.map]\nbatch_frames = 4\nmotion_batch_poses = 8\n"
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +59,14 @@ def open_run(toml: str, tmp_path: Path, *data: str, **options: Any) -> TrainingR
 
 def train(run: TrainingRun, stage: Stage) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    reason, trainer = run.train(stage, 2.0, 2, on_log=rows.append, on_fill=lambda have, want: None)
+    reason, trainer = run.train(stage, 2.0, 2, on_log=rows.append)
     assert (reason, trainer.num_updates) == ("updates", 2)
     return rows
 
 
 @pytest.fixture(scope="module")
 def own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder: an own game learned from the recordings alone, all stages."""
+    """A run folder: a custom game trained from recordings only, all stages."""
     tmp_path = tmp_path_factory.mktemp("own")
     run = open_run(OWN, tmp_path, str(folder))
     assert run.preset.action_spec == HEADER.action_spec
@@ -89,16 +89,17 @@ def test_a_custom_game_is_learned_from_recordings_only_and_plays(folder: Path, o
 
 
 def test_the_true_world_is_mixed_in_and_a_preset_initializes_the_run(folder: Path, own: Path, tmp_path: Path) -> None:
-    """The place memory learns its map from the world, whose poses are known; the rest learns from both."""
+    """The map is trained on the reference world, whose poses are known; the rest on both sources."""
     begin = own / "dynamics" / "last"
     run = open_run(PLACE, tmp_path, f"{folder}=3", init=begin, world_share=0.5)
     shares = [line.split(",")[1] for line in run.training_data("dynamics").describe()]
     assert shares == [" share 0.50", " share 0.50"]
+    assert math.isfinite(train(run, "map")[-1]["psnr_1"])
     assert math.isfinite(train(run, "dynamics")[-1]["psnr_1"])
     before, after = (load_file(path / "model.safetensors") for path in (begin, tmp_path / "run" / "dynamics" / "last"))
     kept = [name for name in before if name.startswith("autoencoder.")]
     assert kept
-    assert all(torch.equal(before[name], after[name]) for name in kept), "its autoencoder is the one it began with"
+    assert all(torch.equal(before[name], after[name]) for name in kept), "the autoencoder of --init is kept"
     made_up = {synthetic_frame(index).tobytes() for index in range(80)}
     starts = load_preset(tmp_path / "run" / "dynamics" / "last").starts
     assert [start.frames[-1].tobytes() in made_up for start in starts] == [False] * 4 + [True] * 4
@@ -107,12 +108,12 @@ def test_the_true_world_is_mixed_in_and_a_preset_initializes_the_run(folder: Pat
 @pytest.mark.parametrize(
     ("toml", "data", "options", "kind", "message"),
     [
-        (OWN, False, {}, ConfigError, "known from recordings alone"),
+        (OWN, False, {}, ConfigError, "can only be trained from recordings"),
         (OWN, True, {"world_share": 0.5}, ConfigError, "has no true world"),
         (TINY, True, {"world_share": 1.0}, UsageError, "--world-share is 1 with --data"),
         (TINY, False, {"world_share": 0.5}, UsageError, "--world-share is 0.5 without --data"),
         (PLACE, True, {}, ConfigError, "needs ground-truth poses"),
-        (LONG, True, {}, RecordingError, "no 90 frames follow"),
+        (LONG, True, {}, RecordingError, "no segment of 90 consecutive frames"),
     ],
 )
 def test_invalid_training_data_is_rejected_before_training(
@@ -131,11 +132,12 @@ def test_a_fixed_map_learns_from_recordings_with_poses(tmp_path: Path) -> None:
     writer.close()
     run = open_run(PLACE.replace(WORLD, OWN_WORLD), tmp_path, str(tmp_path / "s"))
     train(run, "autoencoder")
+    assert math.isfinite(train(run, "map")[-1]["psnr_1"])
     assert math.isfinite(train(run, "dynamics")[-1]["psnr_1"])
 
 
 class FixedStream:
-    """Episodes whose pictures and first input say which they are: episode n is full of n."""
+    """Episodes whose frames and first input identify them: episode n is filled with n."""
 
     def __init__(
         self,
@@ -168,19 +170,17 @@ class FixedStream:
 def filled(*sources: WeightedStream, **config: Any) -> ReplayBuffer:
     torch.manual_seed(0)
     replay_buffer = ReplayBuffer(
-        sources, store_frames, DataConfig(**{"start_episodes": 8, "pool_episodes": 8, **config})
+        sources, store_frames, DataConfig(**{"min_buffer_episodes": 8, "buffer_episodes": 8, **config})
     )
-    replay_buffer.fill(lambda have, want: None)
+    replay_buffer.fill()
     return replay_buffer
 
 
 def test_clips_are_contiguous_and_every_position_is_equally_likely() -> None:
     replay_buffer = filled(WeightedStream(stream=FixedStream(4, 19, 3)))
     clips = replay_buffer.sample(4000, 4)
-    assert torch.equal(clips.content[..., 0, 0, 0].float(), clips.action[..., 0]), (
-        "pictures and actions belong together"
-    )
-    assert torch.equal(clips.action[:, 1:, 1], clips.action[:, :-1, 1] + 1), "frames follow one another"
+    assert torch.equal(clips.content[..., 0, 0, 0].float(), clips.action[..., 0]), "frames and actions belong together"
+    assert torch.equal(clips.action[:, 1:, 1], clips.action[:, :-1, 1] + 1), "frames are consecutive"
     counts = torch.bincount(clips.content[:, 0, 0, 0, 0].int(), minlength=3)
     assert int(counts[2]) == 0, "too short for a clip"
     assert int(counts[0]) / 4000 == pytest.approx(1 / 17, abs=0.02), counts.tolist()
@@ -195,18 +195,18 @@ def buffered_paths(stream: FixedStream) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_each_source_has_its_share_and_poses_come_from_where_they_are_known() -> None:
     unknown, known = FixedStream(30, 30), FixedStream(9, 9, first=10, has_pose=True)
-    replay_buffer = filled(WeightedStream(stream=unknown, share=0.75), WeightedStream(stream=known, share=0.25))
+    replay_buffer = filled(WeightedStream(stream=unknown, fraction=0.75), WeightedStream(stream=known, fraction=0.25))
     clips = replay_buffer.sample(2000, 3)
     assert float((clips.content[:, 0, 0, 0, 0] < 10).float().mean()) == pytest.approx(0.75, abs=0.05)
     assert torch.equal(clips.pose.isnan().any((1, 2)), clips.content[:, 0, 0, 0, 0] < 10)
-    assert clips.depth_profile.isnan().all(), "nobody knows it"
+    assert clips.depth_profile.isnan().all(), "unknown"
     posed = replay_buffer.sample(100, 3, has_pose=True)
     assert not posed.pose.isnan().any() and not replay_buffer.sample_paths(100, 3)[1].isnan().any()
 
 
 def test_a_clip_has_its_frames_depth_profile_or_nan_where_unknown() -> None:
     unknown, known = FixedStream(30, 30), FixedStream(9, 9, first=10, has_pose=True, has_depth_profile=True)
-    replay_buffer = filled(WeightedStream(stream=unknown, share=0.5), WeightedStream(stream=known, share=0.5))
+    replay_buffer = filled(WeightedStream(stream=unknown, fraction=0.5), WeightedStream(stream=known, fraction=0.5))
     clips = replay_buffer.sample(200, 3)
     assert clips.depth_profile.shape == (200, 3, 2) and clips.depth_profile.dtype == torch.float32
     first = clips.content[:, :, 0, 0, 0].float()[..., None].expand(-1, -1, 2)
@@ -217,11 +217,11 @@ def test_a_clip_has_its_frames_depth_profile_or_nan_where_unknown() -> None:
 def test_recordings_that_fit_are_read_once_and_the_world_is_read_at_the_replay_ratio() -> None:
     few, world = FixedStream(9, 9, 9, 9), FixedStream(*[9] * 50, first=10, is_endless=True)
     replay_buffer = filled(
-        WeightedStream(stream=few, share=0.5),
-        WeightedStream(stream=world, share=0.5),
-        start_episodes=2,
-        pool_episodes=8,
-        reuse=1.0,
+        WeightedStream(stream=few, fraction=0.5),
+        WeightedStream(stream=world, fraction=0.5),
+        min_buffer_episodes=2,
+        buffer_episodes=8,
+        replay_ratio=1.0,
     )
     for _ in range(6):
         replay_buffer.refresh()
@@ -236,8 +236,10 @@ def test_a_replay_buffer_that_is_restored_holds_and_draws_what_it_would_have() -
     def begin() -> ReplayBuffer:
         world = FixedStream(*[9] * 60, is_endless=True)
         few = FixedStream(9, 9, 9, first=100)
-        sources = [WeightedStream(stream=world, share=0.7), WeightedStream(stream=few, share=0.3)]
-        return ReplayBuffer(sources, store_frames, DataConfig(start_episodes=4, pool_episodes=10, reuse=1.0))
+        sources = [WeightedStream(stream=world, fraction=0.7), WeightedStream(stream=few, fraction=0.3)]
+        return ReplayBuffer(
+            sources, store_frames, DataConfig(min_buffer_episodes=4, buffer_episodes=10, replay_ratio=1.0)
+        )
 
     def play(replay_buffer: ReplayBuffer, updates: range) -> list[torch.Tensor]:
         drawn = []
@@ -248,14 +250,14 @@ def test_a_replay_buffer_that_is_restored_holds_and_draws_what_it_would_have() -
         return drawn
 
     whole = begin()
-    whole.fill(lambda have, want: None)
+    whole.fill()
     expected = play(whole, range(40))
     before = begin()
-    before.fill(lambda have, want: None)
+    before.fill()
     play(before, range(25))
     after = begin()
     after.restore(before.counters())
-    after.fill(lambda have, want: None)
+    after.fill()
     assert all(torch.equal(a, b) for a, b in zip(play(after, range(25, 40)), expected[25:], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The loop stops, resumes, averages and refuses numbers that are none."""
+"""The loop stops, resumes, averages, and rejects losses that are not finite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worldsim.training.loop import Trainer
 
 
 class LineRecipe:
-    """Learns y = 2 x; can be told to break at an update."""
+    """Learns y = 2 x. At update `break_at` the loss is NaN."""
 
     frames_per_update = 4
     updates_per_sequence = 1
@@ -39,10 +39,10 @@ class LineRecipe:
 
 
 def quiet(row: dict[str, float | int | str]) -> None:
-    """Nobody listens."""
+    """Ignores the row."""
 
 
-OPTIMIZER = OptimizerConfig(learning_rate=0.05, warmup_updates=1)
+OPTIMIZER = OptimizerConfig(learning_rate=0.05, warmup_steps=1)
 
 
 def test_a_phase_learns_logs_and_ends_with_a_checkpoint(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from worldsim.core.config import from_mapping
 from worldsim.core.errors import ConfigError, PresetNotFoundError
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
@@ -33,8 +32,10 @@ from worldsim.models.config import (
 from worldsim.presets.config import SCHEMA_VERSION
 from worldsim.presets.store import load_preset
 from worldsim.training import loop
-from worldsim.training.config import DynamicsTraining, TrainingConfig
+from worldsim.training.config import SpatialMapTraining, Stage, read_training
 from worldsim.training.distributed import DistributedContext
+from worldsim.training.recipes.common import scale_poses
+from worldsim.training.recipes.map import scale_map_poses
 from worldsim.training.run import TrainingRun, init_from_preset
 
 FIXED, SPATIAL = FixedMapConfig(width=16), SpatialMapConfig(width=16)
@@ -63,17 +64,17 @@ denoiser = { width = 16, num_blocks = 1 }
 context_frames = 4
 [training.data]
 episode_frames = 24
-start_episodes = 2
-pool_episodes = 4
+min_buffer_episodes = 2
+buffer_episodes = 4
 num_workers = 2
-reuse = 2.0
+replay_ratio = 2.0
 [training.autoencoder]
 batch_frames = 4
-[training.dynamics]
+[training.sequence]
 clip_frames = 6
 batch_clips = 4
-shortcut_after = 0
-rollout_share = 0.5
+shortcut_start_step = 0
+self_rollout_prob = 0.5
 """
 
 
@@ -154,45 +155,56 @@ def test_a_stage_without_its_predecessor_names_the_missing_stage(preset_toml: Pa
 
 
 def test_an_unknown_training_key_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"training\.dynamics\.clip_frame'") as caught:
-        from_mapping(TrainingConfig, {"dynamics": {"clip_frame": 3}}, where="training")
+    with pytest.raises(ConfigError, match=r"training\.sequence\.clip_frame'") as caught:
+        read_training({"sequence": {"clip_frame": 3}}, SequenceModelConfig())
     assert "clip_frames" in caught.value.hint
 
 
-def test_a_relative_pose_starts_at_the_origin_looking_along_x(preset_toml: Path) -> None:
-    from worldsim.training.dynamics import pose_target
-
-    config = DynamicsTraining(pose_target="relative", pose_scale_units=2.0)
+def test_a_relative_pose_starts_at_the_origin_looking_along_x() -> None:
     # Looking along +y, one step forward is +y in the world and +x seen from the start.
     quarter = torch.pi / 2
     pose = torch.tensor([[[3.0, 4.0, quarter], [3.0, 6.0, quarter], [3.0, 6.0, 2 * quarter]]])
-    target = pose_target(pose, config)
+    target = scale_poses(pose, origin_units=(0.0, 0.0), scale_units=2.0, is_relative=True)
     expected = torch.tensor([[[0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]])
     assert torch.allclose(target, expected, atol=1e-6), target
-    run = TrainingRun.open(preset_toml, folder=None, distributed=DistributedContext(device="cpu"))
-    assert run.training.dynamics.pose_target == "absolute"
 
 
-def test_a_spatial_map_is_learned_from_the_true_world_with_depth(
+@pytest.mark.parametrize(
+    ("map_config", "is_relative"),
+    [(FIXED, False), (SPATIAL, True), (SpatialMapConfig(width=16, pose="given"), False)],
+)
+def test_poses_are_relative_only_for_a_spatial_map_that_estimates_them(
+    map_config: MapConfig, is_relative: bool
+) -> None:
+    config = read_training({"map": {"pose_scale_units": 2.0}}, MapModelConfig(map=map_config)).map
+    scaled = scale_map_poses(torch.tensor([[[3.0, 4.0, 0.0]]]), config, map_config)
+    assert scaled[0, 0].tolist() == ([0.0, 0.0, 1.0, 0.0] if is_relative else [1.5, 2.0, 1.0, 0.0])
+
+
+def test_a_mapped_model_learns_its_map_and_then_the_sequence_model_on_the_frozen_map(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First alone, then with all else on top of it; what comes out plays."""
+    """The spatial map is trained with the reference world's depth; the resulting preset plays."""
     monkeypatch.setattr(loop, "LOG_EVERY_UPDATES", 1)
-    plan = TINY.replace("[model]", f"[model]{MAPPED['spatial']}").replace("episode_frames = 24", "episode_frames = 28")
-    plan = plan.replace(
-        "[training.dynamics]",
-        '[training.dynamics]\nplan_clips = 2\nplan_frames = 26\nplace_only_updates = 1\npose_target = "relative"',
-    )
-    (tmp_path / "preset.toml").write_text(plan, encoding="utf-8")
+    toml = TINY.replace("[model]", f"[model]{MAPPED['spatial']}").replace("episode_frames = 24", "episode_frames = 28")
+    toml += "[training.map]\nbatch_clips = 2\nclip_frames = 26\n"
+    (tmp_path / "preset.toml").write_text(toml, encoding="utf-8")
     run = TrainingRun.open(
         tmp_path / "preset.toml", folder=tmp_path / "run", distributed=DistributedContext(device="cpu")
     )
     rows: list[dict[str, Any]] = []
-    run.train("autoencoder", 2.0, 2, on_log=rows.append, on_fill=lambda have, want: None)
-    run.train("dynamics", 2.0, 2, on_log=rows.append, on_fill=lambda have, want: None)
-    alone, joint = (row for row in rows if "recall" in row)
-    assert alone["depth"] > 0 and joint["depth"] > 0, "the true depth is known"
-    assert "flow" not in alone and joint["flow"] > 0
+    run.train("autoencoder", 2.0, 2, on_log=rows.append)
+    with pytest.raises(PresetNotFoundError, match="no trained map") as caught:
+        run.train("dynamics", 2.0, 1, on_log=rows.append)
+    assert "--stage map first" in caught.value.hint
+    run.train("map", 2.0, 2, on_log=rows.append)
+    run.train("dynamics", 2.0, 2, on_log=rows.append)
+    map_rows = [row for row in rows if "recall" in row]
+    assert len(map_rows) == 2 and all(row["depth"] > 0 for row in map_rows), "the true depth is known"
+    assert all("flow" not in row for row in map_rows) and rows[-2]["flow"] > 0
+    trained, final = (load_file(tmp_path / "run" / stage / "last/model.safetensors") for stage in ("map", "dynamics"))
+    changed = {name for name in final if not torch.equal(trained[name], final[name])}
+    assert changed and not any(name.startswith("model.map.") for name in changed)
     model = load_preset(tmp_path / "run" / "dynamics" / "last").model
     with torch.inference_mode():
         state = model.initial_state(1, seed=0)
@@ -202,35 +214,34 @@ def test_a_spatial_map_is_learned_from_the_true_world_with_depth(
 
 
 @pytest.mark.parametrize(
-    ("map_kind", "changes", "message"),
+    ("map_kind", "table", "stage", "message"),
     [
-        ("spatial", "plan_frames = 26", "26 frames are drawn at once, and training.data.episode_frames is 24"),
-        ("fixed", "walk_ticks = 23", "25 frames are drawn"),
-        ("none", "carry_clips = 5", "30 frames are drawn"),
+        ("spatial", "map]\nclip_frames = 26", "map", "clips of 26 frames, but training.data.episode_frames is 24"),
+        ("fixed", "map]\nmotion_max_ticks = 23", "map", "clips of 25 frames"),
+        ("none", "sequence]\ntbptt_clips = 5", "dynamics", "clips of 30 frames"),
     ],
 )
 def test_too_short_episodes_are_rejected_before_anything_is_rendered(
-    map_kind: str, changes: str, message: str, preset_toml: Path
+    map_kind: str, table: str, stage: Stage, message: str, preset_toml: Path
 ) -> None:
-    text = TINY.replace("[model]", f"[model]{MAPPED.get(map_kind, '')}").replace(
-        "[training.dynamics]", f"[training.dynamics]\n{changes}"
-    )
+    text = TINY.replace("[model]", f"[model]{MAPPED.get(map_kind, '')}")
+    name = table.split("]")[0]
+    header = f"[training.{name}]"
+    text = text.replace(header, f"[training.{table}") if header in text else f"{text}[training.{table}\n"
     preset_toml.write_text(text, encoding="utf-8")
     run = TrainingRun.open(preset_toml, folder=None, distributed=DistributedContext(device="cpu"))
     run.training_data("autoencoder")
     with pytest.raises(ConfigError, match=message):
-        run.training_data("dynamics")
+        run.training_data(stage)
 
 
 def test_invalid_spatial_map_training_is_rejected() -> None:
-    plan = MapModelConfig(map=SpatialMapConfig())
-    DynamicsTraining(pose_target="relative", plan_frames=24, walk_ticks=22).check_fits(plan)
-    with pytest.raises(ConfigError, match="pose_target is 'absolute'"):
-        DynamicsTraining().check_fits(plan)
-    with pytest.raises(ConfigError, match="walk_ticks is 23") as caught:
-        DynamicsTraining(pose_target="relative", plan_frames=24, walk_ticks=23).check_fits(plan)
-    assert "plan_frames = 25" in caught.value.hint
-    DynamicsTraining(plan_frames=24, walk_ticks=100).check_fits(MapModelConfig(map=FixedMapConfig()))
+    SpatialMapTraining(clip_frames=24, motion_max_ticks=22)
+    with pytest.raises(ConfigError, match="motion_max_ticks is 23") as caught:
+        SpatialMapTraining(clip_frames=24, motion_max_ticks=23)
+    assert "clip_frames = 25" in caught.value.hint
+    with pytest.raises(ConfigError, match="clip_frames is 23"):
+        SpatialMapTraining(clip_frames=23, motion_max_ticks=1)
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, FIXED), (None, SPATIAL), (FIXED, SPATIAL)])

@@ -1,4 +1,4 @@
-"""A leg is counted in updates: what minutes reached, the same number of updates reaches again."""
+"""A session is counted in updates: one of minutes can be reproduced by its number of updates."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 
 from worldsim.core.errors import UsageError
 from worldsim.training.config import OptimizerConfig
-from worldsim.training.schedule import FINAL_RATE_FRACTION, Schedule, TrainingPhase
+from worldsim.training.loop import FINAL_RATE_FRACTION, Schedule, TrainingPhase
 
-CONFIG = OptimizerConfig(learning_rate=1.0, warmup_updates=10, cooldown_share=0.25)
+CONFIG = OptimizerConfig(learning_rate=1.0, warmup_steps=10, decay_fraction=0.25)
 
 
 def rates(schedule: Schedule, first: int, num: int) -> list[float]:
@@ -29,7 +29,7 @@ def test_a_phase_of_updates_warms_up_and_decays() -> None:
 
 
 def test_a_phase_of_minutes_becomes_a_phase_of_updates_when_its_decay_begins() -> None:
-    """Slow updates first, fast ones later: what counts is how long one takes when the fall begins."""
+    """Slow updates first, fast ones later: only the duration when the decay starts counts."""
     schedule, update, spent_s, seen = Schedule(CONFIG, first=500, updates=None), 500, 0.0, []
     while not schedule.is_over(update):
         schedule.observe_time(update, spent_s, 100.0)
@@ -37,7 +37,7 @@ def test_a_phase_of_minutes_becomes_a_phase_of_updates_when_its_decay_begins() -
         spent_s += 2.0 if update < 510 else 0.5
         update += 1
     assert schedule.phase is not None
-    assert 99 < spent_s < 102, f"the leg of 100 s took {spent_s} s"
+    assert 99 < spent_s < 102, f"the session of 100 s took {spent_s} s"
     reproduce_args = Schedule(CONFIG, first=500, updates=schedule.phase.end - 500, cooldown_updates=50)
     assert f"--updates {update - 500} --cooldown-updates 50" == schedule.phase.reproduce_args
     assert rates(reproduce_args, 500, len(seen)) == seen

@@ -1,4 +1,4 @@
-"""Clips of an episode one after the other: what is carried, where the gradient ends, and what a stop changes."""
+"""Truncated backpropagation through time: the carried state, where gradients stop, and resuming."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.models.sequence.test_world_model import make_clip, make_model
 from tests.training.test_data import OWN, open_run, train
 from worldsim.core.errors import ConfigError
 from worldsim.models.world_model import WorldModel
-from worldsim.training.tbptt import ClipSequence, ClipSequences
+from worldsim.training.recipes.sequence import ClipSequence, ClipSequences
 
 FORMS = ("trunk", "two-stream")
-CARRIED = OWN.replace("clip_frames = 6", "clip_frames = 4\ncarry_clips = 3")
+CARRIED = OWN.replace("clip_frames = 6", "clip_frames = 4\ntbptt_clips = 3")
 
 
 def make_sequence(num_frames: int = 12) -> ClipSequence:
-    """Frames that say which they are."""
+    """Frames that contain their own index."""
     frame_L = torch.arange(num_frames, dtype=torch.float64)
     known_L1 = frame_L[None, :, None]
     return ClipSequence(clean=known_L1[..., None, None], action=known_L1, target=known_L1, level=frame_L[None])
@@ -92,15 +92,15 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def weights_after(begun: Path, folder: Path, form: str, *legs: int) -> tuple[dict[str, Tensor], list[int]]:
-    """Of a run in so many legs of so many updates each; and after how many updates each leg really ended."""
+def weights_after(begun: Path, folder: Path, form: str, *sessions: int) -> tuple[dict[str, Tensor], list[int]]:
+    """The weights after sessions of that many updates, and the number of updates at which each session ended."""
     shutil.copytree(begun / "run", folder / "run")
     shared = CARRIED.replace("denoiser = { width = 16, num_blocks = 1 }", 'denoiser = { kind = "shared" }')
     toml, ends = CARRIED if form == "trunk" else shared, []
-    for updates in legs:
+    for updates in sessions:
         run = open_run(toml, folder, str(begun / "data"))
-        leg = {"cooldown_updates": 0, "on_log": lambda row: None, "on_fill": lambda have, want: None}
-        ends.append(run.train("dynamics", 2.0, updates, **leg)[1].num_updates)  # type: ignore[arg-type]
+        options = {"cooldown_updates": 0, "on_log": lambda row: None}
+        ends.append(run.train("dynamics", 2.0, updates, **options)[1].num_updates)  # type: ignore[arg-type]
     return load_file(folder / "run" / "dynamics" / "last" / "model.safetensors"), ends
 
 

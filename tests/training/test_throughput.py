@@ -1,4 +1,4 @@
-"""What an update takes: all of its work counted once, and a prediction that follows from it."""
+"""The cost of an update, with all work counted once, and the scaling prediction that follows from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import pytest
 from tests.conftest import mapped
 from worldsim.models.config import FixedMapConfig, SpatialMapConfig
 from worldsim.presets.config import PresetConfig
-from worldsim.training.config import ComputeConfig, DynamicsTraining, TrainingConfig
+from worldsim.training.config import (
+    ComputeConfig,
+    FixedMapTraining,
+    SequenceTraining,
+    SpatialMapTraining,
+    TrainingConfig,
+)
 from worldsim.training.distributed import DistributedContext
 from worldsim.training.throughput import (
     FlopCount,
@@ -21,15 +27,15 @@ from worldsim.training.throughput import (
     predict_scaling,
 )
 
-TRAINING = TrainingConfig(dynamics=DynamicsTraining(clip_frames=4, batch_clips=4, shortcut_share=0.25))
+TRAINING = TrainingConfig(sequence=SequenceTraining(clip_frames=4, batch_clips=4, shortcut_fraction=0.25))
 
 
 def work(config: PresetConfig, training: TrainingConfig) -> FlopCount:
     return count_flops(config, training, "dynamics", device="cpu")
 
 
-def dynamics(**values: Any) -> TrainingConfig:
-    return replace(TRAINING, dynamics=replace(TRAINING.dynamics, **values))
+def sequence(**values: Any) -> TrainingConfig:
+    return replace(TRAINING, sequence=replace(TRAINING.sequence, **values))
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +45,21 @@ def plain(tiny_config: PresetConfig) -> FlopCount:
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_updates_are_counted_timed_and_weighted(tiny_config: PresetConfig, device: str) -> None:
-    heard = list[int]()
-    training = dynamics(carry_clips=2, rollout_share=0.5)
+    calls = list[int]()
+    training = sequence(tbptt_clips=2, self_rollout_prob=0.5)
     result = measure_training(
         tiny_config,
         training,
         "dynamics",
         distributed=DistributedContext(device=device),
         updates=2,
-        on_progress=lambda: heard.append(1),
+        on_progress=lambda: calls.append(1),
     )
-    assert len(heard) == num_progress_steps(training, "dynamics", 2) == 1 + 2 * (1 + 2)
+    assert len(calls) == num_progress_steps(tiny_config, training, "dynamics", 2) == 1 + 2 * (1 + 2)
     assert (result.frames_per_update, result.processes) == (16, 1)
     assert result.dtype == ("float32" if device == "cpu" else "bfloat16")
     assert result.update_ms > 0 and result.parameters > 1000
-    assert result.peak_bytes >= 0, "none where what earlier tests left free is enough"
+    assert result.peak_bytes >= 0, "0 if memory freed by earlier tests suffices"
 
 
 def test_the_autoencoder_is_a_stage_too(tiny_config: PresetConfig) -> None:
@@ -62,46 +68,57 @@ def test_the_autoencoder_is_a_stage_too(tiny_config: PresetConfig) -> None:
         tiny_config, training, "autoencoder", distributed=DistributedContext(device="cpu"), updates=1
     )
     assert result.frames_per_update == 3
-    assert 1.5 < result.work.backward / result.work.forward < 2, "two for one, but for the pictures' own gradient"
+    # Twice the forward pass, except for the gradient of the images.
+    assert 1.5 < result.work.backward / result.work.forward < 2
 
 
 def test_flops_scale_with_the_batch_and_its_parts(tiny_config: PresetConfig, plain: FlopCount) -> None:
-    twice = work(tiny_config, dynamics(batch_clips=8))
+    twice = work(tiny_config, sequence(batch_clips=8))
     assert twice.needed == 2 * plain.needed
-    assert work(tiny_config, replace(TRAINING, compute=ComputeConfig(accumulate=2))).needed == 2 * plain.needed
-    flows_alone = work(tiny_config, dynamics(shortcut_share=0.0))
-    assert flows_alone.needed < plain.needed, "a larger step is learned from two smaller ones"
+    assert (
+        work(tiny_config, replace(TRAINING, compute=ComputeConfig(gradient_accumulation_steps=2))).needed
+        == 2 * plain.needed
+    )
+    only_flow = work(tiny_config, sequence(shortcut_fraction=0.0))
+    assert only_flow.needed < plain.needed, "a larger step is learned from two smaller steps"
 
 
 def test_recomputed_activations_do_not_count_as_progress(tiny_config: PresetConfig, plain: FlopCount) -> None:
-    forgetting = work(tiny_config, replace(TRAINING, compute=ComputeConfig(forget_activations=True)))
-    assert plain.again == 0 < forgetting.again < plain.forward
-    assert forgetting.needed == plain.needed
-    assert forgetting.backward_share > plain.backward_share
+    recomputed = work(tiny_config, replace(TRAINING, compute=ComputeConfig(activation_checkpointing=True)))
+    assert plain.again == 0 < recomputed.again < plain.forward
+    assert recomputed.needed == plain.needed
+    assert recomputed.backward_share > plain.backward_share
 
 
 def test_products_may_be_rounded_on_a_cpu_too(tiny_config: PresetConfig, plain: FlopCount) -> None:
-    """Latents are drawn as they are stored, in float16, with which autocast on a CPU does nothing."""
+    """Latents are sampled in float16, as stored; autocast on a CPU cannot handle them."""
     rounded = work(tiny_config, replace(TRAINING, compute=ComputeConfig(precision="bfloat16")))
     assert rounded.needed == plain.needed
 
 
 def test_self_rollouts_are_weighted_by_their_frequency(tiny_config: PresetConfig, plain: FlopCount) -> None:
-    half, always = (work(tiny_config, dynamics(rollout_share=share)) for share in (0.5, 1.0))
+    half, always = (work(tiny_config, sequence(self_rollout_prob=prob)) for prob in (0.5, 1.0))
     assert always.forward > 1.1 * plain.forward
     assert half.needed == pytest.approx((plain.needed + always.needed) / 2)
 
 
-def test_the_fixed_map_adds_flops(tiny_config: PresetConfig, plain: FlopCount) -> None:
-    place = mapped(tiny_config, FixedMapConfig(width=16))
-    assert work(place, dynamics(place_frames=8, walk_poses=32, walk_ticks=2)).needed > plain.needed
+def test_reading_a_fixed_map_adds_flops(tiny_config: PresetConfig, plain: FlopCount) -> None:
+    assert work(mapped(tiny_config, FixedMapConfig(width=16)), TRAINING).needed > plain.needed
 
 
-def test_a_recipe_whose_spatial_map_needs_the_longest_clips_is_measured(tiny_config: PresetConfig) -> None:
-    plan = mapped(tiny_config, SpatialMapConfig(width=8))
-    training = dynamics(pose_target="relative", plan_clips=1, plan_frames=90, walk_ticks=1, walk_growth_updates=1)
-    result = measure_training(plan, training, "dynamics", distributed=DistributedContext(device="cpu"), updates=1)
-    assert result.work.forward > result.work.backward > 0, "what is recalled for a clip has no gradient"
+def test_a_stage_that_trains_a_fixed_map_is_measured(tiny_config: PresetConfig) -> None:
+    preset = mapped(tiny_config, FixedMapConfig(width=16))
+    config = FixedMapTraining(batch_frames=8, motion_batch_poses=32, motion_max_ticks=2)
+    map_work = count_flops(preset, replace(TRAINING, map=config), "map", device="cpu")
+    assert map_work.backward > map_work.forward > 0
+
+
+def test_a_stage_whose_spatial_map_needs_the_longest_clips_is_measured(tiny_config: PresetConfig) -> None:
+    preset = mapped(tiny_config, SpatialMapConfig(width=8))
+    config = SpatialMapTraining(batch_clips=1, clip_frames=90, motion_max_ticks=1, motion_curriculum_steps=1)
+    training = replace(TRAINING, map=config)
+    result = measure_training(preset, training, "map", distributed=DistributedContext(device="cpu"), updates=1)
+    assert result.frames_per_update == 90 and result.work.forward > 0 < result.work.backward
 
 
 def throughput(**values: Any) -> Throughput:

@@ -1,4 +1,4 @@
-"""Episodes of the true world: depth changes nothing but that the depth profile is known. Needs vizdoom."""
+"""Episodes of the reference world: depth only adds the depth profile. Needs vizdoom."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worldsim.worlds.registry import GroundTruthConfig
 from worldsim.worlds.trajectories import collect_trajectory
 
 WORLD = DoomConfig(maps=(1,), grid=(2, 2), landmarks=0)
-DATA = DataConfig(episode_frames=12, script="explore")
+DATA = DataConfig(episode_frames=12, policy="explore")
 
 
 def assert_same_but_for_the_depth_profile(plain: Episode, deep: Episode) -> None:
@@ -23,7 +23,7 @@ def assert_same_but_for_the_depth_profile(plain: Episode, deep: Episode) -> None
         np.testing.assert_array_equal(getattr(deep, name), getattr(plain, name), err_msg=name)
     assert not plain.has_depth_profile
     assert deep.depth_profile.shape == plain.depth_profile.shape and np.isfinite(deep.depth_profile).all()
-    assert np.ptp(deep.depth_profile, axis=0).min() > 0, "it changes as one walks"
+    assert np.ptp(deep.depth_profile, axis=0).min() > 0, "it changes along the path"
 
 
 def test_a_worker_with_depth_plays_the_same_episodes_with_their_depth_profile() -> None:

@@ -18,12 +18,11 @@ from worldsim.cli.arguments import (
     option,
 )
 from worldsim.cli.output import CommandResult, Progress, text_table
-from worldsim.core.config import from_mapping
 from worldsim.core.devices import choose_device, set_threads
 from worldsim.core.errors import DeviceError, UsageError
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import locate_recipe
-from worldsim.training.config import TrainingConfig
+from worldsim.training.config import AutoencoderTraining, FixedMapTraining, Stage, TrainingConfig, read_training
 
 if TYPE_CHECKING:
     from worldsim.training.distributed import DistributedContext
@@ -44,7 +43,7 @@ class BenchTrain:
 
     recipe: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
     """preset.toml, a folder that has one, or a bundled name."""
-    stage: Literal["dynamics", "autoencoder"] = "dynamics"
+    stage: Literal["dynamics", "map", "autoencoder"] = "dynamics"
     """Training stage."""
     steps: Annotated[int, option("N")] = 10
     """Number of timed optimizer steps; the median counts. Preceded by 1 + N/5 warm-up steps."""
@@ -83,9 +82,9 @@ class BenchTrain:
             data = {
                 "recipe": preset.name,
                 "stage": self.stage,
-                "batches": _batch_text(training, self.stage),
-                "compiled": training.compute.compile_layers,
-                "forgets_activations": training.compute.forget_activations,
+                "batches": _batch_text(preset, training, self.stage),
+                "compiled": training.compute.compile,
+                "forgets_activations": training.compute.activation_checkpointing,
                 **asdict(measured),
                 "frames_per_s": measured.frames_per_s,
                 "flop_per_frame": measured.work.needed / measured.frames_per_update,
@@ -105,15 +104,12 @@ def read_recipe(arguments: BenchTrain) -> tuple[PresetConfig, TrainingConfig]:
         if (value := getattr(arguments, name)) is not None and not value > 0:
             raise UsageError(f"--{name.replace('_', '-')} is {value:g}", hint="more than 0")
     preset, table = read_preset_toml(locate_recipe(arguments.recipe))
-    training = from_mapping(TrainingConfig, table, where="training")
+    training = read_training(table, preset.model)
     if arguments.no_compile:
-        training = replace(training, compute=replace(training.compute, compile_layers=False))
+        training = replace(training, compute=replace(training.compute, compile=False))
     if arguments.batch_clips is None:
         return preset, training
-    if arguments.stage == "autoencoder":
-        autoencoder = replace(training.autoencoder, batch_frames=arguments.batch_clips)
-        return preset, replace(training, autoencoder=autoencoder)
-    return preset, replace(training, dynamics=replace(training.dynamics, batch_clips=arguments.batch_clips))
+    return preset, training.with_batch_size(arguments.stage, preset.model, arguments.batch_clips)
 
 
 def _measure(
@@ -123,7 +119,7 @@ def _measure(
 
     from worldsim.training.throughput import measure_training, num_progress_steps
 
-    total = num_progress_steps(training, arguments.stage, arguments.steps)
+    total = num_progress_steps(preset, training, arguments.stage, arguments.steps)
     progress_file = arguments.progress if distributed.is_main else None
     with Progress(total, f"bench {preset.name}", progress_file, unit="update") as progress:
         try:
@@ -136,16 +132,17 @@ def _measure(
                 on_progress=lambda: progress.advance(1),
             )
         except torch.OutOfMemoryError as error:
-            hint = "--batch-clips N, or forget_activations = true in [training.compute]"
+            hint = "--batch-clips N, or activation_checkpointing = true in [training.compute]"
             raise DeviceError(f"a training step does not fit on {distributed.device}: {error}", hint=hint) from None
 
 
-def _batch_text(training: TrainingConfig, stage: str) -> str:
+def _batch_text(preset: PresetConfig, training: TrainingConfig, stage: Stage) -> str:
     """Frames of an optimizer step, as text."""
-    dynamics, count = training.dynamics, training.compute.accumulate
-    each = f"{dynamics.batch_clips} clips of {dynamics.clip_frames}"
-    if stage == "autoencoder":
-        each = f"{training.autoencoder.batch_frames} frames"
+    config, count = training.recipe(stage, preset.model), training.compute.gradient_accumulation_steps
+    if isinstance(config, AutoencoderTraining | FixedMapTraining):
+        each = f"{config.batch_frames} frames"
+    else:
+        each = f"{config.batch_clips} clips of {config.clip_frames}"
     return each if count == 1 else f"{count} batches of {each}"
 
 

@@ -27,6 +27,7 @@ from worldsim.core.errors import UsageError
 from worldsim.core.log import setup_logging
 from worldsim.models.sequence.architectures import ARCHITECTURES
 from worldsim.presets.resolve import resolve_preset
+from worldsim.training.config import Stage, stages_of
 from worldsim.training.trackers import TrackerName, open_trackers
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
     from worldsim.training.loop import Trainer
     from worldsim.training.run import TrainingRun
 
-StageOption = Literal["autoencoder", "dynamics", "decoder"]
-
-STAGE_FRACTIONS: dict[StageOption, float] = {"autoencoder": 0.3, "dynamics": 0.6, "decoder": 0.1}
+STAGE_FRACTIONS: dict[Stage, float] = {"autoencoder": 0.3, "map": 0.6, "dynamics": 0.6, "decoder": 0.1}
 """Fractions of the minutes with --stage all."""
 
 ARCHITECTURE_HELP = (
@@ -56,10 +55,10 @@ class TrainArguments:
 
     preset: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PRESET.toml")]]
     """Training recipe."""
-    stage: Literal["autoencoder", "dynamics", "decoder", "all"]
-    """autoencoder: frames to latents and back. dynamics: predict latents from actions. decoder: fine-tune the
-    decoder on predicted latents. all: the three in turn, sharing the minutes; the autoencoder is frozen once
-    dynamics training has started, or with --init."""
+    stage: Literal["autoencoder", "map", "dynamics", "decoder", "all"]
+    """autoencoder: frames to latents and back. map: the map of a mapped model, before its dynamics. dynamics: predict
+    latents from actions. decoder: fine-tune the decoder on predicted latents. all: the stages of the model in turn,
+    sharing the minutes; the autoencoder is frozen once dynamics training has started, or with --init."""
     minutes: float
     """Wall-clock training time in minutes."""
     steps: Annotated[int | None, option("N")] = None
@@ -133,17 +132,18 @@ def _train(arguments: TrainArguments, distributed: DistributedContext) -> None:
         write_json(arguments.json, {**last, "stages": summaries} if arguments.stage == "all" else last)
 
 
-def _phases(arguments: TrainArguments, run: TrainingRun) -> list[tuple[StageOption, float]]:
+def _phases(arguments: TrainArguments, run: TrainingRun) -> list[tuple[Stage, float]]:
     """Stages with their minutes, in order."""
     if arguments.stage != "all":
         return [(arguments.stage, arguments.minutes)]
     is_frozen = arguments.init is not None or (run.folder / "dynamics" / "last").exists()
-    fractions = {stage: x for stage, x in STAGE_FRACTIONS.items() if stage != "autoencoder" or not is_frozen}
+    stages = [stage for stage in stages_of(run.preset.model) if stage != "autoencoder" or not is_frozen]
+    fractions = {stage: STAGE_FRACTIONS[stage] for stage in stages}
     return [(stage, arguments.minutes * x / sum(fractions.values())) for stage, x in fractions.items()]
 
 
 def _train_phase(
-    run: TrainingRun, stage: StageOption, minutes: float, arguments: TrainArguments, progress: Progress
+    run: TrainingRun, stage: Stage, minutes: float, arguments: TrainArguments, progress: Progress
 ) -> tuple[str, Trainer]:
     on = run.device if run.distributed.world_size == 1 else f"{run.distributed.world_size} x {run.device}"
     _log.info("training %s (%s) on %s for %g min in %s", run.preset.name, stage, on, minutes, run.folder)

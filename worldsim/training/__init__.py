@@ -1,4 +1,4 @@
-"""Floor 4: from a true world to a playable preset.
+"""Layer 4: training, from a reference world or recordings to a playable preset.
 
-`workers` renders, `replay_buffer` keeps clips, the recipes train, `loop` drives.
+`workers` and `recordings` supply episodes, `replay_buffer` samples clips, `recipes` define losses, `loop` trains.
 """

@@ -1,8 +1,8 @@
-"""Training state on disk: all of it in safetensors shards small enough to travel, or, for what is spread over
-processes, what each holds, in torch's own distributed format. Swapped in whole: a kill in between loses nothing.
+"""Training state on disk: safetensors shards, or, for sharded models, torch's distributed format.
 
-Owns: the folder's layout. Does not own: what a playable preset is (`presets.store`); this is local and never travels as
-one. A safetensors shard stays under 15 MiB. The distributed format can be read by another number of processes.
+A new state is written beside the old one and then swapped in, so a kill at any time loses nothing. Training state is
+local and is never published; playable presets are `presets.store`. A safetensors shard stays under 15 MiB, so that it
+can be copied in parts. The distributed format can be read by another number of processes.
 """
 
 from __future__ import annotations
@@ -36,18 +36,20 @@ from worldsim.training.distributed import DistributedContext
 
 SHARD_BYTES = 15 * 2**20
 COUNTERS_FILE = "counters.json"
+OPTIMIZER_KEY, OLD_OPTIMIZER_KEY = "optimizer", "optimiser"
+"""Name of the optimizer's part of the state, now and in states written by earlier versions."""
 
 CheckpointCounters = Mapping[str, float]
 Shape: TypeAlias = tuple[int, ...]
 
 
 class Checkpoint(Protocol):
-    """Where a run's state lies."""
+    """The stored state of a run."""
 
     def load(
         self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
     ) -> CheckpointCounters | None:
-        """Side effects: all three. Returns: the counters, or None when nothing was saved."""
+        """Side effects: all three arguments. Returns: the counters, or None when nothing was saved."""
         ...
 
     def save(
@@ -55,16 +57,16 @@ class Checkpoint(Protocol):
     ) -> None: ...
 
     def finish(self) -> None:
-        """Waits for what is still being written."""
+        """Waits until everything is written."""
         ...
 
 
-def make_checkpoint(folder: Path, distributed: DistributedContext, *, sharded: bool) -> Checkpoint:
-    return ShardedCheckpoint(folder, distributed) if sharded else FullCheckpoint(folder, distributed)
+def make_checkpoint(folder: Path, distributed: DistributedContext, *, fsdp: bool) -> Checkpoint:
+    return ShardedCheckpoint(folder, distributed) if fsdp else FullCheckpoint(folder, distributed)
 
 
 class FullCheckpoint:
-    """Every rank holds everything; the first one writes."""
+    """For models that every rank holds entirely; the first rank writes."""
 
     def __init__(self, folder: Path, distributed: DistributedContext) -> None:
         self._folder, self._distributed = folder, distributed
@@ -99,11 +101,11 @@ class FullCheckpoint:
 
 
 class ShardedCheckpoint:
-    """Every rank writes its part, in the background; the first one swaps the folders when all are done."""
+    """Every rank writes its part in the background; the first rank swaps the folders when all are done."""
 
     def __init__(self, folder: Path, distributed: DistributedContext) -> None:
         self._folder, self._distributed = folder, distributed
-        # A group of its own: writing goes on while the others are in use.
+        # A separate group: writing continues while training uses the others.
         self._group = dist.new_group(backend="gloo")
         self._writing: Future[Any] | None = None
         self._counters: CheckpointCounters = {}
@@ -115,17 +117,19 @@ class ShardedCheckpoint:
         if folder is None:
             return None
         _check_layout(folder, is_sharded=True)
-        state = _sharded_state(network, average, optimizer)
         entries = FileSystemReader(folder).read_metadata().state_dict_metadata
+        is_old = any(name.startswith(f"{OLD_OPTIMIZER_KEY}.") for name in entries)
+        key = OLD_OPTIMIZER_KEY if is_old else OPTIMIZER_KEY
+        state = _sharded_state(network, average, optimizer, key)
         shapes = {
             name: tuple(entry.size) for name, entry in entries.items() if isinstance(entry, TensorStorageMetadata)
         }
         check_fits(_network_shapes(shapes), state["network"], f"the training state in {folder}")
-        # Parameters that were never trained have no state of the optimiser.
+        # Parameters that were never trained have no optimizer state.
         load(state, checkpoint_id=folder, planner=DefaultLoadPlanner(allow_partial_load=True))
         set_model_state_dict(network, state["network"])
         set_model_state_dict(average, state["average"])
-        set_optimizer_state_dict(network, optimizer, state["optimiser"])
+        set_optimizer_state_dict(network, optimizer, state[key])
         return _read_counters(folder)
 
     def save(
@@ -136,8 +140,8 @@ class ShardedCheckpoint:
             shutil.rmtree(_new_folder(self._folder), ignore_errors=True)
         self._distributed.barrier()
         self._counters = counters
-        self._writing = async_save(  # type: ignore[assignment]  # another kind of answer only where it is asked for
-            _sharded_state(network, average, optimizer),
+        self._writing = async_save(  # type: ignore[assignment]  # returns another type only with another argument
+            _sharded_state(network, average, optimizer, OPTIMIZER_KEY),
             checkpoint_id=_new_folder(self._folder),
             process_group=self._group,
         )
@@ -153,42 +157,21 @@ class ShardedCheckpoint:
             _replace_folder(self._folder)
 
 
-def _check_layout(folder: Path | None, *, is_sharded: bool) -> None:
-    """Raises: StateError where the other kind of checkpoint was saved."""
-    if folder is not None and any(folder.glob("*.distcp")) != is_sharded:
-        raise StateError(
-            f"the training state in {folder} was saved with shard = {str(not is_sharded).lower()}",
-            hint="train to another folder (--out DIR), or set that back in [training.compute]",
-        )
-
-
 def check_fits(stored: Mapping[str, Shape], tensors: Mapping[str, Tensor], what: str) -> None:
-    """Stored shapes against a network's tensors. Raises: StateError that names the first one that differs."""
+    """Compares stored shapes with a network's tensors. Raises: StateError that names the first difference."""
     wanted = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in (*wanted, *stored):
         if stored.get(name) == wanted.get(name):
             continue
-        there, here = (f"{list(shapes[name])}" if name in shapes else "none" for shapes in (stored, wanted))
+        there, here = (f"shape {list(shapes[name])}" if name in shapes else "none" for shapes in (stored, wanted))
         raise StateError(
-            f"{what} is of another recipe: {name} has the shape {there} there, {here} in the recipe now",
-            hint="train to another folder (--out DIR), or give the recipe its old sizes back",
+            f"{what} does not match the recipe: {name} has {there} in the checkpoint, {here} in the model",
+            hint="use another --out, or restore the original model sizes",
         )
 
 
-def _network_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-    return {name.removeprefix("network."): shape for name, shape in shapes.items() if name.startswith("network.")}
-
-
-def _sharded_state(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return {
-        "network": get_model_state_dict(network),
-        "average": get_model_state_dict(average),
-        "optimiser": get_optimizer_state_dict(network, optimizer),
-    }
-
-
 def save_training_state(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
-    """Writes shards and counters beside the old ones, then swaps."""
+    """Writes shards and counters beside the old ones, then swaps the folders."""
     new_folder = _new_folder(folder)
     shutil.rmtree(new_folder, ignore_errors=True)
     new_folder.mkdir(parents=True)
@@ -199,7 +182,7 @@ def save_training_state(folder: Path, tensors: dict[str, Tensor], counters: dict
 
 
 def load_training_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What `save_training_state` wrote, or None when nothing was. Raises PresetError when it is damaged."""
+    """What `save_training_state` wrote, or None when nothing was. Raises: PresetError when it is damaged."""
     found = _newest(folder)
     if found is None:
         return None
@@ -212,6 +195,50 @@ def load_training_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]
     return tensors, _read_counters(found)
 
 
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's tensors by the names of their parameters."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        f"{OPTIMIZER_KEY}.{names[parameter]}.{key}": value.contiguous()
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`. Parameters without a stored state start without one."""
+    for name, parameter in model.named_parameters():
+        prefixes = (f"{OPTIMIZER_KEY}.{name}.", f"{OLD_OPTIMIZER_KEY}.{name}.")
+        stored = {k.removeprefix(p): value for p in prefixes for k, value in tensors.items() if k.startswith(p)}
+        if stored:
+            optimizer.state[parameter] = {
+                key: value.to(parameter.device) if value.dim() else value for key, value in stored.items()
+            }
+
+
+def _check_layout(folder: Path | None, *, is_sharded: bool) -> None:
+    """Raises: StateError for a checkpoint of the other kind."""
+    if folder is not None and any(folder.glob("*.distcp")) != is_sharded:
+        raise StateError(
+            f"the training state in {folder} was saved with fsdp = {str(not is_sharded).lower()}",
+            hint="use another --out, or restore that setting in [training.compute]",
+        )
+
+
+def _network_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {name.removeprefix("network."): shape for name, shape in shapes.items() if name.startswith("network.")}
+
+
+def _sharded_state(
+    network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, optimizer_key: str
+) -> dict[str, Any]:
+    return {
+        "network": get_model_state_dict(network),
+        "average": get_model_state_dict(average),
+        optimizer_key: get_optimizer_state_dict(network, optimizer),
+    }
+
+
 def _read_counters(folder: Path) -> dict[str, Any]:
     try:
         counters: dict[str, Any] = json.loads((folder / COUNTERS_FILE).read_text(encoding="utf-8"))
@@ -221,7 +248,7 @@ def _read_counters(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: Path, error: Exception) -> PresetError:
-    return PresetError(f"the training state in {folder} is damaged: {error}", hint="delete it to start anew")
+    return PresetError(f"the training state in {folder} is damaged: {error}", hint="delete it to start over")
 
 
 def _new_folder(folder: Path) -> Path:
@@ -233,7 +260,7 @@ def _old_folder(folder: Path) -> Path:
 
 
 def _replace_folder(folder: Path) -> None:
-    """The fresh folder takes the place of the old one."""
+    """Puts the new folder in place of the old one."""
     shutil.rmtree(_old_folder(folder), ignore_errors=True)
     if folder.exists():
         folder.rename(_old_folder(folder))
@@ -242,29 +269,8 @@ def _replace_folder(folder: Path) -> None:
 
 
 def _newest(folder: Path) -> Path | None:
-    """The folder, or the one before where a swap was cut short, or None."""
+    """The folder, or the previous one if a swap was interrupted, or None."""
     return next((path for path in (folder, _old_folder(folder)) if path.exists()), None)
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimiser's tensors under the parameters' names."""
-    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    return {
-        f"optimiser.{names[parameter]}.{key}": value.contiguous()
-        for parameter, state in optimizer.state.items()
-        for key, value in state.items()
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`. Parameters without a stored state start fresh."""
-    for name, parameter in model.named_parameters():
-        prefix = f"optimiser.{name}."
-        stored = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if stored:
-            optimizer.state[parameter] = {
-                key: value.to(parameter.device) if value.dim() else value for key, value in stored.items()
-            }
 
 
 def _shards(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:

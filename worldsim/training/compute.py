@@ -1,4 +1,4 @@
-"""How the arithmetic of training is done: precision, memory against time, compilation. Not what is computed."""
+"""How the arithmetic of training is done: precision, activation checkpointing, compilation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.utils.checkpoint import checkpoint
 from worldsim.training.config import ComputeConfig
 
 TRAINED_METHODS = ("forward_context", "forward_noisy")
-"""Of a layer, those with a backward pass; see `models.sequence.mixer`."""
+"""The methods of a layer with a backward pass; see `models.sequence.mixer`."""
 
 
 def matmul_dtype(config: ComputeConfig, device: str) -> torch.dtype:
-    """Of matrix products in a forward pass."""
+    """The type of matrix products in a forward pass."""
     is_full = config.precision == "float32" or (config.precision == "auto" and torch.device(device).type != "cuda")
     return torch.float32 if is_full else torch.bfloat16
 
@@ -28,7 +28,7 @@ def autocast_context(config: ComputeConfig, device: str) -> AbstractContextManag
     dtype = matmul_dtype(config, device)
     if dtype == torch.float32:
         return nullcontext()
-    # A pass without gradient inside would otherwise leave weights in the cache that have none.
+    # With a cache, a nested pass without gradients would leave weights in it that have no gradient.
     return torch.autocast(torch.device(device).type, dtype=dtype, cache_enabled=False)
 
 
@@ -38,17 +38,17 @@ def prepare_layers(
     *,
     recompute_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> None:
-    """Compiles the layers, or makes them forget what the backward pass can compute again. Side effects: `network`.
+    """Compiles the layers, or wraps them in activation checkpointing. Side effects: `network`.
 
-    Layer by layer, with static shapes: one graph serves all layers, and compiling a whole model takes minutes.
-    `recompute_context` makes a context for whatever is computed a second time.
+    Layer by layer, with static shapes: one graph serves all layers, and compiling an entire model takes minutes.
+    `recompute_context` creates a context for what is recomputed in the backward pass.
     """
     for layer in getattr(network, "layers", ()):
         for method in TRAINED_METHODS:
             function = getattr(layer, method)
-            if config.compile_layers:
+            if config.compile:
                 function = torch.compile(function, dynamic=False)
-            if config.forget_activations:
+            if config.activation_checkpointing:
                 contexts = functools.partial(_checkpoint_contexts, recompute_context)
                 function = functools.partial(checkpoint, function, use_reentrant=False, context_fn=contexts)
             setattr(layer, method, function)

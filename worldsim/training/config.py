@@ -1,12 +1,41 @@
-"""The training recipe: the `[training]` table of preset.toml. Torch-free."""
+"""The training recipe: the `[training]` table of preset.toml. Torch-free.
+
+`read_training` checks the table against the model and accepts the key names of earlier versions. In key names and
+below, a step is one update of the optimizer.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
 
+from worldsim.core.config import from_mapping
 from worldsim.core.errors import ConfigError
 from worldsim.models.config import LayersConfig, ModelConfig
+
+Stage = Literal["autoencoder", "map", "dynamics", "decoder"]
+
+logger = logging.getLogger(__name__)
+
+
+def stages_of(model: ModelConfig) -> tuple[Stage, ...]:
+    """The stages that train a preset with this model, in order.
+
+    `dynamics` trains the world model: a sequence model, or the map of a map model. A mapped model needs two stages,
+    because its sequence model is trained on a map that no longer changes.
+    """
+    if model.kind == "mapped":
+        return ("autoencoder", "map", "dynamics", "decoder")
+    return ("autoencoder", "dynamics", "decoder")
+
+
+def check_stage(stage: Stage, model: ModelConfig) -> None:
+    """Raises: ConfigError for a stage that this kind of model does not have."""
+    if stage not in stages_of(model):
+        what = "has no map" if model.map is None else "trains its map in stage dynamics"
+        raise ConfigError(f"model.kind = {model.kind!r} {what}", hint="--stage dynamics")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,179 +43,253 @@ class DataConfig:
     """Where frames come from."""
 
     num_workers: int = 1
-    """Processes that render; each keeps at most a few episodes waiting, so a slow trainer costs nothing."""
+    """Rendering processes. Each keeps at most a few finished episodes, so a slow trainer costs nothing."""
     episode_frames: int = 256
     """Frames of one rendered episode."""
-    pool_episodes: int = 1200
-    """Episodes kept in memory to draw from; the oldest goes when a new one comes."""
-    start_episodes: int = 48
-    """Training begins when this many are there."""
-    reuse: float = 4.0
-    """Frames drawn for each freshly rendered one, once training has begun: rendering and encoding cost time too."""
-    script: str = "mixed"
-    """Policy that plays (see the world's `policies`)."""
+    buffer_episodes: int = 1200
+    """Capacity of the replay buffer; the oldest episode is replaced first."""
+    min_buffer_episodes: int = 48
+    """Episodes in the buffer before training starts."""
+    replay_ratio: float = 4.0
+    """Frames sampled per newly rendered frame once training has started: rendering and encoding cost time too."""
+    policy: str = "mixed"
+    """Scripted policy that plays (see the world's `policies`)."""
     resize: bool = False
-    """Make recorded pictures the size of the preset; otherwise another size is an error."""
+    """Resize recorded frames to the preset's size; otherwise another size is an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW, linear warm-up, constant, and a linear fall to a twentieth over the last part of every leg.
+    """AdamW with linear warm-up, a constant rate, and a linear decay to a twentieth at the end of every session.
 
-    The updates of a leg of minutes are known when its fall begins (`training.schedule`)."""
+    The number of steps in a session given in minutes is known once its decay starts (`training.loop.Schedule`).
+    """
 
     learning_rate: float = 1e-3
-    warmup_updates: int = 200
-    cooldown_share: float = 0.3
-    """Share of a leg's minutes over which the learning rate falls."""
+    warmup_steps: int = 200
+    decay_fraction: float = 0.3
+    """Fraction of a session over which the learning rate decays."""
     weight_decay: float = 0.01
-    gradient_clip: float = 1.0
+    max_gradient_norm: float = 1.0
     ema_decay: float = 0.998
-    """Per update; early on (1 + updates) / (10 + updates) where that is smaller."""
+    """Per step; (1 + steps) / (10 + steps) early on, where that is smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """How a batch is computed; what is learned does not depend on it, beyond rounding."""
+    """How a batch is computed. The result does not depend on it, except for rounding."""
 
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Of matrix products. `auto`: bfloat16 on CUDA; on a CPU it pays where `worldsim doctor` says so (AMX)."""
-    accumulate: int = 1
-    """Batches whose gradients make one update; as many processes with one batch each do the same."""
-    shard: bool = False
-    """Split parameters, gradients and optimiser state among the processes, for what does not fit into one."""
-    forget_activations: bool = False
-    """Compute layers again in the backward pass: a third more work, memory for one layer in place of all."""
-    compile_layers: bool = False
-    """Compile each layer: a minute or two at the start."""
+    """Of matrix products. `auto`: bfloat16 on CUDA. On a CPU bfloat16 pays only with AMX (see `worldsim doctor`)."""
+    gradient_accumulation_steps: int = 1
+    """Batches per optimizer step; that many processes with one batch each are equivalent."""
+    fsdp: bool = False
+    """Shard parameters, gradients and optimizer state across processes, for models that do not fit in one."""
+    activation_checkpointing: bool = False
+    """Recompute layers in the backward pass: a third more compute, activation memory of one layer instead of all."""
+    compile: bool = False
+    """Compile each layer, which takes a minute or two at the start."""
 
     def __post_init__(self) -> None:
-        if self.accumulate < 1:
-            raise ConfigError(f"accumulate is {self.accumulate}", hint="1 or more")
+        if self.gradient_accumulation_steps < 1:
+            raise ConfigError(f"gradient_accumulation_steps is {self.gradient_accumulation_steps}", hint="1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderTraining:
     batch_frames: int = 24
-    texture_weight: float = 0.0
-    """Weight of the patch-spectrum term: more grain, a little less PSNR."""
+    spectral_loss_weight: float = 0.0
+    """Weight of the patch-spectrum loss: more texture, slightly lower PSNR."""
     freeze_encoder: bool = False
-    """Train the decoder alone: the latents stay what they are, so a dynamics model trained on them stays valid."""
-    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Train only the decoder. Latents stay the same, so a world model trained on them stays valid."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    @property
+    def sampled_frames(self) -> int:
+        """Consecutive frames sampled from an episode."""
+        return 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class DynamicsTraining:
-    """Diffusion forcing with long clean prefixes, shortcut forcing, and the model's own frames as context."""
+class SequenceTraining:
+    """Diffusion forcing with long clean prefixes, shortcut forcing, and self-rollouts as context."""
 
     clip_frames: int = 16
     batch_clips: int = 12
-    carry_clips: int = 1
-    """Consecutive clips of an episode that are trained one after the other, the state carried between them: memory can
-    reach beyond a clip, which is as far as a gradient goes. An update takes one clip; a run ends after whole chains."""
+    tbptt_clips: int = 1
+    """Consecutive clips of an episode that are trained one after the other with the state carried over (truncated
+    backpropagation through time): memory can reach beyond a clip, gradients cannot. A step takes one clip; a session
+    ends only after complete sequences of clips."""
     max_context_level: float = 0.3
-    """Most noise on a context frame; 0 turns noise augmentation off."""
-    prefix_share: float = 0.5
-    """Share of rows with a clean prefix of more than half of the clip."""
-    tau_floor: float = 0.5
-    """Weight of a frame of pure noise against a clean one; Dreamer 4 has 0.1, one-step play wants more."""
-    one_step_share: float = 0.0
-    """Share of frames learned in one step from pure noise, against the truth itself (see `sample_flow_steps`)."""
-    shortcut_share: float = 0.25
-    """Share of rows that learn larger steps from the network's own smaller ones."""
-    shortcut_after: int = 300
-    """Updates before these begin."""
-    rollout_share: float = 0.0
-    """Share of updates whose context, after a few true frames, is the model's own rollout."""
-    rollout_context: int = 4
-    """True frames before such a rollout, at least."""
-    pose_weight: float = 0.1
-    """Weight of the pose head's loss."""
+    """Maximum noise level of a context frame; 0 turns noise augmentation off."""
+    clean_prefix_prob: float = 0.5
+    """Probability that a row has a clean prefix longer than half of the clip."""
+    min_noise_weight: float = 0.5
+    """Loss weight of a frame of pure noise relative to a clean one. Dreamer 4 uses 0.1; one-step play needs more."""
+    one_step_fraction: float = 0.0
+    """Fraction of frames trained to predict the true frame from pure noise in one step (see `sample_flow_steps`)."""
+    shortcut_fraction: float = 0.25
+    """Fraction of rows that learn larger steps from the network's own smaller steps."""
+    shortcut_start_step: int = 300
+    """First step with shortcut rows."""
+    self_rollout_prob: float = 0.0
+    """Probability that the context of a step, after a few true frames, is the model's own rollout."""
+    self_rollout_context_frames: int = 4
+    """Minimum number of true frames before such a rollout."""
+    pose_loss_weight: float = 0.1
+    """Weight of the pose head's loss (model.pose = "estimated")."""
     pose_target: Literal["absolute", "relative"] = "absolute"
-    """Absolute where the map is fixed; relative to the clip's first frame where it is not."""
+    """`absolute` for a fixed world; otherwise `relative` to the first frame of the clip."""
     pose_origin_units: tuple[float, float] = (0.0, 0.0)
-    """The point of the world that is (0, 0) in an absolute pose: for a place memory the middle of the map."""
+    """World position that is (0, 0) in an absolute pose."""
     pose_scale_units: float = 384.0
-    """World units that count as 1 in a pose: for a place memory half of the map's longer side; for a plan so many that
-    nobody goes further than 1.5 of them from where a clip or a game begins. Where poses are given: what 1 is there."""
-    place_frames: int = 384
-    """Frames per update from which the map of a fixed world is learned (model.map.kind = fixed)."""
-    plan_clips: int = 3
-    """Clips per update from which it is learned to draw a plan and to read it (model.map.kind = spatial)..."""
-    plan_frames: int = 88
-    """...and their length."""
-    plan_taught_updates: int = 300
-    """First so many updates draw the walls where they truly are; after that where the model sees them."""
-    walk_poses: int = 2048
-    """Poses per update that its motion is asked for."""
-    walk_ticks: int = 16
-    """Longest walk by actions alone; training begins with one tick."""
-    walk_growth_updates: int = 200
-    """Updates after which walks become a tick longer."""
-    walk_only_updates: int = 0
-    """First so many updates learn the motion alone: a tenth of the cost of the rest, and all else needs it. With a
-    plan, whose motion reads it, as `place_only_updates`."""
-    walk_position_noise: float = 0.01
-    """Most that a walk's start is off, in scaled units."""
-    place_only_updates: int = 0
-    """First so many updates learn the map (either) and its motion alone: it is cheap, and the denoiser starts from
-    it."""
-    optimiser: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """World units that are 1 in a pose."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.shortcut_share < 1 or not 0 <= self.rollout_share <= 1:
-            raise ConfigError("shares are from 0 to 1", hint="see DynamicsTraining")
+        if not 0 <= self.shortcut_fraction < 1:
+            raise ConfigError(f"shortcut_fraction is {self.shortcut_fraction:g}", hint="from 0 to below 1")
+        if not 0 <= self.self_rollout_prob <= 1:
+            raise ConfigError(f"self_rollout_prob is {self.self_rollout_prob:g}", hint="from 0 to 1")
         if self.clip_frames < 3 or self.batch_clips < 2:
-            raise ConfigError("clip_frames >= 3 and batch_clips >= 2 are needed", hint="see DynamicsTraining")
-        if self.plan_frames < 24:
-            raise ConfigError(f"plan_frames is {self.plan_frames}", hint="24 or more: some are drawn, others recalled")
-        if self.carry_clips < 1:
-            raise ConfigError(f"carry_clips is {self.carry_clips}", hint="1 carries nothing; 2 or more")
+            raise ConfigError(
+                f"clip_frames is {self.clip_frames}, batch_clips is {self.batch_clips}",
+                hint="at least 3 frames and 2 clips",
+            )
+        if self.tbptt_clips < 1:
+            raise ConfigError(f"tbptt_clips is {self.tbptt_clips}", hint="1 (no carried state), or more")
 
     @property
-    def sequence_frames(self) -> int:
-        """What is drawn at once: consecutive clips."""
-        return self.clip_frames * self.carry_clips
-
-    def sampled_frames(self, model: ModelConfig) -> int:
-        """Frames of the longest piece of an episode that is learned from."""
-        if model.map is None:
-            return self.sequence_frames
-        motion_frames = 2 + self.walk_ticks if model.map.pose == "estimated" else 0
-        return max(self.sequence_frames, motion_frames, self.plan_frames if model.map.kind == "spatial" else 0)
+    def sampled_frames(self) -> int:
+        """Consecutive frames sampled from an episode: all clips of a sequence."""
+        return self.clip_frames * self.tbptt_clips
 
     def check_fits(self, model: ModelConfig) -> None:
-        """Raises: ConfigError for what that model cannot learn by."""
-        if self.carry_clips > 1 and isinstance(model, LayersConfig) and not model.supports_tbptt:
+        """Raises: ConfigError for a model that cannot be trained this way."""
+        if self.tbptt_clips > 1 and isinstance(model, LayersConfig) and not model.supports_tbptt:
             raise ConfigError(
-                f"carry_clips = {self.carry_clips} needs causal attention; "
+                f"tbptt_clips = {self.tbptt_clips} needs causal attention; "
                 f"attention.kind = {model.attention.kind!r} sees later frames",
-                hint="carry_clips = 1, or attention.kind = 'local'",
+                hint="tbptt_clips = 1, or attention.kind = 'local'",
             )
-        if model.map is None or model.map.kind != "spatial" or model.map.pose != "estimated":
-            return
-        if self.pose_target != "relative":
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MapTraining:
+    """The motion model, which predicts the next pose from pose and action, and the scale of poses."""
+
+    motion_max_ticks: int = 16
+    """Longest trajectory predicted from actions only; training starts with one tick."""
+    motion_curriculum_steps: int = 200
+    """Steps until trajectories get one tick longer."""
+    motion_position_noise: float = 0.01
+    """Maximum error of a trajectory's start, in scaled units."""
+    pose_origin_units: tuple[float, float] = (0.0, 0.0)
+    """World position that is (0, 0) in an absolute pose; for a fixed map, its center."""
+    pose_scale_units: float = 384.0
+    """World units that are 1 in a pose. Fixed map: half of its longer side. Spatial map: large enough that no episode
+    leads further than 1.5 from its first frame; with given poses, the inputs' own scale."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    @property
+    def motion_frames(self) -> int:
+        """Two poses give the first speed; each tick adds one."""
+        return 2 + self.motion_max_ticks
+
+    def motion_ticks(self, step: int) -> int:
+        """Length of trajectories at that step."""
+        return min(self.motion_max_ticks, 1 + step // self.motion_curriculum_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedMapTraining(_MapTraining):
+    """A map in the weights: rendering, pose estimation and motion, each with its own loss."""
+
+    kind: Literal["fixed"] = "fixed"
+    batch_frames: int = 384
+    """Frames per step for rendering and pose estimation."""
+    max_noise_level: float = 0.3
+    """Maximum noise level of latents from which poses are estimated."""
+    motion_batch_poses: int = 2048
+    """Poses per step that the motion model predicts."""
+    motion_warmup_steps: int = 0
+    """First steps, which train only the motion model: a tenth of the cost, and everything else depends on it."""
+
+    @property
+    def sampled_frames(self) -> int:
+        """Consecutive frames sampled from an episode, at most."""
+        return self.motion_frames
+
+    @property
+    def frames_per_batch(self) -> int:
+        return self.batch_frames
+
+    @property
+    def steady_step(self) -> int:
+        """First step that costs what all later ones cost."""
+        return max(self.motion_warmup_steps, self.motion_max_ticks * self.motion_curriculum_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialMapTraining(_MapTraining):
+    """A map in the state: part of a clip is written to it, and other frames are read from it."""
+
+    kind: Literal["spatial"] = "spatial"
+    batch_clips: int = 3
+    clip_frames: int = 88
+    teacher_forcing_steps: int = 300
+    """First steps, which write walls at their true depth; later ones write them at the predicted depth."""
+
+    def __post_init__(self) -> None:
+        if self.clip_frames < 24:
             raise ConfigError(
-                f"a plan begins at a clip's first frame, and pose_target is {self.pose_target!r}",
-                hint="pose_target = 'relative', or model.map.kind = 'fixed'",
+                f"clip_frames is {self.clip_frames}",
+                hint="at least 24: part of the clip is written to the map, part read from it",
             )
-        if self.plan_frames < 2 + self.walk_ticks:
+        if self.clip_frames < self.motion_frames:
             raise ConfigError(
-                f"walk_ticks is {self.walk_ticks}, and clips for the plan have {self.plan_frames} frames",
-                hint=f"plan_frames = {2 + self.walk_ticks}, or shorter walks",
+                f"motion_max_ticks is {self.motion_max_ticks}, and clips have {self.clip_frames} frames",
+                hint=f"clip_frames = {self.motion_frames}, or shorter trajectories",
             )
+
+    @property
+    def sampled_frames(self) -> int:
+        """Consecutive frames sampled from an episode."""
+        return self.clip_frames
+
+    @property
+    def frames_per_batch(self) -> int:
+        return self.batch_clips * self.clip_frames
+
+    @property
+    def steady_step(self) -> int:
+        """First step that costs what all later ones cost."""
+        return max(self.teacher_forcing_steps, self.motion_max_ticks * self.motion_curriculum_steps)
+
+
+MapTraining: TypeAlias = FixedMapTraining | SpatialMapTraining
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderTraining:
-    """The decoder alone, on what the dynamics predicts one step ahead."""
+    """Only the decoder, on one-step predictions of the world model."""
 
     clip_frames: int = 12
     batch_clips: int = 4
-    texture_weight: float = 1.5
-    encoded_stride: int = 3
-    """Of every so many frames one is drawn from its own latent as well."""
-    optimiser: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=5e-4, warmup_updates=50))
+    spectral_loss_weight: float = 1.5
+    encoded_frame_stride: int = 3
+    """Every n-th frame is also decoded from its encoded latent."""
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=5e-4, warmup_steps=50))
+
+    @property
+    def sampled_frames(self) -> int:
+        """Consecutive frames sampled from an episode."""
+        return self.clip_frames
+
+
+RecipeConfig: TypeAlias = (
+    AutoencoderTraining | FixedMapTraining | SpatialMapTraining | SequenceTraining | DecoderTraining
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,5 +298,157 @@ class TrainingConfig:
     data: DataConfig = field(default_factory=DataConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     autoencoder: AutoencoderTraining = field(default_factory=AutoencoderTraining)
-    dynamics: DynamicsTraining = field(default_factory=DynamicsTraining)
+    map: FixedMapTraining | SpatialMapTraining = field(default_factory=FixedMapTraining)
+    """For models with a map. `kind` is that of the map and need not be repeated."""
+    sequence: SequenceTraining = field(default_factory=SequenceTraining)
+    """For models with scans or attention."""
     decoder: DecoderTraining = field(default_factory=DecoderTraining)
+
+    def recipe(self, stage: Stage, model: ModelConfig) -> RecipeConfig:
+        """The table that configures a stage. Raises: ConfigError for a stage that the model does not have."""
+        config: RecipeConfig = getattr(self, _table_name(stage, model))
+        return config
+
+    def with_batch_size(self, stage: Stage, model: ModelConfig, size: int) -> TrainingConfig:
+        """With batches of `size` clips, or frames where a stage samples frames. Raises: ConfigError."""
+        config = self.recipe(stage, model)
+        changes: dict[str, Any] = {"batch_clips" if hasattr(config, "batch_clips") else "batch_frames": size}
+        changed: dict[str, Any] = {_table_name(stage, model): replace(config, **changes)}
+        return replace(self, **changed)
+
+
+def _table_name(stage: Stage, model: ModelConfig) -> str:
+    check_stage(stage, model)
+    if stage == "dynamics":
+        return "map" if model.kind == "map" else "sequence"
+    return stage
+
+
+def read_training(table: Mapping[str, Any], model: ModelConfig) -> TrainingConfig:
+    """The `[training]` table of a preset with this model.
+
+    Key names of earlier versions are accepted, with a warning that states the present ones.
+
+    Raises: ConfigError, also for tables without meaning for the model.
+    """
+    table = migrate_training(table, model)
+    if model.map is None and "map" in table:
+        raise ConfigError(f"training.map: model.kind = {model.kind!r} has no map", hint="remove [training.map]")
+    if model.kind == "map" and "sequence" in table:
+        raise ConfigError(
+            "training.sequence: model.kind = 'map' has no sequence model", hint="remove [training.sequence]"
+        )
+    kind = "fixed" if model.map is None else model.map.kind
+    own_map = table.get("map", {})
+    if isinstance(own_map, Mapping):
+        if own_map.get("kind", kind) != kind:
+            raise ConfigError(
+                f"training.map.kind is {own_map['kind']!r}, model.map.kind is {kind!r}", hint="leave the former out"
+            )
+        table = {**table, "map": {"kind": kind, **own_map}}
+    return from_mapping(TrainingConfig, table, where="training")
+
+
+_TABLE_RENAMES = {
+    "data": {
+        "pool_episodes": "buffer_episodes",
+        "start_episodes": "min_buffer_episodes",
+        "reuse": "replay_ratio",
+        "script": "policy",
+    },
+    "compute": {
+        "accumulate": "gradient_accumulation_steps",
+        "shard": "fsdp",
+        "forget_activations": "activation_checkpointing",
+        "compile_layers": "compile",
+    },
+    "autoencoder": {"texture_weight": "spectral_loss_weight", "optimiser": "optimizer"},
+    "decoder": {
+        "texture_weight": "spectral_loss_weight",
+        "encoded_stride": "encoded_frame_stride",
+        "optimiser": "optimizer",
+    },
+}
+_OPTIMIZER_RENAMES = {
+    "warmup_updates": "warmup_steps",
+    "cooldown_share": "decay_fraction",
+    "gradient_clip": "max_gradient_norm",
+}
+_SEQUENCE_RENAMES = {
+    "carry_clips": "tbptt_clips",
+    "prefix_share": "clean_prefix_prob",
+    "tau_floor": "min_noise_weight",
+    "one_step_share": "one_step_fraction",
+    "shortcut_share": "shortcut_fraction",
+    "shortcut_after": "shortcut_start_step",
+    "rollout_share": "self_rollout_prob",
+    "rollout_context": "self_rollout_context_frames",
+    "pose_weight": "pose_loss_weight",
+    "optimiser": "optimizer",
+    "clip_frames": "clip_frames",
+    "batch_clips": "batch_clips",
+    "max_context_level": "max_context_level",
+    "pose_target": "pose_target",
+    "pose_origin_units": "pose_origin_units",
+    "pose_scale_units": "pose_scale_units",
+}
+_MOTION_RENAMES = {
+    "walk_ticks": "motion_max_ticks",
+    "walk_growth_updates": "motion_curriculum_steps",
+    "walk_position_noise": "motion_position_noise",
+    "pose_origin_units": "pose_origin_units",
+    "pose_scale_units": "pose_scale_units",
+    "optimiser": "optimizer",
+}
+_MAP_RENAMES = {
+    "fixed": {
+        **_MOTION_RENAMES,
+        "place_frames": "batch_frames",
+        "max_context_level": "max_noise_level",
+        "walk_poses": "motion_batch_poses",
+        "walk_only_updates": "motion_warmup_steps",
+    },
+    "spatial": {
+        **_MOTION_RENAMES,
+        "plan_clips": "batch_clips",
+        "plan_frames": "clip_frames",
+        "plan_taught_updates": "teacher_forcing_steps",
+    },
+}
+_MAP_KEYS = {key for renames in _MAP_RENAMES.values() for key in renames} | {"place_only_updates"}
+"""Keys of the former `[training.dynamics]` that trained maps. `place_only_updates` is now a stage."""
+
+
+def migrate_training(table: Mapping[str, Any], model: ModelConfig) -> dict[str, Any]:
+    """The table with present key names. Unknown keys stay, to be reported with the nearest present one.
+
+    `[training.dynamics]` trained sequence models and maps at once: its keys go to the tables that the model has.
+    """
+    migrated: dict[str, Any] = {}
+    for name, value in table.items():
+        if name == "dynamics" and isinstance(value, Mapping):
+            if model.kind != "map":
+                migrated["sequence"] = _pick(value, _SEQUENCE_RENAMES, dropped=_MAP_KEYS - set(_SEQUENCE_RENAMES))
+            if model.map is not None:
+                dropped = (set(_SEQUENCE_RENAMES) | _MAP_KEYS) - set(_MAP_RENAMES[model.map.kind])
+                migrated["map"] = _pick(value, _MAP_RENAMES[model.map.kind], dropped=dropped)
+        else:
+            migrated[name] = _pick(value, _TABLE_RENAMES.get(name, {}), dropped=set())
+    if migrated != dict(table):
+        logger.warning("[training] uses keys of an earlier version; the present ones are: %s", _key_lines(migrated))
+    return migrated
+
+
+def _pick(value: Any, renames: Mapping[str, str], *, dropped: set[str]) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    renamed = {renames.get(key, key): item for key, item in value.items() if key not in dropped}
+    optimizer = renamed.get("optimizer")
+    if isinstance(optimizer, Mapping):
+        renamed["optimizer"] = {_OPTIMIZER_RENAMES.get(key, key): item for key, item in optimizer.items()}
+    return renamed
+
+
+def _key_lines(table: Mapping[str, Any]) -> str:
+    """For example "data: replay_ratio; map: batch_frames, optimizer"."""
+    return "; ".join(f"{name}: {', '.join(value)}" for name, value in table.items() if isinstance(value, Mapping))

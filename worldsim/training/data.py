@@ -1,6 +1,6 @@
-"""What a run learns from: the true world, recordings, or both in given shares; and what it is looked at with.
+"""The data of a training run: the reference world, recordings, or both in given shares; also probes and starts.
 
-Owns: the shares, probes and starts. Does not own: how either kind of source works (`workers`, `recordings`).
+The sources themselves are `workers` and `recordings`.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from worldsim.worlds.trajectories import FIRST_START_SEED, START_FRAMES, start_t
 NUM_PROBES = 6
 PROBE_FRAMES = 180
 FIRST_PROBE_SEED = 800_000
-"""Probes show progress on paths that training is unlikely to draw; evaluation has its own seeds, from 900,000 up."""
+"""Probes show progress on seeds that training is unlikely to draw; evaluation has its own, from 900,000 up."""
 RANK_SEED_STRIDE = 15_485_863
-"""How far apart the random numbers of two ranks begin: no multiple of how far apart those of workers do."""
+"""Distance between the seeds of two ranks: not a multiple of the distance between workers."""
 NUM_STARTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedSource:
-    """A `--data` and its sessions."""
+    """A `--data` source and its sessions."""
 
     source: DataSource
     sessions: Sequence[SessionIndex] = field(repr=False)
 
     @property
     def name(self) -> str:
-        """Without the way to it on this machine."""
+        """The reference without this machine's path."""
         return Path(self.source.ref).name if Path(self.source.ref).expanduser().exists() else self.source.ref
 
 
 class TrainingData:
-    """Of one stage. `min_frames` must follow one another for a piece of a recording to be of use."""
+    """The data of one stage. Segments of recordings with fewer than `min_frames` consecutive frames are not used."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class TrainingData:
         self._shares = [(1 - world_share) * source.source.weight / total for source in opened]
 
     def check_pose(self) -> None:
-        """Raises ConfigError when the model has to learn where it is, and nothing says so."""
-        known = self._world_share > 0 or any(recordings.has_pose for recordings in self._recordings)
-        if self._preset.model.map is not None and not known:
+        """Raises: ConfigError for a model with a map when no source has ground-truth poses."""
+        has_pose = self._world_share > 0 or any(recordings.has_pose for recordings in self._recordings)
+        if self._preset.model.map is not None and not has_pose:
             raise ConfigError(
                 f"a model with a map (model.kind = {self._preset.model.kind!r}) needs ground-truth poses, which these "
                 "recordings do not have",
@@ -82,53 +82,53 @@ class TrainingData:
 
     @contextmanager
     def sources(self, *, rank: int = 0) -> Iterator[list[WeightedStream]]:
-        """Running, until the block ends. Every rank of those that train together has its own episodes."""
+        """The running sources, until the block ends. Every rank has its own episodes."""
         seed = self._training.seed + rank * RANK_SEED_STRIDE
         with ExitStack() as stack:
             sources = []
             if self._world_share > 0:
-                true_world, data = self._preset.ground_truth_config, self._training.data
-                world = WorldStream(true_world, data, seed=seed, with_depth=self._with_depth)
-                sources.append(WeightedStream(stream=stack.enter_context(world), share=self._world_share))
+                reference, data = self._preset.ground_truth_config, self._training.data
+                world = WorldStream(reference, data, seed=seed, with_depth=self._with_depth)
+                sources.append(WeightedStream(stream=stack.enter_context(world), fraction=self._world_share))
             for recordings, share in zip(self._recordings, self._shares, strict=True):
                 stream = RecordedStream(recordings, seed=seed)
-                sources.append(WeightedStream(stream=stack.enter_context(stream), share=share))
+                sources.append(WeightedStream(stream=stack.enter_context(stream), fraction=share))
             yield sources
 
     def probes(self) -> list[Episode]:
-        """All of one length."""
+        """Held-out episodes, all of the same length."""
         found = [e for count, part in self._split_count(NUM_PROBES) for e in self._read_probes(part, count)]
         num_frames = min(len(episode.frames) for episode in found)
         return [episode.first(min(num_frames, PROBE_FRAMES)) for episode in found]
 
     def starts(self) -> list[Start]:
-        """From where the preset will be played."""
+        """The starts of the exported preset."""
         found: list[Episode] = []
-        kept = max(START_FRAMES, self._preset.play.context_frames)
+        num_frames = max(START_FRAMES, self._preset.play.context_frames)
         for count, recordings in self._split_count(NUM_STARTS):
             if recordings is None:
-                found += self._play_world(FIRST_START_SEED, count, start_trajectory_frames(kept))
+                found += self._play_world(FIRST_START_SEED, count, start_trajectory_frames(num_frames))
             else:
                 found += recordings.read(evenly_spaced([*recordings.held_out, *recordings.segments], count))
-        return [Start(frames=e.frames[-kept:], actions=e.actions[-kept:]) for e in found]
+        return [Start(frames=e.frames[-num_frames:], actions=e.actions[-num_frames:]) for e in found]
 
     def describe(self) -> list[str]:
-        """One line per source, for people and for the preset's card."""
-        lines = [f"the true world, share {self._world_share:.2f}"] if self._world_share > 0 else []
+        """One line per source, for the console and the preset's card."""
+        lines = [f"the reference world, share {self._world_share:.2f}"] if self._world_share > 0 else []
         for name, recordings, share in zip(self._names, self._recordings, self._shares, strict=True):
-            held = sum(segment.num_frames for segment in recordings.held_out)
-            short = f", {recordings.num_too_short} runs too short" if recordings.num_too_short else ""
-            lines.append(f"{name}, share {share:.2f}, {recordings.num_frames} frames, {held} held out{short}")
+            num_held_out = sum(segment.num_frames for segment in recordings.held_out)
+            short = f", {recordings.num_too_short} segments too short" if recordings.num_too_short else ""
+            lines.append(f"{name}, share {share:.2f}, {recordings.num_frames} frames, {num_held_out} held out{short}")
         return lines
 
     def provenance(self) -> dict[str, str]:
-        """For the weights' metadata; nothing where only the true world was learned from."""
+        """For the weights' metadata; empty if only the reference world was used."""
         if not self._recordings:
             return {}
         return {"data": "; ".join(self.describe()), "license": "other"}
 
     def _split_count(self, count: int) -> list[tuple[int, Recordings | None]]:
-        """`count` shared out among the sources, at least one to each; None is the true world."""
+        """`count` divided among the sources, at least one each; None is the reference world."""
         parts = [*([None] if self._world_share > 0 else []), *self._recordings]
         return [(max(1, count // len(parts)), part) for part in parts]
 
@@ -138,18 +138,18 @@ class TrainingData:
         return recordings.read(evenly_spaced(recordings.probe_segments, count))
 
     def _play_world(self, first_seed: int, count: int, num_frames: int) -> list[Episode]:
-        world, script = self._preset.ground_truth_config, self._training.data.script
+        world, policy = self._preset.ground_truth_config, self._training.data.policy
         seeds = range(first_seed, first_seed + count)
-        return record_episodes(world, seeds, num_frames, script, with_depth=self._with_depth)
+        return record_episodes(world, seeds, num_frames, policy, with_depth=self._with_depth)
 
 
 def resolve_world_share(share: float | None, *, has_data: bool) -> float:
-    """What was asked for; all from the world without data, nothing with it. Raises: UsageError."""
+    """The fraction of frames from the reference world. None: 1 without data, 0 with data. Raises: UsageError."""
     if share is None:
         return 0.0 if has_data else 1.0
     if not 0 <= share <= 1 or (has_data and share == 1) or (not has_data and share < 1):
         raise UsageError(
             f"--world-share is {share:g} {'with' if has_data else 'without'} --data",
-            hint="from 0 up to, but not, 1 with --data; leave it out otherwise",
+            hint="from 0 to below 1 with --data; omit it otherwise",
         )
     return share

@@ -1,7 +1,6 @@
-"""The processes that train one model together, as torchrun starts them.
+"""Distributed training with torchrun: joining the processes, collectives, DDP and FSDP.
 
-Owns: joining them, what they must agree on, how a network is spread over them. Does not own: the loop, or files.
-One process is the same with a size of 1: nothing is sent. A rank that dies ends the others with a DistributedError.
+A single process is a world of size 1, without communication. If a rank dies, the others end with a DistributedError.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from worldsim.core.errors import DistributedError, UsageError
 COLLECTIVE_TIMEOUT = timedelta(minutes=15)
 """Longer than a rank takes to export a preset and its samples."""
 LAYER_METHODS = ("forward_context", "forward_noisy", "step")
-"""What is called on a layer in place of `forward`; see `models.sequence.mixer`."""
+"""Methods that are called on a layer instead of `forward`; see `models.sequence.mixer`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistributedContext:
-    """`rank` of `world_size` processes, each with a `device` of its own."""
+    """This process: `rank` of `world_size` processes, each with its own `device`."""
 
     device: str
     rank: int = 0
@@ -38,11 +37,11 @@ class DistributedContext:
 
     @property
     def is_main(self) -> bool:
-        """The first rank writes files and speaks."""
+        """Only the first rank writes files and prints."""
         return self.rank == 0
 
     def all_reduce_max(self, *values: float) -> list[float]:
-        """The largest of each value over all ranks. Raises: DistributedError when a rank is gone."""
+        """The largest of each value over all ranks. Raises: DistributedError when a rank exited."""
         if self.world_size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -51,18 +50,18 @@ class DistributedContext:
         return [float(value) for value in tensor]
 
     def barrier(self) -> None:
-        """Until all are here."""
+        """Waits for all ranks."""
         if self.world_size > 1:
             with translate_rank_errors():
                 dist.barrier()
 
-    def wrap(self, objective: nn.Module, network: nn.Module, *, shard: bool) -> nn.Module:
-        """The objective whose backward pass leaves mean gradients on every rank.
+    def wrap(self, objective: nn.Module, network: nn.Module, *, fsdp: bool) -> nn.Module:
+        """The objective, whose backward pass leaves mean gradients on every rank.
 
-        By default every rank holds the whole network (DDP); `shard` splits parameters, gradients and optimiser state
-        among them (`fully_shard`, a layer at a time). Side effects: `network`, in place, when sharded.
+        By default every rank holds the entire network (DDP); `fsdp` shards parameters, gradients and optimizer state
+        across ranks, layer by layer (`fully_shard`). Side effects: with `fsdp`, `network` in place.
         """
-        if shard:
+        if fsdp:
             self._shard_layers(network)
             fully_shard(objective, mesh=self._mesh())
             return objective
@@ -72,14 +71,14 @@ class DistributedContext:
         return DistributedDataParallel(objective, device_ids=device_ids, find_unused_parameters=True)
 
     def sharded_copy(self, module: nn.Module) -> nn.Module:
-        """A copy that is split as `wrap` splits the network."""
+        """A copy that is sharded as `wrap` shards the network."""
         copied = copy.deepcopy(module)
         self._shard_layers(copied)
         fully_shard(copied, mesh=self._mesh())
         return copied
 
     def _shard_layers(self, network: nn.Module) -> None:
-        """Every layer by itself: one is gathered while it is used, the others stay split."""
+        """Each layer by itself: it is gathered only while it is used."""
         for layer in getattr(network, "layers", ()):
             fully_shard(layer, mesh=self._mesh())
             for method in LAYER_METHODS:
@@ -87,12 +86,12 @@ class DistributedContext:
 
     def _mesh(self) -> DeviceMesh:
         if not dist.is_initialized():
-            raise UsageError("compute.shard splits a model among processes", hint="start them with torchrun")
+            raise UsageError("compute.fsdp shards a model across processes", hint="start them with torchrun")
         return init_device_mesh(torch.device(self.device).type, (self.world_size,))
 
 
 def no_sync_unless_last(objective: nn.Module, is_last: bool) -> AbstractContextManager[None]:
-    """Gradients of all but the last part of a batch stay where they are."""
+    """With gradient accumulation, only the last batch synchronizes gradients between ranks."""
     if is_last or not isinstance(objective, DistributedDataParallel):
         return nullcontext()
     no_sync: AbstractContextManager[None] = objective.no_sync()
@@ -101,7 +100,7 @@ def no_sync_unless_last(objective: nn.Module, is_last: bool) -> AbstractContextM
 
 @contextmanager
 def init_distributed(device: str) -> Iterator[DistributedContext]:
-    """Joins the processes that torchrun started (its environment variables say who); alone without it."""
+    """Joins the processes that torchrun started, as its environment variables describe; without them, one process."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield DistributedContext(device=device)
         return
@@ -110,7 +109,7 @@ def init_distributed(device: str) -> Iterator[DistributedContext]:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     with translate_rank_errors():
-        # Checkpoints are written in the background, which needs a group on the CPU too.
+        # Checkpoints are written in the background, which also needs a group on the CPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo", timeout=COLLECTIVE_TIMEOUT)
     try:
         yield DistributedContext(device=device, rank=dist.get_rank(), world_size=dist.get_world_size())
@@ -120,7 +119,7 @@ def init_distributed(device: str) -> Iterator[DistributedContext]:
 
 @contextmanager
 def translate_rank_errors() -> Iterator[None]:
-    """Turns what a collective raises when another process is gone into a DistributedError; other errors pass."""
+    """Turns the error of a collective when another process exited into a DistributedError; other errors pass."""
     try:
         yield
     except RuntimeError as error:
@@ -128,12 +127,12 @@ def translate_rank_errors() -> Iterator[None]:
         if not isinstance(error, dist.DistError) and "gloo" not in first_line:
             raise
         raise DistributedError(
-            f"another training process is gone: {first_line}", hint="look at its output; the same command goes on"
+            f"another training process exited: {first_line}", hint="see its output; the same command resumes"
         ) from error
 
 
 def full_state_dict(module: nn.Module) -> dict[str, Tensor]:
-    """The state dict with sharded tensors put together, on the CPU of every rank. All ranks must call it."""
+    """The state dict with sharded tensors gathered, on the CPU of every rank. All ranks must call it."""
     return {
         name: (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().cpu()
         for name, tensor in module.state_dict().items()

@@ -1,4 +1,4 @@
-"""An episode as training sees it. Letters: T frames, H W rows and columns, A action."""
+"""An episode in memory, for training. Letters: T frames, H W rows and columns, A action."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Float32Array = npt.NDArray[np.float32]
 
 
 def middle_row_depth(depth_HW: Float32Array) -> Float32Array:
-    """Of its two middle rows the mean, [W]: how far the walls are in each column."""
+    """Distance of the walls in each column: the mean of the two middle rows. Shapes: returns [W]."""
     middle = len(depth_HW) // 2
     return np.asarray(depth_HW[middle - 1 : middle + 1].mean(0), np.float32)
 
@@ -20,7 +20,7 @@ def middle_row_depth(depth_HW: Float32Array) -> Float32Array:
 class Episode:
     """Shapes: frames uint8 [T, H, W, 3], actions float32 [T, A] (action[t] led to frame t), pose float32 [T, 3].
 
-    What nobody knows of pose and depth profile is NaN.
+    Unknown poses and depth profiles are NaN.
     """
 
     seed: int
@@ -28,8 +28,8 @@ class Episode:
     actions: Float32Array
     pose: Float32Array
     depth_profile: Float32Array = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    """Shapes: [T, W]. Units: the world's, along the view direction. Left out or empty: nobody knows it, and the NaNs
-    take no memory."""
+    """Shapes: [T, W]. Units: the world's, along the view direction. Empty if unknown; it is then filled with NaN
+    without using memory."""
 
     def __post_init__(self) -> None:
         if not self.depth_profile.size:

@@ -1,7 +1,7 @@
-"""What work takes on a device: time, memory, operations, and the rate of matrix products that these are held against.
+"""A stopwatch, a FLOP counter, peak memory, and a reference rate of matrix products.
 
-Owns: the instruments. Does not own: what is measured. Other programs on the machine only ever add time, and not evenly:
-one thread of a CPU is timed by the processor's clock, which stands still while another program has its turn.
+Other programs on the machine add time, and unevenly: single-threaded CPU work is therefore measured in CPU time, which
+does not advance while another program runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 POLL_INTERVAL_S = 0.01
-"""Resident memory has no high-water mark that can be set back, so it is looked at this often."""
+"""Resident memory has no peak counter that can be reset, so it is sampled at this interval."""
 
 _aten = torch.ops.aten
 _FORMULAS = {
@@ -29,11 +29,11 @@ _FORMULAS = {
         _aten._scaled_dot_product_flash_attention_backward
     ],
 }
-"""Torch's own, which leave out attention on a CPU."""
+"""Torch's formulas, plus attention on a CPU, which they lack."""
 
 
 class Stopwatch:
-    """Milliseconds on a device. Where the work `waits` for others, that counts too, and a processor's clock is none."""
+    """Milliseconds of work on a device. With `waits`, time spent waiting for other processes counts: wall time."""
 
     def __init__(self, device: str, *, waits: bool = False) -> None:
         self._device = device
@@ -58,10 +58,10 @@ class Stopwatch:
 
 
 class FlopCounter(TorchDispatchMode):
-    """FLOPs of matrix products, convolutions and attention, by `phase`, which the caller says. Use as a context
-    manager, on eager code: of what is compiled only the products that stay products would be seen.
+    """Counts FLOPs of matrix products, convolutions and attention by `phase`, which the caller sets.
 
-    In place of torch's FlopCounterMode, whose table by module fails on views made without gradient.
+    Use as a context manager, on eager code: compiled code hides operations that were fused. Not torch's
+    FlopCounterMode, because its per-module table fails on views created without gradients.
     """
 
     def __init__(self, phase: str) -> None:
@@ -80,8 +80,10 @@ class FlopCounter(TorchDispatchMode):
 
 
 class PeakMemory:
-    """The most memory that a block of work holds: on CUDA of all that is allocated on the device, elsewhere by how much
-    the process has grown since it held `before_bytes`. Use as a context manager."""
+    """Peak memory of a block: memory allocated on a CUDA device, else growth of the process over `before_bytes`.
+
+    Use as a context manager.
+    """
 
     def __init__(self, device: str, before_bytes: int) -> None:
         self._device, self._before_bytes, self._peak_bytes = device, before_bytes, before_bytes
@@ -104,7 +106,7 @@ class PeakMemory:
 
     @property
     def num_bytes(self) -> int:
-        """So far."""
+        """The peak so far."""
         if self._is_cuda:
             return int(torch.cuda.max_memory_allocated(self._device))
         return self._peak_bytes - self._before_bytes
@@ -121,17 +123,17 @@ class PeakMemory:
 
 
 def allocated_bytes(device: str) -> int:
-    """Resident memory of the process; on CUDA what is allocated on the device, which is where tensors lie."""
+    """Resident memory of the process; on CUDA, memory allocated on the device."""
     if device.startswith("cuda"):
         return int(torch.cuda.memory_allocated(device))
     return int(psutil.Process().memory_info().rss)
 
 
 def matmul_rate(device: str, dtype: torch.dtype, *, rows: int, size: int, limit_s: float) -> float:
-    """FLOP/s of a matrix product [rows, size] x [size, size]: the fastest of those that fit in `limit_s`."""
+    """FLOP/s of a matrix product [rows, size] x [size, size]: the fastest repetition within `limit_s`."""
     left, right = (torch.randn(count, size, device=device).to(dtype) for count in (rows, size))
     stopwatch, spent_ms = Stopwatch(device), list[float]()
-    left @ right  # the first one also loads the library
+    left @ right  # the first product also loads the library
     while sum(spent_ms) < limit_s * 1e3:
         stopwatch.start()
         left @ right

@@ -1,7 +1,6 @@
-"""Recorded sessions as training data: found, compared with the preset, cut into pieces, read by a thread.
+"""Recordings as training data: found, compared with the preset, cut into segments, and read by a thread.
 
-Owns: what `--data` may name, which piece is trained on and which is held out, the reading thread. Does not own: the
-format (`episodes`), what is drawn from the pieces (`replay_buffer`). Nothing of a session is changed.
+`episodes` defines the format; `replay_buffer` samples clips from the segments. Recordings are never changed.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ from worldsim.presets.resolve import hub_ref
 from worldsim.training.episode import Episode
 
 MAX_RATE_ERROR = 0.01
-"""A video of 29.97 frames per second is one of 30."""
+"""A video of 29.97 frames per second counts as 30."""
 QUEUE_SEGMENTS = 4
 HELD_OUT_EVERY = 8
-"""One piece of so many is held out, to look at while training."""
+"""One segment in this many is held out, to show progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """One `--data`: a session, a folder of sessions, or `user/dataset[@revision]` on the Hub."""
+    """A `--data` source: a recording, a folder of recordings, or `user/dataset[@revision]` on the Hub."""
 
     ref: str
     weight: float = 1.0
-    """Against the weights of the others."""
+    """Relative to the weights of the other sources."""
 
     @classmethod
     def parse(cls, text: str) -> DataSource:
-        """`REF` or `REF=WEIGHT`. Raises: UsageError for a weight that is not above 0."""
+        """`REF` or `REF=WEIGHT`. Raises: UsageError for a weight that is not positive."""
         ref, sign, weight = text.rpartition("=")
         try:
             source = cls(ref=ref, weight=float(weight)) if sign else cls(ref=text)
@@ -63,18 +62,18 @@ class DataSource:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionIndex:
-    """What of a session is kept in mind: a data set may have more rows than there is memory for."""
+    """The part of a recording that is kept in memory: a dataset may have more rows than fit."""
 
     folder: Path
     header: SessionHeader
     runs: tuple[tuple[int, int, int], ...]
-    """(episode, first frame, frame after the last) wherever no picture is missing."""
+    """(episode, first frame, frame after the last) of every run of frames without missing images."""
     has_pose: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Frames `begin` to `end` of one episode; none of their pictures is missing."""
+    """Frames `begin` to before `end` of one episode, without missing images."""
 
     folder: Path
     episode: int
@@ -94,21 +93,23 @@ def group_by_episode(segments: Iterable[Segment]) -> list[list[Segment]]:
 
 
 def evenly_spaced(segments: Sequence[Segment], count: int) -> list[Segment]:
-    """At most `count`, over the whole."""
+    """At most `count` segments, evenly spaced."""
     return [segments[i] for i in np.unique(np.linspace(0, len(segments) - 1, min(count, len(segments))).astype(int))]
 
 
 def open_source(source: DataSource) -> list[SessionIndex]:
-    """Raises: RecordingError when nothing is there or a session is not whole; HubError."""
+    """Raises: RecordingError for no recording or an unfinished one; HubError."""
     folder = _resolve_folder(source.ref)
     session_indexes = [_index_session(open_session(path)) for path in find_sessions(folder)]
     if not session_indexes:
-        raise RecordingError(f"{folder} holds no session", hint="worldsim data import, or play --record, makes some")
+        raise RecordingError(
+            f"{folder} contains no recording", hint="create one with worldsim data import or play --record"
+        )
     return session_indexes
 
 
 def recorded_world_values(session_index: SessionIndex) -> dict[str, dict[str, object]]:
-    """The values of preset.toml that a world of kind "recorded" takes from its data."""
+    """The values of preset.toml that a world of kind "recorded" takes from its recordings."""
     header = session_index.header
     spec, (height_px, width_px, _) = header.action_spec, header.frame_shape
     world = {
@@ -122,7 +123,7 @@ def recorded_world_values(session_index: SessionIndex) -> dict[str, dict[str, ob
 
 
 class Recordings:
-    """The sessions of one source, fit to a preset, in pieces of at most `segment_frames` frames."""
+    """The recordings of one source for a preset, in segments of at most `segment_frames` frames."""
 
     def __init__(
         self,
@@ -133,7 +134,7 @@ class Recordings:
         min_frames: int,
         is_resized: bool,
     ) -> None:
-        """Raises: ConfigError for a session that does not fit, RecordingError when no piece is long enough."""
+        """Raises: ConfigError for a recording that does not fit, RecordingError when no segment is long enough."""
         self._frame_shape = preset.frame_shape
         self._action_columns = {s.folder: _action_columns(s, preset, is_resized=is_resized) for s in sessions}
         segments = [segment for session in sessions for segment in _split_into_segments(session, segment_frames)]
@@ -141,14 +142,14 @@ class Recordings:
         self.num_too_short = len(segments) - len(usable)
         if not usable:
             raise RecordingError(
-                f"no {min_frames} frames follow one another in {', '.join(s.folder.name for s in sessions[:3])}",
-                hint="record longer, or train on shorter clips (training.<stage>.clip_frames)",
+                f"no segment of {min_frames} consecutive frames in {', '.join(s.folder.name for s in sessions[:3])}",
+                hint="record longer, or train on shorter clips (clip_frames in [training])",
             )
         self._action_size = preset.action_spec.size
         num_held = len(usable) // HELD_OUT_EVERY
         held = np.linspace(0, len(usable) - 1, num_held + 2).astype(int)[1:-1].tolist()
         self.held_out = [usable[index] for index in held]
-        """Evenly over the whole; none where there are few pieces."""
+        """Evenly spaced; empty if there are few segments."""
         self.segments = [segment for index, segment in enumerate(usable) if index not in held]
         self.has_pose = all(session.has_pose for session in sessions)
 
@@ -158,39 +159,40 @@ class Recordings:
 
     @property
     def probe_segments(self) -> list[Segment]:
-        """Those to show progress with: held out, where there are enough for that."""
+        """Segments that show progress: held-out ones, if there are any."""
         return self.held_out or self.segments
 
     def read(self, segments: Iterable[Segment]) -> list[Episode]:
-        """In that order; each recorded episode is read once."""
+        """In the given order; each recorded episode is read once."""
         found: dict[Segment, Episode] = {}
         for group in group_by_episode(sorted(segments, key=lambda segment: segment.begin)):
             found |= zip(group, self.read_segments(group), strict=True)
         return [found[segment] for segment in segments]
 
     def read_segments(self, segments: Sequence[Segment]) -> Iterator[Episode]:
-        """Those of one recorded episode, in order, in one go. Raises: RecordingError when a picture is missing."""
+        """Segments of one recorded episode, in order, in one pass. Raises: RecordingError when an image is missing."""
         session, index = open_session(segments[0].folder), segments[0].episode
         rows, columns = session.episodes[index].rows, self._action_columns[session.folder]
         actions = np.zeros((len(rows), self._action_size), np.float32)
         actions[:, columns] = [row.action for row in rows]
         unknown = (np.nan,) * 3
         pose = np.array([unknown if row.pose is None else row.pose for row in rows], np.float32)
-        pictures, now = session.frames(index), 0
+        images, position = session.frames(index), 0
         for segment in segments:
             frames = [
-                resize(f, *self._frame_shape[:2]) for f in islice(pictures, segment.begin - now, segment.end - now)
+                resize(image, *self._frame_shape[:2])
+                for image in islice(images, segment.begin - position, segment.end - position)
             ]
             if len(frames) != segment.num_frames:
                 raise RecordingError(
-                    f"{session.folder}: pictures of episode {index} are missing", hint="worldsim data check says which"
+                    f"{session.folder}: images of episode {index} are missing", hint="run worldsim data check"
                 )
-            now, span = segment.end, slice(segment.begin, segment.end)
+            position, span = segment.end, slice(segment.begin, segment.end)
             yield Episode(seed=0, frames=np.stack(frames), actions=actions[span], pose=pose[span])
 
 
 class RecordedStream:
-    """The pieces of `recordings` in a random order of episodes, again and again. Use as a context manager."""
+    """The segments of `recordings`, endlessly, with the episodes shuffled in every pass. Use as a context manager."""
 
     def __init__(self, recordings: Recordings, *, seed: int) -> None:
         self.num_episodes: int | None = len(recordings.segments)
@@ -206,7 +208,7 @@ class RecordedStream:
 
     def __exit__(self, *_: object) -> None:
         self._is_stopping.set()
-        while self._thread.is_alive():  # it may wait for room
+        while self._thread.is_alive():  # it may be waiting for room
             with suppress(queue.Empty):
                 self._queue.get_nowait()
             self._thread.join(timeout=0.05)
@@ -215,7 +217,7 @@ class RecordedStream:
         self._num_skipped = num_episodes
 
     def get(self) -> Episode:
-        """Waits for the next piece. Raises: RecordingError for one that cannot be read."""
+        """Waits for the next segment. Raises: RecordingError when it cannot be read."""
         if not self._is_stopping.is_set() and self._thread.ident is None:
             self._thread.start()
         item = self._queue.get()
@@ -240,13 +242,13 @@ class RecordedStream:
 
 
 def _resolve_folder(ref: str) -> Path:
-    """Raises: RecordingError, HubError. Side effects: a data set on the Hub is fetched into the Hub's cache."""
+    """Raises: RecordingError, HubError. Side effects: downloads a dataset on the Hub into the Hub's cache."""
     path = Path(ref).expanduser()
     if path.exists():
         return path
     on_hub = None if path.parent.is_dir() and path.parent != Path() else hub_ref(ref)
     if on_hub is None:
-        raise RecordingError(f"no folder {ref}", hint="a session, a folder of sessions, or user/dataset on the Hub")
+        raise RecordingError(f"no folder {ref}", hint="a recording, a folder of recordings, or user/dataset on the Hub")
     from worldsim.presets.hub import download_dataset
 
     try:
@@ -268,22 +270,22 @@ def _index_session(session: RecordedSession) -> SessionIndex:
 
 
 def _action_columns(session: SessionIndex, preset: PresetConfig, *, is_resized: bool) -> list[int]:
-    """Where in the preset's action each of the session's inputs goes; inputs that it has not are never held.
+    """The index in the preset's action of each of the recording's inputs; other inputs are never held.
 
-    Raises: ConfigError for what does not fit.
+    Raises: ConfigError for a recording that does not fit.
     """
     header, name = session.header, session.folder
     if header.frame_shape != preset.frame_shape and not is_resized:
         raise ConfigError(
-            f"{name} has pictures of {format_shape(header.frame_shape)}, "
-            f"the preset {preset.name} {format_shape(preset.frame_shape)}",
+            f"{name} has {format_shape(header.frame_shape)} frames, "
+            f"preset {preset.name} expects {format_shape(preset.frame_shape)}",
             hint="training.data.resize = true in preset.toml, or worldsim data import --size",
         )
     rate, expected_rate = header.frames_per_s, preset.play.ticks_per_s
     if abs(rate / expected_rate - 1) > MAX_RATE_ERROR:
         raise ConfigError(
-            f"{name} has {rate:g} frames per second, the preset {preset.name} plays {expected_rate:g}",
-            hint="play.ticks_per_s in preset.toml, or recordings made at that pace",
+            f"{name} has {rate:g} frames per second, preset {preset.name} expects {expected_rate:g}",
+            hint="change play.ticks_per_s in preset.toml, or use recordings of that rate",
         )
     _check_units(session, header.action_spec, preset.action_spec)
     names = (*preset.action_spec.buttons, *preset.action_spec.axes)
@@ -295,7 +297,7 @@ def _check_units(session: SessionIndex, has: ActionSpec, wants: ActionSpec) -> N
     for name, kind in [*((b, "a button") for b in has.buttons), *((a, "an axis") for a in has.axes)]:
         if name not in kinds:
             raise ConfigError(
-                f"{session.folder} has an input {name!r}, the preset has none", hint=did_you_mean(name, kinds)
+                f"{session.folder} has an input {name!r}, the preset does not", hint=did_you_mean(name, kinds)
             )
         if kinds[name] != kind:
             raise ConfigError(f"{name!r} is {kind} in {session.folder}, not in the preset", hint="rename one of them")
@@ -304,12 +306,12 @@ def _check_units(session: SessionIndex, has: ActionSpec, wants: ActionSpec) -> N
         if ours.get(axis) and theirs.get(axis) and ours[axis] != theirs[axis]:
             raise ConfigError(
                 f"{axis} at 1 is {theirs[axis]} in {session.folder}, {ours[axis]} in the preset",
-                hint="data and preset have to mean the same by an axis",
+                hint="axis units differ between data and preset",
             )
 
 
 def _split_into_segments(session: SessionIndex, segment_frames: int) -> list[Segment]:
-    """Each run in equal pieces."""
+    """Each run in segments of equal length."""
     segments = []
     for episode, begin, end in session.runs:
         cuts = np.linspace(begin, end, -(-(end - begin) // segment_frames) + 1).astype(int).tolist()

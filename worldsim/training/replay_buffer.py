@@ -1,4 +1,7 @@
-"""Episodes in memory, to draw clips from. Letters: B batch, T frames, C channels, H W rows and columns, A action."""
+"""The replay buffer: recent episodes in memory, from which clips are sampled.
+
+Letters: B batch, T frames, C channels, H W rows and columns, A action.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from worldsim.training.workers import WeightedStream
 @dataclass(frozen=True, kw_only=True)
 class ClipBatch:
     """Shapes: content [B, T, ...] as stored (uint8 frames or float16 latents), action [B, T, A], pose [B, T, 3],
-    depth_profile [B, T, W] (see `Episode`). Pose and depth profile are NaN where nobody knows them.
+    depth_profile [B, T, W] (see `Episode`). Unknown poses and depth profiles are NaN.
     """
 
     content: Tensor
@@ -29,10 +32,10 @@ class ClipBatch:
 
 
 class ReplayBuffer:
-    """The newest episodes of each source, stored as `store(episode)` makes them (frames, or latents made once).
+    """The newest episodes of each source, stored as `store(episode)` returns them (frames, or latents encoded once).
 
-    Of clips, each source has its share; within a source every place where a clip may begin is equally likely. Draws
-    come from torch's global random numbers, which the loop seeds anew for every batch.
+    Each source contributes its fraction of the clips; within a source every starting frame is equally likely. Samples
+    use torch's global generator, which the loop reseeds for every batch.
     """
 
     def __init__(
@@ -41,29 +44,29 @@ class ReplayBuffer:
         self._buffers = [_EpisodeBuffer(source, config) for source in sources]
         self._store = store
         self.wait_s = 0.0
-        """How long the trainer waited for data since the pool was filled."""
+        """Time the trainer waited for data since the buffer was filled."""
 
-    def fill(self, on_progress: Callable[[int, int], None]) -> None:
-        """Waits for the first episodes; `on_progress(have, want)` after each."""
-        want = sum(buffer.num_at_start for buffer in self._buffers)
+    def fill(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Waits for the first episodes; calls `on_progress(done, total)` after each."""
+        total = sum(buffer.num_at_start for buffer in self._buffers)
         for buffer in self._buffers:
             while len(buffer.episodes) < buffer.num_at_start:
                 buffer.add(buffer.source.stream.get(), self._store)
-                on_progress(sum(len(s.episodes) for s in self._buffers), want)
+                on_progress(sum(len(each.episodes) for each in self._buffers), total)
 
     def refresh(self) -> None:
-        """Takes an episode where enough was drawn from the old ones, and waits for it: what is learned from must not
-        depend on how fast it comes.
+        """Adds an episode once the replay ratio calls for one, and waits for it: the training data must not depend on
+        how fast episodes arrive.
         """
         for buffer in self._buffers:
             if buffer.needs_refill:
-                began_s = time.monotonic()
+                start_s = time.monotonic()
                 episode = buffer.source.stream.get()
-                self.wait_s += time.monotonic() - began_s
+                self.wait_s += time.monotonic() - start_s
                 buffer.add(episode, self._store)
 
     def counters(self) -> dict[str, float]:
-        """What `restore` needs."""
+        """The argument of `restore`."""
         return {
             f"{name}_{index}": value
             for index, buffer in enumerate(self._buffers)
@@ -71,14 +74,14 @@ class ReplayBuffer:
         }
 
     def restore(self, counters: Mapping[str, float]) -> None:
-        """Before `fill`: it will then hold the episodes that were held when the counters were taken."""
+        """Called before `fill`, which then loads the episodes that the buffer held when the counters were taken."""
         for index, buffer in enumerate(self._buffers):
             if f"taken_{index}" in counters:
                 buffer.restore(int(counters[f"taken_{index}"]), counters[f"owed_{index}"])
 
-    @full_precision  # autocast on a CPU stacks no float16
+    @full_precision  # autocast on a CPU cannot stack float16
     def sample(self, num_clips: int, clip_frames: int, *, has_pose: bool = False) -> ClipBatch:
-        """Random clips; with `has_pose`, of sources that know where the camera was."""
+        """Random clips; with `has_pose`, only from sources with known poses."""
         parts = []
         for buffer, count in self._split(num_clips, has_pose=has_pose):
             buffer.charge(count * clip_frames)
@@ -88,19 +91,18 @@ class ReplayBuffer:
         return ClipBatch(content=content, action=action, pose=pose, depth_profile=depth_profile.float())
 
     def sample_paths(self, num_clips: int, clip_frames: int) -> tuple[Tensor, Tensor]:
-        """As `sample` with poses, without pictures, many at once and not counted: (action [B, T, A], pose [B, T,
-        3])."""
-        drawn = [buffer.sample_paths(count, clip_frames) for buffer, count in self._split(num_clips, has_pose=True)]
-        actions, poses = zip(*drawn, strict=True)
+        """Actions [B, T, A] and known poses [B, T, 3] of many random clips; they do not count as sampled frames."""
+        sampled = [buffer.sample_paths(count, clip_frames) for buffer, count in self._split(num_clips, has_pose=True)]
+        actions, poses = zip(*sampled, strict=True)
         return torch.cat(actions), torch.cat(poses)
 
     def _split(self, num_clips: int, *, has_pose: bool) -> list[tuple[_EpisodeBuffer, int]]:
         buffers = [buffer for buffer in self._buffers if buffer.source.stream.has_pose or not has_pose]
-        assert buffers, "no source knows a pose"
+        assert buffers, "no source has poses"
         if len(buffers) == 1:
             return [(buffers[0], num_clips)]
-        shares = torch.tensor([buffer.source.share for buffer in buffers])
-        picked = torch.multinomial(shares, num_clips, replacement=True)
+        fractions = torch.tensor([buffer.source.fraction for buffer in buffers])
+        picked = torch.multinomial(fractions, num_clips, replacement=True)
         counts = torch.bincount(picked, minlength=len(buffers)).tolist()
         return [(buffer, count) for buffer, count in zip(buffers, counts, strict=True) if count]
 
@@ -109,16 +111,16 @@ class _EpisodeBuffer:
     """The episodes of one source."""
 
     def __init__(self, source: WeightedStream, config: DataConfig) -> None:
-        capacity = max(1, round(config.pool_episodes * source.share))
-        self.source, self._reuse = source, config.reuse
+        capacity = max(1, round(config.buffer_episodes * source.fraction))
+        self.source, self._replay_ratio = source, config.replay_ratio
         self.episodes: deque[tuple[Tensor, Tensor, Tensor, Tensor]] = deque(maxlen=capacity)
         """Content, action, pose, depth profile."""
-        self.num_at_start = max(1, round(config.start_episodes * source.share))
-        num_there = source.stream.num_episodes
-        if num_there is not None:
-            self.num_at_start = min(self.num_at_start, num_there)
-        self._num_needed = num_there if num_there is not None and num_there <= capacity else None
-        """All of them, when they fit: then none is read twice."""
+        self.num_at_start = max(1, round(config.min_buffer_episodes * source.fraction))
+        num_distinct = source.stream.num_episodes
+        if num_distinct is not None:
+            self.num_at_start = min(self.num_at_start, num_distinct)
+        self._num_needed = num_distinct if num_distinct is not None and num_distinct <= capacity else None
+        """All episodes of a source that fits into the buffer: none is then read twice."""
         self.frames_due = 0.0
         self.num_taken = 0
         self._due_after_fill: float | None = None
@@ -131,7 +133,7 @@ class _EpisodeBuffer:
         return self.frames_due >= len(self.episodes[-1][1])
 
     def restore(self, num_taken: int, frames_due: float) -> None:
-        """Begins with the episodes that were the newest of so many."""
+        """Starts with the newest of the `num_taken` episodes that were read before."""
         assert self.episodes.maxlen
         self.num_at_start = min(num_taken, self.episodes.maxlen)
         self.num_taken = num_taken - self.num_at_start
@@ -148,10 +150,10 @@ class _EpisodeBuffer:
         self._flat = None
 
     def charge(self, num_frames: int) -> None:
-        self.frames_due += num_frames / self._reuse
+        self.frames_due += num_frames / self._replay_ratio
 
     def sample_positions(self, count: int, clip_frames: int) -> tuple[Tensor, Tensor]:
-        """(episode [B], first frame [B]) of random clips."""
+        """Episode [B] and first frame [B] of random clips."""
         lengths = self._concatenated()[2]
         last_B = (lengths - clip_frames + 1).clamp_min(0).cumsum(0)
         assert int(last_B[-1]) > 0, f"no episode has {clip_frames} frames"
@@ -160,7 +162,7 @@ class _EpisodeBuffer:
         return episode_B, position_B - (last_B - (lengths - clip_frames + 1).clamp_min(0))[episode_B]
 
     def sample_paths(self, count: int, clip_frames: int) -> tuple[Tensor, Tensor]:
-        """(action [B, T, A], pose [B, T, 3]) of random clips."""
+        """Actions [B, T, A] and poses [B, T, 3] of random clips."""
         action, pose, lengths = self._concatenated()
         episode_B, start_B = self.sample_positions(count, clip_frames)
         begin_B = (lengths.cumsum(0) - lengths)[episode_B] + start_B
@@ -168,7 +170,7 @@ class _EpisodeBuffer:
         return action[frame_BT], pose[frame_BT]
 
     def _concatenated(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(actions, poses, length of each episode), made anew when an episode came or went."""
+        """Actions, poses and the length of each episode; rebuilt after an episode was added."""
         if self._flat is None:
             _, actions, poses, _ = zip(*self.episodes, strict=True)
             self._flat = torch.cat(actions), torch.cat(poses), torch.tensor([len(action) for action in actions])
@@ -176,7 +178,8 @@ class _EpisodeBuffer:
 
 
 def _stored_depth_profile(episode: Episode) -> Tensor:
-    """float16: a thousandth of a depth is less than an engine's step. One NaN for all frames takes no memory."""
+    """In float16, whose error is a thousandth of the depth: less than an engine's step. Unknown: a single NaN, expanded
+    without memory."""
     if episode.has_depth_profile:
         return torch.from_numpy(episode.depth_profile).half()
     return torch.tensor(torch.nan, dtype=torch.float16).expand(episode.depth_profile.shape)

@@ -1,58 +1,65 @@
-"""Puts a training run together: preset.toml in, a run folder with checkpoints and a playable preset out.
+"""Runs a training stage: reads preset.toml, builds its recipe, and trains into a run folder.
 
-Owns: which folder, which recipe, what is reported. Does not own: the loop (`loop`), the losses (the recipes).
+The run folder has one folder per stage, with checkpoints and, for world models and decoders, the playable preset
+`last`. The loop is `loop`, the losses are in `recipes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors.torch import load_file
 
-from worldsim.core.config import from_mapping, read_toml
+from worldsim.core.config import read_toml
 from worldsim.core.errors import ConfigError, PresetNotFoundError
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.build import build_world_model
+from worldsim.models.mapped import MappedModel
+from worldsim.models.maps.map_model import MapModel
 from worldsim.models.sequence.architectures import find_architecture, match_parameters
 from worldsim.models.world_model import WorldModel
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import WEIGHTS_FILE as PRESET_WEIGHTS_FILE
-from worldsim.presets.store import load_preset, load_weights, save_preset
-from worldsim.training.autoencoder import WEIGHTS_FILE, AutoencoderRecipe, store_frames
+from worldsim.presets.store import load_preset, load_weights
 from worldsim.training.checkpoint import check_fits
-from worldsim.training.config import TrainingConfig
+from worldsim.training.config import SequenceTraining, Stage, TrainingConfig, read_training
 from worldsim.training.data import OpenedSource, TrainingData, resolve_world_share
-from worldsim.training.decoder import DecoderRecipe
 from worldsim.training.distributed import DistributedContext
-from worldsim.training.dynamics import PROBE_CONTEXT, DynamicsRecipe, encode_frames
 from worldsim.training.episode import Episode
 from worldsim.training.loop import LogCallback, Recipe, Trainer
+from worldsim.training.recipes.autoencoder import WEIGHTS_FILE, AutoencoderRecipe
+from worldsim.training.recipes.common import PresetWriter, encode_frames, store_frames
+from worldsim.training.recipes.decoder import DecoderRecipe
+from worldsim.training.recipes.map import MapRecipe, scale_map_poses
+from worldsim.training.recipes.probes import PROBE_CONTEXT, WorldModelProbe
+from worldsim.training.recipes.sequence import SequenceRecipe
 from worldsim.training.recordings import DataSource, open_source, recorded_world_values
 from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.training.workers import WeightedStream
 
-Stage = Literal["autoencoder", "dynamics", "decoder"]
+MAP_WEIGHTS = "model.map."
+"""Prefix of a map's tensors in a preset's weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """One stage of one preset in one folder (`folder` / stage)."""
+    """All stages of one preset in one folder."""
 
     preset: PresetConfig
     training: TrainingConfig
     folder: Path
     distributed: DistributedContext
-    """Who trains together; each rank has a run of its own, on its own device."""
+    """The processes that train together; each rank has its own TrainingRun, on its own device."""
     init: Path | None = None
-    """A preset whose weights a new run begins with."""
+    """Preset whose weights a new run starts with."""
     data: tuple[OpenedSource, ...] = ()
-    """Recordings to learn from."""
+    """Recordings to train on."""
     world_share: float = 1.0
-    """Share of the frames that come from the true world."""
+    """Fraction of the frames that come from the reference world."""
 
     @classmethod
     def open(
@@ -66,23 +73,23 @@ class TrainingRun:
         world_share: float | None = None,
         architecture: str | None = None,
     ) -> TrainingRun:
-        """`world_share` of None: all from the world without data, nothing with it. `architecture`: another model than
-        the file's, see `models.sequence.architectures`.
+        """`world_share` of None: 1 without data, 0 with data. `architecture` replaces the file's model, see
+        `models.sequence.architectures`.
 
-        Raises: ConfigError for what is wrong in the file, RecordingError for data that is not there or not whole,
-        UsageError for a share that makes no sense.
+        Raises: ConfigError for errors in the file, RecordingError for missing or damaged data, UsageError for an
+        invalid share.
         """
         share = resolve_world_share(world_share, has_data=bool(data))
         is_recorded = _is_recorded(preset_toml)
         if is_recorded and not data:
             raise ConfigError(
-                f"the world of {preset_toml} is known from recordings alone", hint="give them: --data recordings/mine"
+                f"the world of {preset_toml} can only be trained from recordings", hint="add --data recordings/mine"
             )
         opened = tuple(OpenedSource(source=source, sessions=open_source(source)) for source in data)
         preset, table = read_preset_toml(
             preset_toml, recorded_world_values(opened[0].sessions[0]) if is_recorded else None
         )
-        training = from_mapping(TrainingConfig, table, where="training")
+        training = read_training(table, preset.model)
         if architecture is not None:
             preset, training = _with_architecture(preset, training, architecture)
         return cls(
@@ -107,27 +114,27 @@ class TrainingRun:
         *,
         cooldown_updates: int | None = None,
         on_log: LogCallback,
-        on_fill: Callable[[int, int], None],
+        on_fill: Callable[[int, int], None] = lambda done, total: None,
     ) -> tuple[str, Trainer]:
-        """Trains one leg. Returns why it ended, and the trainer with its counters."""
+        """Trains one session. Returns: why it ended, and the trainer with its counters.
+
+        `on_fill(done, total)` is called for each episode of the first fill of the replay buffer.
+
+        Raises: ConfigError for a stage that the model does not have.
+        """
+        config = self.training.recipe(stage, self.preset.model)
         torch.manual_seed(self.training.seed)
         run_folder = self.folder / stage
         run_folder.mkdir(parents=True, exist_ok=True)
         data = self.training_data(stage)
-        if stage == "dynamics":
+        if stage in ("map", "dynamics"):
             data.check_pose()
         probes = data.probes()
         with data.sources(rank=self.distributed.rank) as sources:
-            recipe_makers = {
-                "autoencoder": self._autoencoder_recipe,
-                "dynamics": self._dynamics_recipe,
-                "decoder": self._decoder_recipe,
-            }
-            recipe, replay_buffer = recipe_makers[stage](sources, probes)
-            config = getattr(self.training, stage).optimiser
+            recipe, replay_buffer = self._build(stage, data, sources, probes)
             trainer = Trainer(
                 recipe,
-                config,
+                config.optimizer,
                 run_folder,
                 on_log=on_log,
                 data=replay_buffer,
@@ -141,71 +148,67 @@ class TrainingRun:
 
     def training_data(self, stage: Stage) -> TrainingData:
         """Raises: ConfigError, RecordingError for data that does not fit."""
-        sampled_frames = {
-            "autoencoder": 1,
-            "dynamics": self.training.dynamics.sampled_frames(self.preset.model),
-            "decoder": self.training.decoder.clip_frames,
-        }[stage]
+        config = self.training.recipe(stage, self.preset.model)
+        sampled_frames = config.sampled_frames
         episode_frames = self.training.data.episode_frames
         if sampled_frames > episode_frames:
             raise ConfigError(
-                f"{sampled_frames} frames are drawn at once, and training.data.episode_frames is {episode_frames}",
-                hint=f"episode_frames = {sampled_frames} or more, or shorter clips (training.{stage})",
+                f"training samples clips of {sampled_frames} frames, but training.data.episode_frames is "
+                f"{episode_frames}",
+                hint=f"episode_frames = {sampled_frames} or more, or shorter clips",
             )
-        probe_frames = max(PROBE_CONTEXT + 1, self.preset.play.context_frames) if stage == "dynamics" else 0
+        has_probe = stage in ("map", "dynamics")
+        probe_frames = max(PROBE_CONTEXT + 1, self.preset.play.context_frames) if has_probe else 0
         min_frames = max(sampled_frames, probe_frames)
         return TrainingData(self.preset, self.training, self.data, world_share=self.world_share, min_frames=min_frames)
 
-    def _autoencoder_recipe(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
-        data, config = self.training.data, self.training.autoencoder
-        replay_buffer = ReplayBuffer(sources, store_frames, data)
+    def _build(
+        self, stage: Stage, data: TrainingData, sources: list[WeightedStream], probes: list[Episode]
+    ) -> tuple[Recipe, ReplayBuffer]:
+        if stage == "autoencoder":
+            return self._build_autoencoder(sources, probes)
+        if stage == "decoder":
+            return self._build_decoder(sources, probes)
+        return self._build_world_model(stage, data, sources, probes)
+
+    def _build_autoencoder(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
+        replay_buffer = ReplayBuffer(sources, store_frames, self.training.data)
         network = Autoencoder(self.preset.autoencoder).to(self.device)
         if self.init:
             network.load_state_dict(self._load_autoencoder(self.init).state_dict())
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
+        config = self.training.autoencoder
         return AutoencoderRecipe(network, config, replay_buffer, probes[0], device=self.device), replay_buffer
 
-    def _dynamics_recipe(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
-        data, config = self.training.data, self.training.dynamics
-        autoencoder = self._trained_autoencoder().to(self.device)
-        replay_buffer = ReplayBuffer(
-            sources,
-            lambda episode: encode_frames(autoencoder, episode, self.device),
-            data,
-        )
-        network = build_world_model(self.preset.model, self.preset.latent_shape, self.preset.action_spec.size)
+    def _build_world_model(
+        self, stage: Stage, data: TrainingData, sources: list[WeightedStream], probes: list[Episode]
+    ) -> tuple[Recipe, ReplayBuffer]:
+        device = self.device
+        autoencoder = self._trained_autoencoder().to(device)
+        replay_buffer = ReplayBuffer(sources, partial(encode_frames, autoencoder, device=device), self.training.data)
+        model = build_world_model(self.preset.model, self.preset.latent_shape, self.preset.action_spec.size)
         if self.init:
-            init_from_preset(network, self.init)
-        training_data = self.training_data("dynamics")
-        starts, provenance = training_data.starts(), training_data.provenance()
+            init_from_preset(model, self.init)
+        writer = PresetWriter(config=self.preset, starts=data.starts(), metadata=data.provenance())
+        probe = WorldModelProbe(probes, autoencoder, writer, device=device)
+        config = self.training.recipe(stage, self.preset.model)
+        if isinstance(config, SequenceTraining):
+            scaler = self._trained_map(model) if isinstance(model, MappedModel) else None
+            recipe = SequenceRecipe(
+                model.to(device), config, replay_buffer, probe, device=device, map_pose_scaler=scaler
+            )
+            return recipe, replay_buffer
+        assert isinstance(model, MapModel | MappedModel), type(model)
+        return MapRecipe(model.to(device), self.training.map, replay_buffer, probe, device=device), replay_buffer
 
-        def export_preset(run_folder: Path, average: WorldModel, counters: dict[str, str]) -> None:
-            save_preset(run_folder / "last", self.preset, autoencoder, average, starts, {**provenance, **counters})
-
-        recipe = DynamicsRecipe(
-            network.to(self.device),
-            autoencoder,
-            config,
-            replay_buffer,
-            probes,
-            device=self.device,
-            export_preset=export_preset,
-        )
-        return recipe, replay_buffer
-
-    def _decoder_recipe(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
+    def _build_decoder(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
         folder = self.folder / "dynamics" / "last"
         if not folder.exists():
             raise PresetNotFoundError(
-                f"no trained dynamics at {folder}", hint="run the same command with --stage dynamics first"
+                f"no trained world model at {folder}", hint="run the same command with --stage dynamics first"
             )
         trained = load_preset(folder, device=self.device)
         replay_buffer = ReplayBuffer(sources, store_frames, self.training.data)
-
-        def export_preset(run_folder: Path, average: Autoencoder, counters: dict[str, str]) -> None:
-            provenance = {**trained.metadata, **counters}
-            save_preset(run_folder / "last", trained.config, average, trained.model, trained.starts, provenance)
-
         recipe = DecoderRecipe(
             trained.autoencoder,
             trained.model,
@@ -213,19 +216,38 @@ class TrainingRun:
             replay_buffer,
             probes,
             device=self.device,
-            export_preset=export_preset,
+            writer=PresetWriter(config=trained.config, starts=trained.starts, metadata=trained.metadata),
         )
         return recipe, replay_buffer
 
+    def _trained_map(self, model: MappedModel) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Loads the map of stage `map`, else that of `init`, and freezes it. Returns: its scaling of poses.
+
+        Raises: PresetNotFoundError when no trained map is found.
+        """
+        trained = self.folder / "map" / "last"
+        folder = trained if trained.exists() else self.init
+        stored = {} if folder is None else load_weights(folder)
+        tensors = {n.removeprefix(MAP_WEIGHTS): t for n, t in stored.items() if n.startswith(MAP_WEIGHTS)}
+        shapes = {name: tensor.shape for name, tensor in model.map.state_dict().items()}
+        if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+            raise PresetNotFoundError(
+                f"no trained map at {trained}", hint="run the same command with --stage map first"
+            )
+        model.map.load_state_dict(tensors)
+        model.map.requires_grad_(False)
+        assert model.config.map is not None
+        return partial(scale_map_poses, config=self.training.map, map_config=model.config.map)
+
     def _trained_autoencoder(self) -> Autoencoder:
-        """This run's, else that of the preset it begins with."""
+        """That of this run, else that of `init`."""
         path = self.folder / "autoencoder" / WEIGHTS_FILE
         if not path.exists() and self.init is not None:
             return self._load_autoencoder(self.init)
         if not path.exists():
             raise PresetNotFoundError(
                 f"no trained autoencoder at {path}",
-                hint="run the same command with --stage autoencoder first, or begin with a preset: --init",
+                hint="run the same command with --stage autoencoder first, or start from a preset: --init",
             )
         autoencoder = Autoencoder(self.preset.autoencoder)
         tensors = load_file(path)
@@ -235,12 +257,12 @@ class TrainingRun:
         return autoencoder.eval().requires_grad_(False)
 
     def _load_autoencoder(self, init: Path) -> Autoencoder:
-        """Raises: ConfigError when it has other sizes."""
+        """Raises: ConfigError when its configuration differs."""
         stored = load_preset(init)
         if stored.config.autoencoder != self.preset.autoencoder:
             raise ConfigError(
-                f"the autoencoder of {init} is not that of {self.preset.name}",
-                hint="the same [autoencoder] table in both, or train one: --stage autoencoder without --init",
+                f"the autoencoder of {init} differs from that of {self.preset.name}",
+                hint="use the same [autoencoder] table, or train one: --stage autoencoder without --init",
             )
         return stored.autoencoder
 
@@ -249,9 +271,9 @@ def _with_architecture(
     preset: PresetConfig, training: TrainingConfig, name: str
 ) -> tuple[PresetConfig, TrainingConfig]:
     model = match_parameters(preset.model, name)
-    dynamics = replace(training.dynamics, **find_architecture(name).training)
+    sequence = replace(training.sequence, **find_architecture(name).training)
     title = f"{preset.title} ({name})"
-    return replace(preset, name=f"{preset.name}-{name}", title=title, model=model), replace(training, dynamics=dynamics)
+    return replace(preset, name=f"{preset.name}-{name}", title=title, model=model), replace(training, sequence=sequence)
 
 
 def _is_recorded(preset_toml: Path) -> bool:
@@ -260,10 +282,11 @@ def _is_recorded(preset_toml: Path) -> bool:
 
 
 def init_from_preset(network: WorldModel, folder: Path) -> None:
-    """Copies the weights of another preset's model that fit, and those that fit after adding inputs of weight zero.
+    """Copies all weights of another preset's model that fit, also those that fit once inputs of weight zero are added.
 
-    So a model that was given a further input begins as what it was without it. One that was given a map, or another
-    kind of map, begins by showing what that recalls: what the old one drew is not something to be added to it.
+    So a model that was given an additional input starts out equal to the model without it. A model that was given a
+    map, or another kind of map, starts by showing what that map renders: the output of the old denoiser is not
+    something to add to it.
 
     Side effects: `network`'s parameters.
 
@@ -273,8 +296,8 @@ def init_from_preset(network: WorldModel, folder: Path) -> None:
     if not path.exists():
         raise PresetNotFoundError(f"no weights at {path}", hint="--init takes a preset folder")
     stored = load_weights(folder)
-    own_map = getattr(network, "map", None)
-    has_same_map = own_map is None or all(f"model.map.{name}" in stored for name in own_map.state_dict())
+    own_map = network.map if isinstance(network, MapModel | MappedModel) else None
+    has_same_map = own_map is None or all(f"{MAP_WEIGHTS}{name}" in stored for name in own_map.state_dict())
     for name, parameter in network.state_dict().items():
         if name.startswith("denoiser.to_latent.") and not has_same_map:
             continue

@@ -1,8 +1,7 @@
-"""How fast a recipe trains on a device: the updates of training itself on made-up data, without world or weights.
+"""Training speed of a recipe on a device: real updates on synthetic data, without a world or trained weights.
 
-Owns: what is run and counted, and the prediction for several devices. Does not own: an update (`loop`), the instruments
-(`profiling`), printing. The data is at hand, so rendering, encoding and waiting for either are not in it. The learning
-rate is 0: that costs the same, and made-up data can break nothing.
+The data is in memory, so rendering, encoding and waiting are not included. The learning rate is 0, which costs the same
+and keeps synthetic data from causing numerical problems.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -20,23 +20,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldsim.models.mapped import MappedModel
+from worldsim.models.maps.map_model import MapModel
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import build_networks
-from worldsim.training.autoencoder import AutoencoderRecipe, store_frames
 from worldsim.training.compute import autocast_context, matmul_dtype, prepare_layers
-from worldsim.training.config import DynamicsTraining, TrainingConfig
+from worldsim.training.config import (
+    FixedMapTraining,
+    RecipeConfig,
+    SequenceTraining,
+    SpatialMapTraining,
+    TrainingConfig,
+)
 from worldsim.training.distributed import DistributedContext
-from worldsim.training.dynamics import DynamicsRecipe
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Recipe, Trainer, batch_seed
 from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, allocated_bytes
+from worldsim.training.recipes.autoencoder import AutoencoderRecipe
+from worldsim.training.recipes.common import PresetWriter, store_frames
+from worldsim.training.recipes.map import MapRecipe, scale_map_poses
+from worldsim.training.recipes.probes import WorldModelProbe
+from worldsim.training.recipes.sequence import SequenceRecipe
 from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.training.workers import WeightedStream
 
-BenchmarkStage = Literal["dynamics", "autoencoder"]
+BenchmarkStage = Literal["dynamics", "map", "autoencoder"]
 
 GRADIENT_BYTES = 4
-"""Of a parameter: weights stay in float32, whatever the products are made in, and so do their gradients."""
+"""Per parameter: weights and gradients stay in float32, whatever the precision of products."""
 _NUM_EPISODES, _MIN_EPISODE_FRAMES = 4, 64
 
 UpdateCallback = Callable[[], None]
@@ -44,12 +55,12 @@ UpdateCallback = Callable[[], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FlopCount:
-    """FLOPs of matrix products, convolutions and attention; what lies between them is not counted."""
+    """FLOPs of matrix products, convolutions and attention; other operations are not counted."""
 
     forward: float = 0
     backward: float = 0
     again: float = 0
-    """In the backward pass a second time, where activations were forgotten: time, but no progress."""
+    """Recomputed in the backward pass (activation checkpointing): time, but no progress."""
 
     def __mul__(self, factor: float) -> FlopCount:
         return FlopCount(forward=self.forward * factor, backward=self.backward * factor, again=self.again * factor)
@@ -63,28 +74,28 @@ class FlopCount:
 
     @property
     def needed(self) -> float:
-        """What model FLOP utilisation counts."""
+        """Without recomputation, as model FLOP utilization counts."""
         return self.forward + self.backward
 
     @property
     def backward_share(self) -> float:
-        """Of all that is computed."""
+        """Fraction of all computed FLOPs."""
         return (self.backward + self.again) / max(self.needed + self.again, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """Of a stage of a recipe, as every process trains it; `work` and `peak_bytes` are of one process."""
+    """One stage of a recipe, as every process trains it; `work` and `peak_bytes` are per process."""
 
     parameters: int
     frames_per_update: int
-    """Of one process."""
+    """Per process."""
     update_ms: float
     work: FlopCount
-    """Of one update."""
+    """Per update."""
     peak_bytes: int
     updates: int
-    """How many were timed, of each kind; `update_ms` is their median."""
+    """Timed updates of each kind; `update_ms` is their median."""
     warm_up_updates: int
     accumulate: int
     dtype: str
@@ -93,12 +104,12 @@ class Throughput:
 
     @property
     def frames_per_s(self) -> float:
-        """Of all processes."""
+        """Of all processes together."""
         return self.processes * self.frames_per_update / (self.update_ms / 1e3)
 
     @property
     def flop_per_s(self) -> float:
-        """Of one process."""
+        """Per process."""
         return self.work.needed / (self.update_ms / 1e3)
 
     @property
@@ -108,12 +119,12 @@ class Throughput:
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingPrediction:
-    """For devices like the one that was measured, each with batches of its own (weak scaling)."""
+    """For devices like the measured one, each with its own batches (weak scaling)."""
 
     devices: int
     frames_per_s: float
     efficiency: float
-    """Of what as many devices without a link between them would do."""
+    """Relative to the same number of devices without communication."""
     hours: float
 
 
@@ -126,48 +137,51 @@ def measure_training(
     updates: int,
     on_progress: UpdateCallback = lambda: None,
 ) -> Throughput:
-    """`on_progress` hears of the count, and of every update; see `num_progress_steps`.
+    """`on_progress` is called `num_progress_steps` times: after counting FLOPs and after every update.
 
-    Kinds of updates that take turns by chance (on the true frames, on the model's own) are timed one after the other,
-    and weigh as much as they are frequent.
+    Kinds of updates that alternate at random (true context, self-rollout) are timed separately and weighted by their
+    probability.
     """
     before_bytes = allocated_bytes(distributed.device)
     work = count_flops(preset, training, stage, device=distributed.device)
     on_progress()
     parts = [
-        (share, _time_updates(preset, kind, stage, distributed, updates, work, before_bytes, on_progress))
-        for share, kind in _update_kinds(training, stage)
+        (prob, _time_updates(preset, kind, stage, distributed, updates, work, before_bytes, on_progress))
+        for prob, kind in _update_kinds(preset, training, stage)
     ]
     return replace(
         parts[0][1],
-        update_ms=sum(share * each.update_ms for share, each in parts),
+        update_ms=sum(prob * each.update_ms for prob, each in parts),
         peak_bytes=max(each.peak_bytes for _, each in parts),
     )
 
 
 def count_flops(preset: PresetConfig, training: TrainingConfig, stage: BenchmarkStage, *, device: str) -> FlopCount:
-    """Of one update of one process. Layers run eager meanwhile, for the counter sees single operations."""
+    """FLOPs of one update of one process. Runs layers eagerly, because the counter sees individual operations."""
     work = FlopCount()
-    for share, kind in _update_kinds(training, stage):
-        work += _count_flops(_recipe(preset, kind, stage, device), kind, device) * share
-    gc.collect()  # layers that were prepared refer to themselves
+    for prob, kind in _update_kinds(preset, training, stage):
+        steady = _steady_state_update(kind.recipe(stage, preset.model))
+        work += _count_flops(_build_recipe(preset, kind, stage, device), kind, steady, device) * prob
+    gc.collect()  # prepared layers are in reference cycles
     return work
 
 
-def num_progress_steps(training: TrainingConfig, stage: BenchmarkStage, updates: int) -> int:
-    """How often `on_progress` is heard."""
-    return 1 + len(_update_kinds(training, stage)) * (warm_up_updates(updates) + updates)
+def num_progress_steps(preset: PresetConfig, training: TrainingConfig, stage: BenchmarkStage, updates: int) -> int:
+    """How often `measure_training` calls `on_progress`."""
+    return 1 + len(_update_kinds(preset, training, stage)) * (warm_up_updates(updates) + updates)
 
 
 def warm_up_updates(updates: int) -> int:
-    """Before so many timed ones: the first one compiles, and takes the memory."""
+    """Untimed updates before `updates` timed ones: the first one compiles and allocates memory."""
     return 1 + updates // 5
 
 
 def predict_scaling(measured: Throughput, devices: int, *, frames: float, link_bytes_per_s: float) -> ScalingPrediction:
-    """Gradients are summed in a ring (each device sends 2 (n - 1) / n of them) while the backward pass of an update's
-    last batch goes on; what takes longer than that is waited for. The backward pass has the share of the time that it
-    has of the FLOPs."""
+    """Assumes ring all-reduce: each of n devices sends 2 (n - 1) / n of the gradients.
+
+    Communication overlaps with the backward pass of an update's last batch; the rest of it is waited for. The backward
+    pass takes the same fraction of the time as of the FLOPs.
+    """
     update_s = measured.update_ms / 1e3
     sent_s = 2 * (devices - 1) / devices * measured.gradient_bytes / link_bytes_per_s
     hidden_s = update_s * measured.work.backward_share / measured.accumulate
@@ -178,26 +192,29 @@ def predict_scaling(measured: Throughput, devices: int, *, frames: float, link_b
     )
 
 
-def _update_kinds(training: TrainingConfig, stage: BenchmarkStage) -> list[tuple[float, TrainingConfig]]:
-    """How often which kind of update occurs."""
-    if stage == "autoencoder":
+def _update_kinds(
+    preset: PresetConfig, training: TrainingConfig, stage: BenchmarkStage
+) -> list[tuple[float, TrainingConfig]]:
+    """Each kind of update with its probability."""
+    config = training.recipe(stage, preset.model)
+    if not isinstance(config, SequenceTraining):
         return [(1.0, training)]
-    share = training.dynamics.rollout_share
+    prob = config.self_rollout_prob
     return [
-        (part, replace(training, dynamics=replace(training.dynamics, rollout_share=is_own)))
-        for part, is_own in ((1 - share, 0.0), (share, 1.0))
+        (part, replace(training, sequence=replace(config, self_rollout_prob=always)))
+        for part, always in ((1 - prob, 0.0), (prob, 1.0))
         if part > 0
     ]
 
 
-def _steady_state_update(config: DynamicsTraining) -> int:
-    """The first update, at a chain's beginning, by which all that begins later has begun: most of a run is after it."""
-    walks = config.walk_ticks * config.walk_growth_updates
-    steady_from = max(config.shortcut_after, config.walk_only_updates, config.place_only_updates, walks)
-    return -(-steady_from // config.carry_clips) * config.carry_clips
+def _steady_state_update(config: RecipeConfig) -> int:
+    """The first update, at the start of a sequence, that costs what most of a run's updates cost."""
+    if isinstance(config, SequenceTraining):
+        return -(-config.shortcut_start_step // config.tbptt_clips) * config.tbptt_clips
+    return config.steady_step if isinstance(config, FixedMapTraining | SpatialMapTraining) else 0
 
 
-def _count_flops(recipe: Recipe, training: TrainingConfig, device: str) -> FlopCount:
+def _count_flops(recipe: Recipe, training: TrainingConfig, steady: int, device: str) -> FlopCount:
     counter = FlopCounter("forward")
 
     @contextmanager
@@ -208,17 +225,15 @@ def _count_flops(recipe: Recipe, training: TrainingConfig, device: str) -> FlopC
         finally:
             counter.phase = "backward"
 
-    prepare_layers(recipe.network, replace(training.compute, compile_layers=False), recompute_context=recompute_context)
-    number = (
-        _steady_state_update(training.dynamics) + recipe.updates_per_sequence - 1
-    )  # the end of a chain: nothing is left waiting
+    prepare_layers(recipe.network, replace(training.compute, compile=False), recompute_context=recompute_context)
+    number = steady + recipe.updates_per_sequence - 1  # the end of a sequence: no state is kept
     torch.manual_seed(batch_seed(training.seed, number, 0))
     with counter:
         with autocast_context(training.compute, device):
             loss, _ = recipe.loss(number)
         counter.phase = "backward"
         loss.backward()
-    return FlopCount(**counter.flops) * training.compute.accumulate
+    return FlopCount(**counter.flops) * training.compute.gradient_accumulation_steps
 
 
 def _time_updates(
@@ -232,19 +247,20 @@ def _time_updates(
     on_progress: UpdateCallback,
 ) -> Throughput:
     compute, elapsed_ms = training.compute, list[float]()
+    config = training.recipe(stage, preset.model)
     stopwatch = Stopwatch(distributed.device, waits=distributed.world_size > 1)
     with PeakMemory(distributed.device, before_bytes) as memory, tempfile.TemporaryDirectory() as folder:
-        recipe = _recipe(preset, training, stage, distributed.device)
+        recipe = _build_recipe(preset, training, stage, distributed.device)
         trainer = Trainer(
             recipe,
-            getattr(training, stage).optimiser,
+            config.optimizer,
             Path(folder),
             on_log=lambda row: None,
             seed=training.seed,
             compute=compute,
             distributed=distributed,
         )
-        trainer.num_updates = _steady_state_update(training.dynamics)
+        trainer.num_updates = _steady_state_update(config)
         for _ in range(warm_up_updates(updates) + updates):
             stopwatch.start()
             trainer.update(0.0)
@@ -252,23 +268,24 @@ def _time_updates(
             on_progress()
     return Throughput(
         parameters=sum(parameter.numel() for parameter in recipe.network.parameters()),
-        frames_per_update=recipe.frames_per_update * compute.accumulate,
+        frames_per_update=recipe.frames_per_update * compute.gradient_accumulation_steps,
         update_ms=median(elapsed_ms[-updates:]),
         work=work,
         peak_bytes=memory.num_bytes,
         updates=updates,
         warm_up_updates=warm_up_updates(updates),
-        accumulate=compute.accumulate,
+        accumulate=compute.gradient_accumulation_steps,
         dtype=str(matmul_dtype(compute, distributed.device)).removeprefix("torch."),
         clock="processor" if stopwatch.is_cpu_time else "wall",
         processes=distributed.world_size,
     )
 
 
-def _recipe(preset: PresetConfig, training: TrainingConfig, stage: BenchmarkStage, device: str) -> Recipe:
-    """As `run.TrainingRun` makes it, of fresh weights and made-up episodes."""
-    autoencoder, network = build_networks(preset, allocate=True)
-    episodes = _SyntheticStream(preset, training.dynamics)
+def _build_recipe(preset: PresetConfig, training: TrainingConfig, stage: BenchmarkStage, device: str) -> Recipe:
+    """As `run.TrainingRun` builds it, with fresh weights and synthetic episodes."""
+    config = training.recipe(stage, preset.model)
+    autoencoder, model = build_networks(preset, allocate=True)
+    episodes = _SyntheticStream(preset, training, config.sampled_frames)
     if stage == "autoencoder":
         autoencoder = autoencoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
         replay_buffer = _replay_buffer(episodes, store_frames, training)
@@ -279,42 +296,48 @@ def _recipe(preset: PresetConfig, training: TrainingConfig, stage: BenchmarkStag
     def store_latents(episode: Episode) -> Tensor:
         return torch.randn(len(episode.actions), *preset.latent_shape).half()
 
-    return DynamicsRecipe(
-        network.to(device),
-        autoencoder.to(device).requires_grad_(False),
-        training.dynamics,
-        _replay_buffer(episodes, store_latents, training),
-        [episodes.get().first(1)],
-        device=device,
-        export_preset=lambda folder, average, counters: None,
+    model, autoencoder = model.to(device), autoencoder.to(device).requires_grad_(False)
+    replay_buffer = _replay_buffer(episodes, store_latents, training)
+    probe = WorldModelProbe(
+        [episodes.get().first(1)], autoencoder, PresetWriter(config=preset, metadata={}), device=device
     )
+    if not isinstance(config, SequenceTraining):
+        assert isinstance(model, MapModel | MappedModel), type(model)
+        return MapRecipe(model, training.map, replay_buffer, probe, device=device)
+    scaler = None
+    if isinstance(model, MappedModel):
+        assert preset.model.map is not None
+        model.map.requires_grad_(False)
+        scaler = partial(scale_map_poses, config=training.map, map_config=preset.model.map)
+    return SequenceRecipe(model, config, replay_buffer, probe, device=device, map_pose_scaler=scaler)
 
 
 def _replay_buffer(
     episodes: _SyntheticStream, store: Callable[[Episode], Tensor], training: TrainingConfig
 ) -> ReplayBuffer:
     replay_buffer = ReplayBuffer([WeightedStream(stream=episodes)], store, training.data)
-    replay_buffer.fill(lambda have, want: None)
+    replay_buffer.fill()
     return replay_buffer
 
 
 class _SyntheticStream:
-    """Episodes of noise, as many as fit into any pool, so that none is asked for later."""
+    """Episodes of noise; few enough to fit into any replay buffer, so that no more are requested during training."""
 
     num_episodes: int | None = _NUM_EPISODES
     has_pose = True
 
-    def __init__(self, preset: PresetConfig, config: DynamicsTraining) -> None:
-        self._preset, self._config = preset, config
-        self._num_frames = max(_MIN_EPISODE_FRAMES, config.sampled_frames(preset.model))
+    def __init__(self, preset: PresetConfig, training: TrainingConfig, sampled_frames: int) -> None:
+        poses = training.sequence if preset.model.map is None else training.map
+        self._preset, self._origin, self._scale = preset, poses.pose_origin_units, poses.pose_scale_units
+        self._num_frames = max(_MIN_EPISODE_FRAMES, sampled_frames)
         self._random = np.random.default_rng(0)
 
     def skip(self, num_episodes: int) -> None:
-        """All are alike."""
+        """All episodes are alike."""
 
     def get(self) -> Episode:
-        num_frames, scale = self._num_frames, self._config.pose_scale_units
-        xy = self._random.uniform(-scale, scale, (num_frames, 2)) + self._config.pose_origin_units
+        num_frames, scale = self._num_frames, self._scale
+        xy = self._random.uniform(-scale, scale, (num_frames, 2)) + self._origin
         angle = self._random.uniform(-np.pi, np.pi, (num_frames, 1))
         return Episode(
             seed=0,

@@ -1,6 +1,6 @@
-"""Where else the figures of a run go: TensorBoard's files, or a service with wandb's interface (trackio is one).
+"""Optional metric trackers: TensorBoard, or a service with wandb's interface (wandb, trackio).
 
-Owns: nothing of its own; each is an optional package. The log of a run is its JSONL (`loop`), with or without these.
+Each is an optional package. The log of a run is log.jsonl (`loop`), with or without them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LogRowCallback = Callable[[LogRow], None]
 def open_trackers(
     names: Sequence[TrackerName], folder: Path, *, project: str, config: Mapping[str, Any]
 ) -> Iterator[LogRowCallback]:
-    """A function that takes a row of the log. TensorBoard's files go to `folder`.
+    """A function that sends a row of the log to all trackers. TensorBoard's files are written to `folder`.
 
-    Raises: MissingPackageError, before anything is trained.
+    Raises: MissingPackageError, before any training.
     """
     with ExitStack() as stack:
         tracks = []

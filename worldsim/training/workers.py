@@ -1,9 +1,10 @@
-"""Worker processes that play the true world and hand over episodes.
+"""Worker processes that play the reference world and send episodes to the trainer. Nothing is written to disk.
 
-Owns: the processes, their seeds, their end, the order of episodes. Does not own: what is kept (`replay_buffer`).
-Nothing is written to disk. Workers run ahead of the trainer by a bounded belt each and are asked in turn, so the order
-does not depend on who is faster. They end with the trainer, however it ends: they are daemons, and each looks whether
-its parent is still there.
+Each worker runs ahead by a few episodes, and workers are read in turn, so the order of episodes does not depend on
+their speed. Workers end with the trainer, however it ends: they are daemons, and each checks that its parent is still
+alive.
+
+Why not torch's DataLoader: see `EpisodeQueue`.
 """
 
 from __future__ import annotations
@@ -16,53 +17,53 @@ import signal
 import sys
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from multiprocessing.context import SpawnProcess
-from types import TracebackType
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.queues import Queue
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from worldsim.core.errors import WorldError, WorldsimError
 from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode, middle_row_depth
-from worldsim.training.shared_memory_queue import EpisodeQueue
 from worldsim.worlds.base import GroundTruthWorld
 from worldsim.worlds.registry import GroundTruthConfig, open_world
 from worldsim.worlds.seeds import training_seeds
 from worldsim.worlds.trajectories import iter_trajectory
 
 SLOTS_PER_WORKER = 3
-"""Finished episodes a worker may have waiting."""
+"""Finished episodes that a worker keeps waiting, at most."""
 
 
 class EpisodeStream(Protocol):
-    """Where episodes come from, in an order that its seed settles."""
+    """A source of episodes, in an order that its seed determines."""
 
     num_episodes: int | None
-    """How many different ones there are; None for a world, which never ends."""
+    """Number of distinct episodes; None for a world, which has no end."""
     has_pose: bool
 
     def skip(self, num_episodes: int) -> None:
-        """Leaves out so many from the beginning. Before the first `get`."""
+        """Omits that many episodes at the start. Call it before the first `get`."""
         ...
 
     def get(self) -> Episode:
-        """Waits for the next one."""
+        """Waits for the next episode."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedStream:
-    """A stream, and the share of all frames that is drawn from it."""
+    """A stream, and the fraction of all frames that is sampled from it."""
 
     stream: EpisodeStream
-    share: float = 1.0
+    fraction: float = 1.0
 
 
 class WorldStream:
-    """The true world as a source; with depth, its episodes know their depth profile. Use as a context manager."""
+    """Episodes of the reference world, with depth profiles if `with_depth`. Use as a context manager."""
 
     num_episodes: int | None = None
     has_pose = True
@@ -76,9 +77,7 @@ class WorldStream:
     def __enter__(self) -> WorldStream:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.terminate()
         for worker in self._workers:
@@ -87,20 +86,20 @@ class WorldStream:
             episode_queue.close()
 
     def skip(self, num_episodes: int) -> None:
-        assert not self._workers, "workers have begun"
+        assert not self._workers, "workers are already running"
         self._next = num_episodes
 
     def get(self, timeout_s: float = 60.0) -> Episode:
-        """Raises: WorldError when a worker failed, died, or gave nothing for `timeout_s`."""
+        """Raises: WorldError when a worker failed, exited, or sent nothing for `timeout_s`."""
         if not self._workers:
             self._start()
         try:
             item = self._queues[self._next % len(self._workers)].get(timeout_s)
         except queue.Empty:
-            dead = [w.exitcode for w in self._workers if not w.is_alive()]
-            found = f"workers ended with codes {dead}" if dead else f"no episode for {timeout_s:.0f} s"
+            exit_codes = [w.exitcode for w in self._workers if not w.is_alive()]
+            found = f"workers exited with codes {exit_codes}" if exit_codes else f"no episode for {timeout_s:.0f} s"
             raise WorldError(
-                f"the true world stopped: {found}", hint="run with fewer workers, or look at the log"
+                f"the reference world stopped: {found}", hint="use fewer workers, or see the log"
             ) from None
         if isinstance(item, WorldsimError):
             raise item
@@ -108,7 +107,7 @@ class WorldStream:
         return item
 
     def _start(self) -> None:
-        """Worker i renders episodes i, i + W, ... of W workers, from the first that is wanted."""
+        """Of W workers, worker i renders episodes i, i + W, ..., from the first wanted one on."""
         context, num_workers = multiprocessing.get_context("spawn"), self._data.num_workers
         for i in range(num_workers):
             num_skipped = len(range(i, self._next, num_workers))
@@ -122,17 +121,72 @@ class WorldStream:
             self._workers[-1].start()
 
 
+class EpisodeQueue:
+    """Episodes from one worker to the trainer: frames through shared memory, the rest pickled through a queue.
+
+    Created by the trainer and passed to the worker as an argument of its process. DECISION_FIGURES
+    """
+
+    def __init__(self, context: SpawnContext, shape: tuple[int, ...], *, num_slots: int) -> None:
+        """`shape` is that of an episode's frames, (T, H, W, 3)."""
+        self._shape = (num_slots, *shape)
+        self._memory = context.RawArray("B", int(np.prod(self._shape)))
+        self._free: Queue[int] = context.Queue()
+        self._full: Queue[tuple[int, Episode] | WorldsimError] = context.Queue()
+        for slot in range(num_slots):
+            self._free.put(slot)
+
+    def put(self, episode: Episode, *, timeout_s: float) -> bool:
+        """Sends an episode if a slot becomes free within that time. Returns: whether it did."""
+        try:
+            slot = self._free.get(timeout=timeout_s)
+        except queue.Empty:
+            return False
+        self._slots[slot] = episode.frames
+        depth_profile = episode.depth_profile if episode.has_depth_profile else episode.depth_profile[:0]
+        self._full.put((slot, replace(episode, frames=episode.frames[:0], depth_profile=depth_profile)))
+        return True
+
+    def put_error(self, error: WorldsimError) -> None:
+        """Sends an error in place of an episode."""
+        self._full.put(error)
+
+    def get(self, timeout_s: float) -> Episode | WorldsimError:
+        """The oldest item. Raises: queue.Empty when none arrives within that time."""
+        item = self._full.get(timeout=timeout_s)
+        if isinstance(item, WorldsimError):
+            return item
+        slot, episode = item
+        taken = replace(episode, frames=self._slots[slot].copy())
+        self._free.put(slot)
+        return taken
+
+    def cancel_join(self) -> None:
+        """Called by the worker before it exits: items that are still unread do not delay the exit."""
+        self._full.cancel_join_thread()
+
+    def close(self) -> None:
+        """Called by the trainer at the end."""
+        self._full.close()
+        self._free.close()
+        self._free.cancel_join_thread()
+
+    @property
+    def _slots(self) -> npt.NDArray[np.uint8]:
+        return np.frombuffer(self._memory, dtype=np.uint8).reshape(self._shape)
+
+
 def record_episodes(
-    world_config: GroundTruthConfig, seeds: Iterable[int], num_frames: int, script: str, *, with_depth: bool = False
+    world_config: GroundTruthConfig, seeds: Iterable[int], num_frames: int, policy: str, *, with_depth: bool = False
 ) -> list[Episode]:
-    """One per seed, in a world of their own."""
+    """One episode per seed, rendered in this process."""
     with closing(open_world(world_config, with_depth=with_depth)) as world:
-        return [_record_episode(world, seed, num_frames, script, with_depth=with_depth) for seed in seeds]
+        return [_record_episode(world, seed, num_frames, policy, with_depth=with_depth) for seed in seeds]
 
 
-def _record_episode(world: GroundTruthWorld, seed: int, num_frames: int, script: str, *, with_depth: bool) -> Episode:
+def _record_episode(world: GroundTruthWorld, seed: int, num_frames: int, policy: str, *, with_depth: bool) -> Episode:
     steps, depth_profiles = [], []
-    for step in iter_trajectory(world, seed, num_frames, script):
+    for step in iter_trajectory(world, seed, num_frames, policy):
         steps.append(step)
         if with_depth:
             depth_profiles.append(middle_row_depth(world.depth))
@@ -157,8 +211,10 @@ def _worker_main(
     with_depth: bool,
 ) -> None:
     def leave(*_: object) -> None:
-        """By way of `finally`: an engine that is not closed outlives its worker. What nobody reads any more is not
-        waited for: this process holds the reading end of its pipe too, and would wait for ever."""
+        """Exits through `finally`, because an engine that is not closed outlives its worker.
+
+        Does not wait for unread items: this process also holds the reading end of its pipe and would wait forever.
+        """
         episode_queue.cancel_join()
         sys.exit(0)
 
@@ -167,7 +223,7 @@ def _worker_main(
     world = open_world(world_config, with_depth=with_depth)
     try:
         for episode_seed in islice(training_seeds(random.Random(seed)), num_skipped, None):
-            episode = _record_episode(world, episode_seed, data.episode_frames, data.script, with_depth=with_depth)
+            episode = _record_episode(world, episode_seed, data.episode_frames, data.policy, with_depth=with_depth)
             while not episode_queue.put(episode, timeout_s=2.0):
                 if os.getppid() != parent_pid:
                     leave()

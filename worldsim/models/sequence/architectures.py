@@ -90,7 +90,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         ),
         "no-clean-prefix": Architecture(
             summary="as full, trained without long clean prefixes: every context frame has noise of its own level",
-            training={"prefix_share": 0.0, "max_context_level": 1.0},
+            training={"clean_prefix_prob": 0.0, "max_context_level": 1.0},
         ),
     }
 )

@@ -1,4 +1,7 @@
-"""Recipe: the autoencoder. Letters: B batch, C channels, H W rows and columns."""
+"""The autoencoder recipe: reconstruction, with noise on the latents in place of a KL term.
+
+Letters: B batch, C channels, H W rows and columns.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldsim.models.autoencoder import Autoencoder, reconstruction_loss
-from worldsim.models.frames import psnr, to_frames, to_tensor
+from worldsim.models.frames import psnr, to_tensor
 from worldsim.training.config import AutoencoderTraining
-from worldsim.training.contact_sheet import write_sheet
 from worldsim.training.episode import Episode
+from worldsim.training.recipes.common import gradient_energy, write_samples
 from worldsim.training.replay_buffer import ReplayBuffer
 
 WEIGHTS_FILE = "autoencoder.safetensors"
 NUM_SAMPLES = 10
-
-
-def store_frames(episode: Episode) -> Tensor:
-    """The pool keeps the pictures themselves."""
-    return torch.from_numpy(episode.frames)
 
 
 class AutoencoderRecipe:
@@ -54,11 +52,11 @@ class AutoencoderRecipe:
             self.network.update_statistics(raw_BCHW)
         noise_std = self.network.config.latent_noise * self.network.latent_std_C[:, None, None]
         decoded_BCHW = self.network.decode_raw(raw_BCHW + torch.randn_like(raw_BCHW) * noise_std)
-        loss = reconstruction_loss(decoded_BCHW, frames_BCHW, self._config.texture_weight)
+        loss = reconstruction_loss(decoded_BCHW, frames_BCHW, self._config.spectral_loss_weight)
         return loss, {"psnr_train": psnr(decoded_BCHW, frames_BCHW)}
 
     def _freeze_encoder(self) -> None:
-        """The latents that others were trained on are those of the average: from here on both have its encoder."""
+        """Copies the average's encoder, whose latents the world model was trained on, and stops its gradients."""
         if next(self.network.encoder.parameters()).requires_grad:
             shared = {n: t for n, t in self.average.state_dict().items() if not n.startswith("decoder.")}
             self.network.load_state_dict(shared, strict=False)
@@ -66,18 +64,12 @@ class AutoencoderRecipe:
 
     @torch.no_grad()
     def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
+        """Writes the averaged weights and reconstructions of the probe."""
         decoded_BCHW = self.average.decode(self.average.encode(self._probe))
         weights = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
         save_file(weights, folder / WEIGHTS_FILE)
-        shown = slice(0, NUM_SAMPLES)
-        rows = [to_frames(self._probe[shown]), to_frames(decoded_BCHW[shown])]
-        write_sheet(folder / "samples" / f"{num_updates:07d}.png", rows)
+        write_samples(folder, num_updates, [self._probe[:NUM_SAMPLES], decoded_BCHW[:NUM_SAMPLES]])
         return {
             "psnr_probe": psnr(decoded_BCHW, self._probe),
             "sharpness_probe": gradient_energy(decoded_BCHW) / max(gradient_energy(self._probe), 1e-9),
         }
-
-
-def gradient_energy(picture_BCHW: Tensor) -> float:
-    """For the log only: mean squared difference of neighbours."""
-    return float(picture_BCHW.diff(dim=-1).square().mean() + picture_BCHW.diff(dim=-2).square().mean())

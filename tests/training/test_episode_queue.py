@@ -1,4 +1,4 @@
-"""Episodes come through shared memory as they were put in, in order, and a full queue holds the worker back."""
+"""Episodes pass through shared memory unchanged and in order, and a full queue blocks the worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from worldsim.core.errors import WorldError
 from worldsim.training.episode import Episode
-from worldsim.training.shared_memory_queue import EpisodeQueue
+from worldsim.training.workers import EpisodeQueue
 
 SHAPE = (5, 6, 8, 3)
 
@@ -73,11 +73,11 @@ def test_an_unknown_depth_profile_arrives_as_unknown() -> None:
 
 
 @pytest.mark.slow
-def test_pictures_through_shared_memory_cost_the_trainer_less_than_pickled_ones() -> None:
-    """Prints the figures: `pytest -s -m slow tests/training/test_shared_memory_queue.py`."""
+def test_frames_in_shared_memory_cost_the_trainer_less_than_pickled_ones() -> None:
+    """Prints the figures: `pytest -s -m slow tests/training/test_episode_queue.py`."""
     context, shape = multiprocessing.get_context("spawn"), (256, 96, 128, 3)
     episode_queue, pickled, one = EpisodeQueue(context, shape, num_slots=3), context.Queue(3), episode(0, shape)
-    took_s = {"shared memory": 0.0, "pickled": 0.0}
+    spent_s = {"shared memory": 0.0, "pickled": 0.0}
     for _ in range(20):
         assert episode_queue.put(one, timeout_s=5)
         pickled.put(one)
@@ -86,11 +86,11 @@ def test_pictures_through_shared_memory_cost_the_trainer_less_than_pickled_ones(
             ("shared memory", lambda: episode_queue.get(5.0)),
             ("pickled", lambda: pickled.get(timeout=5)),
         ):
-            began_s = time.perf_counter()
+            start_s = time.perf_counter()
             get()
-            took_s[name] += time.perf_counter() - began_s
+            spent_s[name] += time.perf_counter() - start_s
     episode_queue.close()
-    rates = {name: 20 * shape[0] / seconds for name, seconds in took_s.items()}
+    rates = {name: 20 * shape[0] / seconds for name, seconds in spent_s.items()}
     print(
         {name: f"{rate:.0f} frames/s" for name, rate in rates.items()},
         f"ratio {rates['shared memory'] / rates['pickled']:.1f}",
