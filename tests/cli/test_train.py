@@ -48,7 +48,7 @@ def test_stage_all_trains_each_stage_and_resumes(
         ([], ConfigError.exit_code, "hint: add --data"),
         (["--data", "/nowhere/at/all"], RecordingError.exit_code, "no folder /nowhere/at/all"),
         (["--data", "/nowhere=0"], UsageError.exit_code, "has the weight 0"),
-        (["--world-fraction", "0.5"], UsageError.exit_code, "--world-share is 0.5 without --data"),
+        (["--world-fraction", "0.5"], UsageError.exit_code, "--world-fraction is 0.5 without --data"),
     ],
 )
 def test_invalid_data_options_are_errors(

@@ -72,7 +72,7 @@ def test_some_segments_are_held_out_and_never_streamed(tmp_path: Path, tiny_conf
         assert stream.num_episodes == 9
         seen = [stream.get().frames[0].tobytes() for _ in range(27)]
     assert held not in seen
-    assert len(set(seen[:9])) == len(set(seen)) == 9, "every piece once in each round"
+    assert len(set(seen[:9])) == len(set(seen)) == 9, "every segment once per pass"
     assert not any(thread.name == "recordings" for thread in threading.enumerate())
 
 
@@ -87,7 +87,7 @@ def test_frames_without_a_stored_image_are_skipped(tmp_path: Path, tiny_config: 
 
 def test_other_sizes_are_resized_only_when_asked(folder: Path, tiny_config: PresetConfig) -> None:
     preset = replace(tiny_config, world=replace(tiny_config.world, frame_width_px=128, frame_height_px=96))
-    with pytest.raises(ConfigError, match=r"has pictures of 64x48, the preset tiny 128x96") as caught:
+    with pytest.raises(ConfigError, match=r"has 64x48 frames, preset tiny expects 128x96") as caught:
         recordings(folder, preset)
     assert "training.data.resize = true" in caught.value.hint
     data = recordings(folder, preset, is_resized=True)
@@ -148,7 +148,7 @@ def test_a_missing_image_is_an_error_in_the_reader_thread(tmp_path: Path, tiny_c
     record(tmp_path / "s", 40, is_lossless=True)
     data = recordings(tmp_path, tiny_config)
     video_path(tmp_path / "s", 0).write_bytes(b"")
-    with RecordedStream(data, seed=0) as stream, pytest.raises(RecordingError, match="pictures of episode 0"):
+    with RecordedStream(data, seed=0) as stream, pytest.raises(RecordingError, match="images of episode 0"):
         stream.get()
 
 

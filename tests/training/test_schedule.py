@@ -39,13 +39,13 @@ def test_a_phase_of_minutes_becomes_a_phase_of_updates_when_its_decay_begins() -
     assert schedule.phase is not None
     assert 99 < spent_s < 102, f"the session of 100 s took {spent_s} s"
     reproduce_args = Schedule(CONFIG, first=500, updates=schedule.phase.end - 500, cooldown_updates=50)
-    assert f"--updates {update - 500} --cooldown-updates 50" == schedule.phase.reproduce_args
+    assert f"--steps {update - 500} --decay-steps 50" == schedule.phase.reproduce_args
     assert rates(reproduce_args, 500, len(seen)) == seen
 
 
 def test_a_decay_longer_than_the_phase_is_rejected() -> None:
     for updates in (None, 5):
-        with pytest.raises(UsageError, match="--cooldown-updates"):
+        with pytest.raises(UsageError, match="--decay-steps"):
             Schedule(CONFIG, first=0, updates=updates, cooldown_updates=6)
 
 

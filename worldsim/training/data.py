@@ -77,7 +77,7 @@ class TrainingData:
             raise ConfigError(
                 f"a model with a map (model.kind = {self._preset.model.kind!r}) needs ground-truth poses, which these "
                 "recordings do not have",
-                hint="model.kind = 'sequence' in preset.toml, or mix in the reference world: --world-share 0.5",
+                hint="model.kind = 'sequence' in preset.toml, or mix in the reference world: --world-fraction 0.5",
             )
 
     @contextmanager
@@ -149,7 +149,7 @@ def resolve_world_share(share: float | None, *, has_data: bool) -> float:
         return 0.0 if has_data else 1.0
     if not 0 <= share <= 1 or (has_data and share == 1) or (not has_data and share < 1):
         raise UsageError(
-            f"--world-share is {share:g} {'with' if has_data else 'without'} --data",
+            f"--world-fraction is {share:g} {'with' if has_data else 'without'} --data",
             hint="from 0 to below 1 with --data; omit it otherwise",
         )
     return share

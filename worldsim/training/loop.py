@@ -93,7 +93,7 @@ class TrainingPhase:
     @property
     def reproduce_args(self) -> str:
         """Options of `worldsim train` that run the same session."""
-        return f"--updates {self.end - self.first} --cooldown-updates {self.end - self.decay_start}"
+        return f"--steps {self.end - self.first} --decay-steps {self.end - self.decay_start}"
 
 
 class Schedule:
@@ -117,7 +117,7 @@ class Schedule:
         self._recent_s: deque[float] = deque(maxlen=RECENT_UPDATES)
         self.phase: TrainingPhase | None = None
         if cooldown_updates is not None and (updates is None or cooldown_updates > updates):
-            raise UsageError("--cooldown-updates needs --updates of at least the same number", hint="give both")
+            raise UsageError("--decay-steps needs --steps of at least the same number", hint="give both")
         if updates is not None:
             if cooldown_updates is None:
                 cooldown_updates = round(updates * config.decay_fraction)

@@ -124,7 +124,13 @@ class WorldStream:
 class EpisodeQueue:
     """Episodes from one worker to the trainer: frames through shared memory, the rest pickled through a queue.
 
-    Created by the trainer and passed to the worker as an argument of its process. DECISION_FIGURES
+    Created by the trainer and passed to the worker as an argument of its process.
+
+    Not torch's DataLoader, which was measured on the autoencoder recipe of `maze` (64x48, one worker, a busy machine,
+    twice a minute each, in turns): 20 and 36 against 25 and 39 frames/s trained, which follows the load; the trainer
+    waits 0.4 % against 1.0 to 1.7 % of its time, and takes 500,000 against 100,000 frames/s off its source, because the
+    loader's tensors have to be copied, too (each keeps a file descriptor). After a SIGKILL of the trainer, workers of
+    the loader were still running 8 s later; these had exited.
     """
 
     def __init__(self, context: SpawnContext, shape: tuple[int, ...], *, num_slots: int) -> None:
