@@ -102,7 +102,7 @@ def own(spec: ActionSpec, **values: Any) -> RecordedWorldConfig:
 @pytest.mark.parametrize(
     ("world", "message"),
     [
-        ({"buttons": ("forward",)}, "has an input 'back', the preset has none"),
+        ({"buttons": ("forward",)}, "has an input 'back', the preset does not"),
         ({"buttons": ("forward", "back", "turn"), "axes": ()}, "'turn' is an axis in"),
     ],
 )
@@ -116,7 +116,7 @@ def test_inputs_unknown_to_the_preset_are_an_error(
 def test_another_frame_rate_or_axis_unit_is_an_error(tmp_path: Path, tiny_config: PresetConfig) -> None:
     spec = replace(HEADER.action_spec, axis_units=(("turn", "3 deg per tick"),))
     for name, header, message in (
-        ("rate", replace(HEADER, frames_per_s=30.0), "has 30 frames per second, the preset tiny plays 17.5"),
+        ("rate", replace(HEADER, frames_per_s=30.0), "has 30 frames per second, preset tiny expects 17.5"),
         ("unit", replace(HEADER, action_spec=spec), "turn at 1 is 3 deg per tick in .*, 10 deg per tick in the preset"),
     ):
         writer = SessionWriter(tmp_path / name, header)
@@ -138,9 +138,9 @@ def test_missing_unfinished_or_short_recordings_are_rejected(
         open_source(DataSource(ref=f"{tmp_path.name}/nowhere"))
     with pytest.raises(RecordingError, match="someone/walks is not in the cache"):
         open_source(DataSource(ref="someone/walks"))
-    with pytest.raises(RecordingError, match="holds no session"):
+    with pytest.raises(RecordingError, match="contains no recording"):
         open_source(DataSource(ref=str(tmp_path)))
-    with pytest.raises(RecordingError, match="no 41 frames follow one another"):
+    with pytest.raises(RecordingError, match="no segment of 41 consecutive frames"):
         recordings(folder, tiny_config, segment_frames=100, min_frames=41)
 
 
