@@ -46,7 +46,7 @@ def test_a_comparison_gives_results_for_the_report_and_can_be_scored_again(
     compare: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "preset.toml"
-    small = {"start_episodes = 2500": "start_episodes = 4", "batch_clips = 16": "batch_clips = 2"}
+    small = {"min_buffer_episodes = 2500": "min_buffer_episodes = 4", "batch_clips = 16": "batch_clips = 2"}
     text = RECIPE.read_text(encoding="utf-8")
     for old, new in {**small, "width = 96": "width = 48", "num_heads = 4": "num_heads = 2"}.items():
         assert old in text
