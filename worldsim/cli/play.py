@@ -278,10 +278,10 @@ def _load(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     report("loading torch")
     from worldsim.engine.fallback import FallbackSimulator, classify_fault
     from worldsim.engine.preset_world import PRESET_THREADS, open_preset
-    from worldsim.presets.download_progress import download_with_progress
+    from worldsim.presets.resolve import resolve_preset
 
     device = choose_device(arguments.device)
-    download_with_progress(arguments.preset, report)
+    resolve_preset(arguments.preset, report)
     report("loading the weights")
     threads = arguments.threads or PRESET_THREADS
     try:

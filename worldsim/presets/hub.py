@@ -1,20 +1,18 @@
-"""Presets on the Hugging Face Hub: found, fetched, removed, pushed. Torch-free; the only network access of worldsim.
+"""Presets on the Hugging Face Hub: search, list, download, remove, upload. Torch-free; the only network access.
 
-Owns: what is fetched and pushed (an allow-list, sizes, hashes), the pin to a commit, and the words for everything that
-can go wrong on the way. Does not own: transport, tokens and cache, which are the Hub's own client's (it honours
-HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE); what is in the files (`presets.store`).
+Owns: what is downloaded and uploaded (an allowlist, sizes, hashes) and the pin to a commit. Does not own: transport,
+tokens and cache, which belong to huggingface_hub (it honors HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE); error
+texts (`presets.hub_errors`); what the files contain (`presets.store`).
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import re
 import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,25 +28,14 @@ from huggingface_hub import (
     scan_cache_dir,
     snapshot_download,
 )
-from huggingface_hub.errors import (
-    CacheNotFound,
-    FileMetadataError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import CacheNotFound, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import logging as hub_logging
-from huggingface_hub.utils.tqdm import disable_progress_bars
+from huggingface_hub.utils.tqdm import tqdm
 
 from worldsim.core.config import MAX_CONFIG_BYTES, short_repr
-from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError, WorldsimError
+from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError
 from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET
+from worldsim.presets.hub_errors import LOGIN_HINT, page_url, translate_errors
 from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, DOWNLOADED_FILES, START_FOLDER, WEIGHTS_FILE, HubRef
 from worldsim.presets.safe_io import (
     MAX_START_BYTES,
@@ -62,24 +49,21 @@ from worldsim.presets.safe_io import (
 logger = logging.getLogger(__name__)
 
 LIBRARY = "worldsim"
-"""`library_name` in a card: how the Hub knows a preset."""
+"""`library_name` in a model card, which identifies presets on the Hub."""
 MAX_CARD_BYTES = 2**20
+REPORT_PERCENT = 5
+"""`fetch` reports progress in steps of this size."""
 DATA_FILES = ("*.json", "*.parquet", "*.mp4")
-"""All that is ever fetched of a data set: no code, no loading script."""
+"""The only files downloaded from a dataset: no code, no loading script."""
 _DATA_FOLDERS = ("data/", "meta/", "videos/")
 
-_TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
-"""The base class of whatever HTTP library this version of the client was built with."""
 _START = re.compile(rf"{START_FOLDER}/[\w-][\w.-]*\.safetensors", re.ASCII)
 _MAX_BYTES = {CONFIG_FILE: MAX_CONFIG_BYTES, WEIGHTS_FILE: MAX_WEIGHTS_BYTES, CARD_FILE: MAX_CARD_BYTES}
-_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_PERMISSION_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-_LOGIN_HINT = "hf auth login (or set HF_TOKEN)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """A file of a repository. Large ones have a sha256, the others the hash that git gives them."""
+    """A file in a repository. Large files have a sha256, others a git blob hash."""
 
     name: str
     num_bytes: int
@@ -89,7 +73,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True)
 class PresetListing:
-    """What of a repository is a preset's, at one commit."""
+    """The preset files of a repository at one commit."""
 
     ref: HubRef
     commit: str
@@ -102,7 +86,7 @@ class PresetListing:
 
 @dataclass(frozen=True, kw_only=True)
 class CachedPreset:
-    """A revision in the Hub's cache on this machine."""
+    """A revision in the local Hub cache."""
 
     repo: str
     commit: str
@@ -112,18 +96,18 @@ class CachedPreset:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadPlan:
-    """What a push would change, and where. Nothing of it has happened yet."""
+    """The changes an upload would make. Creating a plan changes nothing."""
 
     repo: str
     is_new: bool
     as_pull_request: bool
     contents: Mapping[str, Path | bytes]
-    """Name in the repository to a file on this disk, or to what is written there."""
+    """Path in the repository -> local file, or content."""
     deleted: tuple[str, ...]
-    """What an earlier push brought and this one no longer has."""
+    """Files of an earlier upload that this one does not have."""
     repo_type: Literal["model", "dataset"] = "model"
     tag: str | None = None
-    """Of the new commit; the tag moves when it is there already."""
+    """Tag for the new commit; an existing tag is moved."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -135,37 +119,26 @@ class UploadPlan:
 
     @property
     def text(self) -> str:
-        """All of it, for the person who pushes."""
+        """The plan as text."""
         kind = "the main branch of"
         if self.as_pull_request or self.is_new:
             kind = "a pull request to" if self.as_pull_request else "a new repository,"
         width = max(map(len, (*self.contents, *self.deleted)))
         rows = [f"  {name:<{width}}  {num_bytes / 1e6:.3f} MB" for name, num_bytes in self.sizes.items()]
-        rows += [f"  {name:<{width}}  deleted there" for name in self.deleted]
+        rows += [f"  {name:<{width}}  deleted" for name in self.deleted]
         total = f"{len(self.sizes)} files, {sum(self.sizes.values()) / 1e6:.1f} MB"
         return "\n".join([f"to {kind} {self.page_url}", *rows, total + (f", tag {self.tag}" if self.tag else "")])
 
 
-def page_url(repo: str) -> str:
-    """Where a person looks at it."""
-    return f"{constants.ENDPOINT}/{repo}"
-
-
 def is_offline() -> bool:
-    """Whether the network is forbidden."""
+    """Whether network access is disabled."""
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def blobs_folder(ref: HubRef) -> Path:
-    """Where the files of a repository come to lie, those that are on their way too."""
-    cache = Path(constants.HF_HUB_CACHE).expanduser()
-    return cache / repo_folder_name(repo_id=ref.repo, repo_type="model") / "blobs"
-
-
 def cached_folder(ref: HubRef) -> Path | None:
-    """Of a preset that was fetched in full before. Never the network."""
+    """The folder of a complete cached preset, or None. Never uses the network."""
     try:
-        with _translate_errors(ref):
+        with translate_errors(ref):
             folder = snapshot_download(
                 ref.repo, revision=ref.revision, allow_patterns=list(DOWNLOADED_FILES), local_files_only=True
             )
@@ -176,17 +149,17 @@ def cached_folder(ref: HubRef) -> Path | None:
 
 
 def list_files(ref: HubRef) -> PresetListing:
-    """Asks the Hub for the commit behind `ref` and for its files.
+    """Requests the commit of `ref` and its files from the Hub.
 
-    Raises: PresetNotFoundError, HubError; PresetError for a repository that is no preset, or too large a one.
+    Raises: PresetNotFoundError, HubError; PresetError for a repository that is not a preset or too large.
     """
-    with _translate_errors(ref):
+    with translate_errors(ref):
         info = HfApi().model_info(
             ref.repo, revision=ref.revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
         )
     commit = info.sha or ""
     if not re.fullmatch("[0-9a-f]{40}", commit):  # it becomes a path in the cache
-        raise HubError(f"{constants.ENDPOINT} gives {short_repr(commit)} as a commit", hint="check HF_ENDPOINT")
+        raise HubError(f"{constants.ENDPOINT} returned {short_repr(commit)} as a commit", hint="check HF_ENDPOINT")
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     names = sorted(name for name in siblings if name in _MAX_BYTES or _START.fullmatch(name))
     _check_is_preset(ref, list(siblings))
@@ -203,11 +176,37 @@ def list_files(ref: HubRef) -> PresetListing:
     return PresetListing(ref=ref, commit=commit, files=files)
 
 
-def download(listing: PresetListing) -> Path:
-    """The folder in the Hub's cache, complete, every file's hash as the Hub gave it.
+def fetch(ref: HubRef, report: Callable[[str], None] | None = None) -> Path:
+    """Returns the preset's folder, downloading it if it is not cached.
 
-    What is there already is not fetched again. Says the sizes first.
-    Raises: HubError, StorageError, PresetError for a file that arrived damaged (and is removed).
+    `report` receives a line for each stage and every few percent; without it the client draws its own progress bars.
+    Raises: as `download`.
+    """
+    folder = cached_folder(ref)
+    if folder is not None:
+        return folder
+    if report is None:
+        return download(list_files(ref))
+    report(f"requesting {ref.repo} from the Hub")
+    listing = list_files(ref)
+    last_percent = -REPORT_PERCENT
+
+    def on_progress(num_bytes: int) -> None:
+        nonlocal last_percent
+        percent = min(100, 100 * num_bytes // max(1, listing.num_bytes))
+        if percent >= last_percent + REPORT_PERCENT:
+            last_percent = percent
+            report(f"Downloading {ref.repo}: {percent} %, {num_bytes / 1e6:.1f} of {listing.num_bytes / 1e6:.1f} MB")
+
+    on_progress(0)
+    return download(listing, on_progress)
+
+
+def download(listing: PresetListing, on_progress: Callable[[int], None] | None = None) -> Path:
+    """Downloads to the Hub cache and checks every file's hash. Returns the folder.
+
+    `on_progress` receives the number of bytes so far, from the client's threads. Cached files are not downloaded again.
+    Raises: HubError, StorageError, PresetError for a damaged file (which is removed).
     """
     ref, cache = listing.ref, Path(constants.HF_HUB_CACHE).expanduser()
     home = cache / repo_folder_name(repo_id=ref.repo, repo_type="model")
@@ -215,16 +214,19 @@ def download(listing: PresetListing) -> Path:
     missing_bytes = sum(file.num_bytes for file in listing.files if not (snapshot / file.name).exists())
     if missing_bytes:
         logger.info(
-            f"fetching {ref} at {listing.commit[:12]} from {constants.ENDPOINT}: {len(listing.files)} files, "
-            f"{listing.num_bytes / 1e6:.1f} MB ({missing_bytes / 1e6:.1f} MB not here yet)"
+            f"downloading {ref} at {listing.commit[:12]} from {constants.ENDPOINT}: {len(listing.files)} files, "
+            f"{listing.num_bytes / 1e6:.1f} MB ({missing_bytes / 1e6:.1f} MB not cached)"
         )
         _check_space(cache, missing_bytes)
-    with _translate_errors(ref):
+    with translate_errors(ref):
         folder = snapshot_download(
-            ref.repo, revision=listing.commit, allow_patterns=[file.name for file in listing.files]
+            ref.repo,
+            revision=listing.commit,
+            allow_patterns=[file.name for file in listing.files],
+            tqdm_class=None if on_progress is None else _progress_bar(on_progress),
         )
     _check_contents(Path(folder), listing.files)
-    with _translate_errors(ref):  # last: until here, the name leads to what it led to before
+    with translate_errors(ref):  # last: until here, the ref points to the previous commit
         name = home / "refs" / (ref.revision or "main")
         if ref.revision != listing.commit:
             name.parent.mkdir(parents=True, exist_ok=True)
@@ -232,28 +234,45 @@ def download(listing: PresetListing) -> Path:
     return Path(folder)
 
 
+def _progress_bar(on_progress: Callable[[int], None]) -> type[tqdm]:
+    """A progress bar class for the client that draws nothing. Only its bars of bytes count: it also counts files."""
+
+    class ByteCounter(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.num_bytes: int | None = options.get("initial", 0) if options.get("unit") == "B" else None
+            super().__init__(*args, **{**options, "disable": True})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self.num_bytes is not None and n:
+                self.num_bytes += int(n)
+                on_progress(self.num_bytes)
+            return None
+
+    return ByteCounter
+
+
 def download_dataset(ref: HubRef) -> Path:
-    """The newest commit of a data set of recorded sessions, in the Hub's cache; offline, the one that is there.
+    """Downloads the newest commit of a dataset of sessions to the Hub cache; offline, returns the cached one.
 
     Raises: PresetNotFoundError, HubError, StorageError.
     """
-    logger.info(f"data set {ref} from {constants.ENDPOINT}: fetching what is not here yet")
-    with _translate_errors(ref):
+    logger.info("downloading missing files of dataset %s from %s", ref, constants.ENDPOINT)
+    with translate_errors(ref):
         return Path(
             snapshot_download(ref.repo, repo_type="dataset", revision=ref.revision, allow_patterns=list(DATA_FILES))
         )
 
 
 def download_config(listing: PresetListing) -> Path:
-    """Only config.json: what a preset is, before its weights are fetched."""
-    with _translate_errors(listing.ref):
+    """Downloads only config.json, to describe a preset without its weights."""
+    with translate_errors(listing.ref):
         path = Path(hf_hub_download(listing.ref.repo, CONFIG_FILE, revision=listing.commit))
     _check_contents(path.parent, [file for file in listing.files if file.name == CONFIG_FILE])
     return path
 
 
 def cached_presets() -> list[CachedPreset]:
-    """Every repository in the cache that has the files of a preset, complete or not."""
+    """Cached repositories with the files of a preset, complete or not."""
     try:
         info = scan_cache_dir()
     except CacheNotFound:
@@ -274,7 +293,7 @@ def cached_presets() -> list[CachedPreset]:
 
 
 def remove(ref: HubRef) -> tuple[list[str], int]:
-    """Takes a repository, or one revision of it, out of the cache. Returns: the commits, and the bytes freed.
+    """Removes a repository, or one revision of it, from the cache. Returns: the commits, and the bytes freed.
 
     Raises: PresetNotFoundError when it is not in the cache.
     """
@@ -289,15 +308,15 @@ def remove(ref: HubRef) -> tuple[list[str], int]:
         if ref.revision is None or ref.revision in (revision.commit_hash, *revision.refs)
     ]
     if not commits:
-        raise PresetNotFoundError(f"{ref} is not in the Hub's cache", hint="worldsim presets list says what is")
+        raise PresetNotFoundError(f"{ref} is not in the Hub cache", hint="worldsim presets list shows what is")
     strategy = info.delete_revisions(*commits)
     strategy.execute()
     return sorted(commits), strategy.expected_freed_size
 
 
 def search(query: str | None, limit: int) -> list[dict[str, Any]]:
-    """Repositories on the Hub whose card says that they are presets, most downloaded first."""
-    with _translate_errors(None):
+    """Repositories on the Hub whose card identifies them as presets, most downloaded first."""
+    with translate_errors(None):
         found = HfApi().list_models(filter=LIBRARY, search=query, limit=limit, sort="downloads")
         return [
             {
@@ -312,20 +331,20 @@ def search(query: str | None, limit: int) -> list[dict[str, Any]]:
 
 
 def check_can_push(*, needs_token: bool) -> None:
-    """Raises: HubError when the network is forbidden, or when a token is needed and there is none."""
+    """Raises: HubError if network access is disabled, or if a token is needed and missing."""
     if constants.HF_HUB_OFFLINE:
         raise HubError(
-            "pushing asks the Hub, which is forbidden (--offline, or HF_HUB_OFFLINE is set)",
-            hint="leave it out; what is on this machine can be checked without the network",
+            "uploading needs the network, which is disabled (--offline or HF_HUB_OFFLINE)",
+            hint="remove --offline; worldsim presets verify works without the network",
         )
     if needs_token and get_token() is None:
-        raise HubError("pushing needs a token, and there is none", hint=_LOGIN_HINT)
+        raise HubError("uploading needs a Hub token, and none is set", hint=LOGIN_HINT)
 
 
 def plan_upload(folder: Path, card: str, sample: Mapping[str, Path], repo: str, *, as_pull_request: bool) -> UploadPlan:
-    """Looks at the repository, if there is one, and changes nothing. `sample`: name there to file here.
+    """Plans the upload of a preset; changes nothing. `sample`: path in the repository -> local file.
 
-    Raises: HubError; PresetNotFoundError for a pull request to a repository that is not there.
+    Raises: HubError; PresetNotFoundError for a pull request to a repository that does not exist.
     """
     starts = sorted((folder / START_FOLDER).glob("*.safetensors"))
     contents: dict[str, Path | bytes] = {CARD_FILE: card.encode()}
@@ -335,7 +354,7 @@ def plan_upload(folder: Path, card: str, sample: Mapping[str, Path], repo: str, 
     ref, is_new = HubRef(repo=repo), False
     there: Sequence[str] = ()
     try:
-        with _translate_errors(ref):
+        with translate_errors(ref):
             info = HfApi().model_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
             there = [sibling.rfilename for sibling in info.siblings or ()]
     except PresetNotFoundError:
@@ -348,13 +367,13 @@ def plan_upload(folder: Path, card: str, sample: Mapping[str, Path], repo: str, 
 
 
 def plan_data_upload(contents: Mapping[str, Path | bytes], repo: str, *, tag: str) -> UploadPlan:
-    """As `plan_upload`, of a data set: `contents` take the place of all recordings that are there.
+    """Plans the upload of a dataset: `contents` replace all recordings in the repository.
 
-    A card that is there stays as it is. Raises: HubError.
+    An existing card is kept. Raises: HubError.
     """
     is_new, there = False, []
     try:
-        with _translate_errors(HubRef(repo=repo)):
+        with translate_errors(HubRef(repo=repo)):
             info = HfApi().dataset_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
             there = [sibling.rfilename for sibling in info.siblings or ()]
     except PresetNotFoundError:
@@ -371,15 +390,15 @@ def plan_data_upload(contents: Mapping[str, Path | bytes], repo: str, *, tag: st
 
 
 def upload(plan: UploadPlan, *, message: str, private: bool = False) -> dict[str, str | None]:
-    """One commit, or one pull request, with everything in `plan`. Returns: commit, its page, the pull request's page.
+    """Carries out `plan` as one commit or one pull request. Returns: the commit, its page, the pull request's page.
 
-    Raises: HubError, PresetNotFoundError. Side effects: a repository that is new is made first.
+    Raises: HubError, PresetNotFoundError. Side effects: a new repository is created first.
     """
     operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
         *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in plan.contents.items()),
         *(CommitOperationDelete(path_in_repo=name) for name in plan.deleted),
     ]
-    with _translate_errors(HubRef(repo=plan.repo)):
+    with translate_errors(HubRef(repo=plan.repo)):
         api = HfApi()
         if plan.is_new:
             api.create_repo(plan.repo, private=private, exist_ok=True, repo_type=plan.repo_type)
@@ -391,7 +410,7 @@ def upload(plan: UploadPlan, *, message: str, private: bool = False) -> dict[str
             repo_type=plan.repo_type,
         )
         if plan.tag is not None:
-            with suppress(RevisionNotFoundError):  # the first push has none to take away
+            with suppress(RevisionNotFoundError):  # the first upload has no tag to delete
                 api.delete_tag(plan.repo, tag=plan.tag, repo_type=plan.repo_type)
             api.create_tag(plan.repo, tag=plan.tag, revision=info.oid, repo_type=plan.repo_type)
     return {"commit": info.oid, "commit_url": info.commit_url, "pull_request_url": info.pr_url}
@@ -401,10 +420,10 @@ def _check_is_preset(ref: HubRef, names: Sequence[str]) -> None:
     for needed in (CONFIG_FILE, WEIGHTS_FILE):
         if needed not in names:
             raise PresetError(
-                f"{ref} on the Hub is no preset: it has no {needed}", hint="worldsim presets search lists presets"
+                f"{ref} is not a preset: it has no {needed}", hint="worldsim presets search lists presets"
             )
     if not any(_START.fullmatch(name) for name in names):
-        raise PresetError(f"{ref} on the Hub is no preset: it has no start", hint="worldsim presets search")
+        raise PresetError(f"{ref} is not a preset: it has no start", hint="worldsim presets search lists presets")
 
 
 def _check_sizes(ref: HubRef, files: Sequence[RemoteFile]) -> None:
@@ -413,12 +432,12 @@ def _check_sizes(ref: HubRef, files: Sequence[RemoteFile]) -> None:
         most = _MAX_BYTES.get(file.name, MAX_START_BYTES)
         if file.num_bytes > most:
             raise PresetError(
-                f"{file.name} of {ref} has {file.num_bytes} bytes", hint=f"nothing was fetched; at most {most} are read"
+                f"{file.name} of {ref} has {file.num_bytes} bytes", hint=f"nothing was downloaded; the limit is {most}"
             )
     if len(starts) > MAX_STARTS or sum(start.num_bytes for start in starts) > MAX_STARTS_BYTES:
         raise PresetError(
             f"{ref} has {len(starts)} starts of {sum(start.num_bytes for start in starts)} bytes",
-            hint=f"nothing was fetched; at most {MAX_STARTS} and {MAX_STARTS_BYTES} bytes",
+            hint=f"nothing was downloaded; the limits are {MAX_STARTS} and {MAX_STARTS_BYTES} bytes",
         )
 
 
@@ -427,20 +446,20 @@ def _check_space(cache: Path, num_bytes: int) -> None:
     free_bytes = shutil.disk_usage(there).free
     if free_bytes < num_bytes:
         raise StorageError(
-            f"{num_bytes / 1e6:.1f} MB to fetch, {free_bytes / 1e6:.1f} MB free in {there}",
-            hint="worldsim presets rm frees some; HF_HOME puts the cache elsewhere",
+            f"needs {num_bytes / 1e6:.1f} MB, {free_bytes / 1e6:.1f} MB available in {there}",
+            hint="worldsim presets rm frees space; HF_HOME moves the cache",
         )
 
 
 def _check_contents(folder: Path, files: Sequence[RemoteFile]) -> None:
-    """Against the hashes that came with the listing. All that fail are removed: they would be taken for cached."""
+    """Compares with the listed hashes. Files that differ are removed, or the client would treat them as cached."""
     errors = [error for file in files if (error := _hash_mismatch(folder / file.name, file)) is not None]
     if errors:
         raise errors[0]
 
 
 def _hash_mismatch(path: Path, file: RemoteFile) -> PresetError | None:
-    """Side effects: a file with another hash is gone afterwards."""
+    """Side effects: a file with another hash is removed."""
     content = b"" if file.sha256 else path.read_bytes()
     git_sha1 = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest
     expected, found = (file.sha256, sha256(path)) if file.sha256 else (file.git_sha1, git_sha1())
@@ -448,91 +467,4 @@ def _hash_mismatch(path: Path, file: RemoteFile) -> PresetError | None:
         return None
     path.resolve().unlink()
     path.unlink(missing_ok=True)
-    return damaged_error(path, f"it arrived with the hash {found[:12]}, the Hub promised {short_repr(expected)[1:13]}")
-
-
-@contextmanager
-def _translate_errors(ref: HubRef | None) -> Iterator[None]:
-    """What the Hub's client raises becomes one of our errors; its bars are for terminals, its log is not for people."""
-    if not sys.stderr.isatty():
-        disable_progress_bars()
-    verbosity = hub_logging.get_verbosity()
-    hub_logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    except (_TransportError, OSError, HFValidationError) as error:
-        raise _translate(error, ref) from None
-    finally:
-        hub_logging.set_verbosity(verbosity)
-
-
-def _translate(error: Exception, ref: HubRef | None) -> WorldsimError:
-    while isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # the client's way to say: not in the cache, and then this happened
-    repo, where = (ref.repo, page_url(ref.repo)) if ref else ("the Hub", constants.ENDPOINT)
-    if isinstance(error, GatedRepoError):
-        return HubError(f"{repo} on the Hub is gated", hint=f"accept its terms at {where}, then: {_LOGIN_HINT}")
-    if isinstance(error, RepositoryNotFoundError):
-        return PresetNotFoundError(
-            f"no folder and no repository on the Hub named {repo}",
-            hint=f"check the spelling; a private one needs: {_LOGIN_HINT}",
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return PresetNotFoundError(
-            f"{repo} on the Hub has no revision {ref.revision if ref else ''}", hint=f"see {where}/commits/main"
-        )
-    if isinstance(error, RemoteEntryNotFoundError):
-        return PresetError(f"a file of {repo} that was listed is not there", hint="fetch it again")
-    if isinstance(error, HfHubHTTPError):
-        return _http_error(error, repo, where)
-    if isinstance(error, (OfflineModeIsEnabled, LocalEntryNotFoundError)):
-        return PresetNotFoundError(
-            f"{ref} is not in the cache and the Hub cannot be asked (--offline, or HF_HUB_OFFLINE is set)",
-            hint="go online once to fetch it; for a folder of your own write ./folder",
-        )
-    if isinstance(error, HFValidationError):
-        return PresetNotFoundError(f"{ref} cannot be the name of a repository", hint="user/repo[@revision]")
-    if isinstance(error, FileMetadataError):
-        return HubError(f"{constants.ENDPOINT} does not answer as a Hub does", hint="check HF_ENDPOINT and any proxy")
-    number = getattr(error, "errno", None)
-    if number in _DISK_FULL_ERRNOS or number in _PERMISSION_ERRNOS:
-        why = "there is no room left" if number in _DISK_FULL_ERRNOS else "it may not be written"
-        return StorageError(
-            f"cannot write into the Hub's cache {constants.HF_HUB_CACHE}: {why}",
-            hint="free some space or mend its permissions; HF_HOME puts the cache elsewhere",
-        )
-    return _connection_error(error)
-
-
-def _http_error(error: HfHubHTTPError, repo: str, where: str) -> HubError:
-    status = error.response.status_code
-    if status == 401:
-        return HubError("the Hub does not accept your token (401)", hint=f"a new one: {_LOGIN_HINT}")
-    if status == 403:
-        return HubError(
-            f"your token may not do this to {repo} (403)",
-            hint=f"see {where} and the token's permissions; {_LOGIN_HINT}",
-        )
-    if status == 429:
-        wait = error.response.headers.get("Retry-After", "")
-        again = f"try again in {wait} s" if re.fullmatch(r"\d{1,6}", wait) else "try again in some minutes"
-        return HubError(
-            "the Hub was asked too often (429)", hint=f"{again}; who is logged in may ask more: {_LOGIN_HINT}"
-        )
-    if status >= 500:
-        return HubError(f"{constants.ENDPOINT} has a fault of its own ({status})", hint="try again later")
-    return HubError(f"{constants.ENDPOINT} answered {status} for {repo}", hint="update worldsim; check HF_ENDPOINT")
-
-
-def _connection_error(error: Exception) -> HubError:
-    kind = type(error).__name__
-    if "Timeout" in kind:
-        return HubError(f"{constants.ENDPOINT} did not answer in time", hint="try again; HF_HUB_ETAG_TIMEOUT=60 waits")
-    if kind.startswith("Connect"):
-        return HubError(
-            f"{constants.ENDPOINT} cannot be reached", hint="check the network; HF_ENDPOINT=URL uses a mirror"
-        )
-    return HubError(
-        f"the connection to {constants.ENDPOINT} was lost ({kind})",
-        hint="the same command goes on; files that arrived in full are kept",
-    )
+    return damaged_error(path, f"downloaded with hash {found[:12]}, the Hub lists {short_repr(expected)[1:13]}")

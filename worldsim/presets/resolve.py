@@ -1,6 +1,6 @@
-"""From what a person typed to a preset folder: a bundled name, a folder, or a repository on the Hub. Torch-free.
+"""Resolves a preset reference to a folder: a bundled name, a folder, or a repository on the Hub. Torch-free.
 
-Owns: the order in which a reference is understood. Does not own: what lies in the folder (`presets.store`), the network
+Owns: the order in which references are tried. Does not own: the folder's contents (`presets.store`), the network
 (`presets.hub`).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ CARD_FILE = "README.md"
 RECIPE_FILE = "preset.toml"
 START_FOLDER = "start"
 DOWNLOADED_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, f"{START_FOLDER}/*.safetensors")
-"""All that is ever fetched from the Hub, or pushed to it. Nothing among it can run code."""
+"""The only files downloaded from the Hub or uploaded to it. None of them can run code."""
 
 _HUB_REF = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(\w(?!.*(?:\.\.|//))[\w./-]*))?", re.ASCII)
 """A revision becomes a path in the cache: no `..`, no slash in front."""
@@ -29,7 +30,7 @@ _PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 
 @dataclass(frozen=True, kw_only=True)
 class HubRef:
-    """A repository on the Hub, and which of its revisions: a branch, a tag or a commit."""
+    """A repository on the Hub, with an optional revision: a branch, a tag or a commit."""
 
     repo: str
     revision: str | None = None
@@ -39,33 +40,34 @@ class HubRef:
 
 
 def bundled_folder() -> Path:
-    """Where the presets that come with worldsim lie: inside the wheel, or at the top of a checkout."""
+    """The folder of the bundled presets: inside the wheel, or at the top level of a checkout."""
     package = Path(worldsim.__file__).parent
     installed = package / "_presets"
     return installed if installed.is_dir() else package.parent / "presets"
 
 
 def bundled_presets() -> dict[str, Path]:
-    """Name to folder, of the bundled presets that can be played."""
+    """Name -> folder of the bundled presets that can be played."""
     return {path.parent.name: path.parent for path in sorted(bundled_folder().glob(f"*/{CONFIG_FILE}"))}
 
 
-def resolve_preset(ref: str | Path) -> Path:
-    """The folder that `ref` names: a bundled name, a folder (a checkpoint too), or `user/repo[@revision]`.
+def resolve_preset(ref: str | Path, report: Callable[[str], None] | None = None) -> Path:
+    """The folder of a bundled name, a folder (also a checkpoint), or `user/repo[@revision]`.
 
-    Raises: PresetNotFoundError when there is nothing there, PresetError when there is something else there, HubError.
-    Side effects: a Hub reference is downloaded into the Hub's cache when it is not there yet, and stderr says so.
+    `report` receives lines about the progress of a download.
+    Raises: PresetNotFoundError, PresetError for something that is not a preset, HubError.
+    Side effects: a Hub reference that is not cached is downloaded to the Hub cache.
     """
     location = locate_preset(ref)
     if isinstance(location, Path):
         return location
     from worldsim.presets import hub
 
-    return hub.cached_folder(location) or hub.download(hub.list_files(location))
+    return hub.fetch(location, report)
 
 
 def locate_preset(ref: str | Path) -> Path | HubRef:
-    """As `resolve_preset`, without the network: what is not on this machine's own disk stays a HubRef."""
+    """Like `resolve_preset`, but never uses the network: a Hub reference is returned as a HubRef."""
     text = str(ref)
     bundled = bundled_presets()
     if text in bundled:
@@ -79,12 +81,12 @@ def locate_preset(ref: str | Path) -> Path | HubRef:
     if on_hub is not None:
         return on_hub
     if "/" in text or os.sep in text:
-        raise PresetNotFoundError(f"no preset folder {text}", hint="give a folder that holds a config.json")
+        raise PresetNotFoundError(f"no preset folder {text}", hint="expected a folder with a config.json")
     raise PresetNotFoundError(f"no preset named {text!r}", hint=did_you_mean(text, bundled))
 
 
 def locate_recipe(ref: str | Path) -> Path:
-    """The preset.toml that `ref` names: the file, a folder that holds one, or a bundled name, of an untrained one too.
+    """The preset.toml of `ref`: the file, a folder that contains one, or a bundled name (also an untrained one).
 
     Raises: PresetNotFoundError.
     """
@@ -98,13 +100,13 @@ def locate_recipe(ref: str | Path) -> Path:
 
 
 def hub_ref(text: str) -> HubRef | None:
-    """`user/repo[@revision]`, if that is what it is."""
+    """Parses `user/repo[@revision]`; None if `text` is something else."""
     match = _HUB_REF.fullmatch(text)
     return HubRef(repo=match[1], revision=match[2]) if match else None
 
 
 def check_no_pickle(folder: Path) -> None:
-    """Raises PresetError when `folder` offers its weights only as a pickle: loading one can run any code."""
+    """Raises PresetError if the folder has its weights only as a pickle, which can run arbitrary code when loaded."""
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLE_SUFFIXES)
     if pickles and not (folder / WEIGHTS_FILE).exists():
         raise _pickle_refused(folder / pickles[0])
@@ -113,11 +115,11 @@ def check_no_pickle(folder: Path) -> None:
 def _not_a_folder(path: Path) -> PresetError:
     if path.suffix in _PICKLE_SUFFIXES:
         return _pickle_refused(path)
-    return PresetError(f"{path} is a file", hint=f"give the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+    return PresetError(f"{path} is a file", hint=f"expected the folder with {CONFIG_FILE} and {WEIGHTS_FILE}")
 
 
 def _pickle_refused(path: Path) -> PresetError:
     return PresetError(
-        f"{path} is a pickle file, which can run any code when it is loaded: refused",
-        hint=f"only {WEIGHTS_FILE} is read; ask its author for safetensors",
+        f"refused to load {path}: a pickle can run arbitrary code",
+        hint=f"worldsim reads only {WEIGHTS_FILE}; ask the author for safetensors",
     )
