@@ -60,7 +60,7 @@ def test_a_command_fetches_what_it_names_and_then_works_without_the_hub(
     first = run(*arguments, SDL_VIDEODRIVER="dummy")
     assert first.returncode == 0, first.stderr
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
-    assert f"fetching someone/tiny@{pinned}" in first.stderr
+    assert f"downloading someone/tiny@{pinned}" in first.stderr
     assert any(f"/resolve/{pinned}/model.safetensors" in line for line in hub.log)
     hub.log.clear()
     again = run(*arguments, "--offline", SDL_VIDEODRIVER="dummy")
@@ -68,7 +68,7 @@ def test_a_command_fetches_what_it_names_and_then_works_without_the_hub(
     assert hub.log == []
     unknown = run(*command("someone/nothing", tmp_path), SDL_VIDEODRIVER="dummy")
     assert unknown.returncode == 4, unknown.stderr
-    assert unknown.stderr.splitlines()[-2] == "error: no folder and no repository on the Hub named someone/nothing"
+    assert unknown.stderr.splitlines()[-2] == "error: no folder and no Hub repository named someone/nothing"
 
 
 def test_eval_fetches_what_it_names(hub: Any, run: Any, server: Any, tiny_config: Any, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_eval_fetches_what_it_names(hub: Any, run: Any, server: Any, tiny_config
     commit = hub.put("someone/own", server.files_of(tmp_path / "own"))
     done = run("eval", f"someone/own@{commit}", "--device", "cpu")  # has no true world, which ends it at once
     assert done.returncode == 3 and "has no true world" in done.stderr, done.stderr
-    assert f"fetching someone/own@{commit}" in done.stderr
+    assert f"downloading someone/own@{commit}" in done.stderr
     assert run("eval", "someone/nothing").returncode == 4
 
 
@@ -92,7 +92,7 @@ def test_training_begins_with_the_weights_of_the_revision(
     command = ["train", str(tmp_path / "preset.toml"), "--stage", "autoencoder", "--out", str(tmp_path / "run")]
     done = run(*command, *options, "--init", f"someone/tiny@{pinned}")
     assert done.returncode == 0, done.stderr
-    assert f"fetching someone/tiny@{pinned}" in done.stderr
+    assert f"downloading someone/tiny@{pinned}" in done.stderr
     theirs = load_file(tiny_preset_folder / "model.safetensors")
     mine = load_file(tmp_path / "run" / "autoencoder" / "autoencoder.safetensors")
     distance = {name: (mine[name] - theirs[f"autoencoder.{name}"].float()).abs().max().item() for name in mine}

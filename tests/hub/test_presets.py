@@ -29,7 +29,7 @@ def test_pull_shows_sizes_pins_the_commit_and_fetches_nothing_but_data(hub: Any,
     assert f"someone/tiny@{commit}" in done.stdout
     lines = done.stderr.splitlines()
     assert any(line.split() == ["model.safetensors", "0.2", "MB"] for line in lines), done.stderr
-    assert any(line.startswith("worldsim: fetching someone/tiny") and "5 files, 0.3 MB" in line for line in lines)
+    assert any(line.startswith("worldsim: downloading someone/tiny") and "5 files, 0.3 MB" in line for line in lines)
 
 
 def test_cache_first_and_pull_takes_the_newest(hub: Any, run: Any, tmp_path: Path) -> None:
@@ -82,20 +82,20 @@ def test_a_private_one_needs_a_token_which_the_store_never_sees(hub: Any, run: A
 INFO, STORE = "/api/models/someone/tiny", "GET /store/"
 FAULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, str]] = {
     # what it is: reference, fault, how worldsim is run, exit code, words on stderr
-    "401, bad token": ("someone/tiny", {}, {"HF_TOKEN": "hf_old"}, 17, "does not accept your token"),
-    "403": ("someone/tiny", {"where": INFO, "status": 403}, {}, 17, "your token may not do this"),
+    "401, bad token": ("someone/tiny", {}, {"HF_TOKEN": "hf_old"}, 17, "rejected your token"),
+    "403": ("someone/tiny", {"where": INFO, "status": 403}, {}, 17, "your token has no permission for this"),
     "gated": ("someone/gated", {}, {}, 17, "accept its terms at"),
     "404 repository": ("someone/nothing", {}, {}, 4, "check the spelling"),
     "404 revision": ("someone/tiny@v9", {}, {}, 4, "has no revision v9"),
-    "no preset": ("someone/text", {}, {}, 5, "is no preset: it has no config.json"),
+    "no preset": ("someone/text", {}, {}, 5, "is not a preset: it has no config.json"),
     "429": ("someone/tiny", {"where": INFO, "status": 429, "headers": {"Retry-After": "30"}}, {}, 17, "again in 30 s"),
-    "500": ("someone/tiny", {"where": INFO, "status": 500}, {}, 17, "a fault of its own (500)"),
-    "503": ("someone/tiny", {"where": INFO, "status": 503}, {}, 17, "a fault of its own (503)"),
+    "500": ("someone/tiny", {"where": INFO, "status": 500}, {}, 17, "a server error (500)"),
+    "503": ("someone/tiny", {"where": INFO, "status": 503}, {}, 17, "a server error (503)"),
     "no answer": ("someone/tiny", {"where": INFO, "delay_s": 5.0}, {"HF_HUB_ETAG_TIMEOUT": "1"}, 17, "not answer in"),
     "nobody there": ("someone/tiny", {}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, 17, "cannot be reached"),
     "offline": ("someone/tiny", {}, {"HF_HUB_OFFLINE": "1"}, 4, "is not in the cache"),
-    "other content": ("someone/tiny", {"where": STORE, "change_content": True}, {}, 5, "the Hub promised"),
-    "disk full": ("someone/tiny", {}, {"max_file_bytes": 50_000}, 12, "no room left"),
+    "other content": ("someone/tiny", {"where": STORE, "change_content": True}, {}, 5, "the Hub lists"),
+    "disk full": ("someone/tiny", {}, {"max_file_bytes": 50_000}, 12, "the disk is full"),
 }
 
 
@@ -140,7 +140,7 @@ def test_after_a_cut_for_good_whole_files_are_kept_and_a_part_begins_anew(
     done = run("presets", "pull", "someone/tiny")
     assert done.returncode == 17, done.stderr
     error, hint = done.stderr.splitlines()[-2:]
-    assert "was lost" in error and "files that arrived in full are kept" in hint
+    assert "was lost" in error and "complete files are kept" in hint
     assert not list((tmp_path / "hf").rglob("*.incomplete"))
     hub.faults.clear()
     hub.log.clear()

@@ -75,7 +75,7 @@ def test_a_second_push_replaces_the_recordings_keeps_the_card_and_moves_the_tag(
     record(tmp_path / "shorter", 7)
     done = run("sessions", "push", str(tmp_path / "shorter"), "someone/walks", HF_TOKEN=server.TOKEN)
     assert done.returncode == 0, done.stderr
-    assert "data/chunk-000/file-001.parquet" in done.stderr and "deleted there" in done.stderr
+    assert "data/chunk-000/file-001.parquet" in done.stderr and "deleted" in done.stderr
     assert repo.refs["v3.0"] == repo.refs["main"] != first
     files = repo.commits[repo.refs["main"]]
     assert files["README.md"] == b"# my own words\n"
@@ -87,9 +87,9 @@ def test_a_second_push_replaces_the_recordings_keeps_the_card_and_moves_the_tag(
     [
         ("walks", {"HF_TOKEN": "x"}, 2, "is not a data set on the Hub"),
         ("someone/walks@main", {"HF_TOKEN": "x"}, 2, "is not a data set on the Hub"),
-        ("someone/walks", {}, 17, "needs a token"),
-        ("someone/walks", {"HF_TOKEN": "hf_old"}, 17, "does not accept your token"),
-        ("someone/walks", {"HF_HUB_OFFLINE": "1"}, 17, "is forbidden"),
+        ("someone/walks", {}, 17, "needs a Hub token"),
+        ("someone/walks", {"HF_TOKEN": "hf_old"}, 17, "rejected your token"),
+        ("someone/walks", {"HF_HUB_OFFLINE": "1"}, 17, "is disabled"),
     ],
 )
 def test_what_cannot_be_pushed_is_one_error(

@@ -59,7 +59,7 @@ def test_a_path_that_leads_nowhere_is_not_looked_for_on_the_hub(ref: str, bundle
 @pytest.mark.parametrize("name", ["weights.pt", "model.ckpt", "pytorch_model.bin", "a.pkl"])
 def test_a_pickle_file_is_refused(name: str, bundle: Path, tmp_path: Path) -> None:
     (tmp_path / name).touch()
-    with pytest.raises(PresetError, match="is a pickle file, which can run any code") as caught:
+    with pytest.raises(PresetError, match="a pickle can run arbitrary code") as caught:
         resolve_preset(name)
     assert "model.safetensors" in caught.value.hint
 
@@ -79,10 +79,10 @@ def test_offline_a_hub_reference_that_is_not_cached_says_what_to_do(
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     assert constants.HF_HUB_OFFLINE, "conftest turned the Hub off"
-    with pytest.raises(PresetNotFoundError, match="not in the cache and the Hub cannot be asked") as caught:
+    with pytest.raises(PresetNotFoundError, match="not in the cache, and network access is off") as caught:
         resolve_preset(ref)
     assert ref in caught.value.message
-    assert "HF_HUB_OFFLINE is set" in caught.value.message
+    assert "HF_HUB_OFFLINE" in caught.value.message
     assert "./folder" in caught.value.hint
 
 

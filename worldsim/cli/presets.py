@@ -232,9 +232,11 @@ def _hub_facts(ref: HubRef) -> tuple[PresetConfig, dict[str, Any]]:
     if folder is not None:
         more = {"folder": str(folder), "bytes": _folder_bytes(folder), "commit": folder.name}
         return read_config_json(folder / CONFIG_FILE)[0], more
+    from worldsim.presets.hub_errors import page_url
+
     listing: PresetListing = hub.list_files(ref)
     config, _ = read_config_json(hub.download_config(listing))
-    return config, {"page": hub.page_url(ref.repo), "bytes": listing.num_bytes, "commit": listing.commit}
+    return config, {"page": page_url(ref.repo), "bytes": listing.num_bytes, "commit": listing.commit}
 
 
 def _preset_row(ref: str, kind: str, folder: Path) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def _progress_bar(on_progress: Callable[[int], None]) -> type[tqdm]:
     class ByteCounter(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
             self.num_bytes: int | None = options.get("initial", 0) if options.get("unit") == "B" else None
-            super().__init__(*args, **{**options, "disable": True})
+            super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
 
         def update(self, n: float | None = 1) -> bool | None:
             if self.num_bytes is not None and n:
