@@ -92,7 +92,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, str]] = {
     "500": ("someone/tiny", {"where": INFO, "status": 500}, {}, 17, "a server error (500)"),
     "503": ("someone/tiny", {"where": INFO, "status": 503}, {}, 17, "a server error (503)"),
     "no answer": ("someone/tiny", {"where": INFO, "delay_s": 5.0}, {"HF_HUB_ETAG_TIMEOUT": "1"}, 17, "not answer in"),
-    "nobody there": ("someone/tiny", {}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, 17, "cannot be reached"),
+    "no server": ("someone/tiny", {}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, 17, "cannot be reached"),
     "offline": ("someone/tiny", {}, {"HF_HUB_OFFLINE": "1"}, 4, "is not in the cache"),
     "other content": ("someone/tiny", {"where": STORE, "change_content": True}, {}, 5, "the Hub lists"),
     "disk full": ("someone/tiny", {}, {"max_file_bytes": 50_000}, 12, "the disk is full"),
@@ -131,7 +131,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(hub: Any, run: Any, server: 
     assert f"GET /store/{digest} bytes={piece_bytes}-" in hub.log
 
 
-def test_after_a_cut_for_good_whole_files_are_kept_and_a_part_begins_anew(
+def test_after_a_lost_connection_complete_files_are_kept_and_partial_ones_restart(
     hub: Any, run: Any, server: Any, tmp_path: Path
 ) -> None:
     content = hub.repos["someone/tiny"].commits[hub.repos["someone/tiny"].refs["main"]]["model.safetensors"]
@@ -148,7 +148,7 @@ def test_after_a_cut_for_good_whole_files_are_kept_and_a_part_begins_anew(
     assert [line for line in hub.log if "/store/" in line] == [f"GET {path}"]
 
 
-def test_after_damage_or_a_failure_the_same_command_mends_it(hub: Any, run: Any, server: Any) -> None:
+def test_running_the_command_again_repairs_a_damaged_download(hub: Any, run: Any, server: Any) -> None:
     hub.faults += [server.Fault(where=STORE, change_content=True)]
     assert run("presets", "pull", "someone/tiny").returncode == 5
     assert run("presets", "verify", "someone/tiny", "--offline").returncode == 4, "a part of a preset is none"

@@ -94,7 +94,13 @@ def test_a_preset_that_is_chosen_comes_in_stages_and_is_played(hub: Any, run: An
     done = run(*play, SDL_VIDEODRIVER="dummy")
     assert done.returncode == 0, done.stderr
     stages = [line.removeprefix("worldsim: ") for line in done.stderr.splitlines() if line.startswith("worldsim: ")]
-    wanted = ("loading torch", "requesting someone/tiny", "downloading someone/tiny at", "loading the weights", "playing")
+    wanted = (
+        "loading torch",
+        "requesting someone/tiny",
+        "downloading someone/tiny at",
+        "loading the weights",
+        "playing",
+    )
     places = [next(n for n, stage in enumerate(stages) if stage.startswith(begin)) for begin in wanted]
     assert places == sorted(places), stages
     assert any("%" in stage and stage.endswith("MB") for stage in stages), stages

@@ -194,7 +194,7 @@ def start_without_actions(folder: Path) -> None:
         (remove("config.json"), PresetError, "has no config.json"),
         (truncate("model.safetensors"), PresetError, "model.safetensors is damaged or truncated"),
         (garble, PresetError, "model.safetensors is damaged or truncated"),
-        (pickle_only, PresetError, "pytorch_model.bin a pickle can run arbitrary code"),
+        (pickle_only, PresetError, "pytorch_model.bin: a pickle can run arbitrary code"),
         (weights(drop_a_tensor), PresetError, "has no tensor model.final_norm.weight"),
         (weights(add_a_tensor), PresetError, "has an unknown tensor 'model.final_norm.weights'"),
         (weights(reshape_a_tensor), PresetShapeError, "model.final_norm.weight is 7, the config asks for 24"),

@@ -1,6 +1,6 @@
-"""The card of a preset: its README.md, which the Hub shows too. Torch-free.
+"""Model cards: the README.md of a preset, also shown on the Hub. Torch-free.
 
-Owns: the words. Does not own: the figures, which come from the config, the weights' metadata and `worldsim eval`.
+The numbers come from the config, the weights' metadata and `worldsim eval`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from worldsim.presets.score_names import MEMORY_TASKS, metric_name, rollout_name
 from worldsim.worlds.recorded import RecordedWorldConfig
 
 SAMPLE_CLIP, SAMPLE_SHEET = "sample.mp4", "sheet.png"
-"""Beside the card on the Hub; `play` needs neither and fetches neither."""
+"""Stored beside the card on the Hub; `play` does not download them."""
 
 _HEADER = """---
-license: {licence}
+license: {license}
 library_name: worldsim
 tags:
 - world-model
@@ -26,11 +26,11 @@ tags:
 ---"""
 _LICENSE = {"doom": "apache-2.0", "memory_maze": "apache-2.0", "recorded": "other"}
 _ORIGIN = {
-    "doom": "Weights and starts are Apache-2.0. They were made from pictures drawn by ViZDoom (MIT) with Freedoom's "
+    "doom": "Weights and starts are Apache-2.0. They were made from images rendered by ViZDoom (MIT) with Freedoom's "
     "textures (BSD-3-Clause).",
-    "memory_maze": "Weights and starts are Apache-2.0. They were made from pictures of Memory Maze (MIT), drawn by "
+    "memory_maze": "Weights and starts are Apache-2.0. They were made from images of Memory Maze (MIT), rendered by "
     "MuJoCo and dm_control with labmaze's textures (Apache-2.0).",
-    "recorded": "Weights and starts were made from recordings; whoever made those says what may be done with them.",
+    "recorded": "Weights and starts were made from recordings, whose authors determine the license.",
 }
 _NOT_SCORED = {
     "doom": "Not scored yet; `worldsim eval` does that.",
@@ -44,7 +44,7 @@ _SAMPLE = re.compile(r"\n*<!-- sample -->.*?<!-- end: sample -->", re.DOTALL)
 
 
 def play_instructions(name: str, repo: str | None = None) -> str:
-    """The one line that plays it: from its repository, or from its folder."""
+    """The command that plays the preset, from its repository or from its folder."""
     if repo is not None:
         return f"To play it with worldsim:\n\n```sh\nworldsim play {repo}\n```"
     return f"To play it with worldsim, from the folder this file is in:\n\n```sh\nworldsim play ./{name}\n```"
@@ -57,7 +57,7 @@ def model_card(
     *,
     log: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """Markdown with the Hub's header. `scores`: what `worldsim eval --json` wrote; without them the card says so.
+    """The card as Markdown with the Hub's header. `scores`: output of `worldsim eval --json`, if the preset was scored.
     `log`: the lines of a training run's log.jsonl.
     """
     height_px, width_px, _ = config.frame_shape
@@ -100,7 +100,7 @@ def _sample_section(repo: str, num_frames: int) -> str:
 
 
 def _hub_header(config: PresetConfig) -> str:
-    return _HEADER.format(licence=_LICENSE[config.world.kind])
+    return _HEADER.format(license=_LICENSE[config.world.kind])
 
 
 def _pace(config: PresetConfig) -> str:
