@@ -196,7 +196,7 @@ def _play_session(context: _AppContext, arguments: PlayArguments, load: Load, *,
         stack.callback(lambda: None if exit_action is ExitAction.TITLE else context.window.close())
         is_recorded = settings.always_record and has_title and not arguments.reference
         folder = arguments.record or (new_recording_folder(arguments.preset) if is_recorded else None)
-        recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.lossless_recording, say=_log.info)
+        recorder = Recorder(folder=folder, is_lossless=arguments.lossless or settings.lossless_recording)
         stack.callback(recorder.close)
         session = Session(worker, seed=seed, ticks_per_s=arguments.fps, recorder=recorder, load=arguments.load)
         application = Application(

@@ -6,8 +6,8 @@ from the reset.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from worldsim.engine.interfaces import Position
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import RECORDINGS_FOLDER, ActionRun, EpisodeStart, FrameRow, SessionHeader, frame_hash
 from worldsim.episodes.writer import SessionWriter, WriterState
+
+_log = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -32,15 +34,13 @@ class Recorder:
         *,
         folder: Path | None = None,
         is_lossless: bool = False,
-        say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """`folder`: records there from the first frame. `say` is called once per start, end and failure."""
+        """`folder`: records there from the first frame."""
         self.header = header
         self._first_folder = folder
         self.writer: SessionWriter | None = None
         self.is_lossless = is_lossless
         """Applies to the next `start`."""
-        self._say = say
         self._old_writers: list[SessionWriter] = []
         self._seed = 0
         self._runs: list[ActionRun] = []
@@ -146,11 +146,11 @@ class Recorder:
         self.report_state()
 
     def report_state(self) -> None:
-        """Reports a change of state, once."""
+        """Logs a change of state, once."""
         state = self.writer.state if self.writer is not None else None
         if state is not self._last_reported_state:
             self._last_reported_state = state
-            self._say(self.status_text)
+            _log.log(logging.WARNING if self.error else logging.INFO, "%s", self.status_text)
 
     def _start_first_folder(self) -> bool:
         """Whether this began the recording that was asked for at construction."""
