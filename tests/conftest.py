@@ -80,8 +80,8 @@ def given_preset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with poses as inputs; its one start has looked along x from (0.2, -0.1) all the time."""
     from worldsim.presets.store import Start
 
-    model = mapped(TINY_CONFIG, SpatialMapConfig(width=12, pose="given")).model
-    config = replace(TINY_CONFIG, name="given", world=DoomConfig(maps=(1,), inputs="pose"), model=model)
+    by_pose = replace(TINY_CONFIG, name="given", world=DoomConfig(maps=(1,), inputs="pose"))
+    config = mapped(by_pose, SpatialMapConfig(width=12, pose="given"))
     num_frames, rng = config.play.context_frames, np.random.default_rng(0)
     frames = rng.integers(0, 256, (num_frames, *config.frame_shape), dtype=np.uint8)
     actions = np.tile(np.array([0.2, -0.1, 1, 0, 1, 0, 1, 0], np.float32), (num_frames, 1))
