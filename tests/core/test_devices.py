@@ -18,7 +18,7 @@ def test_auto_is_cuda_if_available_otherwise_the_cpu(
     assert choose_device("auto") == expected
 
 
-def test_an_available_device_keeps_its_index(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_available_device_keeps_its_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("cuda:1") == "cuda:1" and choose_device("cpu") == "cpu"
 

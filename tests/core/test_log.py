@@ -9,7 +9,7 @@ import pytest
 from worldsim.core.log import setup_logging
 
 
-def test_a_record_is_one_line_on_stderr_that_names_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+def test_record_is_one_line_on_stderr_that_names_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     setup_logging()
     setup_logging()
     logging.getLogger("worldsim.app.renderer").info("renderer: %s", "opengl")
@@ -22,7 +22,7 @@ def test_warnings_name_their_level(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "worldsim: warning: out of memory\n"
 
 
-def test_a_long_line_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_line_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
     setup_logging()
     path = "/".join(["folder"] * 40)
     logging.getLogger("worldsim").info(path)

@@ -55,11 +55,11 @@ def test_existing_files_are_not_written_again(tmp_path: Path) -> None:
 
 def test_unsuitable_sessions_are_skipped_and_no_session_is_an_error(tmp_path: Path) -> None:
     record(tmp_path / "sessions" / "lossless", 5, is_lossless=True)
-    record(tmp_path / "sessions" / "watched", 5, is_lossless=False)
+    record(tmp_path / "sessions" / "near-lossless", 5, is_lossless=False)
     outcome = export_folder(tmp_path / "sessions", tmp_path / "out")
     assert [(Path(p).name, fault) for p, fault in outcome.skipped.items()] == [
         ("lossless", "it has no poses"),
-        ("watched", "it is not complete and lossless"),
+        ("near-lossless", "it is not complete and lossless"),
     ]
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="no session"):

@@ -205,9 +205,9 @@ def test_config_and_policies_do_not_import_vizdoom_or_torch() -> None:
 def test_frames_are_rounded_area_averages() -> None:
     rng = np.random.default_rng(0)
     for factor in (2, 4, 5):
-        picture: npt.NDArray[np.uint8] = rng.integers(0, 256, (12 * factor, 16 * factor, 3), dtype=np.uint8)
-        exact = picture.reshape(12, factor, 16, factor, 3).astype(np.float64).mean((1, 3))
-        np.testing.assert_array_equal(mean_frame(picture, 12), np.floor(exact + 0.5))
+        image: npt.NDArray[np.uint8] = rng.integers(0, 256, (12 * factor, 16 * factor, 3), dtype=np.uint8)
+        exact = image.reshape(12, factor, 16, factor, 3).astype(np.float64).mean((1, 3))
+        np.testing.assert_array_equal(mean_frame(image, 12), np.floor(exact + 0.5))
     assert mean_frame(np.full((192, 256, 3), 255, np.uint8), 48).min() == 255
 
 

@@ -54,7 +54,7 @@ def _pip_install() -> str:
 
 
 def _shown(path: Path) -> str:
-    """Relative to the current folder where it lies inside; quoted where it holds a space."""
+    """Relative to the current folder if inside it; quoted if it contains a space."""
     with suppress(ValueError):
         path = path.relative_to(Path.cwd())
     return f'"{path}"' if " " in str(path) else str(path)

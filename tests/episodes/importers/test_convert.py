@@ -200,10 +200,10 @@ def test_subsampled_frames_combine_the_actions_since_the_last_one(folder: Path) 
     session = open_session(folder / "two" / "one")
     assert session.header.action_spec.axis_units == (("turn", "2 times a bit"),)
     assert actions(session) == [(0, 0), (1, pytest.approx(0.15)), (0, pytest.approx(0.3))]
-    pictures = list(session.frames(0))
+    frames = list(session.frames(0))
     import_folder("video-csv", folder / "in", folder / "all", options)
-    whole = list(open_session(folder / "all" / "one").frames(0))
-    assert np.array_equal(pictures, whole[::2])
+    all_frames = list(open_session(folder / "all" / "one").frames(0))
+    assert np.array_equal(frames, all_frames[::2])
 
 
 def cut(path: Path) -> None:
