@@ -1,10 +1,10 @@
-"""Opens a recorded session with what other people read such data with, and prints what each of them saw.
+"""Opens a recorded session with third-party readers (datasets, lerobot, rerun) and prints what each of them read.
 
 python tools/check_readers.py recordings/first
 
-`datasets`, `lerobot` and `rerun-sdk` are heavy and want versions of their own: install them in an environment that is
-thrown away afterwards, not in worldsim's. A reader that is not installed is named and left out. Needs nothing of
-worldsim. The exit code is 0 when every reader that is there saw every frame, and there was one.
+`datasets`, `lerobot` and `rerun-sdk` are large and pin their own versions of dependencies: install them in a temporary
+environment, not in worldsim's, which this script does not need. Readers that are not installed are skipped. The exit
+code is 0 if at least one reader is installed and all installed readers read every frame.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 VIDEO_KEY = "observation.images.main"
 
 _CHUNK = r"^Chunk\(.*?\) with (\d+) rows .*? - (/\S*) .*?data columns: \[(\S+)\]"
-"""As rerun's command line prints one: how many rows, of what, in which column."""
+"""A chunk as printed by rerun's command line: number of rows, entity, column."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,29 +33,29 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
     info = json.loads((folder / "meta/info.json").read_text(encoding="utf-8"))
-    print(f"the session: {info['total_frames']} frames, {info['total_episodes']} episodes, {info['fps']} per second")
+    print(f"session: {info['total_frames']} frames, {info['total_episodes']} episodes, {info['fps']} per second")
     results = [_ask(name, folder, info) for name in READERS]
     return 0 if True in results and False not in results else 1
 
 
 def _ask(name: str, folder: Path, info: dict[str, Any]) -> bool | None:
-    """Whether the reader saw all of it; None when it is not there."""
+    """Whether the reader read all frames; None if it is not installed."""
     module, package, read = READERS[name]
     if find_spec(module) is None:
         print(f"{name}: not installed")
         return None
     try:
         num_frames, seen = read(folder, info)
-    except Exception as error:  # whatever a reader does not like is what this is to find out
+    except Exception as error:  # any failure of a reader is a finding
         print(f"{name} {version(package)}: failed: {type(error).__name__}: {error}")
         return False
     is_complete = num_frames == info["total_frames"]
-    print(f"{name} {version(package)}: {num_frames} frames{'' if is_complete else ', NOT ALL OF THEM'}; {seen}")
+    print(f"{name} {version(package)}: {num_frames} frames{'' if is_complete else ', INCOMPLETE'}; {seen}")
     return is_complete
 
 
 def with_datasets(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
-    """The rows, as the Hub's viewer and `load_dataset` of a pushed session see them."""
+    """Reads the rows, as the Hub's viewer and `load_dataset` do for a pushed session."""
     from datasets import load_dataset
 
     with TemporaryDirectory() as cache:
@@ -68,20 +68,20 @@ def with_datasets(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
 
 
 def with_lerobot(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
-    """Every item: the row, and the picture that its timestamp finds in the video."""
+    """Reads every item: the row, and the video frame at its timestamp."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     dataset = LeRobotDataset("worldsim/session", root=folder)
     items = [dataset[index] for index in range(len(dataset))]
     assert [int(item["index"]) for item in items] == list(range(len(items)))
-    picture = items[-1][VIDEO_KEY]
-    low, high = (float(picture.min()), float(picture.max()))
+    image = items[-1][VIDEO_KEY]
+    low, high = (float(image.min()), float(image.max()))
     episodes = {int(item["episode_index"]) for item in items}
-    return len(items), f"{len(episodes)} episodes, picture {tuple(picture.shape)} from {low:.2f} to {high:.2f}"
+    return len(items), f"{len(episodes)} episodes, image {tuple(image.shape)} from {low:.2f} to {high:.2f}"
 
 
 def with_rerun(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
-    """Its own importer of data sets, into a file; what is in it is asked of its command line."""
+    """Imports the data set into a file, and inspects the file with rerun's command line."""
     import rerun
 
     with TemporaryDirectory() as temporary:

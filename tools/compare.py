@@ -1,10 +1,10 @@
-"""Trains architectures alike and scores what each remembers: the same episodes in the same order, as many updates.
+"""Trains architectures with equal budgets, on the same episodes in the same order, and scores their memory.
 
 python tools/compare.py presets/comparison/preset.toml --updates 1200 --seeds 1 2
 
-One process, one pool of episodes for all. A run that has its result is passed over, one that was stopped goes on.
-Results: <out>/<architecture>-<seed>.json, one each, for `worldsim report`; beside each a playable preset. With
---again, what was trained is scored again; with --sheet, its second turns are drawn below the true ones.
+All runs share one process and one replay buffer. Finished runs are skipped, interrupted ones resumed. Writes
+<out>/<architecture>-<seed>.json for `worldsim report` and a playable preset per run. --rescore scores finished runs
+again; --contact-sheet draws their second turns below the true ones.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from worldsim.models.config import (
 from worldsim.models.sequence.architectures import ARCHITECTURES, VARIANT_SEPARATOR, find_architecture, match_parameters
 from worldsim.models.world_model import WorldModel
 from worldsim.presets.config import PresetConfig, read_preset_toml
+from worldsim.presets.score_names import task_name
 from worldsim.presets.store import Start, load_preset
 from worldsim.training.config import TrainingConfig, read_training
 from worldsim.training.data import TrainingData
@@ -53,19 +54,19 @@ from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.worlds.registry import open_world
 
 FIRST_SEED = 900_500
-NUM_WALKS = 48
+NUM_EPISODES = 48
 NUM_TURNS = 5
-WALKS_SHOWN = 3
-"""Walks on a sheet."""
+EPISODES_SHOWN = 3
+"""Episodes on the contact sheet."""
 SAMPLER_STEPS = (1, 2, 4, 8)
-"""Of the sampler, for quality against steps. All other scores are at the recipe's own number."""
+"""Denoising steps for quality by number of steps. All other scores use the recipe's own number."""
 WINDOWS: dict[str, AttentionConfig] = {
     "causal-window": LocalAttentionConfig(window_frames=2),
     "bidirectional": BidirectionalAttentionConfig(window_frames=2),
     "chunk": ChunkAttentionConfig(chunk_frames=2),
 }
-"""Frames, in place of what these have for long clips: with all its layers the first reaches back less than a turn, and
-the second knows nothing but its window, as the paper's 192 frames are less than its 400."""
+"""Shorter windows than for long clips: even through all layers, the first reaches back less than a turn, and the second
+only knows its window, just as the paper's window of 192 frames is shorter than its 400."""
 
 
 TRAINING_VARIANTS: dict[str, dict[str, Any]] = {
@@ -78,14 +79,13 @@ TRAINING_VARIANTS: dict[str, dict[str, Any]] = {
     "short-clips": {"clip_frames": 6, "batch_clips": 32},
     "carried": {"clip_frames": 6, "batch_clips": 32, "tbptt_clips": 4},
 }
-"""What is left out of the training, or added to it: `--architectures full+rollouts+no-one-step`. The last
-two are held against each other, with as many frames an update as the recipe; they want its episodes to be of 24
-frames."""
+"""Training variants, as in `--architectures full+rollouts+no-one-step`. The last two are compared with each
+other, with as many frames per step as the recipe; they need episodes of 24 frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What all runs share."""
+    """Everything that the runs share."""
 
     preset: PresetConfig
     training: TrainingConfig
@@ -93,15 +93,15 @@ class Comparison:
     replay_buffer: ReplayBuffer
     probes: list[Episode]
     starts: list[Start]
-    walks: Clips
-    """Held out: somebody turns on the spot, `NUM_TURNS` times."""
+    episodes: Clips
+    """Held-out episodes of `NUM_TURNS` turns on the spot."""
     out: Path
     recipe: Path
     updates: int
     device: str
 
     def run(self, name: str, seed: int) -> dict[str, object]:
-        """Trains one model and scores it. `name` is that of an architecture, and after every + that of a training."""
+        """Trains and scores one model. `name`: an architecture, optionally with training variants after +."""
         architecture, *variants = name.split(VARIANT_SEPARATOR)
         model = match_parameters(self.preset.model, architecture)
         if architecture in WINDOWS:
@@ -124,7 +124,7 @@ class Comparison:
             cooldown = min(left, round(self.updates * sequence.optimizer.decay_fraction))
             trainer.run(math.inf, updates=left, cooldown_updates=cooldown)
         if trainer.num_updates < self.updates:
-            raise SystemExit(f"stopped after {trainer.num_updates} updates; the same command goes on")
+            raise SystemExit(f"stopped after {trainer.num_updates} training steps; run the same command to resume")
         return {
             "kind": "comparison",
             "experiment": f"{self.preset.title}, {self.updates} updates",
@@ -140,15 +140,15 @@ class Comparison:
         }
 
     def scores(self, model: WorldModel) -> dict[str, object]:
-        """PSNR in dB. Of the first turn only what comes into view is new, of all later ones nothing is.
+        """PSNR in dB. Only the first turn shows new places.
 
-        `second_turn`, `by_distance` and `by_steps` feed back what was made, after one true turn; `next_new` and
-        `next_seen` are one frame ahead under true context, in the first turn and in the second.
+        `second_turn`, `by_distance` and `by_steps` score autoregressive rollouts after one true turn; `next_new` and
+        `next_seen` score next-frame prediction in the first and the second turn.
         """
-        turn, truth = spin_ticks(self.preset.ground_truth_config.turn_deg), self.walks.frames
-        # The last frame of a turn is the last that was given, once more.
+        turn, truth = spin_ticks(self.preset.ground_truth_config.turn_deg), self.episodes.frames
+        # the last frame of a turn repeats the last frame of the context
         second = slice(turn, 2 * turn - 1)
-        latents = encode_clips(self.autoencoder, self.walks, self.device)
+        latents = encode_clips(self.autoencoder, self.episodes, self.device)
 
         def generate_frames(
             num_context: int, *, autoregressive: bool, num_frames: int | None = None, num_steps: int = 0
@@ -192,32 +192,32 @@ class Comparison:
         }
 
     def sheet(self, names: Sequence[str], seed: int) -> list[SheetSection]:
-        """The second turn of the first walks: true, then as each of these models made it."""
+        """The second turn of the first episodes: true frames, then those of each model."""
         turn = spin_ticks(self.preset.ground_truth_config.turn_deg)
-        walks = self.walks.first(2 * turn)
+        episodes = self.episodes.first(2 * turn)
 
         def row(label: str, frames: ImageArray) -> SheetRow:
-            return SheetRow(label=label, frames=np.concatenate(list(frames[:WALKS_SHOWN])))
+            return SheetRow(label=label, frames=np.concatenate(list(frames[:EPISODES_SHOWN])))
 
-        rows = [row("true", walks.frames[:, turn:])]
+        rows = [row("true", episodes.frames[:, turn:])]
         for name in names:
             preset = load_preset(self.out / f"{name}-{seed}" / "last")
-            evaluator = Evaluator(preset, mean_image=walks.frames[0, 0])
-            generate_frames = evaluator.generate(evaluator.encode(walks), turn)
+            evaluator = Evaluator(preset, mean_image=episodes.frames[0, 0])
+            generate_frames = evaluator.generate(evaluator.encode(episodes), turn)
             rows.append(row(name, evaluator.decode(generate_frames)))
-        columns = tuple(f"maze {maze + 1}, {tick + 1}" for maze in range(WALKS_SHOWN) for tick in range(turn))
-        return [SheetSection(title="second turn", columns=columns, rows=tuple(rows))]
+        columns = tuple(f"maze {maze + 1}, {tick + 1}" for maze in range(EPISODES_SHOWN) for tick in range(turn))
+        return [SheetSection(title=task_name("spin"), columns=columns, rows=tuple(rows))]
 
 
 @contextmanager
 def comparison(arguments: argparse.Namespace, *, is_trained: bool) -> Iterator[Comparison]:
-    """Fills the pool once, where something is trained."""
+    """Fills the replay buffer only if something is trained."""
     preset, table = read_preset_toml(arguments.recipe)
     training = read_training(table, preset.model)
     autoencoder = load_preset(arguments.autoencoder).autoencoder.to(arguments.device)
     with closing(open_world(preset.ground_truth_config)) as world:
-        seeds = range(FIRST_SEED, FIRST_SEED + NUM_WALKS)
-        walks = record_clips(world, spin_policy, seeds, NUM_TURNS * spin_ticks(preset.ground_truth_config.turn_deg))
+        seeds = range(FIRST_SEED, FIRST_SEED + NUM_EPISODES)
+        episodes = record_clips(world, spin_policy, seeds, NUM_TURNS * spin_ticks(preset.ground_truth_config.turn_deg))
     data = TrainingData(preset, training, (), world_share=1.0, min_frames=training.sequence.clip_frames)
     with data.sources() as sources:
         replay_buffer = ReplayBuffer(
@@ -232,7 +232,7 @@ def comparison(arguments: argparse.Namespace, *, is_trained: bool) -> Iterator[C
             replay_buffer=replay_buffer,
             probes=data.probes(),
             starts=data.starts(),
-            walks=walks,
+            episodes=episodes,
             out=arguments.out,
             recipe=arguments.recipe,
             updates=arguments.updates,
@@ -244,14 +244,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument(
-        "--autoencoder", type=Path, default=Path("presets/maze"), help="a preset whose autoencoder all share"
+        "--autoencoder", type=Path, default=Path("presets/maze"), help="preset whose autoencoder all runs share"
     )
     parser.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES), metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--out", type=Path, default=Path("runs/comparison"))
-    parser.add_argument("--again", action="store_true", help="score again what was trained")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw what the models of the first seed remember")
+    parser.add_argument("--rescore", "--again", action="store_true", help="score finished runs again")
+    parser.add_argument(
+        "--contact-sheet", "--sheet", type=Path, metavar="PNG", help="draw the second turns of the first seed"
+    )
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args(argv)
     runs = {
@@ -259,15 +261,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         for seed in arguments.seeds
         for name in arguments.architectures
     }
-    wanted = {path: run for path, run in runs.items() if arguments.again or not path.exists()}
-    with comparison(arguments, is_trained=bool(wanted) and not arguments.again) as shared:
+    wanted = {path: run for path, run in runs.items() if arguments.rescore or not path.exists()}
+    with comparison(arguments, is_trained=bool(wanted) and not arguments.rescore) as shared:
         for path, (name, seed) in wanted.items():
             began_s = time.monotonic()
             result = shared.run(name, seed)
             path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
             print(f"{name}, seed {seed}: {time.monotonic() - began_s:.0f} s, {result['by_distance']}", flush=True)
-        if arguments.sheet:
-            write_sheet(arguments.sheet, shared.sheet(arguments.architectures, arguments.seeds[0]))
+        if arguments.contact_sheet:
+            write_sheet(arguments.contact_sheet, shared.sheet(arguments.architectures, arguments.seeds[0]))
 
 
 if __name__ == "__main__":

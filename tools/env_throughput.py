@@ -1,10 +1,10 @@
-"""Env steps per second of one batch of environments, by the number of them, against that many single ones.
+"""Env steps per second of vectorized environments by batch size, relative to a single environment.
 
     python tools/env_throughput.py maze --envs 1 8 32 --rounds 5 --threads 1
 
-Every round measures every number in turn, so that what else the machine does falls on all of them; printed are medians
-over the rounds, and medians of the ratios within a round. `single` is a plain environment stepped in a loop: N of them
-in one process make as many steps per second as one.
+Every round measures all batch sizes in turn, so that other load affects all of them alike. Prints medians over the
+rounds, and medians of the ratios within a round. `single` is one environment stepped in a loop; N of them in one
+process would reach the same number of steps per second.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import worldsim.envs  # noqa: F401  # registers
 
 PRESET = "worldsim/Preset-v0"
 SECONDS = 2.0
-"""Per measurement, and one step at least."""
+"""Duration of a measurement, which takes at least one step."""
 
 
 def steps_per_s(env: Any, num_envs: int) -> float:
-    """Env steps in a second: those of all rows."""
+    """Env steps per second, over all rows of the batch."""
     num_steps, begin_s = 0, time.perf_counter()
-    while (spent_s := time.perf_counter() - begin_s) < SECONDS or not num_steps:
+    while (elapsed_s := time.perf_counter() - begin_s) < SECONDS or not num_steps:
         env.step(env.action_space.sample())
         num_steps += num_envs
-    return num_steps / spent_s
+    return num_steps / elapsed_s
 
 
 def main() -> None:
@@ -58,12 +58,12 @@ def main() -> None:
         for n, env in batches.items():
             rates[n].append(steps_per_s(env, n))
     print(f"{arguments.preset}, {arguments.threads} thread(s), {arguments.device}, {arguments.rounds} rounds")
-    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"system load: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"single    {median(single_rates):7.1f} env steps/s")
     for n, found in rates.items():
         ratio = median(a / b for a, b in zip(found, single_rates, strict=True))
         step_s = n / median(found)
-        print(f"batch {n:3d} {median(found):7.1f} env steps/s, {ratio:.2f} times a single one, {step_s:.3f} s a step")
+        print(f"batch {n:3d} {median(found):7.1f} env steps/s, {ratio:.2f} times single, {step_s:.3f} s per step")
 
 
 if __name__ == "__main__":

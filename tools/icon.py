@@ -1,8 +1,8 @@
-"""Draws the window's icon: a corridor in perspective, light at its end.
+"""Draws the window icon: a corridor in perspective with light at its end.
 
     python tools/icon.py            writes assets/icon/icon.png
 
-Own work, under the licence of worldsim.
+Original work under the license of worldsim.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LIGHT, GROUND = (255, 214, 120), (12, 14, 18)
 
 
 def icon() -> Image.Image:
-    """Drawn larger and reduced, so that slanted edges are smooth."""
+    """Drawn large and downscaled to smooth slanted edges."""
     image = Image.new("RGBA", (DRAWN_PX, DRAWN_PX))
     draw = ImageDraw.Draw(image)
     near, far = 90, 400
@@ -30,7 +30,7 @@ def icon() -> Image.Image:
         after = (side + 1) % 4
         draw.polygon((outer[side], outer[after], inner[after], inner[side]), fill=color)
     draw.rectangle((far, far, end, end), fill=LIGHT)
-    for share in (0.45, 0.75):  # bends of the floor
+    for share in (0.45, 0.75):  # lines on the floor
         x = near + (far - near) * share
         draw.line(((x, DRAWN_PX - x), (DRAWN_PX - x, DRAWN_PX - x)), fill=GROUND, width=10)
     return image.resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS)

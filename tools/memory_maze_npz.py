@@ -1,4 +1,4 @@
-"""Makes data in the layout of Memory Maze's published data set: one npz per episode, with every array that it has.
+"""Records a data set in the format of the published Memory Maze data: one npz per episode, with all its arrays.
 
 python tools/memory_maze_npz.py presets/memory-maze/preset.toml data/ --episodes 10 --frames 1001
 """
@@ -24,30 +24,30 @@ from worldsim.worlds.memory_maze.world import MemoryMazeWorld
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("preset", type=Path, help="a preset.toml of a Memory Maze")
+    parser.add_argument("preset", type=Path, help="preset.toml of a Memory Maze")
     parser.add_argument("out", type=Path)
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--frames", type=int, default=1001)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--explorer", choices=POLICY_NAMES, default="mixed")
+    parser.add_argument("--policy", choices=POLICY_NAMES, default="mixed")
     args = parser.parse_args()
     config = read_preset_toml(args.preset)[0].ground_truth_config
     if not isinstance(config, MemoryMazeConfig):
-        parser.error(f"the world of {args.preset} is no Memory Maze")
+        parser.error(f"the world of {args.preset} is not a Memory Maze")
     started_s = time.perf_counter()
     with MemoryMazeWorld(config) as world:
         for seed in range(args.first_seed, args.first_seed + args.episodes):
             path = args.out / f"{seed:06d}.npz"
-            memory_maze.write(path, episode_arrays(world, seed, args.frames, args.make_policy))
+            memory_maze.write(path, episode_arrays(world, seed, args.frames, args.policy))
             print(
                 f"{path}, {args.frames * (seed + 1 - args.first_seed) / (time.perf_counter() - started_s):.0f} frames/s"
             )
 
 
-def episode_arrays(world: MemoryMazeWorld, seed: int, num_frames: int, name: str) -> dict[str, npt.NDArray[Any]]:
-    """Shapes: [T, ...]; action[t] led to frame t, the first is none."""
+def episode_arrays(world: MemoryMazeWorld, seed: int, num_frames: int, policy_name: str) -> dict[str, npt.NDArray[Any]]:
+    """Shapes: [T, ...]; action[t] led to frame t, the first is no input."""
     step = world.reset(seed)
-    policy = world.make_policy(name, random.Random(seed))
+    policy = world.make_policy(policy_name, random.Random(seed))
     spec, actions, frames, truths = world.config.key_spec, [Action()], [step.frame], [world.ground_truth]
     for _ in range(num_frames - 1):
         assert step.pose is not None

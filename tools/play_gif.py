@@ -1,10 +1,10 @@
-"""Writes the README's moving pictures: the true engine on the left, on the right the model under the same actions.
+"""Writes the README's animations: the reference world on the left, the model under the same actions on the right.
 
 python tools/play_gif.py maze assets/maze_play.gif --frames 100 --seed 900003
-python tools/play_gif.py memory-maze assets/way_back.gif --frames 72 --seed 900006 --way-back
+python tools/play_gif.py memory-maze assets/way_back.gif --frames 72 --seed 900006 --return-path
 
-The model sees the first frames of a held-out walk, which are not shown, and from then on actions alone. With --way-back
-what it sees is the way out, as long as the way back that is shown.
+The model sees the first frames of a held-out episode, which are not shown, and then only actions. With --return-path
+its context is the outbound path, as long as the return path that is shown.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from worldsim.core.images import GAP_PX, grid
 from worldsim.evaluation.clips import record_clips
 from worldsim.evaluation.evaluator import Evaluator
 from worldsim.evaluation.policies import explore_policy, return_policy
@@ -25,33 +26,31 @@ from worldsim.presets.store import load_preset
 from worldsim.worlds.registry import open_world
 
 SCALE = 4
-GAP_PX = 2
 NUM_COLORS = 64
-"""Few, to keep the file small enough for a README."""
+"""Few, to keep the file small."""
 CONTEXT_FRAMES = 32
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description="write a walk through the true world beside the learned one as a GIF")
+    parser = argparse.ArgumentParser(description="write a GIF of a held-out episode: ground truth beside the model")
     parser.add_argument("preset")
     parser.add_argument("out", type=Path)
     parser.add_argument("--frames", type=int, default=170)
     parser.add_argument("--seed", type=int, default=900_000)
-    parser.add_argument("--way-back", action="store_true")
+    parser.add_argument("--return-path", action="store_true")
     arguments = parser.parse_args(argv)
     preset = load_preset(arguments.preset)
-    num_context = arguments.frames if arguments.way_back else CONTEXT_FRAMES
+    num_context = arguments.frames if arguments.return_path else CONTEXT_FRAMES
     num_frames = num_context + arguments.frames
     with closing(open_world(preset.config.ground_truth_config)) as world:
-        policy = return_policy(world, num_frames) if arguments.way_back else explore_policy(world)
+        policy = return_policy(world, num_frames) if arguments.return_path else explore_policy(world)
         clips = record_clips(world, policy, [arguments.seed], num_frames)
     blank = np.zeros(preset.config.frame_shape, dtype=np.uint8)
     result = Evaluator(preset, mean_image=blank).compare(clips, num_context=num_context)
-    gap = np.zeros((arguments.frames, blank.shape[0], GAP_PX, 3), dtype=np.uint8)
-    side_by_side = np.concatenate([result.truth[0], gap, result.generated[0]], axis=2)
-    images = [Image.fromarray(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1)) for frame in side_by_side]
-    palette = Image.fromarray(np.concatenate(list(side_by_side[::10]))).quantize(NUM_COLORS)
-    quantized = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in images]
+    pairs = zip(result.truth[0], result.generated[0], strict=True)
+    frames = [grid([pair], scale=SCALE, gap_px=SCALE * GAP_PX) for pair in pairs]
+    palette = Image.fromarray(np.concatenate(frames[::10])).quantize(NUM_COLORS)
+    quantized = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     duration_ms = round(1000 / preset.config.play.ticks_per_s)
     quantized[0].save(
         arguments.out, save_all=True, append_images=quantized[1:], duration=duration_ms, loop=0, optimize=True

@@ -1,11 +1,11 @@
-"""Makes a bundled preset from a checkpoint: weights in bfloat16, and a card with the scores.
+"""Makes a bundled preset from a checkpoint: weights in bfloat16 and a model card with scores.
 
 python tools/ship_preset.py runs/maze/dynamics/last presets/maze
 worldsim eval presets/maze --json scores.json
 python tools/ship_preset.py presets/maze presets/maze --scores scores.json
 
-Parts that were trained side by side are joined with --take, for example a decoder whose encoder was frozen:
---take autoencoder.=runs/maze/autoencoder/autoencoder.safetensors
+--replace-tensors takes parts that were trained separately from another file, such as a fine-tuned decoder:
+--replace-tensors autoencoder.=runs/maze/autoencoder/autoencoder.safetensors
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ def ship(
     target: Path,
     scores_path: Path | None = None,
     dtype: torch.dtype = torch.bfloat16,
-    takes: Sequence[tuple[str, Path]] = (),
+    replacements: Sequence[tuple[str, Path]] = (),
 ) -> Preset:
-    """Returns: the preset as it was loaded back from `target`.
+    """Returns: the preset as loaded back from `target`.
 
-    With scores and a target that is the source, the card alone is written: what was measured stays as it was.
-    What may be edited after training (title, play) is taken from the target's preset.toml, where there is one.
-    Raises: PresetError when the scores are those of other weights.
+    With scores and a target that is the source, only the card is written, so that the scored weights stay as they are.
+    Title and play settings, which may be edited after training, come from the target's preset.toml if there is one.
+    Raises: PresetError if the scores belong to other weights.
     """
     preset = load_preset(source)
     if scores_path is None or source.resolve() != target.resolve():
-        for prefix, path in takes:
-            _take(preset, prefix, path)
+        for prefix, path in replacements:
+            _replace_tensors(preset, prefix, path)
         config = _edited(preset.config, target / "preset.toml")
         save_preset(target, config, preset.autoencoder, preset.model, preset.starts, preset.metadata, dtype=dtype)
     shipped = load_preset(target)
@@ -50,15 +50,17 @@ def ship(
     if scores_path is not None:
         scores = json.loads(scores_path.read_text(encoding="utf-8"))
         if not shipped.generates_frames_of(scores["preset_sha256"]):
-            raise PresetError(f"{scores_path} was measured on other weights", hint=f"worldsim eval {target} --json ...")
+            raise PresetError(
+                f"{scores_path} was measured on other weights", hint=f"worldsim eval {target} --json FILE"
+            )
     (target / "README.md").write_text(model_card(shipped.config, shipped.metadata, scores), encoding="utf-8")
     return shipped
 
 
-def _take(preset: Preset, prefix: str, path: Path) -> None:
-    """Overwrites the tensors under `prefix` with those of a safetensors file, there with the prefix or without.
+def _replace_tensors(preset: Preset, prefix: str, path: Path) -> None:
+    """Replaces the tensors whose names start with `prefix` by those of a safetensors file, with or without the prefix.
 
-    Raises: PresetError when one of them is missing or has another shape.
+    Raises: PresetError if one is missing or has another shape.
     """
     stored = load_file(path)
     for part, module in (("autoencoder.", preset.autoencoder), ("model.", preset.model)):
@@ -67,7 +69,9 @@ def _take(preset: Preset, prefix: str, path: Path) -> None:
                 continue
             new = stored.get(part + name, stored.get((part + name).removeprefix(prefix)))
             if new is None or new.shape != tensor.shape:
-                raise PresetError(f"{path} holds no {part + name} of shape {tuple(tensor.shape)}", hint="check --take")
+                raise PresetError(
+                    f"{path} has no {part + name} of shape {tuple(tensor.shape)}", hint="check --replace-tensors"
+                )
             tensor.copy_(new)
 
 
@@ -82,13 +86,14 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="make a bundled preset from a checkpoint")
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--scores", type=Path, help="what worldsim eval TARGET --json wrote")
-    parser.add_argument("--take", action="append", default=[], metavar="PREFIX=FILE", help="tensors from another file")
+    parser.add_argument("--scores", type=Path, help="JSON of worldsim eval TARGET")
+    parser.add_argument("--replace-tensors", action="append", default=[], metavar="PREFIX=FILE", help="from a file")
     parser.add_argument("--float32", action="store_true", help="store the weights at full precision")
     arguments = parser.parse_args(argv)
     dtype = torch.float32 if arguments.float32 else torch.bfloat16
-    takes = [(prefix, Path(path)) for prefix, _, path in (take.partition("=") for take in arguments.take)]
-    shipped = ship(arguments.source, arguments.target, arguments.scores, dtype, takes)
+    parts = (replacement.partition("=") for replacement in arguments.replace_tensors)
+    replacements = [(prefix, Path(path)) for prefix, _, path in parts]
+    shipped = ship(arguments.source, arguments.target, arguments.scores, dtype, replacements)
     size_mb = (shipped.folder / "model.safetensors").stat().st_size / 1e6
     print(f"{shipped.folder}: {size_mb:.1f} MB, sha256 {shipped.sha256}")
     return 0

@@ -1,4 +1,4 @@
-"""Writes a contact sheet of the true world: what an explorer sees, and the plan of the maze. Prints the world's rate.
+"""Writes a contact sheet of a reference world: frames seen by a policy, and the map of the maze. Prints frames/s.
 
 python tools/world_sheet.py --out assets/maze_true.png
 python tools/world_sheet.py --preset presets/memory-maze/preset.toml --every 5 --out sheet.png
@@ -12,9 +12,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw
 
+from worldsim.core.images import GAP_PX, grid
 from worldsim.core.types import Frame, Pose
 from worldsim.presets.config import read_preset_toml
 from worldsim.worlds.base import GroundTruthWorld
@@ -27,7 +27,6 @@ from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld
 from worldsim.worlds.registry import open_world
 
-GAP_PX = 2
 THEME_COLORS = {
     "red": "#e00000", "green": "#3a8a3a", "blue": "#000070", "orange": "#d98a50", "white": "#b0b0b0", "wood": "#80502a",
     "yellow": "#ecd85c", "lilac": "#aaaaff", "bronze": "#40301a", "tan": "#a08468", "crimson": "#b04048",
@@ -37,14 +36,14 @@ THEME_COLORS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--preset", type=Path, help="a preset.toml; its world in place of --maps and --grid")
-    parser.add_argument("--maps", type=int, nargs="*", default=[1], help="fixed maze seeds; none: the seed's maze")
+    parser.add_argument("--preset", type=Path, help="preset.toml whose world replaces --maps and --grid")
+    parser.add_argument("--maps", type=int, nargs="*", default=[1], help="fixed maze seeds (none: the maze of --seed)")
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--grid", type=int, nargs=2, default=[4, 4])
-    parser.add_argument("--explorer", choices=POLICY_NAMES, default="mixed")
+    parser.add_argument("--policy", choices=POLICY_NAMES, default="mixed")
     parser.add_argument("--columns", type=int, default=6)
     parser.add_argument("--rows", type=int, default=4)
-    parser.add_argument("--every", type=int, default=40, help="ticks between two pictures")
+    parser.add_argument("--every", type=int, default=40, help="ticks between frames")
     parser.add_argument("--scale", type=int, default=3, help="screen pixels per frame pixel")
     parser.add_argument("--out", type=Path, default=Path("assets/maze_true.png"))
     args = parser.parse_args()
@@ -52,7 +51,7 @@ def main() -> None:
     config = read_preset_toml(args.preset)[0].ground_truth_config if args.preset else own
     num_frames = args.columns * args.rows
     with closing(open_world(config)) as world:
-        frames, poses = walk(world, args.make_policy, args.seed, num_frames, args.every)
+        frames, poses = play(world, args.policy, args.seed, num_frames, args.every)
         height_px = args.rows * (config.frame_height_px * args.scale + GAP_PX) - GAP_PX
         assert isinstance(world, DoomWorld | MemoryMazeWorld)
         layout = world.layout
@@ -60,21 +59,22 @@ def main() -> None:
             plan = draw_plan(layout, poses, height_px)
         else:
             plan = draw_cells(layout, poses, height_px)
-    sheet = tile(frames, args.columns, args.scale)
-    both = Image.new("RGB", (sheet.width + GAP_PX + plan.width, sheet.height), "black")
-    both.paste(sheet, (0, 0))
-    both.paste(plan, (sheet.width + GAP_PX, 0))
+    rows = [frames[i : i + args.columns] for i in range(0, len(frames), args.columns)]
+    sheet = Image.fromarray(grid(rows, scale=args.scale, gap_px=GAP_PX))
+    image = Image.new("RGB", (sheet.width + GAP_PX + plan.width, sheet.height), "black")
+    image.paste(sheet, (0, 0))
+    image.paste(plan, (sheet.width + GAP_PX, 0))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    both.quantize(128, dither=Image.Dither.NONE).save(args.out, optimize=True)
-    print(f"{args.out}: {both.width}x{both.height}, {args.out.stat().st_size} bytes")
+    image.quantize(128, dither=Image.Dither.NONE).save(args.out, optimize=True)
+    print(f"{args.out}: {image.width}x{image.height}, {args.out.stat().st_size} bytes")
 
 
-def walk(
-    world: GroundTruthWorld, explorer: str, seed: int, num_frames: int, every: int
+def play(
+    world: GroundTruthWorld, policy_name: str, seed: int, num_frames: int, every: int
 ) -> tuple[list[Frame], list[Pose]]:
-    """Every `every`-th frame of a walk, and the pose of every tick."""
+    """Every `every`-th frame of an episode, and the pose of every tick."""
     step = world.reset(seed)
-    policy = world.make_policy(explorer, random.Random(seed))
+    policy = world.make_policy(policy_name, random.Random(seed))
     frames, poses = [], []
     started_s = time.perf_counter()
     for tick in range(num_frames * every):
@@ -83,22 +83,12 @@ def walk(
         if tick % every == 0:
             frames.append(step.frame)
         step = world.step(policy.act(step.pose))
-    print(f"{len(poses)} ticks at {len(poses) / (time.perf_counter() - started_s):.0f} frames/s, explorer included")
+    print(f"{len(poses)} ticks at {len(poses) / (time.perf_counter() - started_s):.0f} frames/s, including the policy")
     return frames, poses
 
 
-def tile(frames: list[Frame], columns: int, scale: int) -> Image.Image:
-    height_px, width_px = (side * scale + GAP_PX for side in frames[0].shape[:2])
-    rows = -(-len(frames) // columns)
-    sheet = Image.new("RGB", (columns * width_px - GAP_PX, rows * height_px - GAP_PX), "black")
-    for number, frame in enumerate(frames):
-        picture = Image.fromarray(np.repeat(np.repeat(frame, scale, axis=0), scale, axis=1))
-        sheet.paste(picture, (number % columns * width_px, number // columns * height_px))
-    return sheet
-
-
 def draw_plan(layout: DoomMazeLayout, poses: list[Pose], height_px: int) -> Image.Image:
-    """The maze from above, north up: walls in their theme's colour, landmarks as dots, the walk as a line."""
+    """The maze from above, north up: walls in the color of their theme, landmarks as dots, the path as a line."""
     per_unit = height_px / (layout.rows * layout.cell_units)
     image = Image.new("RGB", (round(layout.columns * layout.cell_units * per_unit), height_px), "black")
     draw = ImageDraw.Draw(image)
@@ -124,7 +114,7 @@ def draw_plan(layout: DoomMazeLayout, poses: list[Pose], height_px: int) -> Imag
 
 
 def draw_cells(plan: MemoryMazeLayout, poses: list[Pose], height_px: int) -> Image.Image:
-    """A Memory Maze from above, north up: walls dark, targets as black dots, the walk as a line."""
+    """A Memory Maze from above, north up: walls dark, targets as black dots, the path as a line."""
     rows, columns = plan.free.shape
     per_cell = height_px / rows
     image = Image.new("RGB", (round(columns * per_cell), height_px), "#303030")

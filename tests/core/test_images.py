@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldsim.core.images import MAX_PSNR_DB, psnr
+from worldsim.core.images import MAX_PSNR_DB, grid, psnr
 
 
 def noise_frames(num_frames: int, height: int = 16, width: int = 20) -> np.ndarray:
@@ -41,3 +41,11 @@ def test_psnr_is_computed_per_frame() -> None:
     scores = psnr(image, truth)
     assert scores.shape == (3,)
     assert scores[0] == scores[2] == MAX_PSNR_DB and scores[1] < 15
+
+
+def test_a_grid_enlarges_frames_and_leaves_gaps_and_missing_cells_black() -> None:
+    frames = [np.full((2, 3, 3), value, np.uint8) for value in (10, 20, 30)]
+    sheet = grid([frames[:2], frames[2:]], scale=2, gap_px=1)
+    assert sheet.shape == (9, 13, 3)
+    assert (sheet[:4, :6] == 10).all() and (sheet[:4, 7:] == 20).all() and (sheet[5:, :6] == 30).all()
+    assert not sheet[4].any() and not sheet[:, 6].any() and not sheet[5:, 7:].any()

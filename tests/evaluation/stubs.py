@@ -1,4 +1,4 @@
-"""Worlds and models small enough to reason about: a wide picture that scrolls by the action."""
+"""Small worlds and models for reasoning: a wide image that scrolls by the action."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def scroll_clips(num_frames: int = 12, seeds: tuple[int, ...] = (900_000, 900_00
 
 
 class CoarseAutoencoder:
-    """The latent is the picture; decoding rounds it to 9 levels, so that the ceiling is below a perfect score."""
+    """The latent is the image; decoding rounds it to 9 levels, so that the ceiling is below a perfect score."""
 
     def encode(self, pixels_BCHW: Tensor) -> Tensor:
         return pixels_BCHW
@@ -45,7 +45,7 @@ class CoarseAutoencoder:
 
 
 class StubModel:
-    """The WorldModel interface. `calls` names every call in order."""
+    """The WorldModel interface. `calls` lists every call in order."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -82,7 +82,7 @@ class StubModel:
 
 
 class OracleModel(StubModel):
-    """Knows the truth by heart."""
+    """Returns the true frames."""
 
     def __init__(self, clips: Clips) -> None:
         super().__init__()
@@ -93,25 +93,25 @@ class OracleModel(StubModel):
 
 
 class ScrollModel(StubModel):
-    """Rolls what it remembers (`map.ssm`) by the action: the world's own law, as long as it keeps its memory."""
+    """Rolls its memory (`map.ssm`) by the action: correct dynamics as long as it keeps its memory."""
 
     def predict(self, context: FrameContext) -> Tensor:
         return roll(context.state.tensors["map.ssm"], context.action_BA)
 
 
 class StillModel(StubModel):
-    """Ignores the action: the past again, which needs no memory."""
+    """Ignores the action and repeats the last frame, which needs no memory."""
 
     def predict(self, context: FrameContext) -> Tensor:
         return context.state.tensors["past"]
 
 
 RING = 48
-"""Columns of the panorama, of which a frame shows WIDTH."""
+"""Columns of the panorama; a frame shows WIDTH of them."""
 
 
 def ring_clips(num_frames: int, seeds: tuple[int, ...] = (900_000, 900_001)) -> Clips:
-    """A view that goes round a panorama by 2 columns per frame: a full turn is 24 frames."""
+    """A view that rotates through a panorama by 2 columns per frame: a full turn is 24 frames."""
     rng = np.random.default_rng(1)
     actions = np.full((len(seeds), num_frames, 1), 2.0, np.float32)
     actions[:, 0] = 0
@@ -121,14 +121,14 @@ def ring_clips(num_frames: int, seeds: tuple[int, ...] = (900_000, 900_001)) -> 
 
 
 def ring_columns(frame_index: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Of the panorama, that a frame of `ring_clips` shows."""
+    """Columns of the panorama in a frame of `ring_clips`."""
     return (2 * frame_index + np.arange(WIDTH)) % RING
 
 
 class RingModel(StubModel):
-    """Knows the law of `ring_clips` and paints what it has seen into a panorama; grey where it has not.
+    """Knows the dynamics of `ring_clips` and paints seen columns into a panorama; unseen ones are gray.
 
-    `remembers` False: what leaves the view is forgotten.
+    With `remembers` False it forgets what leaves the view.
     """
 
     def __init__(self, *, remembers: bool) -> None:

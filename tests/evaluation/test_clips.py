@@ -1,4 +1,4 @@
-"""Episodes: which action belongs to which frame, the way back, the full turn, the mean image."""
+"""Recorded episodes and the policies that play them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class OpenField:
         return Step(index=self._index, action=action, frame=frame, pose=self._pose)
 
 
-def test_action_t_led_to_frame_t_and_the_first_is_none() -> None:
+def test_action_t_led_to_frame_t_and_the_first_is_no_input() -> None:
     turns = [0.0, 0.5, -0.5, 1.0]
     clips = record_clips(OpenField(), lambda seed: lambda step: Action.of(turn=turns[step.index + 1]), (3, 4), 4)
     assert clips.seeds == (3, 4)
@@ -73,12 +73,12 @@ def test_action_t_led_to_frame_t_and_the_first_is_none() -> None:
 
 
 def test_recording_reports_progress_for_every_frame() -> None:
-    told: list[int] = []
-    record_clips(OpenField(), spin_policy, (1, 2, 3), 5, told.append)
-    assert sum(told) == 15
+    progress: list[int] = []
+    record_clips(OpenField(), spin_policy, (1, 2, 3), 5, progress.append)
+    assert sum(progress) == 15
 
 
-def test_the_way_back_ends_where_the_way_out_began() -> None:
+def test_the_return_path_ends_where_the_outbound_path_began() -> None:
     field = OpenField()
     walk = iter(
         [Action.of("forward", turn=turn) for turn in [0, 0, 1, 1, 1, 0, 0, 0, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
@@ -96,7 +96,7 @@ def test_the_way_back_ends_where_the_way_out_began() -> None:
     assert min(math.hypot(pose.x, pose.y) for pose in poses[40:]) < 40
 
 
-def test_the_outbound_policy_is_not_called_on_the_way_back() -> None:
+def test_the_outbound_policy_is_not_called_on_the_return_path() -> None:
     asked: list[int] = []
 
     def lead(step: Step) -> Action:
@@ -104,7 +104,7 @@ def test_the_outbound_policy_is_not_called_on_the_way_back() -> None:
         return Action.of("forward")
 
     record_clips(OpenField(), lambda seed: ReturnPolicy(lead, 10, TURN_DEG, 30.0), (0,), 40)
-    assert asked == list(range(9)), "frames 1 to 9 are the way out, frame 10 is the first way back"
+    assert asked == list(range(9)), "frames 1 to 9 are outbound, frame 10 is the first of the return"
 
 
 def test_spins_go_both_ways_and_a_full_turn_is_36_ticks_of_10_degrees() -> None:
@@ -160,7 +160,7 @@ def test_random_keys_hold_every_input_and_follow_from_the_seed() -> None:
     assert [other(step) for _ in range(20)] != actions[:20]
 
 
-def test_a_loop_is_a_closed_walk_that_visits_no_cell_twice_and_a_tree_has_none() -> None:
+def test_a_loop_is_a_closed_path_without_repeated_cells_and_a_tree_has_none() -> None:
     for seed in range(5):
         maze = generate_maze(DoomConfig(), seed)
         loop = nearest_loop(maze, (0, 0))
@@ -170,7 +170,7 @@ def test_a_loop_is_a_closed_walk_that_visits_no_cell_twice_and_a_tree_has_none()
     assert nearest_loop(generate_maze(DoomConfig(openness=0.0), 0), (0, 0)) is None
 
 
-def test_in_the_true_world_the_way_back_and_a_loop_revisit_the_same_rooms() -> None:
+def test_in_the_reference_world_the_return_path_and_a_loop_revisit_the_same_rooms() -> None:
     places: list[tuple[float, float]] = []
 
     def watched(policy: StepPolicy) -> StepPolicy:

@@ -1,4 +1,4 @@
-"""Held-out seeds only, and values that fit."""
+"""Only held-out seeds and valid settings are accepted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_single_number_is_a_number_of_seeds() -> None:
     assert parse_seeds("2") == (900_000, 900_001)
 
 
-def test_tasks_are_named_with_commas_and_come_in_the_order_of_the_report() -> None:
+def test_tasks_are_comma_separated_and_sorted_into_the_order_of_the_tables() -> None:
     assert parse_tasks("spin, rollout") == ("rollout", "spin")
     assert parse_tasks(None) == tuple(TASKS)
 

@@ -1,4 +1,4 @@
-"""What is measured of each architecture, and that a cost that grows is seen to grow."""
+"""Measurements of each architecture, and detection of growing costs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TINY = CostConfig(architectures=("full", "mamba2"), width=12, frames=30, context
 
 
 def growing_model(*arguments: Any) -> WorldModel:
-    """As the model, with a copy of every frame kept in its state: one kB each."""
+    """A model whose state also keeps a copy of every frame, one kB each."""
     model = build_world_model(*arguments)
     commit = model.commit
 
@@ -34,9 +34,9 @@ def growing_model(*arguments: Any) -> WorldModel:
 
 
 def test_every_architecture_is_measured_at_the_same_clips_and_frames() -> None:
-    heard = []
-    result = measure_costs(TINY, on_progress=heard.append)
-    assert sum(heard) == TINY.num_progress_frames
+    progress = []
+    result = measure_costs(TINY, on_progress=progress.append)
+    assert sum(progress) == TINY.num_progress_frames
     assert list(result["architectures"]) == ["full", "mamba2"]
     for costs in result["architectures"].values():
         assert [sample["context_frames"] for sample in costs["training"]] == [3, 4]
@@ -46,12 +46,12 @@ def test_every_architecture_is_measured_at_the_same_clips_and_frames() -> None:
         assert costs["stopped"] is None
 
 
-def test_every_architecture_can_be_built_at_the_size_that_is_measured() -> None:
+def test_every_architecture_can_be_built_at_the_measured_size() -> None:
     names = tuple(ARCHITECTURES)
     result = measure_costs(CostConfig(architectures=names, frames=2, contexts=(5,), rounds=1))
     sizes = [costs["parameters"] for costs in result["architectures"].values()]
     assert list(result["architectures"]) == list(names)
-    assert max(sizes) / min(sizes) < 1.05, "as many parameters each"
+    assert max(sizes) / min(sizes) < 1.05, "matched in parameters"
     measured = [costs for costs in result["architectures"].values() if costs["same_as"] is None]
     assert len(measured) >= 5 and all(len(costs["generation"]) == 2 for costs in measured)
 
@@ -70,7 +70,7 @@ def test_a_growing_state_shows_in_the_samples_and_stops_at_its_limit(monkeypatch
     sizes = [sample["state_bytes"] for sample in costs["generation"]]
     assert [b - a for a, b in pairwise(sizes)] == [30_000, 50_000]
     assert [sample["frame"] for sample in costs["generation"]] == [20, 50, 100]
-    assert costs["stopped"].startswith("stopped at frame 100: its state had grown to 0.1 MB")
+    assert costs["stopped"].startswith("stopped at frame 100: its state grew to 0.1 MB")
 
 
 def test_a_late_frame_is_compared_with_the_early_one_of_the_same_rounds(monkeypatch: pytest.MonkeyPatch) -> None:

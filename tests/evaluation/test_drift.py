@@ -1,4 +1,4 @@
-"""Windows of a long roll-out, and what tells a model that drifts from one that does not."""
+"""Windows of a long rollout, and scores of models with and without drift."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from worldsim.evaluation.evaluator import Evaluator
 from worldsim.models.world_model import FrameContext
 
 CLIPS = scroll_clips(num_frames=40)
-GREY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)
+GRAY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)
 
 
 def scores(model: StubModel) -> list[DriftScore]:
-    return drift_scores(Evaluator(stub_preset(model), mean_image=GREY), CLIPS, num_context=4, distances=(8, 36, 1000))
+    return drift_scores(Evaluator(stub_preset(model), mean_image=GRAY), CLIPS, num_context=4, distances=(8, 36, 1000))
 
 
 def test_drift_windows_end_at_a_distance_and_do_not_overlap() -> None:
@@ -61,6 +61,6 @@ def test_latent_statistics_are_mean_and_std_of_every_channel_and_differ_by_episo
 
 
 def test_the_stub_autoencoder_is_not_the_identity() -> None:
-    """Else the ceiling of these tests would be no ceiling."""
+    """Otherwise the ceiling of these tests would be a perfect score."""
     latent = torch.full((1, 3, 12, 16), 0.1)
     assert not torch.equal(CoarseAutoencoder().decode(latent), latent)

@@ -1,4 +1,4 @@
-"""What is generated, what it is compared with, and what enters a score."""
+"""Generated frames, their references, and the frames behind a score."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ from worldsim.models.world_model import FrameContext
 
 CLIPS = scroll_clips()
 NUM_FRAMES = CLIPS.frames.shape[1]
-GREY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)
+GRAY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)
 
 
 def evaluator(model: StubModel, **options: float) -> Evaluator:
-    return Evaluator(stub_preset(model, **options), mean_image=GREY)
+    return Evaluator(stub_preset(model, **options), mean_image=GRAY)
 
 
-def test_a_model_that_knows_the_truth_scores_what_the_autoencoder_does() -> None:
+def test_a_perfect_model_reaches_the_score_of_the_autoencoder() -> None:
     (score,) = rollout_scores(evaluator(OracleModel(CLIPS)).compare(CLIPS, num_context=4), (8,))
     assert score.psnr == score.psnr_autoencoder < 60
     assert score.sharpness == score.sharpness_autoencoder
     assert score.psnr > score.psnr_mean_image
 
 
-def test_a_model_that_ignores_the_action_scores_less_and_no_better_than_the_frame_repeated() -> None:
+def test_a_model_that_ignores_actions_scores_no_better_than_repeating_a_frame() -> None:
     (still,) = rollout_scores(evaluator(StillModel()).compare(CLIPS, num_context=4), (8,))
     (scroll,) = rollout_scores(evaluator(ScrollModel()).compare(CLIPS, num_context=4), (8,))
     assert scroll.psnr == scroll.psnr_autoencoder
     assert still.psnr < scroll.psnr - 10
-    assert still.psnr == pytest.approx(still.psnr_repeat, abs=0.5)  # but for the autoencoder's rounding
+    assert still.psnr == pytest.approx(still.psnr_repeat, abs=0.5)  # except for the autoencoder's rounding
 
 
-def test_clearing_the_state_shows_in_its_own_score_only() -> None:
+def test_clearing_the_state_only_affects_its_own_score() -> None:
     values = score(evaluator(ScrollModel()).compare(CLIPS, num_context=4, with_no_state=True))
     assert values.psnr == values.psnr_autoencoder
     assert values.psnr_no_state is not None and values.psnr_no_state < values.psnr - 10
     assert score(evaluator(ScrollModel()).compare(CLIPS, num_context=4)).psnr_no_state is None
 
 
-def test_the_state_is_cleared_before_every_frame_of_the_diagnostic_and_never_else() -> None:
+def test_the_state_is_cleared_before_every_frame_of_the_diagnostic_only() -> None:
     model = ScrollModel()
     evaluator(model).compare(CLIPS, num_context=4, with_no_state=True)
     before_begin = [model.calls[i - 1] if i else "" for i, call in enumerate(model.calls) if call == "begin"]
@@ -77,11 +77,11 @@ def test_no_context_frame_enters_a_score() -> None:
     assert replace(spoiled, psnr_repeat=clean.psnr_repeat) == clean
 
 
-def test_a_horizon_is_that_frame_and_its_window_the_frames_since_the_one_before() -> None:
+def test_a_horizon_scores_one_frame_and_its_window_all_since_the_previous_horizon() -> None:
     result = evaluator(StillModel()).compare(CLIPS, num_context=4)
     by_frame = psnr(result.generated, result.truth).mean(axis=0)
     scores = rollout_scores(result, (1, 3, 8, 200))
-    assert [score.horizon for score in scores] == [1, 3, 8], "200 does not fit"
+    assert [score.horizon for score in scores] == [1, 3, 8], "200 exceeds the length"
     assert [score.psnr for score in scores] == pytest.approx([by_frame[0], by_frame[2], by_frame[7]])
     assert [score.psnr_window for score in scores] == pytest.approx(
         [by_frame[0], by_frame[1:3].mean(), by_frame[3:8].mean()]
@@ -89,7 +89,7 @@ def test_a_horizon_is_that_frame_and_its_window_the_frames_since_the_one_before(
     assert all(score.psnr_low <= score.psnr <= score.psnr_high for score in scores)
 
 
-def test_one_step_has_the_true_past_and_repeats_the_frame_before() -> None:
+def test_next_frame_prediction_has_true_context_and_repeats_the_previous_frame() -> None:
     result = evaluator(StillModel()).compare(CLIPS, num_context=4, autoregressive=False)
     np.testing.assert_array_equal(result.repeat, CLIPS.frames[:, 3:-1])
     score = one_step_score(result)
@@ -118,7 +118,7 @@ def test_a_non_finite_frame_stops_the_rollout_with_its_index() -> None:
     assert "frame 6" in caught.value.message
 
 
-def test_a_batch_row_is_the_session_that_the_simulator_plays(tiny_preset_folder: Path) -> None:
+def test_a_batch_row_equals_a_session_of_the_simulator(tiny_preset_folder: Path) -> None:
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import load_preset
 

@@ -1,4 +1,4 @@
-"""Scores against hand values."""
+"""Metrics against values computed by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def noise_frames(num_frames: int, height: int = 16, width: int = 20) -> np.ndarr
     return np.random.default_rng(3).integers(0, 256, size=(num_frames, height, width, 3), dtype=np.uint8)
 
 
-def test_scores_of_many_frames_are_those_of_each_in_its_place() -> None:
+def test_scores_of_many_frames_equal_those_of_each_frame() -> None:
     image, truth = (noise_frames(140).reshape(2, 70, 16, 20, 3) for _ in range(2))
     image = (image * np.linspace(0.2, 1.0, 140).reshape(2, 70, 1, 1, 1)).astype(np.uint8)
     for metric in (psnr, ssim):
@@ -43,7 +43,7 @@ def test_ssim_of_two_flat_frames_is_the_luminance_term() -> None:
     assert ssim(dark, bright) == pytest.approx((2 * 50 * 100 + c1) / (50**2 + 100**2 + c1))
 
 
-def test_ssim_equals_the_definition_written_out_window_by_window() -> None:
+def test_ssim_equals_its_definition_computed_window_by_window() -> None:
     image, truth = noise_frames(2, 13, 14)
     image = (0.5 * image + 0.5 * truth).astype(np.uint8)
     offsets = np.arange(11) - 5
@@ -74,23 +74,23 @@ def test_gradient_energy_of_stripes_by_hand() -> None:
     assert gradient_energy(stripes) == pytest.approx(100.0)
 
 
-def test_fog_is_less_sharp_and_noise_is_sharper_than_the_truth() -> None:
+def test_blur_lowers_sharpness_and_noise_raises_it() -> None:
     truth = noise_frames(1, 24, 24)
     truth = np.repeat(np.repeat(truth[:, ::4, ::4], 4, axis=1), 4, axis=2)
-    fog = ((truth.astype(float) + 3 * truth.mean()) / 4).astype(np.uint8)
+    blur = ((truth.astype(float) + 3 * truth.mean()) / 4).astype(np.uint8)
     assert sharpness(truth, truth) == pytest.approx(1.0)
-    assert sharpness(fog, truth) == pytest.approx(1 / 16, rel=0.05)
+    assert sharpness(blur, truth) == pytest.approx(1 / 16, rel=0.05)
     assert sharpness(noise_frames(1, 24, 24), truth) > 1.5
 
 
-def test_a_bare_wall_in_the_truth_does_not_dominate_the_sharpness() -> None:
+def test_a_blank_wall_in_the_truth_does_not_dominate_the_sharpness() -> None:
     truth, image = np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 16, 3), np.uint8)
     truth[1, :, ::2] = image[1, :, ::2] = 100
     image[0, 0, 0] = 5
     assert sharpness(image, truth) == pytest.approx(1.0, abs=0.01)
 
 
-def test_pixels_outside_the_mask_do_not_count_and_no_pixel_is_no_number() -> None:
+def test_masked_psnr_ignores_other_pixels_and_is_nan_for_an_empty_mask() -> None:
     truth = np.full((2, 3, 4, 4, 3), 100, np.uint8)
     image = truth.copy()
     image[:, :, 0] = 200
@@ -102,7 +102,7 @@ def test_pixels_outside_the_mask_do_not_count_and_no_pixel_is_no_number() -> Non
     assert np.isnan(values[1])
 
 
-def test_best_match_finds_each_frame_wherever_it_stands() -> None:
+def test_best_match_finds_frames_in_any_order() -> None:
     truth = noise_frames(5)
     shuffled = truth[[3, 0, 4]].astype(int) + 2
     assert best_match(np.clip(shuffled, 0, 255).astype(np.uint8), truth).tolist() == [3, 0, 4]
@@ -120,7 +120,7 @@ def test_frechet_distance_by_hand() -> None:
     assert frechet(square, stretched) == pytest.approx(4 / 3)
 
 
-def test_balanced_accuracy_gives_a_guess_of_one_answer_no_more_than_its_share() -> None:
+def test_balanced_accuracy_of_a_constant_prediction_is_chance() -> None:
     label = np.array([0, 0, 0, 0, 0, 0, 0, 1])
     assert balanced_accuracy(np.zeros(8, np.int64), label) == 0.5
     assert balanced_accuracy(label, label) == 1.0

@@ -1,4 +1,4 @@
-"""Networks of others, from files: what they are given and what is made of their answers. The real ones are not here."""
+"""LPIPS and FVD with stand-in networks: their inputs, and scores from their outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 
 class Lpips(nn.Module):
-    """As StyleGAN's: pixels 0 to 255 in, features out whose squared difference is the distance."""
+    """Like StyleGAN's: pixels 0 to 255 in, features out whose squared difference is the distance."""
 
     def forward(self, x: Tensor, resize_images: bool = True, return_lpips: bool = False) -> Tensor:
         assert return_lpips and not resize_images
@@ -27,7 +27,7 @@ class Lpips(nn.Module):
 
 
 class Motion(nn.Module):
-    """As the one of FVD: [N, C, T, H, W], 0 to 255."""
+    """Like the FVD network: [N, C, T, H, W], 0 to 255."""
 
     def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
         assert rescale and resize and return_features and x.shape[1] == 3

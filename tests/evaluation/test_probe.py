@@ -1,4 +1,4 @@
-"""An action is read off frames that move as it says, and off no others."""
+"""The probe predicts actions from frames that follow them, and from no others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEIGHT, HIDDEN_WIDTH = 24, 32
 
 
 def clips(seeds: range, num_frames: int = 40) -> Clips:
-    """A picture that the button moves by 2 rows and the axis by 3 columns; keys are held for 5 to 8 ticks."""
+    """An image that the button moves by 2 rows and the axis by 3 columns; keys are held for 5 to 8 ticks."""
     rng = np.random.default_rng(seeds.start)
     frames = np.empty((len(seeds), num_frames, HEIGHT, HIDDEN_WIDTH, 3), np.uint8)
     actions = np.zeros((len(seeds), num_frames, 2), np.float32)
@@ -57,18 +57,18 @@ def result(generated: np.ndarray) -> RolloutResult:  # type: ignore[type-arg]
     )
 
 
-def test_labels_say_low_rest_and_high() -> None:
+def test_labels_are_low_rest_and_high() -> None:
     actions = np.array([[0.0, -1.0], [1.0, 0.1], [0.0, 0.6]], np.float32)
     assert input_labels(actions, SPEC).tolist() == [[1, 0], [2, 1], [1, 2]]
 
 
-def test_an_action_is_held_when_it_was_the_same_for_some_ticks() -> None:
+def test_an_action_is_held_when_it_stays_the_same_for_several_ticks() -> None:
     label = np.array([[0, 0, 0, 0, 0, 1, 1, 1, 1, 0]])[..., None]
     assert MIN_HELD_TICKS == 4
     assert is_held(label)[0].tolist() == [False] * 3 + [True] * 2 + [False] * 3 + [True, False]
 
 
-def test_a_block_that_moved_is_found_where_it_was() -> None:
+def test_block_matching_finds_the_previous_position() -> None:
     right = block_shifts(np.stack([np.roll(HELD_OUT.frames[0, 0], 3 * t, axis=1) for t in range(5)]))
     assert right.shape[0] == 5 - NUM_FRAME_PAIRS
     across = right.reshape(2, NUM_FRAME_PAIRS, 3, -1)[:, :, 1]
@@ -89,10 +89,10 @@ def test_frames_that_move_the_other_way_score_below_chance(probe: ActionProbe) -
     mirrored = HELD_OUT.frames[:, :, :, ::-1]
     values = fidelity_score(probe, result(mirrored), HELD_OUT.actions, SPEC, trained=(0, 0))
     assert values.by_input["turn"]["generated"] < 0.5
-    assert values.by_input["up"]["generated"] > 0.9, "up and down it moves as told"
+    assert values.by_input["up"]["generated"] > 0.9, "vertical motion still follows the action"
 
 
-def test_the_same_clips_give_the_same_probe_whatever_was_drawn_before() -> None:
+def test_the_same_clips_give_the_same_probe_regardless_of_the_global_generator() -> None:
     few = HELD_OUT.first(12)
     first = train_probe(few, SPEC, num_updates=3)
     torch.manual_seed(5)

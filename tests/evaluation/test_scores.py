@@ -1,4 +1,4 @@
-"""Names, intervals, places that come back: a model that remembers scores high, one that forgets scores low."""
+"""Score names, intervals and regions: a model with memory scores high, one without scores low."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from worldsim.evaluation.scores import (
 from worldsim.evaluation.visibility import VisibilityMasks, has_returned
 
 CLIPS = scroll_clips()
-GREY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)
+GRAY = np.full(CLIPS.frames.shape[2:], 128, np.uint8)
 TURN = RING // 2
 RING_CLIPS = ring_clips(TURN + 20)
 
 
 def still_outcome() -> RolloutResult:
-    return Evaluator(stub_preset(StillModel()), mean_image=GREY).compare(CLIPS, num_context=4)
+    return Evaluator(stub_preset(StillModel()), mean_image=GRAY).compare(CLIPS, num_context=4)
 
 
 def ring_score(*, remembers: bool, num_context: int = TURN) -> MemoryScore:
-    """Of the second turn round the panorama, with what the engine would say of every pixel."""
+    """Score of the second turn through the panorama, with exact visibility masks."""
     clips = RING_CLIPS
-    result = Evaluator(stub_preset(RingModel(remembers=remembers)), mean_image=GREY).compare(
+    result = Evaluator(stub_preset(RingModel(remembers=remembers)), mean_image=GRAY).compare(
         clips, num_context=num_context
     )
     regions = ring_regions(num_context, clips.frames.shape[1])
@@ -67,21 +67,21 @@ def test_returned_pixels_score_high_when_remembered_and_low_when_forgotten() -> 
     assert kept.psnr == pytest.approx(kept.psnr_autoencoder, abs=0.01)
     assert lost.psnr < kept.psnr - 10 and lost.psnr < lost.psnr_mean_image + 3
     assert lost.psnr_low <= lost.psnr <= lost.psnr_high and len(lost.psnr_by_seed) == 2
-    assert remembers.psnr > forgets.psnr + 5, "the frames as a whole say so too"
+    assert remembers.psnr > forgets.psnr + 5, "full-frame scores agree"
     assert remembers.psnr_best_match > forgets.psnr_best_match + 5
 
 
-def test_pixels_that_the_context_never_showed_are_scored_apart() -> None:
+def test_pixels_never_shown_in_the_context_are_scored_separately() -> None:
     values = ring_score(remembers=True, num_context=6)
     assert values.regions
     seen, never, returned = (values.regions[name] for name in ("seen", "never_seen", "returned"))
     assert seen and never and returned
     assert seen.share + never.share == pytest.approx(1.0)
-    assert returned.share < seen.share, "what has stayed in view has not come back"
+    assert returned.share < seen.share, "pixels that stayed in view have not returned"
     assert never.psnr < seen.psnr - 8
 
 
-def test_a_region_without_pixels_has_no_score_and_a_seed_without_them_is_left_out() -> None:
+def test_a_region_without_pixels_has_no_score_and_seeds_without_pixels_are_omitted() -> None:
     result = still_outcome()
     mask = np.zeros(result.truth.shape[:-1], bool)
     assert region_score(result, mask) is None
@@ -93,16 +93,16 @@ def test_a_region_without_pixels_has_no_score_and_a_seed_without_them_is_left_ou
     assert values.share == pytest.approx(mask.mean())
 
 
-def test_no_regions_where_the_engine_gives_no_depth() -> None:
+def test_there_are_no_regions_without_depth() -> None:
     assert memory_score(still_outcome()).regions is None
 
 
-def test_a_copy_from_a_turn_ago_is_scored_beside_the_model() -> None:
+def test_the_frame_one_turn_earlier_is_scored_as_a_reference() -> None:
     assert memory_score(still_outcome(), copy=CLIPS.frames[:, 4:]).psnr_copy == 100.0
     assert memory_score(still_outcome()).psnr_copy is None
 
 
-def test_best_match_forgives_a_camera_that_is_late_and_the_frame_by_frame_score_does_not() -> None:
+def test_best_match_tolerates_a_delayed_camera_unlike_frame_by_frame_scores() -> None:
     result = still_outcome()
     late = RolloutResult(
         seeds=result.seeds,
@@ -127,7 +127,7 @@ def test_every_score_has_its_seeds_and_its_interval() -> None:
         assert min(by_seed) - 1e-9 <= low <= getattr(values, name) <= high <= max(by_seed) + 1e-9
 
 
-def test_a_static_picture_is_distinguished_from_a_changing_one() -> None:
+def test_a_static_image_is_distinguished_from_a_changing_one() -> None:
     result = still_outcome()
     values = idle_score(result)
     assert values.change == 0.0 and values.psnr_first == 100.0
@@ -137,7 +137,7 @@ def test_a_static_picture_is_distinguished_from_a_changing_one() -> None:
 
 def test_the_scores_have_the_documented_names() -> None:
     ends = {f"{name}_{end}" for name in ("psnr", "ssim", "sharpness") for end in ("low", "high", "by_seed")}
-    promised = {"psnr", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_autoencoder", "psnr_no_state", "sharpness"}
-    beside = {"seeds", "ssim_autoencoder", "sharpness_autoencoder"} | ends
-    assert {f.name for f in fields(HorizonScore)} == promised | beside | {"horizon", "psnr_window"}
-    assert {f.name for f in fields(MemoryScore)} > promised | beside | {"frames", "psnr_copy", "regions"}
+    required = {"psnr", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_autoencoder", "psnr_no_state", "sharpness"}
+    additional = {"seeds", "ssim_autoencoder", "sharpness_autoencoder"} | ends
+    assert {f.name for f in fields(HorizonScore)} == required | additional | {"horizon", "psnr_window"}
+    assert {f.name for f in fields(MemoryScore)} > required | additional | {"frames", "psnr_copy", "regions"}

@@ -1,4 +1,4 @@
-"""What was seen before and what came back: hand-made walls, and a turn on the spot in the true world."""
+"""Visibility masks of walls with known depth, and of a turn on the spot in the reference world."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SHAPE = CAMERA.subsample(np.zeros((48, 64))).shape
 
 
 def wall(depth: float) -> np.ndarray:  # type: ignore[type-arg]
-    """Seen face on, everywhere in the picture."""
+    """A wall seen from the front that fills the image."""
     return np.full(SHAPE, depth, np.float32)
 
 
 def shown(
     pose: tuple[float, float, float], depth: float, before: tuple[float, float, float], depth_before: float
 ) -> np.ndarray:  # type: ignore[type-arg]
-    """Whether the frame before showed the points of this one, [h, w]."""
+    """Whether the previous frame showed the points of this one, [h, w]."""
     points = CAMERA.points(np.array(pose), wall(depth))
     return CAMERA.sees(points, np.array([before]), wall(depth_before)[None]).reshape(SHAPE)
 
@@ -53,7 +53,7 @@ def test_from_half_the_distance_the_middle_half_was_seen() -> None:
 
 def test_a_nearer_surface_occludes_what_is_behind_it() -> None:
     assert not shown((0.0, 0.0, 0.0), 300.0, (0.0, 0.0, 0.0), 100.0).any()
-    assert not shown((0.0, 0.0, 0.0), 100.0, (0.0, 0.0, 0.0), 300.0).any(), "nor was it there before"
+    assert not shown((0.0, 0.0, 0.0), 100.0, (0.0, 0.0, 0.0), 300.0).any(), "nor was it visible before"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_nearer_surface_occludes_what_is_behind_it() -> None:
     [((100.0, 47.0, -1.0), 12, 8), ((100.0, -52.0, -1.0), 12, 24), ((100.0, -1.0, 47.0), 4, 16)],
 )
 def test_left_is_left_and_up_is_up(point: tuple[float, float, float], row: int, column: int) -> None:
-    """Half a picture's width is 100 units at a distance of 100."""
+    """Half of the image width is 100 units at a distance of 100."""
     only_there = np.zeros((1, *SHAPE), np.float32)
     only_there[0, row, column] = 100.0
     assert CAMERA.sees(np.array(point)[:, None], np.zeros((1, 3)), only_there).all()
@@ -77,25 +77,25 @@ def test_a_turn_to_the_left_moves_things_to_the_right() -> None:
 @pytest.mark.parametrize(
     ("sequence", "expected"),
     [
-        ("vv....|", True),  # seen, gone for 4 frames, in view now
+        ("vv....|", True),  # seen, out of view for 4 frames, in view now
         ("vv...|", False),  # not gone for long enough
-        ("v....v|", False),  # came back while it was still context: the last true frame shows it
+        ("v....v|", False),  # came back within the context: a true frame shows it
         ("v....v|..", False),
-        ("v....|v.", True),  # came back after the context, a moment ago
+        ("v....|v.", True),  # came back just after the context
         ("......|", False),  # never seen
-        ("......|v....", False),  # shown by the model first: nothing to remember
+        ("......|v....", False),  # not in the context: nothing to remember
         ("v.....|....", True),
         ("vvvvvv|vv", False),  # never left
     ],
 )
-def test_a_return_counts_when_the_place_left_the_view_and_came_back(sequence: str, expected: bool) -> None:
+def test_a_place_returns_when_it_left_the_view_and_came_back(sequence: str, expected: bool) -> None:
     """v in view, . out of it, | the end of the context; the place is in view in the frame after the last."""
     context, generated = sequence.split("|")
     shown_SN = np.array([[c == "v"] for c in context + generated])
     assert has_returned(shown_SN, len(context), gone_frames=4).tolist() == [expected]
 
 
-def test_a_second_turn_in_the_true_world_shows_nothing_new_and_nearly_all_of_it_came_back() -> None:
+def test_in_a_second_turn_nothing_is_new_and_nearly_everything_returned() -> None:
     with open_evaluation_world(TINY_CONFIG) as truth:
         clips = record_clips(truth.world, spin_policy, (900_000,), 73, read_depth=truth.read_depth)
         camera = truth.camera

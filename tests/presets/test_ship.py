@@ -1,4 +1,4 @@
-"""tools/ship_preset.py: from a checkpoint to a bundled preset, with scores of the very weights that are shipped."""
+"""tools/ship_preset.py: from a checkpoint to a bundled preset with the scores of its weights."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_shipping_halves_the_weights_and_keeps_where_they_come_from(
     assert any(p.dtype == torch.float32 for p in shipped.model.parameters())
 
 
-def test_shipping_again_with_scores_changes_the_card_alone(
+def test_shipping_again_with_scores_only_changes_the_card(
     ship_preset: ModuleType, tiny_preset_folder: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "tiny"
-    sha256 = ship_preset.ship(tiny_preset_folder, target, dtype=torch.float32).sha256  # other than is the default
+    sha256 = ship_preset.ship(tiny_preset_folder, target, dtype=torch.float32).sha256  # not the default
     before = {path: path.read_bytes() for path in target.rglob("*.*") if path.name != "README.md"}
     scores = {"rollout": [{"horizon": 30, "psnr": 21.0}], "seeds": [900_000], "steps": 1, "preset_sha256": sha256}
     (tmp_path / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
@@ -51,7 +51,9 @@ def test_shipping_again_with_scores_changes_the_card_alone(
     assert "| rollout@30 | 21.0 |" in (target / "README.md").read_text(encoding="utf-8")
 
 
-def test_scores_of_other_weights_are_refused(ship_preset: ModuleType, tiny_preset_folder: Path, tmp_path: Path) -> None:
+def test_scores_of_other_weights_are_rejected(
+    ship_preset: ModuleType, tiny_preset_folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "scores.json").write_text(json.dumps({"preset_sha256": "0" * 64}), encoding="utf-8")
     with pytest.raises(PresetError, match="measured on other weights"):
         ship_preset.ship(tiny_preset_folder, tmp_path / "tiny", tmp_path / "scores.json")
@@ -68,17 +70,15 @@ def test_play_settings_come_from_the_preset_toml_beside_the_weights(
     assert shipped.config.model == load_preset(tiny_preset_folder).config.model
 
 
-def test_parts_trained_side_by_side_are_joined(
-    ship_preset: ModuleType, tiny_preset_folder: Path, tmp_path: Path
-) -> None:
+def test_separately_trained_parts_are_joined(ship_preset: ModuleType, tiny_preset_folder: Path, tmp_path: Path) -> None:
     preset = load_preset(tiny_preset_folder)
     trained = {name: tensor + 1 for name, tensor in preset.autoencoder.state_dict().items()}
     save_file(trained, tmp_path / "autoencoder.safetensors")
-    takes = [("autoencoder.", tmp_path / "autoencoder.safetensors")]
-    shipped = ship_preset.ship(tiny_preset_folder, tmp_path / "tiny", dtype=torch.float32, takes=takes)
+    replacements = [("autoencoder.", tmp_path / "autoencoder.safetensors")]
+    shipped = ship_preset.ship(tiny_preset_folder, tmp_path / "tiny", dtype=torch.float32, replacements=replacements)
     assert all(torch.equal(trained[n], t) for n, t in shipped.autoencoder.state_dict().items())
     assert all(torch.equal(preset.model.state_dict()[n], t) for n, t in shipped.model.state_dict().items())
-    with pytest.raises(PresetError, match="holds no model"):
+    with pytest.raises(PresetError, match="has no model"):
         ship_preset.ship(
-            tiny_preset_folder, tmp_path / "tiny", takes=[("model.", tmp_path / "autoencoder.safetensors")]
+            tiny_preset_folder, tmp_path / "tiny", replacements=[("model.", tmp_path / "autoencoder.safetensors")]
         )

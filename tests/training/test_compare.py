@@ -1,4 +1,4 @@
-"""The tool that trains architectures alike: every run learns from the same, and its result is what the report reads."""
+"""tools/compare.py: architectures with equal training budgets, and results that the report reads."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_comparison_gives_results_for_the_report_and_can_be_scored_again(
         assert old in text
         text = text.replace(old, new)
     recipe.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(compare, "NUM_WALKS", 3)
+    monkeypatch.setattr(compare, "NUM_EPISODES", 3)
     options = [str(recipe), "--autoencoder", str(ROOT / "presets" / "maze"), "--updates", "2"]
     options += ["--architectures", "full", "causal-window", "--out", str(tmp_path / "out")]
     compare.main(options)
@@ -61,7 +61,7 @@ def test_a_comparison_gives_results_for_the_report_and_can_be_scored_again(
     before = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     assert {run["updates"] for run in before} == {2} and len({run["frames"] for run in before}) == 1
     assert all(5 < run["scores"]["second_turn"]["value"] < 40 for run in before)
-    compare.main([*options, "--again", "--sheet", str(tmp_path / "sheet.png")])
+    compare.main([*options, "--rescore", "--contact-sheet", str(tmp_path / "sheet.png")])
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert [json.loads(path.read_text(encoding="utf-8")) for path in paths] == before
     assert len(read_results(paths).runs) == 2

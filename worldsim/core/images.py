@@ -1,8 +1,9 @@
-"""Frames as images: PSNR, differences, side by side, resizing, contact sheets."""
+"""Frames as images: PSNR, differences, side by side, grids, resizing, contact sheets."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ def side_by_side(left: Frame, right: Frame) -> Frame:
     """Both frames with a black gap of `GAP_PX` between them. Shapes: returns [H, W + gap + W, 3]."""
     gap = np.zeros((left.shape[0], GAP_PX, 3), np.uint8)
     return np.concatenate([left, gap, right], axis=1)
+
+
+def grid(rows: Sequence[Sequence[Frame]], *, scale: int = 1, gap_px: int = 0) -> Frame:
+    """Frames of one size in rows and columns, enlarged by repeating pixels; gaps and missing frames are black."""
+    height_px, width_px = (side * scale for side in rows[0][0].shape[:2])
+    step_y, step_x = height_px + gap_px, width_px + gap_px
+    sheet = np.zeros((len(rows) * step_y - gap_px, max(map(len, rows)) * step_x - gap_px, 3), np.uint8)
+    for y, row in enumerate(rows):
+        for x, frame in enumerate(row):
+            large = frame.repeat(scale, axis=0).repeat(scale, axis=1)
+            sheet[y * step_y : y * step_y + height_px, x * step_x : x * step_x + width_px] = large
+    return sheet
 
 
 def difference(a: Frame, b: Frame) -> Frame:
@@ -75,9 +88,6 @@ def write_contact_sheet(path: Path, frames: list[Frame]) -> None:
     """Frames of one size in rows, as PNG regardless of the suffix. Raises: StorageError."""
     from PIL import Image
 
-    columns = min(SHEET_COLUMNS, len(frames))
-    empty = [np.zeros_like(frames[0])] * (-len(frames) % columns)
-    tiles = [*frames, *empty]
-    lines = [np.concatenate(tiles[begin : begin + columns], axis=1) for begin in range(0, len(tiles), columns)]
+    rows = [frames[begin : begin + SHEET_COLUMNS] for begin in range(0, len(frames), SHEET_COLUMNS)]
     with atomic_path(path) as temporary:
-        Image.fromarray(np.concatenate(lines)).save(temporary, format="PNG")
+        Image.fromarray(grid(rows)).save(temporary, format="PNG")

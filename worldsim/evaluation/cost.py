@@ -1,12 +1,11 @@
-"""What each architecture costs: training time by context length, memory and time per generated frame by frames.
+"""Cost of architectures: training time by clip length, memory and time per generated frame by rollout length.
 
-Owns: what is timed, and in which order. Does not own: printing (`worldsim.cli.cost`). Weights are untrained: a frame
-costs the same whatever they are. The autoencoder is left out, being the same for all.
+Weights are untrained, since the cost does not depend on them. The autoencoder, the same for all, is not included.
 Source: LSSVWM, figure 8.
 
-Other programs on the machine only ever add time, and not evenly (see `training.profiling`). So every time is the
-fastest of some rounds, and every round takes all architectures in turn at all their samples, early and late: states are
-never changed, so they can all be kept.
+Other programs on the machine only ever add time, and unevenly (see `training.profiling`). Therefore every time is the
+fastest of several rounds, and every round measures all architectures in turn at all their samples, early and late:
+states are immutable, so that all of them can be kept.
 Letters: B batch, T frames, C channels, H W rows and columns, A action.
 """
 
@@ -32,43 +31,43 @@ from worldsim.models.world_model import WorldModel
 from worldsim.training.profiling import Stopwatch, allocated_bytes
 
 REFERENCE_FRAME = 100
-"""What later frames are compared with."""
+"""The first sampled frame, the reference of all later ones."""
 LATENT_SHAPE = (16, 6, 8)
 ACTION_SIZE = 4
 NUM_INPUTS = 16
-"""Latents and actions that generation takes in turn."""
+"""Generation cycles through this many random latents and actions."""
 STATE_CHECK_FRAMES = 64
-"""A growing state is held against its limit this often."""
+"""Frames between checks of a growing state against its limit."""
 RESULT_KIND = "cost"
 NOTE = "Untrained weights (the cost does not depend on them), one denoising step, no autoencoder."
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostConfig:
-    """One measurement of several architectures."""
+    """Settings of a measurement."""
 
     architectures: tuple[str, ...]
     width: int = 24
     num_layers: int = 2
     frames: int = 100_000
-    """Frames generated, commit-only between samples."""
+    """Frames to generate; between samples they are only committed."""
     contexts: tuple[int, ...] = (16, 32, 64, 128, 256)
-    """Frames of a training clip; none: training is not timed."""
+    """Lengths of training clips; empty to skip training."""
     rounds: int = 9
     limit_mb: float = 32.0
-    """A state that grows beyond this ends its architecture's generation."""
+    """Generation of an architecture stops when its state exceeds this size."""
 
     def __post_init__(self) -> None:
         for name in self.architectures:
             find_architecture(name)
         if self.frames < 2 or self.rounds < 1 or self.limit_mb <= 0:
-            raise UsageError("frames, rounds and the limit must be positive", hint="--frames 2 or more")
+            raise UsageError("frames, rounds and the limit must be positive", hint="use --frames 2 or more")
         if any(a >= b for a, b in zip((2, *self.contexts), self.contexts, strict=False)):
-            raise UsageError(f"contexts are {self.contexts}", hint="rising, from 3 frames up: --contexts 16 32 64")
+            raise UsageError(f"contexts are {self.contexts}", hint="use increasing numbers from 3: --contexts 16 32 64")
 
     @property
     def model(self) -> SequenceModelConfig:
-        """Of the reference; the others are matched to it."""
+        """The reference; other architectures are matched to its number of parameters."""
         return SequenceModelConfig(
             width=self.width,
             num_heads=max(1, self.width // 12),
@@ -80,7 +79,7 @@ class CostConfig:
 
     @property
     def num_progress_frames(self) -> int:
-        """How often `on_progress` will hear of a frame, at most: generated and trained on."""
+        """Upper bound of the frames reported to `on_progress`, generated and trained on."""
         return len(self.architectures) * (self.frames + self.rounds * sum(self.contexts))
 
 
@@ -92,33 +91,32 @@ class TrainingSample:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSample:
-    """`ms_ratio` is against the first sample, timed in the same rounds."""
+    """`ms_ratio` is relative to the first sample, timed in the same rounds."""
 
     frame: int
     ms: float
     ms_ratio: float
     state_bytes: int
     resident_ratio: float
-    """The process's resident memory now over that at the first sample; other architectures and what was kept for the
-    timing left out."""
+    """Resident memory relative to the first sample, without other architectures and the states kept for timing."""
 
 
 @dataclass(kw_only=True)
 class ArchitectureCosts:
-    """Of one architecture."""
+    """Costs of one architecture."""
 
     summary: str
     parameters: int
     training: list[TrainingSample] = field(default_factory=list)
     generation: list[GenerationSample] = field(default_factory=list)
     same_as: str | None = None
-    """Another architecture of the same network, which was measured in its place."""
+    """An architecture with the same network, which was measured instead."""
     stopped: str | None = None
-    """Why its generation ended before the last frame."""
+    """Why generation stopped before the last frame."""
 
     @property
     def training_exponent(self) -> float | None:
-        """p, where time grows as frames ** p over the longest two clips."""
+        """p such that time grows as frames ** p between the longest two clips."""
         if len(self.training) < 2:
             return None
         a, b = self.training[-2:]
@@ -126,7 +124,7 @@ class ArchitectureCosts:
 
 
 class _ArchitectureRun:
-    """One architecture on its way through the frames."""
+    """The state of one architecture during a measurement."""
 
     def __init__(self, model: WorldModel, costs: ArchitectureCosts, device: str) -> None:
         self.model, self.costs, self._device = model, costs, device
@@ -134,7 +132,7 @@ class _ArchitectureRun:
         self.state = model.initial_state(1, seed=0)
         self.samples: list[WorldState] = []
         self.grown_bytes: list[int] = []
-        """What this architecture's frames had added to the process since it was built, at every sample."""
+        """Memory that this architecture's frames had added to the process, at every sample."""
         generator = torch.Generator().manual_seed(0)
         self._latents = torch.randn(NUM_INPUTS, 1, *LATENT_SHAPE, generator=generator).to(device)
         self._actions = torch.rand(NUM_INPUTS, 1, ACTION_SIZE, generator=generator).to(device)
@@ -142,7 +140,7 @@ class _ArchitectureRun:
 
     @torch.inference_mode()
     def advance_to(self, frame: int, limit_bytes: float, on_progress: FrameProgressCallback) -> None:
-        """Commits frames up to number `frame`, or until the state is too large, and keeps that state."""
+        """Commits frames up to number `frame`, or until the state exceeds its limit, and keeps that state."""
         before_bytes = allocated_bytes(self._device)
         for begin in range(self.state.frame_index, frame, STATE_CHECK_FRAMES):
             end = min(begin + STATE_CHECK_FRAMES, frame)
@@ -151,7 +149,7 @@ class _ArchitectureRun:
             on_progress(end - begin)
             if self.state.num_bytes > limit_bytes:
                 self.costs.stopped = (
-                    f"stopped at frame {end}: its state had grown to {self.state.num_bytes / 1e6:.1f} MB "
+                    f"stopped at frame {end}: its state grew to {self.state.num_bytes / 1e6:.1f} MB "
                     f"(limit {limit_bytes / 1e6:g} MB)"
                 )
                 break
@@ -162,7 +160,7 @@ class _ArchitectureRun:
 
     @torch.inference_mode()
     def generate_ms(self, state: WorldState) -> float:
-        """Of one frame after `state`: a denoising step and the commit; the outcome is dropped."""
+        """Time of generating one frame after `state`: a denoising step and a commit; the result is discarded."""
         index = state.frame_index
         self._stopwatch.start()
         context = self.model.begin(state, self._actions[index % NUM_INPUTS])
@@ -171,7 +169,7 @@ class _ArchitectureRun:
         return self._stopwatch.stop_ms()
 
     def train_ms(self, clip_BTCHW: Tensor, action_BTA: Tensor) -> float:
-        """Of one iteration on a clip: both streams forward, and backward. The optimiser's step is the same for all."""
+        """Time of forward and backward passes on a clip, without the optimizer step, which is the same for all."""
         level_BT = clip_BTCHW.new_zeros(clip_BTCHW.shape[:2])
         tau_BT = level_BT + 0.5
         self.model.zero_grad(set_to_none=True)
@@ -190,10 +188,7 @@ class _ArchitectureRun:
 def measure_costs(
     config: CostConfig, *, device: str = "cpu", on_progress: FrameProgressCallback | None = None
 ) -> dict[str, Any]:
-    """Returns: the measurement, as the JSON has it. Raises: UsageError, ConfigError.
-
-    Side effects: none on torch's number of threads, which is the caller's business.
-    """
+    """Returns: the JSON of `worldsim cost`. The caller sets torch's number of threads. Raises: ConfigError."""
     on_progress = on_progress or (lambda num_frames: None)
     costs, runs = _build(config, device)
     _measure_training(config, runs, device, on_progress)
@@ -214,14 +209,14 @@ def measure_costs(
 
 
 def sampled_frames(frames: int) -> list[int]:
-    """1, 2 and 5 times the powers of ten, from EARLY_FRAME (in a short run: its tenth) up to the last frame."""
+    """1, 2 and 5 times powers of ten, from REFERENCE_FRAME (or a tenth of a short run) to the last frame."""
     first = min(REFERENCE_FRAME, max(1, frames // 10))
     series = [digit * 10**power for power in range(len(str(frames))) for digit in (1, 2, 5)]
     return [first, *(n for n in series if first < n < frames), frames]
 
 
 def _build(config: CostConfig, device: str) -> tuple[dict[str, ArchitectureCosts], list[_ArchitectureRun]]:
-    """Networks that differ: what differs from another in its training alone costs what that one does."""
+    """Builds every distinct network once: architectures that only differ in training cost the same."""
     costs: dict[str, ArchitectureCosts] = {}
     runs: list[_ArchitectureRun] = []
     built: dict[SequenceModelConfig, str] = {}
@@ -282,7 +277,7 @@ def _measure_generation(
 
 
 def _generation_ms(runs: Sequence[_ArchitectureRun], rounds: int) -> list[list[float]]:
-    """Of every sample of every subject, the fastest of all rounds."""
+    """The fastest time over all rounds, for every sample of every run."""
     fastest = [[math.inf] * len(run.samples) for run in runs]
     for _ in range(rounds):
         for number in range(max(len(run.samples) for run in runs)):

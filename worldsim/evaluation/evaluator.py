@@ -1,8 +1,6 @@
-"""Runs a preset on clips: what is generated, and what it is compared with, frame by frame.
+"""Runs a preset on clips, giving generated frames together with the references they are compared with.
 
-Owns: Outcome and the references in it. Does not own: where clips come from (`evaluation.clips`), what is made of an
-outcome (`evaluation.scores`). No context frame is part of an outcome. B batch (one episode per seed), T frames, H W
-rows and columns.
+Results never contain context frames. B batch (one episode per seed), T frames, H W rows and columns.
 """
 
 from __future__ import annotations
@@ -30,23 +28,23 @@ FrameArray: TypeAlias = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutResult:
-    """Frames of one task, all about the same moments. Shapes: uint8 [B, T, H, W, 3] each."""
+    """Generated and reference frames of one task, aligned in time. Shapes: uint8 [B, T, H, W, 3] each."""
 
     seeds: tuple[int, ...]
     truth: FrameArray = field(repr=False)
     generated: FrameArray = field(repr=False)
     autoencoder: FrameArray = field(repr=False)
-    """The truth through the autoencoder: the ceiling."""
+    """True frames encoded and decoded: the ceiling."""
     repeat: FrameArray = field(repr=False)
-    """The last true frame the model saw, repeated."""
+    """The last context frame, repeated."""
     mean_image: FrameArray = field(repr=False)
-    """The mean frame of other episodes: what fog scores."""
+    """The mean frame of other episodes: a blurry average."""
     no_state: FrameArray | None = field(default=None, repr=False)
-    """The same weights, the scan state cleared before every frame."""
+    """Generated with the scan state cleared before every frame."""
 
 
 class Evaluator:
-    """Runs a preset on clips. One per evaluation; `on_progress` hears of every frame that goes through the model."""
+    """Runs a preset on clips; `on_progress` is called with the number of frames that went through the model."""
 
     def __init__(
         self,
@@ -66,9 +64,9 @@ class Evaluator:
     def compare(
         self, clips: Clips, *, num_context: int, autoregressive: bool = True, with_no_state: bool = False
     ) -> RolloutResult:
-        """Everything there is to be compared about the frames from `num_context` on, made under the true actions.
+        """Generates the frames from `num_context` on under the true actions, with all references.
 
-        `autoregressive` False is one step ahead: the past is true, and the frame repeated is the one before.
+        With `autoregressive` False each frame is generated after true frames, and `repeat` is the previous true frame.
         """
         latents = self.encode(clips)
         truth = clips.frames[:, num_context:]
@@ -93,7 +91,7 @@ class Evaluator:
         return encode_clips(self._preset.autoencoder, clips, self._device)
 
     def encode_frames(self, frames: FrameArray) -> Tensor:
-        """Shapes: uint8 [B, T, H, W, 3] -> [B, T, C, H, W] of the latent."""
+        """Shapes: uint8 [B, T, H, W, 3] -> latents [B, T, C, H, W]."""
         return encode_frames(self._preset.autoencoder, frames, self._device)
 
     def decode(self, latent_BTCHW: Tensor) -> FrameArray:

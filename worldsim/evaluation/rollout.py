@@ -1,9 +1,7 @@
-"""Runs a preset's model over a batch of episodes at once, in latent space.
+"""Batched rollouts of a model in latent space.
 
-Owns: what the model is told (true frames, then its own), its state, and the noise of every frame. Does not own:
-episodes (`evaluation.clips`) or scores (`evaluation.evaluator`). One row of the batch goes through the same steps as a
-session of `engine.simulator`: begin, sample, commit, with noise from (seed, frame index).
-B batch (one episode per seed), T frames, C channels, H W rows and columns, A action.
+Every row of a batch goes through the same steps as a session of `engine.simulator`: begin, sample, commit, with noise
+from (seed, frame index). B batch (one episode per seed), T frames, C channels, H W rows and columns, A action.
 """
 
 from __future__ import annotations
@@ -25,15 +23,15 @@ from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.world_model import WorldModel
 
 CODING_BATCH = 128
-"""Frames through the autoencoder at once: bounds memory, changes no result."""
+"""Frames per autoencoder call; limits memory without changing results."""
 
 FrameProgressCallback = Callable[[int], None]
-"""Told how many frames more are done."""
+"""Called with the number of additional frames that are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentClips:
-    """Episodes as the model sees them."""
+    """Encoded episodes."""
 
     seeds: tuple[int, ...]
     latent_BTCHW: Tensor = field(repr=False)
@@ -49,7 +47,7 @@ def encode_clips(autoencoder: Autoencoder, clips: Clips, device: str) -> LatentC
 
 
 def encode_frames(autoencoder: Autoencoder, frames: npt.NDArray[np.uint8], device: str) -> Tensor:
-    """Shapes: uint8 [B, T, H, W, 3] -> [B, T, C, H, W] of the latent."""
+    """Shapes: uint8 [B, T, H, W, 3] -> latents [B, T, C, H, W]."""
     flat = frames.reshape(-1, *frames.shape[2:])
     with torch.inference_mode():
         parts = [
@@ -78,12 +76,12 @@ def generate(
     keep_memory: bool = True,
     on_progress: FrameProgressCallback | None = None,
 ) -> Tensor:
-    """The frames from `num_context` on, each made under its true action. Shapes: returns [B, T - num_context, C, H, W].
+    """Generates the latents from `num_context` on under their true actions. Shapes: [B, T - num_context, C, H, W].
 
-    `autoregressive`: a generated frame becomes the model's past, labelled `context_noise` as in play; else the true
-    frame does (one step ahead under true context). `keep_memory` False clears the scan state before every frame.
+    `autoregressive`: generated frames are committed with noise level `context_noise`, as in play; otherwise true frames
+    are (next-frame prediction). `keep_memory` False clears the scan state before every frame.
 
-    Raises: NonFiniteError with the first frame that came out as NaN or infinity.
+    Raises: NonFiniteError with the first frame that contains NaN or infinity.
     """
     batch, num_frames = clips.latent_BTCHW.shape[:2]
     assert 0 < num_context < num_frames, f"{num_context} frames of context out of {num_frames}"
@@ -98,7 +96,7 @@ def generate(
         if t >= num_context:
             latent_BCHW = sample_frame(model, context, _noise(clips, t), num_steps)
             if not bool(torch.isfinite(latent_BCHW).all()):
-                raise NonFiniteError(f"frame {t} came out as NaN or infinity", hint="the weights may be damaged")
+                raise NonFiniteError(f"frame {t} contains NaN or infinity", hint="the weights may be damaged")
             generated.append(latent_BCHW)
             if autoregressive:
                 past_BCHW, past_level_B = latent_BCHW, torch.full_like(level_B, context_noise)
@@ -109,7 +107,7 @@ def generate(
 
 
 def _noise(clips: LatentClips, frame_index: int) -> Tensor:
-    """Shapes: returns [B, C, H, W]; row b is the noise of a session with seed b."""
+    """Noise of one session per row, from its seed. Shapes: returns [B, C, H, W]."""
     shape = tuple(clips.latent_BTCHW.shape[2:])
     rows = [frame_noise(seed, frame_index, (1, *shape)) for seed in clips.seeds]
     return torch.cat(rows).to(clips.latent_BTCHW)

@@ -47,8 +47,8 @@ def _comparison(experiment: str, runs: Sequence[ComparisonRun]) -> ReportSection
     all_runs = [run for group in groups.values() for run in group]
     metrics = metrics_of(all_runs)
     lines = [_budget_line(all_runs), *_reference_line(all_runs)]
-    missing = {reference_of(name) for name in groups} - set(groups)
-    lines += [f"There is no run of the baseline {name} to compare with." for name in sorted(missing)]
+    missing = sorted({reference_of(name) for name in groups} - set(groups))
+    lines += [f"No runs of these baselines, so nothing is compared with them: {', '.join(missing)}."] if missing else []
     tables = [_scores_table(groups, metrics), *_differences_table(groups, metrics), *_steps_table(groups)]
     title = f"{TITLE}: {experiment}" if experiment else TITLE
     return ReportSection(title=title, lines=tuple(lines), tables=tuple(tables), charts=tuple(_distance_charts(groups)))
