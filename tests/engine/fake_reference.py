@@ -1,4 +1,4 @@
-"""A true world for tests: a fake with a place, a walk that led to its start, and an explorer who sees where it is."""
+"""A reference world for tests: a fake with a pose, steps that led to its start, and a policy that sees the pose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STRIDE_UNITS = 16.0
 
 
 class FakeReference(FakeSimulator):
-    """Its frames are the fake's own: equal to a fake that is played from the same seed with the same actions."""
+    """Gives the frames of a FakeSimulator with the same seed and actions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class FakeReference(FakeSimulator):
 
 
 class Turner:
-    """Turns left, by as much as it has gone: what it does shows which pose it saw."""
+    """Turns left by the distance walked, so that an action shows which pose it was based on."""
 
     def act(self, pose: Pose) -> Action:
         return Action.of("forward", turn=min(1.0, pose.x / 1000))

@@ -1,4 +1,4 @@
-"""A world for tests: speaks Simulator's interface, and every frame is a function of the whole history of actions."""
+"""A simulator for tests: every frame is a function of all actions since the reset."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class FakeSnapshot:
 
 
 class FakeSimulator:
-    """Comes out as NaN at frame `fail_at` of the path that begins with `fail_seed`, and whenever `fail_on` is done.
+    """Fails with NaN at frame `fail_at` after a reset with `fail_seed`, and on every action `fail_on`.
 
-    `device`: frames are other ones on another device, as they are in life.
+    `device`: frames differ between devices, as with a real model.
     """
 
     action_spec = SPEC
@@ -63,9 +63,9 @@ class FakeSimulator:
         time.sleep(self._step_s)
         before = self._now
         if (before.seed, before.index + 1) == self._fail_place or action == self._fail_on:
-            raise NonFiniteError(f"frame {before.index + 1} came out as NaN or infinity", hint="reset")
-        told = f"{before.history} {sorted(action.buttons)} {action.axes} {self.num_steps} {self.device}"
-        self._now = FakeSnapshot(before.seed, before.index + 1, _digest(told))
+            raise NonFiniteError(f"frame {before.index + 1} is NaN or infinite", hint="reset")
+        text = f"{before.history} {sorted(action.buttons)} {action.axes} {self.num_steps} {self.device}"
+        self._now = FakeSnapshot(before.seed, before.index + 1, _digest(text))
         frame, device = self._frame(), self.device
         return Step(index=self._now.index, action=action, frame=frame, num_steps=self.num_steps, device=device)
 
@@ -89,7 +89,7 @@ class FakeSimulator:
 
 
 class FakePoseControlled(FakeSimulator):
-    """Its inputs are poses: a start looks along x from somewhere else for every seed."""
+    """Its inputs are poses: starts look along x, each seed from another place."""
 
     action_spec = ActionSpec(
         buttons=(),
@@ -111,7 +111,7 @@ HEADER = SessionHeader(
     frame_shape=FakeSimulator.frame_shape,
     action_spec=SPEC,
 )
-"""What a recording of it says of its origin."""
+"""Header of its recordings."""
 
 
 def fake_load(simulator: FakeSimulator, *, ticks_per_s: float = 10.0, stage: str = "loading the fake"):  # type: ignore[no-untyped-def]  # a test's shorthand

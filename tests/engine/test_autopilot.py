@@ -1,4 +1,4 @@
-"""Control given away and taken back, and what the pilots do with it."""
+"""Handing control to a policy and taking it back, and what each policy does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECORDED = [FORWARD, LEFT, BACK]
 
 
 class Play(SessionPlay):
-    """A session with an autopilot. `actions` are those of the frames that came."""
+    """A session with an autopilot. `actions` are those of the new frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def test_reference_policy_uses_the_true_pose_and_can_be_peeked_once_it_has_caugh
     played = Played()
     policy = ReferencePolicy(lambda: played.reference.status, lambda: played.world.snapshot().index)
     assert policy.peek() is None
-    assert policy.take() == NO_ACTION, "there is no pose yet, and nobody waits for one"
+    assert policy.take() == NO_ACTION, "without a pose yet it does not wait for one"
     played.step(FORWARD, FORWARD)
     assert policy.peek() is None
     played.catch_up()

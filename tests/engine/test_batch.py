@@ -1,4 +1,4 @@
-"""A row of a batch is a Simulator: the same frames but for rounding, no sight of its neighbours, resets of its own."""
+"""A row of a batch equals a Simulator: same frames except for rounding, independent of other rows and resets."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from worldsim.presets.store import Preset, load_preset
 
 FORWARD, TURN = Action.of("forward"), Action.of("left", turn=1.0)
 WALKS = [[FORWARD, TURN, FORWARD, NO_ACTION] * 5, [TURN, TURN, NO_ACTION, FORWARD] * 5, [NO_ACTION] * 20]
-"""One per row; ticks are along the second axis."""
+"""One list per row, one action per tick."""
 SEEDS = (7, 4, 4)
 MAX_LEVELS = 1
-"""Of 255: what another order of summation may change in a frame."""
+"""Levels of 255 by which another order of summation may change a frame."""
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_resetting_one_row_leaves_the_others_unchanged(batch: BatchSimulator) ->
 
 def test_seeds_with_the_same_start_share_its_replay_but_not_noise(preset: Preset) -> None:
     batch = BatchSimulator(preset, 2)
-    first = batch.reset({0: 1, 1: 3})  # two starts: both seeds begin at the second
+    first = batch.reset({0: 1, 1: 3})  # with two starts, both seeds begin at the second
     assert np.array_equal(first[0], first[1])
     frames = batch.step([FORWARD, FORWARD])
     assert not np.array_equal(frames[0], frames[1])
@@ -120,7 +120,7 @@ def test_seeds_with_the_same_start_share_its_replay_but_not_noise(preset: Preset
 def test_nan_in_one_row_is_reported_and_no_row_advances(tiny_preset_folder: Path) -> None:
     preset = load_preset(tiny_preset_folder)
     starts = tuple(replace(start, actions=np.zeros_like(start.actions)) for start in preset.starts)
-    with torch.no_grad():  # a turn overflows; who does not turn does not notice
+    with torch.no_grad():  # turning overflows, other actions do not
         preset.model.embed_action[0].weight[:, preset.config.action_spec.buttons.index("left")] = 3e38
     batch = BatchSimulator(replace(preset, starts=starts), 3)
     batch.reset(dict(enumerate(SEEDS)))

@@ -1,4 +1,4 @@
-"""What a preset will take is known from its config, and is what it then takes."""
+"""Speed and memory estimated from a preset's config match the measured ones."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_speed_matches_the_estimate(folder: Path) -> None:
-    """Predicted and measured in turn, so that a busy machine slows both."""
+    """Estimates and measures in turn, so that a busy machine slows both."""
     preset = load_preset(folder)
     simulator = Simulator(preset)
     simulator.reset(0)
@@ -107,7 +107,7 @@ print(json.dumps({"memory_bytes": predict(config).memory_bytes}))
 
 @pytest.mark.slow
 def test_memory_matches_the_estimate(folder: Path) -> None:
-    """Each in a process of its own: what one leaves in memory is not the other's."""
+    """Each in its own process, so that neither affects the other's memory."""
     bench = ("-m", "worldsim", "bench", str(folder), "--device", "cpu", "--frames", "60", "--json", "-")
     predicted, measured = run_json("-c", PREDICT, str(folder)), run_json(*bench)
     ratio = predicted["memory_bytes"] / measured["rss_bytes"]

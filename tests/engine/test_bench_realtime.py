@@ -1,4 +1,4 @@
-"""Play in real time without a window: frames are those of the actions, times are measured where they are said to be."""
+"""Real-time play without a window: frames match the actions, and latencies are measured correctly."""
 
 from __future__ import annotations
 

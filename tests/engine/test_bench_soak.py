@@ -1,4 +1,4 @@
-"""Long play on a simulated clock: nothing grows, nothing gets slower; and the figures would say so if it did."""
+"""Long play on a simulated clock: nothing grows or slows down, and the statistics would show it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worldsim.presets.store import load_preset
 
 
 class Diary(FakeSimulator):
-    """Writes down what is done; gets slower and larger by `leak` numbers a frame."""
+    """Logs its actions; becomes slower and larger by `leak` numbers per frame."""
 
     def __init__(self, leak: int = 0) -> None:
         super().__init__()
@@ -94,9 +94,9 @@ def test_minutes_of_a_real_model_neither_grow_nor_slow_down(tiny_preset_folder: 
     for share, most in (
         (50, 1.4),
         (95, 2.0),
-    ):  # a machine that is busy with other things makes a tick half as long again
+    ):  # other load on the machine makes a tick 50 % longer
         ratio = np.percentile(late, share) / np.percentile(early, share)
         assert ratio < most, f"p{share} of a tick's time grew {ratio:.2f} times"
     middle, end = endured.points[9], endured.points[-1]
     beside_history = (end.rss_bytes - end.history_bytes) - (middle.rss_bytes - middle.history_bytes)
-    assert beside_history < 16 * 2**20, f"{beside_history / 1e6:.0f} MB more than what can be rewound"
+    assert beside_history < 16 * 2**20, f"{beside_history / 1e6:.0f} MB more than the history"

@@ -1,4 +1,4 @@
-"""True pictures in the place of memory: rewound, saved, recorded and replayed exactly."""
+"""Context resets: rewound, saved, recorded and replayed exactly."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SHAPE = FakeSimulator.frame_shape
 
 
 def pictures(index: int) -> ContextOverride:
-    """Other pictures than play has shown."""
+    """Frames that play has not shown."""
     rng = np.random.default_rng(index)
     frames = [rng.integers(0, 256, SHAPE, dtype=np.uint8) for _ in range(4)]
     return ContextOverride.from_frames(index, frames, [[0.0] * SPEC.size] * 4)
 
 
 def bring_back(play: Play) -> ContextOverride:
-    """Returns: what was put in the place of memory."""
+    """Returns the context override."""
     play.session.worker.cancel()
     assert play.session.history is not None and play.session.history.head is not None
     head = play.session.history.head
@@ -115,7 +115,7 @@ def test_recording_across_a_context_reset_replays_bit_exactly_and_other_frames_d
     verdict = check(session, FakeSimulator())
     assert verdict.is_exact and verdict.frames == session.num_frames
     anchored = [n for n, episode in enumerate(session.episodes) if episode.start.anchor is not None]
-    assert anchored, "the recording does not say that the memory was replaced"
+    assert anchored, "the recording has no context reset"
     damaged = list(session.episodes)
     start = damaged[anchored[-1]].start
     damaged[anchored[-1]] = replace(damaged[anchored[-1]], start=replace(start, anchor=replace(pictures(9), index=8)))
@@ -131,7 +131,7 @@ def test_reference_world_replays_all_actions_of_such_an_episode(tmp_path: Path) 
     recorder.close()
     episode = open_session(tmp_path / "s").episodes[-1]
     true_frames = list(resimulate(ForwardOnlySimulator(FakeSimulator()), episode, SPEC))
-    assert np.array_equal(true_frames[0], frames[3]), "not the frame that the actions lead to from the reset"
+    assert np.array_equal(true_frames[0], frames[3]), "not the frame that the actions give after the reset"
 
 
 def test_save_after_a_context_reset_loads_and_records_exactly(
@@ -166,7 +166,7 @@ def test_context_reset_is_independent_of_earlier_state(tiny_preset_folder: Path)
 
     preset = load_preset(str(tiny_preset_folder))
     assert after(0, 0, 7) == after(1, 3, 7)
-    assert after(0, 0, 7) != after(0, 0, 9), "other pictures and another frame's noise"
+    assert after(0, 0, 7) != after(0, 0, 9), "other frames and noise of another frame index"
 
 
 @pytest.mark.parametrize("pixels", ["", "?", "AAAA"])

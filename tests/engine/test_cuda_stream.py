@@ -1,4 +1,4 @@
-"""A stream of its own changes no frame; the CPU needs none of it."""
+"""A background stream changes no frame, and is absent on the CPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACTIONS = [a for a in random.Random(0).choices([Action.of("forward"), Action.of(
 
 
 def played(folder: Path, device: str, depth: int) -> list[Frame]:
-    """The frames of `ACTIONS`, each asked for after the model has made ahead what it will."""
+    """The frames of `ACTIONS`, each requested once prefetching is done."""
     simulator = Simulator(load_preset(folder, device=device), device=device)
     loaded = LoadedWorld(playable=simulator, title="", ticks_per_s=10, background_stream=background_stream(device))
     worker = Worker(lambda report: loaded, prefetch_depth=depth)
@@ -46,12 +46,12 @@ def test_frames_are_the_same_bit_for_bit_with_and_without_prefetch(tiny_preset_f
 
 @pytest.mark.gpu
 def test_background_work_runs_in_its_own_stream_in_submission_order() -> None:
-    usual, where = torch.cuda.current_stream(), background_stream("cuda")
+    default, stream = torch.cuda.current_stream(), background_stream("cuda")
     numbers = torch.ones(2**24, device="cuda")
     for _ in range(50):
         numbers *= 2
-        with where():
-            assert torch.cuda.current_stream() != usual
+        with stream():
+            assert torch.cuda.current_stream() != default
             numbers /= 2
     assert bool((numbers == 1).all())
     taken = reserved_bytes("cuda")

@@ -1,4 +1,4 @@
-"""Faults of the model's machine, injected: play goes on where it can, says how, and loses nothing that was recorded."""
+"""Injected device faults: play continues where possible, notifies, and the recording stays exact."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ DEVICE_LOST = torch.AcceleratorError("CUDA error: unspecified launch failure\nmo
 
 @dataclass
 class Device:
-    """What is wrong with it now."""
+    """The current fault."""
 
     error: Exception | None = None
     room_steps: int = 99
-    """With more denoising steps than that, there is not enough memory."""
+    """More denoising steps than this run out of memory."""
     is_lost: bool = False
 
 
 class OnDevice(FakeSimulator):
-    """A fake world in a device that can run out of memory or be lost, with all snapshots that were made in it."""
+    """A fake simulator on a device that can run out of memory, or be lost with all of its snapshots."""
 
     def __init__(self, device: Device) -> None:
         super().__init__("cuda")
@@ -67,7 +67,7 @@ class OnDevice(FakeSimulator):
 
 
 class OnCpu(FakeSimulator):
-    """Takes over; what lies in a lost device cannot be fetched. Its bits are others."""
+    """The CPU fallback: it cannot restore snapshots of a lost device, and its frames differ."""
 
     def __init__(self, device: Device) -> None:
         super().__init__("cpu")
@@ -161,7 +161,7 @@ def test_out_of_memory_falls_back_to_fewer_steps_then_to_the_cpu_with_warnings()
     play.device.room_steps = 0
     play.go(1.0)
     assert play.told[1:] == ["out of memory: continuing on the CPU (slower)"]
-    assert [step.index for step in play.steps] == list(range(len(play.steps))), "a frame was lost or made twice"
+    assert [step.index for step in play.steps] == list(range(len(play.steps))), "a frame is missing or repeated"
     expected = FakeSimulator("cuda")
     assert np.array_equal(expected.reset(0).frame, play.steps[0].frame)
     for step in play.steps[1:]:
@@ -233,7 +233,7 @@ def test_recording_marks_the_frame_of_the_cpu_fallback_and_replay_follows(moves_
     play.go(1.0)
     first = next(step.index for step in play.steps if step.device == "cpu")
     assert (first == 0) == moves_at_once
-    play.session.recorder.start(tmp_path / "begun on the CPU", replace(HEADER, device="cuda"))
+    play.session.recorder.start(tmp_path / "started on the CPU", replace(HEADER, device="cuda"))
     play.go(1.0)
     play.session.reset(2)
     play.go(1.0)
@@ -245,12 +245,12 @@ def test_recording_marks_the_frame_of_the_cpu_fallback_and_replay_follows(moves_
     assert [(start.first_index, start.device) for start in starts] == [*before, (first, "cpu")]
     (moved,) = device_changes(session)
     assert moved == f"episode {len(before)}, from frame {first} after its reset, was generated on cpu, not on cuda"
-    later = open_session(tmp_path / "begun on the CPU")
+    later = open_session(tmp_path / "started on the CPU")
     assert [episode.start.device for episode in later.episodes] == ["cpu", "cpu"]
     assert {run.device for run in later.episodes[0].start.prelude} == ({"cpu"} if moves_at_once else {"", "cpu"})
     for recorded in (session, later):
         assert check(recorded, FakeSimulator("cuda"), on_device=FakeSimulator).is_exact
-        assert not check(recorded, FakeSimulator("cuda")).is_exact, "the bits of another device"
+        assert not check(recorded, FakeSimulator("cuda")).is_exact, "bits differ between devices"
 
 
 def test_nodes_on_a_lost_device_are_unreachable_and_play_stays_where_it_is() -> None:
@@ -319,7 +319,7 @@ def test_replay_path_that_runs_out_of_memory_is_refused() -> None:
 
 
 class Kept:
-    """Saves in memory."""
+    """A save store in memory."""
 
     def write(self, path: Path, saved: SaveRecord, snapshot: object) -> None:
         self._kept = Position(step=saved.step, snapshot=snapshot, seed=saved.seed, runs=saved.runs)

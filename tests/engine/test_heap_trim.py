@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the machine, and nobody waits for it."""
+"""Freed memory is returned to the system in the background."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worldsim.engine import history
 PIECE_BYTES, NUM_PIECES = 64_000, 1600
 
 
-def give_back() -> None:
+def trim() -> None:
     history.trim_heap_async()
     for thread in threading.enumerate():
         if thread.name == "malloc_trim":
@@ -23,7 +23,7 @@ def give_back() -> None:
 @pytest.mark.skipif(history._malloc_trim() is None, reason="the C library is not glibc")
 def test_large_blocks_between_small_ones_are_returned_to_the_system() -> None:
     process = psutil.Process()
-    give_back()  # what earlier tests left free would hide what is taken here
+    trim()  # memory freed by earlier tests would hide the growth
     before_bytes = process.memory_info().rss
     small, large = list[object](), list[object]()
     for i in range(NUM_PIECES):
@@ -32,7 +32,7 @@ def test_large_blocks_between_small_ones_are_returned_to_the_system() -> None:
     held_bytes = process.memory_info().rss - before_bytes
     assert held_bytes > 0.5 * PIECE_BYTES * NUM_PIECES
     large.clear()
-    give_back()
+    trim()
     assert process.memory_info().rss - before_bytes < 0.3 * held_bytes
     assert len(small) == NUM_PIECES
 

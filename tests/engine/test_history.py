@@ -1,4 +1,4 @@
-"""The tree of what was played: the way back, branches, and the budget in bytes. Pure, with a world of numbers."""
+"""The history tree: rewinding, branches, and the budget in bytes; on a fake simulator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACTIONS = [Action.of("forward"), Action.of(turn=0.5), Action(), Action.of("left"
 
 
 class Play:
-    """Plays the fake world into a history."""
+    """Plays a fake simulator into a history."""
 
     def __init__(self, budget_bytes: int = 2**40) -> None:
         self.world = FakeSimulator()
@@ -91,7 +91,7 @@ def test_playing_after_a_rewind_starts_a_branch_and_keeps_the_old_one() -> None:
     play = Play()
     first = play.go(20)
     play.back(5)
-    assert list(play.history.branches) == [1], "nothing was played yet"
+    assert list(play.history.branches) == [1], "no frame since then"
     second = play.go(3, first=1)
     one, two = play.history.branches.values()
     assert (one.number, one.parent, one.tip.step) == (1, None, first[-1])
@@ -110,7 +110,7 @@ def test_returning_to_a_branch_continues_it_unchanged() -> None:
     again = play.go(4, first=20)
     reference = Play().go(24)
     assert all(np.array_equal(a.frame, b.frame) for a, b in zip(again, reference[20:], strict=True))
-    assert list(play.history.branches) == [1, 2], "the end of a branch grows on"
+    assert list(play.history.branches) == [1, 2], "the tip's branch continues"
 
 
 def test_single_branch_has_no_neighbor() -> None:
@@ -168,6 +168,6 @@ def test_heap_is_trimmed_after_enough_was_evicted(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(history, "TRIM_AFTER_BYTES", 10 * FRAME_BYTES)
     monkeypatch.setattr(history, "trim_heap_async", lambda: given_back.append(play.world.num_calls))
     play.go(15)
-    assert not given_back, "nothing was freed yet"
+    assert not given_back, "nothing has been freed yet"
     play.go(85)
     assert 6 <= len(given_back) <= 9 and min(np.diff(given_back)) >= 8

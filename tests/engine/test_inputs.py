@@ -1,4 +1,4 @@
-"""What keys and mouse amount to in one tick."""
+"""The action that results from keys and mouse in one tick."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_analog_key_moves_an_axis_proportionally(inputs: Inputs) -> None:
     inputs.press("right", 0.25)
     assert inputs.expected() == inputs.sample() == Action.of(turn=-0.25)
     inputs.press("e")
-    assert inputs.sample().axis("turn") == -1.0, "of two keys of a row the one that is pressed further"
+    assert inputs.sample().axis("turn") == -1.0, "the key of the row that is pressed further counts"
     inputs.release("e")
     inputs.release("right")
     assert inputs.sample() == NO_ACTION

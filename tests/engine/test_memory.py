@@ -1,4 +1,4 @@
-"""Looks back, drift and path: what is scored, and what is not."""
+"""Revisit scores, drift and path."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_is_seen_after_a_moment_can_be_forgotten() -> None:
     revisits.add(9, at(deg=180), B)
     revisits.forget_after(5)
     revisits.add(6, at(deg=181), C)
-    assert revisits.num_scores == 0, "frame 9 has not been"
+    assert revisits.num_scores == 0, "frame 9 was rewound"
     revisits.add(7, at(), A)
     assert revisits.last_db == 100.0
 
@@ -86,14 +86,14 @@ def test_large_pictures_are_thinned_and_their_memory_is_bounded() -> None:
     for n in range(MAX_VIEW_BYTES // subsample(large).nbytes + 10):
         revisits.add(n, at(x=2.0 * n), large)
     assert sum(view.frame.nbytes for view in revisits._views) <= MAX_VIEW_BYTES
-    assert all(view.frame.base is None for view in revisits._views), "a view holds the whole picture"
+    assert all(view.frame.base is None for view in revisits._views), "a view keeps the full frame alive"
 
 
 def starts() -> list[np.ndarray]:
     return [np.stack([noise(n, 130 + n) for _ in range(8)]) for n in (0, 30, 60)]
 
 
-def test_drift_is_low_for_pictures_like_the_starts_and_high_for_fog_and_false_colours() -> None:
+def test_drift_is_low_for_frames_like_the_starts_and_high_for_fog_and_wrong_colors() -> None:
     def level(make: Frame) -> float:
         meter = DriftMeter(starts())
         for _ in range(DRIFT_FRAMES):
@@ -132,7 +132,7 @@ def test_after_a_jump_the_meter_needs_a_second_of_new_frames() -> None:
 
 
 class Walk:
-    """A history that is walked by hand, with a believed pose per frame."""
+    """A history built by hand, with an estimated pose per frame."""
 
     def __init__(self, believes: bool = True) -> None:
         self.history = PlayHistory(spec=SPEC, snapshot_bytes=1)
@@ -197,7 +197,7 @@ def test_a_rewind_keeps_what_was_seen_on_the_way_and_another_branch_does_not() -
     walk.see()
     assert [index for index, _ in walk.memory.path] == [0, 1]
     walk.go(at(deg=200), A)
-    assert walk.memory.revisits.num_scores == 0, "what was seen there has not been"
+    assert walk.memory.revisits.num_scores == 0, "views of another line of play count"
     walk.go(at(), A)
     assert walk.memory.revisits.last_db == 100.0
     walk.history.move_to(tip, object())
@@ -214,4 +214,4 @@ def test_without_a_belief_the_true_pose_counts_and_the_truth_has_scores_of_its_o
         walk.memory.compare(AlignedFrames(generated=step, reference=true_step, psnr_db=1.0, context=(true_step,)), 16.0)
     assert walk.memory.revisits.last_db == psnr(C, A)
     assert walk.memory.reference_revisits.last_db == 100.0
-    assert walk.memory.path[0][1].x == 10.0, "in strides"
+    assert walk.memory.path[0][1].x == 10.0, "in ticks of walking"

@@ -1,4 +1,4 @@
-"""A session in a world whose inputs are poses, played by keys: the next pose is always that after the frame seen."""
+"""Sessions with pose control: keys move the camera, and the next pose follows from the frame shown."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def test_prefetched_frames_match_the_requested_ones(depth: int) -> None:
         run_all(worker)
         worker.submit(keys)
         worker.expect(keys)
-        step = worker.take()  # nothing was made in between
+        step = worker.take()  # prefetched: no run in between
         assert step is not None
         steps.append(step)
     counters = worker.counters
     assert (counters.hits, counters.misses, counters.dropped) == (20, 0, 0)
     assert pose_of(steps[8])[2] == pytest.approx(90, abs=1e-3) and len({step.action for step in steps}) == 20
     worker.expect(Action.of("back"))
-    assert worker.counters.ahead == 0, "guesses of other keys are wrong ones"
+    assert worker.counters.ahead == 0, "predictions under other keys are discarded"
     run_all(worker)
     worker.submit(Action.of("back"))
     assert worker.counters.hits == 21
@@ -111,7 +111,7 @@ def test_session_predicts_every_frame_of_held_keys() -> None:
     play = Play(fake)
     hold(play, "up", 12)
     counters = play.worker.counters
-    assert counters.hits == 11 and counters.misses == 1, "all but the first, before which nothing was held"
+    assert counters.hits == 11 and counters.misses == 1, "all but the first, before which no key was held"
 
 
 def test_after_a_rewind_pose_control_continues_from_the_shown_frame_exactly() -> None:
@@ -149,7 +149,7 @@ def test_scripts_use_the_same_keys_and_the_user_takes_over_at_their_pose() -> No
     autopilot.hand_over(ScriptPolicy(FakePoseControlled.action_spec, seed=3), NO_ACTION)
     for _ in range(30):
         play.go(TICK_S)
-    assert autopilot.policy is not None, "poses that change are nothing that a person does"
+    assert autopilot.policy is not None, "changing poses are not player input"
     flown = {pose_of(step) for step in play.steps[1:]}
     assert len(flown) > 15
     before = pose_of(play.session.shown_step)
@@ -167,7 +167,7 @@ def test_recorded_poses_are_replayed_unchanged() -> None:
         play.go(TICK_S)
     assert [step.action for step in play.steps[-4:]] == poses
     hold(play, "w", 1)
-    assert pose_of(play.session.shown_step) == near(0.3 - STEP, -0.3, 180), "and from there by keys"
+    assert pose_of(play.session.shown_step) == near(0.3 - STEP, -0.3, 180), "and keys continue from there"
 
 
 @pytest.mark.parametrize("timing", range(3))
@@ -214,7 +214,7 @@ def test_pose_controlled_preset_is_recorded_and_replayed_bit_exactly(
     play.back(5)
     assert_same(play.play(3, first=9), frames[9:12])
     play.back(3)
-    assert not np.array_equal(play.play(1, first=12)[0], frames[9]), "another pose is another picture"
+    assert not np.array_equal(play.play(1, first=12)[0], frames[9]), "another pose gives another frame"
     play.session.recorder.close()
     session = open_session(tmp_path / "session")
     assert session.episodes[0].rows[0].action == pytest.approx((0.2, -0.1, 1, 0, 1, 0, 1, 0))

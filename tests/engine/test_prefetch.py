@@ -1,4 +1,4 @@
-"""How many frames are made ahead: more while one action is held and there is time, few after a wrong guess."""
+"""Prefetch depth: grows while one action is held and there is time, and is reset by a misprediction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORWARD = PrefetchedFrame(action=Action.of("forward"))
 
 
 def play(prefetch: Prefetch, num_frames: int, *, most_in_time: int = 99) -> None:
-    """So many frames that were foreseen; before each, the model fills the queue up to `most_in_time`."""
+    """Takes correctly predicted frames; before each, the model fills the queue up to `most_in_time`."""
     for _ in range(num_frames):
         while prefetch.has_room and len(prefetch) < most_in_time:
             prefetch.add(FORWARD)
@@ -36,7 +36,7 @@ def test_wrong_prediction_resets_the_depth_and_returns_the_discarded_count() -> 
     assert (prefetch.depth, prefetch.drop()) == (3, 2)
     assert (prefetch.depth, len(prefetch)) == (1, 0)
     play(prefetch, FULL_TAKES_TO_DEEPEN - 1)
-    assert prefetch.depth == 1, "frames before the wrong guess count no more"
+    assert prefetch.depth == 1, "takes before the misprediction no longer count"
 
 
 @pytest.mark.parametrize("most_in_time", [0, 1])

@@ -1,4 +1,4 @@
-"""The true world beside play: the same start and the same actions wherever play goes, without a thread and with one."""
+"""The reference world follows play: same start and actions wherever play goes, with and without a thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
 
 
 class Played:
-    """A fake world played by hand, and the truth that follows it. Without steps the truth has nothing to say."""
+    """A fake simulator played by hand, and the reference world that follows it."""
 
     def __init__(self, reference: ReferenceWorker | None = None, seed: int = 0) -> None:
         self.world, self.true_world = FakeSimulator(), FakeReference()
@@ -86,7 +86,7 @@ def test_reference_starts_where_play_is_and_follows_every_action() -> None:
     played.step(TURN)
     played.catch_up()
     played.assert_level()
-    assert played.true_world.num_calls == num_calls + 1, "it walked more than the one step that was new"
+    assert played.true_world.num_calls == num_calls + 1, "it took more than the one new step"
     assert played.true_world.resets == [0]
 
 
@@ -140,8 +140,8 @@ def test_runs_between_two_nodes() -> None:
     assert runs_between(None, second) == [run(0.0, 3), run(1.0, 2)]
     assert runs_between(first, longer) == [run(0.0, 2)]
     assert runs_between(first, second) == [run(1.0, 2)]
-    assert runs_between(longer, first) is None, "that is earlier"
-    assert runs_between(longer, second) is None, "that is another way"
+    assert runs_between(longer, first) is None, "an earlier node"
+    assert runs_between(longer, second) is None, "another line of play"
     assert runs_between(second, None) is None
 
 
@@ -150,7 +150,7 @@ def test_reference_frames_become_a_context_override() -> None:
     played.catch_up()
     pair = played.reference.status.pair
     assert pair is not None
-    assert len(pair.context) == 2, "the walk to the start is context too"
+    assert len(pair.context) == 2, "steps to the start are context too"
     played.step(FORWARD, TURN, TURN)
     played.catch_up()
     pair = played.reference.status.pair

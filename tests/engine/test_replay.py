@@ -1,4 +1,4 @@
-"""Recorder and replay over the fake world: begun in the middle, several episodes, other numbers of steps."""
+"""Recording and replay of a fake simulator: started midway, several episodes, changing numbers of steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACTIONS = [Action.of("forward"), Action.of("forward"), NO_ACTION, Action.of("lef
 
 
 def recorded(folder: Path, *, begin: int = 0) -> RecordedSession:
-    """Seeds 3 and 4, five frames each after the reset; recorded from frame `begin` on; more steps from frame 3 on."""
+    """Seeds 3 and 4, five frames each after the reset, with more steps from frame 3; recorded from frame `begin`."""
     recorder = Recorder()
     simulator = FakeSimulator()
     num_added = 0

@@ -1,4 +1,4 @@
-"""The file of a saved state: what is in it, what is refused and how that is said."""
+"""Save files: their content, and the errors of damaged ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worldsim.presets.store import Preset, load_preset
 
 
 class Saving:
-    """A tiny preset three frames into play, and a save of that."""
+    """A tiny preset three frames into play, and a save of it."""
 
     def __init__(self, preset: Preset, path: Path) -> None:
         self.simulator = Simulator(preset)

@@ -1,4 +1,4 @@
-"""Pace, taps, pause, single step and failure, with time turned by hand and no thread."""
+"""Pace, taps, pause, single step and failure, with a manual clock and no thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TICK_S = 0.1
 
 
 class Play:
-    """A session on a worker that is run by hand. `go(s)` lets time go by while the model is instant."""
+    """A session on a worker run by hand. `go(s)` advances time; the model takes none."""
 
     def __init__(self, simulator: FakeSimulator | None = None, *, depth: int = 1) -> None:
         self.worker = Worker(
@@ -70,7 +70,7 @@ def test_stall_is_not_caught_up() -> None:
 def test_slow_model_slows_the_world_without_queueing() -> None:
     play = Play(depth=0).start()
     for _ in range(50):
-        play.tick(TICK_S)  # the model makes nothing in this time
+        play.tick(TICK_S)  # the model does not run
     assert play.steps == []
     play.model()
     assert play.tick(0.0) == 1

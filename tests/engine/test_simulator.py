@@ -1,4 +1,4 @@
-"""The learned world: same history, same bits; the action matters; snapshots; NaN."""
+"""The simulator: same actions give the same bits, other actions other frames; snapshots; NaN."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_same_seed_and_actions_give_the_same_bits(preset: Preset) -> None:
 @pytest.mark.parametrize("change", ["seed", "action", "num_steps"])
 def test_seed_action_and_number_of_steps_matter(preset: Preset, change: str) -> None:
     simulator = Simulator(preset, num_steps=4 if change == "num_steps" else 1)
-    simulator.reset(2 if change == "seed" else 0)  # seeds 0 and 2 begin at the same start
+    simulator.reset(2 if change == "seed" else 0)  # seeds 0 and 2 share a start
     changed = simulator.step(TURN if change == "action" else FORWARD).frame
     simulator = Simulator(preset)
     simulator.reset(0)

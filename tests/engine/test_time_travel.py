@@ -1,4 +1,4 @@
-"""Rewind, branches, speed, saves: a session with time turned by hand, on the fake world and on a tiny preset."""
+"""Rewinding, branches, speed and saves: sessions with a manual clock, on a fake simulator and a tiny preset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worldsim.presets.store import load_preset
 
 TICK_S = 0.1
 KEYS = ["w", "left", "w", "d", "right", "s"]
-"""One per tick, over and over."""
+"""One key per tick, repeated."""
 
 
 def fake(report: StageCallback) -> LoadedWorld:
@@ -62,7 +62,7 @@ class Play:
         self.steps += self.session.tick(0.0)
 
     def play(self, num_ticks: int, first: int = 0) -> list[Frame]:
-        """Under one key per tick. Returns the frames."""
+        """Plays with one key per tick. Returns the frames."""
         begin = len(self.steps)
         for n in range(num_ticks):
             key = KEYS[(first + n) % len(KEYS)]
@@ -73,7 +73,7 @@ class Play:
         return [step.frame for step in self.steps[begin:]]
 
     def back(self, num_frames: int) -> None:
-        """With the key held just as long as that takes."""
+        """Holds the rewind key until `num_frames` are rewound."""
         index = self.index
         self.session.rewind(True)
         while self.index > index - num_frames:
@@ -88,7 +88,7 @@ class Play:
 
 
 def loads(folder: Path) -> Callable[[StageCallback], LoadedWorld]:
-    """What a worker is given to play a preset."""
+    """Loader of a preset for a worker."""
     preset = load_preset(str(folder))
 
     def load(report: StageCallback) -> LoadedWorld:
@@ -135,7 +135,7 @@ def test_rewinding_is_bit_for_bit_with_the_real_model(tiny: Callable[[StageCallb
     other = Play(tiny)
     other.session.reset(1)
     other.go(0.0)
-    assert not np.array_equal(other.play(20)[-1], frames[19]), "another seed must be seen here"
+    assert not np.array_equal(other.play(20)[-1], frames[19]), "another seed gives the same frame"
 
 
 def test_rewinding_a_minute_takes_ten_seconds_without_the_model() -> None:
@@ -149,7 +149,7 @@ def test_rewinding_a_minute_takes_ten_seconds_without_the_model() -> None:
         elapsed_s += 1 / 60
         seen.append(play.index)
     assert elapsed_s == pytest.approx(10.5, abs=1.5)
-    assert max(a - b for a, b in pairwise(seen)) <= 2, "smooth: at most two frames at a time"
+    assert max(a - b for a, b in pairwise(seen)) <= 2, "at most two frames at a time"
     assert play.worker.counters.made == calls
 
 
@@ -194,9 +194,9 @@ def test_rewinding_stops_at_the_beginning() -> None:
 def test_a_frame_that_comes_as_rewinding_begins_is_not_lost() -> None:
     play = Play()
     play.play(3)
-    play.session.tick(TICK_S)  # asked for
+    play.session.tick(TICK_S)  # requested
     play.session.tick(TICK_S)
-    play.model()  # made, not yet seen
+    play.model()  # ready, not yet taken
     play.session.rewind(True)
     assert play.session.history is not None and play.session.history.head is not None
     assert play.session.history.head.step.index == play.worker.snapshot.index

@@ -1,4 +1,4 @@
-"""The model thread: prefetch and rollback change no frame, errors are news, closing never hangs."""
+"""The model thread: prefetch changes no frame, errors are reported, closing never hangs."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_frame_under_the_expected_action_is_available_immediately() -> None:
     worker.expect(FORWARD)
     run_all(worker)
     worker.submit(FORWARD)
-    step = worker.take()  # no run_once between: nothing was waited for
+    step = worker.take()  # prefetched: no run_once in between
     assert step is not None
     assert step.index == 1
     assert (worker.counters.hits, worker.counters.misses) == (1, 0)
@@ -139,7 +139,7 @@ def test_prediction_in_flight_is_not_computed_twice() -> None:
     original = simulator.step
 
     def step_while_asked(action: Action) -> Step:
-        worker.submit(FORWARD)  # the UI thread asks while the model is at it
+        worker.submit(FORWARD)  # requested while the model computes it
         worker.expect(None)
         return original(action)
 

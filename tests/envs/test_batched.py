@@ -1,4 +1,4 @@
-"""A batch of environments is those environments: same seeds, same frames but for rounding, resets and horizon alike."""
+"""A batch equals single environments: same seeds, resets and horizon, and same frames except for rounding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worldsim.presets.store import load_preset
 
 LEARNED = "worldsim/Preset-v0"
 MAX_LEVELS = 1
-"""Of 255: what another order of summation may change in a frame."""
+"""Levels of 255 by which another order of summation may change a frame."""
 
 Make = Callable[..., BatchedEnv]
 

@@ -1,4 +1,4 @@
-"""Worlds as Gymnasium environments: the interface's own checker, seeds, options, horizon, spaces, pictures."""
+"""Gymnasium environments: Gymnasium's own checker, seeds, options, horizon, spaces and rendering."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Make = Callable[..., Any]
 
 @pytest.fixture
 def make(tiny_preset_folder: Path) -> Iterator[Make]:
-    """Environments of the tiny preset, learned unless another name is given; closed at the end."""
+    """Creates environments of the tiny preset, learned by default, and closes them at the end."""
     made = []
 
     def make(name: str = LEARNED, **more: Any) -> Any:
@@ -51,7 +51,7 @@ def make(tiny_preset_folder: Path) -> Iterator[Make]:
 
 @pytest.fixture
 def _no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows are drawn, and nobody sees them."""
+    """Windows without a display."""
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
 
 
@@ -117,7 +117,7 @@ def test_options_choose_the_start_and_the_steps_of_one_episode(make: Make, tiny_
         frame, info = env.reset(seed=4, options={"start": start})
         assert np.array_equal(frame, starts[start].frames[-1])
         assert info["seed"] % 2 == start
-    assert np.array_equal(env.reset(seed=info["seed"])[0], frame), "the seed in info says all of it"
+    assert np.array_equal(env.reset(seed=info["seed"])[0], frame), "the seed in info determines the episode"
 
     def second(**options: int) -> Any:
         env.reset(seed=4, options=options)
@@ -125,7 +125,7 @@ def test_options_choose_the_start_and_the_steps_of_one_episode(make: Make, tiny_
 
     usual = second()
     assert not np.array_equal(second(steps=4), usual)
-    assert np.array_equal(second(), usual), "the option was for one episode"
+    assert np.array_equal(second(), usual), "the option applies to one episode"
     assert np.array_equal(make(steps=4).unwrapped.reset(seed=4)[0], env.reset(seed=4)[0])
 
 
