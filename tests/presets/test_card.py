@@ -66,7 +66,7 @@ def test_action_fidelity_idle_stability_and_drift_are_described_in_sentences(tin
     assert "accuracy of 0.73, from true frames with 0.78; chance is 0.46." in card
     assert "| idle stability, 100 frames | 20.0 |" in card
     assert "differ by 0.15 levels of 255, true ones by ." in card, "a missing score is left blank"
-    assert "Over 2000 frames (2 episodes) the error of the mean color grows from 0.05 to 2.00 levels of 255" in card
+    assert "Over 2000 frames (2 episodes) the error of the mean color goes from 0.05 to 2.00 levels of 255" in card
 
 
 def test_the_card_names_the_command_that_scored_it_and_sums_the_training_up(tiny_config: PresetConfig) -> None:

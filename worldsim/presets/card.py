@@ -155,7 +155,7 @@ def _score_sentences(scores: Mapping[str, Any]) -> Iterator[str]:
     if scores.get("drift"):
         first, last = scores["drift"][0], scores["drift"][-1]
         yield (
-            f"Over {last['distance']} frames ({len(last['seeds'])} episodes) the error of the mean color grows from "
+            f"Over {last['distance']} frames ({len(last['seeds'])} episodes) the error of the mean color goes from "
             f"{_format_score(first, 'colour')} to {_format_score(last, 'colour')} levels of 255; at the end the "
             f"variance of the latents is {_format_score(last, 'variance')} times that of the true frames."
         )
