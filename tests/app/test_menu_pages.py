@@ -38,6 +38,15 @@ class Harness:
         return self.item(label)
 
 
+def test_denoising_steps_are_grayed_with_the_reason_where_they_have_no_effect(tmp_path: Path) -> None:
+    menus = MenuStack()
+    pages = SettingsPages(menus, SettingsFile(tmp_path / "s.json"), lambda *_: None, lambda: "it is a map")
+    pages.open()
+    item = next(item for item in menus.page.items if item.label == "Denoising steps")
+    assert item.is_disabled and item.on_change is None
+    assert item.value == "no effect: it is a map"
+
+
 @pytest.fixture
 def harness(tmp_path: Path) -> Harness:
     return Harness(tmp_path / "settings.json")

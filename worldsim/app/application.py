@@ -85,7 +85,9 @@ class Application:
         self._process = psutil.Process()
         self._is_running, self.exit_action = True, ExitAction.QUIT
         self._menus, self._has_title = MenuStack(), has_title
-        self._settings_pages = SettingsPages(self._menus, settings, self._apply) if settings else None
+        self._settings_pages = (
+            SettingsPages(self._menus, settings, self._apply, self._no_denoising_reason) if settings else None
+        )
         self._settings = settings.current if settings else Settings()
         self._bindings = apply_overrides(())
         self._loaded: LoadedWorld | None = None
@@ -248,6 +250,9 @@ class Application:
         if before.always_record is not after.always_record is not is_recording:
             self._recording.toggle()
 
+    def _no_denoising_reason(self) -> str:
+        return self._loaded.no_denoising_reason if self._loaded else ""
+
     def _bind(self, settings: Settings) -> None:
         self._bindings = apply_overrides(settings.key_overrides, mouse_sensitivity=settings.mouse_sensitivity)
         self._input.bind(self._bindings, dead_zone=settings.stick_dead_zone)
@@ -255,8 +260,7 @@ class Application:
             self._session.inputs.bindings = self._available_bindings(self._loaded)
 
     def _available_bindings(self, loaded: LoadedWorld) -> tuple[Binding, ...]:
-        has_num_steps = loaded.playable.num_steps > 0
-        return available_bindings(loaded.action_spec, has_num_steps=has_num_steps, bindings=self._bindings)
+        return available_bindings(loaded.action_spec, has_num_steps=loaded.has_num_steps, bindings=self._bindings)
 
     # ---- following the session and the window
 
@@ -278,10 +282,12 @@ class Application:
         loaded = self._session.status.loaded
         if loaded is None or loaded is self._loaded:
             return
-        self._loaded, self._preset_num_steps = loaded, loaded.playable.num_steps
+        self._loaded, self._preset_num_steps = loaded, loaded.playable.num_steps if loaded.has_num_steps else 0
         self._bind(self._settings)
         if self._initial_num_steps is not None and self._preset_num_steps:
             self._session.set_num_steps(self._initial_num_steps)
+        elif self._initial_num_steps is not None and loaded.no_denoising_reason:
+            self._notifications.post(f"denoising steps have no effect: {loaded.no_denoising_reason}")
 
     def _update_stage(self, now_ns: int) -> None:
         """Logs a new stage or state once, and shows it at once."""

@@ -41,6 +41,8 @@ class MenuItem:
     image: InlineImage | None = None
     sublines: tuple[str, ...] = ()
     is_error: bool = False
+    is_disabled: bool = False
+    """Grayed: without an effect at present."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,7 @@ class MenuStack:
 def _row(item: MenuItem, *, is_focus: bool) -> PanelRow:
     value = f"< {item.value} >" if is_focus and item.on_change is not None else item.value
     style = Style.ERROR if item.is_error else Style.STRONG if is_focus else Style.PLAIN
+    style = Style.MUTED if item.is_disabled else style
     return PanelRow(
         item.label,
         value,

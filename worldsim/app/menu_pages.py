@@ -80,9 +80,19 @@ def pause_page(entries: Iterable[tuple[str, Callable[[], None]]]) -> MenuPage:
 class SettingsPages:
     """The settings page and the key bindings page."""
 
-    def __init__(self, menus: MenuStack, file: SettingsFile, apply: Callable[[Settings, Settings], None]) -> None:
-        """`apply` is called with the settings before and after every change, after they were saved."""
+    def __init__(
+        self,
+        menus: MenuStack,
+        file: SettingsFile,
+        apply: Callable[[Settings, Settings], None],
+        no_denoising_reason: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`apply` is called with the settings before and after every change, after they were saved.
+
+        `no_denoising_reason`: why denoising steps have no effect in the world being played, if they have none.
+        """
         self._menus, self._file, self._apply = menus, file, apply
+        self._no_denoising_reason = no_denoising_reason
 
     def open(self) -> None:
         self._menus.open(self.settings_page)
@@ -101,13 +111,19 @@ class SettingsPages:
                 self._toggle_item("Full screen", "full_screen", now.full_screen),
                 self._choice_item("Mouse sensitivity", "mouse_sensitivity", SENSITIVITIES, sensitivity),
                 self._choice_item("Stick dead zone", "stick_dead_zone", DEAD_ZONES, f"{now.stick_dead_zone:.0%}"),
-                self._choice_item("Denoising steps", "denoising_steps", NUM_STEPS, steps),
+                self._denoising_item(steps),
                 self._toggle_item("Always record", "always_record", now.always_record),
                 self._toggle_item("Lossless recording", "lossless_recording", now.lossless_recording),
                 MenuItem(label="Key bindings ...", on_select=partial(self._menus.open, self.keys_page)),
             ),
             notes=("Left/Right change · Esc back", f"Saved in {self._file.path}"),
         )
+
+    def _denoising_item(self, value: str) -> MenuItem:
+        reason = self._no_denoising_reason()
+        if reason:
+            return MenuItem(label="Denoising steps", value=f"no effect: {reason}", is_disabled=True)
+        return self._choice_item("Denoising steps", "denoising_steps", NUM_STEPS, value)
 
     def keys_page(self) -> MenuPage:
         bindings = apply_overrides(self._file.current.key_overrides)

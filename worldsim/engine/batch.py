@@ -18,9 +18,9 @@ from torch import Tensor
 from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import Action, ActionSpec
 from worldsim.diffusion.noise import frame_noise
-from worldsim.diffusion.samplers import sample_frame
 from worldsim.engine.simulator import Simulator
 from worldsim.models.frames import to_frames
+from worldsim.models.rollout import generate_frame
 from worldsim.models.state import WorldState
 from worldsim.presets.store import Preset
 
@@ -85,14 +85,15 @@ class BatchSimulator:
         """
         assert len(actions) == self.num_rows, f"{len(actions)} actions for {self.num_rows} rows"
         encoded_BA = np.stack([self.action_spec.encode(action) for action in actions])
-        context = self._preset.model.begin(self._state, torch.from_numpy(encoded_BA).to(self._device))
-        latent_BCHW = sample_frame(self._preset.model, context, self._noise(), self.num_steps)
-        is_finite_B = torch.isfinite(latent_BCHW).flatten(1).all(1)
-        if not bool(is_finite_B.all()):
-            rows = (~is_finite_B).nonzero().flatten().tolist()
-            hint = "reset; the weights may be damaged"
-            raise NonFiniteError(f"the next frame of row(s) {rows} is NaN or infinite", hint=hint)
-        self._state = self._preset.model.commit(context, latent_BCHW, self._context_noise_B, generated=True)
+        latent_BCHW, self._state = generate_frame(
+            self._preset.model,
+            self._state,
+            torch.from_numpy(encoded_BA).to(self._device),
+            self._noise(),
+            num_steps=self.num_steps,
+            level_B=self._context_noise_B,
+            on_sampled=_check_finite,
+        )
         self._frame_indices = [index + 1 for index in self._frame_indices]
         return to_frames(self._preset.autoencoder.decode(latent_BCHW))
 
@@ -115,3 +116,11 @@ class BatchSimulator:
             assert seed is not None, f"row {row} has not been reset"
             noises.append(frame_noise(seed, frame_index, shape))
         return torch.cat(noises).to(self._device)
+
+
+def _check_finite(latent_BCHW: Tensor) -> None:
+    is_finite_B = torch.isfinite(latent_BCHW).flatten(1).all(1)
+    if not bool(is_finite_B.all()):
+        rows = (~is_finite_B).nonzero().flatten().tolist()
+        hint = "reset; the weights may be damaged"
+        raise NonFiniteError(f"the next frame of row(s) {rows} is NaN or infinite", hint=hint)

@@ -126,6 +126,8 @@ class LoadedWorld:
     """Ground-truth frames, [T, H, W, 3] per start: the drift meter's baseline."""
     num_context: int = 1
     """Frames of context the model starts from."""
+    no_denoising_reason: str = ""
+    """Why the number of denoising steps has no effect; empty where it has one."""
     saves: SaveStore | None = None
     """Reads and writes saved states; None if this world cannot be saved."""
     background_stream: StreamContext = nullcontext
@@ -134,6 +136,11 @@ class LoadedWorld:
     """Accelerator memory reserved by torch; None on the CPU. Called in the model thread."""
     warning: Callable[[], str] = lambda: ""
     """One line about the last problem that was worked around. Called in the model thread."""
+
+    @property
+    def has_num_steps(self) -> bool:
+        """Whether the number of denoising steps has an effect."""
+        return self.playable.num_steps > 0 and not self.no_denoising_reason
 
     @property
     def action_spec(self) -> ActionSpec:

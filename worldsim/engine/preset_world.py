@@ -34,6 +34,8 @@ from worldsim.worlds.recorded import RecordedWorldConfig
 PRESET_THREADS = 0
 """As a number of threads: the preset's own."""
 
+NO_DENOISING_REASON = "frames come from an explicit map, without denoising"
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedPreset:
@@ -74,6 +76,7 @@ class OpenedPreset:
             "reference": self.reference,
             "start_frames": tuple(start.frames for start in self.preset.starts),
             "num_context": play.context_frames,
+            "no_denoising_reason": "" if self.preset.model.uses_denoising else NO_DENOISING_REASON,
             "saves": self.saves,
             "background_stream": background_stream(self.device),
             "device_bytes": partial(reserved_bytes, self.device),

@@ -328,7 +328,7 @@ class Session:
         spec = loaded.action_spec
         if spec.pose_control is not None:
             self.notify("free camera: walls are not solid")
-        self.inputs.bindings = available_bindings(spec, has_num_steps=loaded.playable.num_steps > 0)
+        self.inputs.bindings = available_bindings(spec, has_num_steps=loaded.has_num_steps)
         self.recorder.header = loaded.header
         if loaded.can_rewind:
             self.history = PlayHistory(spec=spec, snapshot_bytes=loaded.snapshot_bytes)

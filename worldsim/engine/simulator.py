@@ -20,12 +20,12 @@ from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.diffusion.noise import frame_noise
-from worldsim.diffusion.samplers import sample_frame
 from worldsim.engine.interfaces import StageTimes
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.maps.map_model import MAP_PREFIX
 from worldsim.models.maps.motion import TRANSLATION_SCALE
+from worldsim.models.rollout import generate_frame, observe_clip
 from worldsim.models.state import WorldState
 from worldsim.presets.store import Preset
 
@@ -110,12 +110,7 @@ class Simulator:
         frames, actions = frames[-self._play.context_frames :], actions[-self._play.context_frames :]
         latents_TCHW = self._autoencoder.encode(to_tensor(frames, self._device))
         actions_TA = torch.from_numpy(actions).to(self._device)
-        state = self._model.initial_state(1, seed)
-        level_B = torch.zeros(1, device=self._device)
-        for t in range(len(frames)):
-            context = self._model.begin(state, actions_TA[t : t + 1])
-            state = self._model.commit(context, latents_TCHW[t : t + 1], level_B)
-        return state
+        return observe_clip(self._model, self._model.initial_state(1, seed), actions_TA[None], latents_TCHW[None])
 
     @torch.inference_mode()
     def step(self, action: Action) -> Step:
@@ -124,12 +119,23 @@ class Simulator:
         before = self.snapshot()
         t0_ns = self._clock.now_ns()
         action_BA = torch.from_numpy(self.action_spec.encode(action)).to(self._device)[None]
-        context = self._model.begin(before.state, action_BA)
         noise_BCHW = frame_noise(before.state.seed, before.state.frame_index, (1, *self._preset.config.latent_shape))
-        latent_BCHW = sample_frame(self._model, context, noise_BCHW.to(self._device), self._num_steps)
-        _check_finite(latent_BCHW, before.index + 1)
-        t1_ns = self._synchronized_ns()
-        state = self._model.commit(context, latent_BCHW, self._context_noise_B, generated=True)
+        t1_ns = t0_ns
+
+        def on_sampled(latent_BCHW: Tensor) -> None:
+            nonlocal t1_ns
+            _check_finite(latent_BCHW, before.index + 1)
+            t1_ns = self._synchronized_ns()
+
+        latent_BCHW, state = generate_frame(
+            self._model,
+            before.state,
+            action_BA,
+            noise_BCHW.to(self._device),
+            num_steps=self._num_steps,
+            level_B=self._context_noise_B,
+            on_sampled=on_sampled,
+        )
         t2_ns = self._synchronized_ns()
         frame = to_frames(self._autoencoder.decode(latent_BCHW))[0]
         t3_ns = self._clock.now_ns()

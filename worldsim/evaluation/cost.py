@@ -21,10 +21,10 @@ from torch import Tensor
 
 from worldsim.core.errors import UsageError
 from worldsim.diffusion.objectives import flow_loss
-from worldsim.diffusion.samplers import sample_frame
 from worldsim.evaluation.rollout import FrameProgressCallback
 from worldsim.models.build import build_world_model
 from worldsim.models.config import Mamba2Config, SequenceModelConfig, SharedDenoiserConfig
+from worldsim.models.rollout import generate_frame, observe_frame
 from worldsim.models.sequence.architectures import find_architecture, match_parameters
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import WorldModel
@@ -163,9 +163,8 @@ class _ArchitectureRun:
         """Time of generating one frame after `state`: a denoising step and a commit; the result is discarded."""
         index = state.frame_index
         self._stopwatch.start()
-        context = self.model.begin(state, self._actions[index % NUM_INPUTS])
-        latent = sample_frame(self.model, context, self._latents[index % NUM_INPUTS], 1)
-        self.model.commit(context, latent, self._level_B, generated=True)
+        action_BA, noise_BCHW = self._actions[index % NUM_INPUTS], self._latents[index % NUM_INPUTS]
+        generate_frame(self.model, state, action_BA, noise_BCHW, num_steps=1, level_B=self._level_B)
         return self._stopwatch.stop_ms()
 
     def train_ms(self, clip_BTCHW: Tensor, action_BTA: Tensor) -> float:
@@ -181,8 +180,8 @@ class _ArchitectureRun:
         return self._stopwatch.stop_ms()
 
     def _commit(self, state: WorldState, index: int) -> WorldState:
-        context = self.model.begin(state, self._actions[index % NUM_INPUTS])
-        return self.model.commit(context, self._latents[index % NUM_INPUTS], self._level_B, generated=True)
+        action_BA, latent_BCHW = self._actions[index % NUM_INPUTS], self._latents[index % NUM_INPUTS]
+        return observe_frame(self.model, state, action_BA, latent_BCHW, level_B=self._level_B, generated=True)
 
 
 def measure_costs(

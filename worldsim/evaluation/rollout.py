@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,10 @@ from torch import Tensor
 
 from worldsim.core.errors import NonFiniteError
 from worldsim.diffusion.noise import frame_noise
-from worldsim.diffusion.samplers import sample_frame
 from worldsim.evaluation.clips import Clips
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.rollout import rollout
 from worldsim.models.world_model import WorldModel
 
 CODING_BATCH = 128
@@ -85,22 +86,24 @@ def generate(
     """
     batch, num_frames = clips.latent_BTCHW.shape[:2]
     assert 0 < num_context < num_frames, f"{num_context} frames of context out of {num_frames}"
-    state = model.initial_state(batch, 0)
-    level_B = clips.latent_BTCHW.new_zeros(batch)
     generated: list[Tensor] = []
-    for t in range(num_frames):
-        if not keep_memory:
-            state = model.without_memory(state)
-        context = model.begin(state, clips.action_BTA[:, t])
-        past_BCHW, past_level_B = clips.latent_BTCHW[:, t], level_B
-        if t >= num_context:
-            latent_BCHW = sample_frame(model, context, _noise(clips, t), num_steps)
-            if not bool(torch.isfinite(latent_BCHW).all()):
-                raise NonFiniteError(f"frame {t} contains NaN or infinity", hint="the weights may be damaged")
-            generated.append(latent_BCHW)
-            if autoregressive:
-                past_BCHW, past_level_B = latent_BCHW, torch.full_like(level_B, context_noise)
-        state = model.commit(context, past_BCHW, past_level_B, generated=autoregressive and t >= num_context)
+    for frame in rollout(
+        model,
+        model.initial_state(batch, 0),
+        clips.action_BTA,
+        clips.latent_BTCHW,
+        num_context=num_context,
+        noise=partial(_noise, clips),
+        num_steps=num_steps,
+        context_noise=context_noise,
+        autoregressive=autoregressive,
+        before_frame=None if keep_memory else model.without_memory,
+    ):
+        if frame.is_generated:
+            if not bool(torch.isfinite(frame.latent_BCHW).all()):
+                message = f"frame {frame.index} contains NaN or infinity"
+                raise NonFiniteError(message, hint="the weights may be damaged")
+            generated.append(frame.latent_BCHW)
         if on_progress:
             on_progress(batch)
     return torch.stack(generated, dim=1)

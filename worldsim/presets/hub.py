@@ -36,7 +36,7 @@ from worldsim.core.config import MAX_CONFIG_BYTES, short_repr
 from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError
 from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET
 from worldsim.presets.hub_errors import LOGIN_HINT, page_url, translate_errors
-from worldsim.presets.resolve import CARD_FILE, CONFIG_FILE, DOWNLOADED_FILES, START_FOLDER, WEIGHTS_FILE, HubRef
+from worldsim.presets.layout import CARD_FILE, CONFIG_FILE, DOWNLOADED_FILES, START_FOLDER, WEIGHTS_FILE, HubRef
 from worldsim.presets.safe_io import (
     MAX_START_BYTES,
     MAX_STARTS,

@@ -25,7 +25,7 @@ from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from worldsim.core.errors import HubError, PresetError, PresetNotFoundError, StorageError, WorldsimError
-from worldsim.presets.resolve import HubRef
+from worldsim.presets.layout import HubRef
 
 LOGIN_HINT = "hf auth login (or set HF_TOKEN)"
 _TransportError: type[Exception] = HfHubHTTPError.__bases__[0]

@@ -7,36 +7,21 @@ Owns: the order in which references are tried. Does not own: the folder's conten
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import worldsim
 from worldsim.core.errors import PresetError, PresetNotFoundError, did_you_mean
+from worldsim.presets.layout import CARD_FILE as CARD_FILE
+from worldsim.presets.layout import CONFIG_FILE as CONFIG_FILE
+from worldsim.presets.layout import DOWNLOADED_FILES as DOWNLOADED_FILES
+from worldsim.presets.layout import RECIPE_FILE as RECIPE_FILE
+from worldsim.presets.layout import START_FOLDER as START_FOLDER
+from worldsim.presets.layout import WEIGHTS_FILE as WEIGHTS_FILE
+from worldsim.presets.layout import HubRef as HubRef
+from worldsim.presets.layout import hub_ref as hub_ref
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "README.md"
-RECIPE_FILE = "preset.toml"
-START_FOLDER = "start"
-DOWNLOADED_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, f"{START_FOLDER}/*.safetensors")
-"""The only files downloaded from the Hub or uploaded to it. None of them can run code."""
-
-_HUB_REF = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(\w(?!.*(?:\.\.|//))[\w./-]*))?", re.ASCII)
-"""A revision becomes a path in the cache: no `..`, no slash in front."""
 _PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class HubRef:
-    """A repository on the Hub, with an optional revision: a branch, a tag or a commit."""
-
-    repo: str
-    revision: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.repo}@{self.revision}" if self.revision else self.repo
 
 
 def bundled_folder() -> Path:
@@ -97,12 +82,6 @@ def locate_recipe(ref: str | Path) -> Path:
         if found is not None and found.is_file():
             return found
     raise PresetNotFoundError(f"no recipe {ref}", hint=f"a {RECIPE_FILE}; {did_you_mean(str(ref), bundled)}")
-
-
-def hub_ref(text: str) -> HubRef | None:
-    """Parses `user/repo[@revision]`; None if `text` is something else."""
-    match = _HUB_REF.fullmatch(text)
-    return HubRef(repo=match[1], revision=match[2]) if match else None
 
 
 def check_no_pickle(folder: Path) -> None:
