@@ -37,8 +37,8 @@ def test_the_control_model_cannot_look_back_one_turn(compare: ModuleType) -> Non
     control = match_parameters(preset.model, "causal-window")
     windows = compare.WINDOWS
     assert set(windows) <= set(ARCHITECTURES)
-    assert control.num_layers * (windows["causal-window"] - 1) < turn
-    assert windows["bidirectional"] < turn
+    assert control.num_layers * (windows["causal-window"].window_frames - 1) < turn
+    assert windows["bidirectional"].window_frames < turn
 
 
 @pytest.mark.slow
