@@ -143,7 +143,7 @@ def test_no_engine_and_no_worker_outlives_a_terminated_trainer(end: str, preset_
         trainer.kill()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive, [process.name() for process in alive]
-    assert ("ended by SIGTERM" in log.read_text()) == (end == "terminate")
+    assert ("stopped (SIGTERM)" in log.read_text()) == (end == "terminate")
 
 
 @pytest.mark.parametrize(("stage", "first"), [("dynamics", "autoencoder"), ("decoder", "dynamics")])

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import psnr, to_tensor
+from worldsim.models.rollout import rollout
 from worldsim.models.world_model import WorldModel
 from worldsim.training.episode import Episode
 from worldsim.training.recipes.common import PresetWriter, encode_frames, write_samples
@@ -54,15 +54,13 @@ class WorldModelProbe:
 
     def _rollout(self, model: WorldModel, num_frames: int) -> Tensor:
         """Latents after the context, in one denoising step each. Shapes: [B, T, C, H, W]."""
-        level = self._latents.new_zeros(len(self._latents))
-        state, generated = model.initial_state(len(self._latents), seed=0), []
         generator = torch.Generator().manual_seed(0)
-        for t in range(PROBE_CONTEXT + num_frames):
-            frame = model.begin(state, self._actions[:, t])
-            latent = self._latents[:, t]
-            if t >= PROBE_CONTEXT:
-                noise = torch.randn(latent.shape, generator=generator).to(latent)
-                latent = sample_frame(model, frame, noise, 1)
-                generated.append(latent)
-            state = model.commit(frame, latent, level, generated=t >= PROBE_CONTEXT)
-        return torch.stack(generated, 1)
+        frames = rollout(
+            model,
+            model.initial_state(len(self._latents), seed=0),
+            self._actions[:, : PROBE_CONTEXT + num_frames],
+            self._latents,
+            num_context=PROBE_CONTEXT,
+            noise=lambda t: torch.randn(self._latents[:, t].shape, generator=generator).to(self._latents),
+        )
+        return torch.stack([frame.latent_BCHW for frame in frames if frame.is_generated], 1)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from worldsim.diffusion.noise import context_levels, mix_noise
 from worldsim.diffusion.objectives import flow_loss, sample_flow_steps, sample_shortcut_steps, shortcut_loss
-from worldsim.diffusion.samplers import sample_frame
+from worldsim.models.rollout import rollout
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import ClipContext, WorldModel
 from worldsim.training.config import SequenceTraining
@@ -210,18 +210,18 @@ class SequenceRecipe:
         batch, num_frames = clip.clean.shape[:2]
         min_true = self._config.self_rollout_context_frames
         num_true = int(torch.randint(min_true, max(num_frames // 2, min_true) + 1, (), generator=self._generator))
-        level = clip.clean.new_zeros(batch)
-        state, frames = clip.state or self.network.initial_state(batch, seed=0), []
-        for t in range(num_frames):
-            frame = self.network.begin(state, clip.action[:, t])
-            latent = clip.clean[:, t]
-            if t >= num_true:
-                latent = sample_frame(self.network, frame, torch.randn_like(latent), 1)
-            frames.append(latent)
-            pose_BP = None if pose is None else pose[:, t]
-            state = self.network.commit(frame, latent, level, generated=t >= num_true, pose_BP=pose_BP)
-        generated_BT = (torch.arange(num_frames, device=level.device) >= num_true).expand(batch, -1)
-        return torch.stack(frames, 1), level[:, None].expand(-1, num_frames), generated_BT
+        frames = rollout(
+            self.network,
+            clip.state or self.network.initial_state(batch, seed=0),
+            clip.action,
+            clip.clean,
+            num_context=num_true,
+            noise=lambda t: torch.randn_like(clip.clean[:, t]),
+            pose_BTP=pose,
+        )
+        context = torch.stack([frame.latent_BCHW for frame in frames], 1)
+        generated_BT = (torch.arange(num_frames, device=context.device) >= num_true).expand(batch, -1)
+        return context, torch.zeros_like(generated_BT, dtype=context.dtype), generated_BT
 
     def _flow_and_pose_loss(
         self, context: ClipContext, clean: Tensor, target: Tensor, first: int
