@@ -1,4 +1,4 @@
-"""Noise levels and the noise itself.
+"""Noise levels, and the noise itself.
 
 The path is rectified flow: z_tau = tau * z + (1 - tau) * noise, so tau 0 is noise and tau 1 is clean. A context frame's
 `level` is 1 - tau. Letters: B batch, T frames, C channels, H W rows and columns.
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 _SEED_STRIDE = 0x9E3779B97F4A7C15
-"""An odd constant near 2^64 / golden ratio: spreads neighbouring seeds over the whole range."""
+"""An odd constant near 2^64 / golden ratio: spreads adjacent seeds over the full range."""
 
 
 def frame_noise(seed: int, frame_index: int, shape: tuple[int, ...], device: str | torch.device = "cpu") -> Tensor:
-    """The noise of frame `frame_index` of a session: a function of its arguments, never of a running stream.
+    """The noise of frame `frame_index` of a session: a pure function of its arguments.
 
-    Drawn on the CPU, so that every device plays the same session. Shapes: returns `shape`, float32.
+    Sampled on the CPU, so that every device plays the same session. Shapes: returns `shape`, float32.
     """
     mixed = (seed * _SEED_STRIDE + frame_index * 0xBF58476D1CE4E5B9) & 0x7FFF_FFFF_FFFF_FFFF
     generator = torch.Generator().manual_seed(mixed)
@@ -32,11 +32,11 @@ def mix_noise(clean_BTCHW: Tensor, noise_BTCHW: Tensor, tau_BT: Tensor) -> Tenso
 def context_levels(
     batch: int, num_frames: int, *, max_level: float, prefix_prob: float, generator: torch.Generator
 ) -> Tensor:
-    """How noisy each context frame is: independent per frame (diffusion forcing), with long clean prefixes.
+    """Noise level of each context frame: independent per frame (diffusion forcing), with long clean prefixes.
 
-    A row has, with probability `prefix_prob`, a clean prefix of random length of more than half of the clip
-    (LSSVWM, section 4.2). The rest is uniform in [0, max_level]: what play feeds back is never quite clean, and a model
-    that has seen labelled noise there does not drift as fast (GameNGen). Shapes: returns [B, T].
+    With probability `prefix_prob`, a row has a clean prefix of random length, longer than half of the clip (LSSVWM,
+    section 4.2). All other levels are uniform in [0, max_level]: frames fed back at play are never quite clean, and a
+    model trained with labeled noise drifts more slowly (GameNGen). Shapes: returns [B, T].
     """
     level_BT = torch.rand(batch, num_frames, generator=generator) * max_level
     prefix_B1 = torch.randint(num_frames // 2 + 1, num_frames + 1, (batch, 1), generator=generator)

@@ -1,4 +1,4 @@
-"""What a prediction is held against. Pure functions; a network is a callable (noisy, tau, step_size) -> clean latent.
+"""Training objectives as pure functions. A network is a callable (noisy, tau, step_size) -> clean latent.
 
 Letters: B batch, T frames, C channels, H W rows and columns. tau and step_size are [B, T].
 """
@@ -16,11 +16,11 @@ from worldsim.diffusion.noise import mix_noise
 DenoisingNetwork: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 SMALLEST_STEP = 1 / 8
-"""The step size at which the network learns from data; larger ones learn from it."""
+"""Step size that is learned from data; larger steps are learned from the network's own smaller ones."""
 
 
 def ramp_weight(tau_BT: Tensor, floor: float) -> Tensor:
-    """(1 - floor) tau + floor: clean frames carry more detail to learn. Dreamer 4 uses a floor of 0.1."""
+    """(1 - floor) tau + floor: clean frames have more detail to learn. Dreamer 4 uses a floor of 0.1."""
     return (1 - floor) * tau_BT + floor
 
 
@@ -44,7 +44,7 @@ def shortcut_loss(
     *,
     floor: float,
 ) -> Tensor:
-    """One step of size d must land where two steps of size d / 2 of the teacher land.
+    """One step of size d has to match two steps of size d / 2 of the teacher.
 
     v1 = (f(z, tau, d/2) - z) / (1 - tau);  z' = z + v1 d/2;  v2 = (f(z', tau + d/2, d/2) - z') / (1 - tau - d/2)
     loss = w(tau) (1 - tau)^2 || (f(z, tau, d) - z) / (1 - tau) - (v1 + v2) / 2 ||^2
@@ -66,8 +66,8 @@ def sample_flow_steps(
 ) -> tuple[Tensor, Tensor]:
     """(tau, step size) for `flow_loss`: tau on the grid of the smallest step, uniform in [0, 1), and that step.
 
-    A share of frames is learned in one step from pure noise instead, (0, 1): the prediction is then the mean of what
-    may come, which is what one-step play wants to show where little else may. Shapes: [B, T] each.
+    A fraction `one_step_prob` of the frames is learned in one step from pure noise instead, (0, 1): the prediction is
+    then the mean over possible frames, which suits one-step play where little is uncertain. Shapes: [B, T] each.
     """
     num_steps = round(1 / SMALLEST_STEP)
     tau_BT = torch.randint(0, num_steps, (batch, num_frames), generator=generator) * SMALLEST_STEP

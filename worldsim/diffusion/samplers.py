@@ -1,4 +1,4 @@
-"""From noise to a finished latent in a few equal Euler steps."""
+"""Sampling a latent from noise in a few equal Euler steps."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ Context = TypeVar("Context", contravariant=True)
 
 
 class DenoisingModel(Protocol[Context]):
-    """What is asked of a model: the clean latent of one frame, given what it may look back on."""
+    """A model that predicts the clean latent of one frame from its context."""
 
     def denoise(self, context: Context, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor, /) -> Tensor: ...
 
 
 def sample_frame(model: DenoisingModel[Context], context: Context, noise_BCHW: Tensor, num_steps: int) -> Tensor:
-    """`num_steps` steps of size 1 / num_steps along v = (f(z) - z) / (1 - tau); the last one lands on the prediction.
+    """`num_steps` steps of size 1 / num_steps along v = (f(z) - z) / (1 - tau); the last step returns the prediction.
 
-    Reads the state, never writes it. Shapes: returns [B, C, H, W].
+    Does not change the state. Shapes: returns [B, C, H, W].
     """
     assert num_steps >= 1, num_steps
     latent_BCHW, step = noise_BCHW, 1 / num_steps

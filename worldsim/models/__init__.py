@@ -1,4 +1,1 @@
-"""Floor 2: torch modules (scan, attention, autoencoder, world model) and the state they carry.
-
-Knows nothing of engines or windows.
-"""
+"""Layer 2: torch modules (autoencoder, sequence models, maps) and the state they carry. Independent of the engine."""

@@ -1,8 +1,8 @@
 """Frame <-> latent: a small convolutional autoencoder with unit-variance latents.
 
-Owns: the network and the statistics that whiten its latents. Does not own: its training loss (`training.autoencoder`).
-After TAESD (3x3 convolutions and ReLU, no normalisation layers). Each size of the picture is reached by folding pixels
-into channels, so that no convolution runs at full size. Letters: B batch, C channels, H W rows and columns.
+The latents are whitened by running statistics. The architecture follows TAESD: 3x3 convolutions and ReLU, no
+normalization layers. Pixels are folded into channels at every size, so that no convolution runs at full size.
+Letters: B batch, C channels, H W rows and columns.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from worldsim.models.config import AutoencoderConfig
 
 LATENT_BOUND = 4.0
-"""Raw latents are squashed into (-bound, bound), so that one bad frame cannot leave the range the decoder knows."""
+"""Raw latents are squashed into (-bound, bound): no frame leaves the range that the decoder was trained on."""
 
 PATCH_PX = 8
-"""Side of the patches whose spectra are compared."""
+"""Side of the patches whose spectra the loss compares."""
 
 
 class ResidualBlock(nn.Module):
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """`encode` gives whitened latents, `decode` takes them."""
+    """`encode` returns whitened latents, `decode` takes them."""
 
     latent_mean_C: Tensor
     latent_std_C: Tensor
@@ -67,7 +67,7 @@ class Autoencoder(nn.Module):
         return self.decode_raw(latent_BCHW * self.latent_std_C[:, None, None] + self.latent_mean_C[:, None, None])
 
     def encode_raw(self, frames_BCHW: Tensor) -> Tensor:
-        """As `encode`, before whitening: what training works with while the statistics still move."""
+        """`encode` without whitening, for training, while the statistics are still changing."""
         factor = self.config.downscale
         assert frames_BCHW.shape[-2] % factor == 0 and frames_BCHW.shape[-1] % factor == 0, tuple(frames_BCHW.shape)
         return LATENT_BOUND * torch.tanh(self.encoder(frames_BCHW) / LATENT_BOUND)
@@ -78,18 +78,18 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def update_statistics(self, raw_BCHW: Tensor, momentum: float = 0.02) -> None:
-        """Moves the whitening statistics towards those of this batch. Side effects: the two buffers."""
+        """Moves the whitening statistics towards those of this batch."""
         std_C, mean_C = torch.std_mean(raw_BCHW.float(), dim=(0, 2, 3))
         self.latent_mean_C.lerp_(mean_C, momentum)
         self.latent_std_C.lerp_(std_C.clamp_min(1e-3), momentum)
 
 
 def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor, spectral_weight: float = 0.0) -> Tensor:
-    """L1 at full, half and quarter size, L1 of neighbouring differences, and the spectra of small patches.
+    """L1 at full, half and quarter size, L1 of differences of adjacent pixels, and the spectra of small patches.
 
-    mean (x - y)^2 + sum_s mean|P_s x - P_s y| + mean|dx - dy| + w mean| |F x| - |F y| |: the coarse terms set colours
-    early, the differences keep edges. Where the place of a grain cannot be known, these ask for a blur; the last term,
-    blind to place, asks for the grain. No learned perceptual loss: its weights would have to be downloaded.
+    mean (x - y)^2 + sum_s mean|P_s x - P_s y| + mean|dx - dy| + w mean| |F x| - |F y| |: the coarse terms set colors
+    early, the differences preserve edges. Where the position of texture cannot be known, these favor blur; the last
+    term does not depend on phase and favors texture. No learned perceptual loss: it would need a download.
     """
     error_BCHW = predicted_BCHW - target_BCHW
     loss = error_BCHW.abs().mean() + error_BCHW.square().mean()
@@ -99,13 +99,13 @@ def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor, spectral_we
         loss = loss + coarse_BCHW.abs().mean()
     loss = loss + error_BCHW.diff(dim=-1).abs().mean() + error_BCHW.diff(dim=-2).abs().mean()
     if spectral_weight:
-        spectra = [_patch_spectra(picture) for picture in (predicted_BCHW, target_BCHW)]
+        spectra = [_patch_spectra(image) for image in (predicted_BCHW, target_BCHW)]
         loss = loss + spectral_weight * (spectra[0] - spectra[1]).abs().mean()
     return loss
 
 
-def _patch_spectra(picture_BCHW: Tensor) -> Tensor:
+def _patch_spectra(image_BCHW: Tensor) -> Tensor:
     """Magnitudes of the Fourier transform of every 8 x 8 patch. Shapes: [B, C, H / 8, W / 8, 8, 5]."""
-    patches = picture_BCHW.unfold(2, PATCH_PX, PATCH_PX).unfold(3, PATCH_PX, PATCH_PX)
+    patches = image_BCHW.unfold(2, PATCH_PX, PATCH_PX).unfold(3, PATCH_PX, PATCH_PX)
     transformed = torch.fft.rfft2(patches, norm="ortho")
     return (transformed.real.square() + transformed.imag.square() + 1e-6).sqrt()

@@ -1,4 +1,4 @@
-"""What a layer is told besides its tokens: noise level, step size, action; and how (adaLN)."""
+"""Conditioning of layers on noise level, step size and action by adaptive layer norm (adaLN)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ScalarEmbedding(nn.Module):
-    """A number in [0, 1] as sines and cosines of octaves, then a linear layer. Shapes: [...] -> [..., D]."""
+    """Embeds a number in [0, 1]: sines and cosines of octaves, then a linear layer. Shapes: [...] -> [..., D]."""
 
     NUM_OCTAVES = 8
 
@@ -25,11 +25,10 @@ class ScalarEmbedding(nn.Module):
 
 
 class Modulation(nn.Module):
-    """adaLN: shift, scale and gate for each sublayer from a condition vector; starts as shift 0, scale 0, gate 1.
+    """Shift, scale and gate of each sublayer from a condition vector; initially shift 0, scale 0, gate 1.
 
     Shapes: condition [..., D'] -> `num` triples of [..., 1, D], to be applied to tokens [..., N, D].
-    Source: Peebles and Xie 2023, adaLN; their gate of 0 at the start spends updates that minutes of
-    training do not have.
+    Source: Peebles and Xie 2023, adaLN. Their initial gate of 0 costs updates that a training of minutes lacks.
     """
 
     def __init__(self, condition_width: int, width: int, num: int) -> None:

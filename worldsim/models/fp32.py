@@ -1,4 +1,4 @@
-"""What must not be rounded: a decorator that keeps autocast out."""
+"""A decorator that disables autocast, for computations that must not be rounded to bfloat16."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
-        if not kinds:
+        device_types = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+        if not device_types:
             return function(*args, **kwargs)
-        with torch.autocast(kinds[0], enabled=False), torch.autocast(kinds[-1], enabled=False):
+        with torch.autocast(device_types[0], enabled=False), torch.autocast(device_types[-1], enabled=False):
             return function(*args, **kwargs)
 
     return run

@@ -1,4 +1,4 @@
-"""The one place where pictures become model numbers and back."""
+"""Conversion between frames (uint8) and tensors; the only place where it is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poses as the networks see them: (x, y, cos, sin), x and y scaled so that a fixed map lies in [-1, 1].
+"""Poses as the networks get them: (x, y, cos, sin), with x and y scaled so that a fixed map covers [-1, 1].
 
 Letters: B batch, P pose size (4).
 """

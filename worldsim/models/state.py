@@ -1,7 +1,7 @@
-"""WorldState: the whole memory of a session, of fixed size but for models that attend to all frames.
+"""WorldState: the complete memory of a session, of fixed size except for models with full attention.
 
-Owns: what a state is, and its safetensors form. Does not own: what the tensors mean (the world model names them).
-A state is never changed in place, so a snapshot is the state itself and costs nothing.
+The world model defines the names and the meaning of the tensors. A state is never changed in place, so a snapshot is
+the state itself and costs nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor
 from worldsim.core.errors import NonFiniteError, StateError
 
 GROWING_PREFIX = "growing_"
-"""Begins the own name of a tensor [B, frames so far, ...]: its second dimension is one longer after every frame."""
+"""Prefix of the last part of a name, for tensors [B, frames so far, ...] that grow by one with every frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldState:
-    """`frame_index` counts committed frames; `seed` with it gives the noise of the next frame."""
+    """`frame_index` counts committed frames; with `seed` it determines the noise of the next frame."""
 
     tensors: dict[str, Tensor]
     frame_index: int = 0
@@ -33,11 +33,11 @@ class WorldState:
         return sum(t.numel() * t.element_size() for t in self.tensors.values())
 
     def with_prefix(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose names begin so, without that beginning."""
+        """The tensors whose names have this prefix, by the rest of their names."""
         return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
 
     def advance(self, tensors: dict[str, Tensor], num_frames: int = 1) -> WorldState:
-        """So many frames later, with these tensors new."""
+        """The state `num_frames` later, with `tensors` replaced or added."""
         return replace(self, tensors={**self.tensors, **tensors}, frame_index=self.frame_index + num_frames)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> WorldState:
@@ -55,26 +55,26 @@ class WorldState:
                 )
 
     def to_bytes(self) -> bytes:
-        """The state as one safetensors file. Also holds frame index and seed."""
+        """The state as a safetensors file, with frame index and seed."""
         counters = torch.tensor([self.frame_index, self.seed], dtype=torch.int64)
         return save({**{n: t.detach().cpu().contiguous() for n, t in self.tensors.items()}, "counters": counters})
 
     @classmethod
     def from_bytes(cls, data: bytes, like: WorldState) -> WorldState:
-        """Reads what `to_bytes` wrote. `like` is a state of the model that shall go on from it.
+        """Reads what `to_bytes` wrote. `like` is a state of the model that will continue from it.
 
-        Raises: StateError when the bytes are damaged or the tensors are not those of that model.
+        Raises: StateError when the bytes are damaged or the tensors do not match those of `like`.
         """
         try:
             tensors = load(data)
         except (SafetensorError, ValueError) as error:
             raise StateError(f"the saved state is damaged: {error}", hint="use another save") from None
         counters = tensors.pop("counters", None)
-        found, expected = _kinds(tensors), _kinds(like.tensors)
+        found, expected = _signatures(tensors), _signatures(like.tensors)
         if counters is None or found != expected:
             wrong = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
             raise StateError(
-                f"the saved state is of another model (differs in {', '.join(wrong[:3]) or 'counters'})",
+                f"the saved state belongs to another model (differs in {', '.join(wrong[:3]) or 'counters'})",
                 hint="load it with the preset that wrote it",
             )
         device = next(iter(like.tensors.values())).device
@@ -82,8 +82,8 @@ class WorldState:
         return cls(tensors={n: t.to(device) for n, t in tensors.items()}, frame_index=frame_index, seed=seed)
 
 
-def _kinds(tensors: dict[str, Tensor]) -> dict[str, tuple[object, ...]]:
-    """Shape and type of each, without the dimension that grows."""
+def _signatures(tensors: dict[str, Tensor]) -> dict[str, tuple[object, ...]]:
+    """Shape (without a dimension that grows) and type of every tensor."""
     return {
         name: (
             tensor.shape[:1] + tensor.shape[2:] if name.split(".")[-1].startswith(GROWING_PREFIX) else tensor.shape,

@@ -47,7 +47,7 @@ def test_what_is_equally_deep_is_equally_deep_in_every_column() -> None:
     field = painted(0.2)
     points = field._points(torch.tensor([[0.0, 0.0, 1.0, 0.0]]))
     assert torch.allclose(
-        points[0, :, :, 0] * radiance_field.FIELD_REACH, field.depth_S.expand(len(field.off_R), -1), atol=1e-6
+        points[0, :, :, 0] * radiance_field.FIELD_REACH, field.depth_S.expand(len(field.ray_angle_R), -1), atol=1e-6
     )
     left, right = points[0, 0, -1, 1], points[0, -1, -1, 1]
     assert left > 0 > right, "the first column looks to the left, which is counter-clockwise"

@@ -1,7 +1,7 @@
-"""Functions of a place, learned where the place is: features on grids over a plane, read between their points.
+"""Multi-resolution feature grids over a plane, read by bilinear interpolation.
 
-A coarse and a fine table together learn a function of place far faster than an MLP of sines does: an update changes
-what was seen there and nothing elsewhere. The plane is [-1, 1] x [-1, 1]; beyond it the edge goes on.
+A coarse and a fine level together learn a function of position far faster than an MLP of sines does: an update changes
+the features near that position only. The plane is [-1, 1] x [-1, 1], padded with the values of its border.
 Source: Mueller et al. 2022, "Instant Neural Graphics Primitives", without the hashing.
 """
 
@@ -11,27 +11,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TABLE_GAIN = 5.0
-"""A table learns this many times as fast as a matrix: each update touches few of its cells."""
+LEVEL_GAIN = 5.0
+"""Grids learn this many times as fast as matrices, because an update touches few of their cells."""
 
 
 class FeatureGrid(nn.Module):
-    """`cells` are the tables' sizes along x and y; each has `num_features` numbers per point."""
+    """One level per entry of `cells`, its size along x and y, with `num_features` features per grid point."""
 
     def __init__(self, cells: tuple[int, ...], num_features: int) -> None:
         super().__init__()
         self.levels = nn.ParameterList([nn.Parameter(torch.randn(num_features, n, n) * 0.01) for n in cells])
         self.size = num_features * len(cells)
 
-    def read(self, place_2: Tensor) -> list[Tensor]:
-        """Of every table. Shapes: [..., 2] (x, y) -> [num_features, ...] each."""
-        at_1M12 = place_2.reshape(1, -1, 1, 2)
-        found = [
-            F.grid_sample(table[None].to(at_1M12), at_1M12, align_corners=True, padding_mode="border")
-            for table in self.levels
+    def read(self, position_2: Tensor) -> list[Tensor]:
+        """The features of every level. Shapes: [..., 2] (x, y) -> [num_features, ...] each."""
+        at_1M12 = position_2.reshape(1, -1, 1, 2)
+        sampled = [
+            F.grid_sample(level[None].to(at_1M12), at_1M12, align_corners=True, padding_mode="border")
+            for level in self.levels
         ]
-        return [TABLE_GAIN * f.reshape(-1, *place_2.shape[:-1]) for f in found]
+        return [LEVEL_GAIN * f.reshape(-1, *position_2.shape[:-1]) for f in sampled]
 
-    def forward(self, place_B2: Tensor) -> Tensor:
+    def forward(self, position_B2: Tensor) -> Tensor:
         """Shapes: [B, 2] (x, y) -> [B, size]."""
-        return torch.cat(self.read(place_B2)).T
+        return torch.cat(self.read(position_B2)).T

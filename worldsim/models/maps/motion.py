@@ -1,7 +1,6 @@
-"""The pose one tick later, of somebody who holds keys: what is learned of walking, turning, and walls in the way.
+"""A learned motion model: the pose one tick later, given the action and features of the walls nearby.
 
-Owns: what a motion is made of, and the loss it learns by. Does not own: what is known of the walls around (`fixed_map`
-has tables of a fixed world, `map_tracker` what was seen so far). Letters: B batch, P pose size, A action, F features.
+`fixed_map` and `map_tracker` provide those features. Letters: B batch, P pose size, A action, F features.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ MotionFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(pose, the pose a tick before, action) -> the pose a tick later. Shapes: [B, P], [B, P], [B, A] -> [B, P]."""
 
 TRANSLATION_SCALE = 0.05
-"""About how far a pose moves in one tick, in scaled units: brings motions to the size that networks like."""
+"""Typical motion of one tick, in scaled units; it normalizes the networks' inputs and outputs."""
 ROTATION_SCALE = 0.17
-"""About how far it turns in one tick, radians."""
+"""Typical rotation of one tick, in radians."""
 REST_SCALE = 0.05
-"""What is no more than such a share of a tick's usual motion dies away, where nothing is done."""
+"""Motion below about this fraction of a tick's typical motion is damped to zero when there is no input."""
 
 
 class Motion(nn.Module):
-    """What it says is in the frame of who moves, so that walking is the same everywhere.
+    """Predicts the motion in the camera's own frame, so that it is the same everywhere.
 
-    The pose before gives the speed. Who is at rest and does nothing stays where they are: the least creep would, in a
-    minute on the spot, be a room. At first nothing is in the way.
+    The previous pose gives the speed. At rest and without input the pose does not change: any drift per tick would add
+    up to a room's width within a minute. Before training no wall has an effect.
     """
 
     def __init__(self, around_size: int, action_size: int, width: int) -> None:
@@ -42,7 +41,7 @@ class Motion(nn.Module):
         nn.init.zeros_(self.collision.project_out.bias)
 
     def step(self, pose_BP: Tensor, previous_BP: Tensor, action_BA: Tensor, around_BF: Tensor) -> Tensor:
-        """`around_BF` tells of the walls. Shapes: returns [B, P]."""
+        """`around_BF`: features of the walls nearby. Shapes: returns [B, P]."""
         own = torch.cat((ego_motion(pose_BP, previous_BP), action_BA), -1)
         motion_B3 = motion_gate(own)[:, None] * (self.linear(own) + self.collision(torch.cat((around_BF, own), -1)))
         step_B2 = rotate(motion_B3[:, :2], heading_rad(pose_BP)) * TRANSLATION_SCALE
@@ -50,30 +49,30 @@ class Motion(nn.Module):
 
 
 def motion_gate(own_BF: Tensor) -> Tensor:
-    """From 0, at rest, to 1, of what adds up to more than `REST_SCALE`. Shapes: returns [B]."""
+    """0 at rest, close to 1 for any motion or input above `REST_SCALE`. Shapes: returns [B]."""
     return 1 - torch.exp(-(own_BF / REST_SCALE).square().sum(-1))
 
 
 def speed(pose_BP: Tensor, previous_BP: Tensor) -> Tensor:
-    """How far it went in the last tick, in ticks' usual motions. Shapes: returns [B, 2]."""
+    """Translation of the last tick, in the map's frame, in units of `TRANSLATION_SCALE`. Shapes: returns [B, 2]."""
     return (pose_BP - previous_BP)[:, :2] / TRANSLATION_SCALE
 
 
 def ego_motion(pose_BP: Tensor, previous_BP: Tensor) -> Tensor:
-    """Of the last tick, ahead, aside and turned, in ticks' usual motions. Shapes: returns [B, 3]."""
+    """Motion of the last tick (forward, left, rotation) in units of a typical tick. Shapes: returns [B, 3]."""
     moved_B2 = rotate(speed(pose_BP, previous_BP), -heading_rad(pose_BP))
     return torch.cat((moved_B2, turn_between(previous_BP, pose_BP)[:, None] / ROTATION_SCALE), -1)
 
 
 def motion_loss(move: MotionFunction, pose_BTP: Tensor, action_BTA: Tensor, *, position_noise: float) -> Tensor:
-    """Poses walked by actions alone from frame 1 on, against the true ones: what play does for hours.
+    """Error of poses predicted from actions only, from frame 1 on, as at play.
 
-    The start is a little off (`position_noise`, scaled units, at most), so that small errors die away. Mean smooth L1
-    over all ticks, in units of a tick's motion.
+    The start position gets noise (up to about `position_noise`, scaled units), so that small errors decay. Mean smooth
+    L1 over all ticks, in units of a tick's motion.
     """
-    off_B1 = position_noise * torch.rand_like(pose_BTP[:, 0, :1]) ** 2
-    off_BP = F.pad(off_B1 * torch.randn_like(pose_BTP[:, 0, :2]), (0, 2))
-    previous_BP, now_BP = pose_BTP[:, 0] + off_BP, pose_BTP[:, 1] + off_BP
+    noise_scale_B1 = position_noise * torch.rand_like(pose_BTP[:, 0, :1]) ** 2
+    noise_BP = F.pad(noise_scale_B1 * torch.randn_like(pose_BTP[:, 0, :2]), (0, 2))
+    previous_BP, now_BP = pose_BTP[:, 0] + noise_BP, pose_BTP[:, 1] + noise_BP
     losses = []
     for t in range(2, pose_BTP.shape[1]):
         previous_BP, now_BP = now_BP, move(now_BP, previous_BP, action_BTA[:, t])

@@ -1,15 +1,12 @@
-"""A map of a world never seen before, written into the state as one walks and read along rays.
+"""A map of a world never seen before: frames are written into the state, and latents are rendered from it along rays.
 
-Owns: the writer (what a frame seen from a pose says of the plan), the plan in the state, the reader (a pose to the
-latent seen there). Does not own: where the pose comes from (`map_tracker`), what is done with a recalled frame (the
-trunk).
-As in `radiance_field`, a column of the picture shows what its rays meet in a plan of two dimensions. There the plan is
-in the weights; here it is sums over frames: of wall features and how surely they were seen, of evidence that a cell is
-wall or free, of what floor and ceiling look like. Sums do not depend on the order of the frames and do not grow with
-them.
+As in `radiance_field`, a column of the frame shows what its rays hit in a two-dimensional floor plan. There the floor
+plan is in the weights; here it consists of sums over frames: of wall features and their weights, of evidence that a
+cell is occupied or free, of features of floor and ceiling. Sums do not depend on the order of the frames and do not
+grow with them. Poses come from `map_tracker`.
 
 Letters: B maps, N frames, C H W channels, rows and columns of the latent, P pose size, R rays of all columns, S samples
-along a ray, K slices of depth, F features, E embedding, G cells along a side of the plan. Lengths are in plan units, of
+along a ray, K slices of depth, F features, E embedding, G cells along a side of the map. Lengths are in map units, of
 which a pose's unit has `UNITS_PER_POSE`.
 Sources: Thrun et al. 2005, "Probabilistic Robotics", chapter 9 (occupancy grids); Mildenhall et al. 2020, "NeRF",
 equation 3; Gortler et al. 1996, "The Lumigraph", section 3.4 (pull and push, to fill holes).
@@ -31,50 +28,50 @@ from worldsim.models.pose import heading_rad
 SpatialMapState: TypeAlias = dict[str, Tensor]
 
 UNITS_PER_POSE = 384.0
-"""Map units per 1 of a pose. With these a person is 56 high in the mazes of Doom; sizes below are for such rooms."""
+"""Map units per unit of a pose. A player in the mazes of Doom is then 56 high; the sizes below are for such rooms."""
 WRITE_RAYS, READ_RAYS = 4, 2
 """Rays per column of the latent."""
 CELLS, CELL_UNITS = 96, 12.5
-"""The plan is CELLS * CELL_UNITS wide, and the first frame is seen from its middle."""
+"""The map is CELLS * CELL_UNITS wide, and the first frame is at its center."""
 MAP_REACH = CELL_UNITS * (CELLS - 1) / 2
-"""From its middle to the middle of its outermost cells."""
+"""Distance from its center to the centers of its outermost cells."""
 FLOOR_CELLS, FLOOR_CELL_UNITS = 48, 25.0
 WALL_FEATURES, FLOOR_FEATURES = 24, 8
 COLUMN_SIZE = 8
-"""E: what the networks are told of which column it is."""
+"""E: size of the embedding of a column's index."""
 SLICES_UNITS = (65.0, 85.0, 110.0, 145.0, 190.0, 250.0, 330.0, 450.0)
-"""Depths at which floor and ceiling are written and read: nearer than the first they are below the picture."""
+"""Depths at which floor and ceiling are written and read. Below the first they are outside the frame."""
 NEAREST_UNITS, FARTHEST_UNITS = 8.0, 760.0
 FINEST_UNITS, COARSEST_UNITS, STEP_FRACTION = 6.0, 20.0, 0.08
-"""Samples of a ray are so far apart: that share of their depth, within these limits."""
+"""Spacing of the samples of a ray: a fraction of their depth, within these limits."""
 BEYOND_LOG_DEPTH = 6.6
-"""Where a ray is taken to end that meets nothing: the log of about 735 units."""
+"""Log depth assigned to a ray that hits nothing: about 735 units."""
 LOG_DEPTHS = (1.5, 6.7)
-"""Least and most that is read off a frame: 4.5 to 812 units."""
+"""Range of log depths predicted from a frame: 4.5 to 812 units."""
 CLEAR_UNITS = 8.0
-"""What is nearer to a wall than this is not said to be free; all is from twice as far on."""
+"""Free space begins this far in front of a wall, and counts fully from twice as far."""
 EDGE_UNITS = 15.0
-"""Over so much floor and ceiling go over into the wall."""
+"""Width of the transition from floor and ceiling to a wall."""
 WALL_THICKNESS_UNITS = (0.0, 12.5)
-"""A wall is written where it is met and once more behind, or rays would slip through between two samples."""
+"""Walls are written at their face and once more behind it; otherwise rays would pass between two samples."""
 NUM_TOP_SAMPLES = 8
-"""Samples of a ray, those that count most, whose features are read."""
+"""Number of samples of a ray, those with the largest weights, whose features are read."""
 WALL_SIZES = (1, 2, 4)
-"""Cells, along a side, that share a row of features, and that are looked at for evidence: few, and what lies around."""
+"""Sides of the blocks of cells that share features and evidence: single cells, and coarser ones around them."""
 EVIDENCE_CHANNELS, DENSITY_WIDTH = 3, 16
-"""Of each such size what the density is made of (how often a wall was seen, how often none, the share of walls), and
-hidden channels of what makes it."""
+"""Inputs of the density per block size (evidence of a wall, of free space, and the fraction of walls), and hidden
+channels of the network that predicts it."""
 RAY_CHANNELS = 5
-"""What is told of a ray beside features: its depth, how near it is, what is left of it, how well it is known, and the
-weight of the sample that counts most."""
+"""Geometry inputs per ray: depth, inverse depth, remaining transmittance, confidence, and the largest weight of a
+sample."""
 HOLE_WEIGHT = 0.02
-"""Of the four cells around, where a cell itself was never seen."""
+"""Weight of the surrounding cells, which matters where a cell itself was never seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapRead:
-    """Shapes: latent [N, C, H, W]; log_error [N, W], the log of the squared error expected of each column (0: it is
-    as good as unknown; -2: it is well known); log_depth [N, R]."""
+    """Shapes: latent [N, C, H, W]; log_error [N, W], the log of the expected squared error of each column (0: as
+    good as unknown; -2: well known); log_depth [N, R]."""
 
     latent_NCHW: Tensor
     log_error_NW: Tensor
@@ -82,7 +79,7 @@ class MapRead:
 
 
 class ColumnBlock(nn.Module):
-    """Residual; each column sees itself and its two neighbours. Shapes: [N, W, D] -> [N, W, D]."""
+    """A residual block over each column and its two adjacent ones. Shapes: [N, W, D] -> [N, W, D]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -96,7 +93,7 @@ class ColumnBlock(nn.Module):
 
 
 class SpatialMap(nn.Module):
-    """Nothing here mutates a state. `view_rad` is the camera's horizontal field of view."""
+    """No method changes a state in place. `view_rad` is the camera's horizontal field of view."""
 
     depth_S: Tensor
     gap_S: Tensor
@@ -133,14 +130,14 @@ class SpatialMap(nn.Module):
         self.read_in = nn.Linear(features + geometry, read_width)
         self.read_blocks = nn.Sequential(ColumnBlock(read_width), ColumnBlock(read_width))
         self.read_out = nn.Linear(read_width, channels * rows + 1)
-        with torch.no_grad():  # at first every wall is some 100 units away, and hardly anything is a wall
+        with torch.no_grad():  # initially every wall is about 100 units away, and almost nothing is a wall
             self.write_geometry.weight.mul_(0.3)
             self.write_geometry.bias.view(WRITE_RAYS, 2)[:, 0] = 4.6
             self.density_out.state_dict()["bias"].copy_(torch.tensor([-3.0, 0.0]))
 
     def initial_state(self, batch: int) -> SpatialMapState:
-        """Shapes: wall_n [B, G / n, G / n, F + 1] (features and their weight, of n x n cells at once), evidence of a
-        wall and free [B, G, G], floor [B, G, G, F + 1]."""
+        """Shapes: wall_n [B, G / n, G / n, F + 1] (features of blocks of n x n cells, and their weight), occupied and
+        free [B, G, G], floor [B, G, G, F + 1]."""
         zeros = self.column_WE.detach().new_zeros
         return {
             **{f"wall_{n}": zeros(batch, CELLS // n, CELLS // n, WALL_FEATURES + 1) for n in WALL_SIZES},
@@ -158,16 +155,16 @@ class SpatialMap(nn.Module):
         weight_N: Tensor | None = None,
         depth_NR: Tensor | None = None,
     ) -> tuple[SpatialMapState, Tensor]:
-        """Frames added to the maps, as many to each, those of a map together. N = B * frames.
+        """Adds frames to the maps, the same number to each, those of a map adjacent. N = B * frames.
 
-        `weight_N` for frames that say less than others; `depth_NR` in place of the depth that is read off the frames.
-        Returns: the state, and the log depth that was read off them [N, R].
+        `weight_N` weights the frames; `depth_NR` replaces the predicted depth. Returns: the state, and the predicted
+        log depth [N, R].
         """
         num, maps = len(latent_NCHW), len(state["free"])
         map_N = torch.arange(maps, device=pose_NP.device).repeat_interleave(num // maps)
         weight_N11 = pose_NP.new_ones(num, 1, 1) if weight_N is None else weight_N[:, None, None]
         log_depth_NR, wall_NRF, floor_NWKF = self._encode_frames(latent_NCHW)
-        # The place is where depth says; features are learned through what is read, depth by its own target.
+        # Features are learned through the rendering, depth by its own target only.
         if depth_NR is None:
             depth_NR = log_depth_NR.detach().clamp(*LOG_DEPTHS).exp()
         shallow_NR = depth_NR.unflatten(1, (-1, WRITE_RAYS // READ_RAYS)).amin(-1)
@@ -196,7 +193,7 @@ class SpatialMap(nn.Module):
     def _add_free_space(
         self, free_BGG: Tensor, map_N: Tensor, pose_NP: Tensor, shallow_NR: Tensor, weight_N11: Tensor
     ) -> Tensor:
-        """What lies before the walls; off the plan, the outermost cells stand for it."""
+        """Free space in front of the walls; outside the map it goes to the outermost cells."""
         free_NRS = ((shallow_NR[..., None] - CLEAR_UNITS - self.depth_S) / CLEAR_UNITS).clamp(0, 1) * weight_N11
         points = self._points(pose_NP, self.depth_S.expand(*shallow_NR.shape, -1), self.across_R)
         cell = (points / CELL_UNITS + (CELLS - 1) / 2).round().long().clamp(0, CELLS - 1)
@@ -212,7 +209,7 @@ class SpatialMap(nn.Module):
         weight_N11: Tensor,
         floor_NWKF: Tensor,
     ) -> Tensor:
-        """Floor and ceiling, of the slices that lie before the walls."""
+        """Floor and ceiling, in the slices in front of the walls."""
         seen_NRK = ((shallow_NR[..., None] - self.slice_K) / EDGE_UNITS + 0.5).clamp(0, 1) * weight_N11
         points = self._points(pose_NP, self.slice_K.expand(*shallow_NR.shape, -1), self.across_R)
         index, share = _splat(points, FLOOR_CELLS, FLOOR_CELL_UNITS)
@@ -221,7 +218,7 @@ class SpatialMap(nn.Module):
         return _scatter_add(floor_BGGF, map_N, index, rows)
 
     def _encode_frames(self, latent_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What frames say: log depth [N, R], wall rows [N, R, F + 2], floor rows [N, W, K, F + 1]."""
+        """Returns: log depth [N, R], wall rows [N, R, F + 2], floor rows [N, W, K, F + 1]."""
         columns = len(self.column_WE)
         x_NWD = torch.cat(
             (latent_NCHW.permute(0, 3, 1, 2).flatten(2), self.column_WE.expand(len(latent_NCHW), -1, -1)), -1
@@ -234,47 +231,46 @@ class SpatialMap(nn.Module):
 
     @full_precision
     def finalize(self, state: SpatialMapState) -> SpatialMapState:
-        """The tables that are read: floor and ceiling as means, their holes filled, and a density for every cell.
+        """The tables for rendering: floor and ceiling as means with holes filled, and a density for every cell.
 
-        Shapes: density [B, 2, G, G] (of a wall, and how sure that is), floor and wall_n as in the state.
+        Shapes: density [B, 2, G, G] (of walls, and its confidence), floor and wall_n as in the state.
         """
-        ground = _normalize(_fill_holes(state["floor"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        floor = _normalize(_fill_holes(state["floor"].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         evidence = torch.stack((state["occupied"], state["free"]), 1)
         features = []
         for size in WALL_SIZES:
             e = F.avg_pool2d(evidence, size) if size > 1 else evidence
-            said = torch.cat((torch.log1p(4 * e), e[:, :1] / (e.sum(1, keepdim=True) + 0.05)), 1)
-            features.append(F.interpolate(said, scale_factor=size, mode="nearest") if size > 1 else said)
+            encoded = torch.cat((torch.log1p(4 * e), e[:, :1] / (e.sum(1, keepdim=True) + 0.05)), 1)
+            features.append(F.interpolate(encoded, scale_factor=size, mode="nearest") if size > 1 else encoded)
         return {
             "density": self.density_out(F.silu(self.density_in(torch.cat(features, 1)))),
-            "floor": ground,
+            "floor": floor,
             **{f"wall_{n}": state[f"wall_{n}"] for n in WALL_SIZES},
         }
 
     @full_precision
-    def density(self, tables: SpatialMapState, place_NK2: Tensor) -> Tensor:
-        """Of a wall, and how sure that is, as the network has them. Shapes: places [N, K, 2], x and y in a pose's
-        units -> [N, K, 2]."""
+    def density(self, tables: SpatialMapState, position_NK2: Tensor) -> Tensor:
+        """Wall density and its confidence, as raw outputs. Shapes: positions [N, K, 2], in pose units -> [N, K, 2]."""
         maps = len(tables["density"])
-        grid = (place_NK2 * (UNITS_PER_POSE / MAP_REACH)).reshape(maps, -1, place_NK2.shape[1], 2)
-        met_BFMK = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
-        return met_BFMK.permute(0, 2, 3, 1).reshape(place_NK2.shape)
+        grid = (position_NK2 * (UNITS_PER_POSE / MAP_REACH)).reshape(maps, -1, position_NK2.shape[1], 2)
+        sampled_BFMK = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
+        return sampled_BFMK.permute(0, 2, 3, 1).reshape(position_NK2.shape)
 
     @full_precision
     def read(self, tables: SpatialMapState, pose_NP: Tensor) -> MapRead:
-        """What it looks like from poses, as many of each map, those of a map together."""
+        """Renders poses, the same number in each map, those of a map adjacent."""
         num, maps = len(pose_NP), len(tables["density"])
         map_N = torch.arange(maps, device=pose_NP.device).repeat_interleave(num // maps)
         points = self._points(pose_NP, self.depth_S.expand(num, len(self.across_R), -1), self.across_R)
         grid = (points / MAP_REACH).reshape(maps, -1, len(self.depth_S), 2)
-        met = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
-        density_NRS, known_NRS = met.transpose(0, 1).reshape(2, num, -1, len(self.depth_S))
-        # As light does: what passes a sample, what reaches it, and what ends there.
-        passed_NRS = torch.exp(-F.softplus(2 * density_NRS) * self.gap_S)
-        reached_NRS = torch.cumprod(F.pad(passed_NRS[..., :-1] + 1e-6, (1, 0), value=1.0), -1)
-        weight_NRS = reached_NRS * (1 - passed_NRS)
-        left_NR = reached_NRS[..., -1] * passed_NRS[..., -1]
-        log_depth_NR = (weight_NRS * self.depth_S.log()).sum(-1) + BEYOND_LOG_DEPTH * left_NR
+        sampled = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
+        density_NRS, confidence_NRS = sampled.transpose(0, 1).reshape(2, num, -1, len(self.depth_S))
+        # Volume rendering: transmittance of a sample, transmittance up to it, and its weight.
+        transmitted_NRS = torch.exp(-F.softplus(2 * density_NRS) * self.gap_S)
+        reached_NRS = torch.cumprod(F.pad(transmitted_NRS[..., :-1] + 1e-6, (1, 0), value=1.0), -1)
+        weight_NRS = reached_NRS * (1 - transmitted_NRS)
+        remaining_NR = reached_NRS[..., -1] * transmitted_NRS[..., -1]
+        log_depth_NR = (weight_NRS * self.depth_S.log()).sum(-1) + BEYOND_LOG_DEPTH * remaining_NR
 
         top_NRS, at_NRS = weight_NRS.topk(NUM_TOP_SAMPLES, -1)
         top_points = points.gather(2, at_NRS[..., None].expand(-1, -1, -1, 2))
@@ -285,10 +281,10 @@ class SpatialMap(nn.Module):
         reached_NWK = reached_NWK.unflatten(1, (columns, READ_RAYS)).mean(2)
         floor_NWKF = self._floor_along(tables, map_N, pose_NP) * reached_NWK[..., None]
 
-        # All of a size that networks like: log depths are about 5, and most walls further than 30 units.
-        near_NR = 30 * (weight_NRS / self.depth_S).sum(-1)
-        known_NR = (weight_NRS * known_NRS.sigmoid()).sum(-1)
-        ray = torch.stack((log_depth_NR - 5, near_NR, left_NR, known_NR, top_NRS[..., 0]), -1)
+        # Normalized inputs: log depths are about 5, and most walls are farther than 30 units.
+        inverse_depth_NR = 30 * (weight_NRS / self.depth_S).sum(-1)
+        confidence_NR = (weight_NRS * confidence_NRS.sigmoid()).sum(-1)
+        ray = torch.stack((log_depth_NR - 5, inverse_depth_NR, remaining_NR, confidence_NR, top_NRS[..., 0]), -1)
         ray, emb = ray.reshape(num, columns, -1), self.column_WE.expand(num, -1, -1)
         x = torch.cat((wall_NRF.reshape(num, columns, -1), ray, floor_NWKF.flatten(2), reached_NWK, emb), -1)
         x = self.read_in(x) * (1 + self.read_gate(torch.cat((ray, reached_NWK, emb), -1)))
@@ -297,7 +293,7 @@ class SpatialMap(nn.Module):
         return MapRead(latent_NCHW=latent, log_error_NW=x[..., -1], log_depth_NR=log_depth_NR)
 
     def _wall_at(self, tables: SpatialMapState, map_N: Tensor, points: Tensor, weight_NRS: Tensor) -> Tensor:
-        """Weighted sum of features over points of a ray. Shapes: points [N, R, S, 2]; returns [N, R, F + 1]."""
+        """Weighted sum of wall features over points of a ray. Shapes: points [N, R, S, 2]; returns [N, R, F + 1]."""
         index, share = _splat(points, CELLS, CELL_UNITS)
         sums = [_gather(tables[f"wall_{n}"], map_N, _coarse_index(index, n)) for n in WALL_SIZES]
         rows = _normalize(sums[0] + HOLE_WEIGHT * (sums[1] / 4 + HOLE_WEIGHT * sums[2] / 16)).flatten(2, 3)
@@ -311,7 +307,7 @@ class SpatialMap(nn.Module):
         return floor.unflatten(1, (-1, READ_RAYS)).mean(2)
 
     def _points(self, pose_NP: Tensor, depth_NRS: Tensor, across_R: Tensor) -> Tensor:
-        """Depth is along the camera's axis, as in `radiance_field`. Shapes: [N, R, S, 2]."""
+        """Sample points. Depth is along the camera's axis, as in `radiance_field`. Shapes: [N, R, S, 2]."""
         angle_N1 = heading_rad(pose_NP)[:, None]
         cos, sin = angle_N1.cos(), angle_N1.sin()
         along_NR2 = torch.stack((cos + across_R * sin, sin - across_R * cos), -1)
@@ -319,7 +315,7 @@ class SpatialMap(nn.Module):
 
 
 def _sample_edges() -> Tensor:
-    """Of the samples of a ray, nearest first. Shapes: [S + 1]."""
+    """Depths between which a ray has its samples, nearest first. Shapes: [S + 1]."""
     depth, edges = NEAREST_UNITS, []
     while depth < FARTHEST_UNITS:
         edges.append(depth)
@@ -328,12 +324,12 @@ def _sample_edges() -> Tensor:
 
 
 def _ray_offsets(num_rays: int) -> Tensor:
-    """From the left edge of the picture (-1) to the right one."""
+    """From the left edge of the frame (-1) to the right edge (1)."""
     return (torch.arange(num_rays) + 0.5) / num_rays * 2 - 1
 
 
 def _splat(points: Tensor, cells: int, cell_units: float) -> tuple[Tensor, Tensor]:
-    """The four cells around points and the share of each, 0 off the plan. Shapes: [..., 2] -> [..., 4] twice."""
+    """Four cells around points and their bilinear weights, 0 outside the map. Shapes: [..., 2] -> [..., 4] twice."""
     place = points / cell_units + (cells - 1) / 2
     low = place.floor()
     (x, y), (x0, y0) = (place - low).unbind(-1), low.long().unbind(-1)
@@ -345,9 +341,9 @@ def _splat(points: Tensor, cells: int, cell_units: float) -> tuple[Tensor, Tenso
 
 
 def _scatter_add(table_BGGF: Tensor, map_N: Tensor, index: Tensor, rows: Tensor) -> Tensor:
-    """The table with rows added to the cells of each frame's map. Shapes: index [N, ...], rows [N, ..., F].
+    """Adds rows to cells of each frame's map. Shapes: index [N, ...], rows [N, ..., F].
 
-    The same bits every time, but for gradients on CUDA: there `index_add` sums in the order in which threads come by.
+    Deterministic, except with gradients on CUDA, where `index_add` sums in the order in which threads arrive.
     """
     cells = table_BGGF.shape[1] * table_BGGF.shape[2]
     index = index + cells * map_N.view(-1, *[1] * (index.dim() - 1))
@@ -359,30 +355,30 @@ def _scatter_add(table_BGGF: Tensor, map_N: Tensor, index: Tensor, rows: Tensor)
 
 
 def _gather(table_BGGF: Tensor, map_N: Tensor, index: Tensor) -> Tensor:
-    """Rows of each frame's map. Shapes: index [N, ...]; returns [N, ..., F]."""
+    """Reads rows of each frame's map. Shapes: index [N, ...]; returns [N, ..., F]."""
     cells = table_BGGF.shape[1] * table_BGGF.shape[2]
     index = index + cells * map_N.view(-1, *[1] * (index.dim() - 1))
     return table_BGGF.flatten(0, 2).index_select(0, index.flatten()).view(*index.shape, -1)
 
 
-def _weighted(said: Tensor) -> Tensor:
-    """The last feature is how much the others weigh. Shapes: [..., F + 1] -> the same, ready to be added up."""
-    weight = F.softplus(said[..., -1:]) + 1e-3
-    return torch.cat((said[..., :-1] * weight, weight), -1)
+def _weighted(encoded: Tensor) -> Tensor:
+    """Weights features by the last one. Shapes: [..., F + 1] -> weighted features and weight, ready to be summed."""
+    weight = F.softplus(encoded[..., -1:]) + 1e-3
+    return torch.cat((encoded[..., :-1] * weight, weight), -1)
 
 
 def _fill_holes(sums: Tensor) -> Tensor:
-    """Each cell plus a little of the 2x2 around it, and less of the 4x4. Shapes: [B, F, G, G]."""
+    """Adds a small part of the 2x2 block around each cell, and a smaller one of the 4x4 block. Shapes: [B, F, G, G]."""
     twice = F.avg_pool2d(sums, 2)
     twice = twice + HOLE_WEIGHT * F.interpolate(F.avg_pool2d(twice, 2), scale_factor=2, mode="nearest")
     return sums + HOLE_WEIGHT * F.interpolate(twice, scale_factor=2, mode="nearest")
 
 
 def _normalize(sums: Tensor) -> Tensor:
-    """Features and how surely they are known. Shapes: [..., F + 1]."""
+    """Mean features and the log of their weight. Shapes: [..., F + 1]."""
     return torch.cat((sums[..., :-1] / (sums[..., -1:] + 1e-5), torch.log1p(10 * sums[..., -1:])), -1)
 
 
 def _coarse_index(index: Tensor, size: int) -> Tensor:
-    """Of a cell, the index of the size x size cells around it."""
+    """Index of the block of size x size cells that contains a cell."""
     return index // (CELLS * size) * (CELLS // size) + index % CELLS // size
