@@ -1,8 +1,7 @@
-"""What a preset is: its world, the sizes of its networks, how it is played. Torch-free.
+"""The configuration of a preset: world, networks, play settings, schema version. Torch-free.
 
-Owns: PresetConfig, its two spellings (`preset.toml`, which a person edits; `config.json`, which is stored beside the
-weights) and the schema version. Does not own: weights and folders (`presets.store`), the training recipe: the
-`[training]` table of preset.toml is handed on untouched.
+It has two forms: `preset.toml`, which people edit, and `config.json`, which is stored beside the weights. The
+`[training]` table of preset.toml is returned unparsed; see `presets.store` for weights and folders.
 """
 
 from __future__ import annotations
@@ -33,30 +32,30 @@ from worldsim.worlds.recorded import RecordedWorldConfig
 from worldsim.worlds.registry import GroundTruthConfig
 
 SCHEMA_VERSION = 2
-"""Version of the folder's layout and of the meaning of its keys. A change of either adds one,
-and with it a step in `presets.migrations` and a stored preset in the tests."""
+"""Version of the folder's layout and of the meaning of its keys. A change of either increments it, and needs a step in
+`presets.migrations` and a stored preset in the tests."""
 MAX_SCAN_ELEMENTS = 2**24
-"""Heads times tokens of a frame times tokens of a block (of a chunk or window, where those are made at once): what one
-scan layer holds while it makes a frame."""
+"""Limit on heads times tokens of a frame times tokens of a block (of a chunk or window, where frames are denoised
+together): the numbers that one scan layer holds while it computes a frame."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlayConfig:
-    """How the preset is played."""
+    """Settings of play."""
 
     ticks_per_s: float = 17.5
     """Model ticks per second of play."""
     num_steps: int = 1
     """Denoising steps per frame."""
     context_frames: int = 16
-    """Frames of the start that become memory before the first generated frame."""
+    """Frames of the start that the model reads before the first generated frame."""
     context_noise: float = 0.0
-    """Level of the noise with which a generated frame is committed: the model was trained to be told it, 0 is none."""
+    """Noise level with which generated frames are labeled, from 0 (clean) to below 1. No effect in a map model."""
     cpu_threads: int = 1
-    """Threads of torch on a CPU. The products of a small model are too small to share: two threads gain a twentieth
-    on an idle machine, and beside another busy program they wait for each other, a second at a time."""
+    """Threads of torch on a CPU. The matrix products of a small model are too small to parallelize: a second thread
+    gains 5 % on an idle machine, and with other busy programs threads wait for each other, up to a second at a time."""
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -64,18 +63,18 @@ class PlayConfig:
             {"ticks_per_s": (0.1, 1000), "num_steps": (1, 128), "context_frames": (1, 1024), "cpu_threads": (1, 1024)},
         )
         if not 0.0 <= self.context_noise < 1.0:
-            raise ConfigError(f"context_noise is {self.context_noise}", hint="from 0 up to, but not, 1")
+            raise ConfigError(f"context_noise is {self.context_noise}", hint="at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PresetConfig:
-    """Everything about a preset but its weights."""
+    """Everything about a preset except its weights."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
-    """Short name, lower case: what `worldsim play` is given."""
+    """Short lower-case name, as given to `worldsim play`."""
     title: str
-    """One line for people."""
+    """One line of description."""
     world: DoomConfig | RecordedWorldConfig | MemoryMazeConfig = field(default_factory=DoomConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     model: ModelConfig = field(default_factory=SequenceModelConfig)
@@ -152,10 +151,10 @@ def _check_blocks(layers: LayersConfig, rows: int, columns: int) -> None:
 
 
 def read_preset_toml(path: Path, known: Mapping[str, Any] | None = None) -> tuple[PresetConfig, dict[str, Any]]:
-    """The preset a person wrote, and its `[training]` table as it stands (empty when there is none).
+    """The config in a preset.toml, and its unparsed `[training]` table (empty without one).
 
-    `known`: tables of values for keys that the file leaves out.
-    Raises: ConfigError for what is not TOML, an unknown key, a missing key, a value that does not fit.
+    `known`: tables of values for keys that are missing in the file. Raises: ConfigError for invalid TOML, unknown or
+    missing keys, and invalid values.
     """
     data = read_toml(path)
     training = data.pop("training", {})
@@ -184,17 +183,17 @@ def preset_from_mapping(data: Mapping[str, Any], *, where: str) -> PresetConfig:
 
 
 def read_config_json(path: Path) -> tuple[PresetConfig, dict[str, Any]]:
-    """The stored config, and the plain mapping it was read from (what was hashed when it was written)."""
+    """The stored config, and the mapping as written, which its hash covers."""
     text = read_text(path)
     try:
         data = parse_json(text)
     except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}", hint="fetch or save the preset again") from None
+        raise ConfigError(f"{path} is not valid JSON: {error}", hint="download or save the preset again") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds a {type(data).__name__}", hint="expected an object")
     return preset_from_mapping(data, where=str(path)), data
 
 
 def config_json(config: PresetConfig) -> str:
-    """The text of config.json: every value, defaults included."""
+    """The text of config.json, with all values, including defaults."""
     return json.dumps(to_mapping(config), indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Reads files of older schema versions as if they had been written today. Torch-free.
+"""Converts files of older schema versions to the current one when they are read. Torch-free.
 
 One step per schema version, for the plain mapping of config.json, for the names of weight tensors, and for the names of
 state tensors (saved games). The stored files stay as they are: they are hashed as they were written. What a version's
@@ -25,7 +25,7 @@ SCHEMA_1_MODEL_KEYS = frozenset(
         *("place_width", "place_view_deg"),
     }
 )
-"""Keys of the `[model]` table that only schema 1 has: they date a preset.toml, which states no version."""
+"""Keys of the `[model]` table that only schema 1 has. They identify an old preset.toml, which has no version."""
 _SCHEMA_1_POSES = ("head", "place", "plan", "given")
 _LAYER_KEYS = ("patch", "width", "num_layers", "num_heads", "mlp_ratio")
 _ATTENTIONS = {"window": "local", "joint": "bidirectional"}
@@ -99,7 +99,7 @@ def _renamed(old: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]
 
 
 def _text(value: Any) -> str:
-    """A value that may be of any type, as a key to look up."""
+    """A value of any type as a key for look-ups: the empty string if it is no string."""
     return value if isinstance(value, str) else ""
 
 

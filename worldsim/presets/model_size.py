@@ -1,7 +1,6 @@
-"""What a preset costs, from its config alone: before its weights are fetched or read.
+"""Number of parameters, memory and operations of a preset from its config, before its weights are downloaded.
 
-Owns: the count of weights and of work, and an untrained preset of the same sizes. Does not own: how fast that one plays
-(`engine.bench.estimate`).
+Also builds an untrained preset of the same size, whose speed `engine.bench.estimate` measures.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ _FLOAT32_BYTES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """Of the weights, and of a frame."""
+    """Size of the weights, and a bound on the work per frame."""
 
     num_weights: int
     memory_bytes: int
-    """As they are played, in float32."""
+    """In float32, as at play."""
     file_bytes: int
-    """As bundled presets store them: matrices in bfloat16, vectors in float32."""
+    """As in bundled presets: matrices in bfloat16, vectors in float32."""
     max_multiply_adds: int
-    """A bound for one denoising step: every convolution at its largest size, every matrix at every latent cell."""
+    """Upper bound for one denoising step: every convolution at its largest size, every matrix at every latent cell."""
 
 
 def compute_model_size(config: PresetConfig) -> ModelSize:
-    """Counted on networks that have shapes and no memory: exact for every config, and never expensive."""
+    """Counted on networks without allocated memory: exact for every config, and always cheap."""
     height_px, width_px, _ = config.frame_shape
     _, rows, columns = config.latent_shape
     places = {4: height_px * width_px // 4, 2: rows * columns}  # no convolution runs at full size
@@ -47,7 +46,7 @@ def compute_model_size(config: PresetConfig) -> ModelSize:
 
 
 def untrained_preset(config: PresetConfig) -> Preset:
-    """A preset of these sizes with fresh weights and one frame of a grey start: it costs what the trained one costs."""
+    """A preset of this size with random weights and a start of one gray frame; it is as fast as a trained one."""
     autoencoder, model = build_networks(config, allocate=True)
     start = Start(
         frames=np.full((1, *config.frame_shape), 127, dtype=np.uint8),

@@ -1,8 +1,7 @@
-"""Reads and writes the preset folder: config.json, model.safetensors, README.md, start/.
+"""Reads and writes preset folders: config.json, model.safetensors, README.md, start/.
 
-Owns: the folder's layout and the strictness of loading (safetensors only; every tensor's name, type and shape is
-compared with the config before memory is taken for any). Does not own: finding the folder (`presets.resolve`), what may
-be opened and how (`presets.safe_io`), the networks, the words of the card.
+Loading is strict: safetensors only, and the name, type and shape of every tensor are compared with the config before
+any memory is allocated. See `presets.resolve` for finding a folder, `presets.safe_io` for what may be opened.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ from worldsim.presets.safe_io import (
 
 LICENSE = "apache-2.0"
 DATA_SHA256 = "data_sha256"
-"""Key in the weights' metadata: hash of all bytes behind the header. Files written before it was there have none."""
+"""Key in the weights' metadata: hash of all bytes after the header. Old files do not have it."""
 EQUIVALENT_SHA256 = "equivalent_sha256"
 """Key in the weights' metadata: hashes of other files of this preset, comma-separated, that give the same frames."""
 WEIGHT_TYPES = ("F32", "BF16", "F16")
@@ -61,7 +60,7 @@ _PREFIXES = ("autoencoder.", "model.")
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """True frames from which play can begin, and the actions that led to them.
+    """Ground-truth frames from which play can start, and the actions that led to them.
 
     Shapes: frames uint8 [T, H, W, 3], actions float32 [T, A]; action 0 led to frame 0.
     """
@@ -80,9 +79,9 @@ class Preset:
     model: WorldModel = field(repr=False)
     starts: tuple[Start, ...] = field(repr=False)
     sha256: str
-    """Over config.json and model.safetensors: which preset a recording or a score belongs to."""
+    """Hash of config.json and model.safetensors: identifies the preset of a recording or a score."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What was written beside the weights: schema version, config hash, source commit, license."""
+    """Metadata of the weights: schema version, config hash, source commit, license."""
 
     def generates_frames_of(self, sha256: str) -> bool:
         """Whether this is the preset with that hash, or one that was proved to give the same frames."""
@@ -91,13 +90,13 @@ class Preset:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """What `verify` looked at and found right."""
+    """What `verify` found to be valid."""
 
     name: str
     sha256: str
     """As `Preset.sha256`."""
     hashes: tuple[str, ...]
-    """Which hashes there were to compare with: `config`, `weights` (both kept beside the weights), `hub`."""
+    """The hashes that were compared: `config`, `weights` (both stored with the weights), `hub`."""
     num_tensors: int
     num_starts: int
     num_bytes: int
@@ -111,21 +110,21 @@ class VerifyResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _CheckedFolder:
-    """A folder whose config and header of the weights fit each other. The networks have shapes and no memory yet."""
+    """A folder whose config and weights header match. The networks have shapes, but no memory yet."""
 
     folder: Path
     config: PresetConfig
     weights_path: Path
     header: SafetensorsHeader
     stored_names: Mapping[str, str]
-    """Present name of a tensor to its name in the file, which may be of an older schema."""
+    """Current name of a tensor to its name in the file, which may have an older schema."""
     hashes: tuple[str, ...]
     autoencoder: Autoencoder
     model: WorldModel
 
 
 def load_preset(ref: str | Path, *, device: str | torch.device = "cpu") -> Preset:
-    """The preset that `ref` names (see `resolve_preset`), ready to play.
+    """Loads the preset that `ref` names (see `resolve_preset`).
 
     Raises: PresetNotFoundError, ConfigError (config.json), PresetShapeError (a tensor does not fit the config),
         PresetError (anything else in the folder is missing or damaged).
@@ -152,9 +151,9 @@ def load_preset(ref: str | Path, *, device: str | torch.device = "cpu") -> Prese
 
 
 def verify(folder: Path) -> VerifyResult:
-    """Checks all of a preset but what its networks do: config, header of the weights, hashes, every start.
+    """Checks config, header of the weights, hashes and every start, without loading the weights.
 
-    No weights are held in memory. Raises: as `load_preset`.
+    Raises: as `load_preset`.
     """
     checked = _check_folder(folder)
     starts = start_files(folder, START_FOLDER)
@@ -180,7 +179,7 @@ def verify(folder: Path) -> VerifyResult:
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a preset folder by their present names, in the stored types. Compares nothing with the config."""
+    """The tensors of a preset folder by their current names, in the stored types. Not compared with the config."""
     path = folder / WEIGHTS_FILE
     names = _stored_names(path, read_header(path))
     stored = safetensors.torch.load_file(path)
@@ -188,8 +187,9 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 
 class _ShapesOnly(TorchFunctionMode):
-    """While it is on, modules are built with shapes and without memory. The meta device for all would do the same, and
-    import a compiler first, which takes seconds.
+    """Within this mode modules are built with shapes and without memory.
+
+    The meta device would do the same, but imports a compiler first, which takes seconds.
     """
 
     def __torch_function__(
@@ -203,7 +203,7 @@ class _ShapesOnly(TorchFunctionMode):
 
 
 def build_networks(config: PresetConfig, *, allocate: bool) -> tuple[Autoencoder, WorldModel]:
-    """With fresh weights, the same every time; or with shapes only, to be filled by `load_state_dict(assign=True)`."""
+    """Networks with random weights, the same every time; or with shapes only, for `load_state_dict(assign=True)`."""
     with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if allocate else _ShapesOnly():
         torch.manual_seed(0)
         autoencoder = Autoencoder(config.autoencoder)
@@ -223,12 +223,12 @@ def save_preset(
     dtype: torch.dtype = torch.float32,
     equivalent_sha256: Sequence[str] = (),
 ) -> None:
-    """Writes the folder; what else lies in it (preset.toml) stays. A card of None leaves the one that is there, or
-    makes a plain one. The same content gives the same bytes.
+    """Writes the folder; other files in it (preset.toml) are kept. With a `card` of None an existing card is kept, or a
+    plain one written. The same content gives the same bytes.
 
     Matrices are stored in `dtype` (bfloat16 halves the file), vectors always in float32: decays and biases are few and
-    sensitive. Each file appears whole or not at all, the weights last; a crash in between leaves a folder that either
-    loads or says that config and weights do not belong together.
+    sensitive. Every file is written atomically, the weights last; after a crash in between the folder either loads, or
+    loading reports that config and weights do not match. `equivalent_sha256`: see `EQUIVALENT_SHA256`.
 
     Raises: StorageError when it cannot be written. Side effects: start/ holds exactly `starts` afterwards.
     """
@@ -269,8 +269,8 @@ def source_commit() -> str:
 
 
 def _with_sorted_header(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with metadata, the hash of its data among it, and a header in alphabetical order: the library
-    writes metadata in a random one.
+    """The safetensors file with metadata, which includes the hash of the data, and a sorted header: the library's order
+    of the metadata is random.
     """
     length = int.from_bytes(content[:8], "little")
     data = content[8 + length :]
@@ -286,7 +286,7 @@ def _named_tensors(autoencoder: Autoencoder, model: WorldModel) -> dict[str, Ten
 
 
 def _check_folder(folder: Path) -> _CheckedFolder:
-    """Everything that can be known without reading a tensor, in the order in which it gets more expensive."""
+    """All checks that need no tensor data, cheapest first."""
     check_no_pickle(folder)
     config_path = preset_file(folder, CONFIG_FILE, MAX_CONFIG_BYTES)
     weights_path = preset_file(folder, WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
@@ -315,7 +315,7 @@ def _check_folder(folder: Path) -> _CheckedFolder:
 
 
 def _stored_names(path: Path, header: SafetensorsHeader) -> dict[str, str]:
-    """Present name to stored name. Raises: PresetError for a newer schema, and for two tensors of one present name."""
+    """Current name to stored name. Raises: PresetError for a newer schema, and for two tensors of the same name."""
     version = _schema_version(path, header.metadata)
     names: dict[str, str] = {}
     for stored in header.tensors:
@@ -341,7 +341,7 @@ def _schema_version(path: Path, metadata: Mapping[str, str]) -> int:
 
 
 def _check_weights(path: Path, found: Mapping[str, StoredTensor], expected: Mapping[str, Tensor]) -> None:
-    """Compares the file's header with what the config asks for."""
+    """Compares the tensors in the header with those that the config requires."""
     for name, tensor in expected.items():
         if name not in found:
             raise PresetError(f"{path} has no tensor {name}", hint=DOWNLOAD_AGAIN_HINT)
@@ -362,9 +362,7 @@ def _check_weights(path: Path, found: Mapping[str, StoredTensor], expected: Mapp
 
 def _check_hash(path: Path, expected: str | None, found: str) -> None:
     if expected not in (None, found):
-        raise damaged_error(
-            path, f"its content has another hash ({found[:12]}) than it should ({short_repr(expected)[1:13]})"
-        )
+        raise damaged_error(path, f"its content has hash {found[:12]}, expected {short_repr(expected)[1:13]}")
 
 
 def _format_shape(shape: Iterable[int]) -> str:
@@ -372,7 +370,7 @@ def _format_shape(shape: Iterable[int]) -> str:
 
 
 def _config_sha256(mapping: Mapping[str, Any]) -> str:
-    """Over what the weights depend on, as it was written: title and play may be edited, new defaults change nothing."""
+    """Hash of the parts that the weights depend on, as written: title and play may be edited, defaults may be added."""
     parts = {name: mapping.get(name) for name in ("world", "autoencoder", "model")}
     return _sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())
 
@@ -394,7 +392,7 @@ def _read_start(path: Path, config: PresetConfig) -> Start:
         if name not in stored:
             raise PresetError(f"{path} has no {name!r}", hint=DOWNLOAD_AGAIN_HINT)
     if len(stored) > 2:
-        raise PresetError(f"{path} holds more than frames and actions", hint=DOWNLOAD_AGAIN_HINT)
+        raise PresetError(f"{path} contains more than frames and actions", hint=DOWNLOAD_AGAIN_HINT)
     frames, actions = stored["frames"], stored["actions"]
     num_frames = frames.shape[0] if frames.shape else 0
     expected = (num_frames, *config.frame_shape), (num_frames, config.action_spec.size)
@@ -409,11 +407,11 @@ def _read_start(path: Path, config: PresetConfig) -> Start:
     if num_frames < config.play.context_frames:
         raise PresetError(
             f"{path} has {num_frames} frames, play.context_frames asks for {config.play.context_frames}",
-            hint="lower it in config.json, or give a longer start",
+            hint="reduce it in config.json, or provide a longer start",
         )
     arrays = safetensors.numpy.load(path.read_bytes())
     if not (np.abs(arrays["actions"]) <= 1.0).all():
-        raise PresetError(f"{path} holds actions outside of [-1, 1]", hint=DOWNLOAD_AGAIN_HINT)
+        raise PresetError(f"{path} contains actions outside [-1, 1]", hint=DOWNLOAD_AGAIN_HINT)
     return Start(frames=arrays["frames"], actions=arrays["actions"])
 
 

@@ -1,1 +1,1 @@
-"""The sequence model: scans, attention, the layers made of them, and the world models built on those layers."""
+"""Sequence models: scans, attention, layers of both, and the world models built on those layers."""

@@ -1,10 +1,10 @@
-"""Attention between the frames of a clip: what every kind shares, and the frame-local kind.
+"""Attention between frames: projections and rotary positions, and frame-local attention with its KV ring at play.
 
-Owns: projections, rotary positions, and the local layer with its ring of keys and values at play time. Does not own:
-the whole past (`full_attention`), chunks and windows that look both ways (`bidirectional_attention`). Same verbs as
-`mixer`. Keys are stored before rotation: only differences of positions matter, so at play the slot in the window serves
-as time. Letters as in `mixer`; W frames of the window, M keys, P frames of a part of the clip, Q its tokens.
-Source: LSSVWM, section 4.1 (its chunks that look ahead are left out here: no frame sees a later one).
+See `full_attention` for attention to all past frames, `bidirectional_attention` for chunks and windows. Same interface
+as the scans of `mixer`. Keys are stored before rotation: only differences of positions matter, so at play the slot in
+the window serves as time. Letters as in `mixer`; W frames of the window, M keys, P frames of a segment of the clip, Q
+its tokens.
+Source: LSSVWM, section 4.1 (without its chunks, which look ahead: here no frame attends to a later one).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from worldsim.models.sequence.mamba2 import log_mask
 from worldsim.models.sequence.mixer import LayerState, TimeMixer
 
 SPATIAL_BASE = 16.0
-"""Of the rotary positions over rows and columns: the slowest pair turns once in about a hundred of them."""
+"""Base of the rotary positions over rows and columns: the slowest pair rotates once in about a hundred of them."""
 LONG_WINDOW_FRAMES = 8
-"""Frames; the clip is cut finer for longer windows: fewer scores to no purpose, more copies of keys."""
+"""Above this the clip is cut into finer segments: fewer masked scores, more copies of keys."""
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns pairs (e, e + E / 2) of a head. Shapes: x [..., E]; cos and sin broadcast against it."""
+    """Rotates pairs (e, e + E / 2) of a head. Shapes: x [..., E]; cos and sin broadcast against it."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, own: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """Softmax written out: on a CPU its backward pass is faster than that of the fused kernel.
+    """Attention without the fused kernel: on a CPU its backward pass is faster.
 
     Shapes: query [..., Q, E], already scaled; key and value [..., M, E]; mask 0 or minus infinity, broadcasts against
-    [..., Q, M]. `own`: key and value [..., P, N, E] that only the frame they are of sees, besides the others.
+    [..., Q, M]. `own`: additional keys and values [..., P, N, E], each visible to its own frame only.
     """
     scores_QM = (query @ key.transpose(-1, -2)).add_(mask)
     if own is None:
@@ -48,7 +48,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, own: tuple[T
 
 
 class FrameAttention(TimeMixer):
-    """Projections and positions; `time_base` says how slowly the slowest pair turns with time."""
+    """Projections and rotary positions; `time_base` sets the slowest rotation over time."""
 
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int], time_base: float) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class FrameAttention(TimeMixer):
         return self.grid[0] * self.grid[1]
 
     def project_clip(self, x_BTND: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Query (scaled) and key, rotated to their places in the clip, whose first is `first`, and value.
+        """Query (scaled) and key, rotated to their positions in a clip that starts at `first`, and value.
 
         Shapes: [B, T, N, K, E].
         """
@@ -88,7 +88,7 @@ class FrameAttention(TimeMixer):
     def rotation(self, num_frames: int, like: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         """Rotary positions over (time, row, column), a third of the head each. Shapes: twice [T, N, 1, E].
 
-        See `rotate`: the two halves of a head turn together; the sine of the first half carries its sign.
+        See `rotate`: the two halves of a head rotate together; the sine of the first half carries the sign.
         """
         rows, columns = self.grid
         pairs = self.head_dim // 6
@@ -111,16 +111,16 @@ class FrameAttention(TimeMixer):
 
 @dataclass(frozen=True, kw_only=True)
 class KVCache:
-    """Keys (rotated) and values of the clean stream that a part of the clip may see. Shapes: [B, parts, K, M, E]."""
+    """Keys (rotated) and values of the clean stream for each segment. Shapes: [B, segments, K, M, E]."""
 
     key: Tensor
     value: Tensor
     before: Tensor | None = None
-    """Which of the frames before the clip are there (None: none is). Shapes: bool [B, num_before * P]."""
+    """Which of the frames before the clip are present (None: none). Shapes: bool [B, num_before * P]."""
 
 
 class SegmentedAttention(FrameAttention):
-    """The clip in parts of P frames that are attended to at once: own part, and `num_before` parts before it."""
+    """Attention in segments of P frames: each attends to itself and to the `num_before` segments before it."""
 
     def __init__(
         self, width: int, num_heads: int, grid: tuple[int, int], time_base: float, segment_frames: int, num_before: int
@@ -136,17 +136,17 @@ class SegmentedAttention(FrameAttention):
 
     @abstractmethod
     def visible_context(self) -> Tensor:
-        """Which of the frames before and of its own part a frame sees. Shapes: bool [P, (num_before + 1) * P]."""
+        """The frames that each frame of a segment attends to. Shapes: bool [P, (num_before + 1) * P]."""
 
     def _segments(self, x_BTNKE: Tensor) -> Tensor:
-        """Shapes: [B, T, N, K, E] -> [B, parts, K, Q, E]; what fills the last part is zero."""
+        """Shapes: [B, T, N, K, E] -> [B, segments, K, Q, E]; the last segment is padded with zeros."""
         missing = -x_BTNKE.shape[1] % self.segment_frames
         if missing:
             x_BTNKE = F.pad(x_BTNKE, (0, 0, 0, 0, 0, 0, 0, missing))
         return x_BTNKE.unflatten(1, (-1, self.segment_frames)).flatten(2, 3).transpose(2, 3)
 
     def _with_previous(self, x_BRKQE: Tensor, before_BRKQE: Tensor | None = None) -> Tensor:
-        """Every part with those before it, oldest first; `before`: of the first. Shapes: [B, parts, K, M, E]."""
+        """Every segment joined with those before it, oldest first. Shapes: [B, segments, K, M, E]."""
         num_parts = x_BRKQE.shape[1]
         if before_BRKQE is None:
             padded = F.pad(x_BRKQE, (0, 0, 0, 0, 0, 0, self.num_before, 0))
@@ -155,8 +155,8 @@ class SegmentedAttention(FrameAttention):
         return torch.cat([padded[:, offset : offset + num_parts] for offset in range(self.num_before + 1)], dim=3)
 
     def _mask(self, x_BTND: Tensor, sees_PF: Tensor, before_BF: Tensor | None = None) -> Tensor:
-        """Of parts and frames to parts and tokens; what lies outside the clip is seen where `before` says that it is
-        there. Shapes: [B or 1, parts, 1, Q, M].
+        """The additive mask of `visible` frames, by token. Frames before the clip are visible where `before` marks them
+        as present. Shapes: [B or 1, segments, 1, Q, M].
         """
         num_frames, missing = x_BTND.shape[1], -x_BTND.shape[1] % self.segment_frames
         if before_BF is None:
@@ -165,7 +165,7 @@ class SegmentedAttention(FrameAttention):
         seen_BRF = present_BF.unfold(1, sees_PF.shape[1], self.segment_frames)
         is_padding_RP = torch.arange(num_frames + missing).unflatten(0, (-1, self.segment_frames)) >= num_frames
         visible = sees_PF.to(seen_BRF.device) & seen_BRF[:, :, None]
-        visible = visible | is_padding_RP[..., None].to(visible.device)  # a query that sees nothing makes NaN
+        visible = visible | is_padding_RP[..., None].to(visible.device)  # a query without any key gives NaN
         visible = visible.repeat_interleave(self.num_tokens, dim=-1)
         return log_mask(visible.repeat_interleave(self.num_tokens, dim=-2)[:, :, None].to(x_BTND.device), x_BTND.dtype)
 
@@ -175,7 +175,7 @@ class SegmentedAttention(FrameAttention):
 
 
 class FrameLocalAttention(SegmentedAttention):
-    """A token sees its own frame (both ways) and the W - 1 frames before it."""
+    """A token attends to its own frame (bidirectionally) and to the W - 1 frames before it."""
 
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int], window_frames: int) -> None:
         num_before = 1 if window_frames <= LONG_WINDOW_FRAMES else 2
@@ -195,7 +195,7 @@ class FrameLocalAttention(SegmentedAttention):
         return self._join(output_BRKQE, x_BTND), cache, self._ring_after(x_BTND, state)
 
     def forward_noisy(self, x_BTND: Tensor, cache: KVCache) -> Tensor:
-        """The noisy frame sees itself and the clean frames before it."""
+        """A noisy frame attends to itself and to the clean frames before it."""
         query, key, value = (self._segments(x) for x in self.project_clip(x_BTND))
         back_PF = self._frames_back()
         mask = self._mask(x_BTND, (back_PF >= 1) & (back_PF < self.window), cache.before)
@@ -219,14 +219,14 @@ class FrameLocalAttention(SegmentedAttention):
         return self.project_out(output_BKNE.transpose(1, 2).flatten(2)), new_state
 
     def initial_state(self, batch: int) -> LayerState:
-        """Shapes: key, value [B, W - 1, K, N, E]; valid [B, W - 1] bool, False where no frame is yet."""
+        """Shapes: key, value [B, W - 1, K, N, E]; valid [B, W - 1] bool, False for slots without a frame."""
         weight = self.project_in.weight
         ring = weight.new_zeros(batch, self.window - 1, self.num_heads, self.num_tokens, self.head_dim).detach()
         valid = torch.zeros(batch, self.window - 1, dtype=torch.bool, device=weight.device)
         return {"key": ring, "value": torch.zeros_like(ring), "valid": valid}
 
     def _cache_from(self, state: LayerState, key_BRKQE: Tensor, value_BRKQE: Tensor) -> KVCache:
-        """The ring as the parts before the clip."""
+        """The cache with the ring as the segments before the clip."""
         num_frames = self.num_before * self.segment_frames
         cos, sin = self.rotation(num_frames, key_BRKQE, -num_frames)
         unused = num_frames - state["valid"].shape[1]
@@ -240,7 +240,7 @@ class FrameLocalAttention(SegmentedAttention):
         )
 
     def _ring_after(self, x_BTND: Tensor, state: LayerState) -> LayerState:
-        """What `step` would leave after all frames."""
+        """The state that `step` would leave after all frames."""
         kept = self.window - 1
         last_BTND = x_BTND[:, max(0, x_BTND.shape[1] - kept) :]
         _, key, value = (x.transpose(2, 3) for x in self.project_plain(last_BTND))
@@ -249,12 +249,12 @@ class FrameLocalAttention(SegmentedAttention):
         return {name: ring[:, ring.shape[1] - kept :] for name, ring in joined.items()}
 
     def _frames_back(self) -> Tensor:
-        """How many frames before its own a frame of those that a part sees lies. Shapes: [P, (num_before + 1) * P]."""
+        """Distance in frames from a query frame back to a key frame. Shapes: [P, (num_before + 1) * P]."""
         own_P = torch.arange(self.segment_frames) + self.num_before * self.segment_frames
         return own_P[:, None] - torch.arange((self.num_before + 1) * self.segment_frames)
 
     def _rotation_of_window(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Made once and kept: at play the slots of the window never change. Shapes: twice [W, 1, N, E]."""
+        """Computed once and cached: at play the slots of the window never change. Shapes: twice [W, 1, N, E]."""
         kept = self._cached_rotation
         if kept is None or kept[0].device != like.device or kept[0].dtype != like.dtype:
             with torch.inference_mode(False):

@@ -1,9 +1,8 @@
-"""Models whose attention looks both ways in time: chunks of frames, and a window that is denoised whole.
+"""Models with bidirectional attention: over chunks of frames, or over a window that is denoised as a unit.
 
-Owns: how they are trained on clips and made to play a frame at a time. Does not own: their layers
-(`bidirectional_attention`). A frame is not told apart from those after it within its chunk or window, so in training
-each frame there has its own noise level (diffusion forcing), and at play those that are finished are given as clean as
-they are said to be. Letters as in `world_model`; P frames of a chunk, W of a window.
+Within a chunk or window a frame attends to later ones too. So in training each frame has its own noise level (diffusion
+forcing), and at play finished frames are given at the level with which they are labeled. See `bidirectional_attention`
+for the layers. Letters as in `sequence_model`; P frames of a chunk, W of a window.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from worldsim.models.world_model import ClipContext, FrameContext
 
 
 class _RingBufferModel(TwoStreamModel):
-    """Keeps frames as latents, with what else is known of them: the `ring.*` tensors of the state."""
+    """Keeps recent frames as latents with level and action, in the `ring.*` tensors of the state."""
 
     @property
     def ring_frames(self) -> int:
-        """How many at most."""
+        """Capacity of the ring."""
         return self.config.frames_per_block - 1
 
     def initial_state(self, batch: int, seed: int) -> WorldState:
@@ -41,11 +40,11 @@ class _RingBufferModel(TwoStreamModel):
 
 
 class BidirectionalModel(_RingBufferModel):
-    """Denoises a window of W frames with attention both ways, in which every frame has a noise level of its own.
+    """Denoises a window of W frames with bidirectional attention; every frame has its own noise level.
 
-    In training the first half of a window is context and the second is noisy; every frame of a clip is in a second half
-    once. At play the last W - 1 frames are context. Nothing beyond the window is known, and nothing can be kept from
-    one step to the next: a frame costs a window.
+    In training the first half of a window is context and the second half noisy; every frame of a clip is in a second
+    half once. At play the last W - 1 frames are context. There is no memory beyond the window, and no computation is
+    reused between frames: each costs a full window.
     """
 
     def read_history(
@@ -57,7 +56,7 @@ class BidirectionalModel(_RingBufferModel):
         pose_BTP: Tensor | None = None,
         state: WorldState | None = None,
     ) -> ClipContext:
-        assert state is None, "a window goes on from no state"
+        assert state is None, "bidirectional attention starts from no state"
         return ClipContext(action_BTA=action_BTA, inputs=(context_BTCHW, level_BT))
 
     def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
@@ -91,13 +90,13 @@ class BidirectionalModel(_RingBufferModel):
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
     def _features(self, clip_context: ClipContext) -> Tensor:
-        """Of the context frames: one more pass over the clip."""
+        """The features of the context frames, by one more pass over the clip."""
         context_BTCHW, level_BT = clip_context.inputs
         x_BTND = self._run_clip(clip_context, context_BTCHW, 1 - level_BT, torch.zeros_like(level_BT))
         return self.final_norm(x_BTND)
 
     def _run_clip(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
-        """Every frame in the second half of a window. Shapes: returns [B, T, N, D]."""
+        """Runs windows with every frame in a second half once. Shapes: returns [B, T, N, D]."""
         context_BTCHW, level_BT = clip_context.inputs
         half, num_frames = self.config.frames_per_block // 2, noisy_BTCHW.shape[1]
         num_windows = -(-num_frames // half)
@@ -121,7 +120,7 @@ class BidirectionalModel(_RingBufferModel):
         return x[:, half:].unflatten(0, (-1, num_windows)).flatten(1, 2)[:, :num_frames]
 
     def _run(self, latent: Tensor, tau: Tensor, step_size: Tensor, action: Tensor, present: Tensor) -> Tensor:
-        """All layers over whole windows. Shapes: all [B, W, ...]; returns [B, W, N, D]."""
+        """Runs all layers over windows. Shapes: all [B, W, ...]; returns [B, W, N, D]."""
         condition_BWD = self._condition(tau, step_size, action)
         x_BWND = self._tokens(latent)
         for layer in self._layers:
@@ -130,9 +129,9 @@ class BidirectionalModel(_RingBufferModel):
 
 
 class ChunkModel(_RingBufferModel):
-    """Chunks of P frames: a chunk is seen both ways within, and becomes memory when its last frame is finished.
+    """Attention is bidirectional within chunks of P frames. A chunk is committed when its last frame is finished.
 
-    Its finished frames wait in the ring; to make the next, the chunk is gone through as far as it is there.
+    Until then its finished frames are in the ring, and every denoising step runs the chunk up to the current frame.
     """
 
     def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
@@ -150,19 +149,19 @@ class ChunkModel(_RingBufferModel):
         pose_BP: Tensor | None = None,
     ) -> WorldState:
         tensors, count_B = dict(context.state.tensors), context.state.tensors["ring.count"] + 1
-        is_whole_B = count_B == self.config.frames_per_block
+        is_complete_B = count_B == self.config.frames_per_block
         _, ring, memory = self._step_chunk(context, latent_BCHW, 1 - level_B, torch.zeros_like(level_B))
         for name, value in ring.items():
             tensors[name] = value[:, : self.ring_frames]
         for name, value in memory.items():
-            tensors[name] = torch.where(is_whole_B.view(-1, *[1] * (value.dim() - 1)), value, tensors[name])
-        tensors["ring.count"] = count_B.masked_fill(is_whole_B, 0)
+            tensors[name] = torch.where(is_complete_B.view(-1, *[1] * (value.dim() - 1)), value, tensors[name])
+        tensors["ring.count"] = count_B.masked_fill(is_complete_B, 0)
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
     def _step_chunk(
         self, context: FrameContext, latent_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """The chunk with this frame at its place: tokens [B, P, N, D], the ring with it, and the layers' tensors."""
+        """Runs the chunk up to this frame. Returns: tokens [B, P, N, D], the new ring, the layers' tensors."""
         state, count_B = context.state.tensors, context.state.tensors["ring.count"]
         at = torch.arange(len(count_B), device=count_B.device), count_B
 

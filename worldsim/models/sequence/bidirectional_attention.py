@@ -1,7 +1,6 @@
-"""Attention that looks both ways in time: within chunks of frames, as the paper's own does, or over a whole window.
+"""Attention that is bidirectional in time: within chunks of frames, as in the paper, or over a full window.
 
-Owns: the two layers. Does not own: how a frame at a time is made with them (`bidirectional`). Letters as in
-`attention`.
+See `bidirectional` for the models that generate frame by frame with it. Letters as in `attention`.
 Source: LSSVWM, supplement S2 (chunks of 5); Song et al. 2025, "History-guided video diffusion" (the window).
 """
 
@@ -15,11 +14,11 @@ from worldsim.models.sequence.mamba2 import log_mask
 from worldsim.models.sequence.mixer import LayerState
 
 PRESENT = "present"
-"""In the state that a chunk is stepped from: which of its frames are there yet. Shapes: bool [B, P]."""
+"""Name in the state given to `ChunkAttention.step`: which frames of the chunk are present. Shapes: bool [B, P]."""
 
 
 class ChunkAttention(SegmentedAttention):
-    """A token sees its own chunk (both ways) and the chunk before. A noisy chunk sees itself and the clean one before.
+    """A token attends to its own chunk (bidirectionally) and to the clean chunk before it.
 
     `step` takes a chunk, not a frame: x [B, P, N, D].
     """
@@ -54,7 +53,7 @@ class ChunkAttention(SegmentedAttention):
         return output, {"key": key, "value": value, "valid": torch.ones_like(state["valid"])}
 
     def initial_state(self, batch: int) -> LayerState:
-        """Shapes: key, value [B, P, N, K, E], not rotated; valid [B] bool, False where no chunk is yet."""
+        """Shapes: key, value [B, P, N, K, E], not rotated; valid [B] bool, False before the first chunk."""
         weight = self.project_in.weight
         key = weight.new_zeros(batch, self.segment_frames, self.num_tokens, self.num_heads, self.head_dim).detach()
         valid = torch.zeros(batch, dtype=torch.bool, device=weight.device)
@@ -62,18 +61,18 @@ class ChunkAttention(SegmentedAttention):
 
 
 class BidirectionalAttention(FrameAttention):
-    """A token sees all frames of the window that are there. Nothing is kept from one window to the next."""
+    """A token attends to all frames present in the window. It has no state."""
 
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int], window_frames: int) -> None:
         super().__init__(width, num_heads, grid, max(SPATIAL_BASE, 2.0 * window_frames))
 
     def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, Tensor]:
-        """The cache says that all frames are there."""
+        """The cache marks all frames as present."""
         present_BT = torch.ones(x_BTND.shape[:2], dtype=torch.bool, device=x_BTND.device)
         return self.forward_noisy(x_BTND, present_BT), present_BT
 
     def forward_noisy(self, x_BTND: Tensor, cache: Tensor) -> Tensor:
-        """`cache`: which frames are there. Shapes: bool [B, T]."""
+        """`cache`: which frames are present. Shapes: bool [B, T]."""
         query, key, value = (x.flatten(1, 2).transpose(1, 2) for x in self.project_clip(x_BTND))
         output_BKQE = attend(query, key, value, _token_mask(cache, self.num_tokens, x_BTND.dtype))
         output: Tensor = self.project_out(output_BKQE.transpose(1, 2).flatten(2).unflatten(1, x_BTND.shape[1:3]))

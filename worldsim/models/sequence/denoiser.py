@@ -1,7 +1,7 @@
-"""The small denoiser of the `trunk` form: noisy latent, clean past latents and the trunk's tokens in, clean latent out.
+"""The separate denoiser: from the noisy latent, clean past latents and the trunk's tokens to the clean latent.
 
-Owns: the network. Does not own: what the trunk remembers. Convolutions move what was there; attention over the
-cells and the trunk's tokens bring what was not. Letters as in `world_model`; F channels of the denoiser.
+Convolutions move visible content; attention over the cells and the trunk's tokens add what was not visible. Letters as
+in `sequence_model`; F channels of the denoiser.
 """
 
 from __future__ import annotations
@@ -78,6 +78,6 @@ def _channels(gate_B1F: Tensor) -> Tensor:
 
 
 def _modulate(x_BFHW: Tensor, parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Group norm over the whole frame without weights, then scale and shift."""
+    """Group norm over the frame without weights, then scale and shift."""
     normed_BFHW = F.group_norm(x_BFHW, x_BFHW.shape[1] // 16)
     return torch.addcmul(_channels(parts[0]), normed_BFHW, 1 + _channels(parts[1]))

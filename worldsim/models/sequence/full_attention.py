@@ -1,7 +1,6 @@
-"""Attention over all frames so far: the transformer with full context that the paper measures against.
+"""Attention to all past frames: the full-context transformer that the paper compares with.
 
-Owns: the layer, and at play its keys and values, which grow with every frame: its state is not of fixed size.
-Letters as in `attention`.
+At play its keys and values grow with every frame, so the state has no fixed size. Letters as in `attention`.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from worldsim.models.sequence.mixer import LayerState
 from worldsim.models.state import GROWING_PREFIX
 
 TIME_BASE = 10_000.0
-"""The slowest pair of four turns once in 6,000 frames."""
+"""The slowest pair of four rotates once in 6,000 frames."""
 SEGMENT_TOKENS = 192
-"""About how many queries are handled at once; what lies after them is left out of their scores."""
+"""Approximate number of queries per matrix product; no scores are computed for later keys."""
 
 KEY, VALUE = GROWING_PREFIX + "key", GROWING_PREFIX + "value"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FullKVCache:
-    """Keys (rotated) and values of the clean stream, those of `first` frames before the clip too.
+    """Keys (rotated) and values of the clean stream, including `first` frames before the clip.
 
     Shapes: [B, K, (first + T) * N, E].
     """
@@ -38,8 +37,9 @@ class FullKVCache:
 
 
 class FullAttention(FrameAttention):
-    """A token sees its own frame (both ways) and all frames before it. Keys are kept rotated: a frame's place in time
-    is how many frames were there before it, at play as in training, and it never changes.
+    """A token attends to its own frame (bidirectionally) and to all frames before it.
+
+    Keys are stored rotated: a frame's position in time is the number of frames before it, and never changes.
     """
 
     def __init__(self, width: int, num_heads: int, grid: tuple[int, int]) -> None:
@@ -107,7 +107,7 @@ class FullAttention(FrameAttention):
         return x_BKQE[:, :, begin * self.num_tokens : end * self.num_tokens]
 
     def _mask(self, begin: int, end: int, like: Tensor, *, seen_after: int) -> Tensor:
-        """A frame sees those before its own, and `seen_after` from there on. Shapes: [Q, M]."""
+        """A frame attends to those before it, and to `seen_after` more. Shapes: [Q, M]."""
         query_P, key_F = torch.arange(begin, end), torch.arange(end)
         visible = (key_F < query_P[:, None] + seen_after).repeat_interleave(self.num_tokens, dim=1)
         return log_mask(visible.repeat_interleave(self.num_tokens, dim=0).to(like.device), like.dtype)
@@ -118,5 +118,5 @@ class FullAttention(FrameAttention):
 
 
 def _by_head(x_BTNKE: Tensor) -> Tensor:
-    """Shapes: [B, T, N, K, E] -> [B, K, T * N, E], contiguous: parts of it are then read without a copy."""
+    """Shapes: [B, T, N, K, E] -> [B, K, T * N, E], contiguous, so that slices need no copy."""
     return x_BTNKE.flatten(1, 2).transpose(1, 2).contiguous()

@@ -1,13 +1,12 @@
-"""The gated delta rule over blocks of tokens: a token first takes out what the state holds under its key, then writes.
+"""The gated delta rule over blocks of tokens: a token first removes what the state holds under its key, then writes.
 
-Owns: the arithmetic, in three equal forms as in `mamba2`, whose stream and cache it uses. Does not own: projections
-(`mixer`).
+In three equivalent forms as in `mamba2`, whose stream and cache it uses. Projections are in `mixer`.
 
     h_q = exp(a_q) h_{q-1} (I - b_q dt_q b_q^T) + dt_q x_q b_q^T          y_q = h_q c_q
 
 Letters and names as in `mamba2`, with the delta rule's symbols: dt is beta, exp(a) alpha, b the key (of length one), c
-the query, x the value; U, W what tokens would write to an empty state, and how much the state they start from changes
-that. Keys and queries are shared by the heads, as Mamba-2's are.
+the query, x the value; U and W are what tokens would write to an empty state, and how the initial state changes that.
+Keys and queries are shared by the heads, as in Mamba-2.
 Source: Yang et al. 2024, "Gated Delta Networks", equation 10 and section 3.3.
 """
 
@@ -33,7 +32,7 @@ from worldsim.models.sequence.mamba2 import (
 
 
 def delta_reference(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
-    """The definition, token by token; slow, for tests. Shapes as `ssd_reference`."""
+    """Reference implementation, token by token; slow, for tests. Shapes as in `ssd_reference`."""
     num_frames, num_tokens = stream.x.shape[1:3]
     outputs = []
     for t in range(num_frames):
@@ -101,7 +100,7 @@ def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tens
 
 
 def _overlap(beta_GKQ: Tensor, cum_GKQ: Tensor, key_GQS: Tensor) -> Tensor:
-    """How much of what an earlier token wrote a later one takes out again. Shapes: [G, K, Q, Q], strictly lower."""
+    """The fraction of an earlier token's write that a later token removes. Shapes: [G, K, Q, Q], strictly lower."""
     return beta_GKQ[..., None] * intra_chunk_decay(cum_GKQ, -1) * (key_GQS @ key_GQS.transpose(1, 2))[:, None]
 
 

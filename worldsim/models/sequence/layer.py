@@ -1,6 +1,5 @@
-"""One layer of the core: block-wise scan, frame-local attention, MLP, each modulated by the condition.
+"""One layer: block-wise scan, attention and MLP, each modulated by the condition. Same interface as `mixer`.
 
-Owns: their order and the joining of their states. Same verbs as `mixer`.
 Source: LSSVWM, Figure 3.
 """
 
@@ -30,7 +29,7 @@ from worldsim.models.sequence.mixer import BlockGatedDeltaNet, BlockMamba2, Laye
 
 
 class Layer(nn.Module):
-    """What `config` leaves out, be it the scan or the attention, costs nothing, parameters neither."""
+    """Without scan or attention (`kind = "none"`) that sublayer has no parameters and no cost."""
 
     def __init__(self, config: LayersConfig, grid: tuple[int, int], block: tuple[int, int]) -> None:
         super().__init__()
@@ -42,13 +41,13 @@ class Layer(nn.Module):
 
     @property
     def _mixers(self) -> list[TimeMixer]:
-        """In order."""
+        """Scan and attention, in order, where present."""
         return [mixer for mixer in (self.scan, self.attention) if mixer is not None]
 
     def forward_context(
         self, x_BTND: Tensor, condition_BTD: Tensor, state: LayerState | None = None
     ) -> tuple[Tensor, list[Any], LayerState]:
-        """From a state if one is given. Returns: the output, the caches, and the state after it, empty without one."""
+        """A clip, from `state` if given. Returns: output, caches, and the state after the clip (empty without one)."""
         *parts, mlp = self.modulation(condition_BTD)
         caches, after = [], LayerState()
         for mixer, (shift, scale, gate) in zip(self._mixers, parts, strict=True):

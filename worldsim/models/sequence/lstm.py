@@ -1,6 +1,6 @@
-"""An LSTM scanned block by block, where the others have a state-space model.
+"""A block-wise LSTM in place of a state-space model.
 
-Owns: the layer. Its forms are equal by making: torch's own LSTM goes over the tokens of a frame in each. Letters as in
+Training and play form are equal by construction: both run torch's LSTM over the tokens of each frame. Letters as in
 `mixer`; U hidden units.
 """
 
@@ -14,7 +14,7 @@ from worldsim.models.sequence.mixer import SCAN_STATE, BlockMixer, LayerState
 
 
 class BlockLSTM(BlockMixer):
-    """Half as many hidden units as channels: about as many parameters as a Mamba-2 layer, and as many layers."""
+    """With half as many hidden units as channels it has about as many parameters as a Mamba-2 layer."""
 
     def __init__(self, width: int, grid: tuple[int, int], block: tuple[int, int]) -> None:
         super().__init__(grid, block)
@@ -46,7 +46,7 @@ class BlockLSTM(BlockMixer):
         return self._finish(y_GNU[:, None])[:, 0], {SCAN_STATE: state_G2U.unflatten(0, state[SCAN_STATE].shape[:2])}
 
     def initial_state(self, batch: int) -> LayerState:
-        """Shapes: scan_state [B, blocks, 2, U], the hidden state and the cell's."""
+        """Shapes: scan_state [B, blocks, 2, U], hidden state and cell state."""
         return {SCAN_STATE: self._zero_state(batch * self.num_blocks).detach().unflatten(0, (batch, self.num_blocks))}
 
     @full_precision

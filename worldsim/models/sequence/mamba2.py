@@ -1,9 +1,9 @@
-"""The scan: state-space duality (Mamba-2) over blocks of tokens, in three equal forms.
+"""The Mamba-2 scan (state-space duality) over blocks of tokens, in three equivalent forms.
 
-Owns: the arithmetic. Does not own: projections and norms (`mixer`). All of it runs in float32 (float64 in tests),
-whatever the rest runs in: a state in bf16 drifts over thousands of frames.
+It always runs in float32 (float64 in tests), independently of autocast: a state in bf16 drifts over thousands of
+frames. Projections and norms are in `mixer`.
 
-A block of the token grid is scanned by itself, frame after frame and within a frame token after token:
+Each block of the token grid is scanned separately, frame by frame and within a frame token by token:
 
     h_q = exp(a_q) h_{q-1} + dt_q x_q b_q^T          y_q = h_q c_q
 
@@ -24,8 +24,8 @@ from torch import Tensor
 from worldsim.models.fp32 import full_precision
 
 CHUNK_TOKENS = 32
-"""About how many tokens are handled as one matrix product; measured flat between 24 and 32 on a CPU,
-a seventh slower at 48."""
+"""Approximate number of tokens per matrix product. On a CPU the speed is flat between 24 and 32, and 1/7 lower at
+48."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class ScanInput:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanCache:
-    """What a written stream left, chunk by chunk: what the noisy stream reads, and the state at the end.
+    """Per-chunk results of the clean stream, which the noisy stream reads, and the final state.
 
     Shapes: write [G * chunks, K, Q, E], cumulative log-decay [G * chunks, K, Q], key [G * chunks, Q, S], starts (the
     state before each chunk) [G * chunks, K, E, S], end [G, K, E, S].
@@ -64,7 +64,7 @@ def zero_state(stream: ScanInput) -> Tensor:
 
 
 def ssd_reference(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
-    """The definition, token by token; slow, for tests.
+    """Reference implementation, token by token; slow, for tests.
 
     Shapes: returns y [G, T, N, K, E] and the state [G, K, E, S] after the last frame.
     """
@@ -72,13 +72,13 @@ def ssd_reference(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor
     outputs = []
     for t in range(num_frames):
         for n in range(num_tokens):
-            y_GKE, state_GKES = _token(stream, t, n, state_GKES)
+            y_GKE, state_GKES = _scan_token(stream, t, n, state_GKES)
             outputs.append(y_GKE)
     y = torch.stack(outputs, 1)
     return y.unflatten(1, (num_frames, num_tokens)), state_GKES
 
 
-def _token(stream: ScanInput, t: int, n: int, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
+def _scan_token(stream: ScanInput, t: int, n: int, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
     write_GKE = stream.dt[:, t, n, :, None] * stream.x[:, t, n]
     kept_GKES = stream.a[:, t, n].exp()[..., None, None] * state_GKES
     state_GKES = torch.addcmul(kept_GKES, write_GKE[..., None], stream.b[:, t, n, None, None])
@@ -87,7 +87,7 @@ def _token(stream: ScanInput, t: int, n: int, state_GKES: Tensor) -> tuple[Tenso
 
 @full_precision
 def ssd_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
-    """One frame from a given state: what play does, to read (drop the new state) and to commit (keep it).
+    """One frame from a given state, as at play: to read (drop the new state) or to commit (keep it).
 
     Shapes: T = 1; returns y [G, 1, N, K, E] and the state after the frame.
     """
@@ -95,14 +95,15 @@ def ssd_step(frame: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
     if frame.x.shape[2] > 1:
         y_GKQE, cache = _write(frame, state_GKES, num_chunks=1)
         return y_GKQE.transpose(1, 2)[:, None], cache.end
-    y_GKE, state_GKES = _token(frame, 0, 0, state_GKES)
+    y_GKE, state_GKES = _scan_token(frame, 0, 0, state_GKES)
     return y_GKE[:, None, None], state_GKES
 
 
 @full_precision
 def ssd_chunked(stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
-    """All frames; equal to `ssd_reference`. All chunks are worked on at once, but for the states that lead from one to
-    the next. Shapes: returns y [G, T, N, K, E].
+    """All frames; equal to `ssd_reference`. Chunks are computed in parallel, except for the states between them.
+
+    Shapes: returns y [G, T, N, K, E].
     """
     num_frames, num_tokens = stream.x.shape[1:3]
     chunks, num_chunks = split_chunks(stream)
@@ -128,10 +129,10 @@ def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tens
 
 @full_precision
 def ssd_chunked_read(cache: ScanCache, noisy: ScanInput) -> Tensor:
-    """What the noisy stream reads: at frame t the state left by the clean frames before t, then its own frame.
+    """The output of the noisy stream: frame t reads the state after the clean frames before t, then its own frame.
 
-    Equal to `ssd_step(noisy[t], state after clean[t - 1])` for every t: exactly the arithmetic of play, for all frames
-    at once. Nothing noisy is written anywhere. Shapes: returns y [G, T, N, K, E].
+    Equal to `ssd_step(noisy[t], state after clean[t - 1])` for every t, that is to play, for all frames at once. Noisy
+    frames are never written to the state. Shapes: returns y [G, T, N, K, E].
     """
     num_frames, num_tokens = noisy.x.shape[1:3]
     chunks, num_chunks = split_chunks(noisy)
@@ -144,7 +145,7 @@ def ssd_chunked_read(cache: ScanCache, noisy: ScanInput) -> Tensor:
 
 
 def read_past(cache: ScanCache, query_GQS: Tensor, since_GKQ: Tensor, num_tokens: int) -> Tensor:
-    """What is held at the start of each token's frame, further decayed by `since`. Shapes: [G * chunks, K, Q, E]."""
+    """Reads the state at the start of each token's frame, decayed further by `since`. Shapes: [G * chunks, K, Q, E]."""
     size = since_GKQ.shape[-1] // num_tokens
     ends_GKF = cache.cumulative[..., num_tokens - 1 :: num_tokens]
     before_GKF = F.pad(ends_GKF[..., :-1], (1, 0))
@@ -158,9 +159,9 @@ def read_past(cache: ScanCache, query_GQS: Tensor, since_GKQ: Tensor, num_tokens
 
 
 def split_chunks(stream: ScanInput) -> tuple[ScanInput, int]:
-    """Chunks as groups of their own, whole frames, about CHUNK_TOKENS tokens each; and how many there are of a group.
+    """Splits into chunks of complete frames, about CHUNK_TOKENS tokens each. Returns: the chunks, and their number.
 
-    What is added to fill the last one writes nothing and forgets nothing. Shapes: [G * chunks, F, N, ...].
+    The padding of the last chunk does not change the state. Shapes: [G * chunks, F, N, ...].
     """
     num_frames, num_tokens = stream.x.shape[1:3]
     num_chunks = -(-num_frames // max(1, CHUNK_TOKENS // num_tokens))
@@ -170,7 +171,7 @@ def split_chunks(stream: ScanInput) -> tuple[ScanInput, int]:
 
 
 def merge_frames(stream: ScanInput, num_frames: int) -> ScanInput:
-    """Every so many frames as one: a token sees those before it there. Shapes: [G, T', num_frames * N, ...]."""
+    """Merges every `num_frames` frames into one. Shapes: [G, T', num_frames * N, ...]."""
     if num_frames == 1:
         return stream
     return replace(stream, **{name: value.flatten(2, 3) for name, value in _in_parts(stream, num_frames).items()})
@@ -195,7 +196,7 @@ def join_chunks(y_GKQE: Tensor, num_frames: int, num_tokens: int, num_chunks: in
 
 
 def split_frames(stream: ScanInput) -> ScanInput:
-    """Every frame as a group of its own. Shapes: [G * T, 1, N, ...]."""
+    """Each frame as a separate group. Shapes: [G * T, 1, N, ...]."""
     return replace(stream, **{name: value.flatten(0, 1)[:, None] for name, value in vars(stream).items()})
 
 
@@ -207,7 +208,7 @@ def flatten_tokens(stream: ScanInput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def intra_chunk(query_GQS: Tensor, key_GQS: Tensor, cum_GKQ: Tensor, write_GKQE: Tensor) -> Tensor:
-    """What tokens of one chunk read of each other, and of themselves. Shapes: [G, K, Q, E]."""
+    """What the tokens of a chunk read from each other and from themselves. Shapes: [G, K, Q, E]."""
     num = cum_GKQ.shape[-1]
     if num == 1:
         return (query_GQS * key_GQS).sum(-1)[:, None, :, None] * write_GKQE
@@ -216,28 +217,28 @@ def intra_chunk(query_GQS: Tensor, key_GQS: Tensor, cum_GKQ: Tensor, write_GKQE:
 
 
 def intra_chunk_decay(cum_GKQ: Tensor, diagonal: int = 0) -> Tensor:
-    """How much of what an earlier token wrote is left; -1 as the diagonal leaves the token itself out."""
+    """Decay from an earlier token's write to a later token; a diagonal of -1 excludes the token itself."""
     num = cum_GKQ.shape[-1]
     causal_QQ = torch.ones(num, num, dtype=torch.bool, device=cum_GKQ.device).tril(diagonal)
     return _masked_exp(cum_GKQ[..., :, None] - cum_GKQ[..., None, :], causal_QQ)
 
 
 def read_state(query_GQS: Tensor, decay_GKQ: Tensor, state_GKES: Tensor) -> Tensor:
-    """What is read of a state that decayed since. Shapes: [G, K, Q, E]."""
+    """Reads a state after further decay. Shapes: [G, K, Q, E]."""
     return (query_GQS[:, None] @ state_GKES.transpose(2, 3)) * decay_GKQ.exp()[..., None]
 
 
 def chunk_update(write_GKQE: Tensor, cum_GKQ: Tensor, key_GQS: Tensor) -> Tensor:
-    """What a chunk adds to the state, as it is at its end. Shapes: [G, K, E, S]."""
+    """What a chunk adds to the state at its end. Shapes: [G, K, E, S]."""
     to_end_GKQ = (cum_GKQ[..., -1:] - cum_GKQ).exp()
     return (write_GKQE * to_end_GKQ[..., None]).transpose(2, 3) @ key_GQS[:, None]
 
 
 def _masked_exp(exponent: Tensor, mask: Tensor) -> Tensor:
-    """exp where allowed, 0 elsewhere; masked before exp, so that no infinity is made and multiplied by 0.
+    """exp where the mask is True, 0 elsewhere; masked before exp, which avoids infinity times 0.
 
-    The mask is added: on a CPU, filling through a broadcast mask takes ten times as long as the rest. In place:
-    `exponent` was made for this, and what the backward pass needs is the result.
+    The mask is added, since on a CPU filling through a broadcast mask takes ten times as long as the rest. In place:
+    `exponent` is a temporary, and the backward pass needs only the result.
     """
     return exponent.add_(log_mask(mask, exponent.dtype)).exp_()
 

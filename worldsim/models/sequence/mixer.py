@@ -1,12 +1,11 @@
-"""The block-wise scans as layers: tokens of a frame grid in, tokens out, a state of fixed size in between.
+"""Block-wise scans as layers over the tokens of a frame grid, with a state of fixed size. See `mamba2` for the scan.
 
-Owns: projections, block order, the verbs every time-mixing layer has. Does not own: the arithmetic (`mamba2`).
-
-The verbs (attention has the same):
-    forward_context(x)          all frames of the clean stream; returns the output and a cache for `forward_noisy`
-    forward_context_from(x, state)    the same, from a state; returns the state after them too
-    forward_noisy(x, cache)     all frames of the noisy stream; frame t sees the clean frames before t and itself
-    step(x, state)    one frame; returns the output and the new state. Drop the state to read, keep it to commit
+Every time-mixing layer, attention too, has this interface:
+    forward_context(x)              all frames of the clean stream; returns the output and a cache for `forward_noisy`
+    forward_context_from(x, state)  the same, from a state; also returns the state after the frames
+    forward_noisy(x, cache)         all frames of the noisy stream; frame t reads the clean frames before t, and itself
+    step(x, state)                  one frame; returns the output and the new state. Drop the state to read, keep it to
+                                    commit
 
 Letters: B batch, T frames, N tokens per frame on an R x L grid (rows, columns), D width, K heads, E head dim, S state
 dim, G blocks of all samples.
@@ -40,38 +39,38 @@ SCAN_STATE = "scan_state"
 """Name of every scan's state tensor in a LayerState."""
 
 MAX_TIME_CONSTANT_FRAMES = 1000.0
-"""Time constants start log-uniform between one frame and this many."""
+"""Time constants are initialized log-uniformly between one frame and this many."""
 
 
 class TimeMixer(nn.Module, ABC):
-    """What passes between frames in a layer: a scan, or attention."""
+    """The part of a layer that mixes frames: a scan, or attention."""
 
     @abstractmethod
     def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, Any]:
-        """All frames of the clean stream. The cache is what `forward_noisy` asks for."""
+        """All frames of the clean stream. Returns: the output, and a cache for `forward_noisy`."""
 
     def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, Any, LayerState]:
-        """As `forward_context`, of frames that go on from a state; returns the state after them too.
+        """`forward_context` from a state; also returns the state after the frames.
 
-        Not where a frame sees some that are after it (`LayersConfig.supports_tbptt`).
+        Only for causal attention (`LayersConfig.supports_tbptt`).
         """
         raise NotImplementedError(type(self).__name__)
 
     @abstractmethod
     def forward_noisy(self, x_BTND: Tensor, cache: Any) -> Tensor:
-        """All frames of the noisy stream: frame t sees itself and the clean frames before it."""
+        """All frames of the noisy stream: frame t reads itself and the clean frames before it."""
 
     @abstractmethod
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """One frame. The state may hold other mixers' tensors too; those returned are this one's."""
+        """One frame. `state` may contain tensors of other mixers; only this one's are returned."""
 
     @abstractmethod
     def initial_state(self, batch: int) -> LayerState:
-        """What has seen nothing."""
+        """The state before the first frame."""
 
 
 class BlockMixer(TimeMixer):
-    """Scans block by block; `block` is (rows, columns) in tokens, (0, 0) the whole frame."""
+    """Scans block by block; `block` is (rows, columns) in tokens, (0, 0) is the full frame."""
 
     def __init__(self, grid: tuple[int, int], block: tuple[int, int]) -> None:
         super().__init__()
@@ -97,9 +96,9 @@ class BlockMixer(TimeMixer):
 class BlockMamba2(BlockMixer):
     """Mamba-2.
 
-    No short convolution: the local attention after every scan does that work, and its cache is needed anyway.
-    dt is divided by the tokens of a block, so that time constants are in frames whatever the block. With
-    `frames_per_block`, so many frames are read as one: a noisy token sees the noisy ones before it in those frames.
+    No short convolution: the local attention after every scan has that role, and its cache is needed anyway.
+    dt is divided by the tokens of a block, so that time constants are in frames for any block. `frames_per_block`
+    frames are scanned as one: a noisy token also reads the noisy ones before it in those frames.
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class BlockMamba2(BlockMixer):
         self.skip_K = nn.Parameter(torch.ones(num_heads))
 
     def _channels(self, width: int) -> tuple[int, ...]:
-        """What the input is projected to: gate, x, b, c, dt."""
+        """Sizes of the input projection: gate, x, b, c, dt."""
         return width, width, self.state_dim, self.state_dim, self.num_heads
 
     def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, ScanCache]:
@@ -164,12 +163,12 @@ class BlockMamba2(BlockMixer):
         return {SCAN_STATE: self.log_rate_K.new_zeros(shape, dtype=_scan_dtype(self.log_rate_K)).detach()}
 
     def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
-        """Everything block by block. Shapes: the gate [G, T, N, D]."""
+        """Gate [G, T, N, D] and stream, block by block."""
         gate, stream, _ = self._split(x_BTND)
         return gate, stream
 
     def _split(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput, list[Tensor]]:
-        """With what else the input is projected to."""
+        """Gate, stream, and any further parts of the input projection."""
         gate, x, b, c, dt, *rest = self._to_blocks(self.project_in(x_BTND)).split(self.split, dim=-1)
         wide = _scan_dtype(self.log_rate_K)
         num_tokens = self.block[0] * self.block[1]
@@ -190,7 +189,7 @@ class BlockMamba2(BlockMixer):
 
 
 class BlockGatedDeltaNet(BlockMamba2):
-    """Gated DeltaNet: as BlockMamba2, by the gated delta rule."""
+    """Gated DeltaNet: BlockMamba2 with the gated delta rule."""
 
     def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
         return delta_chunked(stream, state_GKES)
@@ -202,7 +201,7 @@ class BlockGatedDeltaNet(BlockMamba2):
         return delta_step(stream, state_GKES)
 
     def _channels(self, width: int) -> tuple[int, ...]:
-        """With beta."""
+        """As Mamba-2, and beta."""
         return *super()._channels(width), self.num_heads
 
     def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
@@ -211,5 +210,5 @@ class BlockGatedDeltaNet(BlockMamba2):
 
 
 def _scan_dtype(parameter: Tensor) -> torch.dtype:
-    """float32, or float64 where the whole model is (the proofs in tests)."""
+    """float32, or float64 if the model is in float64 (in tests)."""
     return torch.float64 if parameter.dtype == torch.float64 else torch.float32
