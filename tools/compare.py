@@ -47,7 +47,7 @@ from worldsim.training.config import TrainingConfig, read_training
 from worldsim.training.data import TrainingData
 from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
-from worldsim.training.recipes.common import PresetWriter, encode_frames
+from worldsim.training.recipes.inputs_outputs import PresetWriter, encode_frames
 from worldsim.training.recipes.probes import WorldModelProbe
 from worldsim.training.recipes.sequence import SequenceRecipe
 from worldsim.training.replay_buffer import ReplayBuffer

@@ -36,7 +36,8 @@ def presets() -> str:
         config, _ = read_config_json(folder / CONFIG_FILE)
         height_px, width_px, _ = config.frame_shape
         size_mb = (folder / WEIGHTS_FILE).stat().st_size / 1e6
-        rate = f"{config.play.ticks_per_s:g} per second, {config.play.num_steps} step(s) each"
+        steps = "" if config.model.kind == "map" else f", {config.play.num_steps} step(s) each"
+        rate = f"{config.play.ticks_per_s:g} per second{steps}"
         rows.append((f"`{name}`", config.title, f"{width_px}x{height_px}", rate, f"{size_mb:.1f} MB"))
     return _table(("preset", "what it is", "picture", "frames", "weights"), rows) if rows else "None is bundled yet."
 

@@ -24,7 +24,7 @@ from worldsim.presets.store import load_preset
 from worldsim.training.config import DataConfig, Stage
 from worldsim.training.distributed import DistributedContext
 from worldsim.training.episode import Episode
-from worldsim.training.recipes.common import store_frames
+from worldsim.training.recipes.inputs_outputs import store_frames
 from worldsim.training.recordings import DataSource
 from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.training.run import TrainingRun

@@ -34,7 +34,7 @@ from worldsim.presets.store import load_preset
 from worldsim.training import loop
 from worldsim.training.config import SpatialMapTraining, Stage, read_training
 from worldsim.training.distributed import DistributedContext
-from worldsim.training.recipes.common import scale_poses
+from worldsim.training.recipes.inputs_outputs import scale_poses
 from worldsim.training.recipes.map import scale_map_poses
 from worldsim.training.run import TrainingRun, init_from_preset
 

@@ -32,8 +32,8 @@ from worldsim.training.distributed import DistributedContext
 from worldsim.training.episode import Episode
 from worldsim.training.loop import LogCallback, Recipe, Trainer
 from worldsim.training.recipes.autoencoder import WEIGHTS_FILE, AutoencoderRecipe
-from worldsim.training.recipes.common import PresetWriter, encode_frames, store_frames
 from worldsim.training.recipes.decoder import DecoderRecipe
+from worldsim.training.recipes.inputs_outputs import PresetWriter, encode_frames, store_frames
 from worldsim.training.recipes.map import MapRecipe, scale_map_poses
 from worldsim.training.recipes.probes import PROBE_CONTEXT, WorldModelProbe
 from worldsim.training.recipes.sequence import SequenceRecipe

@@ -37,7 +37,7 @@ from worldsim.training.episode import Episode
 from worldsim.training.loop import Recipe, Trainer, batch_seed
 from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, allocated_bytes
 from worldsim.training.recipes.autoencoder import AutoencoderRecipe
-from worldsim.training.recipes.common import PresetWriter, store_frames
+from worldsim.training.recipes.inputs_outputs import PresetWriter, store_frames
 from worldsim.training.recipes.map import MapRecipe, scale_map_poses
 from worldsim.training.recipes.probes import WorldModelProbe
 from worldsim.training.recipes.sequence import SequenceRecipe

@@ -16,7 +16,7 @@ from worldsim.models.autoencoder import Autoencoder, reconstruction_loss
 from worldsim.models.frames import psnr, to_tensor
 from worldsim.training.config import AutoencoderTraining
 from worldsim.training.episode import Episode
-from worldsim.training.recipes.common import gradient_energy, write_samples
+from worldsim.training.recipes.inputs_outputs import gradient_energy, write_samples
 from worldsim.training.replay_buffer import ReplayBuffer
 
 WEIGHTS_FILE = "autoencoder.safetensors"

@@ -18,7 +18,7 @@ from worldsim.models.frames import psnr, to_tensor
 from worldsim.models.world_model import WorldModel
 from worldsim.training.config import DecoderTraining
 from worldsim.training.episode import Episode
-from worldsim.training.recipes.common import PresetWriter, gradient_energy, write_samples
+from worldsim.training.recipes.inputs_outputs import PresetWriter, gradient_energy, write_samples
 from worldsim.training.replay_buffer import ReplayBuffer
 
 CONTEXT_FRAMES = 4

@@ -18,7 +18,7 @@ from worldsim.models.maps.map_model import MapMemory, MapModel
 from worldsim.models.maps.map_tracker import SpatialMapMemory, spatial_map_loss
 from worldsim.models.maps.motion import motion_loss
 from worldsim.training.config import FixedMapTraining, MapTraining, SpatialMapTraining
-from worldsim.training.recipes.common import scale_poses
+from worldsim.training.recipes.inputs_outputs import scale_poses
 from worldsim.training.recipes.probes import WorldModelProbe
 from worldsim.training.replay_buffer import ReplayBuffer
 

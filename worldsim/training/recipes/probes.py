@@ -16,7 +16,7 @@ from worldsim.models.frames import psnr, to_tensor
 from worldsim.models.rollout import rollout
 from worldsim.models.world_model import WorldModel
 from worldsim.training.episode import Episode
-from worldsim.training.recipes.common import PresetWriter, encode_frames, write_samples
+from worldsim.training.recipes.inputs_outputs import PresetWriter, encode_frames, write_samples
 
 PROBE_CONTEXT = 16
 PROBE_HORIZONS = (1, 2, 5, 10, 20, 40, 80, 160)

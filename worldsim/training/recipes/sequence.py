@@ -29,7 +29,7 @@ from worldsim.models.rollout import rollout
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import ClipContext, WorldModel
 from worldsim.training.config import SequenceTraining
-from worldsim.training.recipes.common import scale_poses
+from worldsim.training.recipes.inputs_outputs import scale_poses
 from worldsim.training.recipes.probes import WorldModelProbe
 from worldsim.training.replay_buffer import ReplayBuffer
 

@@ -1,4 +1,4 @@
-"""Parts that several recipes share: latents of episodes, scaled poses, sample sheets, and the exported preset.
+"""Inputs and outputs of recipes: latents of episodes, scaled poses, sample sheets, and the exported preset.
 
 Letters: B batch, T frames, C channels, H W rows and columns.
 """
