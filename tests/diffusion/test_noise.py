@@ -7,7 +7,7 @@ import torch
 from worldsim.diffusion.noise import context_levels, frame_noise, mix_noise
 
 
-def test_noise_depends_on_seed_and_frame_alone() -> None:
+def test_noise_depends_only_on_seed_and_frame_index() -> None:
     first = frame_noise(7, 3, (4, 5))
     torch.randn(10)
     assert torch.equal(first, frame_noise(7, 3, (4, 5)))
@@ -22,13 +22,13 @@ def test_noise_of_many_frames_is_standard_normal_and_uncorrelated() -> None:
     assert float(correlation.abs().max()) < 0.2
 
 
-def test_mixing_ends_are_noise_and_clean() -> None:
+def test_mixing_at_tau_0_and_1_gives_noise_and_the_clean_latent() -> None:
     clean, noise = torch.ones(1, 2, 1, 1, 1), torch.zeros(1, 2, 1, 1, 1)
     mixed = mix_noise(clean, noise, torch.tensor([[0.0, 1.0]]))
     assert mixed.flatten().tolist() == [0.0, 1.0]
 
 
-def test_a_share_of_rows_has_a_clean_prefix_longer_than_half() -> None:
+def test_a_fraction_of_rows_has_a_clean_prefix_longer_than_half() -> None:
     levels = context_levels(2000, 20, max_level=0.3, prefix_prob=0.5, generator=torch.Generator().manual_seed(0))
     assert float(levels.max()) <= 0.3
     has_prefix = (levels[:, :11] == 0).all(dim=1)

@@ -20,13 +20,13 @@ def test_flow_loss_is_the_weighted_squared_error() -> None:
     assert float(loss) == pytest.approx((0.1 * 1 + 0.55 * 4) / 2)
 
 
-def test_flow_loss_leaves_masked_frames_out() -> None:
+def test_flow_loss_ignores_masked_frames() -> None:
     tau, mask = torch.tensor([[0.0, 0.5]]), torch.tensor([[0.0, 1.0]])
     loss = flow_loss(latent(1.0, 3.0), latent(0.0, 1.0), tau, mask, floor=0.1)
     assert float(loss) == pytest.approx(0.55 * 4)
 
 
-def test_shortcut_loss_is_zero_for_a_network_that_knows_the_clean_latent() -> None:
+def test_shortcut_loss_is_zero_for_a_perfect_network() -> None:
     clean = latent(2.0, -1.0)
     loss = shortcut_loss(
         lambda *_: clean, lambda *_: clean, clean, latent(0.3, 0.4),
@@ -35,7 +35,7 @@ def test_shortcut_loss_is_zero_for_a_network_that_knows_the_clean_latent() -> No
     assert float(loss) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_shortcut_loss_aims_where_two_half_steps_land() -> None:
+def test_shortcut_loss_targets_the_result_of_two_half_steps() -> None:
     # Teacher f = 1 at tau 0 and 3 at tau 1/2. From noise 0: v1 = 1, z' = 1/2, v2 = (3 - 1/2) / (1/2) = 5,
     # landing (1 + 5) / 2 = 3.
     def teacher(noisy: torch.Tensor, tau: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
@@ -64,7 +64,7 @@ def test_flows_cover_the_grid_of_the_smallest_step() -> None:
     assert step.unique().tolist() == [1 / 8]
 
 
-def test_a_share_of_flows_is_one_step_from_noise() -> None:
+def test_a_fraction_of_flow_steps_starts_from_pure_noise() -> None:
     tau, step = sample_flow_steps(50, 40, torch.Generator().manual_seed(0), one_step_prob=0.4)
     in_one = step == 1
     assert float(in_one.float().mean()) == pytest.approx(0.4, abs=0.05)
@@ -83,7 +83,7 @@ class StraightPath:
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 4, 8])
-def test_sampling_lands_on_the_prediction_in_equal_steps(num_steps: int) -> None:
+def test_sampling_ends_at_the_prediction_after_equal_steps(num_steps: int) -> None:
     model = StraightPath()
     sampled = sample_frame(model, None, torch.zeros(1, 2, 3, 3), num_steps)
     assert torch.allclose(sampled, torch.full_like(sampled, 4.0))

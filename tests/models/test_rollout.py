@@ -48,7 +48,7 @@ def test_a_rollout_equals_its_frames_one_by_one(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_one_step_ahead_the_given_frames_become_memory(form: str) -> None:
+def test_one_step_prediction_commits_the_given_frames(form: str) -> None:
     model, clip = make_model(form), make_clip()
     action, latent, start = clip["action"], clip["context"], model.initial_state(2, seed=0)
     frames = list(rollout(model, start, action, latent, num_context=1, noise=noise, autoregressive=False))
@@ -60,7 +60,7 @@ def test_one_step_ahead_the_given_frames_become_memory(form: str) -> None:
         state = observe_frame(model, state, action[:, t], latent[:, t])
 
 
-def test_the_state_may_be_replaced_before_every_frame() -> None:
+def test_the_state_can_be_replaced_before_every_frame() -> None:
     model, clip = make_model("trunk"), make_clip()
     seen: list[int] = []
 

@@ -56,7 +56,7 @@ def has_effect(preset: Preset, parameters: list[nn.Parameter], expected: npt.NDA
 
 
 @pytest.mark.parametrize("name", sorted(bundled_presets()))
-def test_every_part_of_a_bundled_preset_changes_its_frames(name: str) -> None:
+def test_every_part_of_a_bundled_preset_affects_its_frames(name: str) -> None:
     """A part without effect is dead weight, and a false statement on the card."""
     torch.set_num_threads(1)
     preset = load_preset(name)

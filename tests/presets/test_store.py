@@ -37,7 +37,7 @@ def edit_config(folder: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
 
 
-def test_what_is_saved_is_what_is_loaded(tiny_preset_folder: Path, tiny_config: PresetConfig, tmp_path: Path) -> None:
+def test_a_saved_preset_loads_unchanged(tiny_preset_folder: Path, tiny_config: PresetConfig, tmp_path: Path) -> None:
     first = load_preset(tiny_preset_folder)
     save_preset(tmp_path / "again", first.config, first.autoencoder, first.model, first.starts)
     second = load_preset(tmp_path / "again")
@@ -51,7 +51,7 @@ def test_what_is_saved_is_what_is_loaded(tiny_preset_folder: Path, tiny_config: 
         assert (start_a.actions == start_b.actions).all()
 
 
-def test_loading_twice_gives_the_same_identity_and_another_weight_another(tiny_preset_copy: Path) -> None:
+def test_the_hash_is_stable_and_depends_on_every_weight(tiny_preset_copy: Path) -> None:
     before = load_preset(tiny_preset_copy).sha256
     assert load_preset(tiny_preset_copy).sha256 == before
 
@@ -62,7 +62,7 @@ def test_loading_twice_gives_the_same_identity_and_another_weight_another(tiny_p
     assert load_preset(tiny_preset_copy).sha256 != before
 
 
-def test_loading_leaves_the_random_generator_alone(tiny_preset_folder: Path) -> None:
+def test_loading_does_not_change_the_random_state(tiny_preset_folder: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -76,7 +76,7 @@ def test_the_networks_are_ready_to_play(tiny_preset_folder: Path) -> None:
     assert not any(p.requires_grad for module in (preset.model, preset.autoencoder) for p in module.parameters())
 
 
-def test_bfloat16_halves_the_matrices_and_comes_back_as_float32(tiny_preset_folder: Path, tmp_path: Path) -> None:
+def test_bfloat16_matrices_are_loaded_as_float32(tiny_preset_folder: Path, tmp_path: Path) -> None:
     full = load_preset(tiny_preset_folder)
     save_preset(tmp_path, full.config, full.autoencoder, full.model, full.starts, dtype=torch.bfloat16)
     half = load_preset(tmp_path)
@@ -89,7 +89,7 @@ def test_bfloat16_halves_the_matrices_and_comes_back_as_float32(tiny_preset_fold
         assert torch.equal(state[name], expected), name
 
 
-def test_the_file_says_where_its_weights_come_from(tiny_preset_folder: Path) -> None:
+def test_metadata_records_the_origin_of_the_weights(tiny_preset_folder: Path) -> None:
     metadata = load_preset(tiny_preset_folder).metadata
     assert metadata["schema_version"] == "2"
     assert metadata["license"] == "apache-2.0"
@@ -114,7 +114,7 @@ def test_a_preset_without_a_card_gets_a_plain_one(tiny_preset_folder: Path, tmp_
     assert preset.config.title in card
 
 
-def test_saving_keeps_what_is_not_its_own_and_drops_old_starts(tiny_preset_copy: Path) -> None:
+def test_saving_keeps_other_files_and_removes_old_starts(tiny_preset_copy: Path) -> None:
     (tiny_preset_copy / "preset.toml").write_text("mine", encoding="utf-8")
     preset = load_preset(tiny_preset_copy)
     save_preset(tiny_preset_copy, preset.config, preset.autoencoder, preset.model, preset.starts[:1])
@@ -209,7 +209,7 @@ def start_without_actions(folder: Path) -> None:
         (start_without_actions, PresetError, "has no 'actions'"),
     ],
 )
-def test_a_damaged_preset_is_refused_by_name(
+def test_a_damaged_preset_is_rejected_with_the_reason(
     damage: Callable[[Path], None], error: type[WorldsimError], message: str, tiny_preset_copy: Path
 ) -> None:
     damage(tiny_preset_copy)
@@ -225,16 +225,14 @@ def test_a_start_keeps_enough_frames_for_the_context(tiny_preset_folder: Path) -
     assert all(len(start.frames) >= preset.config.play.context_frames for start in preset.starts)
 
 
-def test_weights_of_another_size_are_refused_for_their_shapes(tiny_preset_copy: Path) -> None:
+def test_weights_of_another_size_are_rejected_by_shape(tiny_preset_copy: Path) -> None:
     mapping = json.loads((tiny_preset_copy / "config.json").read_text(encoding="utf-8"))
     edit_config(tiny_preset_copy, autoencoder=mapping["autoencoder"] | {"latent_channels": 8})
     with pytest.raises(PresetShapeError, match="the config asks for"):
         load_preset(tiny_preset_copy)
 
 
-def test_a_save_that_fails_leaves_the_old_weights_whole(
-    tiny_preset_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_leaves_the_old_weights_intact(tiny_preset_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     preset = load_preset(tiny_preset_copy)
     with torch.no_grad():
         next(preset.model.parameters()).add_(1.0)
@@ -322,7 +320,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("damage", "message"), HOSTILE)
-def test_a_hostile_folder_is_refused_by_load_and_by_verify(
+def test_a_hostile_folder_is_rejected_by_load_and_verify(
     damage: Callable[[Path], None], message: str, tiny_preset_copy: Path
 ) -> None:
     damage(tiny_preset_copy)
@@ -333,7 +331,7 @@ def test_a_hostile_folder_is_refused_by_load_and_by_verify(
         assert "\n" not in caught.value.message
 
 
-def test_verify_says_what_it_compared_and_loads_nothing(tiny_preset_folder: Path) -> None:
+def test_verify_reports_what_it_compared_without_loading_weights(tiny_preset_folder: Path) -> None:
     verified = verify(tiny_preset_folder)
     assert verified.hashes == ("config", "weights")
     assert (verified.name, verified.num_starts) == ("tiny", 2)
@@ -377,7 +375,7 @@ def test_loading_imports_no_compiler(tiny_preset_folder: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code + check], check=False).returncode == 0
 
 
-def test_loading_takes_no_memory_for_weights_that_do_not_fit(tiny_preset_copy: Path) -> None:
+def test_loading_allocates_no_memory_for_mismatched_weights(tiny_preset_copy: Path) -> None:
     mapping = json.loads((tiny_preset_copy / "config.json").read_text(encoding="utf-8"))
     edit_config(tiny_preset_copy, model=mapping["model"] | {"width": 8184, "num_layers": 128, "num_heads": 1})
     before_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Tables are functions of a place: linear between their points, going on beyond the edge."""
+"""Feature grids are interpolated linearly, and padded beyond their border."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from worldsim.models.maps.feature_grid import FeatureGrid
 
 
-def test_tables_are_read_linearly_between_their_points_and_by_the_edge_beyond_it() -> None:
+def test_grids_are_interpolated_linearly_and_padded_with_their_border() -> None:
     tables = FeatureGrid((3, 5), 2)
     read = tables(torch.tensor([[5.0, -0.2], [1.0, -0.2]]))
     assert read.shape == (2, tables.size)

@@ -1,4 +1,4 @@
-"""A learned map of a fixed world: it can be learned, tracked through, and is part of the state."""
+"""A fixed map can be learned, and its pose tracked in the state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WALL = 0.8
 def walled_world(num_walks: int, num_frames: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Walks in a square room: latents [B, T, C, H, W], poses [B, T, P], actions (forward, turn) [B, T, 2].
 
-    Every column of the picture shows where its ray meets a wall; whoever walks against one stays where he is along it.
+    Every column of the picture shows where its ray hits a wall; walls stop motion towards them.
     """
     generator = torch.Generator().manual_seed(seed)
     xy = (torch.rand(num_walks, 2, generator=generator) * 2 - 1) * WALL
@@ -59,15 +59,15 @@ def losses(memory: FixedMapMemory, seed: int) -> dict[str, Tensor]:
     }
 
 
-def test_a_map_is_learned_and_walked_by_actions_alone() -> None:
+def test_a_fixed_map_is_learned_and_tracked_from_actions_only() -> None:
     torch.manual_seed(0)
     memory = FixedMapMemory(LATENT_SHAPE, 2, 64)
     before = losses(memory, seed=1)
-    optimiser = torch.optim.AdamW(memory.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(memory.parameters(), lr=3e-3)
     for update in range(400):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.stack(list(losses(memory, seed=100 + update).values())).sum().backward()
-        optimiser.step()
+        optimizer.step()
     after = losses(memory, seed=1)
     for name in ("recall", "localise", "move"):
         assert after[name] < 0.3 * before[name], f"{name}: {before[name]:.3f} -> {after[name]:.3f}"
@@ -88,7 +88,7 @@ def test_a_map_is_learned_and_walked_by_actions_alone() -> None:
     assert after_off < 0.8 * before_off, f"one frame brings the belief from {before_off:.3f} to {after_off:.3f} only"
 
 
-def test_true_frames_move_the_belief_and_imagined_ones_do_not() -> None:
+def test_true_frames_correct_the_pose_and_generated_ones_do_not() -> None:
     torch.manual_seed(0)
     memory = FixedMapMemory(LATENT_SHAPE, 1, 32)
     first, other = torch.randn(2, 1, *LATENT_SHAPE)
@@ -106,7 +106,7 @@ def test_true_frames_move_the_belief_and_imagined_ones_do_not() -> None:
     assert not torch.allclose(third_pose(first, generated=False), third_pose(other, generated=False))
 
 
-def test_where_the_true_pose_is_known_it_stands_in_for_what_frames_say() -> None:
+def test_a_known_true_pose_replaces_pose_refinement() -> None:
     torch.manual_seed(0)
     memory = FixedMapMemory(LATENT_SHAPE, 2, 32)
     latent, pose, action = walled_world(16, 12, seed=0)
@@ -118,7 +118,7 @@ def test_where_the_true_pose_is_known_it_stands_in_for_what_frames_say() -> None
     assert off_BT[:, 11].mean() > off_BT[:, 6].mean(), "an untrained motion walks away from the truth"
 
 
-def test_poses_turn_and_move_as_vectors_do() -> None:
+def test_poses_rotate_and_translate_like_vectors() -> None:
     pose = unit_heading(torch.randn(5, POSE_SIZE))
     assert torch.allclose(pose[:, 2:].norm(dim=-1), torch.ones(5))
     step = torch.tensor([0.1, -0.2, 0.5]).expand(5, 3)

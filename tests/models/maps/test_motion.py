@@ -1,4 +1,4 @@
-"""Walking: what is at rest stays, what moves glides out, whatever was learned."""
+"""Motion without input: rest is stable and motion decays, for any weights."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def walk(made: Motion, speed: float, num_ticks: int) -> tuple[Tensor, Tensor]:
     return previous, now
 
 
-def test_who_is_at_rest_and_does_nothing_stays_for_ever() -> None:
+def test_without_input_a_pose_at_rest_never_changes() -> None:
     _, now = walk(motion(bias=0.01), 0.0, 1000)
     assert torch.equal(now, torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64))
 
 
-def test_who_moves_glides_out_and_stands() -> None:
+def test_motion_decays_to_rest_without_input() -> None:
     made = motion(bias=0.01)
     _, after_one = walk(made, 1.0, 1)
     assert (after_one[0, 0] / TRANSLATION_SCALE - 1.51).abs() < 1e-6, "as learned, while it moves"

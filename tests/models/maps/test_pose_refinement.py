@@ -1,4 +1,4 @@
-"""Finding back to the pose a frame was seen from."""
+"""Refinement of the estimated pose by a true frame."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def poses(num: int) -> Tensor:
     return torch.cat((place, angle.cos()[:, None], angle.sin()[:, None]), -1)
 
 
-def test_a_frame_draws_the_pose_back_to_where_it_was_seen_from() -> None:
+def test_refinement_recovers_the_pose_of_a_frame() -> None:
     torch.manual_seed(0)
     look, true = look_at(torch.randn(3, math.prod(SHAPE), dtype=torch.float64), 10.0), poses(5)
     off = move_by(true, torch.tensor([0.04, -0.03, 0.05], dtype=torch.float64).expand(5, 3))
@@ -39,14 +39,14 @@ def test_a_frame_draws_the_pose_back_to_where_it_was_seen_from() -> None:
     assert (held - off).abs().max() < 1e-4, "who is sure is not moved"
 
 
-def test_what_tells_nothing_moves_nothing() -> None:
+def test_a_rendering_without_information_does_not_move_the_pose() -> None:
     torch.manual_seed(0)
     look, true = look_at(torch.randn(3, math.prod(SHAPE), dtype=torch.float64), 0.0), poses(3)
     fitted = fit_pose(look, true, torch.randn(3, *SHAPE, dtype=torch.float64), precision=(1.0, 1.0, 1.0), num_steps=2)
     assert torch.allclose(fitted, true)
 
 
-def test_a_correction_is_no_speed() -> None:
+def test_a_correction_does_not_count_as_speed() -> None:
     now = poses(3)
     before = move_by(now, torch.tensor([-0.02, 0.01, 0.0], dtype=torch.float64).expand(3, 3))
     corrected = move_by(now, torch.tensor([0.3, 0.2, 0.0], dtype=torch.float64).expand(3, 3))

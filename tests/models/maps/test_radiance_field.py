@@ -1,4 +1,4 @@
-"""The field is a map: rays stop at walls, hidden things stay hidden, and one look serves all places."""
+"""The radiance field: walls occlude, and what is learned from one pose holds for all."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_wall_hides_what_is_behind_it() -> None:
     assert not torch.allclose(look(field, 0.0, 180.0), away, atol=1e-2)
 
 
-def test_what_is_equally_deep_is_equally_deep_in_every_column() -> None:
+def test_a_flat_wall_has_the_same_depth_in_every_column() -> None:
     field = painted(0.2)
     points = field._points(torch.tensor([[0.0, 0.0, 1.0, 0.0]]))
     assert torch.allclose(
@@ -53,7 +53,7 @@ def test_what_is_equally_deep_is_equally_deep_in_every_column() -> None:
     assert left > 0 > right, "the first column looks to the left, which is counter-clockwise"
 
 
-def test_one_wall_is_learned_from_one_place_and_known_from_another() -> None:
+def test_a_wall_learned_from_one_position_is_known_from_another() -> None:
     """Paint differs along y; seen from x = 0 in training, asked for from x = -0.4."""
 
     def truth(pose: Tensor) -> Tensor:
@@ -71,13 +71,13 @@ def test_one_wall_is_learned_from_one_place_and_known_from_another() -> None:
 
     torch.manual_seed(0)
     field = RadianceField(SHAPE, 32, math.pi / 2)
-    optimiser = torch.optim.AdamW(field.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(field.parameters(), lr=3e-3)
     for _ in range(200):
         pose = poses(0.1, 0.5)
         loss = (field(pose) - truth(pose)).square().mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     pose = poses(-0.35, 0.1)
     with torch.no_grad():
         error = (field(pose) - truth(pose)).square().mean() / truth(pose).var()

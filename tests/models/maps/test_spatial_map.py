@@ -1,4 +1,4 @@
-"""A plan drawn while one walks: it does not grow, it does not care for order, and it can be learned."""
+"""The spatial map: constant size, independent of the order of frames, and learnable."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def relative(pose_BTP: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_frames_may_be_written_one_by_one_at_once_and_in_any_order() -> None:
+def test_frames_can_be_written_in_any_order_and_grouping() -> None:
     plan, (latent, pose) = make_plan(), frames(12)
     empty = plan.initial_state(2)
     at_once, _ = plan.write(empty, latent, pose)
@@ -57,7 +57,7 @@ def test_frames_may_be_written_one_by_one_at_once_and_in_any_order() -> None:
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @torch.no_grad()
-def test_what_is_written_again_has_the_same_bits(device: str) -> None:
+def test_writing_is_deterministic(device: str) -> None:
     """Or a replay would not be one: many rays meet in a cell, and sums depend on their order."""
     plan = make_plan().float().to(device)
     latent, pose = (x.float().to(device) for x in frames(64))
@@ -71,7 +71,7 @@ def test_what_is_written_again_has_the_same_bits(device: str) -> None:
 
 
 @torch.no_grad()
-def test_maps_of_a_batch_know_nothing_of_each_other() -> None:
+def test_maps_of_a_batch_are_independent() -> None:
     plan, (latent, pose) = make_plan(), frames(6)
     state, _ = plan.write(plan.initial_state(3), latent, pose)
     recalled = plan.read(plan.finalize(state), pose)
@@ -84,7 +84,7 @@ def test_maps_of_a_batch_know_nothing_of_each_other() -> None:
 
 
 @torch.no_grad()
-def test_a_wall_is_drawn_where_it_was_seen_and_what_lies_before_it_is_free() -> None:
+def test_a_wall_is_written_where_it_was_seen_with_free_space_in_front() -> None:
     plan, latent = make_plan(), frames(1)[0]
     ahead = torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)  # in the middle, looking along y
     depth = torch.full((1, 4 * LATENT_SHAPE[2]), 200.0, dtype=torch.float64)
@@ -98,7 +98,7 @@ def test_a_wall_is_drawn_where_it_was_seen_and_what_lies_before_it_is_free() -> 
     assert free[cell(100 / 6, 100)] > 0 and free[cell(40, 240)] == 0 and free[cell(100, 100 / 6)] == 0
 
 
-def test_off_the_plan_nothing_breaks() -> None:
+def test_poses_outside_the_map_work() -> None:
     plan, (latent, _) = make_plan(), frames(2)
     far = torch.tensor([[40.0, -40.0, 1.0, 0.0], [-3.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
     state, _ = plan.write(plan.initial_state(1), latent, far)
@@ -107,7 +107,7 @@ def test_off_the_plan_nothing_breaks() -> None:
 
 
 @torch.no_grad()
-def test_an_imagined_frame_gives_way_to_a_true_one() -> None:
+def test_a_true_frame_outweighs_a_generated_one() -> None:
     torch.manual_seed(0)
     memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     latent, _ = frames(2)
@@ -123,7 +123,7 @@ def test_an_imagined_frame_gives_way_to_a_true_one() -> None:
 
 
 @torch.no_grad()
-def test_who_stands_still_imagines_nothing_into_the_plan() -> None:
+def test_at_rest_generated_frames_are_not_written() -> None:
     torch.manual_seed(0)
     memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     latent, _ = frames(2)
@@ -134,7 +134,7 @@ def test_who_stands_still_imagines_nothing_into_the_plan() -> None:
 
 
 @torch.no_grad()
-def test_the_true_pose_stands_in_for_dead_reckoning_but_not_for_what_is_imagined() -> None:
+def test_the_true_pose_replaces_dead_reckoning_for_true_frames_only() -> None:
     torch.manual_seed(0)
     memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
     latent, pose = frames(2)
@@ -143,11 +143,11 @@ def test_the_true_pose_stands_in_for_dead_reckoning_but_not_for_what_is_imagined
     assert torch.equal(after["pose"][0], pose[0]) and torch.equal(after["pose"][1], state["pose"][1])
 
 
-def test_a_plan_is_learned_for_rooms_never_seen_before() -> None:
+def test_a_spatial_map_generalizes_to_unseen_rooms() -> None:
     """Walls are painted by where they are, another way in every room: what is read was written."""
     torch.manual_seed(0)
     memory = SpatialMapMemory(LATENT_SHAPE, 2, 48, view_rad=VIEW_RAD)
-    optimiser = torch.optim.AdamW(memory.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(memory.parameters(), lr=4e-3)
 
     def rooms(seed: int) -> tuple[Tensor, Tensor, Tensor]:
         latent, pose, action = walled_world(4, 32, seed)
@@ -169,16 +169,16 @@ def test_a_plan_is_learned_for_rooms_never_seen_before() -> None:
 
     before = float(losses(2_000)["move"].detach())
     for update in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         found = losses(update)
-        assert found["depth"] == 0, "nobody knows it"
+        assert found["depth"] == 0, "the true depth is unknown"
         torch.stack(list(found.values())).sum().backward()
-        optimiser.step()
+        optimizer.step()
     assert recall_error() < 0.6
     assert float(losses(2_000)["move"].detach()) < 0.8 * before
 
 
-def test_nothing_of_a_plan_is_rounded_under_autocast() -> None:
+def test_a_spatial_map_stays_in_float32_under_autocast() -> None:
     """An error of a hundredth in every step would be added up, walk for walk."""
     torch.manual_seed(0)
     memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD)
@@ -201,7 +201,7 @@ def test_nothing_of_a_plan_is_rounded_under_autocast() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 8, 8), (3, 12, 16), (2, 5, 7)])
 @torch.no_grad()
-def test_a_latent_may_have_any_size(shape: tuple[int, int, int]) -> None:
+def test_a_spatial_map_supports_any_latent_size(shape: tuple[int, int, int]) -> None:
     memory = SpatialMapMemory(shape, 2, 4, view_rad=VIEW_RAD)
     state, recalled = memory.predict(memory.initial_state(2), torch.zeros(2, 2))
     assert recalled.shape == (2, memory.num_extra_channels + shape[0], *shape[1:])
@@ -210,7 +210,7 @@ def test_a_latent_may_have_any_size(shape: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("angle", [0.0, 2.0])
-def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
+def test_motion_reads_walls_in_the_cameras_own_frame(angle: float) -> None:
     """The same room turned, the same way to walk: the same steps."""
     torch.manual_seed(0)
     memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD).double()
@@ -227,7 +227,7 @@ def test_motion_asks_for_walls_in_its_own_frame(angle: float) -> None:
 
 
 @torch.no_grad()
-def test_where_poses_are_given_nothing_is_reckoned() -> None:
+def test_given_poses_are_used_without_dead_reckoning() -> None:
     """Neither a walk nor a true pose moves it: the action says where the frame is seen from."""
     torch.manual_seed(0)
     memory = SpatialMapMemory(LATENT_SHAPE, 6, 24, view_rad=VIEW_RAD, pose_is_action=True).double()
@@ -254,7 +254,7 @@ def test_where_poses_are_given_nothing_is_reckoned() -> None:
 
 @pytest.mark.parametrize(("log_error", "is_corrected"), [(-2.0, True), (1.0, False)])
 @torch.no_grad()
-def test_a_true_frame_corrects_the_pose_where_the_plan_is_known(
+def test_a_true_frame_corrects_the_pose_where_the_map_is_known(
     log_error: float, is_corrected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a plan that looks the same whatever was written: waves of the place."""

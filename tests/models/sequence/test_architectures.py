@@ -83,24 +83,24 @@ def tiny(name: str, **more: object) -> WorldModel:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_all_have_as_many_parameters_as_the_full_model(name: str, size: str) -> None:
+def test_parameter_counts_match_the_reference_architecture(name: str, size: str) -> None:
     expected = num_parameters(build(match_parameters(SIZES[size], REFERENCE_ARCHITECTURE)))
     found = num_parameters(build(match_parameters(SIZES[size], name)))
     assert abs(found / expected - 1) < 0.01, f"{found} against {expected}"
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_size_of_a_layer_is_that_of_its_parameters(name: str) -> None:
+def test_layer_parameters_equals_the_parameters_of_a_layer(name: str) -> None:
     config = apply_architecture(SIZES["comparison"], name)
     assert {num_parameters(layer) for layer in build(config).layers} == {layer_parameters(config)}
 
 
-def test_the_reference_is_left_as_it_is() -> None:
+def test_matching_does_not_change_the_reference() -> None:
     config = SIZES["nano"]
     assert match_parameters(config, REFERENCE_ARCHITECTURE) == apply_architecture(config, REFERENCE_ARCHITECTURE)
 
 
-def test_a_map_and_a_separate_denoiser_are_left_behind() -> None:
+def test_an_architecture_drops_the_map_and_the_separate_denoiser() -> None:
     for config in (MappedModelConfig(map=FixedMapConfig(), width=96), MapModelConfig(map=FixedMapConfig())):
         made = apply_architecture(config, "mamba2")
         assert (made.kind, made.denoiser.kind, made.pose) == ("sequence", "shared", "estimated")
@@ -121,18 +121,18 @@ SHARED, CHUNKS = SharedDenoiserConfig(), ChunkAttentionConfig()
         ),
     ],
 )
-def test_parts_that_do_not_go_together_are_refused(changes: dict[str, object], message: str) -> None:
+def test_incompatible_parts_are_rejected(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SequenceModelConfig(**changes)  # type: ignore[arg-type]
 
 
-def test_a_window_that_is_denoised_as_a_unit_has_an_even_number_of_frames() -> None:
+def test_bidirectional_windows_need_an_even_number_of_frames() -> None:
     with pytest.raises(ConfigError, match="window_frames is 5") as caught:
         BidirectionalAttentionConfig(window_frames=5)
     assert "even" in str(caught.value.hint)
 
 
-def test_a_mapped_model_refuses_attention_that_looks_ahead() -> None:
+def test_mapped_models_reject_bidirectional_attention() -> None:
     with pytest.raises(ConfigError, match="needs a shared denoiser"):
         MappedModelConfig(attention=CHUNKS)
 
@@ -157,7 +157,7 @@ def test_training_form_equals_frame_by_frame_play(name: str) -> None:
 
 @pytest.mark.parametrize("key", ["context", "noisy", "action"])
 @pytest.mark.parametrize("name", CAUSAL)
-def test_no_frame_sees_a_later_one(name: str, key: str) -> None:
+def test_no_frame_depends_on_a_later_one(name: str, key: str) -> None:
     model, clip, changed_at = tiny(name), make_clip(), 5
     changed = clip | {key: clip[key].clone()}
     changed[key][:, changed_at] += 1.0
@@ -175,7 +175,7 @@ def test_no_frame_sees_a_later_one(name: str, key: str) -> None:
         ("chunk", {"scan": NoScanConfig()}),
     ],
 )
-def test_play_is_the_training_form_of_a_clip_that_ends_with_the_frame(name: str, more: dict[str, object]) -> None:
+def test_play_equals_the_training_form_of_a_clip_that_ends_with_the_frame(name: str, more: dict[str, object]) -> None:
     """Its noisy frames are finished but for the last one, as they are at play."""
     model, clip = tiny(name, **more), make_clip()
     played, _ = play_form(model, clip)
@@ -200,7 +200,7 @@ def test_play_is_the_training_form_of_a_clip_that_ends_with_the_frame(name: str,
         ("bidirectional", "action", 4, (4, 5, 6, 7)),
     ],
 )
-def test_no_chunk_and_no_half_window_sees_a_later_one(name: str, key: str, changed_at: int, seen: list[int]) -> None:
+def test_no_chunk_or_half_window_depends_on_a_later_one(name: str, key: str, changed_at: int, seen: list[int]) -> None:
     model, clip = tiny(name), make_clip()
     changed = clip | {key: clip[key].clone()}
     changed[key][:, changed_at] += 1.0
@@ -209,7 +209,7 @@ def test_no_chunk_and_no_half_window_sees_a_later_one(name: str, key: str, chang
         assert (difference_T[t] > 1e-9) == (t in seen), f"{difference_T}"
 
 
-def test_rows_of_a_batch_may_be_at_different_places_of_their_chunks() -> None:
+def test_rows_of_a_batch_can_be_at_different_positions_in_their_chunks() -> None:
     """As they are after one row was reset: row 1 has seen a frame less."""
     model, clip = tiny("chunk"), make_clip()
     played, _ = play_form(model, clip)
@@ -230,7 +230,7 @@ def test_rows_of_a_batch_may_be_at_different_places_of_their_chunks() -> None:
 
 
 @pytest.mark.parametrize(("name", "reaches"), [("causal-window", False), ("causal-full", True), ("mamba2", True)])
-def test_what_reaches_the_last_frame_from_the_first(name: str, reaches: bool) -> None:
+def test_the_first_frame_reaches_the_last_only_with_enough_memory(name: str, reaches: bool) -> None:
     """Two layers of a window of 3 reach 5 frames back."""
     model, clip = tiny(name), make_clip()
     changed = clip | {"context": clip["context"].clone()}
@@ -240,7 +240,7 @@ def test_what_reaches_the_last_frame_from_the_first(name: str, reaches: bool) ->
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_a_state_grows_only_where_the_config_says_so_and_a_saved_one_goes_on(name: str) -> None:
+def test_only_full_attention_has_a_growing_state_and_saved_states_continue(name: str) -> None:
     model, clip = tiny(name), make_clip()
     start = model.initial_state(2, seed=0)
     _, state = play_form(model, clip)
@@ -251,7 +251,7 @@ def test_a_state_grows_only_where_the_config_says_so_and_a_saved_one_goes_on(nam
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_going_back_to_a_snapshot_gives_the_same_frame_again(name: str) -> None:
+def test_restoring_a_snapshot_gives_the_same_frames(name: str) -> None:
     model, clip = tiny(name), make_clip()
     _, snapshot = play_form(model, clip)
     made = []

@@ -18,7 +18,7 @@ def make_delta_stream(num_frames: int, num_tokens: int, seed: int) -> ScanInput:
 
 
 @pytest.mark.parametrize(("num_frames", "num_tokens"), [(1, 1), (100, 1), (7, 12), (33, 4)])
-def test_chunked_equals_the_definition(num_frames: int, num_tokens: int) -> None:
+def test_chunked_equals_the_reference(num_frames: int, num_tokens: int) -> None:
     stream = make_delta_stream(num_frames, num_tokens, seed=0)
     expected_y, expected_state = delta_reference(stream, start_state())
     y, cache = delta_chunked(stream, start_state())
@@ -27,7 +27,7 @@ def test_chunked_equals_the_definition(num_frames: int, num_tokens: int) -> None
 
 
 @pytest.mark.parametrize("num_tokens", [1, 4, 12])
-def test_reading_and_writing_beside_each_other_equal_stepping(num_tokens: int) -> None:
+def test_parallel_reading_and_writing_equal_stepping(num_tokens: int) -> None:
     clean, noisy = make_delta_stream(40, num_tokens, seed=2), make_delta_stream(40, num_tokens, seed=3)
     state, written, read = start_state(), [], []
     for t in range(40):

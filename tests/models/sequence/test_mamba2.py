@@ -30,7 +30,7 @@ def start_state() -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("num_frames", "num_tokens"), [(1, 1), (100, 1), (7, 12), (33, 4), (3, 100)])
-def test_chunked_equals_the_definition(num_frames: int, num_tokens: int) -> None:
+def test_chunked_equals_the_reference(num_frames: int, num_tokens: int) -> None:
     stream = make_stream(num_frames, num_tokens, seed=0)
     expected_y, expected_state = ssd_reference(stream, start_state())
     y, cache = ssd_chunked(stream, start_state())
@@ -52,7 +52,7 @@ def test_chunked_equals_step_by_step(num_tokens: int) -> None:
 
 
 @pytest.mark.parametrize("num_tokens", [1, 4, 12])
-def test_reading_beside_a_clean_stream_equals_stepping_from_its_states(num_tokens: int) -> None:
+def test_reading_a_clean_stream_equals_stepping_from_its_states(num_tokens: int) -> None:
     clean, noisy = make_stream(60, num_tokens, seed=2), make_stream(60, num_tokens, seed=3)
     state, outputs = start_state(), []
     for t in range(60):

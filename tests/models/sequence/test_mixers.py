@@ -75,7 +75,7 @@ FORMS = {"frame by frame": frame_by_frame, "in parts": in_parts(5), "in small pa
 
 @pytest.mark.parametrize("other", FORMS)
 @pytest.mark.parametrize("name", MIXERS)
-def test_all_frames_at_once_equal_other_forms_gradients_too(name: str, other: str) -> None:
+def test_parallel_and_other_forms_have_equal_outputs_and_gradients(name: str, other: str) -> None:
     mixer = make_mixer(name)
     streams = [torch.randn(2, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
     weight = torch.randn(2, *streams[0].shape, dtype=torch.float64)
@@ -94,7 +94,7 @@ def test_all_frames_at_once_equal_other_forms_gradients_too(name: str, other: st
         assert difference < TOLERANCE, f"max difference of gradients {difference:.1e}"
 
 
-def test_attention_of_a_long_clip_is_cut_into_parts_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_in_segments_equals_attention_to_the_full_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     mixer = make_mixer("full")
     streams = [torch.randn(1, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
     whole = at_once(mixer, *streams)
@@ -104,7 +104,7 @@ def test_attention_of_a_long_clip_is_cut_into_parts_without_a_difference(monkeyp
 
 
 @pytest.mark.parametrize("name", MIXERS)
-def test_play_goes_on_from_what_a_clip_left(name: str) -> None:
+def test_play_continues_from_the_state_after_a_clip(name: str) -> None:
     mixer = make_mixer(name)
     streams = [torch.randn(2, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
     expected = frame_by_frame(mixer, *streams)[1, :, -1]
@@ -124,7 +124,7 @@ def played_state(mixer: TimeMixer, clean: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", ["window 5", "window 10", "mamba2 frame"])
-def test_rows_of_a_clip_may_go_on_from_states_of_different_age(name: str) -> None:
+def test_rows_of_a_clip_can_start_from_states_of_different_age(name: str) -> None:
     """Row 1 has seen nothing yet."""
     mixer = make_mixer(name)
     streams = [torch.randn(2, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""What is trained is what is played; nothing leaks from the future; actions and memory matter."""
+"""Training equals play, no frame depends on later ones, and actions and memory have an effect."""
 
 from __future__ import annotations
 
@@ -127,9 +127,7 @@ CARRIED = [
 
 
 @pytest.mark.parametrize(("form", "changes"), CARRIED)
-def test_a_clip_read_in_parts_with_the_state_carried_is_the_clip_read_whole(
-    form: str, changes: dict[str, object]
-) -> None:
+def test_a_clip_read_in_parts_equals_the_clip_read_at_once(form: str, changes: dict[str, object]) -> None:
     model, clip = make_model(form, **changes), make_clip()
     state, parts = model.initial_state(2, seed=0), []
     for begin, end in ((0, 4), (4, NUM_FRAMES)):
@@ -146,7 +144,7 @@ def test_a_clip_read_in_parts_with_the_state_carried_is_the_clip_read_whole(
         assert (state.tensors[name].double() - tensor.double()).abs().max() < TOLERANCE, name
 
 
-def test_imagined_frames_do_not_move_the_believed_pose_in_training_and_at_play_alike() -> None:
+def test_generated_frames_do_not_change_the_estimated_pose_in_training_or_play() -> None:
     model, clip = make_model("mapped-fixed"), make_clip()
     generated = torch.arange(NUM_FRAMES) >= 4
     changed = clip | {"context": clip["context"].clone()}
@@ -168,7 +166,7 @@ def test_imagined_frames_do_not_move_the_believed_pose_in_training_and_at_play_a
 
 @pytest.mark.parametrize("key", ["context", "noisy", "action"])
 @pytest.mark.parametrize("form", FORMS)
-def test_no_frame_sees_a_later_one(form: str, key: str) -> None:
+def test_no_frame_depends_on_a_later_one(form: str, key: str) -> None:
     model, clip, changed_at = make_model(form), make_clip(), 5
     changed = clip | {key: clip[key].clone()}
     changed[key][:, changed_at] += 1.0
@@ -210,7 +208,7 @@ def test_state_has_the_same_size_after_any_number_of_frames(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_saved_state_goes_on_bit_for_bit(form: str) -> None:
+def test_a_saved_state_is_restored_bit_for_bit(form: str) -> None:
     model, clip = make_model(form), make_clip()
     _, state = play_form(model, clip)
     restored = WorldState.from_bytes(state.to_bytes(), like=model.initial_state(2, seed=0))
@@ -219,7 +217,7 @@ def test_a_saved_state_goes_on_bit_for_bit(form: str) -> None:
         assert torch.equal(tensor, restored.tensors[name]), name
 
 
-def test_a_state_of_another_model_or_damaged_bytes_are_refused() -> None:
+def test_states_of_other_models_and_damaged_bytes_are_rejected() -> None:
     trunk, two_stream = make_model("trunk"), make_model("two-stream")
     data = trunk.initial_state(1, seed=0).to_bytes()
     with pytest.raises(StateError, match="another model"):
@@ -236,7 +234,7 @@ def test_a_state_with_nan_is_named() -> None:
 
 
 @pytest.mark.parametrize("form", [*FORMS, *MAP_FORMS])
-def test_without_memory_scans_and_map_are_as_before_the_first_frame_and_nothing_else(form: str) -> None:
+def test_without_memory_resets_scans_and_map_and_nothing_else(form: str) -> None:
     """So a heading is still one: of length 0 it could never turn again."""
     model, clip = make_model(form), make_clip()
     _, state = play_form(model, clip)
@@ -249,7 +247,7 @@ def test_without_memory_scans_and_map_are_as_before_the_first_frame_and_nothing_
             assert not torch.equal(tensor, state.tensors[name]), name
 
 
-def test_what_the_map_renders_is_shown_before_anything_is_learned() -> None:
+def test_before_training_the_frame_is_what_the_map_renders() -> None:
     torch.manual_seed(0)
     for form in ("map-fixed", "mapped-fixed"):
         model = build_world_model(make_config(form), LATENT_SHAPE, ACTION_SIZE)
@@ -261,7 +259,7 @@ def test_what_the_map_renders_is_shown_before_anything_is_learned() -> None:
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_a_map_alone_builds_no_layer_and_carries_no_state_but_the_maps(name: str) -> None:
+def test_a_map_model_has_no_layers_and_no_other_state(name: str) -> None:
     model = make_model(f"map-{name}")
     assert all(key.startswith("map.") or key == "latent_bias_C" for key in model.state_dict())
     assert all(key.startswith("map.") for key in model.initial_state(1, seed=0).tensors)
