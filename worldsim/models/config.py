@@ -55,10 +55,22 @@ class Mamba2Config:
     blocks: Blocks = MIXED_BLOCKS
     state_dim: int = 32
     """S: size of the state per channel."""
+    key_groups: int = 1
+    """Groups of heads that share keys and queries. 1: all heads do; `num_heads`: each has its own."""
+    short_conv: int = 0
+    """Tokens of a causal convolution over values, keys and queries, in the order of the scan, followed by a SiLU; 0:
+    neither."""
+    time_constants: tuple[float, float] = (1.0, 1000.0)
+    """Initial time constants of the fastest and the slowest head, in frames; the others are spaced evenly between
+    them on a logarithmic scale."""
+    write_gain: Literal["block", "frame"] = "block"
+    """Gain with which a token is written: `block`, its step divided by the tokens of a block, as its decay is; `frame`,
+    the undivided step, so that large blocks write as strongly as small ones."""
 
     def __post_init__(self) -> None:
         _check_blocks(self.blocks)
-        check_ranges(self, {"state_dim": (1, 1024)})
+        check_ranges(self, _SCAN_LIMITS)
+        _check_time_constants(self.time_constants)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +81,22 @@ class GatedDeltaNetConfig:
     blocks: Blocks = MIXED_BLOCKS
     state_dim: int = 32
     """S: size of the state per channel."""
+    key_groups: int = 1
+    """Groups of heads that share keys and queries. 1: all heads do; `num_heads`: each has its own."""
+    short_conv: int = 0
+    """Tokens of a causal convolution over values, keys and queries, in the order of the scan, followed by a SiLU; 0:
+    neither."""
+    time_constants: tuple[float, float] = (1.0, 1000.0)
+    """Initial time constants of the fastest and the slowest head, in frames; the others are spaced evenly between
+    them on a logarithmic scale."""
 
     def __post_init__(self) -> None:
         _check_blocks(self.blocks)
-        check_ranges(self, {"state_dim": (1, 1024)})
+        check_ranges(self, _SCAN_LIMITS)
+        _check_time_constants(self.time_constants)
+
+
+_SCAN_LIMITS = {"state_dim": (1, 1024), "key_groups": (1, 256), "short_conv": (0, 64)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +201,9 @@ class SharedDenoiserConfig:
     """The layers denoise too: a clean stream writes their state, a noisy stream reads it."""
 
     kind: Literal["shared"] = "shared"
+    action_in_tokens: bool = False
+    """Add the embedding of the action to the tokens too, not only to the condition of adaLN, so that a pose can be a
+    key from the first layer on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +220,12 @@ class LayersConfig:
     """K: heads of the scan and of the attention; `width` is divided among them."""
     mlp_ratio: float = 3.0
     """Hidden width of the MLP over `width`."""
+    modulation_std: float = 0.0
+    """Initial standard deviation of the adaLN projections' weights. At 0, actions and poses have no effect on a layer
+    until training has made these weights grow."""
+    pose_octaves: int = 0
+    """For inputs that are poses: the number of octaves of x and y that are given as sines and cosines, with those of 2
+    and 4 times the heading. 0: inputs as they are."""
     scan: ScanConfig = field(default_factory=Mamba2Config)
     attention: AttentionConfig = field(default_factory=LocalAttentionConfig)
 
@@ -205,6 +238,8 @@ class LayersConfig:
                 "num_layers": (1, 128),
                 "num_heads": (1, 256),
                 "mlp_ratio": (0.25, 16),
+                "modulation_std": (0, 1),
+                "pose_octaves": (0, 16),
             },
         )
         if self.width % self.num_heads:
@@ -217,10 +252,21 @@ class LayersConfig:
                 f"head size {self.width // self.num_heads} is not a multiple of 6",
                 hint="RoPE rotates three axes in pairs of channels",
             )
+        if isinstance(self.scan, Mamba2Config | GatedDeltaNetConfig):
+            self._check_scan(self.scan)
         if self.attention.kind == "chunk" and self.scan.kind == "lstm":
             raise ConfigError("attention.kind = 'chunk' cannot be combined with scan.kind = 'lstm'", hint="'mamba2'")
         if self.attention.kind == "bidirectional" and self.scan.kind != "none":
             raise ConfigError("attention.kind = 'bidirectional' allows no scan", hint="scan.kind = 'none'")
+
+    def _check_scan(self, scan: Mamba2Config | GatedDeltaNetConfig) -> None:
+        if self.num_heads % scan.key_groups:
+            raise ConfigError(
+                f"num_heads {self.num_heads} is not a multiple of scan.key_groups {scan.key_groups}",
+                hint=f"scan.key_groups = {self.num_heads}, or 1",
+            )
+        if scan.short_conv and self.attention.kind == "chunk":
+            raise ConfigError("scan.short_conv cannot be combined with attention.kind = 'chunk'", hint="short_conv = 0")
 
     @property
     def frames_per_block(self) -> int:
@@ -386,7 +432,9 @@ def _scan_parameters(config: LayersConfig) -> int:
     if isinstance(scan, LSTMConfig):
         hidden = width // 2
         return 4 * hidden * (width + hidden + 2) + hidden * width
-    mamba2 = width * (3 * width + 2 * scan.state_dim + heads) + width + 3 * heads
+    xbc = width + 2 * scan.key_groups * scan.state_dim
+    conv = xbc * (scan.short_conv + 1) if scan.short_conv else 0
+    mamba2 = width * (2 * width + xbc + heads) + width + 3 * heads + conv
     return mamba2 + (width * heads if isinstance(scan, GatedDeltaNetConfig) else 0)
 
 
@@ -398,3 +446,8 @@ def mlp_parameters(config: LayersConfig, hidden: int) -> int:
 def _check_blocks(blocks: Blocks) -> None:
     if not 1 <= len(blocks) <= 128 or min(map(min, blocks)) < 0:
         raise ConfigError(f"blocks is {short_repr(blocks)}", hint="for example [[1, 1], [0, 0]]")
+
+
+def _check_time_constants(frames: tuple[float, float]) -> None:
+    if not 0.1 <= frames[0] <= frames[1] <= 1e6:
+        raise ConfigError(f"time_constants is {frames}", hint="two increasing numbers of frames, for example [1, 1000]")

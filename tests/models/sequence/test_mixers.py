@@ -24,6 +24,18 @@ MIXERS: dict[str, Callable[[], TimeMixer]] = {
     "mamba2 frame": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (0, 0)),
     "gated_deltanet 1": lambda: BlockGatedDeltaNet(WIDTH, 2, 4, GRID, (1, 1)),
     "gated_deltanet frame": lambda: BlockGatedDeltaNet(WIDTH, 2, 4, GRID, (0, 0)),
+    "mamba2 block, keys per head": lambda: BlockMamba2(WIDTH, 4, 4, GRID, (1, 3), key_groups=4),
+    "mamba2 frame, undivided gain": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (0, 0), write_gain="frame"),
+    "mamba2 1, convolution": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (1, 1), short_conv=4),
+    "mamba2 frame, convolution": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (0, 0), short_conv=4),
+    "mamba2 block, convolution, keys in groups": lambda: BlockMamba2(
+        WIDTH, 4, 4, GRID, (2, 1), short_conv=3, key_groups=2, write_gain="frame"
+    ),
+    "mamba2 1, convolution of one": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (1, 1), short_conv=1),
+    "gated_deltanet block, keys in groups": lambda: BlockGatedDeltaNet(WIDTH, 4, 4, GRID, (2, 1), key_groups=2),
+    "gated_deltanet frame, keys per head, convolution": lambda: BlockGatedDeltaNet(
+        WIDTH, 2, 4, GRID, (0, 0), key_groups=2, short_conv=4
+    ),
     "lstm 1": lambda: BlockLSTM(WIDTH, GRID, (1, 1)),
     "lstm frame": lambda: BlockLSTM(WIDTH, GRID, (0, 0)),
     "window 1": lambda: FrameLocalAttention(WIDTH, 2, GRID, 1),
@@ -137,3 +149,31 @@ def test_rows_of_a_clip_can_start_from_states_of_different_age(name: str) -> Non
     for row, expected in ((0, whole[:, 0, 4:]), (1, fresh[:, 0])):
         difference = (found[:, row] - expected).abs().max()
         assert difference < TOLERANCE, f"row {row}: max difference {difference:.1e}"
+
+
+@pytest.mark.parametrize("num_before", [0, 1, NUM_FRAMES])
+@pytest.mark.parametrize("name", MIXERS)
+def test_queries_read_each_frame_as_the_next_after_one_state_gradients_too(name: str, num_before: int) -> None:
+    mixer = make_mixer(name)
+    streams = [torch.randn(2, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
+    weight = torch.randn(*streams[0].shape, dtype=torch.float64)
+    outputs, gradients = [], []
+    for at_once_ in (True, False):
+        clean, noisy = (stream.clone().requires_grad_() for stream in streams)
+        state = mixer.initial_state(2)
+        if num_before:
+            _, _, state = mixer.forward_context_from(clean[:, :num_before], state)
+        if at_once_:
+            outputs.append(mixer.forward_queries(noisy, state))
+        else:
+            outputs.append(torch.stack([mixer.step(noisy[:, t], state)[0] for t in range(NUM_FRAMES)], 1))
+        (outputs[-1] * weight).sum().backward()
+        gradients.append([x.grad for x in (noisy, *mixer.parameters())] + ([clean.grad] if num_before else []))
+        mixer.zero_grad(set_to_none=True)
+    difference = (outputs[0] - outputs[1]).abs().max()
+    assert difference < TOLERANCE, f"max difference {difference:.1e}"
+    for found, expected in zip(*gradients, strict=True):
+        assert (found is None) == (expected is None)
+        if found is not None and expected is not None:
+            difference = (found - expected).abs().max() / expected.abs().max().clamp_min(1)
+            assert difference < TOLERANCE, f"max difference of gradients {difference:.1e}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worldsim.core.errors import NonFiniteError, StateError
+from worldsim.core.errors import ConfigError, NonFiniteError, StateError
 from worldsim.models.build import build_world_model
+from worldsim.models.conditioning import ActionEmbedding, pose_features
 from worldsim.models.config import (
     FixedMapConfig,
     FullAttentionConfig,
@@ -27,6 +28,7 @@ from worldsim.models.config import (
 )
 from worldsim.models.mapped import MappedModel
 from worldsim.models.maps.map_model import MapModel
+from worldsim.models.sequence.two_stream import TwoStreamModel
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import WorldModel
 
@@ -46,6 +48,20 @@ SCANS: dict[str, ScanConfig] = {
 }
 DENOISERS = {"trunk": SeparateDenoiserConfig(width=32, num_blocks=1), "two-stream": SharedDenoiserConfig()}
 FORMS = tuple(DENOISERS)
+POSE_KEYED: dict[str, dict[str, object]] = {
+    "gated_deltanet": {
+        "scan": GatedDeltaNetConfig(blocks=BLOCKS, state_dim=4, key_groups=2, short_conv=3, time_constants=(8, 1000)),
+        "denoiser": SharedDenoiserConfig(action_in_tokens=True),
+        "pose_octaves": 2,
+        "modulation_std": 0.05,
+    },
+    "mamba2": {
+        "scan": Mamba2Config(blocks=BLOCKS, state_dim=4, key_groups=2, short_conv=4, write_gain="frame"),
+        "denoiser": SharedDenoiserConfig(action_in_tokens=True),
+        "pose_octaves": 2,
+    },
+}
+"""Models whose inputs are poses, which reach keys and values directly."""
 MAPS = {
     "fixed": FixedMapConfig(width=32),
     "spatial": SpatialMapConfig(width=32),
@@ -110,6 +126,7 @@ def play_form(model: WorldModel, clip: dict[str, torch.Tensor]) -> tuple[torch.T
     ("form", "changes"),
     [
         *((form, {"scan": scan}) for form in FORMS for scan in SCANS.values()),
+        *(("two-stream", changes) for changes in POSE_KEYED.values()),
         *((form, {}) for form in MAP_FORMS),
     ],
 )
@@ -122,6 +139,7 @@ def test_training_form_equals_frame_by_frame_play(form: str, changes: dict[str, 
 CARRIED = [
     *((form, {"scan": scan}) for form in FORMS for scan in SCANS.values()),
     *((form, {"attention": kind()}) for form in FORMS for kind in (FullAttentionConfig, NoAttentionConfig)),
+    *(("two-stream", changes) for changes in POSE_KEYED.values()),
     *((form, {}) for form in MAP_FORMS),
 ]
 
@@ -164,10 +182,51 @@ def test_generated_frames_do_not_change_the_estimated_pose_in_training_or_play()
     assert torch.equal(*histories)
 
 
+@pytest.mark.parametrize("changes", POSE_KEYED.values(), ids=POSE_KEYED)
+def test_queries_are_predicted_as_the_next_frame_after_one_state(changes: dict[str, object]) -> None:
+    model, clip = make_model("two-stream", **changes), make_clip()
+    assert isinstance(model, TwoStreamModel)
+    _, state = play_form(model, clip)
+    before = {name: tensor.clone() for name, tensor in state.tensors.items()}
+    inputs = [clip[name].flip(1) for name in ("action", "noisy", "tau", "step_size")]
+    found = model.predict_queries(state, *inputs)
+    for t in range(NUM_FRAMES):
+        action, *rest = (value[:, t] for value in inputs)
+        difference = (found[:, t] - model.denoise(model.begin(state, action), *rest)).abs().max()
+        assert difference < TOLERANCE, f"frame {t}: {difference:.1e}"
+    assert all(torch.equal(before[name], tensor) for name, tensor in state.tensors.items())
+
+
+def test_a_pose_reaches_the_keys_before_adaln_has_learned_anything() -> None:
+    for in_tokens, std, expected in ((False, 0.0, False), (True, 0.0, True), (False, 0.05, True)):
+        torch.manual_seed(0)
+        changes = {"modulation_std": std, "denoiser": SharedDenoiserConfig(action_in_tokens=in_tokens)}
+        model, clip = (
+            build_world_model(make_config("two-stream", **changes), LATENT_SHAPE, ACTION_SIZE).double(),
+            make_clip(),
+        )
+        changed = clip | {"action": clip["action"] + 1.0}
+        difference = (train_form(model, clip) - train_form(model, changed)).abs().max()
+        assert (difference > 1e-9) == expected, f"{changes}: {difference:.1e}"
+
+
+def test_pose_features_tell_near_poses_apart_and_know_no_full_turn() -> None:
+    angle = torch.tensor([0.3, 0.3 + 2 * torch.pi])
+    pose = torch.stack((torch.tensor([0.5, 0.5]), torch.tensor([-0.2, -0.2]), angle.cos(), angle.sin()), -1)
+    features = pose_features(pose, 5)
+    assert features.shape == (2, 24) and (features[0] - features[1]).abs().max() < 1e-5
+    moved = pose[0] + torch.tensor([0.02, 0.0, 0.0, 0.0])
+    distance = (pose_features(moved, 5) - features[0]).norm()
+    assert distance > 20 * 0.02, "a fiftieth of the way to the wall is seen at the highest octave"
+    with pytest.raises(ConfigError, match="needs poses"):
+        ActionEmbedding(3, 8, pose_octaves=2)
+
+
 @pytest.mark.parametrize("key", ["context", "noisy", "action"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, *POSE_KEYED])
 def test_no_frame_depends_on_a_later_one(form: str, key: str) -> None:
-    model, clip, changed_at = make_model(form), make_clip(), 5
+    model = make_model("two-stream", **POSE_KEYED[form]) if form in POSE_KEYED else make_model(form)
+    clip, changed_at = make_clip(), 5
     changed = clip | {key: clip[key].clone()}
     changed[key][:, changed_at] += 1.0
     difference_T = (train_form(model, clip) - train_form(model, changed)).abs().amax(dim=(0, 2, 3, 4))

@@ -218,6 +218,20 @@ class FrameLocalAttention(SegmentedAttention):
         new_state = {"key": keys[:, 1:], "value": values[:, 1:], "valid": valid[:, 1:]}
         return self.project_out(output_BKNE.transpose(1, 2).flatten(2)), new_state
 
+    def forward_queries(self, x_BTND: Tensor, state: LayerState) -> Tensor:
+        num_frames, tokens = x_BTND.shape[1], self.num_tokens
+        query, key, value = (x.permute(0, 3, 1, 2, 4) for x in self.project_plain(x_BTND))  # [B, K, T, N, E]
+        cos, sin = self._rotation_of_window(x_BTND)
+        ring = rotate(state["key"], cos[:-1], sin[:-1]).transpose(1, 2).flatten(2, 3)
+        y_BKQE = attend(
+            rotate(query, cos[-1], sin[-1]).flatten(2, 3),
+            ring,
+            state["value"].transpose(1, 2).flatten(2, 3),
+            log_mask(state["valid"].repeat_interleave(tokens, dim=1)[:, None, None], x_BTND.dtype),
+            (rotate(key, cos[-1], sin[-1]), value),
+        )
+        return self.project_out(y_BKQE.unflatten(2, (num_frames, tokens)).permute(0, 2, 3, 1, 4).flatten(3))
+
     def initial_state(self, batch: int) -> LayerState:
         """Shapes: key, value [B, W - 1, K, N, E]; valid [B, W - 1] bool, False for slots without a frame."""
         weight = self.project_in.weight

@@ -122,7 +122,7 @@ class BidirectionalModel(_RingBufferModel):
     def _run(self, latent: Tensor, tau: Tensor, step_size: Tensor, action: Tensor, present: Tensor) -> Tensor:
         """Runs all layers over windows. Shapes: all [B, W, ...]; returns [B, W, N, D]."""
         condition_BWD = self._condition(tau, step_size, action)
-        x_BWND = self._tokens(latent)
+        x_BWND = self._action_tokens(latent, action)
         for layer in self._layers:
             x_BWND = layer.forward_noisy(x_BWND, condition_BWD, [present])
         return x_BWND
@@ -178,5 +178,6 @@ class ChunkModel(_RingBufferModel):
         slot_P = torch.arange(self.config.frames_per_block, device=count_B.device)
         condition_BPD = self._condition(1 - ring["ring.level"], step_size_BP, ring["ring.action"])
         present = {PRESENT: slot_P <= count_B[:, None]}
-        x_BPND, memory = self._step(self._tokens(ring["ring.latent"]), condition_BPD, context.state, present)
+        tokens_BPND = self._action_tokens(ring["ring.latent"], ring["ring.action"])
+        x_BPND, memory = self._step(tokens_BPND, condition_BPD, context.state, present)
         return x_BPND, ring, memory

@@ -24,6 +24,7 @@ from worldsim.models.sequence.mamba2 import (
     intra_chunk,
     intra_chunk_decay,
     join_chunks,
+    read_frames_of,
     read_past,
     read_state,
     split_chunks,
@@ -72,11 +73,23 @@ def delta_chunked_read(cache: ScanCache, noisy: ScanInput) -> Tensor:
         join_chunks(read_past(cache, query.flatten(1, 2), since_GKQ, num_tokens), num_frames, num_tokens, num_chunks)
         for query in (chunks.c, chunks.b)
     )
+    return past + _own_frame(noisy, held)
+
+
+@full_precision
+def delta_read_state(state_GKES: Tensor, noisy: ScanInput) -> Tensor:
+    """As `ssd_read_state`: equal to `delta_step(noisy[t], state)` for every t."""
+    past, held = (read_frames_of(query, noisy, state_GKES) for query in (noisy.c, noisy.b))
+    return past + _own_frame(noisy, held)
+
+
+def _own_frame(noisy: ScanInput, held_GTNKE: Tensor) -> Tensor:
+    """What the tokens of each frame read of each other, given what is held under their keys."""
     _, cum_GKN, key_GNS, query_GNS = flatten_tokens(split_frames(noisy))
-    new = ((noisy.x - held) * noisy.dt[..., None]).flatten(0, 1).transpose(1, 2)
+    new = ((noisy.x - held_GTNKE) * noisy.dt[..., None]).flatten(0, 1).transpose(1, 2)
     write_GKNE = _solve(_overlap(noisy.dt.flatten(0, 1).transpose(1, 2), cum_GKN, key_GNS), new)
     own_GKNE = intra_chunk(query_GNS, key_GNS, cum_GKN, write_GKNE)
-    return past + own_GKNE.transpose(1, 2).unflatten(0, (-1, num_frames))
+    return own_GKNE.transpose(1, 2).unflatten(0, noisy.x.shape[:2])
 
 
 def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanCache]:

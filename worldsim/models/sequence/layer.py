@@ -5,6 +5,7 @@ Source: LSSVWM, Figure 3.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Layer(nn.Module):
     def __init__(self, config: LayersConfig, grid: tuple[int, int], block: tuple[int, int]) -> None:
         super().__init__()
         width, hidden = config.width, config.mlp_hidden
-        self.modulation = Modulation(width, width, config.num_sublayers)
+        self.modulation = Modulation(width, width, config.num_sublayers, config.modulation_std)
         self.scan = build_scan(config, grid, block)
         self.attention = build_attention(config, grid)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
@@ -66,6 +67,12 @@ class Layer(nn.Module):
             x_BTND = torch.addcmul(x_BTND, gate, mixer.forward_noisy(modulate(x_BTND, shift, scale), cache))
         return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2])))
 
+    def forward_queries(self, x_BTND: Tensor, condition_BTD: Tensor, state: LayerState) -> Tensor:
+        *parts, mlp = self.modulation(condition_BTD)
+        for mixer, (shift, scale, gate) in zip(self._mixers, parts, strict=True):
+            x_BTND = torch.addcmul(x_BTND, gate, mixer.forward_queries(modulate(x_BTND, shift, scale), state))
+        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2])))
+
     def step(self, x_BND: Tensor, condition_BD: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         *parts, mlp = self.modulation(condition_BD)
         new_state: LayerState = {}
@@ -86,8 +93,22 @@ def build_scan(config: LayersConfig, grid: tuple[int, int], block: tuple[int, in
         return None
     if isinstance(scan, LSTMConfig):
         return BlockLSTM(config.width, grid, block)
-    kind = BlockGatedDeltaNet if isinstance(scan, GatedDeltaNetConfig) else BlockMamba2
-    return kind(config.width, config.num_heads, scan.state_dim, grid, block, config.frames_per_block)
+    make = (
+        BlockGatedDeltaNet
+        if isinstance(scan, GatedDeltaNetConfig)
+        else partial(BlockMamba2, write_gain=scan.write_gain)
+    )
+    return make(
+        config.width,
+        config.num_heads,
+        scan.state_dim,
+        grid,
+        block,
+        config.frames_per_block,
+        key_groups=scan.key_groups,
+        short_conv=scan.short_conv,
+        time_constants=scan.time_constants,
+    )
 
 
 def build_attention(config: LayersConfig, grid: tuple[int, int]) -> TimeMixer | None:

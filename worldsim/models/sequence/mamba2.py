@@ -138,10 +138,28 @@ def ssd_chunked_read(cache: ScanCache, noisy: ScanInput) -> Tensor:
     chunks, num_chunks = split_chunks(noisy)
     since_GKQ = chunks.a.cumsum(2).flatten(1, 2).transpose(1, 2)
     past_GKQE = read_past(cache, chunks.c.flatten(1, 2), since_GKQ, num_tokens)
-    past = join_chunks(past_GKQE, num_frames, num_tokens, num_chunks)
+    return join_chunks(past_GKQE, num_frames, num_tokens, num_chunks) + own_frame(noisy)
+
+
+@full_precision
+def ssd_read_state(state_GKES: Tensor, noisy: ScanInput) -> Tensor:
+    """As `ssd_chunked_read`, where every frame is the next after the same state: equal to `ssd_step(noisy[t], state)`
+    for every t. Shapes: returns y [G, T, N, K, E].
+    """
+    return read_frames_of(noisy.c, noisy, state_GKES) + own_frame(noisy)
+
+
+def read_frames_of(query_GTNS: Tensor, noisy: ScanInput, state_GKES: Tensor) -> Tensor:
+    """What each frame reads of a state that all of them go on from. Shapes: [G, T, N, K, E]."""
+    past_GKQE = read_state(query_GTNS.flatten(1, 2), noisy.a.cumsum(2).flatten(1, 2).transpose(1, 2), state_GKES)
+    return past_GKQE.transpose(1, 2).unflatten(1, noisy.x.shape[1:3])
+
+
+def own_frame(noisy: ScanInput) -> Tensor:
+    """What the tokens of each frame read of each other. Shapes: [G, T, N, K, E]."""
     write_GKNE, cum_GKN, b_GNS, c_GNS = flatten_tokens(split_frames(noisy))
     own_GKNE = intra_chunk(c_GNS, b_GNS, cum_GKN, write_GKNE)
-    return past + own_GKNE.transpose(1, 2).unflatten(0, (-1, num_frames))
+    return own_GKNE.transpose(1, 2).unflatten(0, noisy.x.shape[:2])
 
 
 def read_past(cache: ScanCache, query_GQS: Tensor, since_GKQ: Tensor, num_tokens: int) -> Tensor:

@@ -4,6 +4,7 @@ Every time-mixing layer, attention too, has this interface:
     forward_context(x)              all frames of the clean stream; returns the output and a cache for `forward_noisy`
     forward_context_from(x, state)  the same, from a state; also returns the state after the frames
     forward_noisy(x, cache)         all frames of the noisy stream; frame t reads the clean frames before t, and itself
+    forward_queries(x, state)       many frames, each read as the next one after the same state
     step(x, state)                  one frame; returns the output and the new state. Drop the state to read, keep it to
                                     commit
 
@@ -15,31 +16,33 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.sequence.gated_deltanet import delta_chunked, delta_chunked_read, delta_step
+from worldsim.models.sequence.gated_deltanet import delta_chunked, delta_chunked_read, delta_read_state, delta_step
 from worldsim.models.sequence.mamba2 import (
     ScanCache,
     ScanInput,
     merge_frames,
     ssd_chunked,
     ssd_chunked_read,
+    ssd_read_state,
     ssd_step,
     zero_state,
 )
 
 LayerState: TypeAlias = dict[str, Tensor]
-
 SCAN_STATE = "scan_state"
 """Name of every scan's state tensor in a LayerState."""
+CONV_STATE = "conv_state"
+"""Name of the tokens before a frame that a short convolution reaches."""
 
-MAX_TIME_CONSTANT_FRAMES = 1000.0
-"""Time constants are initialized log-uniformly between one frame and this many."""
+TIME_CONSTANTS = (1.0, 1000.0)
+"""Initial time constants of the heads, log-uniform between these numbers of frames."""
 
 
 class TimeMixer(nn.Module, ABC):
@@ -63,6 +66,12 @@ class TimeMixer(nn.Module, ABC):
     @abstractmethod
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """One frame. `state` may contain tensors of other mixers; only this one's are returned."""
+
+    def forward_queries(self, x_BTND: Tensor, state: LayerState) -> Tensor:
+        """Many frames, each of which is the next after the same state: the output of `step` for each."""
+        batch, num_frames = x_BTND.shape[:2]
+        many = {name: tensor.repeat_interleave(num_frames, 0) for name, tensor in state.items()}
+        return self.step(x_BTND.flatten(0, 1), many)[0].unflatten(0, (batch, num_frames))
 
     @abstractmethod
     def initial_state(self, batch: int) -> LayerState:
@@ -93,12 +102,21 @@ class BlockMixer(TimeMixer):
         return x.permute(0, 3, 1, 4, 2, 5, 6).reshape(-1, frames, rows * columns, channels)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConvCache:
+    """The cache of a scan with a short convolution. Shapes: tails [G, T, J, C], the J tokens before each frame."""
+
+    scan: ScanCache
+    tails: Tensor
+
+
 class BlockMamba2(BlockMixer):
     """Mamba-2.
 
-    No short convolution: the local attention after every scan has that role, and its cache is needed anyway.
-    dt is divided by the tokens of a block, so that time constants are in frames for any block. `frames_per_block`
-    frames are scanned as one: a noisy token also reads the noisy ones before it in those frames.
+    The decay is divided by the tokens of a block, so that time constants are in frames for any block; so is the write,
+    unless `write_gain` is "frame". `frames_per_block` frames are scanned as one: a noisy token also reads the noisy ones
+    before it in those frames. More letters: M groups of heads, J tokens before a frame that the short convolution
+    covers, C channels of x, b and c.
     """
 
     def __init__(
@@ -109,44 +127,62 @@ class BlockMamba2(BlockMixer):
         grid: tuple[int, int],
         block: tuple[int, int],
         frames_per_block: int = 1,
+        *,
+        key_groups: int = 1,
+        short_conv: int = 0,
+        write_gain: Literal["block", "frame"] = "block",
+        time_constants: tuple[float, float] = TIME_CONSTANTS,
     ) -> None:
+        """`time_constants`: initial time constants of the fastest and the slowest head, in frames. The other options
+        are those of `Mamba2Config`."""
         super().__init__(grid, block)
-        self.frames_per_block = frames_per_block
+        assert num_heads % key_groups == 0, f"{num_heads} heads, {key_groups} groups"
+        assert frames_per_block == 1 or not short_conv, "a short convolution takes a frame at a time"
+        self.frames_per_block, self.key_groups, self.write_gain = frames_per_block, key_groups, write_gain
         self.num_heads, self.state_dim, self.head_dim = num_heads, state_dim, width // num_heads
         self.split = self._channels(width)
         self.project_in = nn.Linear(width, sum(self.split), bias=False)
         self.project_out = nn.Linear(width, width, bias=False)
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        slowness_K = torch.logspace(0, math.log10(MAX_TIME_CONSTANT_FRAMES), num_heads)
+        self.conv = nn.Conv1d(self.split[1], self.split[1], short_conv, groups=self.split[1]) if short_conv else None
+        slowness_K = torch.logspace(math.log10(time_constants[0]), math.log10(time_constants[1]), num_heads)
         self.dt_bias_K = nn.Parameter(torch.log(torch.expm1(1 / slowness_K)))
         self.log_rate_K = nn.Parameter(torch.zeros(num_heads))
         self.skip_K = nn.Parameter(torch.ones(num_heads))
 
     def _channels(self, width: int) -> tuple[int, ...]:
-        """Sizes of the input projection: gate, x, b, c, dt."""
-        return width, width, self.state_dim, self.state_dim, self.num_heads
+        """Sizes of the parts of the input projection: gate, (x, b, c), dt."""
+        return width, width + 2 * self.key_groups * self.state_dim, self.num_heads
 
-    def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, ScanCache]:
-        gate, stream = self._project(x_BTND)
+    def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, ScanCache | ConvCache]:
+        gate, x, stream, tails = self._project(x_BTND)
         y, cache = self._chunked(merge_frames(stream, self.frames_per_block), zero_state(stream))
-        return self._finish(y, gate, stream), cache
+        return self._finish(y, gate, x), self._cache(cache, tails)
 
-    def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, ScanCache, LayerState]:
-        gate, stream = self._project(x_BTND)
-        y, cache = self._chunked(stream, state[SCAN_STATE].flatten(0, 1))
-        return self._finish(y, gate, stream), cache, {SCAN_STATE: cache.end.unflatten(0, state[SCAN_STATE].shape[:2])}
+    def forward_context_from(
+        self, x_BTND: Tensor, state: LayerState
+    ) -> tuple[Tensor, ScanCache | ConvCache, LayerState]:
+        gate, x, stream, tails = self._project(x_BTND, self._tail(state))
+        y, cache = self._chunked(stream, self._scan_state(state))
+        return self._finish(y, gate, x), self._cache(cache, tails), self._layer_state(cache.end, tails, state)
 
-    def forward_noisy(self, x_BTND: Tensor, cache: ScanCache) -> Tensor:
-        gate, stream = self._project(x_BTND)
-        return self._finish(self._chunked_read(cache, merge_frames(stream, self.frames_per_block)), gate, stream)
+    def forward_noisy(self, x_BTND: Tensor, cache: ScanCache | ConvCache) -> Tensor:
+        tails = cache.tails if isinstance(cache, ConvCache) else None
+        gate, x, stream, _ = self._project(x_BTND, tails)
+        scan = cache.scan if isinstance(cache, ConvCache) else cache
+        return self._finish(self._chunked_read(scan, merge_frames(stream, self.frames_per_block)), gate, x)
+
+    def forward_queries(self, x_BTND: Tensor, state: LayerState) -> Tensor:
+        tail = self._tail(state)
+        tails = None if tail is None else tail[:, None].expand(-1, x_BTND.shape[1], -1, -1)
+        gate, x, stream, _ = self._project(x_BTND, tails)
+        return self._finish(self._read_state(self._scan_state(state), stream), gate, x)
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """With `frames_per_block`, x is [B, frames, N, D]."""
-        gate, stream = self._project(x_BND if x_BND.dim() == 4 else x_BND[:, None])
-        y, scan_GKES = self._one_step(merge_frames(stream, self.frames_per_block), state[SCAN_STATE].flatten(0, 1))
-        return self._finish(y, gate, stream).view_as(x_BND), {
-            SCAN_STATE: scan_GKES.unflatten(0, state[SCAN_STATE].shape[:2])
-        }
+        gate, x, stream, tails = self._project(x_BND if x_BND.dim() == 4 else x_BND[:, None], self._tail(state))
+        y, scan_GKES = self._one_step(merge_frames(stream, self.frames_per_block), self._scan_state(state))
+        return self._finish(y, gate, x).view_as(x_BND), self._layer_state(scan_GKES, tails, state)
 
     def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
         return ssd_chunked(stream, state_GKES)
@@ -154,42 +190,106 @@ class BlockMamba2(BlockMixer):
     def _chunked_read(self, cache: ScanCache, stream: ScanInput) -> Tensor:
         return ssd_chunked_read(cache, stream)
 
+    def _read_state(self, state_GKES: Tensor, stream: ScanInput) -> Tensor:
+        return ssd_read_state(state_GKES, stream)
+
     def _one_step(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
         return ssd_step(stream, state_GKES)
 
     def initial_state(self, batch: int) -> LayerState:
-        """Shapes: scan_state [B, blocks, K, E, S], float32."""
+        """Shapes: scan_state [B, blocks, K, E, S], float32; with a short convolution, conv_state [B, blocks, J, C]."""
         shape = (batch, self.num_blocks, self.num_heads, self.head_dim, self.state_dim)
-        return {SCAN_STATE: self.log_rate_K.new_zeros(shape, dtype=_scan_dtype(self.log_rate_K)).detach()}
+        state = {SCAN_STATE: self.log_rate_K.new_zeros(shape, dtype=_scan_dtype(self.log_rate_K)).detach()}
+        if self.conv is not None:
+            tail = (batch, self.num_blocks, self.conv.kernel_size[0] - 1, self.split[1])
+            state[CONV_STATE] = state[SCAN_STATE].new_zeros(tail)
+        return state
 
-    def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
-        """Gate [G, T, N, D] and stream, block by block."""
-        gate, stream, _ = self._split(x_BTND)
-        return gate, stream
+    def _scan_state(self, state: LayerState) -> Tensor:
+        """The groups of heads as scans of their own. Shapes: returns [G * M, K / M, E, S]."""
+        return state[SCAN_STATE].flatten(0, 1).unflatten(1, (self.key_groups, -1)).flatten(0, 1)
 
-    def _split(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput, list[Tensor]]:
-        """Gate, stream, and any further parts of the input projection."""
-        gate, x, b, c, dt, *rest = self._to_blocks(self.project_in(x_BTND)).split(self.split, dim=-1)
-        wide = _scan_dtype(self.log_rate_K)
-        num_tokens = self.block[0] * self.block[1]
-        dt = F.softplus(dt.to(wide) + self.dt_bias_K) / num_tokens
+    def _layer_state(self, scan_GKES: Tensor, tails: Tensor | None, before: LayerState) -> LayerState:
+        ssm = scan_GKES.unflatten(0, (-1, self.key_groups)).flatten(1, 2).unflatten(0, before[SCAN_STATE].shape[:2])
+        if tails is None:
+            return {SCAN_STATE: ssm}
+        return {SCAN_STATE: ssm, CONV_STATE: tails[:, -1].unflatten(0, before[SCAN_STATE].shape[:2])}
+
+    def _tail(self, state: LayerState) -> Tensor | None:
+        return None if self.conv is None else state[CONV_STATE].flatten(0, 1)
+
+    def _cache(self, scan: ScanCache, tails: Tensor | None) -> ScanCache | ConvCache:
+        return scan if tails is None else ConvCache(scan=scan, tails=tails[:, :-1])
+
+    def _project(self, x_BTND: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor, ScanInput, Tensor | None]:
+        """Everything block by block: the gate [G, T, N, D], the values [G, T, N, K, E], what is scanned, in which each
+        group of heads is a block of its own, and the tails. `before`: see `_convolve`.
+        """
+        gate, xbc, dt, *rest = self._to_blocks(self.project_in(x_BTND)).split(self.split, dim=-1)
+        tails = None
+        if self.conv is not None:
+            xbc, tails = self._convolve(xbc, before)
+        keys = self.key_groups * self.state_dim
+        x, b, c = xbc.to(_scan_dtype(self.log_rate_K)).split((gate.shape[-1], keys, keys), dim=-1)
+        x_GTNKE = x.unflatten(-1, (self.num_heads, self.head_dim))
+        step, gain = self._steps(dt, rest)
         stream = ScanInput(
-            x=x.to(wide).unflatten(-1, (self.num_heads, self.head_dim)),
-            dt=dt,
-            a=-dt * self.log_rate_K.exp(),
-            b=F.normalize(b.to(wide), dim=-1),
-            c=c.to(wide),
+            x=self._by_group(x_GTNKE, 3),
+            dt=self._by_group(gain, 3),
+            a=self._by_group(-step * self.log_rate_K.exp(), 3),
+            b=F.normalize(self._by_group(b, 3), dim=-1),
+            c=self._by_group(c, 3),
         )
-        return gate, stream, rest
+        return gate, x_GTNKE, stream, tails
 
-    def _finish(self, y: Tensor, gate_GTND: Tensor, stream: ScanInput) -> Tensor:
-        y = y.reshape(len(y), -1, *stream.x.shape[2:])[:, : stream.x.shape[1]]
-        y_GTND = torch.addcmul(y, self.skip_K[:, None], stream.x).flatten(-2).to(gate_GTND.dtype)
+    def _steps(self, dt: Tensor, rest: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """How much each token decays the state, and how strongly it is written. Shapes: twice [G, T, N, K]."""
+        step = F.softplus(dt.to(_scan_dtype(self.log_rate_K)) + self.dt_bias_K)
+        per_token = step / (self.block[0] * self.block[1])
+        return per_token, per_token if self.write_gain == "block" else step
+
+    def _convolve(self, xbc_GTNC: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Causal over the tokens in the order of the scan, then a SiLU; and the tokens before every frame and after
+        the last. `before`: the tokens before the first frame [G, J, C], or before each of them [G, T, J, C].
+
+        Shapes: returns [G, T, N, C] and [G, T + 1, J, C].
+        """
+        assert self.conv is not None
+        num_before, num_tokens = self.conv.kernel_size[0] - 1, xbc_GTNC.shape[2]
+        if before is None:
+            before = xbc_GTNC.new_zeros(len(xbc_GTNC), num_before, xbc_GTNC.shape[-1])
+        if before.dim() == 4:
+            shape = xbc_GTNC.shape[:2]
+            y, tails = self._convolve(xbc_GTNC.flatten(0, 1)[:, None], before.flatten(0, 1))
+            return y[:, 0].unflatten(0, shape), tails
+        padded = torch.cat((before.to(xbc_GTNC), xbc_GTNC.flatten(1, 2)), 1)
+        y_GCQ = F.silu(self.conv(padded.transpose(1, 2)))
+        if num_before:
+            tails = padded.unfold(1, num_before, num_tokens).transpose(2, 3)
+        else:
+            tails = padded.new_zeros(len(padded), xbc_GTNC.shape[1] + 1, 0, padded.shape[-1])
+        return y_GCQ.transpose(1, 2).unflatten(1, (-1, num_tokens)), tails.to(_scan_dtype(self.log_rate_K))
+
+    def _by_group(self, value: Tensor, dim: int) -> Tensor:
+        """Shapes: [G, T, N, K or M * S, ...] -> [G * M, T, N, K / M or S, ...]."""
+        if self.key_groups == 1:
+            return value
+        return value.unflatten(dim, (self.key_groups, -1)).movedim(dim, 1).flatten(0, 1)
+
+    def _finish(self, y: Tensor, gate_GTND: Tensor, x_GTNKE: Tensor) -> Tensor:
+        frames, tokens, heads, head_dim = x_GTNKE.shape[1:]
+        y = y.reshape(len(y), -1, tokens, heads // self.key_groups, head_dim)[:, :frames]
+        if self.key_groups > 1:
+            y = y.unflatten(0, (-1, self.key_groups)).movedim(1, 3).flatten(3, 4)
+        y_GTND = torch.addcmul(y, self.skip_K[:, None], x_GTNKE).flatten(-2).to(gate_GTND.dtype)
         return self._from_blocks(self.project_out(self.norm(y_GTND * F.silu(gate_GTND))))
 
 
 class BlockGatedDeltaNet(BlockMamba2):
-    """Gated DeltaNet: BlockMamba2 with the gated delta rule."""
+    """Gated DeltaNet: as BlockMamba2, by the gated delta rule, whose writes do not depend on the size of a block."""
+
+    def _read_state(self, state_GKES: Tensor, stream: ScanInput) -> Tensor:
+        return delta_read_state(state_GKES, stream)
 
     def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
         return delta_chunked(stream, state_GKES)
@@ -204,9 +304,9 @@ class BlockGatedDeltaNet(BlockMamba2):
         """As Mamba-2, and beta."""
         return *super()._channels(width), self.num_heads
 
-    def _project(self, x_BTND: Tensor) -> tuple[Tensor, ScanInput]:
-        gate, stream, beta = self._split(x_BTND)
-        return gate, replace(stream, dt=beta[0].to(stream.dt).sigmoid())
+    def _steps(self, dt: Tensor, rest: list[Tensor]) -> tuple[Tensor, Tensor]:
+        per_token, _ = super()._steps(dt, rest)
+        return per_token, rest[0].to(per_token).sigmoid()
 
 
 def _scan_dtype(parameter: Tensor) -> torch.dtype:

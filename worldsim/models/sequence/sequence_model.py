@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.conditioning import ScalarEmbedding
+from worldsim.models.conditioning import ActionEmbedding, ScalarEmbedding
 from worldsim.models.config import MappedModelConfig, SequenceModelConfig
 from worldsim.models.pose import POSE_SIZE
 from worldsim.models.sequence.layer import Layer, build_layers
@@ -36,9 +36,7 @@ class SequenceModel(WorldModel):
         self.layers: nn.ModuleList = nn.ModuleList(build_layers(config, grid))
         self.embed_tokens = nn.Linear(channels * config.patch**2, config.width)
         self.position_ND = nn.Parameter(torch.randn(grid[0] * grid[1], config.width) * 0.02)
-        self.embed_action = nn.Sequential(
-            nn.Linear(action_size, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
-        )
+        self.embed_action = ActionEmbedding(action_size, config.width, config.pose_octaves)
         self.embed_level = ScalarEmbedding(config.width)
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
         has_pose_head = isinstance(config, SequenceModelConfig) and config.pose == "estimated"

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.conditioning import ScalarEmbedding
-from worldsim.models.config import SequenceModelConfig
+from worldsim.models.config import SequenceModelConfig, SharedDenoiserConfig
 from worldsim.models.sequence.sequence_model import SequenceModel
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import ClipContext, FrameContext, LatentShape
@@ -33,6 +33,7 @@ class TwoStreamModel(SequenceModel):
 
     def __init__(self, config: SequenceModelConfig, latent_shape: LatentShape, action_size: int) -> None:
         super().__init__(config, latent_shape, action_size)
+        self.adds_action = isinstance(config.denoiser, SharedDenoiserConfig) and config.denoiser.action_in_tokens
         self.embed_step = ScalarEmbedding(config.width)
         self.to_latent = nn.Linear(config.width, latent_shape[0] * config.patch**2)
 
@@ -46,7 +47,8 @@ class TwoStreamModel(SequenceModel):
         state: WorldState | None = None,
     ) -> ClipContext:
         condition_BTD = self._condition(1 - level_BT, torch.zeros_like(level_BT), action_BTA)
-        x_BTND, caches, tensors = self._forward_context(self._tokens(context_BTCHW), condition_BTD, state)
+        tokens_BTND = self._action_tokens(context_BTCHW, action_BTA)
+        x_BTND, caches, tensors = self._forward_context(tokens_BTND, condition_BTD, state)
         return ClipContext(
             action_BTA=action_BTA,
             inputs=CleanStream(self.final_norm(x_BTND), caches),
@@ -55,9 +57,22 @@ class TwoStreamModel(SequenceModel):
 
     def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         condition_BTD = self._condition(tau_BT, step_size_BT, clip_context.action_BTA)
-        x_BTND = self._tokens(noisy_BTCHW)
+        x_BTND = self._action_tokens(noisy_BTCHW, clip_context.action_BTA)
         for layer, cache in zip(self._layers, clip_context.inputs.caches, strict=True):
             x_BTND = layer.forward_noisy(x_BTND, condition_BTD, cache)
+        return self._latent(x_BTND)
+
+    def predict_queries(
+        self, state: WorldState, action_BTA: Tensor, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor
+    ) -> Tensor:
+        """The clean latents of many frames, each as the next frame after the same state: what `denoise` gives for each.
+
+        Shapes: returns [B, T, C, H, W].
+        """
+        condition_BTD = self._condition(tau_BT, step_size_BT, action_BTA)
+        x_BTND = self._action_tokens(noisy_BTCHW, action_BTA)
+        for index, layer in enumerate(self._layers):
+            x_BTND = layer.forward_queries(x_BTND, condition_BTD, state.with_prefix(f"layers.{index}."))
         return self._latent(x_BTND)
 
     def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
@@ -65,7 +80,7 @@ class TwoStreamModel(SequenceModel):
 
     def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
         condition_BD = self._condition(tau_B, step_size_B, context.action_BA)
-        x_BND, _ = self._step(self._tokens(noisy_BCHW), condition_BD, context.state)
+        x_BND, _ = self._step(self._action_tokens(noisy_BCHW, context.action_BA), condition_BD, context.state)
         return self._latent(x_BND)
 
     def commit(
@@ -78,12 +93,19 @@ class TwoStreamModel(SequenceModel):
         pose_BP: Tensor | None = None,
     ) -> WorldState:
         condition_BD = self._condition(1 - level_B, torch.zeros_like(level_B), context.action_BA)
-        _, tensors = self._step(self._tokens(latent_BCHW), condition_BD, context.state)
+        _, tensors = self._step(self._action_tokens(latent_BCHW, context.action_BA), condition_BD, context.state)
         return context.state.advance(tensors)
 
     def _features(self, clip_context: ClipContext) -> Tensor:
         features: Tensor = clip_context.inputs.features_BTND
         return features
+
+    def _action_tokens(self, latent_BTCHW: Tensor, action_BTA: Tensor) -> Tensor:
+        """Shapes: [..., C, H, W] and [..., A] -> [..., N, D]."""
+        tokens = self._tokens(latent_BTCHW)
+        if not self.adds_action:
+            return tokens
+        return tokens + self.embed_action(action_BTA)[..., None, :]
 
     def _condition(self, tau: Tensor, step_size: Tensor, action: Tensor) -> Tensor:
         condition: Tensor = self.embed_level(1 - tau) + self.embed_step(step_size) + self.embed_action(action)
