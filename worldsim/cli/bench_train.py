@@ -22,7 +22,14 @@ from worldsim.core.devices import choose_device, set_threads
 from worldsim.core.errors import DeviceError, UsageError
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import locate_recipe
-from worldsim.training.config import AutoencoderTraining, FixedMapTraining, Stage, TrainingConfig, read_training
+from worldsim.training.config import (
+    AutoencoderTraining,
+    FixedMapTraining,
+    RecallTraining,
+    Stage,
+    TrainingConfig,
+    read_training,
+)
 
 if TYPE_CHECKING:
     from worldsim.training.distributed import DistributedContext
@@ -141,6 +148,8 @@ def _batch_text(preset: PresetConfig, training: TrainingConfig, stage: Stage) ->
     config, count = training.recipe(stage, preset.model), training.compute.gradient_accumulation_steps
     if isinstance(config, AutoencoderTraining | FixedMapTraining):
         each = f"{config.batch_frames} frames"
+    elif isinstance(config, RecallTraining):
+        each = "the clips of the recipe's last phase"
     else:
         each = f"{config.batch_clips} clips of {config.clip_frames}"
     return each if count == 1 else f"{count} batches of {each}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from worldsim.core.config import from_mapping
+from worldsim.core.config import check_ranges, from_mapping
 from worldsim.core.errors import ConfigError
 from worldsim.models.config import LayersConfig, ModelConfig
 
@@ -66,6 +66,8 @@ class OptimizerConfig:
     """
 
     learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.0
+    """Learning rate of Muon, which then trains the weight matrices of the layers; 0: AdamW for all parameters."""
     warmup_steps: int = 200
     decay_fraction: float = 0.3
     """Fraction of a session over which the learning rate decays."""
@@ -172,6 +174,116 @@ class SequenceTraining:
                 f"attention.kind = {model.attention.kind!r} sees later frames",
                 hint="tbptt_clips = 1, or attention.kind = 'local'",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallClips:
+    """Batches of one form in the recall recipe: clean context frames are written to the state, then targets are
+    predicted from it."""
+
+    task: Literal["recall", "ahead", "reverse", "repeat"] = "recall"
+    """`recall`: frames of the context and others, each read from the state after the context. The other targets are
+    clips that are written too: the frames after the context, the context in reverse order, or part of the context."""
+    context_frames: int = 16
+    target_frames: int = 16
+    stride: int = 0
+    """Frames from one to the next; 0: frames of an episode in random order (only recall)."""
+    max_context_level: float = 0.3
+    """Maximum noise level of written targets. Without a context it is 1: diffusion forcing."""
+    batch_clips: int = 8
+    weight: float = 1.0
+    """Probability relative to the other forms of a phase."""
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            {
+                "context_frames": (0, 4096),
+                "target_frames": (1, 4096),
+                "stride": (0, 256),
+                "max_context_level": (0, 1),
+                "batch_clips": (1, 4096),
+                "weight": (0, 1e6),
+            },
+        )
+        if self.task != "recall" and self.stride == 0:
+            raise ConfigError(f"task = {self.task!r} needs consecutive frames", hint="stride = 1")
+        if self.task != "ahead" and self.context_frames < 2:
+            raise ConfigError(f"context_frames is {self.context_frames}", hint="2 or more")
+        if self.task in ("reverse", "repeat") and self.target_frames >= self.context_frames:
+            raise ConfigError(
+                f"task = {self.task!r} has {self.target_frames} targets in a context of {self.context_frames}",
+                hint="fewer target_frames",
+            )
+
+    @property
+    def span_frames(self) -> int:
+        """Frames of an episode that a row reaches over."""
+        others = self.target_frames if self.task in ("recall", "ahead") else 0
+        if self.task == "recall":
+            return max(self.context_frames + others, (self.context_frames - 1) * self.stride + 1 + others)
+        return (self.context_frames + others - 1) * self.stride + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallPhase:
+    """A phase of the recall recipe."""
+
+    until: int = 1_000_000
+    """First step after the phase. The last phase has no end."""
+    mix: tuple[RecallClips, ...] = (RecallClips(),)
+    seen_fraction: float = 0.5
+    """Fraction of recall targets that are frames of the context."""
+    new_view_weight: float = 0.3
+    """Loss weight of frames that are not in the context; those of the context have 1."""
+    one_step_fraction: float = 1.0
+    """Fraction of frames predicted from pure noise in one step (see `sample_flow_steps`)."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"seen_fraction": (0, 1), "new_view_weight": (0, 100), "one_step_fraction": (0, 1)})
+        if not self.mix or sum(clips.weight for clips in self.mix) <= 0:
+            raise ConfigError("a phase needs batches with a weight", hint="mix = [{ context_frames = 16 }]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallTraining:
+    """Memory from random views to consecutive frames (see `recipes.recall`)."""
+
+    episode_frames: int = 192
+    """Consecutive frames from which the frames of a row are chosen."""
+    phases: tuple[RecallPhase, ...] = (RecallPhase(),)
+    quarter_turns: bool = True
+    """Turn the poses of every row by a random multiple of 90 degrees about the center of the world."""
+    min_noise_weight: float = 1.0
+    """Loss weight of a frame of pure noise relative to a clean one."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        ends = [phase.until for phase in self.phases]
+        if not ends or ends != sorted(set(ends)):
+            raise ConfigError(f"phases end at steps {ends}", hint="one phase or more, in increasing order of `until`")
+        span = max(clips.span_frames for phase in self.phases for clips in phase.mix)
+        if span > self.episode_frames:
+            raise ConfigError(
+                f"a row reaches over {span} frames, and episode_frames is {self.episode_frames}",
+                hint=f"episode_frames = {span}",
+            )
+
+    @property
+    def sampled_frames(self) -> int:
+        """Consecutive frames sampled from an episode."""
+        return self.episode_frames
+
+    def with_batch_size(self, size: int) -> RecallTraining:
+        """With batches of `size` clips in every phase."""
+        phases = (
+            replace(phase, mix=tuple(replace(clips, batch_clips=size) for clips in phase.mix)) for phase in self.phases
+        )
+        return replace(self, phases=tuple(phases))
+
+    def phase(self, step: int) -> RecallPhase:
+        """The phase of a step."""
+        return next((phase for phase in self.phases if step < phase.until), self.phases[-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,7 +400,7 @@ class DecoderTraining:
 
 
 RecipeConfig: TypeAlias = (
-    AutoencoderTraining | FixedMapTraining | SpatialMapTraining | SequenceTraining | DecoderTraining
+    AutoencoderTraining | FixedMapTraining | SpatialMapTraining | RecallTraining | SequenceTraining | DecoderTraining
 )
 
 
@@ -302,26 +414,29 @@ class TrainingConfig:
     """For models with a map. `kind` is that of the map and need not be repeated."""
     sequence: SequenceTraining = field(default_factory=SequenceTraining)
     """For models with scans or attention."""
+    recall: RecallTraining | None = None
+    """In place of `sequence`, for sequence models whose layers denoise and whose inputs are poses."""
     decoder: DecoderTraining = field(default_factory=DecoderTraining)
 
     def recipe(self, stage: Stage, model: ModelConfig) -> RecipeConfig:
         """The table that configures a stage. Raises: ConfigError for a stage that the model does not have."""
-        config: RecipeConfig = getattr(self, _table_name(stage, model))
+        config: RecipeConfig = getattr(self, self._table_name(stage, model))
         return config
 
     def with_batch_size(self, stage: Stage, model: ModelConfig, size: int) -> TrainingConfig:
         """With batches of `size` clips, or frames where a stage samples frames. Raises: ConfigError."""
         config = self.recipe(stage, model)
+        if isinstance(config, RecallTraining):
+            return replace(self, recall=config.with_batch_size(size))
         changes: dict[str, Any] = {"batch_clips" if hasattr(config, "batch_clips") else "batch_frames": size}
-        changed: dict[str, Any] = {_table_name(stage, model): replace(config, **changes)}
+        changed: dict[str, Any] = {self._table_name(stage, model): replace(config, **changes)}
         return replace(self, **changed)
 
-
-def _table_name(stage: Stage, model: ModelConfig) -> str:
-    check_stage(stage, model)
-    if stage == "dynamics":
-        return "map" if model.kind == "map" else "sequence"
-    return stage
+    def _table_name(self, stage: Stage, model: ModelConfig) -> str:
+        check_stage(stage, model)
+        if stage == "dynamics":
+            return "map" if model.kind == "map" else "sequence" if self.recall is None else "recall"
+        return stage
 
 
 def read_training(table: Mapping[str, Any], model: ModelConfig) -> TrainingConfig:
@@ -338,6 +453,14 @@ def read_training(table: Mapping[str, Any], model: ModelConfig) -> TrainingConfi
         raise ConfigError(
             "training.sequence: model.kind = 'map' has no sequence model", hint="remove [training.sequence]"
         )
+    if "recall" in table:
+        if model.kind != "sequence" or model.denoiser.kind != "shared" or not model.supports_tbptt:
+            raise ConfigError(
+                "training.recall: needs a sequence model whose layers denoise, with causal attention",
+                hint="model.denoiser.kind = 'shared', or [training.sequence]",
+            )
+        if "sequence" in table:
+            raise ConfigError("training.recall replaces training.sequence", hint="remove one of them")
     kind = "fixed" if model.map is None else model.map.kind
     own_map = table.get("map", {})
     if isinstance(own_map, Mapping):

@@ -25,7 +25,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from worldsim.core.errors import DistributedError, NonFiniteError, UsageError, WorldError
+from worldsim.core.errors import ConfigError, DistributedError, NonFiniteError, UsageError, WorldError
 from worldsim.training.checkpoint import make_checkpoint
 from worldsim.training.compute import autocast_context, prepare_layers
 from worldsim.training.config import ComputeConfig, OptimizerConfig
@@ -35,6 +35,7 @@ from worldsim.training.distributed import (
     no_sync_unless_last,
     translate_rank_errors,
 )
+from worldsim.training.optimizer import build_optimizer, set_learning_rate
 
 CHECKPOINT_EVERY_S = 240.0
 LOG_EVERY_UPDATES = 20
@@ -191,13 +192,9 @@ class Trainer:
         fsdp = self._compute.fsdp
         self._average = self._distributed.sharded_copy(recipe.average) if fsdp else recipe.average
         self._objective = self._distributed.wrap(Objective(recipe), recipe.network, fsdp=fsdp)
-        self._optimizer = torch.optim.AdamW(
-            recipe.network.parameters(),
-            lr=config.learning_rate,
-            betas=(0.9, 0.97),
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        if fsdp and config.muon_learning_rate:
+            raise ConfigError("Muon needs complete matrices, and fsdp = true shards them", hint="fsdp = false")
+        self._optimizer = build_optimizer(recipe.network, config)
         self._checkpoint = make_checkpoint(folder / "state", self._distributed, fsdp=fsdp)
         self.num_updates = 0
         self.num_frames = 0
@@ -245,8 +242,7 @@ class Trainer:
 
     def update(self, learning_rate: float) -> dict[str, float]:
         """One update, without logging or saving. Returns: metrics. Raises: as `run`."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self._optimizer, learning_rate)
         self._optimizer.zero_grad(set_to_none=True)
         loss_value, metrics = self._backward()
         gradient_norm = self._clip_gradients()

@@ -16,17 +16,19 @@ from safetensors.torch import load_file
 
 from worldsim.core.config import read_toml
 from worldsim.core.errors import ConfigError, PresetNotFoundError
+from worldsim.core.types import PLANAR_POSE_AXES
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.build import build_world_model
 from worldsim.models.mapped import MappedModel
 from worldsim.models.maps.map_model import MapModel
 from worldsim.models.sequence.architectures import find_architecture, match_parameters
+from worldsim.models.sequence.two_stream import TwoStreamModel
 from worldsim.models.world_model import WorldModel
 from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import WEIGHTS_FILE as PRESET_WEIGHTS_FILE
 from worldsim.presets.store import load_preset, load_weights
 from worldsim.training.checkpoint import check_fits
-from worldsim.training.config import SequenceTraining, Stage, TrainingConfig, read_training
+from worldsim.training.config import RecallTraining, SequenceTraining, Stage, TrainingConfig, read_training
 from worldsim.training.data import OpenedSource, TrainingData, resolve_world_share
 from worldsim.training.distributed import DistributedContext
 from worldsim.training.episode import Episode
@@ -36,6 +38,7 @@ from worldsim.training.recipes.decoder import DecoderRecipe
 from worldsim.training.recipes.inputs_outputs import PresetWriter, encode_frames, store_frames
 from worldsim.training.recipes.map import MapRecipe, scale_map_poses
 from worldsim.training.recipes.probes import PROBE_CONTEXT, WorldModelProbe
+from worldsim.training.recipes.recall import RecallRecipe
 from worldsim.training.recipes.sequence import SequenceRecipe
 from worldsim.training.recordings import DataSource, open_source, recorded_world_values
 from worldsim.training.replay_buffer import ReplayBuffer
@@ -198,6 +201,10 @@ class TrainingRun:
                 model.to(device), config, replay_buffer, probe, device=device, map_pose_scaler=scaler
             )
             return recipe, replay_buffer
+        if isinstance(config, RecallTraining):
+            if self.preset.action_spec.axes[:4] != PLANAR_POSE_AXES or not isinstance(model, TwoStreamModel):
+                raise ConfigError("training.recall needs poses as inputs", hint="world.inputs = 'pose'")
+            return RecallRecipe(model.to(device), config, replay_buffer, probe, device=device), replay_buffer
         assert isinstance(model, MapModel | MappedModel), type(model)
         return MapRecipe(model.to(device), self.training.map, replay_buffer, probe, device=device), replay_buffer
 

@@ -22,11 +22,13 @@ from torch import Tensor
 
 from worldsim.models.mapped import MappedModel
 from worldsim.models.maps.map_model import MapModel
+from worldsim.models.sequence.two_stream import TwoStreamModel
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import build_networks
 from worldsim.training.compute import autocast_context, matmul_dtype, prepare_layers
 from worldsim.training.config import (
     FixedMapTraining,
+    RecallTraining,
     RecipeConfig,
     SequenceTraining,
     SpatialMapTraining,
@@ -40,6 +42,7 @@ from worldsim.training.recipes.autoencoder import AutoencoderRecipe
 from worldsim.training.recipes.inputs_outputs import PresetWriter, store_frames
 from worldsim.training.recipes.map import MapRecipe, scale_map_poses
 from worldsim.training.recipes.probes import WorldModelProbe
+from worldsim.training.recipes.recall import RecallRecipe
 from worldsim.training.recipes.sequence import SequenceRecipe
 from worldsim.training.replay_buffer import ReplayBuffer
 from worldsim.training.workers import WeightedStream
@@ -211,6 +214,8 @@ def _steady_state_update(config: RecipeConfig) -> int:
     """The first update, at the start of a sequence, that costs what most of a run's updates cost."""
     if isinstance(config, SequenceTraining):
         return -(-config.shortcut_start_step // config.tbptt_clips) * config.tbptt_clips
+    if isinstance(config, RecallTraining):
+        return config.phases[-2].until if len(config.phases) > 1 else 0
     return config.steady_step if isinstance(config, FixedMapTraining | SpatialMapTraining) else 0
 
 
@@ -301,6 +306,9 @@ def _build_recipe(preset: PresetConfig, training: TrainingConfig, stage: Benchma
     probe = WorldModelProbe(
         [episodes.get().first(1)], autoencoder, PresetWriter(config=preset, metadata={}), device=device
     )
+    if isinstance(config, RecallTraining):
+        assert isinstance(model, TwoStreamModel), type(model)
+        return RecallRecipe(model, config, replay_buffer, probe, device=device)
     if not isinstance(config, SequenceTraining):
         assert isinstance(model, MapModel | MappedModel), type(model)
         return MapRecipe(model, training.map, replay_buffer, probe, device=device)

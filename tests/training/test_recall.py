@@ -1,0 +1,110 @@
+"""The recall recipe: which frames it chooses, what reaches its loss, and its optimizer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from worldsim.core.errors import ConfigError
+from worldsim.training.config import OptimizerConfig, RecallClips, RecallPhase, RecallTraining
+from worldsim.training.optimizer import build_optimizer, set_learning_rate
+from worldsim.training.recipes.recall import choose_frames, turn_poses
+
+NUM_FRAMES = 60
+
+
+def choose(clips: RecallClips, seen_fraction: float = 0.5, window: int = 3, seed: int = 0):  # type: ignore[no-untyped-def]
+    return choose_frames(clips, NUM_FRAMES, seen_fraction, window, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("stride", [0, 1, 3])
+def test_half_of_the_queries_are_context_frames_beyond_the_window_and_the_others_are_not_in_the_context(
+    stride: int,
+) -> None:
+    clips = RecallClips(context_frames=12, target_frames=8, stride=stride, batch_clips=20)
+    choice = choose(clips)
+    for context, target, is_seen in zip(choice.context, choice.target, choice.is_seen, strict=True):
+        assert int(is_seen.sum()) == 4 and len(set(context.tolist())) == 12
+        assert set(target[is_seen].tolist()) <= set(context[:-2].tolist())
+        assert not set(target[~is_seen].tolist()) & set(context.tolist())
+        assert int(target.min()) >= 0 and int(target.max()) < NUM_FRAMES
+        if stride:
+            assert context.diff().unique().tolist() == [stride]
+
+
+def test_random_frames_are_in_no_order() -> None:
+    choice = choose(RecallClips(context_frames=20, target_frames=4, batch_clips=4))
+    assert all(int((row.diff() < 0).sum()) > 3 for row in choice.context)
+
+
+def test_clips_go_on_come_back_or_repeat() -> None:
+    ahead = choose(RecallClips(task="ahead", context_frames=10, target_frames=5, stride=2))
+    assert torch.equal(ahead.target[:, 0], ahead.context[:, -1] + 2) and not ahead.is_seen.any()
+    reverse = choose(RecallClips(task="reverse", context_frames=10, target_frames=9, stride=2))
+    assert torch.equal(reverse.target, reverse.context.flip(1)[:, 1:]) and reverse.is_seen.all()
+    repeat = choose(RecallClips(task="repeat", context_frames=10, target_frames=5, stride=1, batch_clips=30))
+    for context, target in zip(repeat.context.tolist(), repeat.target.tolist(), strict=True):
+        assert set(target) <= set(context)
+    directions = {int(row[1] - row[0]) for row in repeat.target}
+    assert directions == {1, -1}
+    empty = choose(RecallClips(task="ahead", context_frames=0, target_frames=32, stride=1))
+    assert empty.context.shape == (8, 0) and empty.target.shape == (8, 32)
+
+
+def test_quarter_turns_turn_positions_and_headings_alike() -> None:
+    pose = torch.tensor([[[0.5, 0.25, 0.6, 0.8, 7.0]]])
+    turned = pose
+    for _ in range(4):
+        before = turned
+        turned = turn_poses(turned, torch.tensor([1]))
+        x, y, cos, sin, other = turned[0, 0].tolist()
+        assert (x, y, cos, sin, other) == (
+            -before[0, 0, 1].item(),
+            before[0, 0, 0].item(),
+            -before[0, 0, 3].item(),
+            before[0, 0, 2].item(),
+            7.0,
+        )
+    assert torch.equal(turned, pose)
+    twice = turn_poses(turn_poses(pose, torch.tensor([1])), torch.tensor([2]))
+    assert torch.equal(twice, turn_poses(pose, torch.tensor([3])))
+
+
+def test_phases_follow_each_other_and_bad_ones_are_refused() -> None:
+    first, last = RecallPhase(until=10), RecallPhase(until=20)
+    config = RecallTraining(phases=(first, last))
+    assert [config.phase(step) for step in (0, 9, 10, 500)] == [first, first, last, last]
+    with pytest.raises(ConfigError, match="phases end at"):
+        RecallTraining(phases=(last, first))
+    with pytest.raises(ConfigError, match="reaches over 205 frames"):
+        RecallTraining(phases=(RecallPhase(mix=(RecallClips(context_frames=48, stride=4),)),))
+    with pytest.raises(ConfigError, match="consecutive"):
+        RecallClips(task="ahead")
+    with pytest.raises(ConfigError, match="targets in a context"):
+        RecallClips(task="reverse", context_frames=8, target_frames=8, stride=1)
+
+
+class _Layers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(6, 4)])
+        self.head = nn.Linear(4, 2)
+
+
+def test_muon_trains_the_matrices_of_layers_and_its_state_is_restored() -> None:
+    torch.manual_seed(0)
+    network, config = _Layers(), OptimizerConfig(learning_rate=1e-3, muon_learning_rate=0.02)
+    optimizer = build_optimizer(network, config)
+    set_learning_rate(optimizer, 5e-4)
+    assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(0.01), pytest.approx(5e-4)]
+    before = network.layers[0].weight.detach().clone()
+    hidden = network.layers[0](torch.randn(8, 6))
+    (hidden.square().sum() + network.head(hidden).square().sum()).backward()
+    optimizer.step()
+    step = before - network.layers[0].weight.detach()
+    singular_values = torch.linalg.svdvals(step)
+    assert float(singular_values.max() / singular_values.min()) < 2.5, "a step of Muon is nearly orthogonal"
+    assert set(optimizer.state[network.layers[0].weight]) == {"momentum_buffer"}
+    assert "exp_avg" in optimizer.state[network.layers[0].bias] and "exp_avg" in optimizer.state[network.head.weight]
+    assert type(build_optimizer(_Layers(), OptimizerConfig())) is torch.optim.AdamW
