@@ -47,7 +47,7 @@ def report(tiny_preset_folder: Path, folder: Path, progress: list[int]) -> Evalu
 
 def test_recordings_replace_the_reference_world_for_tasks_that_need_none(report: EvaluationReport) -> None:
     assert set(report.scores) == {"one_step", "rollout", "reasoning", "drift"}
-    assert set(report.left_out) == {"retrieval", "spin", "loop", "fidelity", "idle"}
+    assert set(report.left_out) == {"retrieval", "reverse", "tour", "spin", "loop", "fidelity", "idle"}
     assert all("reference world" in reason for reason in report.left_out.values())
     assert [score.horizon for score in report.scores["rollout"]] == [1, 6]
     assert [score.distance for score in report.scores["drift"]] == [3, 6]

@@ -53,6 +53,18 @@ class Clips:
             pose_depth=pose_depth,
         )
 
+    def with_reverse(self) -> Clips:
+        """Every episode, then its frames in reverse order, beginning with the last but one; action t has to be the
+        view of frame t.
+        """
+        frames = np.concatenate((self.frames, self.frames[:, -2::-1]), axis=1)
+        actions = np.concatenate((self.actions, self.actions[:, -2::-1]), axis=1)
+        pose_depth = self.pose_depth and PoseDepth(
+            pose=np.concatenate((self.pose_depth.pose, self.pose_depth.pose[:, -2::-1]), axis=1),
+            depth=np.concatenate((self.pose_depth.depth, self.pose_depth.depth[:, -2::-1]), axis=1),
+        )
+        return Clips(seeds=self.seeds, frames=frames, actions=actions, pose_depth=pose_depth)
+
 
 def record_clips(
     world: World,

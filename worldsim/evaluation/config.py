@@ -12,6 +12,8 @@ TASKS = {
     "one_step": "the next frame, after true frames",
     "rollout": "autoregressive rollout after a few true frames, by distance (rollout@k: k-th generated frame)",
     "retrieval": "the return path, after the outbound path as context",
+    "reverse": "the context in reverse order, as retrieval in the paper (needs poses as inputs)",
+    "tour": "views of random places and headings in random order, after each was seen once (needs poses as inputs)",
     "reasoning": "a random continuation after a long context",
     "spin": "a second full turn on the spot, after the first as context",
     "loop": "another lap of a loop in the maze, after the first as context",
@@ -20,6 +22,8 @@ TASKS = {
     "drift": "frame statistics over a very long rollout",
 }
 """Key of every task to what it measures, in the order of `presets.score_names.TASK_NAMES`."""
+POSE_TASKS = ("reverse", "tour")
+"""Tasks that put the camera exactly where it was before, for presets whose inputs are poses."""
 MAX_SEEDS = 10_000
 
 
@@ -40,6 +44,10 @@ class EvalConfig:
     """Frames per episode of the next-frame score."""
     retrieval_frames: int = 128
     """Length of an outbound and return episode; its first half is context."""
+    reverse_context: int = 64
+    """True frames before the same frames in reverse order."""
+    tour_views: int = 24
+    """Views of a tour: four headings at each of a quarter as many places."""
     reasoning_context: int = 128
     """True frames before the random continuation."""
     reasoning_frames: int = 64
@@ -87,7 +95,16 @@ class EvalConfig:
         numbers = [self.context_frames, self.one_step_frames, self.training_seeds, self.reasoning_context]
         numbers += [self.reasoning_frames, self.loop_context, self.drift_seeds, self.gone_frames]
         numbers += [self.probe_seeds, self.probe_updates, self.idle_settle]
-        lengths = [self.retrieval_frames, self.loop_frames, self.idle_frames, self.fidelity_frames, self.probe_frames]
+        lengths = [
+            self.reverse_context,
+            self.retrieval_frames,
+            self.loop_frames,
+            self.idle_frames,
+            self.fidelity_frames,
+            self.probe_frames,
+        ]
+        if self.tour_views < 4 or self.tour_views % 4:
+            raise UsageError(f"tour_views is {self.tour_views}", hint="a multiple of 4: four headings at each place")
         if min(numbers) < 1 or min(lengths) < 4:
             raise UsageError("numbers of frames and seeds must be positive", hint="episodes need at least 4 frames")
 

@@ -20,7 +20,17 @@ ROLLOUT_COLUMNS = (1, 2, 5, 10, 20, 30, 45, 60, 100, 150, 200, 300, 500)
 """Generated frames in the rows of a rollout, in addition to the scored horizons."""
 MEMORY_COLUMNS = 12
 CLIP_ROWS, CLIP_COLUMNS = 4, 6
-SEEDS_SHOWN = {"rollout": 4, "retrieval": 3, "reasoning": 2, "spin": 3, "loop": 2, "fidelity": 2, "idle": 1}
+SEEDS_SHOWN = {
+    "rollout": 4,
+    "retrieval": 3,
+    "reverse": 3,
+    "tour": 3,
+    "reasoning": 2,
+    "spin": 3,
+    "loop": 2,
+    "fidelity": 2,
+    "idle": 1,
+}
 FRAME_WIDTH_PX = 128
 """Frames are enlarged by the largest integer factor that keeps them within this width."""
 LABEL_WIDTH_PX, TEXT_HEIGHT_PX, GAP_PX = 110, 16, 2

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from worldsim.core.errors import RecordingError
 from worldsim.core.types import Step
 from worldsim.evaluation.clips import MEAN_IMAGE_FRAMES, Clips, Depth, mean_image, record_clips
-from worldsim.evaluation.config import TASKS, EvalConfig
+from worldsim.evaluation.config import POSE_TASKS, TASKS, EvalConfig
 from worldsim.evaluation.policies import (
     LoopPolicy,
     PolicyFactory,
@@ -26,6 +26,7 @@ from worldsim.evaluation.policies import (
     return_policy,
     spin_policy,
     spin_ticks,
+    tour_policy,
 )
 from worldsim.evaluation.rollout import FrameProgressCallback
 from worldsim.evaluation.visibility import Camera
@@ -62,6 +63,8 @@ class TaskLengths:
             "one_step": short,
             "rollout": short,
             "retrieval": config.retrieval_frames // 2,
+            "reverse": config.reverse_context,
+            "tour": 1 + config.tour_views,  # an episode starts at a view of its own
             "reasoning": max(short, config.reasoning_context),
             "spin": one_turn + 1,  # the turn ends with the first view again
             "loop": config.loop_context,
@@ -73,6 +76,8 @@ class TaskLengths:
             "one_step": config.one_step_frames,
             "rollout": config.horizons[-1],
             "retrieval": config.retrieval_frames - context["retrieval"],
+            "reverse": config.reverse_context - 1,
+            "tour": config.tour_views,
             "reasoning": config.reasoning_frames,
             "spin": one_turn,
             "loop": config.loop_frames,
@@ -156,8 +161,10 @@ def record_episodes(
     Raises: MissingPackageError without the world's package.
     """
     left_out = {}
-    if "turn" not in preset.action_spec.axes:
+    if preset.action_spec.pose_control is not None:
         left_out = {"fidelity": "the model is conditioned on poses, not on actions"}
+    else:
+        left_out = dict.fromkeys(POSE_TASKS, "the model is conditioned on actions, not on poses")
     tasks = [task for task in config.tasks if task not in left_out]
     with open_evaluation_world(preset) as reference:
         recorder = _Recorder(reference, config, lengths, on_progress)
@@ -165,7 +172,10 @@ def record_episodes(
         clips = recorder.explore([task for task in tasks if task in EXPLORATION_TASKS])
         for task in (task for task in tasks if task not in EXPLORATION_TASKS):
             policy, seeds = recorder.policy(task)
-            if seeds:
+            if seeds and task == "reverse":
+                outbound = recorder.record(policy, seeds, lengths.context[task], with_pose_depth=True)
+                clips[task] = outbound.with_reverse()
+            elif seeds:
                 clips[task] = recorder.record(policy, seeds, lengths.total[task], with_pose_depth=task != "drift")
             else:
                 left_out[task] = "no maze of these seeds has a loop"
@@ -214,6 +224,10 @@ class _Recorder:
             return self._reference.loop_policy(), self._reference.seeds_with_loop(seeds)
         if task == "drift":
             return explore, seeds[: self._config.drift_seeds]
+        if task == "reverse":
+            return explore, seeds
+        if task == "tour":
+            return tour_policy(lambda: world.layout, self._config.tour_views, world.action_to), seeds
         policies: dict[str, PolicyFactory] = {
             "retrieval": return_policy(world, self._lengths.total["retrieval"]),
             "spin": spin_policy,

@@ -28,15 +28,22 @@ from worldsim.evaluation.evaluator import Evaluator, RolloutResult
 from worldsim.evaluation.perceptual import PerceptualMetrics
 from worldsim.evaluation.probe import fidelity_score, train_probe
 from worldsim.evaluation.rollout import FrameProgressCallback
-from worldsim.evaluation.scores import idle_score, interval_fields, memory_score, one_step_score, rollout_scores
+from worldsim.evaluation.scores import (
+    idle_score,
+    interval_fields,
+    memory_score,
+    one_step_score,
+    reverse_score,
+    rollout_scores,
+)
 from worldsim.evaluation.visibility import Camera, VisibilityMasks, visibility_masks
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Preset
 from worldsim.worlds.recorded import RecordedWorldConfig
 
-NO_STATE_TASKS = ("one_step", "rollout", "retrieval", "spin")
+NO_STATE_TASKS = ("one_step", "rollout", "retrieval", "reverse", "tour", "spin")
 """Tasks that are run a second time with the scan state cleared before every frame."""
-DISTRIBUTION_TASKS = ("rollout", "retrieval", "reasoning", "loop")
+DISTRIBUTION_TASKS = ("rollout", "retrieval", "reverse", "reasoning", "loop")
 """Tasks whose frame distributions are compared, in the autoencoder's latents and by LPIPS and FVD networks."""
 
 
@@ -174,6 +181,8 @@ class _Scorer:
             return self._fidelity(result, clips.actions[:, num_context:])
         copy = clips.frames[:, 1:num_context] if task == "spin" else None
         masks = _masks_by_episode(self._episodes.camera, clips, num_context, self._config.gone_frames)
+        if task == "reverse":
+            return reverse_score(result, masks_B=masks)
         return memory_score(result, copy=copy, masks_B=masks)
 
     def _fidelity(self, result: RolloutResult, actions: Any) -> Any:

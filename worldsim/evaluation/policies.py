@@ -36,6 +36,28 @@ def explore_policy(world: GroundTruthWorld) -> PolicyFactory:
     return make
 
 
+def tour_policy(layout: Callable[[], MazeLayout], num_views: int, action_to: Callable[[Pose], Action]) -> PolicyFactory:
+    """Visits `num_views` views, four headings at each place, and then all of them again in random order.
+
+    `action_to` gives the action that puts the camera at a pose, in a world whose inputs are poses.
+    """
+
+    def make(seed: int) -> StepPolicy:
+        rng, maze = random.Random(f"tour:{seed}"), layout()
+        cells = [*maze.cells]
+        places = rng.sample(cells, min(len(cells), num_views // 4))
+        places += rng.choices(cells, k=num_views // 4 - len(places))
+        views = []
+        for place in places:
+            x, y = maze.center(place)
+            views += [Pose(x=x, y=y, angle_rad=quarter * math.pi / 2) for quarter in range(4)]
+        again = rng.sample(views, len(views))
+        sequence = [*views, *again]
+        return lambda step: action_to(sequence[step.index % len(sequence)])
+
+    return make
+
+
 def return_policy(world: GroundTruthWorld, num_frames: int) -> PolicyFactory:
     """Explores for the first half of the episode, then turns around and returns along the same path."""
     config = world.config

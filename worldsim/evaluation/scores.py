@@ -24,6 +24,9 @@ from worldsim.evaluation.metrics import (
 )
 from worldsim.evaluation.visibility import Mask, VisibilityMasks
 
+REVERSE_BINS = 8
+"""Distances at which the reverse task is scored, at most."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -106,6 +109,24 @@ class MemoryScore(Score):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistanceScore:
+    """Scores of the frames that were seen a similar number of frames before."""
+
+    distance: int
+    """The largest of these numbers of frames."""
+    psnr: float
+    psnr_autoencoder: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReverseScore(MemoryScore):
+    """Scores of the context in reverse order."""
+
+    by_distance: tuple[DistanceScore, ...]
+    """Up to `REVERSE_BINS` bins of equal size, nearest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class IdleScore(Score):
     """How much the image changes without input."""
 
@@ -166,6 +187,21 @@ def memory_score(
         psnr_copy=None if copy is None else _mean_psnr(copy, result.truth),
         regions=None if masks_B is None else _mask_scores(result, masks_B),
     )
+
+
+def reverse_score(result: RolloutResult, *, masks_B: Sequence[VisibilityMasks] | None = None) -> ReverseScore:
+    """As `memory_score`, and by distance to the frame that is repeated: frame t was seen 2 (t + 1) frames before."""
+    psnr_T, ceiling_T = (psnr(image, result.truth).mean(axis=0) for image in (result.generated, result.autoencoder))
+    bins = np.array_split(np.arange(len(psnr_T)), min(REVERSE_BINS, len(psnr_T)))
+    by_distance = tuple(
+        DistanceScore(
+            distance=2 * (int(frames[-1]) + 1),
+            psnr=float(psnr_T[frames].mean()),
+            psnr_autoencoder=float(ceiling_T[frames].mean()),
+        )
+        for frames in bins
+    )
+    return ReverseScore(**vars(memory_score(result, masks_B=masks_B)), by_distance=by_distance)
 
 
 def idle_score(result: RolloutResult) -> IdleScore:

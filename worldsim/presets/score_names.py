@@ -6,6 +6,8 @@ TASK_NAMES = {
     "one_step": "next-frame",
     "rollout": "rollout",
     "retrieval": "retrieval (return path)",
+    "reverse": "reverse (context backwards)",
+    "tour": "tour (views in random order)",
     "reasoning": "reasoning (random continuation)",
     "spin": "revisit (second turn)",
     "loop": "loop closure",
@@ -14,7 +16,7 @@ TASK_NAMES = {
     "drift": "drift",
 }
 """Every task of `worldsim eval`, in the order of all tables."""
-MEMORY_TASKS = ("retrieval", "reasoning", "spin", "loop")
+MEMORY_TASKS = ("retrieval", "reverse", "tour", "reasoning", "spin", "loop")
 """Tasks that show places again."""
 
 METRIC_NAMES = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from worldsim.core.errors import ConfigError
 from worldsim.core.types import Action, ActionSpec, Pose, Step
 from worldsim.worlds.grid import MazeLayout
 
@@ -75,6 +76,10 @@ class GroundTruthWorld(ABC):
 
         Raises: ConfigError for an unknown name.
         """
+
+    def action_to(self, pose: Pose) -> Action:
+        """The action that puts the camera at a pose. Raises: ConfigError where inputs are not poses."""
+        raise ConfigError(f"no action of a {type(self).__name__} leads to {pose}", hint="world.inputs = 'pose'")
 
     @abstractmethod
     def reset(self, seed: int) -> Step: ...

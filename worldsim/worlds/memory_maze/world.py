@@ -54,6 +54,11 @@ class MemoryMazeWorld(GroundTruthWorld):
     def make_policy(self, name: str, rng: random.Random) -> PosePolicy:
         return make_policy(name, self.layout, self._config, rng)
 
+    def action_to(self, pose: Pose) -> Action:
+        if self._config.inputs != "pose":
+            return super().action_to(pose)
+        return pose_action(pose, self._config.cells)
+
     def reset(self, seed: int) -> Step:
         """Without fixed maps: the state of the package's environment of that seed after its first reset.
 
