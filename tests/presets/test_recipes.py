@@ -24,6 +24,7 @@ MILLIONS = {
     "memory-maze": (0.6, 0.7),
     "memory-maze-fixed": (1, 2),
     "memory-maze-pose": (0.5, 0.7),
+    "memory-maze-scan": (5, 5.5),
 }
 """Parameters of the world model, from and to."""
 

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from worldsim.core.errors import ConfigError
-from worldsim.training.config import OptimizerConfig, RecallClips, RecallPhase, RecallTraining
+from worldsim.models.build import build_world_model
+from worldsim.models.config import (
+    GatedDeltaNetConfig,
+    LocalAttentionConfig,
+    SequenceModelConfig,
+    SharedDenoiserConfig,
+)
+from worldsim.models.sequence.two_stream import TwoStreamModel
+from worldsim.training.checkpoint import optimizer_tensors, restore_optimizer
+from worldsim.training.config import OptimizerConfig, RecallClips, RecallPhase, RecallTraining, read_training
 from worldsim.training.optimizer import build_optimizer, set_learning_rate
-from worldsim.training.recipes.recall import choose_frames, turn_poses
+from worldsim.training.recipes.recall import FrameChoice, RecallRecipe, choose_frames, turn_poses
+from worldsim.training.replay_buffer import ClipBatch
 
 NUM_FRAMES = 60
+LATENT_SHAPE = (2, 4, 4)
 
 
-def choose(clips: RecallClips, seen_fraction: float = 0.5, window: int = 3, seed: int = 0):  # type: ignore[no-untyped-def]
+def choose(clips: RecallClips, seen_fraction: float = 0.5, window: int = 3, seed: int = 0) -> FrameChoice:
     return choose_frames(clips, NUM_FRAMES, seen_fraction, window, torch.Generator().manual_seed(seed))
 
 
@@ -108,3 +121,97 @@ def test_muon_trains_the_matrices_of_layers_and_its_state_is_restored() -> None:
     assert set(optimizer.state[network.layers[0].weight]) == {"momentum_buffer"}
     assert "exp_avg" in optimizer.state[network.layers[0].bias] and "exp_avg" in optimizer.state[network.head.weight]
     assert type(build_optimizer(_Layers(), OptimizerConfig())) is torch.optim.AdamW
+
+
+class _Buffer:
+    """Random episodes in place of a replay buffer."""
+
+    def refresh(self) -> None:
+        pass
+
+    def sample(self, num_clips: int, clip_frames: int) -> ClipBatch:
+        angle = torch.rand(num_clips, clip_frames) * 6
+        position = torch.rand(num_clips, clip_frames, 2) * 2 - 1
+        return ClipBatch(
+            content=torch.randn(num_clips, clip_frames, *LATENT_SHAPE).half(),
+            action=torch.cat((position, angle.cos()[..., None], angle.sin()[..., None]), -1),
+            pose=torch.zeros(num_clips, clip_frames, 3),
+            depth_profile=torch.zeros(num_clips, clip_frames, 4),
+        )
+
+
+def make_recipe(*mix: RecallClips, **phase: Any) -> RecallRecipe:
+    torch.manual_seed(0)
+    model = SequenceModelConfig(
+        width=24,
+        num_heads=2,
+        num_layers=2,
+        scan=GatedDeltaNetConfig(blocks=((1, 1),), state_dim=16, time_constants=(50, 1000)),
+        attention=LocalAttentionConfig(window_frames=2),
+        denoiser=SharedDenoiserConfig(action_in_tokens=True),
+        pose_octaves=3,
+        modulation_std=0.05,
+        pose="none",
+    )
+    network = build_world_model(model, LATENT_SHAPE, 4)
+    assert isinstance(network, TwoStreamModel)
+    config = RecallTraining(episode_frames=24, phases=(RecallPhase(mix=mix, **phase),))
+    return RecallRecipe(network, config, _Buffer(), None, device="cpu")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", ["recall", "ahead", "reverse", "repeat"])
+def test_the_loss_of_every_task_reaches_what_writes_and_what_reads(task: Any) -> None:
+    stride = 0 if task == "recall" else 1
+    clips = RecallClips(task=task, context_frames=8, target_frames=4, stride=stride, batch_clips=2)
+    recipe = make_recipe(clips, one_step_fraction=0.5)
+    loss, metrics = recipe.loss(0)
+    loss.backward()
+    assert float(loss.detach()) > 0 and set(metrics) <= {"seen", "new"}
+    for name, parameter in recipe.network.named_parameters():
+        assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
+        assert name.endswith(("log_rate_K",)) or float(parameter.grad.abs().max()) > 0, name
+
+
+def train(recipe: RecallRecipe, optimizer: torch.optim.Optimizer, steps: range) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for step in steps:
+        torch.manual_seed(step)
+        optimizer.zero_grad()
+        loss, metrics = recipe.loss(step)
+        loss.backward()
+        optimizer.step()
+    return metrics
+
+
+def test_frames_that_were_written_are_learned_and_others_cannot_be() -> None:
+    """Every episode is new noise: only memory knows a frame."""
+    recipe = make_recipe(RecallClips(context_frames=3, target_frames=4, batch_clips=32))
+    optimizer = build_optimizer(recipe.network, OptimizerConfig(learning_rate=5e-3, muon_learning_rate=0.03))
+    metrics = train(recipe, optimizer, range(150))
+    assert metrics["seen"] < 0.5 < 0.95 < metrics["new"], metrics
+
+
+def test_training_with_muon_resumes_exactly() -> None:
+    config, clips = OptimizerConfig(muon_learning_rate=0.03), RecallClips(context_frames=3, target_frames=4)
+    recipes = [make_recipe(clips) for _ in range(2)]
+    first, second = (build_optimizer(recipe.network, config) for recipe in recipes)
+    train(recipes[0], first, range(2))
+    stored = {name: tensor.clone() for name, tensor in optimizer_tensors(first, recipes[0].network).items()}
+    recipes[1].network.load_state_dict(recipes[0].network.state_dict())
+    restore_optimizer(second, recipes[1].network, stored)
+    for recipe, optimizer in zip(recipes, (first, second), strict=True):
+        train(recipe, optimizer, range(2, 4))
+    for name, tensor in recipes[0].network.state_dict().items():
+        assert torch.equal(tensor, recipes[1].network.state_dict()[name]), name
+
+
+def test_the_recipe_is_refused_where_it_cannot_work() -> None:
+    table: dict[str, Any] = {"recall": {}}
+    with pytest.raises(ConfigError, match="layers denoise"):
+        read_training(table, SequenceModelConfig())
+    shared = SequenceModelConfig(denoiser=SharedDenoiserConfig())
+    with pytest.raises(ConfigError, match="replaces"):
+        read_training({**table, "sequence": {}}, shared)
+    training = read_training(table, shared)
+    assert training.recipe("dynamics", shared) is training.recall
+    assert read_training({}, shared).recipe("dynamics", shared) is not None
