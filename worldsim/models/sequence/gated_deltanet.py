@@ -6,7 +6,7 @@ In three equivalent forms as in `mamba2`, whose stream and cache it uses. Projec
 
 Letters and names as in `mamba2`, with the delta rule's symbols: dt is beta, exp(a) alpha, b the key (of length one), c
 the query, x the value; U and W are what tokens would write to an empty state, and how the initial state changes that.
-Keys and queries are shared by the heads, as in Mamba-2.
+Keys and queries are shared by the heads of a group, as in Mamba-2.
 Source: Yang et al. 2024, "Gated Delta Networks", equation 10 and section 3.3.
 """
 
