@@ -114,8 +114,8 @@ class BlockMamba2(BlockMixer):
     """Mamba-2.
 
     The decay is divided by the tokens of a block, so that time constants are in frames for any block; so is the write,
-    unless `write_gain` is "frame". `frames_per_block` frames are scanned as one: a noisy token also reads the noisy ones
-    before it in those frames. More letters: M groups of heads, J tokens before a frame that the short convolution
+    unless `write_gain` is "frame". `frames_per_block` frames are scanned as one: a noisy token also reads the noisy
+    ones before it in those frames. More letters: M groups of heads, J tokens before a frame that the short convolution
     covers, C channels of x, b and c.
     """
 
