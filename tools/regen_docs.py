@@ -1,9 +1,9 @@
-"""Writes the generated blocks of README.md: keys, presets, commands, exit codes (from the code) and results.
+"""Writes the generated blocks of README.md and docs/: keys, presets, commands, exit codes, results.
 
-    python tools/regen_docs.py            rewrites README.md
-    python tools/regen_docs.py --check    writes nothing; exits with 1 and prints the blocks that are out of date
+    python tools/regen_docs.py            rewrites the files
+    python tools/regen_docs.py --check    changes nothing; exits with 1 and names the blocks that are out of date
 
-A block is the text between `<!-- generated: NAME -->` and `<!-- end: NAME -->`. Torch-free.
+A block is between `<!-- generated: NAME -->` and `<!-- end: NAME -->`, in exactly one file. Torch-free.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from worldsim.evaluation.report.results import read_results
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import CONFIG_FILE, WEIGHTS_FILE, bundled_presets
 
-README = Path(__file__).parent.parent / "README.md"
-RESULTS = README.parent / "assets" / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "assets" / "results"
 
 
 def keys() -> str:
@@ -39,7 +39,7 @@ def presets() -> str:
         steps = "" if config.model.kind == "map" else f", {config.play.num_steps} step(s) each"
         rate = f"{config.play.ticks_per_s:g} per second{steps}"
         rows.append((f"`{name}`", config.title, f"{width_px}x{height_px}", rate, f"{size_mb:.1f} MB"))
-    return _table(("preset", "what it is", "picture", "frames", "weights"), rows) if rows else "None is bundled yet."
+    return _table(("preset", "world", "frame", "pace", "weights"), rows) if rows else "None is bundled yet."
 
 
 def commands() -> str:
@@ -66,22 +66,28 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 
 
-def regenerate(text: str) -> str:
-    """`text` with every block regenerated."""
+def documents() -> dict[Path, str]:
+    """README.md and the pages of docs/, with their text."""
+    return {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
+
+
+def regenerate(texts: dict[Path, str]) -> dict[Path, str]:
+    """The documents with every block regenerated."""
+    fresh = dict(texts)
     for name, make in BLOCKS.items():
         begin, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        found = len(pattern.findall(text))
-        assert found == 1, f"README.md has {found} blocks {name!r}, expected 1"
+        found = [path for path, text in fresh.items() for _ in pattern.findall(text)]
+        assert len(found) == 1, f"block {name!r} is in {[path.name for path in found]}, expected one document"
         block = f"{begin}{make()}\n{end}"
-        text = pattern.sub(lambda _, block=block: block, text)  # type: ignore[misc]  # binds this round's block
-    return text
+        fresh[found[0]] = pattern.sub(lambda _, block=block: block, fresh[found[0]])  # type: ignore[misc]  # binds this round's block
+    return fresh
 
 
-def stale_blocks(text: str) -> list[str]:
-    """Names of the blocks that are out of date."""
-    fresh = regenerate(text)
-    return [name for name in BLOCKS if _block(text, name) != _block(fresh, name)]
+def stale_blocks(texts: dict[Path, str]) -> list[str]:
+    """The names of the blocks that differ from the code."""
+    old, new = "\n".join(texts.values()), "\n".join(regenerate(texts).values())
+    return [name for name in BLOCKS if _block(old, name) != _block(new, name)]
 
 
 def _block(text: str, name: str) -> str:
@@ -94,13 +100,15 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    text = README.read_text(encoding="utf-8")
+    texts = documents()
     if "--check" in argv:
-        stale = stale_blocks(text)
+        stale = stale_blocks(texts)
         if stale:
-            print(f"README.md is out of date: {', '.join(stale)}; run: python tools/regen_docs.py", file=sys.stderr)
+            print(f"the documents are out of date: {', '.join(stale)}; run: python tools/regen_docs.py", file=sys.stderr)
         return 1 if stale else 0
-    README.write_text(regenerate(text), encoding="utf-8")
+    for path, text in regenerate(texts).items():
+        if text != texts[path]:
+            path.write_text(text, encoding="utf-8")
     return 0
 
 
