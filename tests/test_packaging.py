@@ -91,7 +91,7 @@ def test_an_install_hint_names_the_declared_packages_of_its_extra(extra: Extra, 
 
 @pytest.mark.parametrize("folder", ["worldsim", "README.md", "presets", "tools", ".ci"])
 def test_no_line_installs_worldsim_from_a_registry(folder: str) -> None:
-    """`worldsim` on PyPI is somebody else's package, so nothing may tell a user to install it by name."""
+    """`worldsim` on PyPI is an unrelated package, so nothing may tell a user to install it by name."""
     path = ROOT / folder
     files = [p for p in (path, *path.rglob("*")) if p.is_file() and p.suffix in {"", ".md", ".py", ".toml"}]
     stranger = re.compile(r"""\binstall\b(?: -\S+| --\S+)* ['"]?worldsim(?:\[|['"\s]|$)""", re.MULTILINE)

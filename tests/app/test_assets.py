@@ -28,9 +28,9 @@ def test_wheel_contains_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_font_and_icon_come_with_their_license() -> None:
-    licence = asset_path("fonts/LICENCE.txt").read_text(encoding="utf-8")
-    for path in asset_path("fonts/LICENCE.txt").parent.glob("*.ttf"):
-        assert path.name in licence
+    license = asset_path("fonts/LICENSE.txt").read_text(encoding="utf-8")
+    for path in asset_path("fonts/LICENSE.txt").parent.glob("*.ttf"):
+        assert path.name in license
     assert pygame.image.load(asset_path("icon/icon.png")).get_size() == (256, 256)
 
 

@@ -200,7 +200,7 @@ def start_without_actions(folder: Path) -> None:
         (weights(reshape_a_tensor), PresetShapeError, "model.final_norm.weight is 7, the config asks for 24"),
         (weights(be_newer), PresetError, "has schema version 3; this worldsim reads versions up to 2"),
         (config(schema_version=3), PresetError, "has schema version 3; this worldsim reads versions up to 2"),
-        (config(colour="red"), ConfigError, "config.json: unknown key 'colour'"),
+        (config(tint="red"), ConfigError, "config.json: unknown key 'tint'"),
         (config(world={"maps": [7]}), PresetError, "was saved with another config"),
         (config(play={"context_frames": 99}), PresetError, "has 6 frames, play.context_frames asks for 99"),
         (no_starts, PresetError, "holds no start"),
