@@ -46,11 +46,7 @@ def compute_model_size(config: PresetConfig) -> ModelSize:
 
 
 def untrained_preset(config: PresetConfig) -> Preset:
-<<<<<<< HEAD
     """A preset of this size with random weights and a start of one gray frame; it is as fast as a trained one."""
-=======
-    """A preset of these sizes with fresh weights and one frame of a gray start: it costs what the trained one costs."""
->>>>>>> b7f10bd (Language guards: spelling, phrases, homonyms)
     autoencoder, model = build_networks(config, allocate=True)
     start = Start(
         frames=np.full((1, *config.frame_shape), 127, dtype=np.uint8),
