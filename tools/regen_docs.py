@@ -104,7 +104,9 @@ def main(argv: Sequence[str]) -> int:
     if "--check" in argv:
         stale = stale_blocks(texts)
         if stale:
-            print(f"the documents are out of date: {', '.join(stale)}; run: python tools/regen_docs.py", file=sys.stderr)
+            print(
+                f"the documents are out of date: {', '.join(stale)}; run: python tools/regen_docs.py", file=sys.stderr
+            )
         return 1 if stale else 0
     for path, text in regenerate(texts).items():
         if text != texts[path]:

@@ -135,14 +135,14 @@ def test_a_bad_preset_is_an_error_with_a_hint_and_an_exit_code(
     [
         (["mazze-of-nowhere"], 4, "no preset named 'mazze-of-nowhere'", ""),
         (["./nowhere"], 4, "no preset folder ./nowhere", "config.json"),
-        (["someone/not-cached"], 4, "someone/not-cached is not in the cache", "go online once"),
+        (["someone/not-cached"], 4, "someone/not-cached is not in the cache", "download it once while online"),
         (["tiny", "--frames", "0"], 2, "--frames is 0", "at least 1"),
         (["tiny", "--steps", "0"], 2, "--steps is 0", "at least 1"),
         (["tiny", "--seed", "-1"], 2, "--seed is -1", "at least 0"),
         (["tiny", "--out", "a.gif"], 2, "a.gif does not end in .mp4", "a.mp4"),
         (["tiny", "--device", "gpu"], 11, "no device 'gpu'", ""),
         (["tiny", "--out", "file/a.mp4"], 12, "cannot write file/a.mp4", "permissions"),
-        (["weights.pt"], 5, "weights.pt is a pickle file", "safetensors"),
+        (["weights.pt"], 5, "refused to load weights.pt: a pickle", "safetensors"),
     ],
 )
 def test_a_bad_argument_is_an_error_with_a_hint_and_an_exit_code(

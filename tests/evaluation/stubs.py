@@ -65,7 +65,13 @@ class StubModel:
         return self.predict(context)
 
     def commit(
-        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, generated: bool = False
+        self,
+        context: FrameContext,
+        latent_BCHW: Tensor,
+        level_B: Tensor,
+        *,
+        generated: bool = False,
+        pose_BP: Tensor | None = None,
     ) -> WorldState:
         self.calls.append("commit")
         self.levels.append(float(level_B[0]))
@@ -143,7 +149,13 @@ class RingModel(StubModel):
         return context.state.tensors["map.ssm"][..., torch.from_numpy(ring_columns(context.state.frame_index))]
 
     def commit(
-        self, context: FrameContext, latent_BCHW: Tensor, level_B: Tensor, *, generated: bool = False
+        self,
+        context: FrameContext,
+        latent_BCHW: Tensor,
+        level_B: Tensor,
+        *,
+        generated: bool = False,
+        pose_BP: Tensor | None = None,
     ) -> WorldState:
         known = context.state.tensors["map.ssm"]
         panorama = known.clone() if self._remembers else torch.zeros_like(known)

@@ -80,7 +80,7 @@ def test_a_task_without_a_long_enough_recording_is_skipped_with_the_reason(
     long = replace(SHORT, tasks=("one_step", "reasoning"), reasoning_frames=200)
     report = evaluate(load_preset(tiny_preset_folder), long, data=str(folder))
     assert set(report.scores) == {"one_step"}
-    assert "208 frames" in report.left_out["reasoning"]
+    assert "208 consecutive frames" in report.left_out["reasoning"]
     with pytest.raises(RecordingError):
         evaluate(load_preset(tiny_preset_folder), replace(long, tasks=("reasoning",)), data=str(folder))
 

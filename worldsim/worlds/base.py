@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,7 @@ from worldsim.core.errors import ConfigError
 from worldsim.core.types import Action, ActionSpec, Pose, Step
 from worldsim.worlds.grid import MazeLayout
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+W = TypeVar("W", bound="GroundTruthWorld")
 
 
 class PosePolicy(Protocol):
@@ -99,7 +98,7 @@ class GroundTruthWorld(ABC):
     def frame_shape(self) -> tuple[int, int, int]:
         return self.config.frame_shape
 
-    def __enter__(self) -> Self:
+    def __enter__(self: W) -> W:
         return self
 
     def __exit__(self, *_: object) -> None:
