@@ -107,7 +107,7 @@ class WorldModel(nn.Module, ABC):
         generated: bool = False,
         pose_BP: Tensor | None = None,
     ) -> WorldState:
-        """The state after the finished frame. `level_B` is the noise level with which it is labelled.
+        """The state after the finished frame. `level_B` is the noise level with which it is labeled.
 
         `generated`: whether the model made the frame. `pose_BP`: its true pose, where known, of a true frame.
         """

@@ -69,7 +69,7 @@ def test_a_fixed_map_is_learned_and_tracked_from_actions_only() -> None:
         torch.stack(list(losses(memory, seed=100 + update).values())).sum().backward()
         optimizer.step()
     after = losses(memory, seed=1)
-    for name in ("recall", "localise", "move"):
+    for name in ("recall", "localize", "move"):
         assert after[name] < 0.3 * before[name], f"{name}: {before[name]:.3f} -> {after[name]:.3f}"
 
     latent, pose, action = walled_world(64, 40, seed=2)

@@ -190,10 +190,10 @@ def _with_pose(state: MapState, pose_BP: Tensor, kept_B1: Tensor) -> MapState:
 def fixed_map_loss(
     memory: FixedMapMemory, latent_BCHW: Tensor, pose_BP: Tensor, *, max_level: float
 ) -> dict[str, Tensor]:
-    """recall: ||render(p) - z||^2, localise: ||estimate_pose(z + noise) - p||^2."""
+    """recall: ||render(p) - z||^2, localize: ||estimate_pose(z + noise) - p||^2."""
     level = torch.rand(len(latent_BCHW), 1, 1, 1, device=latent_BCHW.device) * max_level
     noisy_BCHW = (1 - level) * latent_BCHW + level * torch.randn_like(latent_BCHW)
     return {
         "recall": (memory.render(pose_BP) - latent_BCHW).square().mean(),
-        "localise": (memory.estimate_pose(noisy_BCHW) - pose_BP).square().mean(),
+        "localize": (memory.estimate_pose(noisy_BCHW) - pose_BP).square().mean(),
     }
