@@ -223,14 +223,12 @@ def test_folder_with_only_a_preset_toml_is_a_reference_world() -> None:
     env.close()
 
 
-def test_the_readmes_gymnasium_runs_as_it_stands_there(
-    tiny_preset_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"## Gymnasium\n\n```python\n(.+?)```\n", readme, re.DOTALL)
+def test_the_documented_gymnasium_example_runs(tiny_preset_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "gymnasium.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"# Gymnasium\n\n```python\n(.+?)```\n", page, re.DOTALL)
     monkeypatch.setattr("worldsim.presets.resolve.bundled_presets", lambda: {"maze": tiny_preset_folder})
     names: dict[str, Any] = {}
-    exec(compile(code.replace('"start": 2', '"start": 1'), "README.md", "exec"), names)  # the tiny preset has two
+    exec(compile(code.replace('"start": 2', '"start": 1'), "gymnasium.md", "exec"), names)  # the tiny preset has two
     assert names["info"] == {}
     assert names["envs"].num_envs == 32
     assert names["true"].action_space == names["env"].action_space
