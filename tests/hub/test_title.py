@@ -28,7 +28,7 @@ deadline = time.monotonic() + 100
 names = set(sys.argv[2:])
 while time.monotonic() < deadline:
     done = {o.name for o in library.entries if o.estimate is not None or o.error}
-    if names <= done or library.note.startswith("nothing"):
+    if names <= done or library.note.startswith("Hub unavailable"):
         break
     time.sleep(0.02)
 time.sleep(0.3)
