@@ -75,8 +75,8 @@ def test_eval_fetches_what_it_names(hub: Any, run: Any, server: Any, tiny_config
     world = RecordedWorldConfig(buttons=("jump",), frame_height_px=48, frame_width_px=64)
     write_tiny_preset(tmp_path / "own", replace(tiny_config, world=world))
     commit = hub.put("someone/own", server.files_of(tmp_path / "own"))
-    done = run("eval", f"someone/own@{commit}", "--device", "cpu")  # has no true world, which ends it at once
-    assert done.returncode == 3 and "has no true world" in done.stderr, done.stderr
+    done = run("eval", f"someone/own@{commit}", "--device", "cpu")  # has no reference world, which ends it at once
+    assert done.returncode == 3 and "has no reference world" in done.stderr, done.stderr
     assert f"downloading someone/own@{commit}" in done.stderr
     assert run("eval", "someone/nothing").returncode == 4
 
