@@ -26,7 +26,7 @@ from worldsim.core.errors import PresetError
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
 from worldsim.models.config import MapModelConfig
-from worldsim.models.mapped import MappedModel
+from worldsim.models.mapped import MappedTrunkModel
 from worldsim.models.maps.map_model import MapModel
 from worldsim.presets.card import model_card
 from worldsim.presets.config import read_preset_toml
@@ -38,7 +38,7 @@ NUM_FRAMES = 200
 def drop_dead_layers(preset: Preset) -> Preset:
     """The preset with its map only. Raises: PresetError where the dropped layers have an effect."""
     model = preset.model
-    if not isinstance(model, MappedModel):
+    if not isinstance(model, MappedTrunkModel):
         raise PresetError(f"{preset.config.name} is no mapped model", hint="only mapped models have layers to drop")
     output = model.denoiser.to_latent
     assert output.bias is not None

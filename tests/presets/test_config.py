@@ -197,7 +197,7 @@ SEQUENCE_WITH_MAP_KEY = {"kind": "sequence", "map": {"kind": "fixed"}}
             "",
         ),
         ({"kind": "sequence", "denoiser": {"kind": "shared", "width": 4}}, "'model.denoiser.width'", ""),
-        ({"kind": "mapped", "denoiser": {"kind": "shared"}}, "model.denoiser.kind is 'shared'", "one of 'separate'"),
+        ({"kind": "mapped", "denoiser": {"kind": "shared", "width": 4}}, "'model.denoiser.width'", ""),
         ({"kind": "mapped", "pose": "none"}, "unknown key 'model.pose'", ""),
         ({"kind": "map", "map": {"kind": "fixed", "pose": "given"}}, "unknown key 'model.map.pose'", ""),
         ({"kind": "maps"}, "model.kind is 'maps'", "one of 'sequence', 'map', 'mapped'"),

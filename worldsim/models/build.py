@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from worldsim.models.config import FixedMapConfig, MapConfig, MapModelConfig, MappedModelConfig, ModelConfig
-from worldsim.models.mapped import MappedModel
+from worldsim.models.mapped import MappedTrunkModel, MappedTwoStreamModel
 from worldsim.models.maps.fixed_map import FixedMapMemory
 from worldsim.models.maps.map_model import MapMemory, MapModel
 from worldsim.models.maps.map_tracker import SpatialMapMemory
@@ -20,7 +20,8 @@ def build_world_model(config: ModelConfig, latent_shape: LatentShape, action_siz
     if isinstance(config, MapModelConfig):
         return MapModel(config, latent_shape, action_size, _build_map(config.map, latent_shape, action_size))
     if isinstance(config, MappedModelConfig):
-        return MappedModel(config, latent_shape, action_size, _build_map(config.map, latent_shape, action_size))
+        mapped = MappedTrunkModel if config.denoiser.kind == "separate" else MappedTwoStreamModel
+        return mapped(config, latent_shape, action_size, _build_map(config.map, latent_shape, action_size))
     if config.denoiser.kind == "separate":
         return TrunkModel(config, latent_shape, action_size)
     two_stream = {"chunk": ChunkModel, "bidirectional": BidirectionalModel}.get(config.attention.kind, TwoStreamModel)

@@ -385,17 +385,17 @@ class MapModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MappedModelConfig(LayersConfig):
-    """A sequence model with a separate denoiser that also reads what the map renders."""
+    """A sequence model whose denoiser also reads what the map renders."""
 
     kind: Literal["mapped"] = "mapped"
     map: MapConfig = field(default_factory=FixedMapConfig)
-    denoiser: SeparateDenoiserConfig = field(default_factory=SeparateDenoiserConfig)
+    denoiser: SeparateDenoiserConfig | SharedDenoiserConfig = field(default_factory=SeparateDenoiserConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.attention.kind in ("chunk", "bidirectional"):
             raise ConfigError(
-                f"attention.kind = {self.attention.kind!r} needs a shared denoiser, which reads no map",
+                f"attention.kind = {self.attention.kind!r} cannot be combined with a map",
                 hint="kind = 'sequence', or attention.kind = 'local'",
             )
 

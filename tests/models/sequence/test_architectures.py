@@ -133,7 +133,7 @@ def test_bidirectional_windows_need_an_even_number_of_frames() -> None:
 
 
 def test_mapped_models_reject_bidirectional_attention() -> None:
-    with pytest.raises(ConfigError, match="needs a shared denoiser"):
+    with pytest.raises(ConfigError, match="cannot be combined with a map"):
         MappedModelConfig(attention=CHUNKS)
 
 

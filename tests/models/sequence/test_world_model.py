@@ -67,18 +67,19 @@ MAPS = {
     "spatial": SpatialMapConfig(width=32),
     "given": SpatialMapConfig(width=32, pose="given"),
 }
-MAP_FORMS = tuple(f"{kind}-{name}" for kind in ("map", "mapped") for name in MAPS)
+MAPPED = {"mapped": DENOISERS["trunk"], "mapped_shared": SharedDenoiserConfig(action_in_tokens=True)}
+MAP_FORMS = tuple(f"{kind}-{name}" for kind in ("map", *MAPPED) for name in MAPS)
 
 
 def make_config(form: str, **changes: object) -> ModelConfig:
-    """`form`: trunk or two-stream (sequence models), map-NAME or mapped-NAME with one of `MAPS`."""
+    """`form`: trunk or two-stream (sequence models), map-NAME, mapped-NAME or mapped_shared-NAME with one of `MAPS`."""
     kind, _, name = form.partition("-")
     if kind == "map":
         return MapModelConfig(map=MAPS[name])
     options = {"width": 24, "num_heads": 2, "num_layers": 2, "scan": SCANS["mamba2"]}
     options |= {"attention": LocalAttentionConfig(window_frames=3)}
-    if kind == "mapped":
-        return MappedModelConfig(map=MAPS[name], **(options | {"denoiser": DENOISERS["trunk"]} | changes))  # type: ignore[arg-type]
+    if kind in MAPPED:
+        return MappedModelConfig(map=MAPS[name], **(options | {"denoiser": MAPPED[kind]} | changes))  # type: ignore[arg-type]
     return SequenceModelConfig(**(options | {"denoiser": DENOISERS[form]} | changes))  # type: ignore[arg-type]
 
 
@@ -182,9 +183,15 @@ def test_generated_frames_do_not_change_the_estimated_pose_in_training_or_play()
     assert torch.equal(*histories)
 
 
-@pytest.mark.parametrize("changes", POSE_KEYED.values(), ids=POSE_KEYED)
-def test_queries_are_predicted_as_the_next_frame_after_one_state(changes: dict[str, object]) -> None:
-    model, clip = make_model("two-stream", **changes), make_clip()
+@pytest.mark.parametrize(
+    ("form", "changes"),
+    [
+        *(("two-stream", changes) for changes in POSE_KEYED.values()),
+        *((form, {}) for form in MAP_FORMS if form.startswith("mapped_shared")),
+    ],
+)
+def test_queries_are_predicted_as_the_next_frame_after_one_state(form: str, changes: dict[str, object]) -> None:
+    model, clip = make_model(form, **changes), make_clip()
     assert isinstance(model, TwoStreamModel)
     _, state = play_form(model, clip)
     before = {name: tensor.clone() for name, tensor in state.tensors.items()}
@@ -195,6 +202,29 @@ def test_queries_are_predicted_as_the_next_frame_after_one_state(changes: dict[s
         difference = (found[:, t] - model.denoise(model.begin(state, action), *rest)).abs().max()
         assert difference < TOLERANCE, f"frame {t}: {difference:.1e}"
     assert all(torch.equal(before[name], tensor) for name, tensor in state.tensors.items())
+
+
+@pytest.mark.parametrize("form", ["two-stream", *(f"mapped_shared-{name}" for name in MAPS)])
+def test_a_history_written_at_once_is_the_state_after_its_frames(form: str) -> None:
+    model, clip = make_model(form), make_clip()
+    assert isinstance(model, TwoStreamModel)
+    _, played = play_form(model, clip)
+    state = model.initial_state(2, seed=0)
+    state = model.write_history(clip["context"], clip["level"], clip["action"], state)
+    assert state.frame_index == played.frame_index and state.tensors.keys() == played.tensors.keys()
+    for name, tensor in played.tensors.items():
+        assert (state.tensors[name].double() - tensor.double()).abs().max() < TOLERANCE, name
+
+
+@pytest.mark.parametrize("memory", ["map.", "layers."])
+def test_a_mapped_two_stream_model_reads_the_map_and_its_scans(memory: str) -> None:
+    model, clip = make_model("mapped_shared-given"), make_clip()
+    _, state = play_form(model, clip)
+    unseen = model.initial_state(2, seed=0).tensors
+    changed = state.advance({name: unseen[name] for name in unseen if name.startswith(memory)}, 0)
+    inputs = [clip[name][:, 0] for name in ("noisy", "tau", "step_size")]
+    first, second = (model.denoise(model.begin(s, clip["action"][:, 0]), *inputs) for s in (state, changed))
+    assert (first - second).abs().max() > 1e-3
 
 
 def test_a_pose_reaches_the_keys_before_adaln_has_learned_anything() -> None:

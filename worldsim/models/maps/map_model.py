@@ -64,6 +64,16 @@ class MapMemory(nn.Module, ABC):
         with torch.no_grad():
             return self._render_clip(latent_BTCHW, generated_BT, action_BTA, pose_BTP, start)
 
+    @torch.no_grad()
+    def write_clip(self, latent_BTCHW: Tensor, action_BTA: Tensor, start: MapState) -> MapState:
+        """The state after a clip of true frames."""
+        return self.render_clip(latent_BTCHW, None, action_BTA, start=start)[1]
+
+    @torch.no_grad()
+    def render_queries(self, state: MapState, action_BTA: Tensor) -> Tensor:
+        """What `predict` renders for each of several actions after the same state. Shapes: returns [B, T, F, H, W]."""
+        return torch.stack([self.predict(state, action_BA)[1] for action_BA in action_BTA.unbind(1)], 1)
+
     def _render_clip(
         self,
         latent_BTCHW: Tensor,

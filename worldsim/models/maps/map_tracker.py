@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.models.fp32 import full_precision
-from worldsim.models.maps.map_model import MapMemory
+from worldsim.models.maps.map_model import MapMemory, MapState
 from worldsim.models.maps.motion import Motion, ego_motion, motion_gate, motion_loss
 from worldsim.models.maps.pose_refinement import fit_pose, shift_previous
 from worldsim.models.maps.spatial_map import FARTHEST_UNITS, UNITS_PER_POSE, WRITE_RAYS, SpatialMap, SpatialMapState
@@ -107,10 +107,32 @@ class SpatialMapMemory(MapMemory):
     def predict(self, state: SpatialMapState, action_BA: Tensor) -> tuple[SpatialMapState, Tensor]:
         tables = self.grid.finalize(state)
         pose_BP = self.move(tables, state["pose"], state["previous_pose"], action_BA)
-        rendered = self.grid.read(tables, pose_BP)
-        latent_BCHW = rendered.latent_NCHW
-        log_error = rendered.log_error_NW[:, None, None].expand(-1, 1, latent_BCHW.shape[2], -1)
-        return {**state, "pose": pose_BP, "previous_pose": state["pose"]}, torch.cat((log_error, latent_BCHW), 1)
+        return {**state, "pose": pose_BP, "previous_pose": state["pose"]}, self._render(tables, pose_BP)
+
+    @torch.no_grad()
+    def write_clip(self, latent_BTCHW: Tensor, action_BTA: Tensor, start: MapState) -> MapState:
+        """Where poses are given, all frames at once."""
+        if self.motion is not None or latent_BTCHW.shape[1] < 2:
+            return super().write_clip(latent_BTCHW, action_BTA, start)
+        pose_BTP = pose_from_action(action_BTA)
+        sums, _ = self.grid.write(start, latent_BTCHW.flatten(0, 1), pose_BTP.flatten(0, 1))
+        return {**start, **sums, "pose": pose_BTP[:, -1], "previous_pose": pose_BTP[:, -2]}
+
+    @torch.no_grad()
+    @full_precision
+    def render_queries(self, state: MapState, action_BTA: Tensor) -> Tensor:
+        """Where poses are given, all frames at once."""
+        if self.motion is not None:
+            return super().render_queries(state, action_BTA)
+        pose_NP = pose_from_action(action_BTA).flatten(0, 1)
+        return self._render(self.grid.finalize(state), pose_NP).unflatten(0, action_BTA.shape[:2])
+
+    def _render(self, tables: SpatialMapState, pose_NP: Tensor) -> Tensor:
+        """The log of the expected error and the latent, as channels. Shapes: returns [N, F, H, W]."""
+        rendered = self.grid.read(tables, pose_NP)
+        latent_NCHW = rendered.latent_NCHW
+        log_error = rendered.log_error_NW[:, None, None].expand(-1, 1, latent_NCHW.shape[2], -1)
+        return torch.cat((log_error, latent_NCHW), 1)
 
     def commit(
         self, state: SpatialMapState, latent_BCHW: Tensor, generated_B: Tensor, pose_BP: Tensor | None = None

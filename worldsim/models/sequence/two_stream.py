@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.conditioning import ScalarEmbedding
-from worldsim.models.config import SequenceModelConfig, SharedDenoiserConfig
+from worldsim.models.config import MappedModelConfig, SequenceModelConfig, SharedDenoiserConfig
 from worldsim.models.sequence.sequence_model import SequenceModel
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import ClipContext, FrameContext, LatentShape
@@ -29,9 +29,11 @@ class CleanStream(NamedTuple):
 class TwoStreamModel(SequenceModel):
     """See the module's docstring."""
 
-    config: SequenceModelConfig
+    config: SequenceModelConfig | MappedModelConfig
 
-    def __init__(self, config: SequenceModelConfig, latent_shape: LatentShape, action_size: int) -> None:
+    def __init__(
+        self, config: SequenceModelConfig | MappedModelConfig, latent_shape: LatentShape, action_size: int
+    ) -> None:
         super().__init__(config, latent_shape, action_size)
         self.adds_action = isinstance(config.denoiser, SharedDenoiserConfig) and config.denoiser.action_in_tokens
         self.embed_step = ScalarEmbedding(config.width)
@@ -55,12 +57,20 @@ class TwoStreamModel(SequenceModel):
             end=state and state.advance(tensors, context_BTCHW.shape[1]),
         )
 
+    def write_history(
+        self, context_BTCHW: Tensor, level_BT: Tensor, action_BTA: Tensor, state: WorldState
+    ) -> WorldState:
+        """The state after a clip of true frames. Shapes: as in `read_history`."""
+        end = self.read_history(context_BTCHW, level_BT, action_BTA, state=state).end
+        assert end is not None
+        return end
+
     def predict(self, clip_context: ClipContext, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor) -> Tensor:
         condition_BTD = self._condition(tau_BT, step_size_BT, clip_context.action_BTA)
-        x_BTND = self._action_tokens(noisy_BTCHW, clip_context.action_BTA)
+        x_BTND = self._noisy_tokens(noisy_BTCHW, clip_context.action_BTA)
         for layer, cache in zip(self._layers, clip_context.inputs.caches, strict=True):
             x_BTND = layer.forward_noisy(x_BTND, condition_BTD, cache)
-        return self._latent(x_BTND)
+        return self._clean_latent(x_BTND, noisy_BTCHW)
 
     def predict_queries(
         self, state: WorldState, action_BTA: Tensor, noisy_BTCHW: Tensor, tau_BT: Tensor, step_size_BT: Tensor
@@ -70,18 +80,18 @@ class TwoStreamModel(SequenceModel):
         Shapes: returns [B, T, C, H, W].
         """
         condition_BTD = self._condition(tau_BT, step_size_BT, action_BTA)
-        x_BTND = self._action_tokens(noisy_BTCHW, action_BTA)
+        x_BTND = self._noisy_tokens(noisy_BTCHW, action_BTA)
         for index, layer in enumerate(self._layers):
             x_BTND = layer.forward_queries(x_BTND, condition_BTD, state.with_prefix(f"layers.{index}."))
-        return self._latent(x_BTND)
+        return self._clean_latent(x_BTND, noisy_BTCHW)
 
     def begin(self, state: WorldState, action_BA: Tensor) -> FrameContext:
         return FrameContext(state=state, action_BA=action_BA)
 
     def denoise(self, context: FrameContext, noisy_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor) -> Tensor:
         condition_BD = self._condition(tau_B, step_size_B, context.action_BA)
-        x_BND, _ = self._step(self._action_tokens(noisy_BCHW, context.action_BA), condition_BD, context.state)
-        return self._latent(x_BND)
+        x_BND, _ = self._step(self._noisy_tokens(noisy_BCHW, context.action_BA), condition_BD, context.state)
+        return self._clean_latent(x_BND, noisy_BCHW)
 
     def commit(
         self,
@@ -111,7 +121,18 @@ class TwoStreamModel(SequenceModel):
         condition: Tensor = self.embed_level(1 - tau) + self.embed_step(step_size) + self.embed_action(action)
         return condition
 
+    def _noisy_tokens(self, noisy_BTCHW: Tensor, action_BTA: Tensor) -> Tensor:
+        """Tokens of the noisy stream. A subclass may read more channels after those of the latent."""
+        return self._action_tokens(noisy_BTCHW, action_BTA)
+
+    def _clean_latent(self, x_BND: Tensor, noisy_BCHW: Tensor) -> Tensor:
+        """The prediction, from the layers' output and what `_noisy_tokens` read."""
+        return self._latent(x_BND)
+
     def _latent(self, x_BND: Tensor) -> Tensor:
-        folded = self.to_latent(self.final_norm(x_BND)).transpose(-1, -2)
+        return self._unfold(self.to_latent(self.final_norm(x_BND)))
+
+    def _unfold(self, folded_BNX: Tensor) -> Tensor:
+        """Values of the cells of every token to a frame. Shapes: [..., N, C * patch**2] -> [..., C, H, W]."""
         height, width = self.latent_shape[1] // self.config.patch, self.latent_shape[2] // self.config.patch
-        return F.pixel_shuffle(folded.unflatten(-1, (height, width)), self.config.patch)
+        return F.pixel_shuffle(folded_BNX.transpose(-1, -2).unflatten(-1, (height, width)), self.config.patch)

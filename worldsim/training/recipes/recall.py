@@ -108,9 +108,7 @@ class RecallRecipe:
         state = network.initial_state(len(target), seed=0)
         if clips.context_frames:
             level = torch.zeros(context.shape[:2], device=device)
-            end = network.read_history(context.to(device), level, context_action.to(device), state=state).end
-            assert end is not None
-            state = end
+            state = network.write_history(context.to(device), level, context_action.to(device), state)
         noisy, tau, step, target_action = (x.to(device) for x in (noisy, tau, step, target_action))
         if clips.task == "recall":
             return network.predict_queries(state, target_action, noisy, tau, step)
