@@ -14,7 +14,7 @@ from torch import Tensor
 from worldsim.evaluation.clips import Clips
 from worldsim.models.frames import to_tensor
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import FrameContext
+from worldsim.models.world_model import FrameContext, MemoryPart
 from worldsim.presets.config import PlayConfig
 from worldsim.presets.store import Preset
 
@@ -79,7 +79,7 @@ class StubModel:
         tensors = {"past": latent_BCHW, "map.ssm": latent_BCHW}
         return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
 
-    def without_memory(self, state: WorldState) -> WorldState:
+    def without_memory(self, state: WorldState, part: MemoryPart = "all") -> WorldState:
         self.calls.append("without_memory")
         return replace(state, tensors={**state.tensors, "map.ssm": torch.zeros_like(state.tensors["map.ssm"])})
 

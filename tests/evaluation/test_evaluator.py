@@ -24,7 +24,8 @@ from worldsim.evaluation.clips import Clips
 from worldsim.evaluation.evaluator import Evaluator
 from worldsim.evaluation.rollout import LatentClips, decode_frames, encode_clips, generate
 from worldsim.evaluation.scores import one_step_score, rollout_scores, score
-from worldsim.models.world_model import FrameContext
+from worldsim.models.state import WorldState
+from worldsim.models.world_model import FrameContext, MemoryPart
 
 CLIPS = scroll_clips()
 NUM_FRAMES = CLIPS.frames.shape[1]
@@ -51,15 +52,28 @@ def test_a_model_that_ignores_actions_scores_no_better_than_repeating_a_frame() 
 
 
 def test_clearing_the_state_only_affects_its_own_score() -> None:
-    values = score(evaluator(ScrollModel()).compare(CLIPS, num_context=4, with_no_state=True))
+    values = score(evaluator(ScrollModel()).compare(CLIPS, num_context=4, forget=("all",)))
     assert values.psnr == values.psnr_autoencoder
     assert values.psnr_no_state is not None and values.psnr_no_state < values.psnr - 10
     assert score(evaluator(ScrollModel()).compare(CLIPS, num_context=4)).psnr_no_state is None
 
 
+def test_each_part_of_the_memory_has_its_own_score() -> None:
+    parts = []
+
+    class NotingModel(ScrollModel):
+        def without_memory(self, state: WorldState, part: MemoryPart = "all") -> WorldState:
+            parts.append(part)
+            return super().without_memory(state, part)
+
+    values = score(evaluator(NotingModel()).compare(CLIPS, num_context=4, forget=("all", "map", "scan")))
+    assert [parts.count(part) for part in ("all", "map", "scan")] == [NUM_FRAMES] * 3
+    assert values.psnr_no_map == values.psnr_no_scan == values.psnr_no_state
+
+
 def test_the_state_is_cleared_before_every_frame_of_the_diagnostic_only() -> None:
     model = ScrollModel()
-    evaluator(model).compare(CLIPS, num_context=4, with_no_state=True)
+    evaluator(model).compare(CLIPS, num_context=4, forget=("all",))
     before_begin = [model.calls[i - 1] if i else "" for i, call in enumerate(model.calls) if call == "begin"]
     assert len(before_begin) == 2 * NUM_FRAMES
     assert "without_memory" not in before_begin[:NUM_FRAMES]
@@ -100,7 +114,7 @@ def test_next_frame_prediction_has_true_context_and_repeats_the_previous_frame()
 
 def test_generated_frames_are_committed_at_the_presets_noise_level_and_true_ones_at_zero() -> None:
     model = StillModel()
-    evaluator(model, context_noise=0.25).compare(CLIPS, num_context=4, with_no_state=True)
+    evaluator(model, context_noise=0.25).compare(CLIPS, num_context=4, forget=("all",))
     assert model.levels == ([0.0] * 4 + [0.25] * 8) * 2
     assert model.generated == ([False] * 4 + [True] * 8) * 2
     model = StillModel()

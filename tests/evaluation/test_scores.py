@@ -138,6 +138,7 @@ def test_a_static_image_is_distinguished_from_a_changing_one() -> None:
 def test_the_scores_have_the_documented_names() -> None:
     ends = {f"{name}_{end}" for name in ("psnr", "ssim", "sharpness") for end in ("low", "high", "by_seed")}
     required = {"psnr", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_autoencoder", "psnr_no_state", "sharpness"}
+    required |= {"psnr_no_map", "psnr_no_scan"}
     additional = {"seeds", "ssim_autoencoder", "sharpness_autoencoder"} | ends
     assert {f.name for f in fields(HorizonScore)} == required | additional | {"horizon", "psnr_window"}
     assert {f.name for f in fields(MemoryScore)} > required | additional | {"frames", "psnr_copy", "regions"}

@@ -91,7 +91,7 @@ def test_a_custom_game_is_learned_from_recordings_only_and_plays(folder: Path, o
 def test_the_true_world_is_mixed_in_and_a_preset_initializes_the_run(folder: Path, own: Path, tmp_path: Path) -> None:
     """The map is trained on the reference world, whose poses are known; the rest on both sources."""
     begin = own / "dynamics" / "last"
-    run = open_run(PLACE, tmp_path, f"{folder}=3", init=begin, world_share=0.5)
+    run = open_run(PLACE, tmp_path, f"{folder}=3", init=[begin], world_share=0.5)
     shares = [line.split(",")[1] for line in run.training_data("dynamics").describe()]
     assert shares == [" share 0.50", " share 0.50"]
     assert math.isfinite(train(run, "map")[-1]["psnr_1"])

@@ -13,9 +13,13 @@ from worldsim.models.build import build_world_model
 from worldsim.models.config import (
     GatedDeltaNetConfig,
     LocalAttentionConfig,
+    MappedModelConfig,
+    ModelConfig,
     SequenceModelConfig,
     SharedDenoiserConfig,
+    SpatialMapConfig,
 )
+from worldsim.models.mapped import MappedTwoStreamModel
 from worldsim.models.sequence.two_stream import TwoStreamModel
 from worldsim.training.checkpoint import optimizer_tensors, restore_optimizer
 from worldsim.training.config import OptimizerConfig, RecallClips, RecallPhase, RecallTraining, read_training
@@ -140,19 +144,22 @@ class _Buffer:
         )
 
 
-def make_recipe(*mix: RecallClips, **phase: Any) -> RecallRecipe:
+LAYERS: dict[str, Any] = {
+    "width": 24,
+    "num_heads": 2,
+    "num_layers": 2,
+    "scan": GatedDeltaNetConfig(blocks=((1, 1),), state_dim=16, time_constants=(50, 1000)),
+    "attention": LocalAttentionConfig(window_frames=2),
+    "denoiser": SharedDenoiserConfig(action_in_tokens=True),
+    "pose_octaves": 3,
+    "modulation_std": 0.05,
+}
+SCANS_ONLY = SequenceModelConfig(pose="none", **LAYERS)
+WITH_MAP = MappedModelConfig(map=SpatialMapConfig(width=12, pose="given"), **LAYERS)
+
+
+def make_recipe(*mix: RecallClips, model: ModelConfig = SCANS_ONLY, **phase: Any) -> RecallRecipe:
     torch.manual_seed(0)
-    model = SequenceModelConfig(
-        width=24,
-        num_heads=2,
-        num_layers=2,
-        scan=GatedDeltaNetConfig(blocks=((1, 1),), state_dim=16, time_constants=(50, 1000)),
-        attention=LocalAttentionConfig(window_frames=2),
-        denoiser=SharedDenoiserConfig(action_in_tokens=True),
-        pose_octaves=3,
-        modulation_std=0.05,
-        pose="none",
-    )
     network = build_world_model(model, LATENT_SHAPE, 4)
     assert isinstance(network, TwoStreamModel)
     config = RecallTraining(episode_frames=24, phases=(RecallPhase(mix=mix, **phase),))
@@ -170,6 +177,40 @@ def test_the_loss_of_every_task_reaches_what_writes_and_what_reads(task: Any) ->
     for name, parameter in recipe.network.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
         assert name.endswith(("log_rate_K",)) or float(parameter.grad.abs().max()) > 0, name
+
+
+@pytest.mark.parametrize("task", ["recall", "repeat"])
+def test_a_mapped_model_learns_to_read_a_map_that_does_not_change(task: Any) -> None:
+    clips = RecallClips(task=task, context_frames=8, target_frames=4, stride=int(task == "repeat"), batch_clips=2)
+    recipe = make_recipe(clips, model=WITH_MAP)
+    assert isinstance(recipe.network, MappedTwoStreamModel)
+    recipe.network.map.requires_grad_(False)
+    recipe.loss(0)[0].backward()
+    gradients = {name: p.grad for name, p in recipe.network.named_parameters() if p.requires_grad}
+    assert not any(name.startswith("map.") for name in gradients)
+    for name in ("embed_rendered.weight", "to_gate.weight", "to_latent.weight"):
+        assert gradients[name] is not None and float(gradients[name].abs().max()) > 0, name
+
+
+@pytest.mark.parametrize(("changes", "phase"), [({"generated_prob": 1.0}, {}), ({}, {"forget_map_prob": 1.0})])
+def test_own_frames_and_a_forgotten_map_change_what_is_learned_from(
+    changes: dict[str, Any], phase: dict[str, Any]
+) -> None:
+    losses = []
+    for its_changes, its_phase in ((changes, phase), ({}, {})):
+        clips = RecallClips(
+            task="repeat",
+            context_frames=8,
+            target_frames=4,
+            stride=1,
+            batch_clips=2,
+            max_context_level=0,
+            **its_changes,
+        )
+        recipe = make_recipe(clips, model=WITH_MAP, **its_phase)
+        torch.manual_seed(1)
+        losses.append(float(recipe.loss(0)[0].detach()))
+    assert losses[0] != losses[1]
 
 
 def train(recipe: RecallRecipe, optimizer: torch.optim.Optimizer, steps: range) -> dict[str, float]:

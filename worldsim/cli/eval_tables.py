@@ -23,7 +23,8 @@ from worldsim.presets.score_names import (
 )
 
 FRAME_COLUMNS = (
-    *("psnr", "psnr_interval", "psnr_autoencoder", "psnr_repeat", "psnr_mean_image", "psnr_no_state", "psnr_copy"),
+    *("psnr", "psnr_interval", "psnr_autoencoder", "psnr_repeat", "psnr_mean_image"),
+    *("psnr_no_state", "psnr_no_map", "psnr_no_scan", "psnr_copy"),
     *("ssim", "sharpness", "sharpness_autoencoder"),
 )
 REGION_COLUMNS = ("share", "psnr", "psnr_interval", "psnr_autoencoder", "psnr_repeat", "psnr_mean_image")

@@ -67,8 +67,9 @@ class TrainArguments:
     """With --steps: steps of learning-rate decay (default: the preset's fraction of the steps)."""
     out: Annotated[Path | None, option("DIR")] = None
     """Run folder (default: runs/<preset name>)."""
-    init: Annotated[str | None, option("PRESET")] = None
-    """Initialize a new run from this preset's weights, where shapes match."""
+    init: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("PRESET")] = ()
+    """Initialize a new run from this preset's weights, where shapes match. Repeatable: a mapped model takes the map of
+    one preset and the scans of another."""
     architecture: Annotated[str | None, option("NAME", ARCHITECTURE_HELP)] = None
     data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("DATA[=WEIGHT]")] = ()
     """Train on recordings: a session, a folder of sessions, or user/dataset[@revision] on the Hub. Repeatable; frames
@@ -108,12 +109,11 @@ def _train(arguments: TrainArguments, distributed: DistributedContext) -> None:
     from worldsim.training.recordings import DataSource
     from worldsim.training.run import TrainingRun
 
-    init = None if arguments.init is None else resolve_preset(arguments.init)
     run = TrainingRun.open(
         arguments.preset,
         folder=arguments.out,
         distributed=distributed,
-        init=init,
+        init=[resolve_preset(name) for name in arguments.init],
         data=[DataSource.parse(text) for text in arguments.data],
         world_share=arguments.world_fraction,
         architecture=arguments.architecture,
@@ -136,7 +136,7 @@ def _phases(arguments: TrainArguments, run: TrainingRun) -> list[tuple[Stage, fl
     """Stages with their minutes, in order."""
     if arguments.stage != "all":
         return [(arguments.stage, arguments.minutes)]
-    is_frozen = arguments.init is not None or (run.folder / "dynamics" / "last").exists()
+    is_frozen = bool(arguments.init) or (run.folder / "dynamics" / "last").exists()
     stages = [stage for stage in stages_of(run.preset.model) if stage != "autoencoder" or not is_frozen]
     fractions = {stage: STAGE_FRACTIONS[stage] for stage in stages}
     return [(stage, arguments.minutes * x / sum(fractions.values())) for stage, x in fractions.items()]

@@ -37,12 +37,14 @@ from worldsim.evaluation.scores import (
     rollout_scores,
 )
 from worldsim.evaluation.visibility import Camera, VisibilityMasks, visibility_masks
+from worldsim.models.config import ModelConfig
+from worldsim.models.world_model import MemoryPart
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Preset
 from worldsim.worlds.recorded import RecordedWorldConfig
 
 NO_STATE_TASKS = ("one_step", "rollout", "retrieval", "reverse", "tour", "spin")
-"""Tasks that are run a second time with the scan state cleared before every frame."""
+"""Tasks that are run again with the memory cleared before every frame; in a mapped model, also map and scans alone."""
 DISTRIBUTION_TASKS = ("rollout", "retrieval", "reverse", "reasoning", "loop")
 """Tasks whose frame distributions are compared, in the autoencoder's latents and by LPIPS and FVD networks."""
 
@@ -91,14 +93,15 @@ class EvaluationReport:
 
 
 def num_progress_frames(config: EvalConfig, preset: PresetConfig, data: str | None = None) -> int:
-    """Upper bound of the frames reported to `on_progress`: each is recorded once and generated once or twice."""
+    """Upper bound of the frames reported to `on_progress`: each is recorded once and generated at least once."""
     lengths = _lengths(config, preset, data)
     total = 0 if data else config.training_seeds * MEAN_IMAGE_FRAMES
     if "fidelity" in config.tasks:
         total += config.probe_seeds * config.probe_frames
     for task in config.tasks:
         num_seeds = min(len(config.seeds), config.drift_seeds) if task == "drift" else len(config.seeds)
-        total += num_seeds * lengths.total[task] * (3 if task in NO_STATE_TASKS else 2)
+        num_again = len(_forgotten_parts(preset.model)) if task in NO_STATE_TASKS else 0
+        total += num_seeds * lengths.total[task] * (2 + num_again)
     return total
 
 
@@ -168,7 +171,10 @@ class _Scorer:
             distances = self._config.drift_distances
             return drift_scores(self._evaluator, clips, num_context=num_context, distances=distances)
         result = self._evaluator.compare(
-            clips, num_context=num_context, autoregressive=task != "one_step", with_no_state=task in NO_STATE_TASKS
+            clips,
+            num_context=num_context,
+            autoregressive=task != "one_step",
+            forget=_forgotten_parts(self._preset.model) if task in NO_STATE_TASKS else (),
         )
         self.results[task] = result
         if task == "one_step":
@@ -192,6 +198,11 @@ class _Scorer:
         probe = train_probe(probe_clips, spec, num_updates=updates)
         trained = (self._config.probe_seeds * self._config.probe_frames, updates)
         return fidelity_score(probe, result, actions, spec, trained=trained)
+
+
+def _forgotten_parts(model: ModelConfig) -> tuple[MemoryPart, ...]:
+    """The parts of the memory without which a model is scored too."""
+    return ("all", "map", "scan") if model.kind == "mapped" else ("all",)
 
 
 def _masks_by_episode(

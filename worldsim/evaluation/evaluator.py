@@ -5,6 +5,7 @@ Results never contain context frames. B batch (one episode per seed), T frames, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,6 +22,7 @@ from worldsim.evaluation.rollout import (
     encode_frames,
     generate,
 )
+from worldsim.models.world_model import MemoryPart
 from worldsim.presets.store import Preset
 
 FrameArray: TypeAlias = npt.NDArray[np.uint8]
@@ -39,8 +41,8 @@ class RolloutResult:
     """The last context frame, repeated."""
     mean_image: FrameArray = field(repr=False)
     """The mean frame of other episodes: a blurry average."""
-    no_state: FrameArray | None = field(default=None, repr=False)
-    """Generated with the scan state cleared before every frame."""
+    forgotten: Mapping[MemoryPart, FrameArray] = field(default_factory=dict, repr=False)
+    """Generated with this part of the memory cleared before every frame."""
 
 
 class Evaluator:
@@ -62,26 +64,26 @@ class Evaluator:
         self._on_progress = on_progress
 
     def compare(
-        self, clips: Clips, *, num_context: int, autoregressive: bool = True, with_no_state: bool = False
+        self, clips: Clips, *, num_context: int, autoregressive: bool = True, forget: Sequence[MemoryPart] = ()
     ) -> RolloutResult:
         """Generates the frames from `num_context` on under the true actions, with all references.
 
-        With `autoregressive` False each frame is generated after true frames, and `repeat` is the previous true frame.
+        `forget`: parts of the memory without which the frames are generated again. With `autoregressive` False each
+        frame is generated after true frames, and `repeat` is the previous true frame.
         """
         latents = self.encode(clips)
         truth = clips.frames[:, num_context:]
         seen = clips.frames[:, num_context - 1 : -1]
         generated = self.generate(latents, num_context, autoregressive=autoregressive)
-        no_state = None
-        if with_no_state:
-            no_state = self.decode(
-                self.generate(latents, num_context, autoregressive=autoregressive, keep_memory=False)
-            )
+        forgotten = {
+            part: self.decode(self.generate(latents, num_context, autoregressive=autoregressive, forget=part))
+            for part in forget
+        }
         return RolloutResult(
             seeds=clips.seeds,
             truth=truth,
             generated=self.decode(generated),
-            no_state=no_state,
+            forgotten=forgotten,
             autoencoder=self.decode(latents.latent_BTCHW[:, num_context:]),
             repeat=np.broadcast_to(seen[:, :1], truth.shape) if autoregressive else seen,
             mean_image=np.broadcast_to(self.mean_image, truth.shape),
@@ -99,7 +101,12 @@ class Evaluator:
         return decode_frames(self._preset.autoencoder, latent_BTCHW)
 
     def generate(
-        self, latents: LatentClips, num_context: int, *, autoregressive: bool = True, keep_memory: bool = True
+        self,
+        latents: LatentClips,
+        num_context: int,
+        *,
+        autoregressive: bool = True,
+        forget: MemoryPart | None = None,
     ) -> Tensor:
         """The latents from `num_context` on. Shapes: returns [B, T - num_context, C, H, W]."""
         return generate(
@@ -109,6 +116,6 @@ class Evaluator:
             num_steps=self.num_steps,
             context_noise=self._preset.config.play.context_noise,
             autoregressive=autoregressive,
-            keep_memory=keep_memory,
+            forget=forget,
             on_progress=self._on_progress,
         )

@@ -21,7 +21,7 @@ from worldsim.evaluation.clips import Clips
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.frames import to_frames, to_tensor
 from worldsim.models.rollout import rollout
-from worldsim.models.world_model import WorldModel
+from worldsim.models.world_model import MemoryPart, WorldModel
 
 CODING_BATCH = 128
 """Frames per autoencoder call; limits memory without changing results."""
@@ -74,13 +74,14 @@ def generate(
     num_steps: int,
     context_noise: float,
     autoregressive: bool = True,
-    keep_memory: bool = True,
+    forget: MemoryPart | None = None,
     on_progress: FrameProgressCallback | None = None,
 ) -> Tensor:
     """Generates the latents from `num_context` on under their true actions. Shapes: [B, T - num_context, C, H, W].
 
     `autoregressive`: generated frames are committed with noise level `context_noise`, as in play; otherwise true frames
-    are (next-frame prediction). `keep_memory` False clears the scan state before every frame.
+    are (next-frame prediction). `forget`: the part of the memory that is cleared before every
+    frame.
 
     Raises: NonFiniteError with the first frame that contains NaN or infinity.
     """
@@ -97,7 +98,7 @@ def generate(
         num_steps=num_steps,
         context_noise=context_noise,
         autoregressive=autoregressive,
-        before_frame=None if keep_memory else model.without_memory,
+        before_frame=None if forget is None else partial(model.without_memory, part=forget),
     ):
         if frame.is_generated:
             if not bool(torch.isfinite(frame.latent_BCHW).all()):

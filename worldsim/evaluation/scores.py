@@ -23,7 +23,10 @@ from worldsim.evaluation.metrics import (
     ssim,
 )
 from worldsim.evaluation.visibility import Mask, VisibilityMasks
+from worldsim.models.world_model import MemoryPart
 
+FORGOTTEN_PARTS: dict[str, MemoryPart] = {"psnr_no_state": "all", "psnr_no_map": "map", "psnr_no_scan": "scan"}
+"""Score to the part of the memory that is cleared."""
 REVERSE_BINS = 8
 """Distances at which the reverse task is scored, at most."""
 
@@ -50,7 +53,11 @@ class Score:
     psnr_autoencoder: float
     """The true frames encoded and decoded: the ceiling."""
     psnr_no_state: float | None
-    """The same weights with the scan state cleared before every frame: a diagnostic, not a memory ablation."""
+    """The same weights with all memory cleared before every frame: a diagnostic, not a memory ablation."""
+    psnr_no_map: float | None = None
+    """For a model with both, only the map cleared."""
+    psnr_no_scan: float | None = None
+    """For a model with both, only the scan states cleared."""
     sharpness: float
     """Gradient energy relative to the true frames: 1 is right, less is blur, more is noise."""
     sharpness_low: float
@@ -252,7 +259,10 @@ def _score_fields(result: RolloutResult, frames: slice = slice(None)) -> dict[st
         "psnr_repeat": _mean_psnr(result.repeat[:, frames], truth),
         "psnr_mean_image": _mean_psnr(result.mean_image[:, frames], truth),
         "psnr_autoencoder": _mean_psnr(autoencoder, truth),
-        "psnr_no_state": None if result.no_state is None else _mean_psnr(result.no_state[:, frames], truth),
+        **{
+            name: _mean_psnr(result.forgotten[part][:, frames], truth) if part in result.forgotten else None
+            for name, part in FORGOTTEN_PARTS.items()
+        },
         **interval_fields("sharpness", gradient_energy(generated).sum(axis=1) / true_energy, true_energy),
         "sharpness_autoencoder": sharpness(autoencoder, truth),
     }

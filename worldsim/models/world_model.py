@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
@@ -24,6 +24,8 @@ from worldsim.models.state import WorldState
 
 LatentShape: TypeAlias = tuple[int, int, int]
 """(C, H, W)."""
+
+MemoryPart: TypeAlias = Literal["all", "map", "scan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +64,9 @@ class WorldModel(nn.Module, ABC):
         """The state before the first frame."""
 
     @abstractmethod
-    def without_memory(self, state: WorldState) -> WorldState:
-        """The state with scan states, map and estimated pose reset; the attention window and past latents stay.
+    def without_memory(self, state: WorldState, part: MemoryPart = "all") -> WorldState:
+        """The state with scan states, or the map and its estimated pose, or both reset; the attention window and past
+        latents stay.
 
         A diagnostic, not a control for memory.
         """

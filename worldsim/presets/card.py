@@ -37,7 +37,12 @@ _NOT_SCORED = {
     "memory_maze": "Not scored yet; `worldsim eval` does that.",
     "recorded": "Not scored: there is no true world to compare it with.",
 }
-_COLUMNS = ("psnr", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_no_state", "psnr_autoencoder", "sharpness")
+_MAPPED_COLUMNS = ("psnr_no_map", "psnr_no_scan")
+"""Only for models with map and scans."""
+_COLUMNS = (
+    *("psnr", "ssim", "psnr_repeat", "psnr_mean_image", "psnr_no_state"),
+    *(*_MAPPED_COLUMNS, "psnr_autoencoder", "sharpness"),
+)
 """Metrics in the results of `worldsim eval` that the card shows."""
 _PLAY_LINE = re.compile(r"To play it with worldsim[^\n]*\n\n```sh\nworldsim play \S+\n```")
 _SAMPLE = re.compile(r"\n*<!-- sample -->.*?<!-- end: sample -->", re.DOTALL)
@@ -128,7 +133,9 @@ def _scores_section(scores: Mapping[str, Any]) -> str:
         (f"{task_name('drift')}, frames {row['distance'] - row['frames'] + 1} to {row['distance']}", row)
         for row in drift
     ]
-    rows = [(name, *(_format_score(row, key) for key in _COLUMNS)) for name, row in named if row]
+    shown = [(name, row) for name, row in named if row]
+    columns = [key for key in _COLUMNS if key not in _MAPPED_COLUMNS or any(row.get(key) for _, row in shown)]
+    rows = [(name, *(_format_score(row, key) for key in columns)) for name, row in shown]
     seeds = scores["seeds"]
     command = f"`{scores['command']}`: " if "command" in scores else ""
     how = (
@@ -136,7 +143,7 @@ def _scores_section(scores: Mapping[str, Any]) -> str:
         "references; the autoencoder's is the ceiling. rollout@k is the k-th generated frame. Sharpness is gradient "
         "energy relative to the true frames: 1 is right, less is blur."
     )
-    return "\n\n".join([_table(("task", *map(metric_name, _COLUMNS)), rows), how, *_score_sentences(scores)])
+    return "\n\n".join([_table(("task", *map(metric_name, columns)), rows), how, *_score_sentences(scores)])
 
 
 def _score_sentences(scores: Mapping[str, Any]) -> Iterator[str]:

@@ -190,6 +190,9 @@ class RecallClips:
     """Frames from one to the next; 0: frames of an episode in random order (only recall)."""
     max_context_level: float = 0.3
     """Maximum noise level of written targets. Without a context it is 1: diffusion forcing."""
+    generated_prob: float = 0.0
+    """Probability that the model's own one-step predictions are written in place of the targets, as in play. Only where
+    targets are known from the context: elsewhere its errors cannot be told from the truth."""
     batch_clips: int = 8
     weight: float = 1.0
     """Probability relative to the other forms of a phase."""
@@ -202,6 +205,7 @@ class RecallClips:
                 "target_frames": (1, 4096),
                 "stride": (0, 256),
                 "max_context_level": (0, 1),
+                "generated_prob": (0, 1),
                 "batch_clips": (1, 4096),
                 "weight": (0, 1e6),
             },
@@ -238,9 +242,14 @@ class RecallPhase:
     """Loss weight of frames that are not in the context; those of the context have 1."""
     one_step_fraction: float = 1.0
     """Fraction of frames predicted from pure noise in one step (see `sample_flow_steps`)."""
+    forget_map_prob: float = 0.0
+    """Probability that a mapped model forgets its map after the context, so that its scans keep remembering."""
+    forget_scan_prob: float = 0.0
+    """The same for its scans."""
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"seen_fraction": (0, 1), "new_view_weight": (0, 100), "one_step_fraction": (0, 1)})
+        fractions = ("seen_fraction", "one_step_fraction", "forget_map_prob", "forget_scan_prob")
+        check_ranges(self, {"new_view_weight": (0, 100), **dict.fromkeys(fractions, (0, 1))})
         if not self.mix or sum(clips.weight for clips in self.mix) <= 0:
             raise ConfigError("a phase needs batches with a weight", hint="mix = [{ context_frames = 16 }]")
 

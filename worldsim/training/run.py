@@ -57,8 +57,8 @@ class TrainingRun:
     folder: Path
     distributed: DistributedContext
     """The processes that train together; each rank has its own TrainingRun, on its own device."""
-    init: Path | None = None
-    """Preset whose weights a new run starts with."""
+    init: tuple[Path, ...] = ()
+    """Presets whose weights a new run starts with; where several fit, the last one's."""
     data: tuple[OpenedSource, ...] = ()
     """Recordings to train on."""
     world_share: float = 1.0
@@ -71,7 +71,7 @@ class TrainingRun:
         *,
         folder: Path | None,
         distributed: DistributedContext,
-        init: Path | None = None,
+        init: Sequence[Path] = (),
         data: Sequence[DataSource] = (),
         world_share: float | None = None,
         architecture: str | None = None,
@@ -100,7 +100,7 @@ class TrainingRun:
             training=training,
             folder=folder or Path("runs") / preset.name,
             distributed=distributed,
-            init=init,
+            init=tuple(init),
             data=opened,
             world_share=share,
         )
@@ -178,7 +178,7 @@ class TrainingRun:
         replay_buffer = ReplayBuffer(sources, store_frames, self.training.data)
         network = Autoencoder(self.preset.autoencoder).to(self.device)
         if self.init:
-            network.load_state_dict(self._load_autoencoder(self.init).state_dict())
+            network.load_state_dict(self._load_autoencoder(self.init[0]).state_dict())
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
         config = self.training.autoencoder
         return AutoencoderRecipe(network, config, replay_buffer, probes[0], device=self.device), replay_buffer
@@ -190,8 +190,8 @@ class TrainingRun:
         autoencoder = self._trained_autoencoder().to(device)
         replay_buffer = ReplayBuffer(sources, partial(encode_frames, autoencoder, device=device), self.training.data)
         model = build_world_model(self.preset.model, self.preset.latent_shape, self.preset.action_spec.size)
-        if self.init:
-            init_from_preset(model, self.init)
+        for folder in self.init:
+            init_from_preset(model, folder)
         writer = PresetWriter(config=self.preset, starts=data.starts(), metadata=data.provenance())
         probe = WorldModelProbe(probes, autoencoder, writer, device=device)
         config = self.training.recipe(stage, self.preset.model)
@@ -204,6 +204,8 @@ class TrainingRun:
         if isinstance(config, RecallTraining):
             if self.preset.action_spec.axes[:4] != PLANAR_POSE_AXES or not isinstance(model, TwoStreamModel):
                 raise ConfigError("training.recall needs poses as inputs", hint="world.inputs = 'pose'")
+            if isinstance(model, MappedModel):
+                self._trained_map(model)
             return RecallRecipe(model.to(device), config, replay_buffer, probe, device=device), replay_buffer
         assert isinstance(model, MapModel | MappedModel), type(model)
         return MapRecipe(model.to(device), self.training.map, replay_buffer, probe, device=device), replay_buffer
@@ -233,9 +235,10 @@ class TrainingRun:
         Raises: PresetNotFoundError when no trained map is found.
         """
         trained = self.folder / "map" / "last"
-        folder = trained if trained.exists() else self.init
-        stored = {} if folder is None else load_weights(folder)
-        tensors = {n.removeprefix(MAP_WEIGHTS): t for n, t in stored.items() if n.startswith(MAP_WEIGHTS)}
+        tensors: dict[str, torch.Tensor] = {}
+        for folder in (trained,) if trained.exists() else self.init:
+            stored = load_weights(folder)
+            tensors |= {n.removeprefix(MAP_WEIGHTS): t for n, t in stored.items() if n.startswith(MAP_WEIGHTS)}
         shapes = {name: tensor.shape for name, tensor in model.map.state_dict().items()}
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             raise PresetNotFoundError(
@@ -249,8 +252,8 @@ class TrainingRun:
     def _trained_autoencoder(self) -> Autoencoder:
         """That of this run, else that of `init`."""
         path = self.folder / "autoencoder" / WEIGHTS_FILE
-        if not path.exists() and self.init is not None:
-            return self._load_autoencoder(self.init)
+        if not path.exists() and self.init:
+            return self._load_autoencoder(self.init[0])
         if not path.exists():
             raise PresetNotFoundError(
                 f"no trained autoencoder at {path}",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from worldsim.models.config import MapModelConfig
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import ClipContext, FrameContext, LatentShape, WorldModel
+from worldsim.models.world_model import ClipContext, FrameContext, LatentShape, MemoryPart, WorldModel
 
 MapState: TypeAlias = dict[str, Tensor]
 """`pose` and `previous_pose` [B, P], the estimated pose now and one tick before, and the map's own tensors."""
@@ -110,7 +110,9 @@ class MapModel(WorldModel):
     def initial_state(self, batch: int, seed: int) -> WorldState:
         return WorldState(tensors=with_map_prefix(self.map.initial_state(batch)), seed=seed)
 
-    def without_memory(self, state: WorldState) -> WorldState:
+    def without_memory(self, state: WorldState, part: MemoryPart = "all") -> WorldState:
+        if part == "scan":
+            return state
         batch = len(next(iter(state.tensors.values())))
         return replace(self.initial_state(batch, state.seed), frame_index=state.frame_index)
 

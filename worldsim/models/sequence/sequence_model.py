@@ -5,7 +5,6 @@ See `trunk` and `two_stream` for the two forms. Letters as in `models.world_mode
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from worldsim.models.pose import POSE_SIZE
 from worldsim.models.sequence.layer import Layer, build_layers
 from worldsim.models.sequence.mixer import SCAN_STATE, LayerState
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import ClipContext, LatentShape, WorldModel
+from worldsim.models.world_model import ClipContext, LatentShape, MemoryPart, WorldModel
 
 
 class SequenceModel(WorldModel):
@@ -45,9 +44,9 @@ class SequenceModel(WorldModel):
     def initial_state(self, batch: int, seed: int) -> WorldState:
         return WorldState(tensors=_join([layer.initial_state(batch) for layer in self._layers]), seed=seed)
 
-    def without_memory(self, state: WorldState) -> WorldState:
+    def without_memory(self, state: WorldState, part: MemoryPart = "all") -> WorldState:
         initial = self.initial_state(len(next(iter(state.tensors.values()))), state.seed).tensors
-        return replace(state, tensors={n: initial[n] if self._is_memory(n) else t for n, t in state.tensors.items()})
+        return state.advance({name: initial[name] for name in initial if self._is_memory(name, part)}, 0)
 
     def predict_pose(self, clip_context: ClipContext) -> Tensor | None:
         return None if self.pose_head is None else self.pose_head(self._features(clip_context).flatten(2))
@@ -56,8 +55,8 @@ class SequenceModel(WorldModel):
         """The layers' output for a clip, which the pose head reads. Shapes: [B, T, N, D]."""
         raise NotImplementedError(type(self).__name__)
 
-    def _is_memory(self, name: str) -> bool:
-        return name.endswith(f".{SCAN_STATE}")
+    def _is_memory(self, name: str, part: MemoryPart) -> bool:
+        return part != "map" and name.endswith(f".{SCAN_STATE}")
 
     @property
     def _layers(self) -> list[Layer]:

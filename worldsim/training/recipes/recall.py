@@ -21,7 +21,9 @@ from torch import Tensor
 from worldsim.diffusion.noise import mix_noise
 from worldsim.diffusion.objectives import flow_loss, sample_flow_steps
 from worldsim.models.sequence.two_stream import TwoStreamModel
-from worldsim.training.config import RecallClips, RecallTraining
+from worldsim.models.state import WorldState
+from worldsim.models.world_model import MemoryPart
+from worldsim.training.config import RecallClips, RecallPhase, RecallTraining
 from worldsim.training.recipes.probes import WorldModelProbe
 from worldsim.training.replay_buffer import ReplayBuffer
 
@@ -82,7 +84,8 @@ class RecallRecipe:
         shape, prob = (clips.batch_clips, clips.target_frames), phase.one_step_fraction
         tau, step = sample_flow_steps(*shape, self._generator, one_step_prob=prob)
         noisy = mix_noise(target, torch.randn_like(target), tau)
-        predicted = self._predict(clips, context, context_action, target, target_action, noisy, tau, step)
+        forget = self._sample_forgotten_part(phase)
+        predicted = self._predict(clips, forget, context, context_action, target, target_action, noisy, tau, step)
         weight = torch.where(choice.is_seen, 1.0, phase.new_view_weight).to(predicted)
         loss = flow_loss(
             predicted, target.to(predicted), tau.to(predicted), weight, floor=self._config.min_noise_weight
@@ -92,9 +95,19 @@ class RecallRecipe:
     def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
         return self._probe.export(folder, self.average, num_updates, num_frames)
 
+    def _sample_forgotten_part(self, phase: RecallPhase) -> MemoryPart | None:
+        draw = self._sample_prob() if phase.forget_map_prob + phase.forget_scan_prob else 1.0
+        if draw < phase.forget_map_prob:
+            return "map"
+        return "scan" if draw < phase.forget_map_prob + phase.forget_scan_prob else None
+
+    def _sample_prob(self) -> float:
+        return float(torch.rand((), generator=self._generator))
+
     def _predict(
         self,
         clips: RecallClips,
+        forget: MemoryPart | None,
         context: Tensor,
         context_action: Tensor,
         target: Tensor,
@@ -109,14 +122,30 @@ class RecallRecipe:
         if clips.context_frames:
             level = torch.zeros(context.shape[:2], device=device)
             state = network.write_history(context.to(device), level, context_action.to(device), state)
+        if forget is not None:
+            state = network.without_memory(state, forget)
         noisy, tau, step, target_action = (x.to(device) for x in (noisy, tau, step, target_action))
         if clips.task == "recall":
             return network.predict_queries(state, target_action, noisy, tau, step)
         max_level = 1.0 if not clips.context_frames else clips.max_context_level
         level = torch.rand(target.shape[:2]) * max_level
-        written = mix_noise(target, torch.randn_like(target), 1 - level)
-        clip = network.read_history(written.to(device), level.to(device), target_action, state=state)
+        written = mix_noise(target, torch.randn_like(target), 1 - level).to(device)
+        level = level.to(device)
+        if clips.generated_prob and self._sample_prob() < clips.generated_prob:
+            written, level = self._generate(written, level, target_action, state), torch.zeros_like(level)
+        clip = network.read_history(written, level, target_action, state=state)
         return network.predict(clip, noisy, tau, step)
+
+    @torch.no_grad()
+    def _generate(self, written: Tensor, level: Tensor, action: Tensor, state: WorldState) -> Tensor:
+        """One-step predictions of all frames, after noisy true frames, and in half of the cases once more after these
+        predictions: errors then add up over frames as in play, without a pass per frame."""
+        for _ in range(1 + (self._sample_prob() < 0.5)):
+            clip = self.network.read_history(written, level, action, state=state)
+            tau = torch.zeros_like(level)
+            written = self.network.predict(clip, torch.randn_like(written), tau, torch.ones_like(tau)).to(written)
+            level = torch.zeros_like(level)
+        return written
 
 
 def choose_frames(
