@@ -23,6 +23,7 @@ MILLIONS = {
     "maze-random": (0.6, 0.7),
     "memory-maze": (0.6, 0.7),
     "memory-maze-fixed": (1, 2),
+    "memory-maze-mapped": (5.5, 6.5),
     "memory-maze-pose": (0.5, 0.7),
     "memory-maze-scan": (5, 5.5),
 }

@@ -424,7 +424,7 @@ class TrainingConfig:
     sequence: SequenceTraining = field(default_factory=SequenceTraining)
     """For models with scans or attention."""
     recall: RecallTraining | None = None
-    """In place of `sequence`, for sequence models whose layers denoise and whose inputs are poses."""
+    """In place of `sequence`, for models whose layers denoise and whose inputs are poses."""
     decoder: DecoderTraining = field(default_factory=DecoderTraining)
 
     def recipe(self, stage: Stage, model: ModelConfig) -> RecipeConfig:
@@ -463,7 +463,7 @@ def read_training(table: Mapping[str, Any], model: ModelConfig) -> TrainingConfi
             "training.sequence: model.kind = 'map' has no sequence model", hint="remove [training.sequence]"
         )
     if "recall" in table:
-        if model.kind != "sequence" or model.denoiser.kind != "shared" or not model.supports_tbptt:
+        if model.kind == "map" or model.denoiser.kind != "shared" or not model.supports_tbptt:
             raise ConfigError(
                 "training.recall: needs a sequence model whose layers denoise, with causal attention",
                 hint="model.denoiser.kind = 'shared', or [training.sequence]",
