@@ -166,6 +166,9 @@ class FixedStream:
     def get(self) -> Episode:
         return self._waiting.pop(0)
 
+    def has_next(self) -> bool:
+        return bool(self._waiting)
+
 
 def filled(*sources: WeightedStream, **config: Any) -> ReplayBuffer:
     torch.manual_seed(0)
@@ -174,6 +177,19 @@ def filled(*sources: WeightedStream, **config: Any) -> ReplayBuffer:
     )
     replay_buffer.fill()
     return replay_buffer
+
+
+def test_take_ready_adds_one_finished_episode_per_update_whatever_the_replay_ratio() -> None:
+    for take_ready, expected in ((True, [3, 4, 5]), (False, [2, 2, 2])):
+        stream = FixedStream(*[4] * 6, is_endless=True)
+        replay_buffer = filled(
+            WeightedStream(stream=stream), min_buffer_episodes=2, replay_ratio=1e6, take_ready=take_ready
+        )
+        counts = []
+        for _ in range(3):
+            replay_buffer.refresh()
+            counts.append(int(replay_buffer.counters()["taken_0"]))
+        assert counts == expected
 
 
 def test_clips_are_contiguous_and_every_position_is_equally_likely() -> None:

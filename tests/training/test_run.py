@@ -93,6 +93,17 @@ def train(preset_toml: Path, stage: str, *, updates: int = 3, run: str = "run") 
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+def test_options_replace_values_of_the_recipe(preset_toml: Path) -> None:
+    lines = ["data.num_workers = 5", "sequence.optimizer.learning_rate=1e-4", 'compute.precision = "bfloat16"']
+    context = DistributedContext(device="cpu")
+    training = TrainingRun.open(preset_toml, folder=None, distributed=context, overrides=lines).training
+    assert training.data.num_workers == 5 and training.data.episode_frames == 24
+    assert training.sequence.optimizer.learning_rate == 1e-4 and training.compute.precision == "bfloat16"
+    for line in ("data.num_workers", "data.workers = 5"):
+        with pytest.raises(ConfigError):
+            TrainingRun.open(preset_toml, folder=None, distributed=context, overrides=[line])
+
+
 def test_stages_resume_as_if_uninterrupted_and_produce_a_playable_preset(preset_toml: Path) -> None:
     folder = preset_toml.parent / "run"
     for stage in ("autoencoder", "dynamics"):

@@ -13,6 +13,7 @@ import tyro
 
 from worldsim.cli.arguments import (
     DeviceOption,
+    Flag,
     JsonOption,
     OfflineOption,
     ProgressOption,
@@ -67,6 +68,10 @@ class TrainArguments:
     """With --steps: steps of learning-rate decay (default: the preset's fraction of the steps)."""
     out: Annotated[Path | None, option("DIR")] = None
     """Run folder (default: runs/<preset name>)."""
+    from_start: Flag = False
+    """Let the minutes include loading and rendering the first episodes, not training alone."""
+    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("KEY=VALUE")] = ()
+    """Replace a value of the recipe's [training] table, as in TOML: --set data.num_workers=12. Repeatable."""
     init: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("PRESET")] = ()
     """Initialize a new run from this preset's weights, where shapes match. Repeatable: a mapped model takes the map of
     one preset and the scans of another."""
@@ -117,6 +122,7 @@ def _train(arguments: TrainArguments, distributed: DistributedContext) -> None:
         data=[DataSource.parse(text) for text in arguments.data],
         world_share=arguments.world_fraction,
         architecture=arguments.architecture,
+        overrides=arguments.set,
     )
     summaries: dict[str, dict[str, float | int | str]] = {}
     progress_file = arguments.progress if distributed.is_main else None
@@ -167,7 +173,15 @@ def _train_phase(
             on_log(row)
             track(row)
 
-        return run.train(stage, minutes, arguments.steps, cooldown_updates=cooldown, on_log=on_row, on_fill=on_fill)
+        return run.train(
+            stage,
+            minutes,
+            arguments.steps,
+            cooldown_updates=cooldown,
+            from_start=arguments.from_start,
+            on_log=on_row,
+            on_fill=on_fill,
+        )
 
 
 def _note(row: dict[str, float | int | str]) -> str:

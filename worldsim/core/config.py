@@ -19,7 +19,7 @@ import reprlib
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +58,24 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid TOML: {_reason(error)}", hint="fix that line") from None
+
+
+def with_assignments(table: Mapping[str, Any], lines: Sequence[str]) -> dict[str, Any]:
+    """`table` with the values of lines of TOML, such as "data.num_workers = 12". Raises: ConfigError."""
+    for line in lines:
+        try:
+            table = _merged(table, tomllib.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{short_repr(line)} is not valid TOML: {_reason(error)}", hint="KEY=VALUE") from None
+    return dict(table)
+
+
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    both = {**table, **changes}
+    for name, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(table.get(name), Mapping):
+            both[name] = _merged(table[name], value)
+    return both
 
 
 def parse_json(text: str) -> Any:

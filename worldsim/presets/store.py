@@ -247,7 +247,7 @@ def save_preset(
         "schema_version": str(SCHEMA_VERSION),
         "config_sha256": _config_sha256(json.loads(config_text)),
     }
-    weights = _with_sorted_header(safetensors.torch.save({n: t.contiguous() for n, t in tensors.items()}), header)
+    weights = with_sorted_header(safetensors.torch.save({n: t.contiguous() for n, t in tensors.items()}), header)
     with storage_errors(folder):
         _write_starts(folder / START_FOLDER, starts)
         if card is not None or not (folder / CARD_FILE).exists():
@@ -268,7 +268,7 @@ def source_commit() -> str:
         return "unknown"
 
 
-def _with_sorted_header(content: bytes, metadata: Mapping[str, str]) -> bytes:
+def with_sorted_header(content: bytes, metadata: Mapping[str, str]) -> bytes:
     """The safetensors file with metadata, which includes the hash of the data, and a sorted header: the library's order
     of the metadata is random.
     """

@@ -175,7 +175,7 @@ def save_training_state(folder: Path, tensors: dict[str, Tensor], counters: dict
     new_folder = _new_folder(folder)
     shutil.rmtree(new_folder, ignore_errors=True)
     new_folder.mkdir(parents=True)
-    for number, shard in enumerate(_shards(tensors)):
+    for number, shard in enumerate(split_into_shards(tensors)):
         save_file(shard, new_folder / f"shard-{number:05d}.safetensors")
     (new_folder / COUNTERS_FILE).write_text(json.dumps(counters), encoding="utf-8")
     _replace_folder(folder)
@@ -273,7 +273,8 @@ def _newest(folder: Path) -> Path | None:
     return next((path for path in (folder, _old_folder(folder)) if path.exists()), None)
 
 
-def _shards(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+def split_into_shards(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Parts of at most SHARD_BYTES, or of a single larger tensor."""
     shard: dict[str, Tensor] = {}
     size = 0
     for name, tensor in tensors.items():

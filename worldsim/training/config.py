@@ -50,6 +50,9 @@ class DataConfig:
     """Capacity of the replay buffer; the oldest episode is replaced first."""
     min_buffer_episodes: int = 48
     """Episodes in the buffer before training starts."""
+    take_ready: bool = False
+    """Also take every episode that is finished, at most one per update: more data where many workers render, which then
+    depends on how fast they are."""
     replay_ratio: float = 4.0
     """Frames sampled per newly rendered frame once training has started: rendering and encoding cost time too."""
     policy: str = "mixed"

@@ -216,6 +216,10 @@ class RecordedStream:
     def skip(self, num_episodes: int) -> None:
         self._num_skipped = num_episodes
 
+    def has_next(self) -> bool:
+        """No workers render episodes ahead of the trainer."""
+        return False
+
     def get(self) -> Episode:
         """Waits for the next segment. Raises: RecordingError when it cannot be read."""
         if not self._is_stopping.is_set() and self._thread.ident is None:

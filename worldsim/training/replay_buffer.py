@@ -42,7 +42,7 @@ class ReplayBuffer:
         self, sources: Sequence[WeightedStream], store: Callable[[Episode], Tensor], config: DataConfig
     ) -> None:
         self._buffers = [_EpisodeBuffer(source, config) for source in sources]
-        self._store = store
+        self._store, self._takes_ready = store, config.take_ready
         self.wait_s = 0.0
         """Time the trainer waited for data since the buffer was filled."""
 
@@ -56,10 +56,10 @@ class ReplayBuffer:
 
     def refresh(self) -> None:
         """Adds an episode once the replay ratio calls for one, and waits for it: the training data must not depend on
-        how fast episodes arrive.
+        how fast episodes arrive, except with `DataConfig.take_ready`.
         """
         for buffer in self._buffers:
-            if buffer.needs_refill:
+            if buffer.needs_refill or (self._takes_ready and buffer.source.stream.has_next()):
                 start_s = time.monotonic()
                 episode = buffer.source.stream.get()
                 self.wait_s += time.monotonic() - start_s

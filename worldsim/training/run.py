@@ -6,6 +6,7 @@ The run folder has one folder per stage, with checkpoints and, for world models 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from worldsim.core.config import read_toml
+from worldsim.core.config import read_toml, with_assignments
 from worldsim.core.errors import ConfigError, PresetNotFoundError
 from worldsim.core.types import PLANAR_POSE_AXES
 from worldsim.models.autoencoder import Autoencoder
@@ -75,9 +76,11 @@ class TrainingRun:
         data: Sequence[DataSource] = (),
         world_share: float | None = None,
         architecture: str | None = None,
+        overrides: Sequence[str] = (),
     ) -> TrainingRun:
         """`world_share` of None: 1 without data, 0 with data. `architecture` replaces the file's model, see
-        `models.sequence.architectures`.
+        `models.sequence.architectures`. `overrides` replace
+        values of the `[training]` table, see `with_assignments`.
 
         Raises: ConfigError for errors in the file, RecordingError for missing or damaged data, UsageError for an
         invalid share.
@@ -92,7 +95,7 @@ class TrainingRun:
         preset, table = read_preset_toml(
             preset_toml, recorded_world_values(opened[0].sessions[0]) if is_recorded else None
         )
-        training = read_training(table, preset.model)
+        training = read_training(with_assignments(table, overrides), preset.model)
         if architecture is not None:
             preset, training = _with_architecture(preset, training, architecture)
         return cls(
@@ -116,15 +119,18 @@ class TrainingRun:
         updates: int | None = None,
         *,
         cooldown_updates: int | None = None,
+        from_start: bool = False,
         on_log: LogCallback,
         on_fill: Callable[[int, int], None] = lambda done, total: None,
     ) -> tuple[str, Trainer]:
         """Trains one session. Returns: why it ended, and the trainer with its counters.
 
-        `on_fill(done, total)` is called for each episode of the first fill of the replay buffer.
+        `on_fill(done, total)` is called for each episode of the first fill of the replay buffer. `from_start`: the
+        minutes include that fill and everything else before the first update.
 
         Raises: ConfigError for a stage that the model does not have.
         """
+        started_s = time.monotonic()
         config = self.training.recipe(stage, self.preset.model)
         torch.manual_seed(self.training.seed)
         run_folder = self.folder / stage
@@ -147,7 +153,8 @@ class TrainingRun:
             )
             trainer.resume()
             replay_buffer.fill(on_fill)
-            return trainer.run(minutes, updates=updates, cooldown_updates=cooldown_updates), trainer
+            left = minutes - (time.monotonic() - started_s) / 60 if from_start else minutes
+            return trainer.run(left, updates=updates, cooldown_updates=cooldown_updates), trainer
 
     def training_data(self, stage: Stage) -> TrainingData:
         """Raises: ConfigError, RecordingError for data that does not fit."""

@@ -343,6 +343,10 @@ class _SyntheticStream:
     def skip(self, num_episodes: int) -> None:
         """All episodes are alike."""
 
+    def has_next(self) -> bool:
+        """No workers render episodes ahead of the trainer."""
+        return False
+
     def get(self) -> Episode:
         num_frames, scale = self._num_frames, self._scale
         xy = self._random.uniform(-scale, scale, (num_frames, 2)) + self._origin

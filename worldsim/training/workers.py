@@ -53,6 +53,10 @@ class EpisodeStream(Protocol):
         """Waits for the next episode."""
         ...
 
+    def has_next(self) -> bool:
+        """Whether `get` returns at once with an episode that was rendered meanwhile."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedStream:
@@ -105,6 +109,9 @@ class WorldStream:
             raise item
         self._next += 1
         return item
+
+    def has_next(self) -> bool:
+        return bool(self._queues) and not self._queues[self._next % len(self._queues)].is_empty
 
     def _start(self) -> None:
         """Of W workers, worker i renders episodes i, i + W, ..., from the first wanted one on."""
@@ -166,6 +173,10 @@ class EpisodeQueue:
         taken = replace(episode, frames=self._slots[slot].copy())
         self._free.put(slot)
         return taken
+
+    @property
+    def is_empty(self) -> bool:
+        return self._full.empty()
 
     def cancel_join(self) -> None:
         """Called by the worker before it exits: items that are still unread do not delay the exit."""
