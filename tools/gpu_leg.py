@@ -69,8 +69,10 @@ def train(arguments: argparse.Namespace, options: Sequence[str]) -> int:
         command += ["--out", str(arguments.run), *options]
         print(*command, file=log, flush=True)
         trainer = subprocess.Popen(command, env={**environment, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log)
+        sys.path[:0] = paths
+        import worldsim.training.checkpoint  # noqa: F401  # while the trainer runs: after it, seconds count
+
         code = wait_until(trainer, stop_s + 5, end_s - KILL_FRACTION * arguments.reserve)
-    sys.path[:0] = paths
     count = write_shards(arguments.run / arguments.stage, out)
     seconds = round(time.monotonic() - STARTED_S, 1)
     (out / SUMMARY).write_text(json.dumps({"shards": count, "exit_code": code, "seconds": seconds}), encoding="utf-8")

@@ -64,7 +64,7 @@ def test_a_leg_without_a_display_stops_in_time_and_leaves_a_preset(tmp_path: Pat
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert time.monotonic() - started_s < 1.5 * 60 + 2
+    assert time.monotonic() - started_s < 1.5 * 60 + 4
     assert json.loads((out / "leg.json").read_text())["exit_code"] == 0
     assert {path.name for path in out.iterdir()} >= {"leg.log", "log.jsonl", "preset.zip", "samples.png"}
     assert all(path.stat().st_size < 16 * 2**20 for path in out.iterdir())

@@ -343,12 +343,11 @@ class Trainer:
 
 @torch.no_grad()
 def _update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    averages = average.state_dict()
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            averages[name].lerp_(value, 1 - decay)
-        else:
-            averages[name].copy_(value)
+    averages, values = average.state_dict(), network.state_dict()
+    floating = [name for name, value in values.items() if value.is_floating_point()]
+    torch._foreach_lerp_([averages[name] for name in floating], [values[name] for name in floating], 1 - decay)
+    for name in values.keys() - set(floating):
+        averages[name].copy_(values[name])
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from worldsim.models.fp32 import full_precision
 from worldsim.models.sequence.mamba2 import (
     ScanCache,
     ScanInput,
+    by_head,
     chunk_update,
     flatten_tokens,
     intra_chunk,
@@ -69,9 +70,10 @@ def delta_chunked_read(cache: ScanCache, noisy: ScanInput) -> Tensor:
     num_frames, num_tokens = noisy.x.shape[1:3]
     chunks, num_chunks = split_chunks(noisy)
     since_GKQ = chunks.a.cumsum(2).flatten(1, 2).transpose(1, 2)
+    queries = [query.flatten(1, 2) for query in (chunks.c, chunks.b)]
     past, held = (
-        join_chunks(read_past(cache, query.flatten(1, 2), since_GKQ, num_tokens), num_frames, num_tokens, num_chunks)
-        for query in (chunks.c, chunks.b)
+        join_chunks(y_GKQE, num_frames, num_tokens, num_chunks)
+        for y_GKQE in read_past(cache, queries, since_GKQ, num_tokens)
     )
     return past + _own_frame(noisy, held)
 
@@ -95,30 +97,30 @@ def _own_frame(noisy: ScanInput, held_GTNKE: Tensor) -> Tensor:
 def _write(chunks: ScanInput, state_GKES: Tensor, num_chunks: int) -> tuple[Tensor, ScanCache]:
     alone_GKQE, cum_GKQ, key_GQS, query_GQS = flatten_tokens(chunks)
     beta_GKQ = chunks.dt.flatten(1, 2).transpose(1, 2)
-    kept_GKQS = (beta_GKQ * cum_GKQ.exp())[..., None] * key_GQS[:, None]
-    solved = _solve(_overlap(beta_GKQ, cum_GKQ, key_GQS), torch.cat((alone_GKQE, kept_GKQS), -1))
-    u_GKQE, w_GKQS = (
-        x.unflatten(0, (-1, num_chunks)) for x in solved.split((alone_GKQE.shape[-1], key_GQS.shape[-1]), -1)
-    )
-    cums, keys = (x.unflatten(0, (-1, num_chunks)).unbind(1) for x in (cum_GKQ, key_GQS))
+    decay_GKQQ = intra_chunk_decay(cum_GKQ)
+    overlap_GKQQ = beta_GKQ[..., None] * decay_GKQQ * (key_GQS @ key_GQS.transpose(1, 2))[:, None]
+    parts = (alone_GKQE, (beta_GKQ * cum_GKQ.exp())[..., None], overlap_GKQQ, cum_GKQ, key_GQS)
     starts, writes = [state_GKES], []
-    for u, w, cum, key in zip(u_GKQE.unbind(1), w_GKQS.unbind(1), cums, keys, strict=True):
-        writes.append(u - w @ starts[-1].transpose(2, 3))
+    for alone, kept, overlap, cum, key in zip(
+        *(part.unflatten(0, (-1, num_chunks)).unbind(1) for part in parts), strict=True
+    ):
+        writes.append(_solve(overlap, torch.addcmul(alone, kept, by_head(key, starts[-1]), value=-1)))
         added = chunk_update(writes[-1], cum, key)
         starts.append(torch.addcmul(added, cum[..., -1].exp()[..., None, None], starts[-1]))
     write_GKQE = torch.stack(writes, 1).flatten(0, 1)
     starts_GKES = torch.stack(starts[:-1], 1).flatten(0, 1)
     cache = ScanCache(write=write_GKQE, cumulative=cum_GKQ, key=key_GQS, starts=starts_GKES, end=starts[-1])
-    return intra_chunk(query_GQS, key_GQS, cum_GKQ, write_GKQE) + read_state(query_GQS, cum_GKQ, starts_GKES), cache
+    own_GKQE = ((query_GQS @ key_GQS.transpose(1, 2))[:, None] * decay_GKQQ) @ write_GKQE
+    return own_GKQE + read_state(query_GQS, cum_GKQ, starts_GKES), cache
 
 
 def _overlap(beta_GKQ: Tensor, cum_GKQ: Tensor, key_GQS: Tensor) -> Tensor:
-    """The fraction of an earlier token's write that a later token removes. Shapes: [G, K, Q, Q], strictly lower."""
+    """The fraction of an earlier token's write that a later token removes. Shapes: [G, K, Q, Q]."""
     return beta_GKQ[..., None] * intra_chunk_decay(cum_GKQ, -1) * (key_GQS @ key_GQS.transpose(1, 2))[:, None]
 
 
 def _solve(overlap_GKQQ: Tensor, right: Tensor) -> Tensor:
-    """(I + overlap) x = right. Shapes: right [G, K, Q, ...]."""
+    """(I + overlap) x = right, where only what is below the diagonal counts. Shapes: right [G, K, Q, ...]."""
     if overlap_GKQQ.shape[-1] == 1:
         return right
     return torch.linalg.solve_triangular(overlap_GKQQ, right, upper=False, unitriangular=True)

@@ -15,6 +15,7 @@ Source: Dao and Gu 2024, "Transformers are SSMs", section 6; block-wise order: L
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -137,7 +138,7 @@ def ssd_chunked_read(cache: ScanCache, noisy: ScanInput) -> Tensor:
     num_frames, num_tokens = noisy.x.shape[1:3]
     chunks, num_chunks = split_chunks(noisy)
     since_GKQ = chunks.a.cumsum(2).flatten(1, 2).transpose(1, 2)
-    past_GKQE = read_past(cache, chunks.c.flatten(1, 2), since_GKQ, num_tokens)
+    (past_GKQE,) = read_past(cache, [chunks.c.flatten(1, 2)], since_GKQ, num_tokens)
     return join_chunks(past_GKQE, num_frames, num_tokens, num_chunks) + own_frame(noisy)
 
 
@@ -162,18 +163,25 @@ def own_frame(noisy: ScanInput) -> Tensor:
     return own_GKNE.transpose(1, 2).unflatten(0, noisy.x.shape[:2])
 
 
-def read_past(cache: ScanCache, query_GQS: Tensor, since_GKQ: Tensor, num_tokens: int) -> Tensor:
-    """Reads the state at the start of each token's frame, decayed further by `since`. Shapes: [G * chunks, K, Q, E]."""
+def read_past(cache: ScanCache, queries: Sequence[Tensor], since_GKQ: Tensor, num_tokens: int) -> list[Tensor]:
+    """Reads the state at the start of each token's frame, decayed further by `since`, with every query [G, Q, S].
+
+    Shapes: returns [G * chunks, K, Q, E] each.
+    """
     size = since_GKQ.shape[-1] // num_tokens
     ends_GKF = cache.cumulative[..., num_tokens - 1 :: num_tokens]
     before_GKF = F.pad(ends_GKF[..., :-1], (1, 0))
     decay_GKQ = (before_GKF[..., None] + since_GKQ.unflatten(-1, (size, num_tokens))).flatten(2)
-    past_GKQE = read_state(query_GQS, decay_GKQ, cache.starts)
+    past = [read_state(query_GQS, decay_GKQ, cache.starts) for query_GQS in queries]
     if size == 1:
-        return past_GKQE
+        return past
     frame_Q = torch.arange(size, device=since_GKQ.device).repeat_interleave(num_tokens)
     decay_GKQQ = _masked_exp(decay_GKQ[..., :, None] - cache.cumulative[..., None, :], frame_Q < frame_Q[:, None])
-    return past_GKQE + ((query_GQS @ cache.key.transpose(1, 2))[:, None] * decay_GKQQ) @ cache.write
+    key_GSQ = cache.key.transpose(1, 2)
+    return [
+        past_GKQE + ((query_GQS @ key_GSQ)[:, None] * decay_GKQQ) @ cache.write
+        for past_GKQE, query_GQS in zip(past, queries, strict=True)
+    ]
 
 
 def split_chunks(stream: ScanInput) -> tuple[ScanInput, int]:
@@ -243,13 +251,23 @@ def intra_chunk_decay(cum_GKQ: Tensor, diagonal: int = 0) -> Tensor:
 
 def read_state(query_GQS: Tensor, decay_GKQ: Tensor, state_GKES: Tensor) -> Tensor:
     """Reads a state after further decay. Shapes: [G, K, Q, E]."""
-    return (query_GQS[:, None] @ state_GKES.transpose(2, 3)) * decay_GKQ.exp()[..., None]
+    return by_head(query_GQS, state_GKES) * decay_GKQ.exp()[..., None]
+
+
+def by_head(query_GQS: Tensor, state_GKES: Tensor) -> Tensor:
+    """The product of queries, shared by the heads, with every head's state, as one product and without copies.
+
+    Shapes: [G, K, Q, E].
+    """
+    product_GQX = query_GQS @ state_GKES.flatten(1, 2).transpose(1, 2)
+    return product_GQX.unflatten(-1, state_GKES.shape[1:3]).transpose(1, 2)
 
 
 def chunk_update(write_GKQE: Tensor, cum_GKQ: Tensor, key_GQS: Tensor) -> Tensor:
     """What a chunk adds to the state at its end. Shapes: [G, K, E, S]."""
     to_end_GKQ = (cum_GKQ[..., -1:] - cum_GKQ).exp()
-    return (write_GKQE * to_end_GKQ[..., None]).transpose(2, 3) @ key_GQS[:, None]
+    kept_GKEQ = (write_GKQE * to_end_GKQ[..., None]).transpose(2, 3)
+    return (kept_GKEQ.flatten(1, 2) @ key_GQS).unflatten(1, kept_GKEQ.shape[1:3])
 
 
 def _masked_exp(exponent: Tensor, mask: Tensor) -> Tensor:

@@ -282,7 +282,11 @@ class BlockMamba2(BlockMixer):
         if self.key_groups > 1:
             y = y.unflatten(0, (-1, self.key_groups)).movedim(1, 3).flatten(3, 4)
         y_GTND = torch.addcmul(y, self.skip_K[:, None], x_GTNKE).flatten(-2).to(gate_GTND.dtype)
-        return self._from_blocks(self.project_out(self.norm(y_GTND * F.silu(gate_GTND))))
+        gated_GTND = y_GTND * F.silu(gate_GTND)
+        # Under autocast the weight would be float32, for which torch has no fused kernel.
+        weight_D = self.norm.weight.to(gated_GTND.dtype)
+        normed_GTND = F.rms_norm(gated_GTND, self.norm.normalized_shape, weight_D, self.norm.eps)
+        return self._from_blocks(self.project_out(normed_GTND))
 
 
 class BlockGatedDeltaNet(BlockMamba2):
