@@ -25,7 +25,7 @@ from worldsim.envs.registration import MAX_EPISODE_STEPS
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import bundled_presets
 from worldsim.presets.store import load_preset
-from worldsim.worlds.seeds import EVALUATION_SEED_START
+from worldsim.worlds.trajectories import EVALUATION_SEED_START
 
 ROOT = Path(__file__).parents[2]
 LEARNED, TRUE = "worldsim/Preset-v0", "worldsim/World-v0"

@@ -24,7 +24,7 @@ from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.worlds.doom import engine
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.world import DoomWorld, maze_seed_of, mean_frame
-from worldsim.worlds.seeds import SEEDS_PER_BLOCK
+from worldsim.worlds.trajectories import SEEDS_PER_BLOCK
 
 ROOT = Path(__file__).parents[2]
 CONFIG = DoomConfig(maps=(1, 2))

@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from worldsim.core.errors import UsageError, did_you_mean
 from worldsim.core.types import ActionSpec, Frame
-from worldsim.worlds.seeds import EVALUATION_SEED_START
+from worldsim.worlds.trajectories import EVALUATION_SEED_START
 
 SEED, START, STEPS, RESET_MASK = "seed", "start", "steps", "reset_mask"
 """Arguments of `reset`: the seed, and the options: number of the recorded start, denoising steps per frame, rows of a

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worldsim.core.errors import UsageError, did_you_mean
-from worldsim.worlds.seeds import EVALUATION_SEED_START
+from worldsim.worlds.trajectories import EVALUATION_SEED_START
 
 TASKS = {
     "one_step": "the next frame, after true frames",

@@ -31,8 +31,7 @@ from worldsim.training.config import DataConfig
 from worldsim.training.episode import Episode, middle_row_depth
 from worldsim.worlds.base import GroundTruthWorld
 from worldsim.worlds.registry import GroundTruthConfig, open_world
-from worldsim.worlds.seeds import training_seeds
-from worldsim.worlds.trajectories import iter_trajectory
+from worldsim.worlds.trajectories import iter_trajectory, training_seeds
 
 SLOTS_PER_WORKER = 3
 """Finished episodes that a worker keeps waiting, at most."""

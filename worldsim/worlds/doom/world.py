@@ -24,7 +24,7 @@ from worldsim.worlds.doom.layout import DoomMazeLayout, generate_maze
 from worldsim.worlds.doom.policies import make_policy
 from worldsim.worlds.doom.wad import map_name, wad_bytes
 from worldsim.worlds.grid import Cell
-from worldsim.worlds.seeds import SEEDS_PER_BLOCK
+from worldsim.worlds.trajectories import SEEDS_PER_BLOCK
 
 WARM_UP_TICS = 12
 """After a map starts, the engine ignores turns for about seven tics and a warp for one."""

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from worldsim.core.errors import ConfigError
-from worldsim.worlds.seeds import EVALUATION_SEED_START, SEEDS_PER_BLOCK, check_training_seed, training_seeds
+from worldsim.worlds.trajectories import EVALUATION_SEED_START, SEEDS_PER_BLOCK, check_training_seed, training_seeds
 
 
 def test_training_never_draws_an_evaluation_seed() -> None:
