@@ -34,6 +34,9 @@ class Block(nn.Module):
     def forward_context(self, x: Tensor) -> Tensor:
         return x + self.scale * self.linear(x).tanh()
 
+    def forward_queries(self, x: Tensor) -> Tensor:
+        return self.forward_context(x)
+
     def forward_noisy(self, x: Tensor) -> Tensor:
         return self.forward_context(x)
 

@@ -21,6 +21,9 @@ class Layer(nn.Module):
     def forward_context(self, x: Tensor) -> Tensor:
         return x + self.linear(x).tanh()
 
+    def forward_queries(self, x: Tensor) -> Tensor:
+        return self.forward_context(x)
+
     def forward_noisy(self, x: Tensor) -> Tensor:
         return self.forward_context(x)
 
@@ -66,3 +69,12 @@ def test_matrix_products_use_the_requested_precision(asked: str, device: str, fo
     if device == "cpu":
         with autocast_context(ComputeConfig(precision=asked), device):  # type: ignore[arg-type]
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == found
+
+
+def test_without_a_compiler_layers_run_eagerly_with_a_line_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("torch.compile", lambda *args, **kwargs: pytest.fail("compiled"))
+    prepare_layers(nn.Module(), ComputeConfig(compile=True))
+    assert "no C++ compiler" in caplog.text

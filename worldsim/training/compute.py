@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,7 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 from worldsim.training.config import ComputeConfig
 
-TRAINED_METHODS = ("forward_context", "forward_noisy")
+logger = logging.getLogger(__name__)
+
+TRAINED_METHODS = ("forward_context", "forward_noisy", "forward_queries")
 """The methods of a layer with a backward pass; see `models.sequence.mixer`."""
 
 
@@ -43,15 +48,25 @@ def prepare_layers(
     Layer by layer, with static shapes: one graph serves all layers, and compiling an entire model takes minutes.
     `recompute_context` creates a context for what is recomputed in the backward pass.
     """
+    compiles = config.compile and _has_compiler(network)
     for layer in getattr(network, "layers", ()):
         for method in TRAINED_METHODS:
             function = getattr(layer, method)
-            if config.compile:
+            if compiles:
                 function = torch.compile(function, dynamic=False)
             if config.activation_checkpointing:
                 contexts = functools.partial(_checkpoint_contexts, recompute_context)
                 function = functools.partial(checkpoint, function, use_reentrant=False, context_fn=contexts)
             setattr(layer, method, function)
+
+
+def _has_compiler(network: nn.Module) -> bool:
+    """On CUDA torch brings its own (Triton); on a CPU it needs one for C++."""
+    is_on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
+    if not is_on_cpu or shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++"):
+        return True
+    logger.warning("training.compute.compile: no C++ compiler is installed; layers run eagerly")
+    return False
 
 
 def _checkpoint_contexts(
