@@ -136,9 +136,10 @@ def _with_interval(score: Mapping[str, Any], name: str, digits: int) -> str:
 def _table(
     title: str, columns: Sequence[str], rows: Sequence[tuple[str, Mapping[str, Any]]], caption: str
 ) -> Iterator[Table]:
-    """No table if there are no rows."""
+    """No table if there are no rows, and no columns without values."""
     if not rows:
         return
+    columns = [name for name in columns if name == "psnr_interval" or any(s.get(name) is not None for _, s in rows)]
     table = Table(title=title, caption=caption, box=box.SIMPLE, padding=0)
     table.add_column("", no_wrap=True)
     for name in columns:
