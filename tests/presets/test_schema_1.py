@@ -21,7 +21,7 @@ from worldsim.engine.save_files import SaveFiles
 from worldsim.engine.saves import read_saved
 from worldsim.engine.simulator import Simulator
 from worldsim.episodes.reader import open_session
-from worldsim.models.mapped import MappedModel
+from worldsim.models.mapped import MappedTrunkModel
 from worldsim.models.maps.map_model import MapModel
 from worldsim.models.sequence.trunk import TrunkModel
 from worldsim.models.sequence.two_stream import TwoStreamModel
@@ -31,9 +31,9 @@ DATA = Path(__file__).parent / "data" / "schema1"
 MODELS = {
     "trunk": TrunkModel,
     "single": TwoStreamModel,
-    "fixed-map": MappedModel,
-    "spatial-map": MappedModel,
-    "given-pose": MappedModel,
+    "fixed-map": MappedTrunkModel,
+    "spatial-map": MappedTrunkModel,
+    "given-pose": MappedTrunkModel,
     "bundled-maze": MapModel,
     "bundled-memory-maze-fixed": MapModel,
 }
