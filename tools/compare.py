@@ -45,12 +45,11 @@ from worldsim.presets.score_names import task_name
 from worldsim.presets.store import Start, load_preset
 from worldsim.training.config import TrainingConfig, read_training
 from worldsim.training.data import TrainingData
-from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
-from worldsim.training.recipes.inputs_outputs import PresetWriter, encode_frames
-from worldsim.training.recipes.probes import WorldModelProbe
+from worldsim.training.recipes.probes import PresetWriter, WorldModelProbe
 from worldsim.training.recipes.sequence import SequenceRecipe
-from worldsim.training.replay_buffer import ReplayBuffer
+from worldsim.training.replay_buffer import ReplayBuffer, encode_frames
+from worldsim.training.workers import Episode
 from worldsim.worlds.registry import open_world
 
 FIRST_SEED = 900_500

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldsim.diffusion.objectives import flow_loss, sample_flow_steps, sample_shortcut_steps, shortcut_loss
-from worldsim.diffusion.samplers import sample_frame
+from worldsim.models.rollout import sample_frame
 
 
 def latent(*values: float) -> torch.Tensor:

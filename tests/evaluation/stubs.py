@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from worldsim.evaluation.clips import Clips
-from worldsim.models.frames import to_tensor
+from worldsim.models.autoencoder import to_tensor
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import FrameContext, MemoryPart
 from worldsim.presets.config import PlayConfig

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.models.sequence.test_world_model import FORMS, LATENT_SHAPE, MAP_FORMS, NUM_FRAMES, make_clip, make_model
-from worldsim.diffusion.samplers import sample_frame
-from worldsim.models.rollout import generate_frame, observe_clip, observe_frame, rollout
+from worldsim.models.rollout import generate_frame, observe_clip, observe_frame, rollout, sample_frame
 from worldsim.models.state import WorldState
 
 NUM_CONTEXT = 4

@@ -11,10 +11,10 @@ import torch
 from worldsim.models.autoencoder import Autoencoder
 from worldsim.models.config import AutoencoderConfig
 from worldsim.training.config import AutoencoderTraining, OptimizerConfig
-from worldsim.training.episode import Episode
 from worldsim.training.loop import Trainer
 from worldsim.training.recipes.autoencoder import AutoencoderRecipe
 from worldsim.training.replay_buffer import ClipBatch, ReplayBuffer
+from worldsim.training.workers import Episode
 
 
 class ColorBuffer:

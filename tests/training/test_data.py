@@ -23,12 +23,10 @@ from worldsim.episodes.writer import SessionWriter
 from worldsim.presets.store import load_preset
 from worldsim.training.config import DataConfig, Stage
 from worldsim.training.distributed import DistributedContext
-from worldsim.training.episode import Episode
-from worldsim.training.recipes.inputs_outputs import store_frames
 from worldsim.training.recordings import DataSource
-from worldsim.training.replay_buffer import ReplayBuffer
+from worldsim.training.replay_buffer import ReplayBuffer, store_frames
 from worldsim.training.run import TrainingRun
-from worldsim.training.workers import WeightedStream
+from worldsim.training.workers import Episode, WeightedStream
 
 WORLD, OWN_WORLD = "maps = [1]\ngrid = [2, 2]\nlandmarks = 0\n", 'kind = "recorded"\n'
 OWN = TINY.replace(WORLD, OWN_WORLD)

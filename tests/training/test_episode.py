@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from worldsim.training.episode import Episode, middle_row_depth
+from worldsim.training.workers import Episode, middle_row_depth
 
 FRAMES = np.zeros((6, 4, 8, 3), np.uint8)
 FLOATS = np.zeros((6, 3), np.float32)

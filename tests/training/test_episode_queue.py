@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from worldsim.core.errors import WorldError
-from worldsim.training.episode import Episode
-from worldsim.training.workers import EpisodeQueue
+from worldsim.training.workers import Episode, EpisodeQueue
 
 SHAPE = (5, 6, 8, 3)
 

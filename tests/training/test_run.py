@@ -29,12 +29,12 @@ from worldsim.models.config import (
     SequenceModelConfig,
     SpatialMapConfig,
 )
+from worldsim.models.pose import scale_poses
 from worldsim.presets.config import SCHEMA_VERSION
 from worldsim.presets.store import load_preset
 from worldsim.training import loop
 from worldsim.training.config import SpatialMapTraining, Stage, read_training
 from worldsim.training.distributed import DistributedContext
-from worldsim.training.recipes.inputs_outputs import scale_poses
 from worldsim.training.recipes.map import scale_map_poses
 from worldsim.training.run import TrainingRun, init_from_preset
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from worldsim.training.config import DataConfig
-from worldsim.training.episode import Episode, middle_row_depth
-from worldsim.training.workers import WorldStream, record_episodes
+from worldsim.training.workers import Episode, WorldStream, middle_row_depth, record_episodes
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.world import DoomWorld
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig

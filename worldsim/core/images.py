@@ -56,7 +56,7 @@ def psnr(
 
 
 def psnr_from_mse(mse: npt.ArrayLike, data_range: float) -> npt.NDArray[np.float64]:
-    """10 log10(data_range^2 / mse), at most `MAX_PSNR_DB`. The twin for tensors is `models.frames.psnr`."""
+    """10 log10(data_range^2 / mse), at most `MAX_PSNR_DB`. The twin for tensors is `models.autoencoder.psnr`."""
     peak = data_range**2
     return np.asarray(10.0 * np.log10(peak / np.maximum(mse, peak * 10.0 ** (-MAX_PSNR_DB / 10.0))), dtype=np.float64)
 

@@ -1,1 +1,1 @@
-"""Layer 2: noise, objectives and samplers as pure functions; the model is an argument."""
+"""Layer 2: noise and objectives as pure functions; the model is an argument."""

@@ -19,7 +19,7 @@ from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import Action, ActionSpec
 from worldsim.diffusion.noise import frame_noise
 from worldsim.engine.simulator import Simulator
-from worldsim.models.frames import to_frames
+from worldsim.models.autoencoder import to_frames
 from worldsim.models.rollout import generate_frame
 from worldsim.models.state import WorldState
 from worldsim.presets.store import Preset

@@ -22,9 +22,9 @@ from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.diffusion.noise import frame_noise
 from worldsim.engine.interfaces import StageTimes
 from worldsim.episodes.context_override import ContextOverride
-from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.autoencoder import to_frames, to_tensor
 from worldsim.models.maps.map_model import MAP_PREFIX
-from worldsim.models.maps.motion import TRANSLATION_SCALE
+from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE
 from worldsim.models.rollout import generate_frame, observe_clip
 from worldsim.models.state import WorldState
 from worldsim.presets.store import Preset

@@ -22,7 +22,7 @@ from worldsim.evaluation.clips import Clips
 from worldsim.evaluation.evaluator import FrameArray, RolloutResult
 from worldsim.evaluation.metrics import balanced_accuracy
 from worldsim.evaluation.scores import interval_fields
-from worldsim.models.frames import to_tensor
+from worldsim.models.autoencoder import to_tensor
 
 NUM_FRAME_PAIRS = 3
 """Pairs of consecutive frames per prediction, ending with the action's own: speed changes over several ticks."""

@@ -18,8 +18,7 @@ from torch import Tensor
 from worldsim.core.errors import NonFiniteError
 from worldsim.diffusion.noise import frame_noise
 from worldsim.evaluation.clips import Clips
-from worldsim.models.autoencoder import Autoencoder
-from worldsim.models.frames import to_frames, to_tensor
+from worldsim.models.autoencoder import Autoencoder, to_frames, to_tensor
 from worldsim.models.rollout import rollout
 from worldsim.models.world_model import MemoryPart, WorldModel
 

@@ -1,23 +1,42 @@
-"""Frame <-> latent: a small convolutional autoencoder with unit-variance latents.
+"""Frame <-> latent: conversion of frames (uint8) to tensors, and a small convolutional autoencoder.
 
-The latents are whitened by running statistics. The architecture follows TAESD: 3x3 convolutions and ReLU, no
-normalization layers. Pixels are folded into channels at every size, so that no convolution runs at full size.
-Letters: B batch, C channels, H W rows and columns.
+Only here are frames converted. The latents have unit variance: they are whitened by running statistics. The
+architecture follows TAESD: 3x3 convolutions and ReLU, no normalization layers. Pixels are folded into channels at every
+size, so that no convolution runs at full size. Letters: B batch, C channels, H W rows and columns.
 """
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldsim.core.images import MAX_PSNR_DB
 from worldsim.models.config import AutoencoderConfig
 
 LATENT_BOUND = 4.0
 """Raw latents are squashed into (-bound, bound): no frame leaves the range that the decoder was trained on."""
 
-PATCH_PX = 8
-"""Side of the patches whose spectra the loss compares."""
+
+def to_tensor(frames: npt.NDArray[np.uint8], device: str | torch.device = "cpu") -> Tensor:
+    """Shapes: uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in [-1, 1]."""
+    assert frames.dtype == np.uint8 and frames.shape[-1] == 3, f"{frames.dtype} {frames.shape}"
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
+    return pixels.movedim(-1, -3).float().div_(127.5).sub_(1.0)
+
+
+def to_frames(pixels: Tensor) -> npt.NDArray[np.uint8]:
+    """Shapes: float [..., 3, H, W] in [-1, 1] -> uint8 [..., H, W, 3]; values outside are clipped."""
+    assert pixels.shape[-3] == 3, f"{tuple(pixels.shape)}"
+    scaled = pixels.detach().float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(scaled.movedim(-3, -1).cpu().numpy())
+
+
+def psnr(predicted_BCHW: Tensor, target_BCHW: Tensor) -> float:
+    """Mean PSNR in dB of pixels in [-1, 1], predictions clipped: `core.images.psnr` for tensors on any device."""
+    mse_B = (predicted_BCHW.detach().clamp(-1, 1) - target_BCHW).square().mean(dim=(1, 2, 3))
+    return float((10 * torch.log10(4 / mse_B.clamp_min(4 * 10 ** (-MAX_PSNR_DB / 10)))).mean())
 
 
 class ResidualBlock(nn.Module):
@@ -82,30 +101,3 @@ class Autoencoder(nn.Module):
         std_C, mean_C = torch.std_mean(raw_BCHW.float(), dim=(0, 2, 3))
         self.latent_mean_C.lerp_(mean_C, momentum)
         self.latent_std_C.lerp_(std_C.clamp_min(1e-3), momentum)
-
-
-def reconstruction_loss(predicted_BCHW: Tensor, target_BCHW: Tensor, spectral_weight: float = 0.0) -> Tensor:
-    """L1 at full, half and quarter size, L1 of differences of adjacent pixels, and the spectra of small patches.
-
-    mean (x - y)^2 + sum_s mean|P_s x - P_s y| + mean|dx - dy| + w mean| |F x| - |F y| |: the coarse terms set colors
-    early, the differences preserve edges. Where the position of texture cannot be known, these favor blur; the last
-    term does not depend on phase and favors texture. No learned perceptual loss: it would need a download.
-    """
-    error_BCHW = predicted_BCHW - target_BCHW
-    loss = error_BCHW.abs().mean() + error_BCHW.square().mean()
-    coarse_BCHW = error_BCHW
-    for _ in range(2):
-        coarse_BCHW = F.avg_pool2d(coarse_BCHW, 2)
-        loss = loss + coarse_BCHW.abs().mean()
-    loss = loss + error_BCHW.diff(dim=-1).abs().mean() + error_BCHW.diff(dim=-2).abs().mean()
-    if spectral_weight:
-        spectra = [_patch_spectra(image) for image in (predicted_BCHW, target_BCHW)]
-        loss = loss + spectral_weight * (spectra[0] - spectra[1]).abs().mean()
-    return loss
-
-
-def _patch_spectra(image_BCHW: Tensor) -> Tensor:
-    """Magnitudes of the Fourier transform of every 8 x 8 patch. Shapes: [B, C, H / 8, W / 8, 8, 5]."""
-    patches = image_BCHW.unfold(2, PATCH_PX, PATCH_PX).unfold(3, PATCH_PX, PATCH_PX)
-    transformed = torch.fft.rfft2(patches, norm="ortho")
-    return (transformed.real.square() + transformed.imag.square() + 1e-6).sqrt()

@@ -37,3 +37,20 @@ def turn_between(before_BP: Tensor, after_BP: Tensor) -> Tensor:
     """The angle from one heading to the other. Shapes: [..., P] twice -> [...]; from -pi to pi."""
     (cos, sin), (after_cos, after_sin) = before_BP[..., 2:].unbind(-1), after_BP[..., 2:].unbind(-1)
     return torch.atan2(after_sin * cos - after_cos * sin, after_cos * cos + after_sin * sin)
+
+
+def scale_poses(
+    pose_BT3: Tensor, *, origin_units: tuple[float, float], scale_units: float, is_relative: bool
+) -> Tensor:
+    """World poses as networks see them; relative poses are in the coordinate frame of the clip's first frame.
+
+    Shapes: [B, T, 3] (x, y, angle) -> [B, T, 4] (x, y, cos, sin).
+    """
+    xy = (pose_BT3[..., :2] - pose_BT3.new_tensor(origin_units)) / scale_units
+    angle = pose_BT3[..., 2]
+    if is_relative:
+        cos, sin = angle[:, :1].cos(), angle[:, :1].sin()
+        dx, dy = (xy - xy[:, :1]).unbind(-1)
+        xy = torch.stack((cos * dx + sin * dy, cos * dy - sin * dx), -1)
+        angle = angle - angle[:, :1]
+    return torch.cat((xy, angle.cos()[..., None], angle.sin()[..., None]), -1)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from worldsim.diffusion.samplers import sample_frame
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import WorldModel
+from worldsim.models.world_model import FrameContext, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +23,21 @@ class RolloutFrame:
     latent_BCHW: Tensor
     state: WorldState
     """After the frame."""
+
+
+def sample_frame(model: WorldModel, context: FrameContext, noise_BCHW: Tensor, num_steps: int) -> Tensor:
+    """Samples a latent in `num_steps` Euler steps of size 1 / num_steps along v = (f(z) - z) / (1 - tau); the last step
+    returns the prediction.
+
+    Does not change the state. Shapes: returns [B, C, H, W].
+    """
+    assert num_steps >= 1, num_steps
+    latent_BCHW, step = noise_BCHW, 1 / num_steps
+    step_B = noise_BCHW.new_full((len(noise_BCHW),), step)
+    for index in range(num_steps):
+        predicted = model.denoise(context, latent_BCHW, step_B * index, step_B)
+        latent_BCHW = latent_BCHW + (predicted - latent_BCHW) * (step / (1 - step * index))
+    return latent_BCHW
 
 
 def observe_frame(

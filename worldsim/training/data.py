@@ -14,9 +14,8 @@ from worldsim.core.errors import ConfigError, UsageError
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Start
 from worldsim.training.config import TrainingConfig
-from worldsim.training.episode import Episode
 from worldsim.training.recordings import DataSource, RecordedStream, Recordings, SessionIndex, evenly_spaced
-from worldsim.training.workers import WeightedStream, WorldStream, record_episodes
+from worldsim.training.workers import Episode, WeightedStream, WorldStream, record_episodes
 from worldsim.worlds.trajectories import FIRST_START_SEED, START_FRAMES, start_trajectory_frames
 
 NUM_PROBES = 6

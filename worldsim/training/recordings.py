@@ -30,7 +30,7 @@ from worldsim.episodes.format import SessionHeader
 from worldsim.episodes.reader import RecordedSession, find_sessions, open_session
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.resolve import hub_ref
-from worldsim.training.episode import Episode
+from worldsim.training.workers import Episode
 
 MAX_RATE_ERROR = 0.01
 """A video of 29.97 frames per second counts as 30."""

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worldsim.models.autoencoder import Autoencoder, to_tensor
 from worldsim.models.fp32 import full_precision
 from worldsim.training.config import DataConfig
-from worldsim.training.episode import Episode
-from worldsim.training.workers import WeightedStream
+from worldsim.training.workers import Episode, WeightedStream
+
+ENCODE_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +185,16 @@ def _stored_depth_profile(episode: Episode) -> Tensor:
     if episode.has_depth_profile:
         return torch.from_numpy(episode.depth_profile).half()
     return torch.tensor(torch.nan, dtype=torch.float16).expand(episode.depth_profile.shape)
+
+
+@torch.no_grad()
+def encode_frames(autoencoder: Autoencoder, episode: Episode, device: str) -> Tensor:
+    """Latents of an episode in float16 on the CPU: encoded once, sampled often. Shapes: [T, C, H, W]."""
+    frames = to_tensor(episode.frames, device)
+    latents = torch.cat([autoencoder.encode(part) for part in frames.split(ENCODE_BATCH)])
+    return latents.half().cpu()
+
+
+def store_frames(episode: Episode) -> Tensor:
+    """The frames themselves, for recipes that train the autoencoder."""
+    return torch.from_numpy(episode.frames)

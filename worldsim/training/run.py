@@ -32,18 +32,15 @@ from worldsim.training.checkpoint import check_fits
 from worldsim.training.config import RecallTraining, SequenceTraining, Stage, TrainingConfig, read_training
 from worldsim.training.data import OpenedSource, TrainingData, resolve_world_share
 from worldsim.training.distributed import DistributedContext
-from worldsim.training.episode import Episode
 from worldsim.training.loop import LogCallback, Recipe, Trainer
-from worldsim.training.recipes.autoencoder import WEIGHTS_FILE, AutoencoderRecipe
-from worldsim.training.recipes.decoder import DecoderRecipe
-from worldsim.training.recipes.inputs_outputs import PresetWriter, encode_frames, store_frames
+from worldsim.training.recipes.autoencoder import WEIGHTS_FILE, AutoencoderRecipe, DecoderRecipe
 from worldsim.training.recipes.map import MapRecipe, scale_map_poses
-from worldsim.training.recipes.probes import PROBE_CONTEXT, WorldModelProbe
+from worldsim.training.recipes.probes import PROBE_CONTEXT, PresetWriter, WorldModelProbe
 from worldsim.training.recipes.recall import RecallRecipe
 from worldsim.training.recipes.sequence import SequenceRecipe
 from worldsim.training.recordings import DataSource, open_source, recorded_world_values
-from worldsim.training.replay_buffer import ReplayBuffer
-from worldsim.training.workers import WeightedStream
+from worldsim.training.replay_buffer import ReplayBuffer, encode_frames, store_frames
+from worldsim.training.workers import Episode, WeightedStream
 
 MAP_WEIGHTS = "model.map."
 """Prefix of a map's tensors in a preset's weights."""

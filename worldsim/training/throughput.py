@@ -35,17 +35,15 @@ from worldsim.training.config import (
     TrainingConfig,
 )
 from worldsim.training.distributed import DistributedContext
-from worldsim.training.episode import Episode
 from worldsim.training.loop import Recipe, Trainer, batch_seed
 from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, allocated_bytes
 from worldsim.training.recipes.autoencoder import AutoencoderRecipe
-from worldsim.training.recipes.inputs_outputs import PresetWriter, store_frames
 from worldsim.training.recipes.map import MapRecipe, scale_map_poses
-from worldsim.training.recipes.probes import WorldModelProbe
+from worldsim.training.recipes.probes import PresetWriter, WorldModelProbe
 from worldsim.training.recipes.recall import RecallRecipe
 from worldsim.training.recipes.sequence import SequenceRecipe
-from worldsim.training.replay_buffer import ReplayBuffer
-from worldsim.training.workers import WeightedStream
+from worldsim.training.replay_buffer import ReplayBuffer, store_frames
+from worldsim.training.workers import Episode, WeightedStream
 
 BenchmarkStage = Literal["dynamics", "map", "autoencoder"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from worldsim.models.maps.feature_grid import FeatureGrid
+from worldsim.models.maps.networks import FeatureGrid
 
 
 def test_grids_are_interpolated_linearly_and_padded_with_their_border() -> None:

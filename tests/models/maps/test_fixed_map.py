@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.maps.fixed_map import FixedMapMemory, fixed_map_loss
-from worldsim.models.maps.motion import motion_loss
+from worldsim.models.maps.fixed_map import FixedMapMemory
 from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
+from worldsim.training.recipes.map import fixed_map_loss, motion_loss
 
 LATENT_SHAPE = (4, 2, 3)
 WALL = 0.8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worldsim.models.maps.motion import TRANSLATION_SCALE, Motion
+from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE, Motion
 
 ACTIONS = 3
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.maps.pose_refinement import MapReader, fit_pose, shift_previous
+from worldsim.models.maps.pose_tracking import MapReader, fit_pose, shift_previous
 from worldsim.models.pose import heading_rad, move_by
 
 SHAPE = (4, 3, 6)

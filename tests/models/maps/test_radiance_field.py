@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.maps import radiance_field
-from worldsim.models.maps.radiance_field import RadianceField
+from worldsim.models.maps import fixed_map
+from worldsim.models.maps.fixed_map import RadianceField
 
 SHAPE = (3, 2, 4)
 
@@ -47,7 +47,7 @@ def test_a_flat_wall_has_the_same_depth_in_every_column() -> None:
     field = painted(0.2)
     points = field._points(torch.tensor([[0.0, 0.0, 1.0, 0.0]]))
     assert torch.allclose(
-        points[0, :, :, 0] * radiance_field.FIELD_REACH, field.depth_S.expand(len(field.ray_angle_R), -1), atol=1e-6
+        points[0, :, :, 0] * fixed_map.FIELD_REACH, field.depth_S.expand(len(field.ray_angle_R), -1), atol=1e-6
     )
     left, right = points[0, 0, -1, 1], points[0, -1, -1, 1]
     assert left > 0 > right, "the first column looks to the left, which is counter-clockwise"

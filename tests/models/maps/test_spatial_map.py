@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from tests.models.maps.test_fixed_map import LATENT_SHAPE, walled_world
-from worldsim.models.maps.map_tracker import GENERATED_WEIGHT, SpatialMapMemory, spatial_map_loss
+from worldsim.models.maps.map_tracker import GENERATED_WEIGHT, SpatialMapMemory
 from worldsim.models.maps.spatial_map import CELL_UNITS, CELLS, MapRead, SpatialMap, SpatialMapState
 from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
+from worldsim.training.recipes.map import spatial_map_loss
 
 VIEW_RAD = math.pi / 2
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from worldsim.models.sequence.attention import FrameLocalAttention
-from worldsim.models.sequence.full_attention import FullAttention
-from worldsim.models.sequence.lstm import BlockLSTM
+from worldsim.models.sequence.baselines import BlockLSTM, FullAttention
 from worldsim.models.sequence.mixer import BlockGatedDeltaNet, BlockMamba2, TimeMixer
 
 TOLERANCE = 1e-12
@@ -110,7 +109,7 @@ def test_attention_in_segments_equals_attention_to_the_full_clip(monkeypatch: py
     mixer = make_mixer("full")
     streams = [torch.randn(1, NUM_FRAMES, GRID[0] * GRID[1], WIDTH, dtype=torch.float64) for _ in range(2)]
     whole = at_once(mixer, *streams)
-    monkeypatch.setattr("worldsim.models.sequence.full_attention.SEGMENT_TOKENS", 24)
+    monkeypatch.setattr("worldsim.models.sequence.baselines.SEGMENT_TOKENS", 24)
     difference = (at_once(mixer, *streams) - whole).abs().max()
     assert difference < TOLERANCE, f"max difference {difference:.1e}"
 

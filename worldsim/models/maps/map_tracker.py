@@ -10,32 +10,20 @@ Letters as in `spatial_map`; T frames of a clip, A action.
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from worldsim.models.fp32 import full_precision
 from worldsim.models.maps.map_model import MapMemory, MapState
-from worldsim.models.maps.motion import Motion, ego_motion, motion_gate, motion_loss
-from worldsim.models.maps.pose_refinement import fit_pose, shift_previous
-from worldsim.models.maps.spatial_map import FARTHEST_UNITS, UNITS_PER_POSE, WRITE_RAYS, SpatialMap, SpatialMapState
+from worldsim.models.maps.pose_tracking import Motion, ego_motion, fit_pose, motion_gate, shift_previous
+from worldsim.models.maps.spatial_map import UNITS_PER_POSE, SpatialMap, SpatialMapState
 from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 
 GENERATED_WEIGHT = 0.05
 """Weight of a generated frame relative to a true one. Where nothing else was seen, the weight has no effect."""
 PROBE_RADII_UNITS, NUM_PROBE_DIRECTIONS = (0.0, 12.0, 24.0, 36.0, 52.0), 8
 """Distances and number of directions at which the motion model reads the map's walls."""
-OBSERVED_STEP, NUM_INTERPOLATED, NUM_FUTURE = 8, 8, 20
-"""Split of a training clip: a multiple of the first is written to the map; as queries serve some frames in between, and
-some later ones."""
-NUM_STARTS = 16
-"""Trajectories per clip that are predicted from actions only."""
-BEHIND_UNITS = 4.0
-"""Distance behind the face of a wall at which its features are written."""
-NEAR_UNITS = 30.0
-"""Depth errors are relative, but at distances below this as at this distance."""
 PRIOR_PRECISION = (1 / 0.006**2, 1 / 0.006**2, 1 / 0.006**2)
 """Precision (one over the variance) of the estimated (x, y, heading), relative to a true frame."""
 MAX_EXPECTED_ERROR, CORRELATED_VALUES = 0.6, 4.0
@@ -180,92 +168,3 @@ class SpatialMapMemory(MapMemory):
 def pose_from_action(action_BA: Tensor) -> Tensor:
     """The pose in an action, where the inputs are poses. Shapes: [..., A] -> [..., P]."""
     return unit_heading(action_BA[..., :POSE_SIZE])
-
-
-def spatial_map_loss(
-    memory: SpatialMapMemory,
-    latent_BTCHW: Tensor,
-    pose_BTP: Tensor,
-    action_BTA: Tensor,
-    depth_BTX: Tensor,
-    *,
-    walk_ticks: int,
-    position_noise: float,
-    use_true_depth: bool,
-) -> dict[str, Tensor]:
-    """Writes some frames of a clip to a map, and compares its rendering with others; predicts motion through the map.
-
-    `depth_BTX` is the true depth across the frame, in pose units, NaN where unknown. `use_true_depth`: walls are
-    written at the true depth, if known, for the first updates.
-
-    Returns: recall: squared error of the rendering, columns weighted by 1 / (ERROR_FLOOR + expected error); expected:
-    negative log likelihood of that error; depth: error of written and rendered depth; move: see `motion_loss`, absent
-    where poses are given. There `pose_BTP` is ignored.
-    """
-    if memory.motion is None:
-        pose_BTP = pose_from_action(action_BTA)
-    batch, num_frames = latent_BTCHW.shape[:2]
-    written_BK, query_BM = _split_clip(batch, num_frames)
-    spatial_map, rays = memory.grid, WRITE_RAYS * latent_BTCHW.shape[-1]
-    depth_BTX = (depth_BTX * UNITS_PER_POSE + BEHIND_UNITS).clamp_max(FARTHEST_UNITS)
-    depth_BTR = F.adaptive_avg_pool1d(depth_BTX.flatten(0, 1)[:, None], rays)[:, 0].unflatten(0, depth_BTX.shape[:2])
-    (written, written_pose, written_depth), (query, query_pose, query_depth) = (
-        [_gather_frames(x, index).flatten(0, 1) for x in (latent_BTCHW, pose_BTP, depth_BTR)]
-        for index in (written_BK, query_BM)
-    )
-    true_depth = written_depth if use_true_depth and bool(written_depth.isfinite().all()) else None
-    state, log_depth_NR = spatial_map.write(
-        spatial_map.initial_state(batch), written, written_pose, depth_NR=true_depth
-    )
-    tables = spatial_map.finalize(state)
-    rendered = spatial_map.read(tables, query_pose)
-    error_NW = (rendered.latent_NCHW - query).square().mean((1, 2))
-    expected_NW = rendered.log_error_NW
-    weight_NW = 1 / (ERROR_FLOOR + expected_NW.detach().clamp(-4, 2).exp())
-    rendered_depth = F.adaptive_avg_pool1d(query_depth[:, None], rendered.log_depth_NR.shape[1])[:, 0]
-
-    losses = {
-        "recall": (error_NW * weight_NW).mean() / weight_NW.mean(),
-        "expected": 0.05 * (error_NW.detach() * (-expected_NW).exp() + expected_NW).mean(),
-        "depth": 0.6 * _depth_loss(log_depth_NR, written_depth)
-        + 0.3 * _depth_loss(rendered.log_depth_NR, rendered_depth),
-    }
-    if memory.motion is None:
-        return losses
-    # The motion loss sends no gradient into the map.
-    detached = {name: table.detach() for name, table in tables.items()}
-    trajectories = _sample_trajectories(pose_BTP, action_BTA, walk_ticks)
-    return losses | {"move": motion_loss(partial(memory.move, detached), *trajectories, position_noise=position_noise)}
-
-
-def _split_clip(batch: int, num_frames: int) -> tuple[Tensor, Tensor]:
-    """Indices of the frames of each clip that are written [B, K], and of the query frames [B, M]."""
-    most = (num_frames - NUM_INTERPOLATED - 1) * 3 // 4 // OBSERVED_STEP
-    assert most >= 1, f"clips of {num_frames} frames are too short for a map"
-    num_near = OBSERVED_STEP * int(torch.randint(1, most + 1, ())) + NUM_INTERPOLATED
-    near = torch.rand(batch, num_near).argsort(1)
-    later = torch.randint(num_near, num_frames, (batch, NUM_FUTURE))
-    return near[:, NUM_INTERPOLATED:], torch.cat((near[:, :NUM_INTERPOLATED], later), 1)
-
-
-def _sample_trajectories(pose_BTP: Tensor, action_BTA: Tensor, num_ticks: int) -> tuple[Tensor, Tensor]:
-    """Trajectories from `NUM_STARTS` random frames of each clip. Shapes: [B * starts, 2 + ticks, P] and [.., A]."""
-    batch, num_frames = pose_BTP.shape[:2]
-    start_BS1 = torch.randint(num_frames - num_ticks - 1, (batch, NUM_STARTS))[..., None]
-    frame_BX = (start_BS1 + torch.arange(2 + num_ticks)).flatten(1)
-    pose, action = (
-        _gather_frames(x, frame_BX).unflatten(1, (NUM_STARTS, -1)).flatten(0, 1) for x in (pose_BTP, action_BTA)
-    )
-    return pose, action
-
-
-def _gather_frames(x_BT: Tensor, index_BK: Tensor) -> Tensor:
-    """Shapes: [B, T, ...] -> [B, K, ...]."""
-    return x_BT[torch.arange(len(x_BT))[:, None], index_BK]
-
-
-def _depth_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
-    """Mean error of the log depth, damped for near walls, over known depths."""
-    is_known = depth.isfinite()
-    error = torch.where(is_known, (log_depth.exp() + NEAR_UNITS).log() - (depth + NEAR_UNITS).log(), 0.0).abs()
-    return error.sum() / is_known.sum().clamp_min(1)

@@ -1,6 +1,6 @@
 """A map of a world never seen before: frames are written into the state, and latents are rendered from it along rays.
 
-As in `radiance_field`, a column of the frame shows what its rays hit in a two-dimensional floor plan. There the floor
+As in `fixed_map`, a column of the frame shows what its rays hit in a two-dimensional floor plan. There the floor
 plan is in the weights; here it consists of sums over frames: of wall features and their weights, of evidence that a
 cell is occupied or free, of features of floor and ceiling. Sums do not depend on the order of the frames and do not
 grow with them. Poses come from `map_tracker`.
@@ -307,7 +307,7 @@ class SpatialMap(nn.Module):
         return floor.unflatten(1, (-1, READ_RAYS)).mean(2)
 
     def _points(self, pose_NP: Tensor, depth_NRS: Tensor, across_R: Tensor) -> Tensor:
-        """Sample points. Depth is along the camera's axis, as in `radiance_field`. Shapes: [N, R, S, 2]."""
+        """Sample points. Depth is along the camera's axis, as in `fixed_map`. Shapes: [N, R, S, 2]."""
         angle_N1 = heading_rad(pose_NP)[:, None]
         cos, sin = angle_N1.cos(), angle_N1.sin()
         along_NR2 = torch.stack((cos + across_R * sin, sin - across_R * cos), -1)

@@ -1,9 +1,8 @@
 """Attention between frames: projections and rotary positions, and frame-local attention with its KV ring at play.
 
-See `full_attention` for attention to all past frames, `bidirectional_attention` for chunks and windows. Same interface
-as the scans of `mixer`. Keys are stored before rotation: only differences of positions matter, so at play the slot in
-the window serves as time. Letters as in `mixer`; W frames of the window, M keys, P frames of a segment of the clip, Q
-its tokens.
+See `baselines` for attention to all past frames, to chunks and to windows. Same interface as the scans of `mixer`.
+Keys are stored before rotation: only differences of positions matter, so at play the slot in the window serves as time.
+Letters as in `mixer`; W frames of the window, M keys, P frames of a segment of the clip, Q its tokens.
 Source: LSSVWM, section 4.1 (without its chunks, which look ahead: here no frame attends to a later one).
 """
 

@@ -1,8 +1,8 @@
 """Models with bidirectional attention: over chunks of frames, or over a window that is denoised as a unit.
 
 Within a chunk or window a frame attends to later ones too. So in training each frame has its own noise level (diffusion
-forcing), and at play finished frames are given at the level with which they are labeled. See `bidirectional_attention`
-for the layers. Letters as in `sequence_model`; P frames of a chunk, W of a window.
+forcing), and at play finished frames are given at the level with which they are labeled. See `baselines` for the
+layers. Letters as in `sequence_model`; P frames of a chunk, W of a window.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldsim.models.sequence.bidirectional_attention import PRESENT
+from worldsim.models.sequence.baselines import PRESENT
 from worldsim.models.sequence.two_stream import TwoStreamModel
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import ClipContext, FrameContext

@@ -23,9 +23,7 @@ from worldsim.models.config import (
     NoScanConfig,
 )
 from worldsim.models.sequence.attention import FrameLocalAttention
-from worldsim.models.sequence.bidirectional_attention import BidirectionalAttention, ChunkAttention
-from worldsim.models.sequence.full_attention import FullAttention
-from worldsim.models.sequence.lstm import BlockLSTM
+from worldsim.models.sequence.baselines import BidirectionalAttention, BlockLSTM, ChunkAttention, FullAttention
 from worldsim.models.sequence.mixer import BlockGatedDeltaNet, BlockMamba2, LayerState, TimeMixer
 
 

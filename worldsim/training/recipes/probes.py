@@ -5,22 +5,31 @@ Letters: B batch, T frames, C channels, H W rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
-from worldsim.models.autoencoder import Autoencoder
-from worldsim.models.frames import psnr, to_tensor
+from worldsim.models.autoencoder import Autoencoder, psnr, to_frames, to_tensor
 from worldsim.models.rollout import rollout
 from worldsim.models.world_model import WorldModel
-from worldsim.training.episode import Episode
-from worldsim.training.recipes.inputs_outputs import PresetWriter, encode_frames, write_samples
+from worldsim.presets.config import PresetConfig
+from worldsim.presets.store import Start, save_preset
+from worldsim.training.replay_buffer import encode_frames
+from worldsim.training.workers import Episode
 
 PROBE_CONTEXT = 16
 PROBE_HORIZONS = (1, 2, 5, 10, 20, 40, 80, 160)
 NUM_SAMPLES = 3
+
+
+SHEET_SCALE = 2
+"""Sample sheets are enlarged by this factor."""
 
 
 class WorldModelProbe:
@@ -64,3 +73,30 @@ class WorldModelProbe:
             noise=lambda t: torch.randn(self._latents[:, t].shape, generator=generator).to(self._latents),
         )
         return torch.stack([frame.latent_BCHW for frame in frames if frame.is_generated], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetWriter:
+    """Writes a playable preset from the networks of a recipe."""
+
+    config: PresetConfig
+    starts: Sequence[Start] = ()
+    metadata: Mapping[str, str]
+    """Provenance, stored beside the counters of the training."""
+
+    def write(self, folder: Path, autoencoder: Autoencoder, model: WorldModel, counters: Mapping[str, str]) -> None:
+        save_preset(folder / "last", self.config, autoencoder, model, self.starts, {**self.metadata, **counters})
+
+
+def gradient_energy(frames_BCHW: Tensor) -> float:
+    """Mean squared difference of neighboring pixels: a measure of sharpness, for the log."""
+    return float(frames_BCHW.diff(dim=-1).square().mean() + frames_BCHW.diff(dim=-2).square().mean())
+
+
+def write_samples(folder: Path, num_updates: int, rows: Sequence[Tensor]) -> None:
+    """Writes a sample sheet, one row of images per entry. Shapes: each row [T, 3, H, W], all of the same size."""
+    frames: list[npt.NDArray[np.uint8]] = [to_frames(row) for row in rows]
+    image = Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in frames], axis=0))
+    path = folder / "samples" / f"{num_updates:07d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.resize((image.width * SHEET_SCALE, image.height * SHEET_SCALE), Image.Resampling.NEAREST).save(path)

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from worldsim.diffusion.noise import context_levels, mix_noise
 from worldsim.diffusion.objectives import flow_loss, sample_flow_steps, sample_shortcut_steps, shortcut_loss
+from worldsim.models.pose import scale_poses
 from worldsim.models.rollout import rollout
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import ClipContext, WorldModel
 from worldsim.training.config import SequenceTraining
-from worldsim.training.recipes.inputs_outputs import scale_poses
 from worldsim.training.recipes.probes import WorldModelProbe
 from worldsim.training.replay_buffer import ReplayBuffer
 

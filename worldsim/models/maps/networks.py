@@ -1,4 +1,4 @@
-"""Multi-resolution feature grids over a plane, read by bilinear interpolation.
+"""Networks of the maps: multi-resolution feature grids over a plane, and a multilayer perceptron with residual blocks.
 
 A coarse and a fine level together learn a function of position far faster than an MLP of sines does: an update changes
 the features near that position only. The plane is [-1, 1] x [-1, 1], padded with the values of its border.
@@ -35,3 +35,25 @@ class FeatureGrid(nn.Module):
     def forward(self, position_B2: Tensor) -> Tensor:
         """Shapes: [B, 2] (x, y) -> [B, size]."""
         return torch.cat(self.read(position_B2)).T
+
+
+class ResidualMLP(nn.Module):
+    """Shapes: [..., size_in] -> [..., size_out]."""
+
+    def __init__(self, size_in: int, width: int, size_out: int, num_blocks: int) -> None:
+        super().__init__()
+        self.project_in = nn.Linear(size_in, width)
+        self.blocks = nn.ModuleList(
+            [
+                nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+                for _ in range(num_blocks)
+            ]
+        )
+        self.project_out = nn.Linear(width, size_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.project_in(x)
+        for block in self.blocks:
+            x = x + block(x)
+        projected: Tensor = self.project_out(F.silu(x))
+        return projected
