@@ -15,6 +15,7 @@ from torch import nn
 from worldsim.core.errors import PresetError, StateError
 from worldsim.training import checkpoint
 from worldsim.training.checkpoint import (
+    TrainedModules,
     load_training_state,
     make_checkpoint,
     optimizer_tensors,
@@ -79,13 +80,13 @@ def test_a_run_whose_recipe_changed_reports_the_difference_and_is_left_unchanged
         distributed = DistributedContext(device="cpu")
         stored = make_checkpoint(tmp_path / "state", distributed, fsdp=is_sharded)
         same = Saved()
-        stored.save(same, copy.deepcopy(same), optimizer_of(same), {"num_updates": 3})
+        stored.save(modules_of(same), {"num_updates": 3})
         stored.finish()
         with pytest.raises(StateError) as caught:
-            stored.load(changed, copy.deepcopy(changed), optimizer_of(changed))
+            stored.load(modules_of(changed))
         assert words in caught.value.message and str(tmp_path / "state") in caught.value.message
         assert "--out" in caught.value.hint
-        assert stored.load(same, copy.deepcopy(same), optimizer_of(same)) == {"num_updates": 3}
+        assert stored.load(modules_of(same)) == {"num_updates": 3}
 
 
 @pytest.mark.parametrize("was_sharded", [False, True])
@@ -93,16 +94,14 @@ def test_a_state_of_the_other_layout_names_the_setting(was_sharded: bool, tmp_pa
     network, distributed = Saved(), DistributedContext(device="cpu")
     with one_process(tmp_path):
         stored = make_checkpoint(tmp_path / "state", distributed, fsdp=was_sharded)
-        stored.save(network, copy.deepcopy(network), optimizer_of(network), {})
+        stored.save(modules_of(network), {})
         stored.finish()
         with pytest.raises(StateError, match=f"saved with fsdp = {str(was_sharded).lower()}"):
-            make_checkpoint(tmp_path / "state", distributed, fsdp=not was_sharded).load(
-                network, network, optimizer_of(network)
-            )
+            make_checkpoint(tmp_path / "state", distributed, fsdp=not was_sharded).load(modules_of(network))
 
 
-def optimizer_of(network: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(network.parameters())
+def modules_of(network: nn.Module) -> TrainedModules:
+    return TrainedModules(network, copy.deepcopy(network), torch.optim.AdamW(network.parameters()))
 
 
 @contextmanager

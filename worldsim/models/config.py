@@ -48,10 +48,10 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mamba2Config:
-    """Block-wise Mamba-2."""
+class LinearScanConfig:
+    """What Mamba-2 and Gated DeltaNet share."""
 
-    kind: Literal["mamba2"] = "mamba2"
+    kind: Literal["mamba2", "gated_deltanet"]
     blocks: Blocks = MIXED_BLOCKS
     state_dim: int = 32
     """S: size of the state per channel."""
@@ -63,40 +63,32 @@ class Mamba2Config:
     time_constants: tuple[float, float] = (1.0, 1000.0)
     """Initial time constants of the fastest and the slowest head, in frames; the others are spaced evenly between
     them on a logarithmic scale."""
+
+    def __post_init__(self) -> None:
+        _check_blocks(self.blocks)
+        check_ranges(self, {"state_dim": (1, 1024), "key_groups": (1, 256), "short_conv": (0, 64)})
+        if not 0.1 <= self.time_constants[0] <= self.time_constants[1] <= 1e6:
+            raise ConfigError(
+                f"time_constants is {self.time_constants}",
+                hint="two increasing numbers of frames, for example [1, 1000]",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mamba2Config(LinearScanConfig):
+    """Block-wise Mamba-2."""
+
+    kind: Literal["mamba2"] = "mamba2"
     write_gain: Literal["block", "frame"] = "block"
     """Gain with which a token is written: `block`, its step divided by the tokens of a block, as its decay is; `frame`,
     the undivided step, so that large blocks write as strongly as small ones."""
 
-    def __post_init__(self) -> None:
-        _check_blocks(self.blocks)
-        check_ranges(self, _SCAN_LIMITS)
-        _check_time_constants(self.time_constants)
-
 
 @dataclass(frozen=True, kw_only=True)
-class GatedDeltaNetConfig:
+class GatedDeltaNetConfig(LinearScanConfig):
     """Block-wise Gated DeltaNet."""
 
     kind: Literal["gated_deltanet"] = "gated_deltanet"
-    blocks: Blocks = MIXED_BLOCKS
-    state_dim: int = 32
-    """S: size of the state per channel."""
-    key_groups: int = 1
-    """Groups of heads that share keys and queries. 1: all heads do; `num_heads`: each has its own."""
-    short_conv: int = 0
-    """Tokens of a causal convolution over values, keys and queries, in the order of the scan, followed by a SiLU; 0:
-    neither."""
-    time_constants: tuple[float, float] = (1.0, 1000.0)
-    """Initial time constants of the fastest and the slowest head, in frames; the others are spaced evenly between
-    them on a logarithmic scale."""
-
-    def __post_init__(self) -> None:
-        _check_blocks(self.blocks)
-        check_ranges(self, _SCAN_LIMITS)
-        _check_time_constants(self.time_constants)
-
-
-_SCAN_LIMITS = {"state_dim": (1, 1024), "key_groups": (1, 256), "short_conv": (0, 64)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,14 +244,14 @@ class LayersConfig:
                 f"head size {self.width // self.num_heads} is not a multiple of 6",
                 hint="RoPE rotates three axes in pairs of channels",
             )
-        if isinstance(self.scan, Mamba2Config | GatedDeltaNetConfig):
+        if isinstance(self.scan, LinearScanConfig):
             self._check_scan(self.scan)
         if self.attention.kind == "chunk" and self.scan.kind == "lstm":
             raise ConfigError("attention.kind = 'chunk' cannot be combined with scan.kind = 'lstm'", hint="'mamba2'")
         if self.attention.kind == "bidirectional" and self.scan.kind != "none":
             raise ConfigError("attention.kind = 'bidirectional' allows no scan", hint="scan.kind = 'none'")
 
-    def _check_scan(self, scan: Mamba2Config | GatedDeltaNetConfig) -> None:
+    def _check_scan(self, scan: LinearScanConfig) -> None:
         if self.num_heads % scan.key_groups:
             raise ConfigError(
                 f"num_heads {self.num_heads} is not a multiple of scan.key_groups {scan.key_groups}",
@@ -446,8 +438,3 @@ def mlp_parameters(config: LayersConfig, hidden: int) -> int:
 def _check_blocks(blocks: Blocks) -> None:
     if not 1 <= len(blocks) <= 128 or min(map(min, blocks)) < 0:
         raise ConfigError(f"blocks is {short_repr(blocks)}", hint="for example [[1, 1], [0, 0]]")
-
-
-def _check_time_constants(frames: tuple[float, float]) -> None:
-    if not 0.1 <= frames[0] <= frames[1] <= 1e6:
-        raise ConfigError(f"time_constants is {frames}", hint="two increasing numbers of frames, for example [1, 1000]")

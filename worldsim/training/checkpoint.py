@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -43,76 +44,76 @@ CheckpointCounters = Mapping[str, float]
 Shape: TypeAlias = tuple[int, ...]
 
 
-class Checkpoint(Protocol):
+class TrainedModules(NamedTuple):
+    """What a checkpoint stores, beside counters."""
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+class Checkpoint(ABC):
     """The stored state of a run."""
 
-    def load(
-        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> CheckpointCounters | None:
-        """Side effects: all three arguments. Returns: the counters, or None when nothing was saved."""
-        ...
+    def __init__(self, folder: Path, distributed: DistributedContext) -> None:
+        self._folder, self._distributed = folder, distributed
 
-    def save(
-        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, counters: CheckpointCounters
-    ) -> None: ...
+    @abstractmethod
+    def load(self, modules: TrainedModules) -> CheckpointCounters | None:
+        """Side effects: the modules. Returns: the counters, or None when nothing was saved."""
 
+    @abstractmethod
+    def save(self, modules: TrainedModules, counters: CheckpointCounters) -> None:
+        """All ranks must call it."""
+
+    @abstractmethod
     def finish(self) -> None:
         """Waits until everything is written."""
-        ...
 
 
 def make_checkpoint(folder: Path, distributed: DistributedContext, *, fsdp: bool) -> Checkpoint:
     return ShardedCheckpoint(folder, distributed) if fsdp else FullCheckpoint(folder, distributed)
 
 
-class FullCheckpoint:
+class FullCheckpoint(Checkpoint):
     """For models that every rank holds entirely; the first rank writes."""
 
-    def __init__(self, folder: Path, distributed: DistributedContext) -> None:
-        self._folder, self._distributed = folder, distributed
-
-    def load(
-        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> CheckpointCounters | None:
+    def load(self, modules: TrainedModules) -> CheckpointCounters | None:
         _check_layout(_newest(self._folder), is_sharded=False)
         stored = load_training_state(self._folder)
         if stored is None:
             return None
         tensors, counters = stored
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        check_fits(_network_shapes(shapes), network.state_dict(), f"the training state in {self._folder}")
-        for module, prefix in ((network, "network."), (average, "average.")):
+        check_fits(_network_shapes(shapes), modules.network.state_dict(), f"the training state in {self._folder}")
+        for module, prefix in ((modules.network, "network."), (modules.average, "average.")):
             module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
-        restore_optimizer(optimizer, network, tensors)
+        restore_optimizer(modules.optimizer, modules.network, tensors)
         return counters
 
-    def save(
-        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, counters: CheckpointCounters
-    ) -> None:
+    def save(self, modules: TrainedModules, counters: CheckpointCounters) -> None:
         if not self._distributed.is_main:
             return
-        tensors = {f"network.{n}": t for n, t in network.state_dict().items()}
-        tensors |= {f"average.{n}": t for n, t in average.state_dict().items()}
-        tensors |= optimizer_tensors(optimizer, network)
+        tensors = {f"network.{n}": t for n, t in modules.network.state_dict().items()}
+        tensors |= {f"average.{n}": t for n, t in modules.average.state_dict().items()}
+        tensors |= optimizer_tensors(modules.optimizer, modules.network)
         save_training_state(self._folder, tensors, dict(counters))
 
     def finish(self) -> None:
         """Nothing is written in the background."""
 
 
-class ShardedCheckpoint:
+class ShardedCheckpoint(Checkpoint):
     """Every rank writes its part in the background; the first rank swaps the folders when all are done."""
 
     def __init__(self, folder: Path, distributed: DistributedContext) -> None:
-        self._folder, self._distributed = folder, distributed
+        super().__init__(folder, distributed)
         # A separate group: writing continues while training uses the others.
         self._group = dist.new_group(backend="gloo")
         self._writing: Future[Any] | None = None
         self._counters: CheckpointCounters = {}
 
-    def load(
-        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> CheckpointCounters | None:
+    def load(self, modules: TrainedModules) -> CheckpointCounters | None:
         folder = _newest(self._folder)
         if folder is None:
             return None
@@ -120,28 +121,26 @@ class ShardedCheckpoint:
         entries = FileSystemReader(folder).read_metadata().state_dict_metadata
         is_old = any(name.startswith(f"{OLD_OPTIMIZER_KEY}.") for name in entries)
         key = OLD_OPTIMIZER_KEY if is_old else OPTIMIZER_KEY
-        state = _sharded_state(network, average, optimizer, key)
+        state = _sharded_state(modules, key)
         shapes = {
             name: tuple(entry.size) for name, entry in entries.items() if isinstance(entry, TensorStorageMetadata)
         }
         check_fits(_network_shapes(shapes), state["network"], f"the training state in {folder}")
         # Parameters that were never trained have no optimizer state.
         load(state, checkpoint_id=folder, planner=DefaultLoadPlanner(allow_partial_load=True))
-        set_model_state_dict(network, state["network"])
-        set_model_state_dict(average, state["average"])
-        set_optimizer_state_dict(network, optimizer, state[key])
+        set_model_state_dict(modules.network, state["network"])
+        set_model_state_dict(modules.average, state["average"])
+        set_optimizer_state_dict(modules.network, modules.optimizer, state[key])
         return _read_counters(folder)
 
-    def save(
-        self, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, counters: CheckpointCounters
-    ) -> None:
+    def save(self, modules: TrainedModules, counters: CheckpointCounters) -> None:
         self.finish()
         if self._distributed.is_main:
             shutil.rmtree(_new_folder(self._folder), ignore_errors=True)
         self._distributed.barrier()
         self._counters = counters
         self._writing = async_save(  # type: ignore[assignment]  # returns another type only with another argument
-            _sharded_state(network, average, optimizer, OPTIMIZER_KEY),
+            _sharded_state(modules, OPTIMIZER_KEY),
             checkpoint_id=_new_folder(self._folder),
             process_group=self._group,
         )
@@ -229,13 +228,11 @@ def _network_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     return {name.removeprefix("network."): shape for name, shape in shapes.items() if name.startswith("network.")}
 
 
-def _sharded_state(
-    network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, optimizer_key: str
-) -> dict[str, Any]:
+def _sharded_state(modules: TrainedModules, optimizer_key: str) -> dict[str, Any]:
     return {
-        "network": get_model_state_dict(network),
-        "average": get_model_state_dict(average),
-        optimizer_key: get_optimizer_state_dict(network, optimizer),
+        "network": get_model_state_dict(modules.network),
+        "average": get_model_state_dict(modules.average),
+        optimizer_key: get_optimizer_state_dict(modules.network, modules.optimizer),
     }
 
 

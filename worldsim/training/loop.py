@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from worldsim.core.errors import ConfigError, DistributedError, NonFiniteError, UsageError, WorldError
-from worldsim.training.checkpoint import make_checkpoint
+from worldsim.training.checkpoint import TrainedModules, make_checkpoint
 from worldsim.training.compute import autocast_context, prepare_layers
 from worldsim.training.config import ComputeConfig, OptimizerConfig
 from worldsim.training.distributed import (
@@ -195,6 +195,7 @@ class Trainer:
         if fsdp and config.muon_learning_rate:
             raise ConfigError("Muon needs complete matrices, and fsdp = true shards them", hint="fsdp = false")
         self._optimizer = build_optimizer(recipe.network, config)
+        self._modules = TrainedModules(recipe.network, self._average, self._optimizer)
         self._checkpoint = make_checkpoint(folder / "state", self._distributed, fsdp=fsdp)
         self.num_updates = 0
         self.num_frames = 0
@@ -204,7 +205,7 @@ class Trainer:
 
     def resume(self) -> bool:
         """Loads the run's checkpoint. Returns: whether there is one."""
-        counters = self._checkpoint.load(self._recipe.network, self._average, self._optimizer)
+        counters = self._checkpoint.load(self._modules)
         if counters is None:
             return False
         self.num_updates, self.num_frames = int(counters["num_updates"]), int(counters["num_frames"])
@@ -298,7 +299,7 @@ class Trainer:
     def _save(self) -> None:
         counters = {"num_updates": self.num_updates, "num_frames": self.num_frames, "trained_s": self.trained_s}
         counters |= self._data.counters() if self._data else {}
-        self._checkpoint.save(self._recipe.network, self._average, self._optimizer, counters)
+        self._checkpoint.save(self._modules, counters)
         if self._average is not self._recipe.average:
             self._recipe.average.load_state_dict(full_state_dict(self._average))
         if self._distributed.is_main:

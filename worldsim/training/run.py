@@ -29,7 +29,15 @@ from worldsim.presets.config import PresetConfig, read_preset_toml
 from worldsim.presets.resolve import WEIGHTS_FILE as PRESET_WEIGHTS_FILE
 from worldsim.presets.store import load_preset, load_weights
 from worldsim.training.checkpoint import check_fits
-from worldsim.training.config import RecallTraining, SequenceTraining, Stage, TrainingConfig, read_training
+from worldsim.training.config import (
+    FixedMapTraining,
+    RecallTraining,
+    SequenceTraining,
+    SpatialMapTraining,
+    Stage,
+    TrainingConfig,
+    read_training,
+)
 from worldsim.training.data import OpenedSource, TrainingData, resolve_world_share
 from worldsim.training.distributed import DistributedContext
 from worldsim.training.loop import LogCallback, Recipe, Trainer
@@ -193,26 +201,18 @@ class TrainingRun:
         device = self.device
         autoencoder = self._trained_autoencoder().to(device)
         replay_buffer = ReplayBuffer(sources, partial(encode_frames, autoencoder, device=device), self.training.data)
+        has_poses = self.preset.action_spec.axes[:4] == PLANAR_POSE_AXES
+        if stage == "dynamics" and self.training.recall is not None and not has_poses:
+            raise ConfigError("training.recall needs poses as inputs", hint="world.inputs = 'pose'")
         model = build_world_model(self.preset.model, self.preset.latent_shape, self.preset.action_spec.size)
         for folder in self.init:
             init_from_preset(model, folder)
         writer = PresetWriter(config=self.preset, starts=data.starts(), metadata=data.provenance())
         probe = WorldModelProbe(probes, autoencoder, writer, device=device)
-        config = self.training.recipe(stage, self.preset.model)
-        if isinstance(config, SequenceTraining):
-            scaler = self._trained_map(model) if isinstance(model, MappedModel) else None
-            recipe = SequenceRecipe(
-                model.to(device), config, replay_buffer, probe, device=device, map_pose_scaler=scaler
-            )
-            return recipe, replay_buffer
-        if isinstance(config, RecallTraining):
-            if self.preset.action_spec.axes[:4] != PLANAR_POSE_AXES or not isinstance(model, TwoStreamModel):
-                raise ConfigError("training.recall needs poses as inputs", hint="world.inputs = 'pose'")
-            if isinstance(model, MappedModel):
-                self._trained_map(model)
-            return RecallRecipe(model.to(device), config, replay_buffer, probe, device=device), replay_buffer
-        assert isinstance(model, MapModel | MappedModel), type(model)
-        return MapRecipe(model.to(device), self.training.map, replay_buffer, probe, device=device), replay_buffer
+        if stage == "dynamics" and isinstance(model, MappedModel):
+            self._load_trained_map(model)
+        recipe = world_model_recipe(stage, self.training, model, replay_buffer, probe, device=device)
+        return recipe, replay_buffer
 
     def _build_decoder(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
         folder = self.folder / "dynamics" / "last"
@@ -233,11 +233,8 @@ class TrainingRun:
         )
         return recipe, replay_buffer
 
-    def _trained_map(self, model: MappedModel) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Loads the map of stage `map`, else that of `init`, and freezes it. Returns: its scaling of poses.
-
-        Raises: PresetNotFoundError when no trained map is found.
-        """
+    def _load_trained_map(self, model: MappedModel) -> None:
+        """Loads the map of stage `map`, else that of `init`. Raises: PresetNotFoundError when there is none."""
         trained = self.folder / "map" / "last"
         tensors: dict[str, torch.Tensor] = {}
         for folder in (trained,) if trained.exists() else self.init:
@@ -249,9 +246,6 @@ class TrainingRun:
                 f"no trained map at {trained}", hint="run the same command with --stage map first"
             )
         model.map.load_state_dict(tensors)
-        model.map.requires_grad_(False)
-        assert model.config.map is not None
-        return partial(scale_map_poses, config=self.training.map, map_config=model.config.map)
 
     def _trained_autoencoder(self) -> Autoencoder:
         """That of this run, else that of `init`."""
@@ -279,6 +273,34 @@ class TrainingRun:
                 hint="use the same [autoencoder] table, or train one: --stage autoencoder without --init",
             )
         return stored.autoencoder
+
+
+def world_model_recipe(
+    stage: Stage,
+    training: TrainingConfig,
+    model: WorldModel,
+    replay_buffer: ReplayBuffer,
+    probe: WorldModelProbe,
+    *,
+    device: str,
+) -> Recipe:
+    """The recipe that trains `model`. Outside its own stage, the map of a mapped model does not change.
+
+    Side effects: moves `model` to the device.
+    """
+    config, model = training.recipe(stage, model.config), model.to(device)
+    if isinstance(config, FixedMapTraining | SpatialMapTraining):
+        assert isinstance(model, MapModel | MappedModel), type(model)
+        return MapRecipe(model, config, replay_buffer, probe, device=device)
+    scaler = None
+    if isinstance(model, MappedModel):
+        model.map.requires_grad_(False)
+        scaler = partial(scale_map_poses, config=training.map, map_config=model.config.map)
+    if isinstance(config, RecallTraining):
+        assert isinstance(model, TwoStreamModel), type(model)
+        return RecallRecipe(model, config, replay_buffer, probe, device=device)
+    assert isinstance(config, SequenceTraining), config
+    return SequenceRecipe(model, config, replay_buffer, probe, device=device, map_pose_scaler=scaler)
 
 
 def _with_architecture(

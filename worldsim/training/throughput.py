@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -20,9 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldsim.models.mapped import MappedModel
-from worldsim.models.maps.map_model import MapModel
-from worldsim.models.sequence.two_stream import TwoStreamModel
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import build_networks
 from worldsim.training.compute import autocast_context, matmul_dtype, prepare_layers
@@ -38,11 +34,9 @@ from worldsim.training.distributed import DistributedContext
 from worldsim.training.loop import Recipe, Trainer, batch_seed
 from worldsim.training.profiling import FlopCounter, PeakMemory, Stopwatch, allocated_bytes
 from worldsim.training.recipes.autoencoder import AutoencoderRecipe
-from worldsim.training.recipes.map import MapRecipe, scale_map_poses
 from worldsim.training.recipes.probes import PresetWriter, WorldModelProbe
-from worldsim.training.recipes.recall import RecallRecipe
-from worldsim.training.recipes.sequence import SequenceRecipe
 from worldsim.training.replay_buffer import ReplayBuffer, store_frames
+from worldsim.training.run import world_model_recipe
 from worldsim.training.workers import Episode, WeightedStream
 
 BenchmarkStage = Literal["dynamics", "map", "autoencoder"]
@@ -299,23 +293,11 @@ def _build_recipe(preset: PresetConfig, training: TrainingConfig, stage: Benchma
     def store_latents(episode: Episode) -> Tensor:
         return torch.randn(len(episode.actions), *preset.latent_shape).half()
 
-    model, autoencoder = model.to(device), autoencoder.to(device).requires_grad_(False)
+    autoencoder = autoencoder.to(device).requires_grad_(False)
     replay_buffer = _replay_buffer(episodes, store_latents, training)
-    probe = WorldModelProbe(
-        [episodes.get().first(1)], autoencoder, PresetWriter(config=preset, metadata={}), device=device
-    )
-    if isinstance(config, RecallTraining):
-        assert isinstance(model, TwoStreamModel), type(model)
-        return RecallRecipe(model, config, replay_buffer, probe, device=device)
-    if not isinstance(config, SequenceTraining):
-        assert isinstance(model, MapModel | MappedModel), type(model)
-        return MapRecipe(model, training.map, replay_buffer, probe, device=device)
-    scaler = None
-    if isinstance(model, MappedModel):
-        assert preset.model.map is not None
-        model.map.requires_grad_(False)
-        scaler = partial(scale_map_poses, config=training.map, map_config=preset.model.map)
-    return SequenceRecipe(model, config, replay_buffer, probe, device=device, map_pose_scaler=scaler)
+    writer = PresetWriter(config=preset, metadata={})
+    probe = WorldModelProbe([episodes.get().first(1)], autoencoder, writer, device=device)
+    return world_model_recipe(stage, training, model, replay_buffer, probe, device=device)
 
 
 def _replay_buffer(

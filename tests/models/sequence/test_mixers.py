@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from worldsim.models.config import GatedDeltaNetConfig, Mamba2Config
 from worldsim.models.sequence.attention import FrameLocalAttention
 from worldsim.models.sequence.baselines import BlockLSTM, FullAttention
 from worldsim.models.sequence.mixer import BlockGatedDeltaNet, BlockMamba2, TimeMixer
@@ -19,21 +20,27 @@ TOLERANCE = 1e-12
 GRID, WIDTH, NUM_FRAMES = (2, 3), 24, 11
 
 MIXERS: dict[str, Callable[[], TimeMixer]] = {
-    "mamba2 1": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (1, 1)),
-    "mamba2 frame": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (0, 0)),
-    "gated_deltanet 1": lambda: BlockGatedDeltaNet(WIDTH, 2, 4, GRID, (1, 1)),
-    "gated_deltanet frame": lambda: BlockGatedDeltaNet(WIDTH, 2, 4, GRID, (0, 0)),
-    "mamba2 block, keys per head": lambda: BlockMamba2(WIDTH, 4, 4, GRID, (1, 3), key_groups=4),
-    "mamba2 frame, undivided gain": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (0, 0), write_gain="frame"),
-    "mamba2 1, convolution": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (1, 1), short_conv=4),
-    "mamba2 frame, convolution": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (0, 0), short_conv=4),
-    "mamba2 block, convolution, keys in groups": lambda: BlockMamba2(
-        WIDTH, 4, 4, GRID, (2, 1), short_conv=3, key_groups=2, write_gain="frame"
+    "mamba2 1": lambda: BlockMamba2(WIDTH, 2, Mamba2Config(state_dim=4), GRID, (1, 1)),
+    "mamba2 frame": lambda: BlockMamba2(WIDTH, 2, Mamba2Config(state_dim=4), GRID, (0, 0)),
+    "gated_deltanet 1": lambda: BlockGatedDeltaNet(WIDTH, 2, GatedDeltaNetConfig(state_dim=4), GRID, (1, 1)),
+    "gated_deltanet frame": lambda: BlockGatedDeltaNet(WIDTH, 2, GatedDeltaNetConfig(state_dim=4), GRID, (0, 0)),
+    "mamba2 block, keys per head": lambda: BlockMamba2(WIDTH, 4, Mamba2Config(state_dim=4, key_groups=4), GRID, (1, 3)),
+    "mamba2 frame, undivided gain": lambda: BlockMamba2(
+        WIDTH, 2, Mamba2Config(state_dim=4, write_gain="frame"), GRID, (0, 0)
     ),
-    "mamba2 1, convolution of one": lambda: BlockMamba2(WIDTH, 2, 4, GRID, (1, 1), short_conv=1),
-    "gated_deltanet block, keys in groups": lambda: BlockGatedDeltaNet(WIDTH, 4, 4, GRID, (2, 1), key_groups=2),
+    "mamba2 1, convolution": lambda: BlockMamba2(WIDTH, 2, Mamba2Config(state_dim=4, short_conv=4), GRID, (1, 1)),
+    "mamba2 frame, convolution": lambda: BlockMamba2(WIDTH, 2, Mamba2Config(state_dim=4, short_conv=4), GRID, (0, 0)),
+    "mamba2 block, convolution, keys in groups": lambda: BlockMamba2(
+        WIDTH, 4, Mamba2Config(state_dim=4, short_conv=3, key_groups=2, write_gain="frame"), GRID, (2, 1)
+    ),
+    "mamba2 1, convolution of one": lambda: BlockMamba2(
+        WIDTH, 2, Mamba2Config(state_dim=4, short_conv=1), GRID, (1, 1)
+    ),
+    "gated_deltanet block, keys in groups": lambda: BlockGatedDeltaNet(
+        WIDTH, 4, GatedDeltaNetConfig(state_dim=4, key_groups=2), GRID, (2, 1)
+    ),
     "gated_deltanet frame, keys per head, convolution": lambda: BlockGatedDeltaNet(
-        WIDTH, 2, 4, GRID, (0, 0), key_groups=2, short_conv=4
+        WIDTH, 2, GatedDeltaNetConfig(state_dim=4, key_groups=2, short_conv=4), GRID, (0, 0)
     ),
     "lstm 1": lambda: BlockLSTM(WIDTH, GRID, (1, 1)),
     "lstm frame": lambda: BlockLSTM(WIDTH, GRID, (0, 0)),

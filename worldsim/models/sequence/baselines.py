@@ -63,7 +63,8 @@ class BlockLSTM(BlockMixer):
 
     def initial_state(self, batch: int) -> LayerState:
         """Shapes: scan_state [B, blocks, 2, U], hidden state and cell state."""
-        return {SCAN_STATE: self._zero_state(batch * self.num_blocks).detach().unflatten(0, (batch, self.num_blocks))}
+        weight = self.project_out.weight.detach()
+        return {SCAN_STATE: weight.new_zeros(batch, self.num_blocks, 2, self.lstm.hidden_size)}
 
     @full_precision
     def _scan(self, x_GND: Tensor, state_G2U: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,9 +75,6 @@ class BlockLSTM(BlockMixer):
 
     def _finish(self, y_GTNU: Tensor) -> Tensor:
         return self._from_blocks(self.project_out(y_GTNU))
-
-    def _zero_state(self, num_groups: int) -> Tensor:
-        return self.project_out.weight.new_zeros(num_groups, 2, self.lstm.hidden_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,6 @@ layers. Letters as in `sequence_model`; P frames of a chunk, W of a window.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,7 +34,7 @@ class _RingBufferModel(TwoStreamModel):
             "ring.action": latent.new_zeros(*latent.shape[:2], self.action_size),
             "ring.count": torch.zeros(batch, dtype=torch.int64, device=latent.device),
         }
-        return replace(state, tensors={**state.tensors, **ring})
+        return state.advance(ring, 0)
 
 
 class BidirectionalModel(_RingBufferModel):
@@ -83,11 +81,11 @@ class BidirectionalModel(_RingBufferModel):
         generated: bool = False,
         pose_BP: Tensor | None = None,
     ) -> WorldState:
-        tensors = dict(context.state.tensors)
+        ring = context.state.with_prefix("ring.")
         for name, value in (("latent", latent_BCHW), ("level", level_B), ("action", context.action_BA)):
-            tensors[f"ring.{name}"] = torch.cat((tensors[f"ring.{name}"], value[:, None]), 1)[:, 1:]
-        tensors["ring.count"] = (tensors["ring.count"] + 1).clamp_max(self.ring_frames)
-        return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
+            ring[name] = torch.cat((ring[name], value[:, None]), 1)[:, 1:]
+        ring["count"] = (ring["count"] + 1).clamp_max(self.ring_frames)
+        return context.state.advance({f"ring.{name}": value for name, value in ring.items()})
 
     def _features(self, clip_context: ClipContext) -> Tensor:
         """The features of the context frames, by one more pass over the clip."""
@@ -156,7 +154,7 @@ class ChunkModel(_RingBufferModel):
         for name, value in memory.items():
             tensors[name] = torch.where(is_complete_B.view(-1, *[1] * (value.dim() - 1)), value, tensors[name])
         tensors["ring.count"] = count_B.masked_fill(is_complete_B, 0)
-        return replace(context.state, tensors=tensors, frame_index=context.state.frame_index + 1)
+        return context.state.advance(tensors)
 
     def _step_chunk(
         self, context: FrameContext, latent_BCHW: Tensor, tau_B: Tensor, step_size_B: Tensor

@@ -5,7 +5,7 @@ Source: LSSVWM, Figure 3.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,38 +47,42 @@ class Layer(nn.Module):
         self, x_BTND: Tensor, condition_BTD: Tensor, state: LayerState | None = None
     ) -> tuple[Tensor, list[Any], LayerState]:
         """A clip, from `state` if given. Returns: output, caches, and the state after the clip (empty without one)."""
-        *parts, mlp = self.modulation(condition_BTD)
         caches, after = [], LayerState()
-        for mixer, (shift, scale, gate) in zip(self._mixers, parts, strict=True):
+
+        def mix(mixer: TimeMixer, x_BTND: Tensor) -> Tensor:
             if state is None:
-                y_BTND, cache = mixer.forward_context(modulate(x_BTND, shift, scale))
+                y_BTND, cache = mixer.forward_context(x_BTND)
             else:
-                y_BTND, cache, part = mixer.forward_context_from(modulate(x_BTND, shift, scale), state)
-                after |= part
-            x_BTND = torch.addcmul(x_BTND, gate, y_BTND)
+                y_BTND, cache, part = mixer.forward_context_from(x_BTND, state)
+                after.update(part)
             caches.append(cache)
-        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2]))), caches, after
+            return y_BTND
+
+        return self._run(x_BTND, condition_BTD, mix), caches, after
 
     def forward_noisy(self, x_BTND: Tensor, condition_BTD: Tensor, caches: list[Any]) -> Tensor:
-        *parts, mlp = self.modulation(condition_BTD)
-        for mixer, (shift, scale, gate), cache in zip(self._mixers, parts, caches, strict=True):
-            x_BTND = torch.addcmul(x_BTND, gate, mixer.forward_noisy(modulate(x_BTND, shift, scale), cache))
-        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2])))
+        unread = iter(caches)
+        return self._run(x_BTND, condition_BTD, lambda mixer, x_BTND: mixer.forward_noisy(x_BTND, next(unread)))
 
     def forward_queries(self, x_BTND: Tensor, condition_BTD: Tensor, state: LayerState) -> Tensor:
-        *parts, mlp = self.modulation(condition_BTD)
-        for mixer, (shift, scale, gate) in zip(self._mixers, parts, strict=True):
-            x_BTND = torch.addcmul(x_BTND, gate, mixer.forward_queries(modulate(x_BTND, shift, scale), state))
-        return torch.addcmul(x_BTND, mlp[2], self.mlp(modulate(x_BTND, *mlp[:2])))
+        return self._run(x_BTND, condition_BTD, lambda mixer, x_BTND: mixer.forward_queries(x_BTND, state))
 
     def step(self, x_BND: Tensor, condition_BD: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        *parts, mlp = self.modulation(condition_BD)
-        new_state: LayerState = {}
+        after = LayerState()
+
+        def mix(mixer: TimeMixer, x_BND: Tensor) -> Tensor:
+            y_BND, part = mixer.step(x_BND, state)
+            after.update(part)
+            return y_BND
+
+        return self._run(x_BND, condition_BD, mix), after
+
+    def _run(self, x_ND: Tensor, condition_D: Tensor, mix: Callable[[TimeMixer, Tensor], Tensor]) -> Tensor:
+        """All sublayers; `mix(mixer, x)` is the output of scan or attention. Shapes: [..., N, D]."""
+        *parts, (mlp_shift, mlp_scale, mlp_gate) = self.modulation(condition_D)
         for mixer, (shift, scale, gate) in zip(self._mixers, parts, strict=True):
-            y_BND, part = mixer.step(modulate(x_BND, shift, scale), state)
-            x_BND = torch.addcmul(x_BND, gate, y_BND)
-            new_state |= part
-        return torch.addcmul(x_BND, mlp[2], self.mlp(modulate(x_BND, *mlp[:2]))), new_state
+            x_ND = torch.addcmul(x_ND, gate, mix(mixer, modulate(x_ND, shift, scale)))
+        return torch.addcmul(x_ND, mlp_gate, self.mlp(modulate(x_ND, mlp_shift, mlp_scale)))
 
     def initial_state(self, batch: int) -> LayerState:
         return {name: tensor for mixer in self._mixers for name, tensor in mixer.initial_state(batch).items()}
@@ -91,22 +95,8 @@ def build_scan(config: LayersConfig, grid: tuple[int, int], block: tuple[int, in
         return None
     if isinstance(scan, LSTMConfig):
         return BlockLSTM(config.width, grid, block)
-    make = (
-        BlockGatedDeltaNet
-        if isinstance(scan, GatedDeltaNetConfig)
-        else partial(BlockMamba2, write_gain=scan.write_gain)
-    )
-    return make(
-        config.width,
-        config.num_heads,
-        scan.state_dim,
-        grid,
-        block,
-        config.frames_per_block,
-        key_groups=scan.key_groups,
-        short_conv=scan.short_conv,
-        time_constants=scan.time_constants,
-    )
+    make = BlockGatedDeltaNet if isinstance(scan, GatedDeltaNetConfig) else BlockMamba2
+    return make(config.width, config.num_heads, scan, grid, block, config.frames_per_block)
 
 
 def build_attention(config: LayersConfig, grid: tuple[int, int]) -> TimeMixer | None:

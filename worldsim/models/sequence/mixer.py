@@ -1,12 +1,6 @@
 """Block-wise scans as layers over the tokens of a frame grid, with a state of fixed size. See `mamba2` for the scan.
 
-Every time-mixing layer, attention too, has this interface:
-    forward_context(x)              all frames of the clean stream; returns the output and a cache for `forward_noisy`
-    forward_context_from(x, state)  the same, from a state; also returns the state after the frames
-    forward_noisy(x, cache)         all frames of the noisy stream; frame t reads the clean frames before t, and itself
-    forward_queries(x, state)       many frames, each read as the next one after the same state
-    step(x, state)                  one frame; returns the output and the new state. Drop the state to read, keep it to
-                                    commit
+Attention has the same interface, `TimeMixer`.
 
 Letters: B batch, T frames, N tokens per frame on an R x L grid (rows, columns), D width, K heads, E head dim, S state
 dim, G blocks of all samples.
@@ -17,12 +11,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldsim.models.config import LinearScanConfig, Mamba2Config
 from worldsim.models.sequence.gated_deltanet import delta_chunked, delta_chunked_read, delta_read_state, delta_step
 from worldsim.models.sequence.mamba2 import (
     ScanCache,
@@ -40,9 +35,6 @@ SCAN_STATE = "scan_state"
 """Name of every scan's state tensor in a LayerState."""
 CONV_STATE = "conv_state"
 """Name of the tokens before a frame that a short convolution reaches."""
-
-TIME_CONSTANTS = (1.0, 1000.0)
-"""Initial time constants of the heads, log-uniform between these numbers of frames."""
 
 
 class TimeMixer(nn.Module, ABC):
@@ -119,33 +111,32 @@ class BlockMamba2(BlockMixer):
     covers, C channels of x, b and c.
     """
 
+    _chunked = staticmethod(ssd_chunked)
+    _chunked_read = staticmethod(ssd_chunked_read)
+    _read_state = staticmethod(ssd_read_state)
+    _one_step = staticmethod(ssd_step)
+
     def __init__(
         self,
         width: int,
         num_heads: int,
-        state_dim: int,
+        scan: LinearScanConfig,
         grid: tuple[int, int],
         block: tuple[int, int],
         frames_per_block: int = 1,
-        *,
-        key_groups: int = 1,
-        short_conv: int = 0,
-        write_gain: Literal["block", "frame"] = "block",
-        time_constants: tuple[float, float] = TIME_CONSTANTS,
     ) -> None:
-        """`time_constants`: initial time constants of the fastest and the slowest head, in frames. The other options
-        are those of `Mamba2Config`."""
         super().__init__(grid, block)
-        assert num_heads % key_groups == 0, f"{num_heads} heads, {key_groups} groups"
-        assert frames_per_block == 1 or not short_conv, "a short convolution takes a frame at a time"
-        self.frames_per_block, self.key_groups, self.write_gain = frames_per_block, key_groups, write_gain
-        self.num_heads, self.state_dim, self.head_dim = num_heads, state_dim, width // num_heads
+        self.frames_per_block, self.key_groups, self.state_dim = frames_per_block, scan.key_groups, scan.state_dim
+        self.divides_gain = not isinstance(scan, Mamba2Config) or scan.write_gain == "block"
+        self.num_heads, self.head_dim = num_heads, width // num_heads
         self.split = self._channels(width)
         self.project_in = nn.Linear(width, sum(self.split), bias=False)
         self.project_out = nn.Linear(width, width, bias=False)
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.conv = nn.Conv1d(self.split[1], self.split[1], short_conv, groups=self.split[1]) if short_conv else None
-        slowness_K = torch.logspace(math.log10(time_constants[0]), math.log10(time_constants[1]), num_heads)
+        channels = self.split[1]
+        self.conv = nn.Conv1d(channels, channels, scan.short_conv, groups=channels) if scan.short_conv else None
+        fastest, slowest = (math.log10(frames) for frames in scan.time_constants)
+        slowness_K = torch.logspace(fastest, slowest, num_heads)
         self.dt_bias_K = nn.Parameter(torch.log(torch.expm1(1 / slowness_K)))
         self.log_rate_K = nn.Parameter(torch.zeros(num_heads))
         self.skip_K = nn.Parameter(torch.ones(num_heads))
@@ -183,18 +174,6 @@ class BlockMamba2(BlockMixer):
         gate, x, stream, tails = self._project(x_BND if x_BND.dim() == 4 else x_BND[:, None], self._tail(state))
         y, scan_GKES = self._one_step(merge_frames(stream, self.frames_per_block), self._scan_state(state))
         return self._finish(y, gate, x).view_as(x_BND), self._layer_state(scan_GKES, tails, state)
-
-    def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
-        return ssd_chunked(stream, state_GKES)
-
-    def _chunked_read(self, cache: ScanCache, stream: ScanInput) -> Tensor:
-        return ssd_chunked_read(cache, stream)
-
-    def _read_state(self, state_GKES: Tensor, stream: ScanInput) -> Tensor:
-        return ssd_read_state(state_GKES, stream)
-
-    def _one_step(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
-        return ssd_step(stream, state_GKES)
 
     def initial_state(self, batch: int) -> LayerState:
         """Shapes: scan_state [B, blocks, K, E, S], float32; with a short convolution, conv_state [B, blocks, J, C]."""
@@ -246,7 +225,7 @@ class BlockMamba2(BlockMixer):
         """How much each token decays the state, and how strongly it is written. Shapes: twice [G, T, N, K]."""
         step = F.softplus(dt.to(_scan_dtype(self.log_rate_K)) + self.dt_bias_K)
         per_token = step / (self.block[0] * self.block[1])
-        return per_token, per_token if self.write_gain == "block" else step
+        return per_token, per_token if self.divides_gain else step
 
     def _convolve(self, xbc_GTNC: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         """Causal over the tokens in the order of the scan, then a SiLU; and the tokens before every frame and after
@@ -292,17 +271,10 @@ class BlockMamba2(BlockMixer):
 class BlockGatedDeltaNet(BlockMamba2):
     """Gated DeltaNet: as BlockMamba2, by the gated delta rule, whose writes do not depend on the size of a block."""
 
-    def _read_state(self, state_GKES: Tensor, stream: ScanInput) -> Tensor:
-        return delta_read_state(state_GKES, stream)
-
-    def _chunked(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, ScanCache]:
-        return delta_chunked(stream, state_GKES)
-
-    def _chunked_read(self, cache: ScanCache, stream: ScanInput) -> Tensor:
-        return delta_chunked_read(cache, stream)
-
-    def _one_step(self, stream: ScanInput, state_GKES: Tensor) -> tuple[Tensor, Tensor]:
-        return delta_step(stream, state_GKES)
+    _chunked = staticmethod(delta_chunked)
+    _chunked_read = staticmethod(delta_chunked_read)
+    _read_state = staticmethod(delta_read_state)
+    _one_step = staticmethod(delta_step)
 
     def _channels(self, width: int) -> tuple[int, ...]:
         """As Mamba-2, and beta."""

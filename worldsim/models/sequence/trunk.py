@@ -8,7 +8,6 @@ latents that it reads beside the noisy one.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -123,7 +122,7 @@ class TrunkModel(SequenceModel):
         state = super().initial_state(batch, seed)
         past = self.position_ND.new_zeros(batch, self.num_past, *self.latent_shape).detach()
         level = self.position_ND.new_ones(batch).detach()
-        return replace(state, tensors={**state.tensors, PAST_LATENTS: past, PAST_NOISE_LEVEL: level})
+        return state.advance({PAST_LATENTS: past, PAST_NOISE_LEVEL: level}, 0)
 
     def read_history(
         self,
