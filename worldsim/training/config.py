@@ -509,7 +509,10 @@ _OPTIMIZER_RENAMES = {
     "cooldown_share": "decay_fraction",
     "gradient_clip": "max_gradient_norm",
 }
+_SCALE_KEYS = {"pose_origin_units": "pose_origin_units", "pose_scale_units": "pose_scale_units"}
 _SEQUENCE_RENAMES = {
+    **{key: key for key in ("clip_frames", "batch_clips", "max_context_level", "pose_target")},
+    **_SCALE_KEYS,
     "carry_clips": "tbptt_clips",
     "prefix_share": "clean_prefix_prob",
     "tau_floor": "min_noise_weight",
@@ -520,20 +523,13 @@ _SEQUENCE_RENAMES = {
     "rollout_context": "self_rollout_context_frames",
     "pose_weight": "pose_loss_weight",
     "optimiser": "optimizer",
-    "clip_frames": "clip_frames",
-    "batch_clips": "batch_clips",
-    "max_context_level": "max_context_level",
-    "pose_target": "pose_target",
-    "pose_origin_units": "pose_origin_units",
-    "pose_scale_units": "pose_scale_units",
 }
 _MOTION_RENAMES = {
     "walk_ticks": "motion_max_ticks",
     "walk_growth_updates": "motion_curriculum_steps",
     "walk_position_noise": "motion_position_noise",
-    "pose_origin_units": "pose_origin_units",
-    "pose_scale_units": "pose_scale_units",
     "optimiser": "optimizer",
+    **_SCALE_KEYS,
 }
 _MAP_RENAMES = {
     "fixed": {

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from worldsim.models.fp32 import full_precision
 from worldsim.models.maps.map_model import MapMemory, MapState
-from worldsim.models.maps.networks import FeatureGrid, ResidualMLP
+from worldsim.models.maps.networks import FeatureGrid, ResidualMLP, volume_weights
 from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE, Motion, fit_pose, shift_previous, speed
 from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, unit_heading
 
@@ -113,9 +113,7 @@ class RadianceField(nn.Module):
         walls_FBRS = torch.stack(self.walls.read(points_BRS2)).sum(0)
         density_BRS = DENSITY_SCALE * F.softplus(DENSITY_GAIN * walls_FBRS[0] + DENSITY_START)
         transmitted_BRS = torch.exp(-density_BRS * self.spacing_S)
-        reached_BRS = torch.cumprod(F.pad(transmitted_BRS[..., :-1] + 1e-6, (1, 0), value=1.0), -1)
-        weight_BRS = reached_BRS * (1 - transmitted_BRS)
-        remaining_BR = reached_BRS[..., -1] * transmitted_BRS[..., -1]
+        reached_BRS, weight_BRS, remaining_BR = volume_weights(transmitted_BRS)
 
         wall_FBR = (walls_FBRS[1:] * weight_BRS).sum(-1)
         log_depth_BR = (weight_BRS * self.depth_S.log()).sum(-1) + remaining_BR

@@ -1,4 +1,4 @@
-"""Networks of the maps: multi-resolution feature grids over a plane, and a multilayer perceptron with residual blocks.
+"""What maps are built from: multi-resolution feature grids over a plane, a residual MLP, and volume rendering.
 
 A coarse and a fine level together learn a function of position far faster than an MLP of sines does: an update changes
 the features near that position only. The plane is [-1, 1] x [-1, 1], padded with the values of its border.
@@ -57,3 +57,12 @@ class ResidualMLP(nn.Module):
             x = x + block(x)
         projected: Tensor = self.project_out(F.silu(x))
         return projected
+
+
+def volume_weights(transmitted_NRS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For the transmittance of every sample of rays: that up to the sample, the sample's weight, and that of the ray.
+
+    Shapes: [..., R, S] -> [..., R, S] twice, [..., R]. Source: Mildenhall et al. 2020, "NeRF", equation 3.
+    """
+    reached_NRS = torch.cumprod(F.pad(transmitted_NRS[..., :-1] + 1e-6, (1, 0), value=1.0), -1)
+    return reached_NRS, reached_NRS * (1 - transmitted_NRS), reached_NRS[..., -1] * transmitted_NRS[..., -1]

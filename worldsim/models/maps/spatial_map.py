@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.fp32 import full_precision
+from worldsim.models.maps.networks import volume_weights
 from worldsim.models.pose import heading_rad
 
 SpatialMapState: TypeAlias = dict[str, Tensor]
@@ -265,11 +266,8 @@ class SpatialMap(nn.Module):
         grid = (points / MAP_REACH).reshape(maps, -1, len(self.depth_S), 2)
         sampled = F.grid_sample(tables["density"], grid, align_corners=True, padding_mode="border")
         density_NRS, confidence_NRS = sampled.transpose(0, 1).reshape(2, num, -1, len(self.depth_S))
-        # Volume rendering: transmittance of a sample, transmittance up to it, and its weight.
         transmitted_NRS = torch.exp(-F.softplus(2 * density_NRS) * self.gap_S)
-        reached_NRS = torch.cumprod(F.pad(transmitted_NRS[..., :-1] + 1e-6, (1, 0), value=1.0), -1)
-        weight_NRS = reached_NRS * (1 - transmitted_NRS)
-        remaining_NR = reached_NRS[..., -1] * transmitted_NRS[..., -1]
+        reached_NRS, weight_NRS, remaining_NR = volume_weights(transmitted_NRS)
         log_depth_NR = (weight_NRS * self.depth_S.log()).sum(-1) + BEYOND_LOG_DEPTH * remaining_NR
 
         top_NRS, at_NRS = weight_NRS.topk(NUM_TOP_SAMPLES, -1)

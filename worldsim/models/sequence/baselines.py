@@ -101,7 +101,7 @@ class FullAttention(FrameAttention):
     def forward_context(self, x_BTND: Tensor) -> tuple[Tensor, FullKVCache]:
         query, key, value = (_by_head(x) for x in self.project_clip(x_BTND))
         cache = FullKVCache(key=key, value=value)
-        return self._attend_clean(query, cache, x_BTND), cache
+        return self._attend(query, cache, x_BTND.shape[1]), cache
 
     def forward_context_from(self, x_BTND: Tensor, state: LayerState) -> tuple[Tensor, FullKVCache, LayerState]:
         first = state[KEY].shape[1]
@@ -109,27 +109,25 @@ class FullAttention(FrameAttention):
         after = {name: torch.cat((state[name], x.transpose(2, 3)), 1) for name, x in ((KEY, key), (VALUE, value))}
         keys, values = (_by_head(after[name].transpose(2, 3)) for name in (KEY, VALUE))
         cache = FullKVCache(key=keys, value=values, first=first)
-        return self._attend_clean(_by_head(query), cache, x_BTND), cache, after
-
-    def _attend_clean(self, query_BKQE: Tensor, cache: FullKVCache, x_BTND: Tensor) -> Tensor:
-        outputs = []
-        for begin, end in self._segments(x_BTND.shape[1]):
-            mask = self._mask(cache.first + begin, cache.first + end, x_BTND, seen_after=1)
-            here = slice(None, (cache.first + end) * self.num_tokens)
-            part = self._frames(query_BKQE, begin, end)
-            outputs.append(attend(part, cache.key[:, :, here], cache.value[:, :, here], mask))
-        return self._join(outputs)
+        return self._attend(_by_head(query), cache, x_BTND.shape[1]), cache, after
 
     def forward_noisy(self, x_BTND: Tensor, cache: FullKVCache) -> Tensor:
         query, key, value = (_by_head(x) for x in self.project_clip(x_BTND, cache.first))
-        outputs = []
-        for begin, end in self._segments(x_BTND.shape[1]):
-            mask = self._mask(cache.first + begin, cache.first + end, x_BTND, seen_after=0)
-            here = slice(None, (cache.first + end) * self.num_tokens)
-            own_key, own_value = (self._frames(x, begin, end).unflatten(2, (-1, self.num_tokens)) for x in (key, value))
-            part = self._frames(query, begin, end)
-            outputs.append(attend(part, cache.key[:, :, here], cache.value[:, :, here], mask, (own_key, own_value)))
-        return self._join(outputs)
+        return self._attend(query, cache, x_BTND.shape[1], (key, value))
+
+    def _attend(
+        self, query_BKQE: Tensor, cache: FullKVCache, num_frames: int, own: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """`own`: keys and values of the noisy stream, which a frame sees in place of its clean ones."""
+        outputs, size = [], max(1, SEGMENT_TOKENS // self.num_tokens)
+        for begin in range(0, num_frames, size):
+            end = min(begin + size, num_frames)
+            mask = self._mask(cache.first + begin, cache.first + end, query_BKQE, seen_after=1 if own is None else 0)
+            seen, here = (cache.first + end) * self.num_tokens, slice(begin * self.num_tokens, end * self.num_tokens)
+            parts = own and (self._by_frame(own[0][:, :, here]), self._by_frame(own[1][:, :, here]))
+            part = query_BKQE[:, :, here]
+            outputs.append(attend(part, cache.key[:, :, :seen], cache.value[:, :, :seen], mask, parts))
+        return self.project_out(self._by_frame(torch.cat(outputs, dim=2).transpose(1, 2), 1).flatten(3))
 
     def step(self, x_BND: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         query, key, value = self.project_frame(x_BND)
@@ -151,23 +149,14 @@ class FullAttention(FrameAttention):
         empty = self.project_in.weight.new_zeros(shape).detach()
         return {KEY: empty, VALUE: torch.zeros_like(empty)}
 
-    def _segments(self, num_frames: int) -> list[tuple[int, int]]:
-        """(first frame, end) of each."""
-        size = max(1, SEGMENT_TOKENS // self.num_tokens)
-        return [(begin, min(begin + size, num_frames)) for begin in range(0, num_frames, size)]
-
-    def _frames(self, x_BKQE: Tensor, begin: int, end: int) -> Tensor:
-        return x_BKQE[:, :, begin * self.num_tokens : end * self.num_tokens]
+    def _by_frame(self, x: Tensor, dim: int = 2) -> Tensor:
+        return x.unflatten(dim, (-1, self.num_tokens))
 
     def _mask(self, begin: int, end: int, like: Tensor, *, seen_after: int) -> Tensor:
         """A frame attends to those before it, and to `seen_after` more. Shapes: [Q, M]."""
         query_P, key_F = torch.arange(begin, end), torch.arange(end)
         visible = (key_F < query_P[:, None] + seen_after).repeat_interleave(self.num_tokens, dim=1)
         return log_mask(visible.repeat_interleave(self.num_tokens, dim=0).to(like.device), like.dtype)
-
-    def _join(self, outputs: list[Tensor]) -> Tensor:
-        y_BTNKE = torch.cat(outputs, dim=2).transpose(1, 2).unflatten(1, (-1, self.num_tokens))
-        return self.project_out(y_BTNKE.flatten(3))
 
 
 def _by_head(x_BTNKE: Tensor) -> Tensor:
