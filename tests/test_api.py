@@ -184,3 +184,31 @@ def test_importing_worldsim_loads_neither_torch_nor_numpy() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_recording_libraries_load_with_the_first_recording_and_not_in_its_thread(
+    tiny_preset_folder: Path, tmp_path: Path
+) -> None:
+    program = f"""
+import builtins, sys, threading
+importing = {{}}
+import_now = builtins.__import__
+def note(name, *more, **also):
+    if name.partition(".")[0] in ("av", "pyarrow"):
+        importing.setdefault(name.partition(".")[0], threading.current_thread().name)
+    return import_now(name, *more, **also)
+builtins.__import__ = note
+import worldsim, worldsim.app.application, worldsim.cli.bench, worldsim.cli.play
+import worldsim.engine.bench.realtime, worldsim.engine.bench.soak
+with worldsim.open({str(tiny_preset_folder)!r}) as world:
+    world.step()
+    print(sorted({{"av", "pyarrow"}} & set(sys.modules)))
+    with worldsim.record(world, {str(tmp_path / "session")!r}):
+        world.step()
+print(importing)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("pygame")]
+    assert lines == ["[]", "{'av': 'writer', 'pyarrow': 'writer'}"], done.stderr
+    assert open_session(tmp_path / "session").is_complete

@@ -42,7 +42,6 @@ from worldsim.engine.reference_world import ForwardOnlySimulator
 from worldsim.engine.saves import read_saved
 from worldsim.engine.worker import StageCallback
 from worldsim.episodes.format import check_new_folder
-from worldsim.episodes.reader import open_session
 
 if TYPE_CHECKING:
     from worldsim.app.application import ExitAction
@@ -258,6 +257,8 @@ def _validate(arguments: PlayArguments) -> tuple[int, int] | None:
     if arguments.actions is not None:
         if arguments.preset is None or arguments.load is not None:
             raise UsageError("--actions without a preset, or with --load", hint="worldsim play PRESET --actions DIR")
+        from worldsim.episodes.reader import open_session
+
         if not open_session(arguments.actions).num_frames:
             raise RecordingError(f"{arguments.actions} has no frames", hint="use another recording")
     if arguments.fps is not None and arguments.fps <= 0:
@@ -310,6 +311,7 @@ def _recorded(arguments: PlayArguments) -> RecordedActions | None:
     if arguments.actions is None:
         return None
     from worldsim.engine.autopilot import recorded_actions
+    from worldsim.episodes.reader import open_session
 
     return recorded_actions(open_session(arguments.actions))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from worldsim.actions.pose_control import key_spec
 from worldsim.actions.scripted_actions import script_actions
 from worldsim.core.types import NO_ACTION, Action, ActionSpec
 from worldsim.engine.reference_world import ReferenceStatus
-from worldsim.episodes.reader import RecordedSession
+
+if TYPE_CHECKING:
+    from worldsim.episodes.reader import RecordedSession  # loads av and pyarrow
 
 SCRIPT = "explore"
 SCRIPT_FRAMES = 2000

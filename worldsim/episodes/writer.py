@@ -4,6 +4,8 @@ Owns: the queue, its limit and high-water mark, behavior on a full disk. Does no
 (`engine.recorder`), the final form of the files (`episodes.finalize`). Public methods belong to the caller's thread.
 
 The thread writes the actions of *all* queued frames before it encodes *one* image: video may lag, actions never do.
+It also imports av and pyarrow (44 MB, 0.4 s): the caller does not wait for them, and play without a recording needs
+neither.
 """
 
 from __future__ import annotations
@@ -16,16 +18,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from worldsim.core.errors import StorageError, WorldsimError
 from worldsim.core.types import Frame
-from worldsim.episodes.finalize import FinalizeResult, finalize
 from worldsim.episodes.format import JOURNAL_FILE, EpisodeStart, FrameRow, SessionHeader, check_new_folder, part_path
 from worldsim.episodes.journal import JournalFile, current_writer_info
-from worldsim.episodes.video import LOSSLESS, NEAR_LOSSLESS, VideoEncoder
+
+if TYPE_CHECKING:
+    from worldsim.episodes.video import VideoEncoder
 
 MAX_QUEUED_BYTES = 64 * 2**20
 """Limit for queued images. Above it only the action is kept, and the video repeats the previous image."""
@@ -72,10 +75,9 @@ class SessionWriter:
         open_journal: Callable[[Path], BinaryIO] = lambda path: path.open("xb"),
     ) -> None:
         self.folder, self.header = folder, header
-        self.finalize_result: FinalizeResult | None = None
         self.error: WorldsimError | None = None
         self.state = WriterState.RECORDING
-        self._codec = LOSSLESS if is_lossless else NEAR_LOSSLESS
+        self._is_lossless = is_lossless
         self._max_queued = max(1, max_queued_bytes // (header.frame_shape[0] * header.frame_shape[1] * 3))
         self._ready = threading.Condition()
         # Guarded by the lock:
@@ -88,7 +90,7 @@ class SessionWriter:
         self._video: VideoEncoder | None = None
         self._last_frame: Frame | None = None
         self._num_episodes = 0
-        self._journal = self._begin(is_lossless, open_journal)
+        self._journal = self._begin(open_journal)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -146,13 +148,13 @@ class SessionWriter:
 
     # ---- writer thread
 
-    def _begin(self, is_lossless: bool, open_journal: Callable[[Path], BinaryIO]) -> JournalFile:
+    def _begin(self, open_journal: Callable[[Path], BinaryIO]) -> JournalFile:
         path = self.folder / JOURNAL_FILE
         try:
             check_new_folder(self.folder)
             path.parent.mkdir(parents=True, exist_ok=True)
             journal = JournalFile(open_journal(path))
-            journal.write_header(self.header, current_writer_info(is_lossless=is_lossless))
+            journal.write_header(self.header, current_writer_info(is_lossless=self._is_lossless))
             journal.flush()
         except OSError as error:
             raise StorageError(
@@ -163,7 +165,9 @@ class SessionWriter:
     def _run(self) -> None:
         try:
             self._record()
-            self.finalize_result = finalize(self.folder, high_water=self.counters.high_water)
+            from worldsim.episodes.finalize import finalize
+
+            finalize(self.folder, high_water=self.counters.high_water)
             self.state = WriterState.COMPLETE
         except Exception as error:  # play continues whatever happens to the disk or the encoder
             with suppress(OSError):
@@ -224,10 +228,13 @@ class SessionWriter:
         self._video.write(self._last_frame)
 
     def _open_video(self, episode: int) -> VideoEncoder:
+        from worldsim.episodes.video import LOSSLESS, NEAR_LOSSLESS, VideoEncoder
+
         path = part_path(self.folder, episode)
         path.parent.mkdir(parents=True, exist_ok=True)
         height_px, width_px, _ = self.header.frame_shape
-        return VideoEncoder(path, height_px, width_px, self.header.frames_per_s, codec=self._codec, is_fragmented=True)
+        codec = LOSSLESS if self._is_lossless else NEAR_LOSSLESS
+        return VideoEncoder(path, height_px, width_px, self.header.frames_per_s, codec=codec, is_fragmented=True)
 
 
 def _reason(error: BaseException) -> str:
