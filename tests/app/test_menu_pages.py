@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from worldsim.actions.bindings import BINDINGS
-from worldsim.app.menu import MenuItem, MenuKey, MenuStack
-from worldsim.app.menu_pages import SettingsPages, title_page
+from worldsim.app.menu import MenuItem, MenuKey, MenuStack, SettingsPages, title_page
 from worldsim.app.preset_library import PresetEntry
 from worldsim.app.settings import Settings, SettingsFile
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from worldsim.app.hud import BAR, GRAPH_HEIGHT_PX, LATE, frame_time_graph, performance_rows
 from worldsim.app.metrics import GRAPH_BARS, FrameStats, Percentiles
-from worldsim.app.performance_panel import BAR, GRAPH_HEIGHT_PX, LATE, frame_time_graph, performance_rows
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.worker import WorkerCounters
 

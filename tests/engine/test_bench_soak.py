@@ -12,9 +12,9 @@ import pytest
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action, Step
-from worldsim.engine.bench import soak
-from worldsim.engine.bench.soak import run_soak
+from worldsim.engine.bench.session import _image_stats, run_soak
 from worldsim.engine.interfaces import LoadedWorld
+from worldsim.engine.memory import features
 from worldsim.engine.simulator import Simulator
 from worldsim.presets.store import load_preset
 
@@ -73,7 +73,7 @@ def test_world_failure_ends_the_run_with_its_error() -> None:
 def test_image_statistics() -> None:
     rows = np.zeros((8, 8, 3), np.uint8)
     rows[::2] = (40, 80, 120)
-    look = soak._image_stats([soak.features(rows)])
+    look = _image_stats([features(rows)])
     assert look.rgb == pytest.approx((20, 40, 60), abs=0.1)
     assert look.sharpness == pytest.approx(80, rel=0.01)
     assert look.contrast == pytest.approx(40, rel=0.01)

@@ -21,7 +21,7 @@ from worldsim.core.errors import PresetNotFoundError, UsageError
 from worldsim.core.install import install_hint
 from worldsim.core.types import Action
 from worldsim.engine.simulator import Simulator
-from worldsim.envs.registration import MAX_EPISODE_STEPS
+from worldsim.envs import MAX_EPISODE_STEPS
 from worldsim.presets.config import read_config_json
 from worldsim.presets.resolve import bundled_presets
 from worldsim.presets.store import load_preset

@@ -15,15 +15,13 @@ import pygame
 
 from worldsim.actions.bindings import Binding, Command, apply_overrides, available_bindings
 from worldsim.app.frame_pacing import FramePacer
-from worldsim.app.hud import HudState, Panel, StatusLevel, next_member, panels
+from worldsim.app.hud import HudState, Panel, StatusLevel, next_member, panels, performance_rows
 from worldsim.app.input import CommandRequest, InputHandler, handle_menu_event
 from worldsim.app.key_labels import help_rows
 from worldsim.app.key_overlay import KeyOverlay
-from worldsim.app.menu import MenuPage, MenuStack
-from worldsim.app.menu_pages import SettingsPages, pause_page
+from worldsim.app.menu import MenuPage, MenuStack, SettingsPages, pause_page
 from worldsim.app.metrics import FrameCounter, SessionStats
 from worldsim.app.notifications import Notifications, RecordingControl, time_line
-from worldsim.app.performance_panel import performance_rows
 from worldsim.app.reference_panel import ReferencePanel
 from worldsim.app.renderer import Interpolation, Renderer, ScalingFilter
 from worldsim.app.screenshot import take_screenshot

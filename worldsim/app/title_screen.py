@@ -10,8 +10,7 @@ from worldsim.actions.bindings import apply_overrides
 from worldsim.app.application import apply_display_settings
 from worldsim.app.hud import InlineImage
 from worldsim.app.input import InputHandler, handle_menu_event
-from worldsim.app.menu import MenuPage, MenuStack
-from worldsim.app.menu_pages import PLACEHOLDER_IMAGE, SettingsPages, title_page
+from worldsim.app.menu import PLACEHOLDER_IMAGE, MenuPage, MenuStack, SettingsPages, title_page
 from worldsim.app.preset_library import PresetEntry, PresetLibrary
 from worldsim.app.renderer import Renderer
 from worldsim.app.settings import Settings, SettingsFile
