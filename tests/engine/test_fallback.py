@@ -108,6 +108,7 @@ class Play:
         self.session = Session(self.worker, recorder=self.recorder)
         self.steps: list[Step] = []
         self.told: list[str] = []
+        self.session.on_notify = self.told.append
         self.go(1.0)
 
     def state(self) -> SessionState:
@@ -119,8 +120,6 @@ class Play:
                 pass
             self.clock.advance_s(0.05)
             self.steps += self.session.tick(0.05)
-            if self.session.num_notifications > len(self.told):
-                self.told.append(self.session.notification)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ class Notifications:
     """The latest message, from the session or from `post`; each is logged once and shown for some seconds."""
 
     def __init__(self, session: Session, clock: Clock) -> None:
-        self._session, self._clock = session, clock
-        self._num_seen, self._until_ns = 0, 0
+        self._clock, self._until_ns = clock, 0
         self._text, self._has_new = "", False
+        session.on_notify = self.post
 
     def post(self, text: str) -> None:
         self._text, self._has_new = text, True
@@ -29,9 +29,6 @@ class Notifications:
 
     def update(self) -> bool:
         """Returns: whether a message arrived since the last call."""
-        if self._session.num_notifications != self._num_seen:
-            self._num_seen = self._session.num_notifications
-            self.post(self._session.notification)
         has_new, self._has_new = self._has_new, False
         return has_new
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from worldsim.core.config import from_mapping, parse_json, to_mapping
-from worldsim.core.errors import ConfigError, RecordingError, StateError
+from worldsim.core.errors import ConfigError, RecordingError, StateError, one_line
 from worldsim.core.types import NO_ACTION, Step
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.episodes.format import ActionRun, SessionHeader
@@ -88,8 +88,7 @@ def read_saved(path: Path) -> SaveRecord:
     except FileNotFoundError:
         raise StateError(f"no saved state at {path}", hint="press F5 while playing to save one") from None
     except (OSError, SafetensorError, ConfigError, RecordingError, KeyError, TypeError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise StateError(f"the saved state {path} is damaged: {text}", hint="use another save") from None
+        raise StateError(f"the saved state {path} is damaged: {one_line(error)}", hint="use another save") from None
 
 
 def saved_arrays(saved: SaveRecord) -> dict[str, npt.NDArray[Any]]:

@@ -88,8 +88,9 @@ class Session:
         self.has_started = False
         """Whether there has been a frame since the last reset."""
         self.notification = ""
-        """The last message for the player; `num_notifications` counts them."""
-        self.num_notifications = 0
+        """The last message for the player."""
+        self.on_notify: Callable[[str], None] = lambda text: None
+        """Receives every message for the player."""
         self._status = WorkerStatus()
         self._pace_per_s = ticks_per_s
         self._due_s = 0.0
@@ -153,7 +154,8 @@ class Session:
 
     def notify(self, text: str) -> None:
         """Shows a message on the screen for a few seconds, and logs it."""
-        self.notification, self.num_notifications = text, self.num_notifications + 1
+        self.notification = text
+        self.on_notify(text)
 
     # ---- time
 
