@@ -10,10 +10,10 @@ import pytest
 
 from worldsim.core.config import from_mapping, to_mapping
 from worldsim.core.errors import ConfigError
+from worldsim.worlds.base import SIDES
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import edge, generate_maze
 from worldsim.worlds.doom.wad import map_name, udmf_text, wad_bytes
-from worldsim.worlds.grid import SIDES
 
 SEEDS = range(60)
 

@@ -11,8 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
-from worldsim.worlds.base import GroundTruthWorld
-from worldsim.worlds.grid import Cell, MazeLayout
+from worldsim.worlds.base import Cell, GroundTruthWorld, MazeLayout
 
 StepPolicy = Callable[[Step], Action]
 """Chooses the next action; one per episode."""

@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 from worldsim.actions.scripted_actions import script_actions
 from worldsim.core.errors import ConfigError, did_you_mean
 from worldsim.core.types import Action, ActionSpec, Pose
-from worldsim.worlds.grid import Cell, MazeLayout
+from worldsim.worlds.base import Cell, MazeLayout
 
 ActionIterator: TypeAlias = Iterator[Action]
 Point: TypeAlias = tuple[float, float]

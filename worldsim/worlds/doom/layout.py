@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
+from worldsim.worlds.base import SIDES, Cell, shortest_path
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.palette import LANDMARK_KINDS
-from worldsim.worlds.grid import SIDES, Cell, shortest_path
 
 Edge: TypeAlias = tuple[Cell, Cell]
 """Two neighboring cells, the lower one first."""

@@ -14,10 +14,9 @@ import random
 from collections.abc import Callable
 
 from worldsim.core.types import NO_ACTION, Action
-from worldsim.worlds.base import PosePolicy
+from worldsim.worlds.base import Cell, PosePolicy
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import DoomMazeLayout
-from worldsim.worlds.grid import Cell
 from worldsim.worlds.scripted_policy import (
     SINGLE_SEGMENT_POLICIES,
     ActionIterator,

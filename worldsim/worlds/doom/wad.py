@@ -14,9 +14,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worldsim.worlds.base import SIDES, Cell
 from worldsim.worlds.doom.layout import DoomMazeLayout
 from worldsim.worlds.doom.palette import LANDMARK_KINDS, THEMES, TRIM_CEILING, TRIM_FLOOR, TRIM_WALL
-from worldsim.worlds.grid import SIDES, Cell
 
 CEILING_UNITS = 128
 DOOR_CEILING_UNITS = 104

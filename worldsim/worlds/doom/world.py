@@ -17,13 +17,12 @@ import numpy.typing as npt
 
 from worldsim.core.errors import ConfigError, WorldError
 from worldsim.core.types import NO_ACTION, Action, Frame, Pose, Step
-from worldsim.worlds.base import GroundTruthWorld, PosePolicy
+from worldsim.worlds.base import Cell, GroundTruthWorld, PosePolicy
 from worldsim.worlds.doom.config import POSE_AXES, DoomConfig
 from worldsim.worlds.doom.engine import BINARY_UNITS_PER_TURN, DoomEngine
 from worldsim.worlds.doom.layout import DoomMazeLayout, generate_maze
 from worldsim.worlds.doom.policies import make_policy
 from worldsim.worlds.doom.wad import map_name, wad_bytes
-from worldsim.worlds.grid import Cell
 from worldsim.worlds.trajectories import SEEDS_PER_BLOCK
 
 WARM_UP_TICS = 12

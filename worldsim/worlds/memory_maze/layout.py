@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.worlds.grid import SIDES, Cell, shortest_path
+from worldsim.worlds.base import SIDES, Cell, shortest_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,7 @@ import random
 from collections.abc import Callable
 
 from worldsim.core.types import NO_ACTION, Action
-from worldsim.worlds.base import PosePolicy
-from worldsim.worlds.grid import Cell
+from worldsim.worlds.base import Cell, PosePolicy
 from worldsim.worlds.memory_maze.config import CELLS_PER_S, MemoryMazeConfig
 from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 from worldsim.worlds.scripted_policy import (
