@@ -13,7 +13,7 @@ from worldsim.cli.main import main
 def test_the_page_is_written_and_its_contents_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = tmp_path / "maze.json"
     result.write_text(json.dumps({"preset": "maze", "one_step": {"psnr": 29.9}}), encoding="utf-8")
-    out = tmp_path / "page.html"
+    out = tmp_path / "new" / "page.html"
     assert main(["report", str(result), "--out", str(out)]) == 0
     assert "1 evaluations, 0 costs" in capsys.readouterr().out
     html = out.read_text(encoding="utf-8")

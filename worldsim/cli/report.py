@@ -12,6 +12,7 @@ import tyro
 from worldsim.cli.arguments import JsonOption, parse_arguments
 from worldsim.cli.output import print_result
 from worldsim.core.errors import UsageError
+from worldsim.core.files import atomic_write
 from worldsim.evaluation.report.results import Results, read_results
 
 
@@ -28,14 +29,14 @@ class ReportArguments:
 
 def run(argv: list[str]) -> int:
     from worldsim.evaluation.report.comparisons import differences
-    from worldsim.evaluation.report.html_page import render, write_page
+    from worldsim.evaluation.report.html_page import render
 
     arguments = parse_arguments(ReportArguments, argv, command="report")
     if not arguments.results:
         raise UsageError("no results given", hint="worldsim report assets/results --out report.html")
     results = read_results(arguments.results)
     html = render(results, command=["worldsim", "report", *argv], today=date.today())
-    write_page(arguments.out, html)
+    atomic_write(arguments.out, html)
     counts = summary(results)
     text = f"{arguments.out}: {', '.join(f'{n} {kind}' for kind, n in counts.items())}; {len(html) / 1e3:.0f} kB"
     data = {"out": str(arguments.out), **counts, "differences": differences(results.runs)}

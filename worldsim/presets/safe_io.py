@@ -1,8 +1,8 @@
-"""The files of a preset folder, read as if a stranger had put them there. Torch-free.
+"""Safe access to the untrusted files of a preset folder. Torch-free.
 
-Owns: what may be opened at all (regular files of the folder, of a bounded size), the strict reading of a safetensors
-header, hashes. Does not own: what should be in the files (`presets.store`). Nothing here reads a tensor, and nothing
-allocates more than the limits below.
+Owns: which files may be opened (regular files inside the folder, of limited size), strict parsing of safetensors
+headers, hashes. Does not own: the meaning of the files (`presets.store`). Reads no tensors and allocates no more than
+the limits below.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from pathlib import Path
 from typing import Any
 
 from worldsim.core.config import MAX_INTEGER, parse_json, short_repr
-from worldsim.core.errors import PresetError
+from worldsim.core.errors import PresetError, one_line
 
 MAX_HEADER_BYTES = 2**22
-"""Of a safetensors header; 1,000 tensors need 0.1 MB."""
+"""Maximum size of a safetensors header; 1,000 tensors need 0.1 MB."""
 MAX_WEIGHTS_BYTES = 2**30
-"""`verify` reads them up to three times, and is to end within ten seconds."""
+"""`verify` reads the weights up to three times and should finish within ten seconds."""
 MAX_START_BYTES = 2**27
 MAX_STARTS = 256
 MAX_STARTS_BYTES = 2**29
-"""All starts together: they stay in memory."""
+"""All starts together; they stay in memory."""
 DOWNLOAD_AGAIN_HINT = "fetch or copy the preset again"
 
 _ITEM_BYTES = {"F32": 4, "BF16": 2, "F16": 2, "U8": 1}
-"""Every type a preset may hold."""
+"""Bytes per element of every allowed dtype."""
 _MAX_DIMS = 8
 _START_NAME = re.compile(r"[\w-][\w.-]*\.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTensor:
-    """One entry of a header. `begin` and `end` count bytes from the end of the header."""
+    """One entry of a header. `begin` and `end` are byte offsets from the end of the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, kw_only=True)
 class SafetensorsHeader:
-    """Of a safetensors file. The tensors fill the file from `data_begin` to its end, without gap or overlap."""
+    """The tensors fill the file from `data_begin` to its end, without gap or overlap."""
 
     metadata: dict[str, str]
     tensors: dict[str, StoredTensor]
@@ -57,10 +57,10 @@ class SafetensorsHeader:
 
 
 def preset_file(folder: Path, name: str, max_bytes: int) -> Path:
-    """The regular file `name` of a preset folder. A link may lead to a place inside the folder, or, from a
-    snapshot in the Hub's cache, into the store of that cache.
+    """Path of the regular file `name` in a preset folder.
 
-    Raises: PresetError when it is missing, leads elsewhere, is no regular file, or is larger than `max_bytes`.
+    A link may point inside the folder or, in a snapshot of the Hub cache, to the blobs of that cache.
+    Raises: PresetError if it is missing, points elsewhere, is not a regular file, or exceeds `max_bytes`.
     """
     path = folder / name
     try:
@@ -80,7 +80,7 @@ def preset_file(folder: Path, name: str, max_bytes: int) -> Path:
 
 
 def start_files(folder: Path, subfolder: str) -> list[Path]:
-    """The starts in a preset folder, by name. Raises: PresetError when there is none, or when one may not be read."""
+    """The starts of a preset folder, sorted by name. Raises: PresetError if there is none, or one may not be read."""
     home = folder / subfolder
     if not home.is_dir():
         raise PresetError(f"{home} holds no start", hint=DOWNLOAD_AGAIN_HINT)
@@ -101,7 +101,7 @@ def start_files(folder: Path, subfolder: str) -> list[Path]:
 
 
 def read_header(path: Path) -> SafetensorsHeader:
-    """Raises: PresetError for anything that the format does not allow."""
+    """Raises: PresetError for anything the format does not allow."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -113,7 +113,7 @@ def read_header(path: Path) -> SafetensorsHeader:
             entries = parse_json(file.read(length).decode())
         return _parse_header(entries, data_begin=8 + length, data_bytes=size - 8 - length)
     except ValueError as error:
-        raise damaged_error(path, " ".join(str(error).split())[:200]) from None
+        raise damaged_error(path, one_line(error)) from None
     except OSError as error:
         raise PresetError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from None
 
@@ -123,25 +123,25 @@ def damaged_error(path: Path, reason: str) -> PresetError:
 
 
 def sha256(*paths: Path, begin: int = 0) -> str:
-    """Of the files one after another, each from byte `begin` on, read in pieces."""
+    """Hash of the concatenated files, each from byte `begin` on; read in chunks."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
             file.seek(begin)
-            for piece in iter(lambda: file.read(2**20), b""):
-                digest.update(piece)
+            for chunk in iter(lambda: file.read(2**20), b""):
+                digest.update(chunk)
     return digest.hexdigest()
 
 
 def hub_sha256(folder: Path, path: Path) -> str | None:
-    """What the Hub says the file's sha256 is: its cache stores a large file under that name. None: not from there."""
+    """The sha256 of a file in the Hub cache, which names large files by it. None for any other file."""
     real = path.resolve()
     is_blob = _hub_blobs_folder(folder.resolve()) in real.parents and re.fullmatch(r"[0-9a-f]{64}", real.name)
     return real.name if is_blob else None
 
 
 def _hub_blobs_folder(home: Path) -> Path | None:
-    """Where the Hub's cache keeps the files of the snapshot `home`, if it is one."""
+    """The blobs folder of the Hub cache if `home` is one of its snapshots."""
     return home.parent.parent / "blobs" if home.parent.name == "snapshots" else None
 
 
@@ -185,7 +185,7 @@ def _is_size_list(value: Any, max_length: int) -> bool:
 
 
 def _contiguous_sizes(tensors: Mapping[str, StoredTensor]) -> Iterator[int]:
-    """The sizes of the tensors in the order in which they lie."""
+    """Tensor sizes in file order. Raises: ValueError at a gap or overlap."""
     at = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != at:

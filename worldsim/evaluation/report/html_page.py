@@ -14,7 +14,6 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 import worldsim
-from worldsim.core.files import atomic_write
 from worldsim.evaluation.report.charts import NUM_COLORS
 from worldsim.evaluation.report.comparisons import comparison_sections
 from worldsim.evaluation.report.costs import cost_sections
@@ -77,8 +76,3 @@ def _origin(about: Mapping[str, Any]) -> tuple[str, str, str]:
     about = {**about, **(versions if isinstance(versions, Mapping) else {})}
     known = [f"{key.replace('_', ' ')} {str(about[key])[:16]}" for key in ABOUT if about.get(key) is not None]
     return str(about.get("command", "unknown")), "" if seeds is None else str(seeds), ", ".join(known)
-
-
-def write_page(path: Path, html: str) -> None:
-    """Raises: StorageError when the file cannot be written."""
-    atomic_write(path, html)
