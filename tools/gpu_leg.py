@@ -22,6 +22,7 @@ import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 STARTED_S = time.monotonic()
 TREE = Path(__file__).resolve().parent.parent
@@ -81,14 +82,14 @@ def train(arguments: argparse.Namespace, options: Sequence[str]) -> int:
     return 0 if count else code or 1
 
 
-def install_wheels(wheels: Path, site: Path, log: object) -> list[str]:
+def install_wheels(wheels: Path, site: Path, log: TextIO) -> list[str]:
     """Installs what `wheels` has, without its dependencies. Returns: the folders to add to the import path."""
     found = sorted(str(path) for path in wheels.glob("*.whl"))
     if not found:
         return []
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(wheels)]
     options = ["--no-deps", "--no-compile", "--upgrade", "--target", str(site)]
-    subprocess.run([*command, *options, *found], stdout=log, stderr=log, check=True)  # type: ignore[call-overload]  # a file
+    subprocess.run([*command, *options, *found], stdout=log, stderr=log, check=True)
     return [str(site)]
 
 

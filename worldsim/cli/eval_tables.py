@@ -34,7 +34,8 @@ DRIFT_COLUMNS = (
 )
 FRAME_CAPTION = (
     "PSNR in dB. AE: ground truth through the autoencoder, an upper bound. Repeat: the last context frame, "
-    "repeated. No state: model state cleared before every frame. Sharp: gradient energy relative to ground truth; "
+    "repeated. No state, no map, no scan: that part of the "
+    "memory cleared before every frame. Sharp: gradient energy relative to ground truth; "
     "below 1 is blurry."
 )
 REGION_CAPTION = (

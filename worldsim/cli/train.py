@@ -74,7 +74,7 @@ class TrainArguments:
     """Replace a value of the recipe's [training] table, as in TOML: --set data.num_workers=12. Repeatable."""
     init: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("PRESET")] = ()
     """Initialize a new run from this preset's weights, where shapes match. Repeatable: a mapped model takes the map of
-    one preset and the scans of another."""
+    one preset and the scans of another. The autoencoder is that of the first."""
     architecture: Annotated[str | None, option("NAME", ARCHITECTURE_HELP)] = None
     data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("DATA[=WEIGHT]")] = ()
     """Train on recordings: a session, a folder of sessions, or user/dataset[@revision] on the Hub. Repeatable; frames

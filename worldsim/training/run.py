@@ -83,9 +83,9 @@ class TrainingRun:
         architecture: str | None = None,
         overrides: Sequence[str] = (),
     ) -> TrainingRun:
-        """`world_share` of None: 1 without data, 0 with data. `architecture` replaces the file's model, see
-        `models.sequence.architectures`. `overrides` replace
-        values of the `[training]` table, see `with_assignments`.
+        """`init`: the autoencoder is taken from the first. `world_share` of None: 1 without data, 0 with data.
+        `architecture` replaces the file's model, see `models.sequence.architectures`. `overrides` replace values of the
+        `[training]` table, see `with_assignments`.
 
         Raises: ConfigError for errors in the file, RecordingError for missing or damaged data, UsageError for an
         invalid share.
