@@ -158,12 +158,14 @@ SCANS_ONLY = SequenceModelConfig(pose="none", **LAYERS)
 WITH_MAP = MappedModelConfig(map=SpatialMapConfig(width=12, pose="given"), **LAYERS)
 
 
-def make_recipe(*mix: RecallClips, model: ModelConfig = SCANS_ONLY, **phase: Any) -> RecallRecipe:
+def make_recipe(
+    *mix: RecallClips, model: ModelConfig = SCANS_ONLY, context_noise: float = 0.0, **phase: Any
+) -> RecallRecipe:
     torch.manual_seed(0)
     network = build_world_model(model, LATENT_SHAPE, 4)
     assert isinstance(network, TwoStreamModel)
     config = RecallTraining(episode_frames=24, phases=(RecallPhase(mix=mix, **phase),))
-    return RecallRecipe(network, config, _Buffer(), None, device="cpu")  # type: ignore[arg-type]
+    return RecallRecipe(network, config, _Buffer(), None, context_noise=context_noise, device="cpu")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("task", ["recall", "ahead", "reverse", "repeat"])
@@ -211,6 +213,31 @@ def test_own_frames_and_a_forgotten_map_change_what_is_learned_from(
         torch.manual_seed(1)
         losses.append(float(recipe.loss(0)[0].detach()))
     assert losses[0] != losses[1]
+
+
+def written_by_recipe(context_noise: float, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.Tensor, ...]:
+    """Frames, levels and marks of the clip that is written in an update on own frames."""
+    clips = RecallClips(task="repeat", context_frames=8, target_frames=8, stride=1, batch_clips=2, generated_prob=1.0)
+    recipe, calls = make_recipe(clips, context_noise=context_noise), []
+    read_history = recipe.network.read_history
+
+    def read(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return read_history(*args, **kwargs)
+
+    monkeypatch.setattr(recipe.network, "read_history", read)
+    torch.manual_seed(3)
+    recipe.loss(0)
+    written, level, _, generated = calls[-1]
+    return written, level, generated
+
+
+def test_own_frames_follow_from_each_other_and_carry_the_label_of_play(monkeypatch: pytest.MonkeyPatch) -> None:
+    clean, labeled = (written_by_recipe(noise, monkeypatch) for noise in (0.0, 0.25))
+    for noise, (_, level, generated) in ((0.0, clean), (0.25, labeled)):
+        assert bool((level == noise).all()) and bool(generated.all())
+    assert torch.equal(clean[0][:, 0], labeled[0][:, 0]), "no own frame was written before the first"
+    assert not torch.equal(clean[0][:, 1], labeled[0][:, 1]), "the label is read with the frame before"
 
 
 def train(recipe: RecallRecipe, optimizer: torch.optim.Optimizer, steps: range) -> dict[str, float]:

@@ -194,8 +194,8 @@ class RecallClips:
     max_context_level: float = 0.3
     """Maximum noise level of written targets. Without a context it is 1: diffusion forcing."""
     generated_prob: float = 0.0
-    """Probability that the model's own one-step predictions are written in place of the targets, as in play. Only where
-    targets are known from the context: elsewhere its errors cannot be told from the truth."""
+    """Probability that the model's own rollout is written in place of the targets, labeled with `play.context_noise`.
+    Where targets are not known from the context, keep it low: there, an own frame that differs is not an error."""
     batch_clips: int = 8
     weight: float = 1.0
     """Probability relative to the other forms of a phase."""
@@ -217,7 +217,8 @@ class RecallClips:
             raise ConfigError(f"task = {self.task!r} needs consecutive frames", hint="stride = 1")
         if self.task != "ahead" and self.context_frames < 2:
             raise ConfigError(f"context_frames is {self.context_frames}", hint="2 or more")
-        if self.task in ("reverse", "repeat") and self.target_frames >= self.context_frames:
+        most = {"reverse": self.context_frames - 1, "repeat": self.context_frames}.get(self.task, self.target_frames)
+        if self.target_frames > most:
             raise ConfigError(
                 f"task = {self.task!r} has {self.target_frames} targets in a context of {self.context_frames}",
                 hint="fewer target_frames",

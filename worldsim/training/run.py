@@ -211,7 +211,10 @@ class TrainingRun:
         probe = WorldModelProbe(probes, autoencoder, writer, device=device)
         if stage == "dynamics" and isinstance(model, MappedModel):
             self._load_trained_map(model)
-        recipe = world_model_recipe(stage, self.training, model, replay_buffer, probe, device=device)
+        noise = self.preset.play.context_noise
+        recipe = world_model_recipe(
+            stage, self.training, model, replay_buffer, probe, context_noise=noise, device=device
+        )
         return recipe, replay_buffer
 
     def _build_decoder(self, sources: list[WeightedStream], probes: list[Episode]) -> tuple[Recipe, ReplayBuffer]:
@@ -282,9 +285,12 @@ def world_model_recipe(
     replay_buffer: ReplayBuffer,
     probe: WorldModelProbe,
     *,
+    context_noise: float,
     device: str,
 ) -> Recipe:
     """The recipe that trains `model`. Outside its own stage, the map of a mapped model does not change.
+
+    `context_noise`: that of play.
 
     Side effects: moves `model` to the device.
     """
@@ -298,7 +304,7 @@ def world_model_recipe(
         scaler = partial(scale_map_poses, config=training.map, map_config=model.config.map)
     if isinstance(config, RecallTraining):
         assert isinstance(model, TwoStreamModel), type(model)
-        return RecallRecipe(model, config, replay_buffer, probe, device=device)
+        return RecallRecipe(model, config, replay_buffer, probe, context_noise=context_noise, device=device)
     assert isinstance(config, SequenceTraining), config
     return SequenceRecipe(model, config, replay_buffer, probe, device=device, map_pose_scaler=scaler)
 

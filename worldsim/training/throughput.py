@@ -297,7 +297,8 @@ def _build_recipe(preset: PresetConfig, training: TrainingConfig, stage: Benchma
     replay_buffer = _replay_buffer(episodes, store_latents, training)
     writer = PresetWriter(config=preset, metadata={})
     probe = WorldModelProbe([episodes.get().first(1)], autoencoder, writer, device=device)
-    return world_model_recipe(stage, training, model, replay_buffer, probe, device=device)
+    noise = preset.play.context_noise
+    return world_model_recipe(stage, training, model, replay_buffer, probe, context_noise=noise, device=device)
 
 
 def _replay_buffer(

@@ -71,6 +71,7 @@ class WorldModelProbe:
             self._latents,
             num_context=PROBE_CONTEXT,
             noise=lambda t: torch.randn(self._latents[:, t].shape, generator=generator).to(self._latents),
+            context_noise=self._writer.config.play.context_noise,
         )
         return torch.stack([frame.latent_BCHW for frame in frames if frame.is_generated], 1)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from worldsim.diffusion.noise import mix_noise
 from worldsim.diffusion.objectives import flow_loss, sample_flow_steps
+from worldsim.models.rollout import rollout
 from worldsim.models.sequence.two_stream import TwoStreamModel
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import MemoryPart
@@ -51,11 +52,14 @@ class RecallRecipe:
         replay_buffer: ReplayBuffer,
         probe: WorldModelProbe,
         *,
+        context_noise: float = 0.0,
         device: str,
     ) -> None:
+        """`context_noise`: the noise level with which generated frames are labeled in play."""
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self._config, self._replay_buffer, self._probe, self._device = config, replay_buffer, probe, device
+        self._context_noise = context_noise
         # The loop reseeds torch's global generator for every batch.
         self._generator = torch.default_generator
         self._window = getattr(network.config.attention, "window_frames", 1)
@@ -131,21 +135,26 @@ class RecallRecipe:
         level = torch.rand(target.shape[:2]) * max_level
         written = mix_noise(target, torch.randn_like(target), 1 - level).to(device)
         level = level.to(device)
-        if clips.generated_prob and self._sample_prob() < clips.generated_prob:
-            written, level = self._generate(written, level, target_action, state), torch.zeros_like(level)
-        clip = network.read_history(written, level, target_action, state=state)
+        is_generated = bool(clips.generated_prob) and self._sample_prob() < clips.generated_prob
+        if is_generated:
+            written, level = self._generate(written, target_action, state), torch.full_like(level, self._context_noise)
+        generated = torch.full(level.shape, is_generated, device=device)
+        clip = network.read_history(written, level, target_action, generated, state=state)
         return network.predict(clip, noisy, tau, step)
 
     @torch.no_grad()
-    def _generate(self, written: Tensor, level: Tensor, action: Tensor, state: WorldState) -> Tensor:
-        """One-step predictions of all frames, after noisy true frames, and in half of the cases once more after these
-        predictions: errors then add up over frames as in play, without a pass per frame."""
-        for _ in range(1 + (self._sample_prob() < 0.5)):
-            clip = self.network.read_history(written, level, action, state=state)
-            tau = torch.zeros_like(level)
-            written = self.network.predict(clip, torch.randn_like(written), tau, torch.ones_like(tau)).to(written)
-            level = torch.zeros_like(level)
-        return written
+    def _generate(self, like: Tensor, action: Tensor, state: WorldState) -> Tensor:
+        """The model's own frames after `state`, one at a time as in play, so that their errors add up as in play."""
+        frames = rollout(
+            self.network,
+            state,
+            action,
+            like,
+            num_context=0,
+            noise=lambda t: torch.randn_like(like[:, t]),
+            context_noise=self._context_noise,
+        )
+        return torch.stack([frame.latent_BCHW for frame in frames], 1).to(like)
 
 
 def choose_frames(
