@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import Action, ActionSpec
-from worldsim.diffusion.noise import frame_noise
+from worldsim.diffusion import frame_noise
 from worldsim.engine.simulator import Simulator
 from worldsim.models.autoencoder import to_frames
 from worldsim.models.rollout import generate_frame

@@ -19,7 +19,7 @@ from torch import Tensor
 from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
-from worldsim.diffusion.noise import frame_noise
+from worldsim.diffusion import frame_noise
 from worldsim.engine.interfaces import StageTimes
 from worldsim.episodes.context_override import ContextOverride
 from worldsim.models.autoencoder import to_frames, to_tensor

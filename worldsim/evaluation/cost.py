@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from worldsim.core.errors import UsageError
-from worldsim.diffusion.objectives import flow_loss
+from worldsim.diffusion import flow_loss
 from worldsim.evaluation.rollout import FrameProgressCallback
 from worldsim.models.build import build_world_model
 from worldsim.models.config import Mamba2Config, SequenceModelConfig, SharedDenoiserConfig

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from worldsim.core.errors import NonFiniteError
-from worldsim.diffusion.noise import frame_noise
+from worldsim.diffusion import frame_noise
 from worldsim.evaluation.clips import Clips
 from worldsim.models.autoencoder import Autoencoder, to_frames, to_tensor
 from worldsim.models.rollout import rollout

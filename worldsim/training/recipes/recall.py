@@ -18,8 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldsim.diffusion.noise import mix_noise
-from worldsim.diffusion.objectives import flow_loss, sample_flow_steps
+from worldsim.diffusion import flow_loss, mix_noise, sample_flow_steps
 from worldsim.models.rollout import rollout
 from worldsim.models.sequence.two_stream import TwoStreamModel
 from worldsim.models.state import WorldState

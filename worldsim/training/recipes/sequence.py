@@ -23,8 +23,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldsim.diffusion.noise import context_levels, mix_noise
-from worldsim.diffusion.objectives import flow_loss, sample_flow_steps, sample_shortcut_steps, shortcut_loss
+from worldsim.diffusion import (
+    context_levels,
+    flow_loss,
+    mix_noise,
+    sample_flow_steps,
+    sample_shortcut_steps,
+    shortcut_loss,
+)
 from worldsim.models.pose import scale_poses
 from worldsim.models.rollout import rollout
 from worldsim.models.state import WorldState

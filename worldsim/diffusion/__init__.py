@@ -1,1 +1,0 @@
-"""Layer 2: noise and objectives as pure functions; the model is an argument."""
