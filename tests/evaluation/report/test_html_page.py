@@ -11,8 +11,7 @@ import pytest
 
 from worldsim.evaluation.report.evaluations import score_tables
 from worldsim.evaluation.report.html_page import NO_NOTES, NO_SHEETS, render
-from worldsim.evaluation.report.published import read_published_results
-from worldsim.evaluation.report.results import ComparisonRun, Note, Results, RunScore
+from worldsim.evaluation.report.results import ComparisonRun, Note, Results, RunScore, read_published_results
 from worldsim.models.sequence.architectures import ARCHITECTURES, REFERENCE_ARCHITECTURE
 
 

@@ -1,4 +1,7 @@
-"""Architectures under equal training: scores, differences, curves, and the README's table. Torch-free."""
+"""Architectures compared: scores under equal training, published results beside ours, cost, and the README's table.
+
+Torch-free.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,16 @@ from typing import Any
 
 from worldsim.evaluation.bootstrap import Estimate
 from worldsim.evaluation.report.charts import Chart, ChartLine
-from worldsim.evaluation.report.published import PublishedResults, published_section
-from worldsim.evaluation.report.results import ComparisonRun, Curve, Results, grouped, mean_score, score_difference
+from worldsim.evaluation.report.results import (
+    ComparisonRun,
+    Curve,
+    PublishedResults,
+    PublishedTable,
+    Results,
+    grouped,
+    mean_score,
+    score_difference,
+)
 from worldsim.evaluation.report.tables import (
     ReportSection,
     ReportTable,
@@ -26,7 +37,8 @@ from worldsim.models.sequence.architectures import REFERENCE_ARCHITECTURE, VARIA
 from worldsim.presets.score_names import metric_name
 
 TITLE = "Architectures under equal training"
-MISSING = "No comparison. Train several architectures with the same budget and pass their result files."
+NO_RUNS = "No comparison. Train several architectures with the same budget and pass their result files."
+NO_COSTS = "No cost measurement. Create one with worldsim cost --json FILE."
 REFERENCES = ("autoencoder", "mean_image", "repeat")
 """Scores that do not depend on the model, where a comparison has them among its scores."""
 LOWER_IS_BETTER = ("lpips", "fvd", "frechet", "mse", "error", "distance")
@@ -37,7 +49,7 @@ NOT_SIGNIFICANT = "not significant"
 def comparison_sections(runs: Sequence[ComparisonRun], published: PublishedResults) -> list[ReportSection]:
     """One section per experiment, then the published results."""
     if not runs:
-        return [ReportSection(title=TITLE, missing=MISSING)]
+        return [ReportSection(title=TITLE, missing=NO_RUNS)]
     experiments = dict.fromkeys(run.experiment for run in runs)
     return [_comparison(experiment, runs) for experiment in experiments] + [published_section(runs, published)]
 
@@ -205,6 +217,131 @@ def _distance_charts(groups: Mapping[str, Sequence[ComparisonRun]]) -> list[Char
     return charts
 
 
+def published_section(runs: Sequence[ComparisonRun], published: PublishedResults) -> ReportSection:
+    experiments = dict.fromkeys(run.experiment for run in runs)
+    tables = [_published_table(table, runs, experiment) for table in published.tables for experiment in experiments]
+    return ReportSection(
+        title="Published results beside ours",
+        lines=(
+            f"{published.source}. Scale of the paper: {published.scale}",
+            *(f"{name}. {text}" for name, text in published.figures.items()),
+        ),
+        tables=tuple(tables),
+    )
+
+
+def _published_table(table: PublishedTable, runs: Sequence[ComparisonRun], experiment: str) -> ReportTable:
+    groups = grouped(runs, experiment)
+    names = {metric: _matching_score(table, metric, groups) for metric in table.metrics}
+    head = [f"{metric}, {where}" for metric, name in names.items() for where in ("paper", _column_label(name, table))]
+    rows = []
+    for row in table.rows:
+        cells = [TableCell(text=row.label), TableCell(text=row.architecture)]
+        for name, value in zip(names.values(), row.values, strict=True):
+            ours = mean_score(groups.get(row.architecture, ()), name)
+            cells += [
+                TableCell(text=format_value(value)),
+                score_cell(ours) if ours else TableCell(text="not measured", tone="unknown"),
+            ]
+        rows.append(tuple(cells))
+    title = f"{table.name}: {table.what}" + (f" (ours: {experiment})" if experiment else "")
+    return ReportTable(title=title, head=("paper", "ours", *head), rows=tuple(rows))
+
+
+def _matching_score(table: PublishedTable, metric: str, groups: Mapping[str, Sequence[ComparisonRun]]) -> str:
+    name = f"{table.task}_{metric.lower()}"
+    is_scored = any(name in run.scores for runs in groups.values() for run in runs)
+    return name if is_scored or metric != "PSNR" or not table.stand_in else table.stand_in
+
+
+def _column_label(name: str, table: PublishedTable) -> str:
+    return f"ours ({metric_name(name)})" if name == table.stand_in else "ours"
+
+
+def cost_sections(costs: Sequence[Mapping[str, Any]], published: PublishedResults) -> list[ReportSection]:
+    if not costs:
+        return [ReportSection(title="Cost", missing=NO_COSTS)]
+    return [_cost(cost, published) for cost in costs]
+
+
+def _cost(cost: Mapping[str, Any], published: PublishedResults) -> ReportSection:
+    architectures: Mapping[str, Any] = cost["architectures"]
+    measured = {n: architectures[n] for n in sort_architectures(architectures) if not architectures[n].get("same_as")}
+    lines = [str(cost.get("note", ""))]
+    lines += [f"{name}: {costs['stopped']}." for name, costs in measured.items() if costs.get("stopped")]
+    lines += [
+        f"{name}: same network as {costs['same_as']}." for name, costs in architectures.items() if costs.get("same_as")
+    ]
+    if figure := published.figures.get("Figure 8"):
+        lines += [f"Figure 8 of the paper. {figure}"]
+    charts = (
+        _cost_chart(measured, "training", "context_frames", "ms", "Training: time per step", "ms"),
+        _cost_chart(measured, "generation", "frame", "state_bytes", "Generation: memory of the state", "kB"),
+        _cost_chart(measured, "generation", "frame", "ms", "Generation: time per frame", "ms"),
+    )
+    return ReportSection(
+        title=f"Cost on {cost.get('device', 'a device')}, {cost.get('threads', '?')} thread(s)",
+        lines=tuple(filter(None, lines)),
+        tables=(cost_table(measured),),
+        charts=tuple(chart for chart in charts if chart.lines),
+    )
+
+
+def _cost_chart(measured: Mapping[str, Any], part: str, x: str, y: str, title: str, unit: str) -> Chart:
+    scale = 1e-3 if unit == "kB" else 1
+    points = {name: tuple((s[x], s[y] * scale) for s in costs[part]) for name, costs in measured.items()}
+    lines = tuple(ChartLine(label=n, points=found, color=color_of(n)) for n, found in points.items() if found)
+    x_label = "frames in a clip" if part == "training" else "generated frames"
+    return Chart(title=title, x_label=x_label, y_label=unit, lines=lines, is_log_x=True, is_log_y=True)
+
+
+def cost_table(measured: Mapping[str, Any]) -> ReportTable:
+    """The last sample of each architecture, relative to the first."""
+    ratio = "ratio to the first sample"
+    return ReportTable(
+        title="From the first sample to the last",
+        head=(
+            *("architecture", "training step, longest clip", "ratio to the shortest"),
+            *("last frame", "time per frame", ratio, "state", ratio, "process memory"),
+        ),
+        rows=tuple(text_row(name, *_cost_cells(costs)) for name, costs in measured.items()),
+        caption=f"The first sample is frame {_first_frame(measured)}. Process memory is resident memory at the last "
+        "sample relative to the first, without the states kept for timing; differences within the allocator's reserve "
+        "mean little.",
+    )
+
+
+def _cost_cells(costs: Mapping[str, Any]) -> tuple[str, ...]:
+    training, generation = costs["training"], costs["generation"]
+    trained = (f"{training[-1]['ms']:.1f} ms" if training else "", _growth(training))
+    if not generation:
+        return (*trained, *[""] * 6)
+    first, last = generation[0], generation[-1]
+    return (
+        *trained,
+        f"{last['frame']:,}",
+        f"{last['ms']:.2f} ms",
+        f"x {last['ms_ratio']:.2f}",
+        f"{last['state_bytes'] / 1e3:,.0f} kB",
+        f"x {last['state_bytes'] / first['state_bytes']:.2f}",
+        f"x {last['resident_ratio']:.3f}",
+    )
+
+
+def _first_frame(measured: Mapping[str, Any]) -> str:
+    return " or ".join(
+        f"{n:,}" for n in sorted({s["frame"] for costs in measured.values() for s in costs["generation"][:1]})
+    )
+
+
+def _growth(training: Sequence[Mapping[str, float]]) -> str:
+    if len(training) < 2:
+        return ""
+    first, last = training[0], training[-1]
+    times_longer = last["context_frames"] / first["context_frames"]
+    return f"x {last['ms'] / first['ms']:.1f} for a clip x {times_longer:g}"
+
+
 def main_table(results: Results) -> ReportTable:
     """For the README: one row per architecture with its main score and cost.
 
@@ -245,11 +382,6 @@ def _main_cost_heads(costs: Mapping[str, Any]) -> list[str]:
 def _main_costs(costs: Any) -> tuple[TableCell, ...]:
     if not costs or not costs["generation"]:
         return text_row(*[""] * 5)
-    training, first, last = costs["training"], costs["generation"][0], costs["generation"][-1]
-    return text_row(
-        f"x {training[-1]['ms'] / training[0]['ms']:.1f}" if training else "",
-        f"{last['frame']:,}",
-        f"x {last['ms_ratio']:.2f}",
-        f"{last['state_bytes'] / 1e3:,.0f} kB",
-        f"x {last['state_bytes'] / first['state_bytes']:.2f}",
-    )
+    training = costs["training"]
+    _, _, last_frame, _, *ratios, _ = _cost_cells(costs)
+    return text_row(f"x {training[-1]['ms'] / training[0]['ms']:.1f}" if training else "", last_frame, *ratios)

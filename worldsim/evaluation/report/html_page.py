@@ -15,11 +15,9 @@ from markupsafe import Markup
 
 import worldsim
 from worldsim.evaluation.report.charts import NUM_COLORS
-from worldsim.evaluation.report.comparisons import comparison_sections
-from worldsim.evaluation.report.costs import cost_sections
+from worldsim.evaluation.report.comparisons import comparison_sections, cost_sections
 from worldsim.evaluation.report.evaluations import evaluation_sections
-from worldsim.evaluation.report.published import read_published_results
-from worldsim.evaluation.report.results import Results
+from worldsim.evaluation.report.results import Results, read_published_results
 from worldsim.evaluation.report.tables import ReportSection, ReportTable, text_row
 
 TEMPLATE_FILE = Path(__file__).parent / "page.html.jinja"

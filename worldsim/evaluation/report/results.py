@@ -1,4 +1,5 @@
-"""Result files: evaluations, costs, comparison runs, notes and contact sheets. Torch-free.
+"""Result files: evaluations, costs, comparison runs, notes and contact sheets; and the results printed in the paper
+(`published.toml`). Torch-free.
 
     *.json        written by `worldsim eval --json` or `worldsim cost --json`, or a comparison run, or a list of these
     *.md, *.txt   notes, such as negative results
@@ -17,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 
-from worldsim.core.config import parse_json, short_repr
+from worldsim.core.config import parse_json, read_toml, short_repr
 from worldsim.core.errors import ResultsError
 from worldsim.evaluation.bootstrap import Estimate, FloatArray, run_difference, run_mean
 from worldsim.evaluation.report.tables import sort_architectures
@@ -30,6 +31,8 @@ MAX_RESULT_BYTES = 2**26
 NOTE_SUFFIXES = (".md", ".txt")
 SHEET_SUFFIXES = (".png",)
 RECREATE_HINT = "regenerate the file or omit it"
+
+PUBLISHED_RESULTS_FILE = Path(__file__).parent / "published.toml"
 
 _COST_NUMBERS = {
     "training": ("context_frames", "ms"),
@@ -84,6 +87,36 @@ class Results:
     sheets: list[tuple[str, bytes]] = field(default_factory=list)
 
 
+class PublishedRow(NamedTuple):
+    architecture: str
+    """Our name of it."""
+    label: str
+    """The paper's name of it."""
+    values: tuple[float, ...]
+    """One per metric of the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedTable:
+    name: str
+    what: str
+    task: str
+    """Prefix of our scores: `retrieval` for `retrieval_psnr`."""
+    metrics: tuple[str, ...]
+    rows: tuple[PublishedRow, ...]
+    stand_in: str
+    """Our PSNR score that comes closest, for comparisons without that task; may be empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedResults:
+    source: str
+    scale: str
+    tables: tuple[PublishedTable, ...]
+    figures: Mapping[str, str]
+    """Figure to a summary of its curves."""
+
+
 def grouped(runs: Iterable[ComparisonRun], experiment: str) -> dict[str, list[ComparisonRun]]:
     """The runs of an experiment by architecture, in the order of the registry."""
     groups: dict[str, list[ComparisonRun]] = {}
@@ -114,6 +147,22 @@ def _values(scores: Sequence[RunScore]) -> FloatArray | None:
     if not rows[0] or len({len(row) for row in rows}) > 1:
         return None
     return np.array(rows, dtype=np.float64)
+
+
+def read_published_results() -> PublishedResults:
+    data = read_toml(PUBLISHED_RESULTS_FILE)
+    tables = [
+        PublishedTable(
+            **{key: table[key] for key in ("name", "what", "task")},
+            metrics=tuple(table["metrics"]),
+            stand_in=table.get("stand_in", ""),
+            rows=tuple(PublishedRow(row[0], row[1], tuple(row[2:])) for row in table["rows"]),
+        )
+        for table in data["tables"]
+    ]
+    return PublishedResults(
+        source=data["source"], scale=data["scale"], tables=tuple(tables), figures=dict(data["figures"])
+    )
 
 
 def read_results(paths: Iterable[Path]) -> Results:
