@@ -199,7 +199,7 @@ def note(name, *more, **also):
     return import_now(name, *more, **also)
 builtins.__import__ = note
 import worldsim, worldsim.app.application, worldsim.cli.bench, worldsim.cli.play
-import worldsim.engine.bench.session
+import worldsim.engine.bench
 with worldsim.open({str(tiny_preset_folder)!r}) as world:
     world.step()
     print(sorted({{"av", "pyarrow"}} & set(sys.modules)))

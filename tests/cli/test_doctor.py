@@ -10,7 +10,7 @@ import pytest
 
 from worldsim.cli import doctor
 from worldsim.cli.main import main
-from worldsim.engine.bench import estimate
+from worldsim.engine import estimate
 
 
 @pytest.fixture(autouse=True)

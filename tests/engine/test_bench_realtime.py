@@ -13,7 +13,7 @@ from worldsim.actions.synthetic_input import InputEvent, synthetic_input
 from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action
-from worldsim.engine.bench.session import RealtimeResult, count_mismatched_frames, play_realtime
+from worldsim.engine.bench import RealtimeResult, count_mismatched_frames, play_realtime
 
 TICK_S = 0.02
 

@@ -12,7 +12,7 @@ import pytest
 from tests.engine.fakes import FakeSimulator, fake_load
 from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import Action, Step
-from worldsim.engine.bench.session import _image_stats, run_soak
+from worldsim.engine.bench import _image_stats, run_soak
 from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.memory import features
 from worldsim.engine.simulator import Simulator

@@ -24,7 +24,7 @@ from worldsim.core.clock import MonotonicClock
 from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from worldsim.engine.bench.session import RealtimeResult, SoakSample
+    from worldsim.engine.bench import RealtimeResult, SoakSample
     from worldsim.engine.interfaces import LoadedWorld
 
 MIN_SECONDS, MAX_SECONDS = 1.0, 3600.0
@@ -140,7 +140,7 @@ def bench_latency(
     `on_progress` gets the seconds played in total and a note. Returns: the JSON result.
     """
     from worldsim.actions.synthetic_input import synthetic_input
-    from worldsim.engine.bench.session import count_mismatched_frames, play_realtime
+    from worldsim.engine.bench import count_mismatched_frames, play_realtime
 
     played: dict[int, list[RealtimeResult]] = {0: [], prefetch_depth: []}
     num_mismatches, num_events, spent_s = 0, 0, 0.0
@@ -252,7 +252,7 @@ def bench_soak(
     on_progress: Callable[[int], None],
 ) -> dict[str, Any]:
     """Plays on a simulated clock, as fast as possible. Returns: the JSON result."""
-    from worldsim.engine.bench.session import run_soak
+    from worldsim.engine.bench import run_soak
 
     every = max(1, num_ticks // NUM_SAMPLES)
     soak = run_soak(

@@ -1,6 +1,6 @@
 """`worldsim doctor`: what this machine can run. Everything is measured, nothing is looked up.
 
-The speed of a preset is measured with untrained weights (`engine.bench.estimate`), as for presets that are not
+The speed of a preset is measured with untrained weights (`engine.estimate`), as for presets that are not
 downloaded yet.
 """
 
@@ -83,7 +83,7 @@ _PRODUCTS = {"play": PLAY_ROWS, "train": TRAIN_ROWS}
 
 def examine_preset(folder: Path, device: str) -> dict[str, Any]:
     """Estimated speed and memory of a preset, or {"error": reason} if it does not load."""
-    from worldsim.engine.bench.estimate import estimate_play
+    from worldsim.engine.estimate import estimate_play
     from worldsim.presets.config import read_config_json
     from worldsim.presets.store import verify
 

@@ -119,7 +119,7 @@ class ShowPreset:
         else:
             config, _ = read_config_json(location / CONFIG_FILE)
             facts |= {"folder": str(location), "bytes": _folder_bytes(location)}
-        from worldsim.engine.bench.estimate import estimate_play  # loads torch
+        from worldsim.engine.estimate import estimate_play  # loads torch
 
         estimate = estimate_play(config, device=choose_device(self.device))
         height_px, width_px, _ = config.frame_shape

@@ -1,7 +1,7 @@
-"""Estimates how fast a preset plays on this machine, and its memory, before its weights are downloaded.
+"""Estimates from a preset's config, before its weights are downloaded: number of parameters, memory, speed here.
 
-It generates a few frames with untrained weights of the same sizes: the cost of a frame depends on the sizes, not on the
-values. Adding up the costs of operations does not work: at these sizes most of a frame is the overhead of some 800
+Speed is that of a few frames with untrained weights of the same sizes: the cost of a frame depends on the sizes, not on
+the values. Adding up the costs of operations does not work: at these sizes most of a frame is the overhead of some 800
 small operations, which differs by operation, processor and torch version.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 
+import numpy as np
 import psutil
 import torch
 
@@ -18,7 +20,7 @@ from worldsim.core.types import NO_ACTION
 from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.simulator import Simulator
 from worldsim.presets.config import PresetConfig
-from worldsim.presets.model_size import compute_model_size, untrained_preset
+from worldsim.presets.store import Preset, Start, build_networks
 
 WARMUP_FRAMES = 3
 """Upper bound: warm-up also ends after `TIMING_S`."""
@@ -26,6 +28,20 @@ TIMING_S = 0.5
 """Time for the frames whose median is the rate; at least one."""
 MAX_TIMED_BYTES, MAX_TIMED_MULTIPLY_ADDS = 2**30, 10**11
 """Larger presets are not benchmarked: they may be untrusted, and are too slow to play anyway."""
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """Size of the weights, and a bound on the work per frame."""
+
+    num_weights: int
+    memory_bytes: int
+    """In float32, as at play."""
+    file_bytes: int
+    """As in bundled presets: matrices in bfloat16, vectors in float32."""
+    max_multiply_adds: int
+    """Upper bound for one denoising step: every convolution at its largest size, every matrix at every latent cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +67,54 @@ class PlayEstimate:
         return self.frames_per_s is not None and self.frames_per_s >= self.ticks_per_s
 
 
+def compute_model_size(config: PresetConfig) -> ModelSize:
+    """Counted on networks without allocated memory: exact for every config, and always cheap."""
+    height_px, width_px, _ = config.frame_shape
+    _, rows, columns = config.latent_shape
+    places = {4: height_px * width_px // 4, 2: rows * columns}  # no convolution runs at full size
+    networks = build_networks(config, allocate=False)
+    tensors = [tensor for network in networks for tensor in network.state_dict().values()]
+    num_weights = sum(tensor.numel() for tensor in tensors)
+    return ModelSize(
+        num_weights=num_weights,
+        memory_bytes=num_weights * _FLOAT32_BYTES,
+        file_bytes=sum(tensor.numel() * (2 if tensor.ndim >= 2 else _FLOAT32_BYTES) for tensor in tensors),
+        max_multiply_adds=sum(tensor.numel() * places.get(tensor.ndim, 1) for tensor in tensors),
+    )
+
+
+def untrained_preset(config: PresetConfig) -> Preset:
+    """A preset of this size with random weights and a start of one gray frame; it is as fast as a trained one."""
+    autoencoder, model = build_networks(config, allocate=True)
+    start = Start(
+        frames=np.full((1, *config.frame_shape), 127, dtype=np.uint8),
+        actions=np.zeros((1, config.action_spec.size), dtype=np.float32),
+    )
+    return Preset(
+        config=replace(config, play=replace(config.play, context_frames=1)),
+        folder=Path(),
+        autoencoder=autoencoder.eval().requires_grad_(False),
+        model=model.eval().requires_grad_(False),
+        starts=(start,),
+        sha256="",
+    )
+
+
 def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int | None = None) -> PlayEstimate:
     """Takes about a second. Side effects: torch has the preset's number of threads meanwhile."""
-    cost, before_bytes = compute_model_size(config), psutil.Process().memory_info().rss
+    size, before_bytes = compute_model_size(config), psutil.Process().memory_info().rss
     estimate = PlayEstimate(
-        num_weights=cost.num_weights,
-        file_bytes=cost.file_bytes,
-        memory_bytes=before_bytes + cost.memory_bytes,
+        num_weights=size.num_weights,
+        file_bytes=size.file_bytes,
+        memory_bytes=before_bytes + size.memory_bytes,
         steps=num_steps or config.play.num_steps,
         ticks_per_s=config.play.ticks_per_s,
     )
     if (
-        cost.memory_bytes > min(MAX_TIMED_BYTES, psutil.virtual_memory().available // 2)
-        or cost.max_multiply_adds * estimate.steps > MAX_TIMED_MULTIPLY_ADDS
+        size.memory_bytes > min(MAX_TIMED_BYTES, psutil.virtual_memory().available // 2)
+        or size.max_multiply_adds * estimate.steps > MAX_TIMED_MULTIPLY_ADDS
     ):
-        return replace(estimate, reason=f"{cost.num_weights / 1e6:.0f} M parameters: too large to benchmark")
+        return replace(estimate, reason=f"{size.num_weights / 1e6:.0f} M parameters: too large to benchmark")
     threads = torch.get_num_threads()
     torch.set_num_threads(config.play.cpu_threads)
     try:
@@ -79,7 +128,7 @@ def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int |
         frames_per_s=1 / frame_s,
         stages=stages,
         state_bytes=simulator.snapshot().state.num_bytes,
-        memory_bytes=before_bytes + max(grown_bytes, cost.memory_bytes),
+        memory_bytes=before_bytes + max(grown_bytes, size.memory_bytes),
     )
 
 

@@ -17,12 +17,11 @@ from tests.conftest import TINY_CONFIG, write_tiny_preset
 from worldsim.actions.scripted_actions import script_actions
 from worldsim.cli.bench import measure, summary
 from worldsim.cli.output import Progress
-from worldsim.engine.bench import estimate
-from worldsim.engine.bench.estimate import estimate_play
+from worldsim.engine import estimate
+from worldsim.engine.estimate import compute_model_size, estimate_play
 from worldsim.engine.simulator import Simulator
 from worldsim.models.config import AutoencoderConfig, SeparateDenoiserConfig, SequenceModelConfig
 from worldsim.presets.config import PresetConfig
-from worldsim.presets.model_size import compute_model_size
 from worldsim.presets.resolve import bundled_presets
 from worldsim.presets.store import load_preset
 
@@ -98,10 +97,10 @@ def test_speed_matches_the_estimate(folder: Path) -> None:
 
 PREDICT = """
 import json, pathlib, sys
-from worldsim.engine.bench.estimate import predict
+from worldsim.engine.estimate import estimate_play
 from worldsim.presets.config import read_config_json
 config, _ = read_config_json(pathlib.Path(sys.argv[1]) / "config.json")
-print(json.dumps({"memory_bytes": predict(config).memory_bytes}))
+print(json.dumps({"memory_bytes": estimate_play(config).memory_bytes}))
 """
 
 

@@ -1,1 +1,0 @@
-"""Benchmarks of play: speed and memory before a download, latency in real time, hours on a simulated clock."""
