@@ -89,6 +89,7 @@ def test_readme_is_short(readme: str) -> None:
 
 def test_the_package_list_is_complete() -> None:
     packages = {path.parent.name for path in (ROOT / "worldsim").glob("*/__init__.py")}
+    packages |= {path.stem for path in (ROOT / "worldsim").glob("[a-z]*.py")}
     assert set(re.findall(r"^worldsim/(\w+) ", page("architecture.md"), re.MULTILINE)) == packages
 
 
