@@ -6,7 +6,6 @@ import io
 import json
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +16,16 @@ from tests.conftest import write_tiny_preset
 from worldsim.cli.eval_tables import tables
 from worldsim.cli.main import main
 from worldsim.core.install import install_hint
-from worldsim.evaluation.config import POSE_TASKS, TASKS, EvalConfig
+from worldsim.evaluation.config import POSE_TASKS, TASKS
 from worldsim.presets.config import PresetConfig
 from worldsim.worlds.recorded import RecordedWorldConfig
+
+SHORT_LENGTHS = (
+    *("context_frames=4", "one_step_frames=2", "retrieval_frames=40", "reasoning_context=30", "reasoning_frames=8"),
+    *("loop_context=20", "loop_frames=6", "fidelity_frames=24", "idle_settle=16", "idle_frames=6"),
+    *("drift_distances=[4, 8]", "drift_seeds=1", "probe_seeds=2", "probe_frames=24", "probe_updates=3"),
+    "training_seeds=2",
+)
 
 
 class Evaluated(NamedTuple):
@@ -37,28 +43,8 @@ def evaluated(tiny_config: PresetConfig, tmp_path_factory: pytest.TempPathFactor
     files = {name: folder / name for name in ("scores.json", "progress.jsonl", "sheet.png")}
     command = ["eval", str(preset_folder), "--seeds", "900000:900002", "--steps", "2", "--horizons", "1", "3"]
     options = ["--json", str(files["scores.json"]), "--progress", str(files["progress.jsonl"])]
-    short = partial(
-        EvalConfig,
-        context_frames=4,
-        one_step_frames=2,
-        retrieval_frames=40,
-        reasoning_context=30,
-        reasoning_frames=8,
-        loop_context=20,
-        loop_frames=6,
-        fidelity_frames=24,
-        idle_settle=16,
-        idle_frames=6,
-        drift_distances=(4, 8),
-        drift_seeds=1,
-        probe_seeds=2,
-        probe_frames=24,
-        probe_updates=3,
-        training_seeds=2,
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worldsim.cli.eval.EvalConfig", short)
-        assert main([*command, *options, "--sheet", str(files["sheet.png"]), "--device", "cpu"]) == 0
+    lengths = [f"--set={line}" for line in SHORT_LENGTHS]
+    assert main([*command, *options, *lengths, "--sheet", str(files["sheet.png"]), "--device", "cpu"]) == 0
     lines = files["progress.jsonl"].read_text().splitlines()
     return Evaluated(
         json.loads(files["scores.json"].read_text()), [json.loads(line) for line in lines], files["sheet.png"]

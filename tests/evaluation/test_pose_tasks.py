@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.evaluation.stubs import StillModel, scroll_clips, stub_preset
+from tests.evaluation.stubs import ScrollModel, StillModel, scroll_clips, stub_preset
 from tests.worlds.test_memory_maze import PLAN
 from worldsim.core.errors import ConfigError, UsageError
 from worldsim.core.types import NO_ACTION, Pose, Step
@@ -75,7 +75,9 @@ def test_a_reversed_episode_comes_back_to_its_first_frame_with_the_same_inputs()
 
 def test_the_reverse_task_is_scored_by_distance_to_the_frame_that_is_repeated() -> None:
     clips = scroll_clips(num_frames=12).with_reverse()
-    result = Evaluator(stub_preset(StillModel()), mean_image=clips.frames[0, 0]).compare(clips, num_context=12)
+    result = Evaluator(stub_preset(StillModel()), mean_image=clips.frames[0, 0]).compare(
+        clips, num_context=12, recall=True
+    )
     score = reverse_score(result)
     assert score.frames == 11 and len(score.by_distance) == REVERSE_BINS
     distances = [part.distance for part in score.by_distance]
@@ -84,3 +86,20 @@ def test_the_reverse_task_is_scored_by_distance_to_the_frame_that_is_repeated() 
     sizes = np.diff([0, *distances]) / 2
     mean = float(np.average([part.psnr for part in score.by_distance], weights=sizes))
     assert mean == pytest.approx(score.psnr)
+    recall = float(np.average([part.psnr_recall for part in score.by_distance], weights=sizes))
+    assert recall == pytest.approx(score.psnr_recall)
+
+
+def test_recall_reads_every_frame_from_the_state_after_the_context() -> None:
+    """A model that rolls its last frame adds up the actions in a rollout; recall knows the frame's own action only."""
+    clips = scroll_clips(num_frames=8)
+    evaluator = Evaluator(stub_preset(ScrollModel()), mean_image=clips.frames[0, 0])
+    result = evaluator.compare(clips, num_context=4, recall=True)
+    assert result.recalled is not None
+    last = evaluator.decode(evaluator.encode_frames(clips.frames[:, 3:4]))[:, 0]
+    for t in range(4):
+        for row, frame in enumerate(last):
+            rolled = np.roll(frame, int(clips.actions[row, 4 + t, 0]), axis=1)
+            assert np.array_equal(result.recalled[row, t], rolled)
+    assert np.array_equal(result.generated[:, 0], result.recalled[:, 0])
+    assert not np.array_equal(result.generated[:, 1], result.recalled[:, 1])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
 from rich.console import Console
 
 from worldsim.cli.arguments import (
@@ -23,6 +24,7 @@ from worldsim.cli.arguments import (
 )
 from worldsim.cli.eval_tables import tables
 from worldsim.cli.output import STDOUT, Progress, write_json
+from worldsim.core.config import from_mapping, with_assignments
 from worldsim.core.devices import choose_device
 from worldsim.evaluation.config import EvalConfig, parse_seeds, parse_tasks
 
@@ -35,7 +37,8 @@ class EvalArguments:
 
     preset: PresetArgument
     tasks: Annotated[str | None, option("A,B,...")] = None
-    """Tasks: one_step, rollout, retrieval, reasoning, spin, loop, fidelity, idle, drift (default: all)."""
+    """Tasks: one_step, rollout, retrieval, reverse, tour, reasoning, spin, loop, fidelity, idle, drift.
+    Default: all."""
     seeds: Annotated[str, option("N|A:B")] = "16"
     """N held-out episodes per task, or the seeds A to B-1; A is 900000 or more."""
     data: Annotated[str | None, option("DATA")] = None
@@ -43,6 +46,9 @@ class EvalArguments:
     steps: StepsOption = None
     horizons: tuple[int, ...] = EvalConfig.horizons
     """Numbers of generated frames after which rollouts are scored."""
+    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("KEY=VALUE")] = ()
+    """Replace a length of the evaluation, as in TOML: --set reverse_context=200. Repeatable; names and defaults are in
+    worldsim.evaluation.config.EvalConfig."""
     contact_sheet: Annotated[Path | None, option("FILE.png")] = None
     """Write a contact sheet of true frames above generated ones."""
     lpips: Annotated[Path | None, option("FILE")] = None
@@ -60,8 +66,9 @@ class EvalArguments:
 def run(argv: list[str]) -> int:
     arguments = parse_arguments(EvalArguments, argv, command="eval")
     check_at_least(arguments.threads, 1, "--threads")
-    config = EvalConfig(
-        seeds=parse_seeds(arguments.seeds),
+    lengths = from_mapping(EvalConfig, with_assignments({"seeds": parse_seeds(arguments.seeds)}, arguments.set))
+    config = replace(
+        lengths,
         tasks=parse_tasks(arguments.tasks),
         num_steps=arguments.steps,
         horizons=tuple(arguments.horizons),

@@ -24,7 +24,7 @@ from worldsim.presets.score_names import (
 
 FRAME_COLUMNS = (
     *("psnr", "psnr_interval", "psnr_autoencoder", "psnr_repeat", "psnr_mean_image"),
-    *("psnr_no_state", "psnr_no_map", "psnr_no_scan", "psnr_copy"),
+    *("psnr_no_state", "psnr_no_map", "psnr_no_scan", "psnr_copy", "psnr_recall"),
     *("ssim", "sharpness", "sharpness_autoencoder"),
 )
 REGION_COLUMNS = ("share", "psnr", "psnr_interval", "psnr_autoencoder", "psnr_repeat", "psnr_mean_image")
@@ -34,9 +34,8 @@ DRIFT_COLUMNS = (
 )
 FRAME_CAPTION = (
     "PSNR in dB. AE: ground truth through the autoencoder, an upper bound. Repeat: the last context frame, "
-    "repeated. No state, no map, no scan: that part of the "
-    "memory cleared before every frame. Sharp: gradient energy relative to ground truth; "
-    "below 1 is blurry."
+    "repeated. No state, no map, no scan: that part of the memory cleared before every frame. Recall: from the state "
+    "after the context, without own frames. Sharp: gradient energy relative to ground truth; below 1 is blurry."
 )
 REGION_CAPTION = (
     "Returned: pixels that were in the context, left the view and came back, by the engine's pose and depth. Never "
@@ -55,6 +54,8 @@ def tables(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     frames += [(rollout_name(score["horizon"]), score) for score in result.get("rollout", ())]
     frames += [(short_task_name(task), result.get(task)) for task in MEMORY_TASKS]
     yield from _table(_title(result), FRAME_COLUMNS, [(name, score) for name, score in frames if score], FRAME_CAPTION)
+    if "reverse" in result:
+        yield _by_distance(result["reverse"]["by_distance"])
     yield from _table("regions", REGION_COLUMNS, _region_rows(result), REGION_CAPTION)
     if "fidelity" in result:
         yield _fidelity(result["fidelity"])
@@ -71,6 +72,17 @@ def _title(result: Mapping[str, Any]) -> str:
     steps = f"{result['steps']} step{'s' if result['steps'] > 1 else ''}"
     seeds, context_frames = result["seeds"], result["context_frames"]
     return f"{result['preset']}: {len(seeds)} held-out seeds from {seeds[0]}, {steps}, {context_frames} context frames"
+
+
+def _by_distance(scores: Sequence[Mapping[str, Any]]) -> Table:
+    caption = "Recall: the same frames from the state after the context: the model's own frames do not show them again."
+    table = Table(title="reverse, by distance to the frame shown again", caption=caption, box=box.SIMPLE, padding=0)
+    table.add_column("frames")
+    for name in ("psnr", "psnr_recall", "psnr_autoencoder"):
+        table.add_column(SHORT_METRIC_NAMES[name], justify="right")
+    for score in scores:
+        table.add_row(f"up to {score['distance']}", *(_cell(name, score[name]) for name in list(score)[1:]))
+    return table
 
 
 def _region_rows(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

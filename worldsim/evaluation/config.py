@@ -45,7 +45,7 @@ class EvalConfig:
     retrieval_frames: int = 128
     """Length of an outbound and return episode; its first half is context."""
     reverse_context: int = 64
-    """True frames before the same frames in reverse order."""
+    """True frames before the same frames in reverse order. The paper: 200."""
     tour_views: int = 24
     """Views of a tour: four headings at each of a quarter as many places."""
     reasoning_context: int = 128

@@ -101,6 +101,7 @@ def num_progress_frames(config: EvalConfig, preset: PresetConfig, data: str | No
     for task in config.tasks:
         num_seeds = min(len(config.seeds), config.drift_seeds) if task == "drift" else len(config.seeds)
         num_again = len(_forgotten_parts(preset.model)) if task in NO_STATE_TASKS else 0
+        num_again += task == "reverse"  # recall
         total += num_seeds * lengths.total[task] * (2 + num_again)
     return total
 
@@ -175,6 +176,7 @@ class _Scorer:
             num_context=num_context,
             autoregressive=task != "one_step",
             forget=_forgotten_parts(self._preset.model) if task in NO_STATE_TASKS else (),
+            recall=task == "reverse",
         )
         self.results[task] = result
         if task == "one_step":

@@ -43,6 +43,8 @@ class RolloutResult:
     """The mean frame of other episodes: a blurry average."""
     forgotten: Mapping[MemoryPart, FrameArray] = field(default_factory=dict, repr=False)
     """Generated with this part of the memory cleared before every frame."""
+    recalled: FrameArray | None = field(default=None, repr=False)
+    """Every frame generated from the state after the context. None: not asked for."""
 
 
 class Evaluator:
@@ -64,12 +66,19 @@ class Evaluator:
         self._on_progress = on_progress
 
     def compare(
-        self, clips: Clips, *, num_context: int, autoregressive: bool = True, forget: Sequence[MemoryPart] = ()
+        self,
+        clips: Clips,
+        *,
+        num_context: int,
+        autoregressive: bool = True,
+        forget: Sequence[MemoryPart] = (),
+        recall: bool = False,
     ) -> RolloutResult:
         """Generates the frames from `num_context` on under the true actions, with all references.
 
-        `forget`: parts of the memory without which the frames are generated again. With `autoregressive` False each
-        frame is generated after true frames, and `repeat` is the previous true frame.
+        `forget`: parts of the memory without which the frames are generated again. `recall`: also from the state after
+        the context. With `autoregressive` False each frame is generated after true frames, and `repeat` is the previous
+        true frame.
         """
         latents = self.encode(clips)
         truth = clips.frames[:, num_context:]
@@ -84,6 +93,7 @@ class Evaluator:
             truth=truth,
             generated=self.decode(generated),
             forgotten=forgotten,
+            recalled=self.decode(self.generate(latents, num_context, stop_writing=True)) if recall else None,
             autoencoder=self.decode(latents.latent_BTCHW[:, num_context:]),
             repeat=np.broadcast_to(seen[:, :1], truth.shape) if autoregressive else seen,
             mean_image=np.broadcast_to(self.mean_image, truth.shape),
@@ -107,6 +117,7 @@ class Evaluator:
         *,
         autoregressive: bool = True,
         forget: MemoryPart | None = None,
+        stop_writing: bool = False,
     ) -> Tensor:
         """The latents from `num_context` on. Shapes: returns [B, T - num_context, C, H, W]."""
         return generate(
@@ -117,5 +128,6 @@ class Evaluator:
             context_noise=self._preset.config.play.context_noise,
             autoregressive=autoregressive,
             forget=forget,
+            stop_writing=stop_writing,
             on_progress=self._on_progress,
         )

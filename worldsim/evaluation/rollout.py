@@ -20,6 +20,7 @@ from worldsim.diffusion import frame_noise
 from worldsim.evaluation.clips import Clips
 from worldsim.models.autoencoder import Autoencoder, to_frames, to_tensor
 from worldsim.models.rollout import rollout
+from worldsim.models.state import WorldState
 from worldsim.models.world_model import MemoryPart, WorldModel
 
 CODING_BATCH = 128
@@ -74,19 +75,22 @@ def generate(
     context_noise: float,
     autoregressive: bool = True,
     forget: MemoryPart | None = None,
+    stop_writing: bool = False,
     on_progress: FrameProgressCallback | None = None,
 ) -> Tensor:
     """Generates the latents from `num_context` on under their true actions. Shapes: [B, T - num_context, C, H, W].
 
     `autoregressive`: generated frames are committed with noise level `context_noise`, as in play; otherwise true frames
-    are (next-frame prediction). `forget`: the part of the memory that is cleared before every
-    frame.
+    are (next-frame prediction). `forget`: the part of the memory that is cleared before every frame. `stop_writing`:
+    every frame is read from the state after the context, so that no frame shows the model a place again.
 
     Raises: NonFiniteError with the first frame that contains NaN or infinity.
     """
+    assert not (forget and stop_writing)
     batch, num_frames = clips.latent_BTCHW.shape[:2]
     assert 0 < num_context < num_frames, f"{num_context} frames of context out of {num_frames}"
     generated: list[Tensor] = []
+    before_frame = None if forget is None else partial(model.without_memory, part=forget)
     for frame in rollout(
         model,
         model.initial_state(batch, 0),
@@ -97,7 +101,7 @@ def generate(
         num_steps=num_steps,
         context_noise=context_noise,
         autoregressive=autoregressive,
-        before_frame=None if forget is None else partial(model.without_memory, part=forget),
+        before_frame=_StopAfter(num_context) if stop_writing else before_frame,
     ):
         if frame.is_generated:
             if not bool(torch.isfinite(frame.latent_BCHW).all()):
@@ -107,6 +111,19 @@ def generate(
         if on_progress:
             on_progress(batch)
     return torch.stack(generated, dim=1)
+
+
+class _StopAfter:
+    """Gives the state after `num_frames` frames in place of every later one."""
+
+    def __init__(self, num_frames: int) -> None:
+        self._num_frames = num_frames
+        self._kept: WorldState | None = None
+
+    def __call__(self, state: WorldState) -> WorldState:
+        if self._kept is None and state.frame_index == self._num_frames:
+            self._kept = state
+        return self._kept or state
 
 
 def _noise(clips: LatentClips, frame_index: int) -> Tensor:

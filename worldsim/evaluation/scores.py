@@ -122,6 +122,7 @@ class DistanceScore:
     distance: int
     """The largest of these numbers of frames."""
     psnr: float
+    psnr_recall: float
     psnr_autoencoder: float
 
 
@@ -129,6 +130,11 @@ class DistanceScore:
 class ReverseScore(MemoryScore):
     """Scores of the context in reverse order."""
 
+    psnr_recall: float
+    psnr_recall_low: float
+    psnr_recall_high: float
+    psnr_recall_by_seed: tuple[float, ...]
+    """Every frame generated from the state after the context: no own frame shows the model the place again."""
     by_distance: tuple[DistanceScore, ...]
     """Up to `REVERSE_BINS` bins of equal size, nearest first."""
 
@@ -197,18 +203,23 @@ def memory_score(
 
 
 def reverse_score(result: RolloutResult, *, masks_B: Sequence[VisibilityMasks] | None = None) -> ReverseScore:
-    """As `memory_score`, and by distance to the frame that is repeated: frame t was seen 2 (t + 1) frames before."""
-    psnr_T, ceiling_T = (psnr(image, result.truth).mean(axis=0) for image in (result.generated, result.autoencoder))
+    """As `memory_score`, from the state after the context too, and by distance to the frame that is repeated: frame t
+    was seen 2 (t + 1) frames before, and the state after the context is t + 1 frames younger than that."""
+    assert result.recalled is not None, "the reverse task is evaluated with recall"
+    images = (result.generated, result.recalled, result.autoencoder)
+    psnr_T, recall_T, ceiling_T = (psnr(image, result.truth).mean(axis=0) for image in images)
     bins = np.array_split(np.arange(len(psnr_T)), min(REVERSE_BINS, len(psnr_T)))
     by_distance = tuple(
         DistanceScore(
             distance=2 * (int(frames[-1]) + 1),
             psnr=float(psnr_T[frames].mean()),
+            psnr_recall=float(recall_T[frames].mean()),
             psnr_autoencoder=float(ceiling_T[frames].mean()),
         )
         for frames in bins
     )
-    return ReverseScore(**vars(memory_score(result, masks_B=masks_B)), by_distance=by_distance)
+    recall = interval_fields("psnr_recall", psnr(result.recalled, result.truth).mean(axis=1))
+    return ReverseScore(**vars(memory_score(result, masks_B=masks_B)), **recall, by_distance=by_distance)
 
 
 def idle_score(result: RolloutResult) -> IdleScore:
