@@ -50,7 +50,7 @@ from worldsim.training.recipes.probes import PresetWriter, WorldModelProbe
 from worldsim.training.recipes.sequence import SequenceRecipe
 from worldsim.training.replay_buffer import ReplayBuffer, encode_frames
 from worldsim.training.workers import Episode
-from worldsim.worlds.registry import open_world
+from worldsim.worlds import open_world
 
 FIRST_SEED = 900_500
 NUM_EPISODES = 48

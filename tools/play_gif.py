@@ -23,7 +23,7 @@ from worldsim.evaluation.clips import record_clips
 from worldsim.evaluation.evaluator import Evaluator
 from worldsim.evaluation.policies import explore_policy, return_policy
 from worldsim.presets.store import load_preset
-from worldsim.worlds.registry import open_world
+from worldsim.worlds import open_world
 
 SCALE = 4
 NUM_COLORS = 64

@@ -17,15 +17,14 @@ from PIL import Image, ImageDraw
 from worldsim.core.images import GAP_PX, grid
 from worldsim.core.types import Frame, Pose
 from worldsim.presets.config import read_preset_toml
+from worldsim.worlds import open_world
 from worldsim.worlds.base import GroundTruthWorld
-from worldsim.worlds.doom.config import DoomConfig
+from worldsim.worlds.doom.config import THEMES, DoomConfig
 from worldsim.worlds.doom.layout import DoomMazeLayout
-from worldsim.worlds.doom.palette import THEMES
 from worldsim.worlds.doom.policies import POLICY_NAMES
 from worldsim.worlds.doom.world import DoomWorld
 from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld
-from worldsim.worlds.registry import open_world
 
 THEME_COLORS = {
     "red": "#e00000", "green": "#3a8a3a", "blue": "#000070", "orange": "#d98a50", "white": "#b0b0b0", "wood": "#80502a",

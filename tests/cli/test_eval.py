@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from tests.conftest import write_tiny_preset
-from worldsim.cli.eval_tables import tables
+from worldsim.cli.eval import tables
 from worldsim.cli.main import main
 from worldsim.core.install import install_hint
 from worldsim.evaluation.config import POSE_TASKS, TASKS

@@ -13,8 +13,7 @@ from worldsim.core.errors import NonFiniteError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Frame, PoseControl, Step
 from worldsim.engine.interfaces import LoadedWorld, StageTimes
 from worldsim.engine.worker import StageCallback
-from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import SessionHeader
+from worldsim.episodes.format import ContextOverride, SessionHeader
 
 SPEC = ActionSpec(
     buttons=("forward", "back", "left", "right"), axes=("turn",), axis_units=(("turn", "10 deg per tick"),)

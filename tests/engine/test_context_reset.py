@@ -18,7 +18,7 @@ from worldsim.engine.reference_world import ForwardOnlySimulator
 from worldsim.engine.replay import check, resimulate
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import StageCallback
-from worldsim.episodes.context_override import ContextOverride
+from worldsim.episodes.format import ContextOverride
 from worldsim.episodes.reader import open_session
 from worldsim.presets.store import load_preset
 

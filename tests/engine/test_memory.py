@@ -25,7 +25,7 @@ from worldsim.engine.memory import (
     subsample,
 )
 from worldsim.engine.reference_world import AlignedFrames
-from worldsim.episodes.context_override import ContextOverride
+from worldsim.episodes.format import ContextOverride
 
 RNG = np.random.default_rng(0)
 

@@ -246,7 +246,7 @@ def test_doom_follows_and_its_frames_reset_the_context_of_a_preset(tiny_config: 
     from worldsim.engine.reference_world import ReferenceWorldAtStarts
     from worldsim.engine.simulator import Simulator
     from worldsim.presets.store import Start, load_preset
-    from worldsim.worlds.registry import open_world
+    from worldsim.worlds import open_world
     from worldsim.worlds.trajectories import FIRST_START_SEED, START_POLICY, START_TRAJECTORY_FRAMES, collect_trajectory
 
     actions = [Action.of("forward", turn=turn) for turn in (1.0, 0.0, -1.0, 0.5) * 3]

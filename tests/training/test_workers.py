@@ -7,10 +7,10 @@ import pytest
 
 from worldsim.training.config import DataConfig
 from worldsim.training.workers import Episode, WorldStream, middle_row_depth, record_episodes
+from worldsim.worlds import GroundTruthConfig
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.world import DoomWorld
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
-from worldsim.worlds.registry import GroundTruthConfig
 from worldsim.worlds.trajectories import collect_trajectory
 
 WORLD = DoomConfig(maps=(1,), grid=(2, 2), landmarks=0)

@@ -17,6 +17,7 @@ from worldsim.core.install import install_hint
 from worldsim.core.types import NO_ACTION, Action, Pose
 from worldsim.presets.card import model_card
 from worldsim.presets.config import PresetConfig, preset_from_mapping
+from worldsim.worlds import check_installed, open_world
 from worldsim.worlds.memory_maze import engine
 from worldsim.worlds.memory_maze.config import TARGETS, MemoryMazeConfig
 from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
@@ -28,7 +29,6 @@ from worldsim.worlds.memory_maze.world import (
     pose_from_action,
     quantize_action,
 )
-from worldsim.worlds.registry import check_installed, open_world
 
 CONFIG = MemoryMazeConfig()
 ROWS = ["111110", "100010", "101111", "111001", "001101", "111111"]  # south first

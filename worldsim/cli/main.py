@@ -1,11 +1,14 @@
 """`worldsim COMMAND ...`: runs the command's module; a WorldsimError becomes two lines on stderr and an exit code.
 
-Owns: the table of commands and the conversion of errors to text. Does not own: any command's arguments.
+Owns: the table of commands, and how errors and log records look on stderr. Does not own: any command's arguments.
+Modules log through `logging.getLogger(__name__)`; only a program calls `setup_logging`. Library users see what they
+configure themselves: by default warnings, no progress.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +16,6 @@ from types import ModuleType
 
 import worldsim
 from worldsim.core.errors import UsageError, WorldsimError, did_you_mean
-from worldsim.core.log import setup_logging
 
 COMMANDS: dict[str, str] = {
     "play": "Play a preset in a window.",
@@ -95,3 +97,26 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+class _StderrHandler(logging.Handler):
+    """One line per record, "worldsim: " in front, so that it can be told apart in the output of a script.
+
+    rich's handler wraps lines at 80 columns where stderr is a pipe, in the middle of paths. `sys.stderr` is looked up
+    for every record: a progress bar replaces it while it is drawn, so that lines appear above the bar.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+            print(f"worldsim: {level}{record.getMessage()}", file=sys.stderr, flush=True)
+        except Exception:
+            self.handleError(record)
+
+
+def setup_logging(level: int = logging.INFO) -> None:
+    """Side effects: prints the records of all `worldsim` loggers on stderr. Calling it again changes the level only."""
+    logger = logging.getLogger("worldsim")
+    logger.setLevel(level)
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())

@@ -326,7 +326,7 @@ def _check_inputs(arguments: PlayArguments, spec: ActionSpec) -> None:
 def _load_reference(arguments: PlayArguments, report: StageCallback) -> LoadedWorld:
     from worldsim.presets.config import read_config_json, read_preset_toml
     from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
-    from worldsim.worlds.registry import open_world
+    from worldsim.worlds import open_world
 
     assert arguments.preset is not None
     report("starting the reference world")

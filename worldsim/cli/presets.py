@@ -1,38 +1,45 @@
 """`worldsim presets`: presets on this machine and on the Hub.
 
-Only `verify`, `pull` and `push` read weights. `push` is in `cli.push`.
+Only `verify`, `pull` and `push` read weights.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from worldsim.cli.arguments import (
     DeviceOption,
+    Flag,
     JsonOption,
     OfflineOption,
     PresetArgument,
     check_at_least,
+    option,
 )
-from worldsim.cli.output import CommandResult, Subcommand, run_subcommand, text_table
-from worldsim.cli.push import PushPreset
+from worldsim.cli.output import CommandResult, Progress, Subcommand, run_subcommand, text_table
 from worldsim.core.devices import choose_device
-from worldsim.core.errors import UsageError, WorldsimError
+from worldsim.core.errors import PresetError, UsageError, WorldsimError
 from worldsim.models.config import describe_model
+from worldsim.presets.card import SAMPLE_CLIP, SAMPLE_SHEET, card_on_hub, model_card
 from worldsim.presets.config import PresetConfig, read_config_json
 from worldsim.presets.resolve import (
+    CARD_FILE,
     CONFIG_FILE,
+    WEIGHTS_FILE,
     HubRef,
     bundled_presets,
     locate_preset,
     resolve_preset,
 )
+from worldsim.presets.safe_io import read_header
 
 if TYPE_CHECKING:
     from worldsim.presets.hub import PresetListing
@@ -195,6 +202,60 @@ class RemovePreset:
         return CommandResult(text=text, data=data)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PushPreset:
+    """Upload a preset with its model card to the Hub, or open a pull request. Prints an upload plan first."""
+
+    preset: PresetArgument
+    repo: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="USER/REPO")]]
+    """Target repository (created if missing)."""
+    dry_run: Flag = False
+    """Print the upload plan and the card without uploading."""
+    create_pr: Flag = False
+    """Open a pull request instead of committing to the main branch."""
+    private: Flag = False
+    """Make the repository private if it is created."""
+    scores: Annotated[Path | None, option("FILE")] = None
+    """Results of `worldsim eval PRESET --json FILE`, for the card."""
+    log: Annotated[Path | None, option("FILE")] = None
+    """log.jsonl of the training run, for a summary in the card."""
+    sample: Annotated[int, option("N")] = 150
+    """Frames of the sample clip and contact sheet; 0 uploads none."""
+    message: str = "Upload preset"
+    """Commit message."""
+    offline: OfflineOption = False
+    json: JsonOption = None
+
+    def run(self) -> CommandResult:
+        from worldsim.presets import hub
+
+        check_at_least(self.sample, 0, "--sample")
+        target = locate_preset(self.repo) if "/" in self.repo else None
+        if not isinstance(target, HubRef) or target.revision:
+            raise UsageError(f"{self.repo!r} is not a repository on the Hub", hint="user/repo, without a revision")
+        folder = resolve_preset(self.preset)
+        card = _card(folder, self)
+        hub.check_can_push(needs_token=not self.dry_run)
+        with TemporaryDirectory(prefix="worldsim-") as temporary:
+            sample = _sample(folder, self, Path(temporary)) if self.sample else {}
+            plan = hub.plan_upload(folder, card, sample, self.repo, as_pull_request=self.create_pr)
+            print(plan.text, file=sys.stderr)
+            data = {
+                "repo": plan.repo,
+                "page": plan.page_url,
+                "is_new": plan.is_new,
+                "pull_request": plan.as_pull_request,
+                "files": plan.sizes,
+                "deleted": list(plan.deleted),
+                "dry_run": self.dry_run,
+            }
+            if self.dry_run:
+                return CommandResult(text=f"{card}\nnothing was uploaded (--dry-run)", data=data | {"card": card})
+            done = hub.upload(plan, message=self.message, private=self.private)
+        url = done["pull_request_url"] or done["commit_url"]
+        return CommandResult(text=f"pushed: {url}\nworldsim play {plan.repo}", data=data | done)
+
+
 SUBCOMMANDS: dict[str, type[Subcommand]] = {
     "list": ListPresets,
     "search": SearchPresets,
@@ -237,6 +298,56 @@ def _hub_facts(ref: HubRef) -> tuple[PresetConfig, dict[str, Any]]:
     listing: PresetListing = hub.list_files(ref)
     config, _ = read_config_json(hub.download_config(listing))
     return config, {"page": page_url(ref.repo), "bytes": listing.num_bytes, "commit": listing.commit}
+
+
+def _card(folder: Path, arguments: PushPreset) -> str:
+    """A card generated from the measurements. Without new ones, the stored card with its repository updated.
+
+    Raises: PresetError if the preset is damaged, or if the scores were measured on other weights.
+    """
+    from worldsim.presets.store import verify
+
+    verified = verify(folder)
+    config, _ = read_config_json(folder / CONFIG_FILE)
+    stored = folder / CARD_FILE
+    if arguments.scores is None and arguments.log is None and stored.is_file():
+        card = stored.read_text(encoding="utf-8")
+    else:
+        scores = _read_rows(arguments.scores, lines=False)[0] if arguments.scores else None
+        if scores is not None and not verified.generates_frames_of(str(scores.get("preset_sha256"))):
+            raise PresetError(
+                f"{arguments.scores} was measured on other weights",
+                hint=f"worldsim eval {arguments.preset} --json FILE",
+            )
+        log = _read_rows(arguments.log, lines=True) if arguments.log else []
+        card = model_card(config, read_header(folder / WEIGHTS_FILE).metadata, scores, log=log)
+    return card_on_hub(card, config, arguments.repo, sample_frames=arguments.sample)
+
+
+def _sample(folder: Path, arguments: PushPreset, into: Path) -> dict[str, Path]:
+    """A clip generated by `worldsim rollout` and a contact sheet of its frames. Returns: name to file."""
+    from worldsim.cli.rollout import RolloutArguments, rollout
+    from worldsim.evaluation.contact_sheet import clip_sections, write_sheet
+
+    files = {SAMPLE_CLIP: into / SAMPLE_CLIP, SAMPLE_SHEET: into / SAMPLE_SHEET}
+    options = RolloutArguments(preset=str(folder), frames=arguments.sample, out=files[SAMPLE_CLIP])
+    with Progress(options.frames, f"sample of {arguments.preset}", None) as progress:
+        rollout(options, progress)
+    config, _ = read_config_json(folder / CONFIG_FILE)
+    write_sheet(files[SAMPLE_SHEET], clip_sections(files[SAMPLE_CLIP], config.frame_shape))
+    return files
+
+
+def _read_rows(path: Path, *, lines: bool) -> list[dict[str, Any]]:
+    """JSON objects of a file: one, or one per line. Raises: UsageError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = [json.loads(part) for part in (text.splitlines() if lines else [text])]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", hint="use a file written by worldsim") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{path} does not hold JSON objects", hint="use a file written by worldsim")
+    return rows
 
 
 def _preset_row(ref: str, kind: str, folder: Path) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from worldsim.cli.arguments import (
     option,
     parse_arguments,
 )
+from worldsim.cli.main import setup_logging
 from worldsim.cli.output import Progress, write_json
 from worldsim.core.config import to_mapping
 from worldsim.core.devices import choose_device
 from worldsim.core.errors import UsageError
-from worldsim.core.log import setup_logging
 from worldsim.models.sequence.architectures import ARCHITECTURES
 from worldsim.presets.resolve import resolve_preset
 from worldsim.training.config import Stage, stages_of

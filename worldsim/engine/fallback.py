@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import Action, ActionSpec, Step
 from worldsim.engine.interfaces import SimulatorProtocol, StageTimes, SupportsContextReset
-from worldsim.episodes.context_override import ContextOverride
+from worldsim.episodes.format import ContextOverride
 
 T = TypeVar("T")
 

@@ -19,8 +19,7 @@ from typing import Any
 from worldsim.core.errors import StateError
 from worldsim.core.types import ActionSpec, Step
 from worldsim.engine.interfaces import Position, SimulatorProtocol
-from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import ActionRun
+from worldsim.episodes.format import ActionRun, ContextOverride
 
 BUDGET_BYTES = 320 * 2**20
 """Budget for frames and snapshots. The process holds up to 50 % more after an hour: memory that the allocator does not

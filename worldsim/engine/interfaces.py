@@ -14,8 +14,7 @@ import numpy.typing as npt
 from worldsim.core.devices import StreamContext
 from worldsim.core.types import ActionSpec, Step, World
 from worldsim.engine.saves import SaveRecord
-from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import ActionRun, SessionHeader
+from worldsim.episodes.format import ActionRun, ContextOverride, SessionHeader
 from worldsim.worlds.base import PosePolicy
 
 

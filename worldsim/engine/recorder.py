@@ -15,8 +15,15 @@ from typing import Any
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import Step
 from worldsim.engine.interfaces import Position
-from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import RECORDINGS_FOLDER, ActionRun, EpisodeStart, FrameRow, SessionHeader, frame_hash
+from worldsim.episodes.format import (
+    RECORDINGS_FOLDER,
+    ActionRun,
+    ContextOverride,
+    EpisodeStart,
+    FrameRow,
+    SessionHeader,
+    frame_hash,
+)
 from worldsim.episodes.writer import SessionWriter, WriterState
 
 _log = logging.getLogger(__name__)

@@ -25,10 +25,9 @@ from worldsim.core.images import psnr
 from worldsim.core.types import Action, ActionSpec, Step, World
 from worldsim.engine.history import ActionRuns, HistoryNode
 from worldsim.engine.interfaces import ReferenceSource, ReferenceWorld, StageTimes
-from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import ActionRun
+from worldsim.episodes.format import ActionRun, ContextOverride
+from worldsim.worlds import GroundTruthConfig, open_world
 from worldsim.worlds.base import PosePolicy
-from worldsim.worlds.registry import GroundTruthConfig, open_world
 from worldsim.worlds.trajectories import FIRST_START_SEED, START_POLICY, collect_trajectory, start_trajectory_frames
 
 if TYPE_CHECKING:  # loads torch

@@ -20,8 +20,7 @@ from safetensors import SafetensorError, safe_open
 from worldsim.core.config import from_mapping, parse_json, to_mapping
 from worldsim.core.errors import ConfigError, RecordingError, StateError, one_line
 from worldsim.core.types import NO_ACTION, Step
-from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import ActionRun, SessionHeader
+from worldsim.episodes.format import ActionRun, ContextOverride, SessionHeader
 
 SAVES = Path("saves")
 """Folder of the save slots."""

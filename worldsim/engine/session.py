@@ -26,8 +26,7 @@ from worldsim.engine.interfaces import LoadedWorld, Position, SimulatorProtocol,
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.saves import SaveRecord
 from worldsim.engine.worker import Task, TaskResult, Worker, WorkerPhase, WorkerStatus
-from worldsim.episodes.context_override import ContextOverride
-from worldsim.episodes.format import SessionHeader
+from worldsim.episodes.format import ContextOverride, SessionHeader
 
 MAX_CATCH_UP_TICKS = 2
 """Ticks that may follow at once after a stall. Time beyond that is dropped: the world slows down."""

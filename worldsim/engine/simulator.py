@@ -21,7 +21,7 @@ from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.diffusion import frame_noise
 from worldsim.engine.interfaces import StageTimes
-from worldsim.episodes.context_override import ContextOverride
+from worldsim.episodes.format import ContextOverride
 from worldsim.models.autoencoder import to_frames, to_tensor
 from worldsim.models.maps.map_model import MAP_PREFIX
 from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE

@@ -20,7 +20,7 @@ from gymnasium.vector.utils import batch_space
 from worldsim.core.errors import UsageError
 from worldsim.core.types import Frame
 from worldsim.engine.batch import BatchSimulator
-from worldsim.envs.spaces import (
+from worldsim.envs.single import (
     RESET_MASK,
     SEED,
     START,

@@ -1,40 +1,40 @@
 """One world as a Gymnasium environment: a learned one, or its ground-truth world with the same spaces.
 
-The horizon is Gymnasium's TimeLimit (`max_episode_steps`), the window of render_mode "human" its HumanRendering.
+The horizon is Gymnasium's TimeLimit (`max_episode_steps`), the window of render_mode "human" its HumanRendering. An
+action is the vector in the column `action` of a recorded session: buttons first (held above 0.5), then axes. `batched`
+has the same spaces, options and seeds. A action.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 from gymnasium.wrappers import HumanRendering
 
-from worldsim.core.errors import UsageError
-from worldsim.core.types import Frame, Step, World
+from worldsim.core.errors import UsageError, did_you_mean
+from worldsim.core.types import ActionSpec, Frame, Step, World
 from worldsim.engine.preset_world import open_preset
 from worldsim.engine.simulator import Simulator
-from worldsim.envs.spaces import (
-    MIN_WINDOW_PX,
-    START,
-    STEPS,
-    action_space,
-    frame_space,
-    sample_seed,
-    seed_of_start,
-    upscale,
-    validate_action,
-    validate_options,
-)
 from worldsim.presets.config import read_config_json, read_preset_toml
 from worldsim.presets.resolve import CONFIG_FILE, resolve_preset
-from worldsim.worlds.registry import open_world
+from worldsim.worlds import open_world
+from worldsim.worlds.trajectories import EVALUATION_SEED_START
+
+SEED, START, STEPS, RESET_MASK = "seed", "start", "steps", "reset_mask"
+"""Arguments of `reset`: the seed, and the options: number of the recorded start, denoising steps per frame, rows of a
+batch to reset."""
+MIN_WINDOW_PX = 480
+"""Minimum height of the window of render_mode "human", which is an integer multiple of the frame's."""
+
+FrameEnv: TypeAlias = gymnasium.Env[Frame, npt.NDArray[np.float32]]
 
 
-class WorldEnv(gymnasium.Env[Frame, npt.NDArray[np.float32]]):
+class WorldEnv(FrameEnv):
     """Any World. Observations are frames, and the reward is 0: rewards are up to a wrapper. Only a horizon ends an
     episode.
 
@@ -101,9 +101,6 @@ class LearnedEnv(WorldEnv):
         return seed, self._simulator.reset(seed)
 
 
-FrameEnv: TypeAlias = gymnasium.Env[Frame, npt.NDArray[np.float32]]
-
-
 def make_learned_env(
     *,
     preset: str,
@@ -145,3 +142,53 @@ def _render_settings(mode: str | None, scale: int | None, world: World) -> dict[
 
 def _with_window(env: WorldEnv, mode: str | None) -> FrameEnv:
     return HumanRendering(env) if mode == "human" else env
+
+
+def frame_space(frame_shape: tuple[int, int, int]) -> spaces.Box[np.uint8]:
+    return spaces.Box(0, 255, frame_shape, np.uint8)
+
+
+def action_space(spec: ActionSpec) -> spaces.Box[np.float32]:
+    """Buttons in [0, 1], axes in [-1, 1]. Shapes: [A]."""
+    low = np.asarray([0.0] * len(spec.buttons) + [-1.0] * len(spec.axes), np.float32)
+    return spaces.Box(low, np.ones_like(low), dtype=np.float32)
+
+
+def validate_action(space: spaces.Box[np.float32], action: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Shapes: those of `space`. Raises: UsageError for another shape, a value out of bounds, NaN."""
+    vector = np.asarray(action, np.float32)
+    if vector.shape != space.shape:
+        raise UsageError(f"an action has shape {vector.shape}", hint=f"expected {space.shape}")
+    if not ((space.low <= vector) & (vector <= space.high)).all():
+        raise UsageError(f"an action is out of bounds: {vector}", hint="use gymnasium.wrappers.ClipAction")
+    return vector
+
+
+def validate_options(options: Mapping[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
+    """Raises: UsageError for an unknown option."""
+    found, names = dict(options or {}), set(known)
+    for name in found:
+        if name not in names:
+            raise UsageError(f"unknown option {name!r} of reset", hint=did_you_mean(str(name), names))
+    return found
+
+
+def seed_of_start(seed: int, start: int | None, num_starts: int) -> int:
+    """The seed near `seed` that begins at this recorded start, or `seed` itself without one: the result alone
+    determines an episode. Raises: UsageError.
+    """
+    if start is None:
+        return seed
+    if not 0 <= start < num_starts:
+        raise UsageError(f"option start is {start}", hint=f"the preset has starts 0 to {num_starts - 1}")
+    return seed - seed % num_starts + int(start)
+
+
+def sample_seed(generator: np.random.Generator) -> int:
+    """A random seed for an episode, never one reserved for evaluation."""
+    return int(generator.integers(EVALUATION_SEED_START))
+
+
+def upscale(frame: Frame, scale: int) -> Frame:
+    """Repeats every pixel `scale` times in both directions. Returns a copy."""
+    return np.asarray(frame).repeat(scale, 0).repeat(scale, 1)

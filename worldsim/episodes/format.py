@@ -6,20 +6,26 @@ folder is a LeRobotDataset v3.0 with one file per episode; `meta/worldsim.json` 
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from worldsim.core.errors import StorageError, UsageError
+import numpy as np
+import numpy.typing as npt
+
+from worldsim.core.errors import RecordingError, StorageError, UsageError
 from worldsim.core.types import ActionSpec, Frame
-from worldsim.episodes.context_override import ContextOverride
 
 SCHEMA_VERSION = 1
 LEROBOT_VERSION = "v3.0"
 VIDEO_KEY = "observation.images.main"
 POSE_COLUMN = "worldsim.pose"
 FILES_PER_CHUNK = 1000
+MAX_OVERRIDE_FRAMES = 1024
 
 RECORDINGS_FOLDER = Path("recordings")
 """Default parent folder of sessions."""
@@ -72,6 +78,42 @@ class ActionRun:
     def extends(self, action: tuple[float, ...], num_steps: int, device: str) -> bool:
         """Whether a frame generated this way belongs to the run."""
         return (self.action, self.num_steps, self.device) == (action, num_steps, device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextOverride:
+    """At frame `index` after the reset, these ground-truth frames replaced the model's memory; the last is that frame.
+
+    Stored in recordings and saved states, so that replays do not need a reference world.
+    """
+
+    index: int
+    actions: tuple[tuple[float, ...], ...]
+    """One encoded action per frame: action n led to frame n."""
+    pixels: str = field(repr=False)
+    """Base64 of zlib-compressed uint8 [T, H, W, 3]."""
+
+    @classmethod
+    def from_frames(cls, index: int, frames: Sequence[Frame], actions: Sequence[Sequence[float]]) -> ContextOverride:
+        packed = zlib.compress(np.stack(frames).tobytes(), level=1)
+        vectors = tuple(tuple(map(float, action)) for action in actions)
+        return cls(index=index, actions=vectors, pixels=base64.b64encode(packed).decode())
+
+    def frames(self, frame_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+        """Shapes: returns [T, H, W, 3]. Raises: RecordingError if the data is damaged or of another size."""
+        num_frames = len(self.actions)
+        num_bytes = num_frames * int(np.prod(frame_shape))
+        try:
+            if not 1 <= num_frames <= MAX_OVERRIDE_FRAMES:
+                raise ValueError(f"{num_frames} frames")
+            found = zlib.decompressobj().decompress(base64.b64decode(self.pixels, validate=True), num_bytes + 1)
+            if len(found) != num_bytes:
+                raise ValueError("unexpected size")
+        except (ValueError, zlib.error) as error:
+            raise RecordingError(
+                f"the ground-truth frames at frame {self.index} are damaged: {error}", hint="use an intact copy"
+            ) from None
+        return np.frombuffer(found, np.uint8).reshape(num_frames, *frame_shape).copy()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,9 +32,9 @@ from worldsim.evaluation.rollout import FrameProgressCallback
 from worldsim.evaluation.visibility import Camera
 from worldsim.presets.config import PresetConfig
 from worldsim.training.recordings import DataSource, Recordings, Segment, evenly_spaced, open_source
+from worldsim.worlds import open_world
 from worldsim.worlds.base import GroundTruthWorld
 from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.registry import open_world
 
 RECORDING_TASKS = ("one_step", "rollout", "reasoning", "drift")
 """Tasks that only need consecutive frames and actions."""

@@ -26,10 +26,10 @@ from worldsim.core.errors import ConfigError, PresetError
 from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec
 from worldsim.models.config import AutoencoderConfig, LayersConfig, ModelConfig, SequenceModelConfig
 from worldsim.presets.migrations import is_schema_1_recipe, migrate_config
+from worldsim.worlds import GroundTruthConfig
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
 from worldsim.worlds.recorded import RecordedWorldConfig
-from worldsim.worlds.registry import GroundTruthConfig
 
 SCHEMA_VERSION = 2
 """Version of the folder's layout and of the meaning of its keys. A change of either increments it, and needs a step in

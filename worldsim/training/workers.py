@@ -28,8 +28,8 @@ import numpy.typing as npt
 
 from worldsim.core.errors import WorldError, WorldsimError
 from worldsim.training.config import DataConfig
+from worldsim.worlds import GroundTruthConfig, open_world
 from worldsim.worlds.base import GroundTruthWorld
-from worldsim.worlds.registry import GroundTruthConfig, open_world
 from worldsim.worlds.trajectories import iter_trajectory, training_seeds
 
 Float32Array = npt.NDArray[np.float32]

@@ -1,4 +1,8 @@
-"""Config of a Doom world in plain values. Imports neither vizdoom nor torch."""
+"""Config of a Doom world in plain values, and the textures of its mazes. Imports neither vizdoom nor torch.
+
+The Freedoom textures were chosen by eye on contact sheets and by low high-frequency energy. None is animated: a
+flickering torch or blinking panel would teach a model only noise.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ from typing import Literal
 from worldsim.core.config import MAX_INTEGER, check_ranges
 from worldsim.core.errors import ConfigError
 from worldsim.core.types import PLANAR_POSE_AXES, ActionSpec, PoseControl
-from worldsim.worlds.doom.palette import THEMES
 
 POSE_AXES = (*PLANAR_POSE_AXES, "cos2", "sin2", "cos4", "sin4")
 """A pose as input: position, heading and two octaves of it, so that directions are told apart early in training."""
@@ -19,6 +22,53 @@ WALK_UNITS_PER_TIC = 8.3
 
 ENGINE_RESOLUTIONS_PX = ((160, 120), (256, 192), (320, 240), (400, 300), (512, 384), (640, 480), (800, 600))
 """4:3 resolutions (width, height) of the engine, cheapest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theme:
+    """Look of one kind of cell: texture names of the Freedoom WAD, or painted ones of `wad` (WS...)."""
+
+    name: str
+    wall: str
+    floor: str
+    ceiling: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkKind:
+    """A static thing by its Doom editor number; 32 units wide, so that it fits into a cell's corner."""
+
+    name: str
+    thing: int
+
+
+THEMES = (
+    Theme(name="red", wall="REDWALL1", floor="FLAT5", ceiling="CEIL3_5"),
+    Theme(name="green", wall="DOKGRIR", floor="CRATOP2", ceiling="CEIL3_5"),
+    Theme(name="blue", wall="COMPBLUE", floor="FLAT19", ceiling="AQF067"),
+    Theme(name="orange", wall="DOGLDIR", floor="GRASS2", ceiling="CEIL3_5"),
+    Theme(name="white", wall="AQCONC17", floor="FLOOR1_6", ceiling="CEIL3_5"),
+    Theme(name="wood", wall="A-MYWOOD", floor="FLAT14", ceiling="AQF067"),
+    Theme(name="yellow", wall="WSYELLOW", floor="FLAT23", ceiling="CEIL3_5"),
+    Theme(name="lilac", wall="WSLILAC", floor="AQF067", ceiling="CEIL3_5"),
+    Theme(name="bronze", wall="BRONZE2", floor="FLOOR3_3", ceiling="AQF067"),
+    Theme(name="tan", wall="TANROCK2", floor="FLOOR0_2", ceiling="CEIL3_5"),
+    Theme(name="crimson", wall="SKIN2", floor="FLAT5_3", ceiling="AQF067"),
+    Theme(name="silver", wall="SILVER1", floor="FLOOR7_1", ceiling="CEIL3_5"),
+)
+
+TRIM_WALL = "SHAWN2"
+TRIM_FLOOR = "FLAT19"
+TRIM_CEILING = "CEIL3_5"
+
+LANDMARK_KINDS = (
+    LandmarkKind(name="green pillar", thing=30),
+    LandmarkKind(name="red pillar", thing=32),
+    LandmarkKind(name="tech pillar", thing=48),
+    LandmarkKind(name="lamp", thing=2028),
+    LandmarkKind(name="burnt tree", thing=43),
+    LandmarkKind(name="short green pillar", thing=31),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

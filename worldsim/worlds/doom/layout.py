@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from worldsim.worlds.base import SIDES, Cell, shortest_path
-from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.palette import LANDMARK_KINDS
+from worldsim.worlds.doom.config import LANDMARK_KINDS, DoomConfig
 
 Edge: TypeAlias = tuple[Cell, Cell]
 """Two neighboring cells, the lower one first."""

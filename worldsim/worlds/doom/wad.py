@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worldsim.worlds.base import SIDES, Cell
+from worldsim.worlds.doom.config import LANDMARK_KINDS, THEMES, TRIM_CEILING, TRIM_FLOOR, TRIM_WALL
 from worldsim.worlds.doom.layout import DoomMazeLayout
-from worldsim.worlds.doom.palette import LANDMARK_KINDS, THEMES, TRIM_CEILING, TRIM_FLOOR, TRIM_WALL
 
 CEILING_UNITS = 128
 DOOR_CEILING_UNITS = 104

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from worldsim.core.log import setup_logging
+from worldsim.cli.main import setup_logging
 
 
 def test_record_is_one_line_on_stderr_that_names_the_program(capsys: pytest.CaptureFixture[str]) -> None:
