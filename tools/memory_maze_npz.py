@@ -18,8 +18,8 @@ from worldsim.core.types import Action
 from worldsim.episodes.importers import memory_maze
 from worldsim.presets.config import read_preset_toml
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
-from worldsim.worlds.memory_maze.policies import POLICY_NAMES
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld
+from worldsim.worlds.scripted_policy import POLICY_NAMES
 
 
 def main() -> None:

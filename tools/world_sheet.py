@@ -21,10 +21,10 @@ from worldsim.worlds import open_world
 from worldsim.worlds.base import GroundTruthWorld
 from worldsim.worlds.doom.config import THEMES, DoomConfig
 from worldsim.worlds.doom.layout import DoomMazeLayout
-from worldsim.worlds.doom.policies import POLICY_NAMES
 from worldsim.worlds.doom.world import DoomWorld
 from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
 from worldsim.worlds.memory_maze.world import MemoryMazeWorld
+from worldsim.worlds.scripted_policy import POLICY_NAMES
 
 THEME_COLORS = {
     "red": "#e00000", "green": "#3a8a3a", "blue": "#000070", "orange": "#d98a50", "white": "#b0b0b0", "wood": "#80502a",

@@ -12,8 +12,9 @@ from worldsim.core.errors import ConfigError
 from worldsim.core.types import Action, Pose
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import generate_maze
-from worldsim.worlds.doom.policies import POLICY_NAMES, make_policy
+from worldsim.worlds.doom.policies import DoomPolicy
 from worldsim.worlds.doom.world import DoomWorld
+from worldsim.worlds.scripted_policy import POLICY_NAMES
 
 CONFIG = DoomConfig(maps=(1,))
 
@@ -26,7 +27,7 @@ def world() -> Iterator[DoomWorld]:
 
 def walk(world: DoomWorld, name: str, num_ticks: int, seed: int = 3) -> tuple[list[Action], list[Pose]]:
     step = world.reset(seed)
-    policy = make_policy(name, world.layout, CONFIG, random.Random(seed))
+    policy = DoomPolicy(name, world.layout, CONFIG, random.Random(seed))
     actions, poses = [], []
     for _ in range(num_ticks):
         assert step.pose is not None
@@ -46,7 +47,7 @@ def test_trajectory_is_deterministic_by_seed(world: DoomWorld, name: str) -> Non
 def test_actions_are_always_valid(name: str) -> None:
     """Even with nonsensical poses, a policy gives valid actions (it gives up and goes elsewhere)."""
     rng = random.Random(0)
-    policy = make_policy(name, generate_maze(CONFIG, 1), CONFIG, rng)
+    policy = DoomPolicy(name, generate_maze(CONFIG, 1), CONFIG, rng)
     for _ in range(1500):
         pose = Pose(x=rng.uniform(0, 768), y=rng.uniform(0, 768), angle_rad=rng.uniform(0, math.tau))
         CONFIG.action_spec.check(policy.act(pose))
@@ -104,5 +105,5 @@ def test_return_comes_back_to_the_start(world: DoomWorld) -> None:
 
 def test_unknown_policy_suggests_the_closest_name() -> None:
     with pytest.raises(ConfigError) as caught:
-        make_policy("explorer", generate_maze(CONFIG, 1), CONFIG, random.Random(0))
+        DoomPolicy("explorer", generate_maze(CONFIG, 1), CONFIG, random.Random(0))
     assert "explore" in caught.value.hint

@@ -21,7 +21,7 @@ from worldsim.worlds import check_installed, open_world
 from worldsim.worlds.memory_maze import engine
 from worldsim.worlds.memory_maze.config import TARGETS, MemoryMazeConfig
 from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
-from worldsim.worlds.memory_maze.policies import POLICY_NAMES, make_policy
+from worldsim.worlds.memory_maze.policies import MemoryMazePolicy
 from worldsim.worlds.memory_maze.world import (
     MemoryMazeWorld,
     maze_and_start,
@@ -29,6 +29,7 @@ from worldsim.worlds.memory_maze.world import (
     pose_from_action,
     quantize_action,
 )
+from worldsim.worlds.scripted_policy import POLICY_NAMES
 
 CONFIG = MemoryMazeConfig()
 ROWS = ["111110", "100010", "101111", "111001", "001101", "111111"]  # south first
@@ -37,7 +38,7 @@ PLAN = MemoryMazeLayout(seed=0, free=np.array([[letter == "1" for letter in row]
 
 def walk(name: str, num_ticks: int, seed: int = 0) -> Iterator[tuple[Pose, Action]]:
     """Moves a point at the speed of the ball, without inertia, stopped by walls."""
-    policy = make_policy(name, PLAN, CONFIG, random.Random(seed))
+    policy = MemoryMazePolicy(name, PLAN, CONFIG, random.Random(seed))
     pose = Pose(x=0.5, y=0.5, angle_rad=0.0)
     for _ in range(num_ticks):
         action = policy.act(pose)
@@ -136,7 +137,7 @@ def test_return_comes_back_through_the_same_cells() -> None:
 
 def test_unknown_policy_suggests_the_closest_name() -> None:
     with pytest.raises(ConfigError) as caught:
-        make_policy("retrun", PLAN, CONFIG, random.Random(0))
+        MemoryMazePolicy("retrun", PLAN, CONFIG, random.Random(0))
     assert "return" in caught.value.hint
 
 

@@ -14,10 +14,10 @@ from worldsim.core.types import Action, Pose
 from worldsim.worlds.base import PosePolicy
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.layout import generate_maze
-from worldsim.worlds.doom.policies import make_policy as make_doom_policy
+from worldsim.worlds.doom.policies import DoomPolicy
 from worldsim.worlds.memory_maze.config import MemoryMazeConfig
 from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
-from worldsim.worlds.memory_maze.policies import make_policy as make_memory_maze_policy
+from worldsim.worlds.memory_maze.policies import MemoryMazePolicy
 
 DOOM, MEMORY_MAZE = DoomConfig(maps=(1,)), MemoryMazeConfig()
 ROWS = ["111110", "100010", "101111", "111001", "001101", "111111"]  # south first
@@ -58,10 +58,10 @@ def walk_in(world: str, name: str, seed: int) -> Iterator[Action]:
     if world == "doom":
         layout = generate_maze(DOOM, 1)
         x, y = layout.center((0, 0))
-        policy = make_doom_policy(name, layout, DOOM, rng)
+        policy = DoomPolicy(name, layout, DOOM, rng)
         return walk(policy, Pose(x=x, y=y, angle_rad=0.0), 16.0, DOOM.turn_deg, 640.0)
     return walk(
-        make_memory_maze_policy(name, PLAN, MEMORY_MAZE, rng),
+        MemoryMazePolicy(name, PLAN, MEMORY_MAZE, rng),
         Pose(x=0.5, y=0.5, angle_rad=0.0),
         0.25,
         MEMORY_MAZE.turn_deg,

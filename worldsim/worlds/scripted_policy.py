@@ -10,7 +10,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 from worldsim.actions.scripted_actions import script_actions
 from worldsim.core.errors import ConfigError, did_you_mean
@@ -19,13 +19,9 @@ from worldsim.worlds.base import Cell, MazeLayout
 
 ActionIterator: TypeAlias = Iterator[Action]
 Point: TypeAlias = tuple[float, float]
-SegmentWeights: TypeAlias = Mapping[str, float]
-"""Segment name to its relative probability."""
 
-SINGLE_SEGMENT_POLICIES: dict[str, SegmentWeights] = {
-    name: {name: 1.0} for name in ("explore", "return", "look", "wander", "spin")
-}
-"""Policies that repeat one kind of segment."""
+POLICY_NAMES = ("explore", "return", "look", "wander", "spin", "mixed")
+"""`mixed` draws among the segments of the others, which repeat one kind of segment each."""
 
 
 class PolicyConfig(Protocol):
@@ -36,43 +32,64 @@ class PolicyConfig(Protocol):
     def key_spec(self) -> ActionSpec: ...
 
 
-def segment_weights(name: str, known: Mapping[str, SegmentWeights]) -> SegmentWeights:
-    """Raises: ConfigError for an unknown policy name."""
-    if name not in known:
-        raise ConfigError(f"no policy {name!r}", hint=did_you_mean(name, known))
-    return known[name]
-
-
 class ScriptedPolicy(ABC):
     """A `PosePolicy`: the same state of `rng` and the same poses give the same actions."""
 
-    def __init__(self, weights: SegmentWeights, layout: MazeLayout, config: PolicyConfig, rng: random.Random) -> None:
-        self._cells, self._cell_at = layout.cells, layout.cell_at
-        self._turn_deg, self._key_spec = config.turn_deg, config.key_spec
-        self._rng = rng
+    mixed_weights: ClassVar[Mapping[str, float]]
+    """Relative probability of each segment in the policy `mixed`."""
+
+    def __init__(self, name: str, layout: MazeLayout, config: PolicyConfig, rng: random.Random) -> None:
+        """`name`: one of `POLICY_NAMES`. Raises: ConfigError."""
+        if name not in POLICY_NAMES:
+            raise ConfigError(f"no policy {name!r}", hint=did_you_mean(name, POLICY_NAMES))
+        self._layout, self._turn_deg, self._key_spec, self._rng = layout, config.turn_deg, config.key_spec, rng
         self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
         self._visits: dict[Cell, int] = {}
-        self._actions = self._chain_segments(weights)
+        self._actions = self._chain_segments(self.mixed_weights if name == "mixed" else {name: 1.0})
 
     def act(self, pose: Pose) -> Action:
         self._pose = pose
         return next(self._actions)
 
-    @abstractmethod
-    def _segments(self) -> Mapping[str, Callable[[], ActionIterator]]:
-        """All segments by name."""
-
-    def _chain_segments(self, weights: SegmentWeights) -> ActionIterator:
-        segments = self._segments()
+    def _chain_segments(self, weights: Mapping[str, float]) -> ActionIterator:
+        segments: dict[str, Callable[[], ActionIterator]] = {
+            "explore": self._explore,
+            "return": self._return,
+            "look": self._look,
+            "wander": self._wander,
+            "spin": self._spin,
+        }
         while True:
             (name,) = self._rng.choices(list(weights), list(weights.values()))
             yield from segments[name]()
+
+    # -- segments
+
+    @abstractmethod
+    def _explore(self) -> ActionIterator:
+        """Walks to a rarely visited cell, interrupted by what players do on the way."""
+
+    @abstractmethod
+    def _return(self) -> ActionIterator:
+        """Walks out, turns around, and returns along the same path."""
+
+    @abstractmethod
+    def _look(self) -> ActionIterator:
+        """Full turns in place, then a short walk."""
+
+    @abstractmethod
+    def _wander(self) -> ActionIterator:
+        """Holds keys regardless of obstacles: see `_open_loop`."""
+
+    @abstractmethod
+    def _spin(self) -> ActionIterator:
+        """Only turns in place."""
 
     # -- position
 
     @property
     def _cell(self) -> Cell:
-        return self._cell_at(self._pose.x, self._pose.y)
+        return self._layout.cell_at(self._pose.x, self._pose.y)
 
     def _count_visit(self) -> None:
         """Counts the current cell."""
@@ -81,7 +98,7 @@ class ScriptedPolicy(ABC):
     def _other_cells(self) -> list[Cell]:
         """All cells but the current one."""
         here = self._cell
-        return [cell for cell in self._cells if cell != here]
+        return [cell for cell in self._layout.cells if cell != here]
 
     def _least_visited(self, cells: Sequence[Cell]) -> list[Cell]:
         least = min(self._visits.get(cell, 0) for cell in cells)

@@ -10,21 +10,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
-from collections.abc import Callable
+from typing import ClassVar
 
 from worldsim.core.types import NO_ACTION, Action
-from worldsim.worlds.base import Cell, PosePolicy
-from worldsim.worlds.doom.config import DoomConfig
-from worldsim.worlds.doom.layout import DoomMazeLayout
-from worldsim.worlds.scripted_policy import (
-    SINGLE_SEGMENT_POLICIES,
-    ActionIterator,
-    Point,
-    ScriptedPolicy,
-    SegmentWeights,
-    segment_weights,
-)
+from worldsim.worlds.base import Cell
+from worldsim.worlds.scripted_policy import ActionIterator, Point, ScriptedPolicy
 
 WAYPOINT_RADIUS_UNITS = 34.0
 """Distance at which a waypoint counts as reached: about two ticks of walking."""
@@ -33,36 +23,19 @@ KEYBOARD_FRACTION = 0.88
 """Fraction of movements steered by held keys; the others imitate a mouse."""
 
 
-def make_policy(name: str, layout: DoomMazeLayout, config: DoomConfig, rng: random.Random) -> PosePolicy:
-    """One of `POLICY_NAMES`; the same `rng` state and poses give the same actions. Raises: ConfigError."""
-    return _DoomPolicy(segment_weights(name, _POLICIES), layout, config, rng)
-
-
-class _DoomPolicy(ScriptedPolicy):
-    def __init__(self, weights: SegmentWeights, layout: DoomMazeLayout, config: DoomConfig, rng: random.Random) -> None:
-        super().__init__(weights, layout, config, rng)
-        self._layout = layout
-
-    def _segments(self) -> dict[str, Callable[[], ActionIterator]]:
-        return {
-            "explore": self._explore,
-            "return": self._return,
-            "look": self._look,
-            "wander": lambda: self._open_loop(40, 160),
-            "spin": self._spin,
-        }
+class DoomPolicy(ScriptedPolicy):
+    mixed_weights: ClassVar = {"explore": 0.35, "return": 0.15, "look": 0.25, "wander": 0.25}
+    """Explore segments are the longest."""
 
     # -- segments
 
     def _explore(self) -> ActionIterator:
-        """Walks to a rarely visited cell, often interrupted by what players do on the way."""
         for point in self._waypoints(self._pick_goal()):
             yield from self._go_to(point)
             if self._rng.random() < 0.3:
                 yield from self._rng.choice((self._glance, self._pause, self._sidestep, self._back_off, self._bump))()
 
     def _return(self) -> ActionIterator:
-        """Walks out, turns around, and returns along the same path."""
         num_ticks_out = self._rng.randint(20, 120)
         here = self._cell
         trail = [(self._pose.x, self._pose.y)]
@@ -80,13 +53,15 @@ class _DoomPolicy(ScriptedPolicy):
             yield from self._go_to(point)
 
     def _look(self) -> ActionIterator:
-        """Full turns in place, then a walk to a neighboring cell."""
         for _ in range(self._rng.choice((1, 1, 2))):
             yield from self._turn_by(self._rng.choice((-360.0, 360.0)), self._pick_turn_rate())
             if self._rng.random() < 0.3:
                 yield from self._pause()
         for point in self._waypoints(self._rng.choice(self._layout.neighbors(self._cell))):
             yield from self._go_to(point)
+
+    def _wander(self) -> ActionIterator:
+        return self._open_loop(40, 160)
 
     def _spin(self) -> ActionIterator:
         """Turns in place only, sometimes reversing: after the first full turn every view was seen before, the simplest
@@ -112,8 +87,8 @@ class _DoomPolicy(ScriptedPolicy):
         walk = layout.path(self._cell, goal)
         points = []
         for a, b in itertools.pairwise(walk):
-            points.append(layout.opening_center(a, b))
-            x, y = layout.center(b)
+            (ax, ay), (x, y) = layout.center(a), layout.center(b)
+            points.append(((ax + x) / 2, (ay + y) / 2))
             points.append((x + self._rng.uniform(-16, 16), y + self._rng.uniform(-16, 16)))
         return points
 
@@ -180,14 +155,6 @@ class _DoomPolicy(ScriptedPolicy):
 
     def _pick_turn_rate(self) -> float:
         return 1.0 if self._rng.random() < KEYBOARD_FRACTION else self._rng.uniform(0.3, 0.95)
-
-
-_POLICIES: dict[str, SegmentWeights] = {
-    **SINGLE_SEGMENT_POLICIES,
-    "mixed": {"explore": 0.35, "return": 0.15, "look": 0.25, "wander": 0.25},
-}
-POLICY_NAMES = tuple(_POLICIES)
-"""`mixed` draws among the segments of the others; the weights are per segment, and explore segments are the longest."""
 
 
 def _buttons_toward(bearing_deg: float) -> frozenset[str]:

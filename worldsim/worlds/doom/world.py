@@ -21,7 +21,7 @@ from worldsim.worlds.base import Cell, GroundTruthWorld, PosePolicy
 from worldsim.worlds.doom.config import POSE_AXES, DoomConfig
 from worldsim.worlds.doom.engine import BINARY_UNITS_PER_TURN, DoomEngine
 from worldsim.worlds.doom.layout import DoomMazeLayout, generate_maze
-from worldsim.worlds.doom.policies import make_policy
+from worldsim.worlds.doom.policies import DoomPolicy
 from worldsim.worlds.doom.wad import map_name, wad_bytes
 from worldsim.worlds.trajectories import SEEDS_PER_BLOCK
 
@@ -68,7 +68,7 @@ class DoomWorld(GroundTruthWorld):
         return self._depth
 
     def make_policy(self, name: str, rng: random.Random) -> PosePolicy:
-        return make_policy(name, self.layout, self._config, rng)
+        return DoomPolicy(name, self.layout, self._config, rng)
 
     def reset(self, seed: int) -> Step:
         """Starts an episode in the maze and at the start pose that `seed` means.

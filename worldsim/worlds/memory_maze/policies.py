@@ -7,56 +7,32 @@ only bumps into the nearest wall. Ticks are coarse (a quarter of a cell, 18 degr
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from typing import ClassVar
 
 from worldsim.core.types import NO_ACTION, Action
-from worldsim.worlds.base import Cell, PosePolicy
+from worldsim.worlds.base import Cell, MazeLayout
 from worldsim.worlds.memory_maze.config import CELLS_PER_S, MemoryMazeConfig
-from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
-from worldsim.worlds.scripted_policy import (
-    SINGLE_SEGMENT_POLICIES,
-    ActionIterator,
-    Point,
-    ScriptedPolicy,
-    SegmentWeights,
-    segment_weights,
-)
+from worldsim.worlds.scripted_policy import ActionIterator, Point, ScriptedPolicy
 
 JITTER_CELLS = 0.15
 STEER_DEG = 40.0
 """Below this heading error, a policy walks while it turns."""
 
 
-def make_policy(name: str, layout: MemoryMazeLayout, config: MemoryMazeConfig, rng: random.Random) -> PosePolicy:
-    """One of `POLICY_NAMES`. Raises: ConfigError."""
-    return _MemoryMazePolicy(segment_weights(name, _POLICIES), layout, config, rng)
+class MemoryMazePolicy(ScriptedPolicy):
+    mixed_weights: ClassVar = {"explore": 0.3, "return": 0.3, "look": 0.2, "wander": 0.2}
 
-
-class _MemoryMazePolicy(ScriptedPolicy):
-    def __init__(
-        self, weights: SegmentWeights, layout: MemoryMazeLayout, config: MemoryMazeConfig, rng: random.Random
-    ) -> None:
-        super().__init__(weights, layout, config, rng)
-        self._layout, self._config = layout, config
-
-    def _segments(self) -> dict[str, Callable[[], ActionIterator]]:
-        return {
-            "explore": self._explore,
-            "return": self._return,
-            "look": self._look,
-            "wander": lambda: self._open_loop(10, 40),
-            "spin": self._spin,
-        }
+    def __init__(self, name: str, layout: MazeLayout, config: MemoryMazeConfig, rng: random.Random) -> None:
+        super().__init__(name, layout, config, rng)
+        self._config = config
 
     def _explore(self) -> ActionIterator:
-        """Walks to a rarely visited cell, sometimes with a glance or a pause on the way."""
         for point in self._waypoints(self._rng.choice(self._least_visited(self._other_cells()))):
             yield from self._go_to(point)
             if self._rng.random() < 0.1:
                 yield from self._rng.choice((self._glance, self._pause))()
 
     def _return(self) -> ActionIterator:
-        """Walks out, turns around, and returns along the same points."""
         goal = max(self._rng.choices(self._layout.cells, k=3), key=lambda c: len(self._layout.path(self._cell, c)))
         trail = [(self._pose.x, self._pose.y), *self._waypoints(goal)[: self._rng.randint(3, 16)]]
         for point in trail[1:]:
@@ -66,10 +42,12 @@ class _MemoryMazePolicy(ScriptedPolicy):
             yield from self._go_to(point)
 
     def _look(self) -> ActionIterator:
-        """A full turn in place, then a short walk."""
         yield from self._turn_by(self._rng.choice((-360.0, 360.0)))
         for point in self._waypoints(self._rng.choice(self._layout.cells))[: self._rng.randint(1, 4)]:
             yield from self._go_to(point)
+
+    def _wander(self) -> ActionIterator:
+        return self._open_loop(10, 40)
 
     def _spin(self) -> ActionIterator:
         yield from self._turn_by(self._rng.choice((-360.0, 360.0)) * self._rng.randint(1, 3))
@@ -98,11 +76,3 @@ class _MemoryMazePolicy(ScriptedPolicy):
 
     def _pause(self) -> ActionIterator:
         yield from [NO_ACTION] * self._rng.randint(1, 4)
-
-
-_POLICIES: dict[str, SegmentWeights] = {
-    **SINGLE_SEGMENT_POLICIES,
-    "mixed": {"explore": 0.3, "return": 0.3, "look": 0.2, "wander": 0.2},
-}
-POLICY_NAMES = tuple(_POLICIES)
-"""`mixed` draws among the segments of the others."""

@@ -22,7 +22,7 @@ from worldsim.worlds.base import GroundTruthWorld, PosePolicy
 from worldsim.worlds.memory_maze.config import POSE_AXES, MemoryMazeConfig
 from worldsim.worlds.memory_maze.engine import MemoryMazeEngine
 from worldsim.worlds.memory_maze.layout import MemoryMazeLayout
-from worldsim.worlds.memory_maze.policies import make_policy
+from worldsim.worlds.memory_maze.policies import MemoryMazePolicy
 
 
 class MemoryMazeWorld(GroundTruthWorld):
@@ -52,7 +52,7 @@ class MemoryMazeWorld(GroundTruthWorld):
         return self._running_engine.ground_truth()
 
     def make_policy(self, name: str, rng: random.Random) -> PosePolicy:
-        return make_policy(name, self.layout, self._config, rng)
+        return MemoryMazePolicy(name, self.layout, self._config, rng)
 
     def action_to(self, pose: Pose) -> Action:
         if self._config.inputs != "pose":
