@@ -17,8 +17,9 @@ import safetensors.torch
 from worldsim.cli.main import main
 from worldsim.core.devices import choose_device
 from worldsim.core.errors import StateError, UsageError
+from worldsim.core.images import upscale
 from worldsim.core.types import Action
-from worldsim.episodes.video import upscale, upscale_factor, video_file
+from worldsim.episodes.video import upscale_factor, video_file
 
 
 def rollout(preset: Path, out: Path, *more: str) -> int:

@@ -28,11 +28,6 @@ def test_axis_out_of_range_is_an_assertion() -> None:
         Action.of(turn=1.5)
 
 
-def test_action_round_trips_through_json() -> None:
-    action = Action.of("forward", turn=-0.25)
-    assert Action.from_json(action.to_json()) == action
-
-
 def test_spec_rejects_duplicate_names() -> None:
     with pytest.raises(ConfigError, match="duplicate input name"):
         ActionSpec(buttons=("turn",), axes=("turn",))

@@ -30,7 +30,8 @@ from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
     from worldsim.core.types import Action
-    from worldsim.engine.simulator import Simulator, StageTimes
+    from worldsim.engine.interfaces import StageTimes
+    from worldsim.engine.simulator import Simulator
 
 MIN_FRAMES = 20
 """Fewer frames have no separate early and late windows."""

@@ -82,7 +82,7 @@ def measure(arguments: CostArguments, *, command: str) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
     started_s = time.monotonic()
     with Progress(config.num_progress_frames, "cost", arguments.progress) as progress:
-        result = measure_costs(config, device=device, on_progress=lambda num: progress.update(progress.done + num))
+        result = measure_costs(config, device=device, on_progress=progress.advance)
     return {
         **result,
         "command": command,

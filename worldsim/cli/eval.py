@@ -143,12 +143,8 @@ def evaluate_preset(arguments: EvalArguments, config: EvalConfig, *, command: st
     total = num_progress_frames(config, preset.config, arguments.data)
     started_s = time.monotonic()
     with Progress(total, f"eval {arguments.preset}", arguments.progress) as progress:
-
-        def on_progress(num_frames: int) -> None:
-            progress.update(progress.done + num_frames)
-
         report = evaluate(
-            preset, config, data=arguments.data, device=device, on_progress=on_progress, perceptual=perceptual
+            preset, config, data=arguments.data, device=device, on_progress=progress.advance, perceptual=perceptual
         )
         progress.update(total)
     if arguments.contact_sheet is not None:

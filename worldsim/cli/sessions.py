@@ -19,11 +19,12 @@ from worldsim.cli.arguments import Flag, JsonOption, OfflineOption, SessionArgum
 from worldsim.cli.output import CommandResult, Subcommand, run_subcommand, text_table
 from worldsim.core.errors import MissingPackageError, RecordingError, StorageError, UsageError, WorldsimError
 from worldsim.core.files import atomic_path
+from worldsim.core.images import upscale
 from worldsim.episodes.card import files_to_push
 from worldsim.episodes.finalize import finalize
 from worldsim.episodes.format import LEROBOT_VERSION, RECORDINGS_FOLDER, video_path
 from worldsim.episodes.reader import RecordedSession, find_sessions, is_session, open_session
-from worldsim.episodes.video import upscale, upscale_factor
+from worldsim.episodes.video import upscale_factor
 
 
 @dataclass(frozen=True, kw_only=True)

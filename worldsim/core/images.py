@@ -19,6 +19,11 @@ MAX_PSNR_DB = 100.0
 """PSNR of equal images: infinity would dominate every mean, and JSON cannot represent it."""
 
 
+def upscale(frame: Frame, scale: int) -> Frame:
+    """Repeats every pixel `scale` x `scale` times. Returns a copy."""
+    return np.asarray(frame).repeat(scale, axis=0).repeat(scale, axis=1)
+
+
 def side_by_side(left: Frame, right: Frame) -> Frame:
     """Both frames with a black gap of `GAP_PX` between them. Shapes: returns [H, W + gap + W, 3]."""
     gap = np.zeros((left.shape[0], GAP_PX, 3), np.uint8)
@@ -32,8 +37,7 @@ def grid(rows: Sequence[Sequence[Frame]], *, scale: int = 1, gap_px: int = 0) ->
     sheet = np.zeros((len(rows) * step_y - gap_px, max(map(len, rows)) * step_x - gap_px, 3), np.uint8)
     for y, row in enumerate(rows):
         for x, frame in enumerate(row):
-            large = frame.repeat(scale, axis=0).repeat(scale, axis=1)
-            sheet[y * step_y : y * step_y + height_px, x * step_x : x * step_x + width_px] = large
+            sheet[y * step_y : y * step_y + height_px, x * step_x : x * step_x + width_px] = upscale(frame, scale)
     return sheet
 
 

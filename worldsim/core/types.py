@@ -5,7 +5,6 @@ Owns: their meaning, validation and encoding. All values are frozen and may be p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -43,15 +42,6 @@ class Action:
 
     def axis(self, name: str) -> float:
         return dict(self.axes).get(name, 0.0)
-
-    def to_json(self) -> dict[str, object]:
-        return {"buttons": sorted(self.buttons), "axes": dict(self.axes)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, object]) -> Action:
-        buttons, axes = data.get("buttons", []), data.get("axes", {})
-        assert isinstance(buttons, list) and isinstance(axes, Mapping)
-        return cls(buttons=frozenset(buttons), axes=tuple((str(k), float(v)) for k, v in axes.items()))
 
 
 NO_ACTION = Action()

@@ -29,8 +29,6 @@ from worldsim.models.rollout import generate_frame, observe_clip
 from worldsim.models.state import WorldState
 from worldsim.presets.store import Preset
 
-__all__ = ["Simulator", "Snapshot", "StageTimes"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:

@@ -18,6 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from worldsim.core.errors import UsageError
+from worldsim.core.images import upscale
 from worldsim.core.types import Frame
 from worldsim.engine.batch import BatchSimulator
 from worldsim.envs.single import (
@@ -29,7 +30,6 @@ from worldsim.envs.single import (
     frame_space,
     sample_seed,
     seed_of_start,
-    upscale,
     validate_action,
     validate_options,
 )

@@ -17,6 +17,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import HumanRendering
 
 from worldsim.core.errors import UsageError, did_you_mean
+from worldsim.core.images import upscale
 from worldsim.core.types import ActionSpec, Frame, Step, World
 from worldsim.engine.preset_world import open_preset
 from worldsim.engine.simulator import Simulator
@@ -187,8 +188,3 @@ def seed_of_start(seed: int, start: int | None, num_starts: int) -> int:
 def sample_seed(generator: np.random.Generator) -> int:
     """A random seed for an episode, never one reserved for evaluation."""
     return int(generator.integers(EVALUATION_SEED_START))
-
-
-def upscale(frame: Frame, scale: int) -> Frame:
-    """Repeats every pixel `scale` times in both directions. Returns a copy."""
-    return np.asarray(frame).repeat(scale, 0).repeat(scale, 1)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 
 from worldsim.core.errors import RecordingError, UsageError, one_line
 from worldsim.core.files import atomic_path
+from worldsim.core.images import upscale
 from worldsim.core.types import Frame
 
 REGENERATE_HINT = "the file may be truncated; regenerate or omit it"
@@ -59,14 +59,8 @@ def upscale_factor(height_px: int, width_px: int) -> int:
     return scale + scale % 2 if height_px % 2 or width_px % 2 else scale
 
 
-def upscale(frame: Frame, scale: int) -> Frame:
-    """Repeats every pixel `scale` x `scale` times."""
-    upscaled: npt.NDArray[np.uint8] = frame.repeat(scale, axis=0).repeat(scale, axis=1)
-    return upscaled
-
-
 def downscale(frame: Frame, scale: int) -> Frame:
-    """The inverse of `upscale`: the mean of each block of `scale` x `scale` pixels."""
+    """The inverse of `core.images.upscale`: the mean of each block of `scale` x `scale` pixels."""
     if scale == 1:
         return frame
     height_px, width_px, _ = frame.shape

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from worldsim.core.files import atomic_path
+from worldsim.core.images import upscale
 from worldsim.core.types import Frame
 from worldsim.episodes.video import read_frames, upscale_factor
 from worldsim.evaluation.evaluator import RolloutResult
@@ -114,8 +115,7 @@ def draw_sheet(sections: Sequence[SheetSection]) -> npt.NDArray[np.uint8]:
             assert len(row.frames) == len(section.columns), f"{len(row.frames)} frames, {len(section.columns)} labels"
             draw.text((GAP_PX, top + cell_height // 2 - 6), row.label, fill=TEXT_RGB)
             for column, frame in enumerate(row.frames):
-                large = frame.repeat(scale, axis=0).repeat(scale, axis=1)
-                sheet.paste(Image.fromarray(large), (LABEL_WIDTH_PX + column * cell_width, top))
+                sheet.paste(Image.fromarray(upscale(frame, scale)), (LABEL_WIDTH_PX + column * cell_width, top))
             top += cell_height
     return np.asarray(sheet)
 
