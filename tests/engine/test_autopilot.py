@@ -26,8 +26,7 @@ class Play(SessionPlay):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[str] = []
-        self.autopilot = Autopilot(self.told.append)
-        self.session.action_filter = self.autopilot
+        self.autopilot, self.session.on_notify = self.session.autopilot, self.told.append
         self.start()
 
     def ticks(self, count: int) -> None:

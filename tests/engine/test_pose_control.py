@@ -15,7 +15,7 @@ from tests.engine.fakes import HEADER, FakePoseControlled
 from tests.engine.test_time_travel import TICK_S, Play, assert_same, loads
 from tests.engine.test_worker import take
 from worldsim.core.types import NO_ACTION, Action, Step
-from worldsim.engine.autopilot import Autopilot, RecordedPolicy, ScriptPolicy
+from worldsim.engine.autopilot import RecordedPolicy, ScriptPolicy
 from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.recorder import Recorder
 from worldsim.engine.replay import check
@@ -145,7 +145,7 @@ def test_another_start_is_another_pose_also_for_held_keys() -> None:
 
 def test_scripts_use_the_same_keys_and_the_user_takes_over_at_their_pose() -> None:
     play = Play(fake)
-    autopilot = play.session.action_filter = Autopilot(play.session.notify)
+    autopilot = play.session.autopilot
     autopilot.hand_over(ScriptPolicy(FakePoseControlled.action_spec, seed=3), NO_ACTION)
     for _ in range(30):
         play.go(TICK_S)
@@ -161,7 +161,7 @@ def test_scripts_use_the_same_keys_and_the_user_takes_over_at_their_pose() -> No
 def test_recorded_poses_are_replayed_unchanged() -> None:
     play = Play(fake)
     poses = [Action.of(x=0.1 * n, y=-0.3, cos=-1.0) for n in range(4)]
-    autopilot = play.session.action_filter = Autopilot(play.session.notify)
+    autopilot = play.session.autopilot
     autopilot.hand_over(RecordedPolicy(poses), NO_ACTION)
     for _ in range(4):
         play.go(TICK_S)

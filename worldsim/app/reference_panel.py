@@ -14,7 +14,7 @@ from worldsim.app.hud import InlineImage, PanelRow, Style, next_member
 from worldsim.app.key_labels import key_for
 from worldsim.core.images import difference, side_by_side
 from worldsim.core.types import NO_ACTION, Action, Frame, Pose, Step
-from worldsim.engine.autopilot import Autopilot, AutopilotPolicy, RecordedPolicy, ReferencePolicy, ScriptPolicy
+from worldsim.engine.autopilot import AutopilotPolicy, RecordedPolicy, ReferencePolicy, ScriptPolicy
 from worldsim.engine.history import HistoryNode, PlayHistory
 from worldsim.engine.interfaces import LoadedWorld, SupportsContextReset
 from worldsim.engine.memory import Memory, RevisitScore
@@ -51,8 +51,7 @@ class ReferencePanel:
         """`wake` ends the window's sleep, from another thread. `actions` are replayed from the start, until a key."""
         self._session, self._wake = session, wake
         self._recorded = RecordedPolicy(actions) if actions else None
-        self.autopilot = Autopilot(session.notify)
-        session.action_filter = self.autopilot
+        self.autopilot = session.autopilot
         if self._recorded is not None:
             self.autopilot.hand_over(self._recorded, NO_ACTION)
         self.view_mode = ViewMode.GENERATED

@@ -15,11 +15,12 @@ from dataclasses import replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from worldsim.actions.bindings import available_bindings
 from worldsim.core.errors import DeviceError, WorldsimError
-from worldsim.core.types import NO_ACTION, Action, ActionSpec, Step
+from worldsim.core.types import NO_ACTION, ActionSpec, Step
+from worldsim.engine.autopilot import Autopilot
 from worldsim.engine.history import Branch, HistoryNode, PlayHistory, replay_to
 from worldsim.engine.inputs import Inputs
 from worldsim.engine.interfaces import LoadedWorld, Position, SimulatorProtocol, SupportsContextReset
@@ -46,18 +47,6 @@ class SessionState(Enum):
     FAILED = "failed"
 
 
-class ActionFilter(Protocol):
-    """Chooses the action of a tick from the player's: see `engine.autopilot`."""
-
-    def apply(self, user_action: Action) -> Action:
-        """The action of the tick that begins now, given the player's."""
-        ...
-
-    def peek(self, user_action: Action | None) -> Action | None:
-        """Prediction of what `apply` will return; None if it cannot be predicted."""
-        ...
-
-
 class Session:
     """`tick` drives it; the other methods are the commands of keys and menus."""
 
@@ -76,8 +65,8 @@ class Session:
         self.seed = seed
         self.state = SessionState.LOADING
         self.inputs = Inputs()
-        self.action_filter: ActionFilter | None = None
-        """Chooses the action of each tick; None: the player's own."""
+        self.autopilot = Autopilot(self.notify)
+        """Chooses the action of each tick from the player's."""
         self.last_action = NO_ACTION
         """The last action taken. With pose control these are the keys; the frame's own action is then the pose."""
         self.speed = 1.0
@@ -178,9 +167,7 @@ class Session:
             self._is_step_requested = False
             self._request_frame(steps)
         if self.state in (SessionState.PLAYING, SessionState.PAUSED):
-            user_action = self.inputs.expected()
-            expected = user_action if self.action_filter is None else self.action_filter.peek(user_action)
-            self.worker.expect(None if self._on_done else expected)
+            self.worker.expect(None if self._on_done else self.autopilot.peek(self.inputs.expected()))
         return steps
 
     def toggle_pause(self) -> None:
@@ -340,8 +327,7 @@ class Session:
         return is_free and self.has_started and self.state is not SessionState.FAILED
 
     def _request_frame(self, steps: list[Step]) -> None:
-        user_action = self.inputs.sample()
-        self.last_action = user_action if self.action_filter is None else self.action_filter.apply(user_action)
+        self.last_action = self.autopilot.apply(self.inputs.sample())
         self.worker.submit(self.last_action)
         self._is_waiting = True
         self._poll_worker(steps)

@@ -16,7 +16,7 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from worldsim.training.distributed import (
     translate_rank_errors,
 )
 from worldsim.training.optimizer import build_optimizer, set_learning_rate
+from worldsim.training.replay_buffer import ReplayBuffer
 
 CHECKPOINT_EVERY_S = 240.0
 LOG_EVERY_UPDATES = 20
@@ -71,16 +72,6 @@ class Recipe(Protocol):
     def export(self, folder: Path, num_updates: int, num_frames: int) -> dict[str, float]:
         """Writes what people use or look at (preset, sample sheet). Returns: metrics for the log."""
         ...
-
-
-class ResumableData(Protocol):
-    """Data whose position is part of a checkpoint."""
-
-    wait_s: float
-
-    def counters(self) -> dict[str, float]: ...
-
-    def restore(self, counters: Mapping[str, float]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +170,7 @@ class Trainer:
         folder: Path,
         *,
         on_log: LogCallback,
-        data: ResumableData | None = None,
+        data: ReplayBuffer | None = None,
         seed: int = 0,
         compute: ComputeConfig | None = None,
         distributed: DistributedContext | None = None,

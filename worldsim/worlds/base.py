@@ -54,6 +54,11 @@ class WorldConfig(Protocol):
     def action_spec(self) -> ActionSpec: ...
 
     @property
+    def key_spec(self) -> ActionSpec:
+        """The keys, also where inputs are poses."""
+        ...
+
+    @property
     def frame_shape(self) -> tuple[int, int, int]: ...
 
     @property

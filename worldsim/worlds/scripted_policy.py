@@ -10,12 +10,12 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from worldsim.actions.scripted_actions import script_actions
 from worldsim.core.errors import ConfigError, did_you_mean
-from worldsim.core.types import Action, ActionSpec, Pose
-from worldsim.worlds.base import Cell, MazeLayout
+from worldsim.core.types import Action, Pose
+from worldsim.worlds.base import Cell, MazeLayout, WorldConfig
 
 ActionIterator: TypeAlias = Iterator[Action]
 Point: TypeAlias = tuple[float, float]
@@ -24,21 +24,13 @@ POLICY_NAMES = ("explore", "return", "look", "wander", "spin", "mixed")
 """`mixed` draws among the segments of the others, which repeat one kind of segment each."""
 
 
-class PolicyConfig(Protocol):
-    @property
-    def turn_deg(self) -> float: ...
-
-    @property
-    def key_spec(self) -> ActionSpec: ...
-
-
 class ScriptedPolicy(ABC):
     """A `PosePolicy`: the same state of `rng` and the same poses give the same actions."""
 
     mixed_weights: ClassVar[Mapping[str, float]]
     """Relative probability of each segment in the policy `mixed`."""
 
-    def __init__(self, name: str, layout: MazeLayout, config: PolicyConfig, rng: random.Random) -> None:
+    def __init__(self, name: str, layout: MazeLayout, config: WorldConfig, rng: random.Random) -> None:
         """`name`: one of `POLICY_NAMES`. Raises: ConfigError."""
         if name not in POLICY_NAMES:
             raise ConfigError(f"no policy {name!r}", hint=did_you_mean(name, POLICY_NAMES))
