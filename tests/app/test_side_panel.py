@@ -13,7 +13,7 @@ from tests.app.test_recording_control import HEADER, recorded_play, shown_text
 from tests.engine.fakes import SPEC, FakeSimulator
 from worldsim.app.hud import PanelRow, Style
 from worldsim.app.input import scancode
-from worldsim.app.side_panel import MAX_BRANCHES, branch_rows, slot_rows
+from worldsim.app.overlays import MAX_BRANCHES, branch_rows, slot_rows
 from worldsim.core.types import Action, Step
 from worldsim.engine.history import PlayHistory, replay_to
 from worldsim.engine.interfaces import Position

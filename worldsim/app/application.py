@@ -21,12 +21,11 @@ from worldsim.app.key_labels import help_rows
 from worldsim.app.key_overlay import KeyOverlay
 from worldsim.app.menu import MenuPage, MenuStack, SettingsPages, pause_page
 from worldsim.app.metrics import FrameCounter, SessionStats
-from worldsim.app.notifications import Notifications, RecordingControl, time_line
+from worldsim.app.overlays import Notifications, RecordingControl, SidePanel, time_line
 from worldsim.app.reference_panel import ReferencePanel
 from worldsim.app.renderer import Interpolation, Renderer, ScalingFilter
 from worldsim.app.screenshot import take_screenshot
 from worldsim.app.settings import Settings, SettingsFile
-from worldsim.app.side_panel import SidePanel
 from worldsim.app.window import Window, is_input_event, needs_redraw
 from worldsim.core.clock import Clock
 from worldsim.core.types import Action, Frame, Step
