@@ -81,7 +81,7 @@ def with_lerobot(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
 
 
 def with_rerun(folder: Path, info: dict[str, Any]) -> tuple[int, str]:
-    """Imports the data set into a file, and inspects the file with rerun's command line."""
+    """Imports the dataset into a file, and inspects the file with rerun's command line."""
     import rerun
 
     with TemporaryDirectory() as temporary:

@@ -1,4 +1,4 @@
-"""Records a data set in the format of the published Memory Maze data: one npz per episode, with all its arrays.
+"""Records a dataset in the format of the published Memory Maze data: one npz per episode, with all its arrays.
 
 python tools/memory_maze_npz.py presets/memory-maze/preset.toml data/ --episodes 10 --frames 1001
 """

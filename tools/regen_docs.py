@@ -36,10 +36,9 @@ def presets() -> str:
         config, _ = read_config_json(folder / CONFIG_FILE)
         height_px, width_px, _ = config.frame_shape
         size_mb = (folder / WEIGHTS_FILE).stat().st_size / 1e6
-        steps = "" if config.model.kind == "map" else f", {config.play.num_steps} step(s) each"
-        rate = f"{config.play.ticks_per_s:g} per second{steps}"
+        rate = f"{config.play.ticks_per_s:g} per second"
         rows.append((f"`{name}`", config.title, f"{width_px}x{height_px}", rate, f"{size_mb:.1f} MB"))
-    return _table(("preset", "world", "frame", "pace", "weights"), rows) if rows else "None is bundled yet."
+    return _table(("preset", "world", "frame size", "frame rate", "weights"), rows) if rows else "None is bundled yet."
 
 
 def commands() -> str:

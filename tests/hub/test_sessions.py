@@ -1,4 +1,4 @@
-"""`worldsim sessions push`: a recording becomes a data set that is fetched and opened again."""
+"""`worldsim sessions push`: a recording becomes a dataset that is fetched and opened again."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_a_second_push_replaces_the_recordings_keeps_the_card_and_moves_the_tag(
 @pytest.mark.parametrize(
     ("target", "settings", "code", "words"),
     [
-        ("walks", {"HF_TOKEN": "x"}, 2, "is not a data set on the Hub"),
-        ("someone/walks@main", {"HF_TOKEN": "x"}, 2, "is not a data set on the Hub"),
+        ("walks", {"HF_TOKEN": "x"}, 2, "is not a dataset on the Hub"),
+        ("someone/walks@main", {"HF_TOKEN": "x"}, 2, "is not a dataset on the Hub"),
         ("someone/walks", {}, 17, "needs a Hub token"),
         ("someone/walks", {"HF_TOKEN": "hf_old"}, 17, "rejected your token"),
         ("someone/walks", {"HF_HUB_OFFLINE": "1"}, 17, "is disabled"),

@@ -27,7 +27,7 @@ def test_the_card_begins_with_the_hubs_header_and_says_how_to_play(tiny_config: 
     assert card.startswith("---\nlicense: apache-2.0\n")
     assert card.count("\n---\n") == 1
     assert "worldsim play" in card
-    assert "| picture | 64x48 |" in card
+    assert "| frame size | 64x48 |" in card
     assert "Not scored yet" in card
 
 
@@ -36,7 +36,7 @@ def test_scores_are_shown_with_their_references(tiny_config: PresetConfig) -> No
     assert "| rollout@30 | 20.0 | 0.610 | 15.0 |  |  | 29.0 | 0.930 |" in card
     assert "| retrieval (return path), 40 frames | 18.0 |  |  |  | 12.0 |  |  |" in card
     assert "| revisit (second turn), 36 frames |  |" in card, "a missing score is left blank"
-    assert "16 held-out seeds from 900000, 2 step(s)" in card
+    assert "16 held-out seeds from 900000, 2 denoising steps per frame" in card
     assert "| updates | 1200 |" in card
     assert "Not scored" not in card
 

@@ -76,5 +76,5 @@ def test_title_and_card_of_a_map_say_that_nothing_else_takes_part(name: str) -> 
     assert {type(child).__name__ for child in preset.model.children()} <= {"FixedMapMemory", "SpatialMapMemory"}
     assert "explicit map" in preset.config.title
     text = describe_model(preset.config.model)
-    assert text.endswith("no scan, attention or diffusion in these weights")
+    assert text.endswith("(no scan, attention or diffusion)")
     assert text in (preset.folder / "README.md").read_text(encoding="utf-8")

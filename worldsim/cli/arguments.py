@@ -33,11 +33,13 @@ _TYRO_CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 
 def option(metavar: str | None = None, help: str | None = None) -> Any:
-    """Metadata of an option. Unlike tyro's default, the help does not say "(default: None)" or "(default: False)"."""
+    """Metadata of an option. Unlike in tyro, the help omits the defaults None and False, and writes 20 for 20.0."""
     return tyro.conf.arg(
         metavar=metavar,
         help=help,
-        help_behavior_hint=lambda default: "" if default in ("None", "False", "") else f"(default: {default})",
+        help_behavior_hint=lambda default: (
+            "" if default in ("None", "False", "") else f"(default: {default.removesuffix('.0')})"
+        ),
     )
 
 

@@ -25,7 +25,7 @@ from worldsim.cli.arguments import (
 )
 from worldsim.cli.bench_session import BenchLatency, BenchSoak
 from worldsim.cli.bench_train import BenchTrain
-from worldsim.cli.output import CommandResult, Progress, Subcommand, run_subcommand, text_table
+from worldsim.cli.output import CommandResult, Progress, Subcommand, counted, run_subcommand, text_table
 from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def early_and_late(costs: Sequence[FrameCost]) -> tuple[Sequence[FrameCost], Seq
 
 def _play_text(result: dict[str, Any]) -> str:
     r = result
-    setup = f"{r['steps']} step(s), {r['device']}, {r['dtype']}, {r['threads']} thread(s)"
+    setup = f"{counted(r['steps'], 'step')}, {r['device']}, {r['dtype']}, {counted(r['threads'], 'thread')}"
     rows = [
         ("  ms per frame", f"p50 {r['ms_per_frame_p50']:.2f}, p95 {r['ms_per_frame_p95']:.2f}"),
         ("  ms per stage", f"denoise {r['ms_denoise']:.2f}, commit {r['ms_commit']:.2f}, decode {r['ms_decode']:.2f}"),

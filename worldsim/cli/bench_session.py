@@ -47,9 +47,9 @@ class BenchLatency:
 
     preset: PresetArgument
     seconds: Annotated[float, option("S")] = 20.0
-    """Seconds of synthetic input, once with and once without prefetch."""
+    """Seconds of synthetic input with prefetch, and as long without."""
     max_prefetch: Annotated[int, option("N")] = 3
-    """Maximum number of speculative frames."""
+    """Maximum number of frames generated ahead."""
     steps: StepsOption = None
     seed: int = 0
     """Seed of the start, the noise and the input."""
@@ -78,7 +78,7 @@ class BenchLatency:
 class BenchSoak:
     """Soak test: play for a long time, as fast as possible, and report time per tick, memory and drift.
 
-    Ten minutes of maze are 10,500 frames.
+    Ten minutes of `maze` are 10,500 frames.
     """
 
     preset: PresetArgument
@@ -87,7 +87,7 @@ class BenchSoak:
     frames: int = 1000
     """Frames to generate."""
     max_prefetch: Annotated[int, option("N")] = 3
-    """Maximum number of speculative frames."""
+    """Maximum number of frames generated ahead."""
     steps: StepsOption = None
     seed: int = 0
     """Seed of the start, the noise and the input."""

@@ -17,7 +17,7 @@ from worldsim.cli.arguments import (
     check_at_least,
     option,
 )
-from worldsim.cli.output import CommandResult, Progress, text_table
+from worldsim.cli.output import CommandResult, Progress, counted, text_table
 from worldsim.core.devices import choose_device, set_threads
 from worldsim.core.errors import DeviceError, UsageError
 from worldsim.presets.config import PresetConfig, read_preset_toml
@@ -39,13 +39,14 @@ CPU_PRODUCT_SIZE, PRODUCT_SIZE = 1024, 8192
 """Size of the square matrix product that is the reference for utilization; accelerators need a larger one."""
 PRODUCT_S = 0.5
 PREDICTED_DEVICES = (1, 8, 64)
+FRAMES_HELP = "Predict the time to train on N frames with 1, 8 and 64 devices, by data parallelism."
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchTrain:
     """Benchmark training steps on synthetic data, without weights or a world.
 
-    For several GPUs start it with torchrun, like `worldsim train`.
+    For several GPUs, start it with torchrun, like `worldsim train`.
     """
 
     recipe: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
@@ -53,15 +54,14 @@ class BenchTrain:
     stage: Literal["dynamics", "map", "autoencoder"] = "dynamics"
     """Training stage."""
     steps: Annotated[int, option("N")] = 10
-    """Number of timed optimizer steps; the median counts. Preceded by 1 + N/5 warm-up steps."""
+    """Number of timed optimizer steps, after 1 + N/5 warm-up steps. The median is reported."""
     batch_clips: Annotated[int | None, option("N")] = None
     """Clips per batch, or frames for the autoencoder (default: set by the recipe)."""
     no_compile: Flag = False
     """Run eagerly, even if the recipe compiles layers."""
     peak_tflops: Annotated[float | None, option("X")] = None
-    """Vendor peak TFLOPS of the device in the training precision, for MFU."""
-    frames_to_train: Annotated[float, option("N")] = 100e6
-    """Predict the time to train on N frames with 1, 8 and 64 devices."""
+    """Vendor peak TFLOPS of the device in the training precision, for model FLOPs utilization (MFU)."""
+    frames_to_train: Annotated[float, option("N", FRAMES_HELP)] = 100e6
     link_gb_per_s: Annotated[float, option("X")] = 25.0
     """Bandwidth between devices in GB/s, for the prediction."""
     threads: ThreadsOption = None
@@ -206,7 +206,7 @@ def _train_text(result: dict[str, Any]) -> str:
     r = result
     device = r["device_name"] or r["device"]
     if r["device"] == "cpu":
-        device += f", {r['threads']} thread(s)"
+        device += f", {counted(r['threads'], 'thread')}"
     if r["processes"] > 1:
         device = f"{r['processes']} x {device}"
     layers = "compiled" if r["compiled"] else "eager"

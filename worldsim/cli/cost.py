@@ -18,7 +18,7 @@ from worldsim.cli.arguments import (
     option,
     parse_arguments,
 )
-from worldsim.cli.output import Progress, print_result, text_table
+from worldsim.cli.output import Progress, counted, print_result, text_table
 from worldsim.core.devices import choose_device
 from worldsim.models.sequence.architectures import ARCHITECTURES
 
@@ -30,14 +30,15 @@ memory: resident memory of the process, last over first sample."""
 
 @dataclass(frozen=True, kw_only=True)
 class CostArguments:
-    """Compare training and inference cost of the architectures: training time by context length, time and memory by
-    number of generated frames.
+    """Compare training and inference cost of the architectures, with untrained weights.
+
+    Measures training time by context length, and time and memory per frame by the number of frames generated before.
     """
 
     architectures: Annotated[tuple[str, ...], option("NAME")] = ()
-    """Architectures to measure, see `worldsim train --architecture` (default: all)."""
+    """Architectures to measure, separated by spaces (default: all). `worldsim train --help` lists them."""
     frames: int = 100_000
-    """Frames to generate. Between samples they are only committed to the state."""
+    """Frames to generate; those between two samples are only committed to the state."""
     contexts: tuple[int, ...] = (16, 32, 64, 128, 256)
     """Lengths of the training clips in frames."""
     width: int = 24
@@ -98,7 +99,7 @@ def _cost_text(result: Mapping[str, Any]) -> str:
     """One row per architecture, at most 80 columns."""
     weights = [costs["parameters"] for costs in result["architectures"].values()]
     title = (
-        f"{result['device']}, {result['threads']} thread(s), {result['clock']} time; "
+        f"{result['device']}, {counted(result['threads'], 'thread')}, {result['clock']} time; "
         f"{min(weights) / 1e3:.0f} to {max(weights) / 1e3:.0f} thousand parameters"
     )
     rows = [("", "train ms", "scaling", "frame", "ms", "ratio", "state", "memory")]

@@ -1,4 +1,4 @@
-"""`worldsim data`: import recordings of other software as sessions, export sessions, validate a data set."""
+"""`worldsim data`: import recordings of other software as sessions, export sessions, validate a dataset."""
 
 from __future__ import annotations
 
@@ -19,19 +19,27 @@ from worldsim.episodes.validate import AXIS_BINS, ValidationReport, index_sessio
 
 MAX_PRINTED = 20
 """Problems printed; --json has all of them."""
+ACTION_TIME_HELP = (
+    "before: a row's action led to its frame. after: the action was taken after seeing the frame (default: that of the "
+    "format; after for video-csv and vpt)."
+)
+AXIS_HELP = (
+    'For video-csv: a column that is an axis, and what the value 1 does in one frame, as in turn="10 deg per tick". '
+    "Repeatable."
+)
 
 FormatName: TypeAlias = Literal["memory-maze", "teco-dmlab", "teco-minecraft", "vpt", "video-csv"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportData:
-    """Convert recordings of other games and data sets to sessions, one per file.
+    """Convert recordings of other games, and published datasets, to sessions, one per file.
 
     Invalid files are listed and skipped. Sessions that already exist are kept, so that an interrupted import can be
     repeated.
 
-    Formats: video-csv (any game: a video, and a csv of the same name with a column per input), memory-maze (npz of the
-    Memory Maze data sets), teco-dmlab (npz), teco-minecraft (mp4 and npz), vpt (mp4 and jsonl).
+    Formats: video-csv (any game: a video, and a CSV file of the same name with a column per input), memory-maze (npz of
+    the Memory Maze datasets), teco-dmlab (npz), teco-minecraft (mp4 and npz), vpt (mp4 and jsonl).
     """
 
     source: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="SRC")]]
@@ -46,16 +54,12 @@ class ImportData:
     """Frames per second (default: that of the video or the format)."""
     every: Annotated[int, option("N")] = 1
     """Keep every N-th frame (3: 60 fps to 20 fps). A button pressed during a dropped frame counts as pressed."""
-    action_time: Annotated[ActionTime | None, option()] = None
-    """before: a row's action led to its frame. after: the action was taken after seeing the frame (default: that of
-    the format; after for video-csv and vpt)."""
-    axis: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("NAME[=UNIT]")] = ()
-    """For video-csv: a column that is an axis, and what the value 1 does in one frame, as in turn="10 deg per tick".
-    Repeatable."""
+    action_time: Annotated[ActionTime | None, option(help=ACTION_TIME_HELP)] = None
+    axis: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("NAME[=UNIT]", AXIS_HELP)] = ()
     classes: Annotated[str | None, option("A,B,...")] = None
-    """For discrete actions: the inputs of class 0, 1, ..., as in noop,forward,turn=1,forward+turn=-1."""
+    """For discrete actions: the inputs that class 0, 1, ... stands for, as in noop,forward,turn=1,forward+turn=-1."""
     lossy: Flag = False
-    """Write near-lossless videos that any player can show, instead of lossless ones."""
+    """Write near-lossless videos, which any player can show, instead of lossless ones."""
     json: JsonOption = None
     progress: ProgressOption = None
 
@@ -92,7 +96,7 @@ class ImportData:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportData:
-    """Convert sessions to npz files in the layout of the Memory Maze data sets, one per episode.
+    """Convert sessions to npz files in the layout of the Memory Maze datasets, one per episode.
 
     Requires lossless recordings with poses. Files that already exist are kept.
     """
@@ -118,7 +122,7 @@ class ExportData:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckData:
-    """Validate a data set: decode every frame, compare counts, timestamps and hashes, print statistics.
+    """Validate a dataset: decode every frame, compare counts, timestamps and hashes, print statistics.
 
     The exit code is 0 only if no problem was found.
     """
@@ -126,7 +130,7 @@ class CheckData:
     folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
     """Session, or folder of sessions."""
     contact_sheet: Annotated[Path | None, option("FILE.png")] = None
-    """Write a contact sheet of frames sampled evenly from the data set."""
+    """Write a contact sheet of frames sampled evenly from the dataset."""
     num_frames: Annotated[int, option("N")] = 48
     """Number of frames on the contact sheet."""
     json: JsonOption = None

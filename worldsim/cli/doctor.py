@@ -21,7 +21,7 @@ import psutil
 
 import worldsim
 from worldsim.cli.arguments import DeviceOption, JsonOption, parse_arguments
-from worldsim.cli.output import print_result, text_table
+from worldsim.cli.output import counted, print_result, text_table
 from worldsim.core.devices import choose_device
 from worldsim.core.errors import WorldsimError
 from worldsim.core.install import install_hint
@@ -177,7 +177,10 @@ def _version(package: str) -> str | None:
 def _text(report: dict[str, Any]) -> str:
     rows = [
         ("worldsim", f"{report['worldsim']}, Python {report['python']}, torch {report['torch']}"),
-        ("machine", f"{report['platform']}, {report['cores']} core(s), {report['threads']} torch thread(s)"),
+        (
+            "machine",
+            f"{report['platform']}, {counted(report['cores'], 'core')}, {counted(report['threads'], 'torch thread')}",
+        ),
         ("memory", f"{report['memory_bytes'] / 1e9:.1f} GB, {report['memory_available_bytes'] / 1e9:.1f} GB free"),
     ]
     for device in report["devices"]:
@@ -209,7 +212,8 @@ def _preset_text(row: dict[str, Any]) -> str:
     if row["frames_per_s"] is None:
         return row["reason"]
     verdict = "full speed" if row["full_speed"] else "slower than real time"
+    steps = counted(row["steps"], "step")
     return (
-        f"{row['frames_per_s']:.0f} fps at {row['steps']} step(s), target {row['ticks_per_s']:g} fps: {verdict}; "
+        f"{row['frames_per_s']:.0f} fps at {steps}, target {row['ticks_per_s']:g} fps: {verdict}; "
         f"{row['memory_bytes'] / 1e6:.0f} MB of memory, {row['weights_bytes'] / 1e6:.1f} MB on disk"
     )

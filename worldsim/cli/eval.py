@@ -33,7 +33,7 @@ from worldsim.cli.arguments import (
 from worldsim.cli.output import STDOUT, Progress, write_json
 from worldsim.core.config import from_mapping, with_assignments
 from worldsim.core.devices import choose_device
-from worldsim.evaluation.config import EvalConfig, parse_seeds, parse_tasks
+from worldsim.evaluation.config import POSE_TASKS, TASKS, EvalConfig, parse_seeds, parse_tasks
 from worldsim.presets.score_names import (
     MEMORY_TASKS,
     REGION_NAMES,
@@ -67,28 +67,33 @@ DRIFT_CAPTION = (
     "Color: error of the mean color, in levels of 255. Variance: of latents, relative to ground truth. Frechet: "
     "distance between generated and true frames in the preset's latents (not FVD)."
 )
+TASKS_HELP = (
+    f"Tasks: {', '.join(TASKS)} (default: all that the preset's inputs allow; {' and '.join(POSE_TASKS)} need camera "
+    "poses as inputs)."
+)
+SET_HELP = (
+    "Override a length of the evaluation, in TOML syntax: --set reverse_context=200. Repeatable; names and defaults "
+    "are in worldsim.evaluation.config.EvalConfig."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalArguments:
-    """Score a preset against its reference world, or recordings, on held-out episodes. Every score comes with
-    baselines and 95 % confidence intervals.
+    """Score a preset against its reference world, or recordings, on held-out episodes.
+
+    Every score comes with baselines and a 95 % confidence interval.
     """
 
     preset: PresetArgument
-    tasks: Annotated[str | None, option("A,B,...")] = None
-    """Tasks: one_step, rollout, retrieval, reverse, tour, reasoning, spin, loop, fidelity, idle, drift.
-    Default: all."""
+    tasks: Annotated[str | None, option("A,B,...", TASKS_HELP)] = None
     seeds: Annotated[str, option("N|A:B")] = "16"
-    """N held-out episodes per task, or the seeds A to B-1; A is 900000 or more."""
+    """N: the first N held-out seeds. A:B: seeds A to B-1; A is 900000 or more. Each is one episode per task."""
     data: Annotated[str | None, option("DATA")] = None
     """Score on recordings instead: a session, a folder of sessions, or user/dataset on the Hub."""
     steps: StepsOption = None
     horizons: tuple[int, ...] = EvalConfig.horizons
-    """Numbers of generated frames after which rollouts are scored."""
-    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("KEY=VALUE")] = ()
-    """Replace a length of the evaluation, as in TOML: --set reverse_context=200. Repeatable; names and defaults are in
-    worldsim.evaluation.config.EvalConfig."""
+    """Generated frames at which a rollout is scored, counted from 1."""
+    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("KEY=VALUE", SET_HELP)] = ()
     contact_sheet: Annotated[Path | None, option("FILE.png")] = None
     """Write a contact sheet of true frames above generated ones."""
     lpips: Annotated[Path | None, option("FILE")] = None

@@ -70,6 +70,11 @@ def print_result(text: str, data: Mapping[str, Any], json_path: str | None) -> N
     print(text, file=sys.stderr if json_path == STDOUT else sys.stdout)
 
 
+def counted(num: int, noun: str) -> str:
+    """For example "1 step", "2 steps"."""
+    return f"{num} {noun}{'' if num == 1 else 's'}"
+
+
 def text_table(rows: Iterable[Sequence[str]], *, align: str = "") -> str:
     """Columns two spaces apart. `align`: l or r per column; columns beyond it are aligned left."""
     lines = list(rows)

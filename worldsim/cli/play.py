@@ -61,7 +61,7 @@ class PlayArguments:
 
     preset: OptionalPresetArgument = None
     seed: Annotated[int | None, option("N")] = None
-    """Seed of the start and the noise (default: 0, with --actions that of the recording)."""
+    """Seed of the start and the noise (default: 0, or that of the recording with --actions)."""
     actions: Annotated[Path | None, option("DIR")] = None
     """Replay the actions of a recording until you press a key."""
     steps: StepsOption = None
@@ -70,9 +70,9 @@ class PlayArguments:
     reference: Flag = False
     """Play the reference world that the preset was trained on; needs its extra (doom or memory-maze)."""
     fps: Annotated[float | None, option("N")] = None
-    """Model ticks per second (default: set by the preset). Use a large value for unlimited."""
+    """Model ticks per second (default: set by the preset); a large value means as fast as possible."""
     max_prefetch: Annotated[int, option("N")] = 3
-    """Maximum number of speculative frames; 0 turns prefetch off."""
+    """Maximum number of frames generated ahead; 0 turns prefetch off."""
     window: WindowOption = None
     renderer: Literal["auto", "opengl", "sdl"] = "auto"
     """auto: OpenGL if hardware-accelerated, otherwise SDL software rendering."""

@@ -145,11 +145,16 @@ class ShowPreset:
             "predicted_memory_bytes": estimate.memory_bytes,
             "predicted_reason": estimate.reason,
         }
-        text = text_table((_LABELS.get(key, key), _format_value(value)) for key, value in facts.items() if value)
+        text = text_table(
+            (_LABELS.get(key, key), _format_value(value, is_size=key in _SIZES))
+            for key, value in facts.items()
+            if value
+        )
         return CommandResult(text=text, data=facts)
 
 
 _LABELS = {
+    "bytes": "size on disk",
     "picture": "frame size",
     "schema_version": "schema version",
     "ticks_per_s": "ticks/s",
@@ -160,6 +165,8 @@ _LABELS = {
     "predicted_reason": "estimate",
 }
 """JSON key to its label in the text, where they differ."""
+_SIZES = ("bytes", "predicted_memory_bytes")
+"""JSON keys of sizes, which the text shows in MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,7 +378,9 @@ def _folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: Any, *, is_size: bool = False) -> str:
+    if is_size:
+        return f"{value / 1e6:.1f} MB"
     if isinstance(value, float):
         return f"{value:.1f}"
     return ", ".join(value) if isinstance(value, list) else str(value)

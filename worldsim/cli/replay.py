@@ -19,7 +19,7 @@ from worldsim.cli.arguments import (
     parse_arguments,
     parse_size,
 )
-from worldsim.cli.output import Progress, print_result
+from worldsim.cli.output import Progress, counted, print_result
 from worldsim.core.errors import RecordingError, ReplayError, UsageError
 from worldsim.engine.interfaces import LoadedWorld, SimulatorProtocol
 from worldsim.engine.worker import StageCallback
@@ -206,7 +206,7 @@ def _loader(arguments: ReplayArguments, session: RecordedSession) -> Callable[[S
             title += f" ({opened.preset.config.title})"
         else:
             playable = _side_by_side(arguments, session)
-            steps = f"{arguments.steps} step(s)" if arguments.steps is not None else None
+            steps = counted(arguments.steps, "denoising step") if arguments.steps is not None else None
             title += f", beside {', '.join(filter(None, (arguments.preset, steps))) or 'the reference world'}"
         return LoadedWorld(
             playable=playable,

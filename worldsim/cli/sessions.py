@@ -145,18 +145,18 @@ class RemoveSession:
 
 @dataclass(frozen=True, kw_only=True)
 class PushSession:
-    """Upload a session to the Hub as a LeRobot data set.
+    """Upload a session to the Hub as a LeRobot dataset.
 
-    Prints an upload plan first. Recordings that the data set already has are replaced.
+    Prints an upload plan first. Recordings that the dataset already has are replaced.
     """
 
     folder: SessionArgument
     repo: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="USER/DATASET")]]
-    """Target data set (created if missing)."""
+    """Target dataset (created if missing)."""
     dry_run: Flag = False
     """Print the upload plan without uploading."""
     private: Flag = False
-    """Make the data set private if it is created."""
+    """Make the dataset private if it is created."""
     offline: OfflineOption = False
     json: JsonOption = None
 
@@ -166,7 +166,7 @@ class PushSession:
 
         target = hub_ref(self.repo)
         if target is None or target.revision is not None:
-            raise UsageError(f"{self.repo!r} is not a data set on the Hub", hint="USER/DATASET, without a revision")
+            raise UsageError(f"{self.repo!r} is not a dataset on the Hub", hint="USER/DATASET, without a revision")
         session = _open_complete(self.folder)
         hub.check_can_push(needs_token=not self.dry_run)
         plan = hub.plan_data_upload(files_to_push(session, target.repo), target.repo, tag=LEROBOT_VERSION)

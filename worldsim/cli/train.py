@@ -39,6 +39,19 @@ if TYPE_CHECKING:
 STAGE_FRACTIONS: dict[Stage, float] = {"autoencoder": 0.3, "map": 0.6, "dynamics": 0.6, "decoder": 0.1}
 """Fractions of the minutes with --stage all."""
 
+STAGE_HELP = (
+    "autoencoder: frames to latents and back. map: the map of a mapped model, before its dynamics. dynamics: predict "
+    "latents from actions. decoder: fine-tune the decoder on predicted latents. all: every stage of the model in turn, "
+    "sharing the minutes; the autoencoder is skipped if dynamics training has started, or with --init."
+)
+INIT_HELP = (
+    "Initialize a new run from this preset's weights, where shapes match. Repeatable: a mapped model can take the map "
+    "of one preset and the scans of another. The autoencoder comes from the first."
+)
+DATA_HELP = (
+    "Train on recordings: a session, a folder of sessions, or user/dataset[@revision] on the Hub. Repeatable; frames "
+    "are sampled in proportion to the weights (default: 1). Without --data, frames come from the reference world."
+)
 ARCHITECTURE_HELP = (
     "Train this architecture of the paper's tables instead of the preset's, matched in parameter count to `full` at "
     f"the preset's width. Preset and run folder are named after both. One of {', '.join(ARCHITECTURES)}."
@@ -49,43 +62,36 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainArguments:
-    """Train a stage of a preset for a number of minutes. Resumes automatically: run the same command again.
+    """Train one or all stages of a preset for a number of minutes. Running the same command again resumes.
 
-    For several GPUs start it with torchrun.
+    For several GPUs, start it with torchrun.
     """
 
     preset: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PRESET.toml")]]
     """Training recipe."""
-    stage: Literal["autoencoder", "map", "dynamics", "decoder", "all"]
-    """autoencoder: frames to latents and back. map: the map of a mapped model, before its dynamics. dynamics: predict
-    latents from actions. decoder: fine-tune the decoder on predicted latents. all: the stages of the model in turn,
-    sharing the minutes; the autoencoder is frozen once dynamics training has started, or with --init."""
+    stage: Annotated[Literal["autoencoder", "map", "dynamics", "decoder", "all"], option(help=STAGE_HELP)]
     minutes: float
     """Wall-clock training time in minutes."""
     steps: Annotated[int | None, option("N")] = None
-    """Stop a stage after N optimizer steps, if that is earlier."""
+    """Stop a stage after N optimizer steps, if the minutes have not ended it."""
     decay_steps: Annotated[int | None, option("N")] = None
-    """With --steps: steps of learning-rate decay (default: the preset's fraction of the steps)."""
+    """With --steps: decay the learning rate over the last N steps (default: a fraction set by the recipe)."""
     out: Annotated[Path | None, option("DIR")] = None
     """Run folder (default: runs/<preset name>)."""
     from_start: Flag = False
-    """Let the minutes include loading and rendering the first episodes, not training alone."""
+    """Count loading and rendering the first episodes as part of --minutes."""
     set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("KEY=VALUE")] = ()
-    """Replace a value of the recipe's [training] table, as in TOML: --set data.num_workers=12. Repeatable."""
-    init: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("PRESET")] = ()
-    """Initialize a new run from this preset's weights, where shapes match. Repeatable: a mapped model takes the map of
-    one preset and the scans of another. The autoencoder is that of the first."""
+    """Override a value in the recipe's [training] table, in TOML syntax: --set data.num_workers=12. Repeatable."""
+    init: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("PRESET", INIT_HELP)] = ()
     architecture: Annotated[str | None, option("NAME", ARCHITECTURE_HELP)] = None
-    data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("DATA[=WEIGHT]")] = ()
-    """Train on recordings: a session, a folder of sessions, or user/dataset[@revision] on the Hub. Repeatable; frames
-    are sampled in proportion to the weights (default: 1). Without --data, frames come from the reference world."""
+    data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("DATA[=WEIGHT]", DATA_HELP)] = ()
     world_fraction: Annotated[float | None, option("X")] = None
     """With --data: fraction of the frames from the reference world, 0 <= X < 1 (default: 0)."""
     track: Annotated[tyro.conf.UseAppendAction[tuple[TrackerName, ...]], option("NAME")] = ()
-    """Log to tensorboard, trackio or wandb as well as log.jsonl. Repeatable. Each needs the extra of its name."""
+    """Log to tensorboard, trackio or wandb as well as log.jsonl; each needs its extra. Repeatable."""
     device: DeviceOption = "auto"
     threads: int = 1
-    """Number of CPU threads; use 1 beside rendering workers."""
+    """Number of CPU threads; 1 leaves the other cores to the rendering workers."""
     offline: OfflineOption = False
     json: JsonOption = None
     progress: ProgressOption = None

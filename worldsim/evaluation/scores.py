@@ -59,7 +59,7 @@ class Score:
     psnr_no_scan: float | None = None
     """For a model with both, only the scan states cleared."""
     sharpness: float
-    """Gradient energy relative to the true frames: 1 is right, less is blur, more is noise."""
+    """Gradient energy relative to the true frames: 1 is as sharp as they are, less is blurrier."""
     sharpness_low: float
     sharpness_high: float
     sharpness_by_seed: tuple[float, ...]

@@ -401,7 +401,7 @@ def describe_model(config: ModelConfig) -> str:
     if config.map is not None:
         parts.append("explicit map in the weights" if config.map.kind == "fixed" else "explicit map built during play")
     if isinstance(config, MapModelConfig):
-        return f"{parts[0]}; no scan, attention or diffusion in these weights"
+        return f"{parts[0]} (no scan, attention or diffusion)"
     if config.scan.kind != "none":
         parts.append(f"{config.scan.kind} scan")
     if config.attention.kind != "none":

@@ -26,16 +26,16 @@ tags:
 ---"""
 _LICENSE = {"doom": "apache-2.0", "memory_maze": "apache-2.0", "recorded": "other"}
 _ORIGIN = {
-    "doom": "Weights and starts are Apache-2.0. They were made from images rendered by ViZDoom (MIT) with Freedoom's "
+    "doom": "Weights and starts are Apache-2.0. They were trained on images rendered by ViZDoom (MIT) with Freedoom's "
     "textures (BSD-3-Clause).",
-    "memory_maze": "Weights and starts are Apache-2.0. They were made from images of Memory Maze (MIT), rendered by "
+    "memory_maze": "Weights and starts are Apache-2.0. They were trained on images of Memory Maze (MIT), rendered by "
     "MuJoCo and dm_control with labmaze's textures (Apache-2.0).",
-    "recorded": "Weights and starts were made from recordings, whose authors determine the license.",
+    "recorded": "Weights and starts come from recordings, whose authors determine the license.",
 }
 _NOT_SCORED = {
     "doom": "Not scored yet; `worldsim eval` does that.",
     "memory_maze": "Not scored yet; `worldsim eval` does that.",
-    "recorded": "Not scored: there is no true world to compare it with.",
+    "recorded": "Not scored: there is no reference world to compare with.",
 }
 _MAPPED_COLUMNS = ("psnr_no_map", "psnr_no_scan")
 """Only for models with map and scans."""
@@ -67,9 +67,9 @@ def model_card(
     """
     height_px, width_px, _ = config.frame_shape
     facts = [
-        ("picture", f"{width_px}x{height_px}"),
+        ("frame size", f"{width_px}x{height_px}"),
         ("frames come from", describe_model(config.model)),
-        ("pace", _pace(config)),
+        ("frame rate", _frame_rate(config)),
         ("world", _world_summary(config)),
         ("inputs", ", ".join((*config.action_spec.buttons, *config.action_spec.axes))),
         *((key.replace("_", " "), value) for key, value in sorted((metadata or {}).items()) if key != "format"),
@@ -88,7 +88,7 @@ def model_card(
 
 
 def card_on_hub(card: str, config: PresetConfig, repo: str, *, sample_frames: int) -> str:
-    """`card` as it lies in `repo`: with the Hub's header, the line that plays it from there, and its sample, if any."""
+    """`card` as stored in `repo`: with the Hub's header, the line that plays it from there, and its sample, if any."""
     play = play_instructions(config.name, repo)
     card = card if card.startswith("---\n") else f"{_hub_header(config)}\n\n{card}"
     card = _SAMPLE.sub("", card).rstrip("\n")
@@ -99,8 +99,8 @@ def card_on_hub(card: str, config: PresetConfig, repo: str, *, sample_frames: in
 def _sample_section(repo: str, num_frames: int) -> str:
     return (
         f"<!-- sample -->\n![Frames of the sample, in order]({SAMPLE_SHEET})\n\n"
-        f"[{SAMPLE_CLIP}]({SAMPLE_CLIP}) is what `worldsim rollout {repo} --frames {num_frames}` makes of these "
-        "weights; above are frames of it. The walk is a script; every frame is generated.\n<!-- end: sample -->"
+        f"[{SAMPLE_CLIP}]({SAMPLE_CLIP}) is the output of `worldsim rollout {repo} --frames {num_frames}`; "
+        "above are frames of it. The actions come from a script; every frame is generated.\n<!-- end: sample -->"
     )
 
 
@@ -108,14 +108,18 @@ def _hub_header(config: PresetConfig) -> str:
     return _HEADER.format(license=_LICENSE[config.world.kind])
 
 
-def _pace(config: PresetConfig) -> str:
-    steps = "" if config.model.kind == "map" else f" of {config.play.num_steps} denoising step(s)"
+def _frame_rate(config: PresetConfig) -> str:
+    steps = "" if config.model.kind == "map" else f", {_denoising_steps(config.play.num_steps)} each"
     return f"{config.play.ticks_per_s:g} frames per second{steps}"
+
+
+def _denoising_steps(num: int) -> str:
+    return f"{num} denoising step{'' if num == 1 else 's'}"
 
 
 def _world_summary(config: PresetConfig) -> str:
     if isinstance(config.world, RecordedWorldConfig):
-        return "recorded: learned from recordings alone"
+        return "recorded: learned from recordings only"
     maps = ", ".join(map(str, config.world.maps))
     return f"{config.world.kind}, {f'maps {maps}' if maps else 'a new maze for every seed'}"
 
@@ -139,9 +143,9 @@ def _scores_section(scores: Mapping[str, Any]) -> str:
     seeds = scores["seeds"]
     command = f"`{scores['command']}`: " if "command" in scores else ""
     how = (
-        f"{command}{len(seeds)} held-out seeds from {min(seeds)}, {scores['steps']} step(s). PSNR in dB, with "
-        "references; the autoencoder's is the ceiling. rollout@k is the k-th generated frame. Sharpness is gradient "
-        "energy relative to the true frames: 1 is right, less is blur."
+        f"{command}{len(seeds)} held-out seeds from {min(seeds)}, {_denoising_steps(scores['steps'])} per frame. PSNR "
+        "is in dB; the columns after SSIM are baselines, and the autoencoder is the ceiling. rollout@k is the k-th "
+        "generated frame. Sharpness is gradient energy relative to the true frames: below 1 is blurrier."
     )
     return "\n\n".join([_table(("task", *map(metric_name, columns)), rows), how, *_score_sentences(scores)])
 

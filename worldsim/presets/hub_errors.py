@@ -77,6 +77,11 @@ def _translate(error: Exception, ref: HubRef | None) -> WorldsimError:
     if isinstance(error, HfHubHTTPError):
         return _http_error(error, repo, where)
     if isinstance(error, (OfflineModeIsEnabled, LocalEntryNotFoundError)):
+        if ref is None:
+            return PresetNotFoundError(
+                "searching the Hub needs the network, which is disabled (--offline or HF_HUB_OFFLINE)",
+                hint="`worldsim presets list` lists the presets on this machine",
+            )
         return PresetNotFoundError(
             f"{ref} is not in the cache, and network access is off (--offline or HF_HUB_OFFLINE)",
             hint="download it once while online; for a local folder write ./folder",

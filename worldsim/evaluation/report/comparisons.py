@@ -280,7 +280,7 @@ def _cost(cost: Mapping[str, Any], published: PublishedResults) -> ReportSection
         _cost_chart(measured, "generation", "frame", "ms", "Generation: time per frame", "ms"),
     )
     return ReportSection(
-        title=f"Cost on {cost.get('device', 'a device')}, {cost.get('threads', '?')} thread(s)",
+        title=f"Cost on {cost.get('device', 'a device')}, CPU threads: {cost.get('threads', '?')}",
         lines=tuple(filter(None, lines)),
         tables=(cost_table(measured),),
         charts=tuple(chart for chart in charts if chart.lines),

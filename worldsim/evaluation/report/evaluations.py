@@ -27,7 +27,7 @@ METRICS_EXPLAINED = (
     "PSNR (dB) and SSIM compare each generated frame with the true one; 95 % intervals in brackets. The autoencoder "
     "(true frames encoded and decoded) is the ceiling. Repeating the last frame is the score of a model without "
     "memory, the mean image that of a blurry average. Sharpness is gradient energy relative to the true frames: 1 is "
-    "right, less is blur, more is noise."
+    "as sharp as they are, less is blurrier, more is noisier."
 )
 
 MetricScores: TypeAlias = Mapping[str, Estimate]
@@ -132,7 +132,7 @@ def _about(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
     seeds, steps, context = (evaluation.get(key) for key in ("seeds", "steps", "context_frames"))
     parts = [
         f"{len(seeds)} held-out episodes" if isinstance(seeds, list) else "",
-        f"{steps} denoising step(s) per frame" if steps else "",
+        f"{steps} denoising step{'' if steps == 1 else 's'} per frame" if steps else "",
         f"{context} true frames of context before the first generated one" if context else "",
     ]
     left_out = evaluation.get("left_out")
