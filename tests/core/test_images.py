@@ -21,12 +21,10 @@ def test_psnr_of_frames_sixteen_levels_apart_is_24_05_db() -> None:
     assert psnr(image, truth)[0] == pytest.approx(24.0485, abs=1e-4)
 
 
-def test_psnr_of_floats_needs_the_range_and_uses_it() -> None:
+def test_psnr_of_floats_is_refused() -> None:
     truth = np.zeros((4, 4, 3))
-    image = truth + 0.1
-    assert psnr(image, truth, data_range=1.0) == pytest.approx(20.0)
-    with pytest.raises(AssertionError, match="explicit data_range"):
-        psnr(image, truth)
+    with pytest.raises(AssertionError, match="float64 and float64 are not uint8"):
+        psnr(truth + 0.1, truth)
 
 
 def test_psnr_of_equal_frames_is_finite() -> None:

@@ -26,8 +26,8 @@ class MonotonicClock:
 class ManualClock:
     """A clock that advances only on request; sleeping advances it."""
 
-    def __init__(self, start_ns: int = 0) -> None:
-        self._now_ns = start_ns
+    def __init__(self) -> None:
+        self._now_ns = 0
 
     def now_ns(self) -> int:
         return self._now_ns

@@ -15,6 +15,7 @@ from worldsim.core.types import Frame
 
 GAP_PX = 2
 SHEET_COLUMNS = 8
+MAX_LEVEL = 255.0
 MAX_PSNR_DB = 100.0
 """PSNR of equal images: infinity would dominate every mean, and JSON cannot represent it."""
 
@@ -46,35 +47,27 @@ def difference(a: Frame, b: Frame) -> Frame:
     return np.maximum(a, b) - np.minimum(a, b)
 
 
-def psnr(
-    image: npt.NDArray[Any], truth: npt.NDArray[Any], *, data_range: float | None = None
-) -> npt.NDArray[np.float64]:
-    """Peak signal-to-noise ratio of each image in dB, at most `MAX_PSNR_DB`; computed in float64.
+def psnr(image: npt.NDArray[Any], truth: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Peak signal-to-noise ratio of each uint8 image in dB, at most `MAX_PSNR_DB`; computed in float64.
 
-    Shapes: [..., H, W, C]; returns [...]. `data_range`: see `check_data_range`.
+    Shapes: [..., H, W, C]; returns [...].
     """
-    data_range = check_data_range(image, truth, data_range)
+    check_comparable(image, truth)
     size = math.prod(image.shape[-3:])
     errors = (a.astype(np.float64) - b for a, b in zip(image.reshape(-1, size), truth.reshape(-1, size), strict=True))
-    return psnr_from_mse([error @ error / size for error in errors], data_range).reshape(image.shape[:-3])
+    return psnr_from_mse([error @ error / size for error in errors]).reshape(image.shape[:-3])
 
 
-def psnr_from_mse(mse: npt.ArrayLike, data_range: float) -> npt.NDArray[np.float64]:
-    """10 log10(data_range^2 / mse), at most `MAX_PSNR_DB`. The twin for tensors is `models.autoencoder.psnr`."""
-    peak = data_range**2
+def psnr_from_mse(mse: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """10 log10(255^2 / mse), at most `MAX_PSNR_DB`. The twin for tensors is `models.autoencoder.psnr`."""
+    peak = MAX_LEVEL**2
     return np.asarray(10.0 * np.log10(peak / np.maximum(mse, peak * 10.0 ** (-MAX_PSNR_DB / 10.0))), dtype=np.float64)
 
 
-def check_data_range(image: npt.NDArray[Any], truth: npt.NDArray[Any], data_range: float | None) -> float:
-    """Distance between the darkest and the brightest possible value: 255 for uint8, explicit for floats.
-
-    Frames in [0, 1] scored with a range of 2 would gain 6 dB.
-    """
+def check_comparable(image: npt.NDArray[Any], truth: npt.NDArray[Any]) -> None:
+    """Both have to be uint8 of one shape: floats in [0, 1] scored as levels of 255 would be nearly equal."""
     assert image.shape == truth.shape, f"{image.shape} is not {truth.shape}"
-    if data_range is not None:
-        return data_range
-    assert image.dtype == truth.dtype == np.uint8, f"{image.dtype} and {truth.dtype} need an explicit data_range"
-    return 255.0
+    assert image.dtype == truth.dtype == np.uint8, f"{image.dtype} and {truth.dtype} are not uint8"
 
 
 def resize(frame: Frame, height_px: int, width_px: int) -> Frame:

@@ -192,11 +192,11 @@ class Recorder:
         return "" if self.header is None or device == self.header.device else device
 
 
-def new_recording_folder(preset: str, parent: Path = RECORDINGS_FOLDER) -> Path:
+def new_recording_folder(preset: str) -> Path:
     """An unused path named after the preset and the time."""
     stem = f"{Path(preset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = (stem, *(f"{stem}-{n}" for n in range(2, 1000)))
-    return next(parent / name for name in names if not (parent / name).exists())
+    return next(path for path in (RECORDINGS_FOLDER / name for name in names) if not path.exists())
 
 
 def _without_last_action(runs: list[ActionRun]) -> tuple[ActionRun, ...]:

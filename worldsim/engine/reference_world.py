@@ -68,8 +68,8 @@ class ForwardOnlySimulator:
 class ReferenceWorldAtStarts(ForwardOnlySimulator):
     """A ground-truth world whose `reset(seed)` repeats the recorded trajectory to a start of the preset."""
 
-    def __init__(self, config: GroundTruthConfig, starts: Sequence[Start], *, script: str = START_POLICY) -> None:
-        self._engine, self._starts, self._script = open_world(config), starts, script
+    def __init__(self, config: GroundTruthConfig, starts: Sequence[Start]) -> None:
+        self._engine, self._starts = open_world(config), starts
         self.steps_to_start: tuple[Step, ...] = ()
         """Steps of the trajectory to the start, ending with the start itself."""
         super().__init__(self._engine)
@@ -82,7 +82,7 @@ class ReferenceWorldAtStarts(ForwardOnlySimulator):
         number = seed % len(self._starts)
         shown = self._starts[number].frames
         num_frames = start_trajectory_frames(len(shown))
-        trajectory = collect_trajectory(self._engine, FIRST_START_SEED + number, num_frames, self._script)
+        trajectory = collect_trajectory(self._engine, FIRST_START_SEED + number, num_frames, START_POLICY)
         self.steps_to_start = tuple(trajectory)
         if not np.array_equal(self.steps_to_start[-1].frame, shown[-1]):
             raise WorldError(
@@ -93,7 +93,7 @@ class ReferenceWorldAtStarts(ForwardOnlySimulator):
 
     def explorer(self, seed: int) -> PosePolicy:
         """A policy for the maze of the last `reset`."""
-        return self._engine.make_policy(self._script, random.Random(seed))
+        return self._engine.make_policy(START_POLICY, random.Random(seed))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,9 +34,7 @@ class Estimate:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def bootstrap_interval(
-    values_N: FloatArray, weight_N: FloatArray | None = None, *, num_resamples: int = NUM_RESAMPLES
-) -> tuple[float, float]:
+def bootstrap_interval(values_N: FloatArray, weight_N: FloatArray | None = None) -> tuple[float, float]:
     """95 % percentile interval of the mean, resampling episodes.
 
     `weight_N` makes it a weighted mean: a ratio of two sums is the mean of ratios weighted by their denominators.
@@ -45,7 +43,7 @@ def bootstrap_interval(
     assert not np.isnan(values_N).any(), "NaN: leave out seeds without a value"
     weight_N = np.ones_like(values_N) if weight_N is None else weight_N
     generator = np.random.default_rng(0)
-    resample_indices = generator.integers(0, len(values_N), size=(num_resamples, len(values_N)))
+    resample_indices = generator.integers(0, len(values_N), size=(NUM_RESAMPLES, len(values_N)))
     means = (values_N * weight_N)[resample_indices].sum(axis=1) / weight_N[resample_indices].sum(axis=1)
     low, high = np.quantile(means, TAILS)
     return float(low), float(high)

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from worldsim.core.images import check_data_range, psnr_from_mse
+from worldsim.core.images import MAX_LEVEL, check_comparable, psnr_from_mse
 from worldsim.evaluation.bootstrap import FloatArray
 
 ImageArray: TypeAlias = npt.NDArray[Any]
 SSIM_WINDOW = 11
 SSIM_SIGMA_PX = 1.5
-SSIM_K1, SSIM_K2 = 0.01, 0.03
+SSIM_C1, SSIM_C2 = (0.01 * MAX_LEVEL) ** 2, (0.03 * MAX_LEVEL) ** 2
 CHUNK_FRAMES = 64
 
 
@@ -57,23 +57,22 @@ def balanced_accuracy(predicted: npt.NDArray[np.int64], label: npt.NDArray[np.in
     return float(np.mean([(predicted[label == value] == value).mean() for value in np.unique(label)]))
 
 
-def ssim(image: ImageArray, truth: ImageArray, *, data_range: float | None = None) -> FloatArray:
+def ssim(image: ImageArray, truth: ImageArray) -> FloatArray:
     """Structural similarity of each frame: mean over channels and all positions where the window fits completely.
 
     Source: Wang et al. 2004, equation 13, with its window of 11 pixels and sigma 1.5.
     """
-    data_range = check_data_range(image, truth, data_range)
+    check_comparable(image, truth)
     height, width = image.shape[-3:-1]
     assert min(height, width) >= SSIM_WINDOW, f"frames of {height}x{width} are smaller than the {SSIM_WINDOW} px window"
-    c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
 
     def similarity(x: FloatArray, y: FloatArray) -> FloatArray:
         mean_x, mean_y = _blur(x), _blur(y)
         var_x = _blur(x * x) - mean_x**2
         var_y = _blur(y * y) - mean_y**2
         covariance = _blur(x * y) - mean_x * mean_y
-        luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-        structure = (2 * covariance + c2) / (var_x + var_y + c2)
+        luminance = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
+        structure = (2 * covariance + SSIM_C2) / (var_x + var_y + SSIM_C2)
         return np.asarray((luminance * structure).mean(axis=(-3, -2, -1)), dtype=np.float64)
 
     return _map_frames(similarity, image, truth)
@@ -103,7 +102,7 @@ def sharpness(image: ImageArray, truth: ImageArray) -> float:
 def _pooled_psnr(image: ImageArray, truth: ImageArray, mask: npt.NDArray[np.bool_]) -> float:
     if not mask.any():
         return math.nan
-    return float(psnr_from_mse(np.mean((image[mask].astype(np.float64) - truth[mask]) ** 2), 255.0))
+    return float(psnr_from_mse(np.mean((image[mask].astype(np.float64) - truth[mask]) ** 2)))
 
 
 def _matrix_sqrt(matrix_DD: FloatArray) -> FloatArray:
