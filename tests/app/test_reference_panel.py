@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
@@ -10,14 +11,14 @@ import pytest
 
 from tests.app.test_application import NOTHING, Play, down
 from tests.engine.fake_reference import FakeReference, fake_source, no_source
-from tests.engine.fakes import FakePoseControlled, FakeSimulator, fake_load
+from tests.engine.fakes import FakePoseControlled, FakeSimulator, FakeSnapshot, fake_load
 from worldsim.app.application import Application
 from worldsim.app.hud import Placement
-from worldsim.app.reference_panel import ViewMode
+from worldsim.app.reference_panel import FLOOR, MAP_PX, WALL, ViewMode, path_map
 from worldsim.core.errors import ConfigError
 from worldsim.core.images import GAP_PX
-from worldsim.core.types import Action, Frame, Step
-from worldsim.engine.interfaces import LoadedWorld, ReferenceSource
+from worldsim.core.types import Action, Frame, Pose, Step
+from worldsim.engine.interfaces import LoadedWorld, MapView, ReferenceSource
 from worldsim.engine.worker import StageCallback
 
 HEIGHT_PX, WIDTH_PX, _ = FakeSimulator.frame_shape
@@ -200,6 +201,37 @@ def test_memory_view_shows_scores_and_path() -> None:
     panel = next(p for p in play.renderer.panels[-1] if p.placement is Placement.TOP_RIGHT)
     (picture,) = [row.image for row in panel.rows if row.image is not None]
     assert len(set(picture.pixels)) > 3, "the map is empty"
+
+
+def test_path_map_shows_walls_and_floor_that_are_known_around_the_path() -> None:
+    """A room that reaches from x = -10 to 10, known on its left half only."""
+    wall, known = np.zeros((41, 41), np.uint8), np.zeros((41, 41), np.uint8)
+    wall[:, 10] = 255
+    known[10:31, 10:21] = 255
+    view = MapView(wall=wall, known=known, reach=20.0)
+    pixels = np.frombuffer(path_map([Pose(x=0.0, y=0.0, angle_rad=0.0)], view), np.uint8)
+    colors = Counter(map(tuple, pixels.reshape(-1, 3).tolist()))
+    assert colors[FLOOR] > 5 * colors[WALL] > 0, "a floor with a wall at its side"
+    image = pixels.reshape(MAP_PX, MAP_PX, 3)
+    columns = np.flatnonzero((image == WALL).all(-1).any(0))
+    assert columns.max() < MAP_PX / 2 and np.ptp(columns) < 10, "the wall is to the left, and thin"
+    alone = np.frombuffer(path_map([Pose(x=0.0, y=0.0, angle_rad=0.0)]), np.uint8)
+    assert not (alone.reshape(-1, 3) == FLOOR).all(-1).any(), "no floor without a map"
+
+
+class MappingSimulator(DriftingSimulator):
+    def map_view(self, snapshot: FakeSnapshot) -> MapView | None:
+        cells = np.full((3, 3), 255, np.uint8)
+        return MapView(wall=cells, known=cells, reach=30.0)
+
+
+def test_memory_view_shows_the_map_of_the_model() -> None:
+    play = ReferencePlay(fake_source(FakeReference()), MappingSimulator())
+    play.run(*[NOTHING] * 6, [down("m"), down("v"), down("w")], *[NOTHING] * 90)
+    panel = next(p for p in play.renderer.panels[-1] if p.placement is Placement.TOP_RIGHT)
+    (picture,) = [row.image for row in panel.rows if row.image is not None]
+    colors = set(map(tuple, np.frombuffer(picture.pixels, np.uint8).reshape(-1, 3).tolist()))
+    assert WALL in colors
 
 
 def test_context_reset_uses_reference_frames() -> None:

@@ -133,3 +133,20 @@ def test_unknown_inputs_are_refused(simulator: Simulator) -> None:
         simulator.step(Action.of("fly"))
     with pytest.raises(UsageError):
         simulator.num_steps = 0
+
+
+def test_the_map_is_that_of_the_snapshot_and_only_of_a_model_that_has_one(
+    simulator: Simulator, given_preset_folder: Path
+) -> None:
+    assert simulator.map_view(simulator.snapshot()) is None
+    mapped = Simulator(load_preset(given_preset_folder))
+    mapped.reset(0)  # it has looked along x
+    first = mapped.snapshot()
+    view = mapped.map_view(first)
+    assert view is not None and view.wall.shape == view.known.shape and int(view.known.max()) > 128
+    turned = mapped.action_spec.decode(np.array([0.2, -0.1, -1, 0, 1, 0, 1, 0], np.float32))
+    for _ in range(8):
+        mapped.step(turned)
+    behind, again = mapped.map_view(mapped.snapshot()), mapped.map_view(first)
+    assert behind is not None and again is not None
+    assert not np.array_equal(behind.known, view.known) and np.array_equal(again.known, view.known)

@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.engine.fakes import SPEC, FakePoseControlled, FakeSimulator, fake_load
+from tests.engine.fakes import SPEC, FakePoseControlled, FakeSimulator, FakeSnapshot, fake_load
 from worldsim.core.clock import ManualClock
 from worldsim.core.errors import NonFiniteError, PresetError
 from worldsim.core.types import Action, Frame, Step
-from worldsim.engine.interfaces import LoadedWorld
+from worldsim.engine.interfaces import LoadedWorld, MapView
 from worldsim.engine.reference_world import ForwardOnlySimulator
 from worldsim.engine.worker import StageCallback, Worker, WorkerPhase
 
@@ -329,3 +329,49 @@ def test_worker_plays_a_reference_world_without_rewind() -> None:
         run_all(worker)
         frames.append(ask(worker, action).frame)
     assert_same(frames, truth([FORWARD, TURN, FORWARD]))
+
+
+class MappingSimulator(FakeSimulator):
+    """The map in a snapshot is as large as its frame index."""
+
+    def map_view(self, snapshot: FakeSnapshot) -> MapView | None:
+        if snapshot.index == self.fail_map_at:
+            raise RuntimeError("the device is lost")
+        cells = np.zeros((snapshot.index, snapshot.index), np.uint8)
+        return MapView(wall=cells, known=cells, reach=1.0)
+
+    fail_map_at = -1
+
+
+def test_the_map_is_that_of_the_newest_frame_when_it_was_asked_for_and_changes_no_frame() -> None:
+    worker = ready_worker(MappingSimulator())
+    frames = [ask(worker, FORWARD).frame for _ in range(3)]
+    assert worker.map_view is None
+    worker.expect(FORWARD)
+    worker.request_map_view()
+    run_all(worker)
+    assert worker.map_view is not None and worker.map_view.wall.shape == (3, 3)
+    frames += [ask(worker, FORWARD).frame for _ in range(2)]
+    assert worker.map_view.wall.shape == (3, 3), "not asked for again"
+    assert_same(frames, truth([FORWARD] * 5))
+
+
+def test_there_is_no_map_after_a_reset_without_one_or_when_it_cannot_be_read() -> None:
+    simulator = MappingSimulator()
+    worker = ready_worker(simulator)
+    ask(worker, FORWARD)
+    worker.request_map_view()
+    run_all(worker)
+    assert worker.map_view is not None
+    worker.reset(1)
+    assert worker.map_view is None
+    run_all(worker)
+    assert worker.take() is not None
+    simulator.fail_map_at = 0
+    worker.request_map_view()
+    run_all(worker)
+    assert worker.map_view is None and worker.status.phase is WorkerPhase.READY
+    plain = ready_worker(FakeSimulator())
+    plain.request_map_view()
+    run_all(plain)
+    assert plain.map_view is None

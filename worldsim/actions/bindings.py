@@ -138,7 +138,7 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(keys=("4",), label=_NUM_STEPS_LABEL, command=Command.NUM_STEPS, argument=8),
     Binding(keys=("v",), label="view: generated, side by side, reference, difference", command=Command.VIEW_MODE),
     Binding(keys=("g",), label="autopilot on / off (any movement key takes over)", command=Command.AUTOPILOT),
-    Binding(keys=("m",), label="memory view: revisit PSNR, drift, path", command=Command.MEMORY),
+    Binding(keys=("m",), label="memory view: revisit PSNR, drift, map and path", command=Command.MEMORY),
     Binding(keys=("b",), label="reset context (after drift)", command=Command.RESET_CONTEXT),
     Binding(keys=("f1", "pad_rightstick"), label="this help", command=Command.HELP),
     Binding(keys=("f3",), label="status: line, detail, performance, off", command=Command.STATUS),

@@ -8,6 +8,7 @@ from enum import Enum
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from worldsim.actions.bindings import BINDINGS, Binding, Command
 from worldsim.app.hud import InlineImage, PanelRow, Style, next_member
@@ -16,7 +17,7 @@ from worldsim.core.images import difference, side_by_side
 from worldsim.core.types import NO_ACTION, Action, Frame, Pose, Step
 from worldsim.engine.autopilot import AutopilotPolicy, RecordedPolicy, ReferencePolicy, ScriptPolicy
 from worldsim.engine.history import HistoryNode, PlayHistory
-from worldsim.engine.interfaces import LoadedWorld, SupportsContextReset
+from worldsim.engine.interfaces import LoadedWorld, MapView, SupportsContextReset
 from worldsim.engine.memory import Memory, RevisitScore
 from worldsim.engine.reference_world import AlignedFrames, ReferencePhase, ReferenceStatus, ReferenceWorker
 from worldsim.engine.session import Session, SessionState
@@ -25,12 +26,16 @@ MAX_TICKS_BEHIND = 3
 """The reference may lag this many ticks and still be shown; then both frames are that old."""
 MEMORY_VIEW_PERIOD_S = 1.5
 """In world time. Rendering the memory view takes a quarter of a frame, so it is not updated with every frame."""
-MAP_PX = 96
-MAP_LINES = 9
+MAP_PX = 128
+MAP_LINES = 12
 MARGIN_PX = 8
 MIN_MAP_STRIDES = 24.0
 """Minimum extent of the map, so that a few steps on the spot do not fill it."""
 MAP_BACKGROUND, OLD, NEW, HERE = (24, 28, 36), (70, 90, 120), (255, 214, 120), (255, 255, 255)
+FLOOR, WALL = (56, 64, 78), (176, 186, 200)
+"""Colors of the model's map where it is certain; elsewhere they fade into the background."""
+KNOWN_THRESHOLD = 64
+"""Of 255: cells known better than this are in the picture."""
 
 
 class ViewMode(Enum):
@@ -64,6 +69,7 @@ class ReferencePanel:
         self._picture: Frame | None = None
         self._rows: tuple[PanelRow, ...] = ()
         self._rows_frame_index = 0
+        self._map_view: MapView | None = None
 
     def commands(self) -> dict[Command, Callable[[int], None]]:
         return {
@@ -179,10 +185,14 @@ class ReferencePanel:
             return ()
         head = self._head.step if self._head is not None else None
         now = head.index if head is not None else 0
-        if not self._rows or abs(now - self._rows_frame_index) * self._session.world_tick_s >= MEMORY_VIEW_PERIOD_S:
+        is_due = abs(now - self._rows_frame_index) * self._session.world_tick_s >= MEMORY_VIEW_PERIOD_S
+        is_first_map = self._map_view is None and self._session.worker.map_view is not None
+        if not self._rows or is_due or is_first_map:
             pair = self._aligned_frames(head) if head is not None else None
-            self._rows = memory_rows(self.memory, pair.psnr_db if pair else None, bindings)
+            self._map_view = self._session.worker.map_view
+            self._rows = memory_rows(self.memory, pair.psnr_db if pair else None, bindings, self._map_view)
             self._rows_frame_index = now
+            self._session.worker.request_map_view()
         return self._rows
 
     # ---- internal
@@ -256,9 +266,12 @@ def _compose(mode: ViewMode, picture: Step, pair: AlignedFrames | None) -> Frame
 
 
 def memory_rows(
-    memory: Memory, truth_psnr_db: float | None, bindings: tuple[Binding, ...] = BINDINGS
+    memory: Memory,
+    truth_psnr_db: float | None,
+    bindings: tuple[Binding, ...] = BINDINGS,
+    map_view: MapView | None = None,
 ) -> tuple[PanelRow, ...]:
-    """`truth_psnr_db`: of the newest frame against the reference world, while that runs."""
+    """`truth_psnr_db`: of the newest frame against the reference world, while it runs. `map_view`: the model's map."""
     level = memory.drift.level
     style = Style.ERROR if level is not None and level > 1 else Style.PLAIN
     rows = [
@@ -271,10 +284,36 @@ def memory_rows(
     if truth_psnr_db is not None:
         rows.append(PanelRow("PSNR to reference", f"{truth_psnr_db:.1f} dB"))
     if memory.path:
-        pixels = path_map([pose for _, pose in memory.path])
+        pixels = path_map([pose for _, pose in memory.path], map_view)
         rows.append(PanelRow("", image=InlineImage(MAP_PX, MAP_PX, pixels, MAP_LINES)))
     key = key_for(Command.RESET_CONTEXT, bindings=bindings)
     return (*rows, PanelRow(f"{key} reset context", style=Style.MUTED))
+
+
+def _extent_with_map(
+    low_2: npt.NDArray[np.float64], high_2: npt.NDArray[np.float64], view: MapView
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The lowest and highest x, y of a path and of the known cells."""
+    rows, columns = np.nonzero(view.known > KNOWN_THRESHOLD)
+    if not len(rows):
+        return low_2, high_2
+    known_N2 = (np.stack((columns, rows), 1) / (len(view.known) - 1) * 2 - 1) * view.reach
+    return np.minimum(low_2, known_N2.min(0)), np.maximum(high_2, known_N2.max(0))
+
+
+def _draw_map(pixels: npt.NDArray[np.uint8], view: MapView, center_2: npt.NDArray[np.float64], scale: float) -> None:
+    """Side effects: draws the cells of the map on `pixels`, `scale` pixels per tick of walking."""
+    offsets = (np.arange(MAP_PX) + 0.5 - MAP_PX / 2) / scale
+    cells = len(view.known)
+    columns, rows = (
+        np.rint(((center + offsets) / view.reach + 1) / 2 * (cells - 1)).astype(int) for center in center_2
+    )
+    is_inside = ((rows >= 0) & (rows < cells))[:, None] & ((columns >= 0) & (columns < cells))
+    at = np.ix_(rows.clip(0, cells - 1), columns.clip(0, cells - 1))
+    wall, known = (part[at][..., None] / 255 for part in (view.wall, view.known))
+    colors = np.array(FLOOR) * (1 - wall) + np.array(WALL) * wall
+    shown = np.array(MAP_BACKGROUND) * (1 - known) + colors * known
+    pixels[:] = np.where(is_inside[..., None], shown, pixels)[::-1].astype(np.uint8)
 
 
 def _format_revisits(revisits: RevisitScore) -> str:
@@ -283,15 +322,23 @@ def _format_revisits(revisits: RevisitScore) -> str:
     return f"{revisits.last_db:.1f} dB (mean of {revisits.num_scores}: {revisits.mean_db:.1f})"
 
 
-def path_map(poses: Iterable[Pose]) -> bytes:
-    """RGB bytes, `MAP_PX` squared: the path from old (dark) to new (bright), and the camera's heading. +y is up."""
+def path_map(poses: Iterable[Pose], map_view: MapView | None = None) -> bytes:
+    """RGB bytes, `MAP_PX` squared: the path from old (dark) to new (bright), and the camera's heading. +y is up.
+
+    Under it, what the model's map knows: the floor, and walls in light gray; the rest is dark.
+    """
     points = np.array([(pose.x, pose.y, pose.angle_rad) for pose in poses], np.float64)
     low, high = points[:, :2].min(0), points[:, :2].max(0)
+    if map_view is not None:
+        low, high = _extent_with_map(low, high, map_view)
+    center = (low + high) / 2
     scale = (MAP_PX - 2 * MARGIN_PX) / max(MIN_MAP_STRIDES, float((high - low).max()))
-    cells = ((points[:, :2] - (low + high) / 2) * scale + MAP_PX / 2).astype(int)
+    cells = ((points[:, :2] - center) * scale + MAP_PX / 2).astype(int)
     fraction = np.linspace(0.0, 1.0, len(points))[:, None]
     pixels = np.empty((MAP_PX, MAP_PX, 3), np.uint8)
     pixels[:] = MAP_BACKGROUND
+    if map_view is not None:
+        _draw_map(pixels, map_view, center, scale)
     pixels[MAP_PX - 1 - cells[:, 1], cells[:, 0]] = (1 - fraction) * OLD + fraction * NEW
     (column, row), angle_rad, ahead = cells[-1], points[-1, 2], np.arange(0.0, 8.0)
     columns = (column + ahead * math.cos(angle_rad)).astype(int)

@@ -14,7 +14,13 @@ from typing import Any, TypeVar
 
 from worldsim.core.errors import DeviceError, WorldsimError
 from worldsim.core.types import Action, ActionSpec, Step
-from worldsim.engine.interfaces import SimulatorProtocol, StageTimes, SupportsContextReset
+from worldsim.engine.interfaces import (
+    MapView,
+    SimulatorProtocol,
+    StageTimes,
+    SupportsContextReset,
+    SupportsMapView,
+)
 from worldsim.episodes.format import ContextOverride
 
 T = TypeVar("T")
@@ -100,6 +106,9 @@ class FallbackSimulator:
 
     def restore(self, snapshot: Any) -> None:
         self._with_fallback(lambda playable: playable.restore(snapshot))
+
+    def map_view(self, snapshot: Any) -> MapView | None:
+        return self._playable.map_view(snapshot) if isinstance(self._playable, SupportsMapView) else None
 
     def close(self) -> None:
         self._playable.close()

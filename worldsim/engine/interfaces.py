@@ -61,6 +61,30 @@ class SupportsContextReset(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapView:
+    """The map in a model's state, from above, around the origin of its poses.
+
+    Shapes: uint8 [G, G], rows from low to high y, columns from low to high x, 0 to 255.
+    """
+
+    wall: npt.NDArray[np.uint8] = field(repr=False)
+    """How opaque a cell is."""
+    known: npt.NDArray[np.uint8] = field(repr=False)
+    """How certain that is."""
+    reach: float
+    """Distance of the outermost cells from the center, in ticks of walking."""
+
+
+@runtime_checkable
+class SupportsMapView(Protocol):
+    """A simulator whose model may have a map."""
+
+    def map_view(self, snapshot: Any) -> MapView | None:
+        """The map in a snapshot; None without one."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Position:
     """A point in play and how it was reached: enough to continue, record and save from there."""
 

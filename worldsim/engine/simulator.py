@@ -20,7 +20,7 @@ from worldsim.core.clock import Clock, MonotonicClock
 from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose, Step
 from worldsim.diffusion import frame_noise
-from worldsim.engine.interfaces import StageTimes
+from worldsim.engine.interfaces import MapView, StageTimes
 from worldsim.episodes.format import ContextOverride
 from worldsim.models.autoencoder import to_frames, to_tensor
 from worldsim.models.maps.map_model import MAP_PREFIX
@@ -163,6 +163,15 @@ class Simulator:
             snapshot = replace(snapshot, state=snapshot.state.to(self._device))
         self._snapshot = snapshot
 
+    @torch.inference_mode()
+    def map_view(self, snapshot: Snapshot) -> MapView | None:
+        """The map in a snapshot, from above; None for a model without a map."""
+        plan = self._model.floor_plan(snapshot.state)
+        if plan is None:
+            return None
+        wall, known = ((part[0] * 255).to(torch.uint8).cpu().numpy() for part in (plan.wall, plan.known))
+        return MapView(wall=wall, known=known, reach=plan.reach / self._tick_length)
+
     def close(self) -> None:
         self._snapshot = None
 
@@ -171,10 +180,14 @@ class Simulator:
         pose_BP = state.tensors.get(f"{MAP_PREFIX}pose")
         if pose_BP is None:
             return None
-        pose_control = self.action_spec.pose_control if self._preset.config.has_given_pose else None
-        tick = TRANSLATION_SCALE if pose_control is None else pose_control.step_length
         x, y, cos, sin = pose_BP[0].tolist()
-        return Pose(x=x / tick, y=y / tick, angle_rad=math.atan2(sin, cos))
+        return Pose(x=x / self._tick_length, y=y / self._tick_length, angle_rad=math.atan2(sin, cos))
+
+    @property
+    def _tick_length(self) -> float:
+        """A tick of walking in units of the model's poses."""
+        pose_control = self.action_spec.pose_control if self._preset.config.has_given_pose else None
+        return TRANSLATION_SCALE if pose_control is None else pose_control.step_length
 
     def _synchronized_ns(self) -> int:
         """The time once the device has finished its work; otherwise a stage's time would be its launch time."""

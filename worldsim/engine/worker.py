@@ -29,7 +29,7 @@ from worldsim.core.devices import StreamContext
 from worldsim.core.errors import WorldsimError
 from worldsim.core.types import NO_ACTION, Action, Step
 from worldsim.engine.fallback import as_worldsim_error
-from worldsim.engine.interfaces import LoadedWorld, Position, SimulatorProtocol, StageTimes
+from worldsim.engine.interfaces import LoadedWorld, MapView, Position, SimulatorProtocol, StageTimes, SupportsMapView
 
 FULL_TAKES_TO_DEEPEN = 4
 """Consecutive requests that find the prefetch queue full before its depth grows by one."""
@@ -185,6 +185,8 @@ class Worker:
         self._in_flight: Action | None = None
         self._task: Task | None = None
         self._task_result: TaskResult | None = None
+        self._is_map_requested = False
+        self._map_view: MapView | None = None
         self._epoch = 0
         self._loaded: LoadedWorld | None = None
         # Below: only in the model thread.
@@ -251,7 +253,7 @@ class Worker:
         """Resets the world, also after a failure. The first frame comes through `take`, with index 0."""
         with self._work:
             self._wanted_seed = seed
-            self._request = self._ready_step = self._task = self._task_result = None
+            self._request = self._ready_step = self._task = self._task_result = self._map_view = None
             self._drop_prefetched()
             self._status = replace(self._status, phase=WorkerPhase.LOADING, stage="resetting", error=None)
             self._work.notify_all()
@@ -282,6 +284,18 @@ class Worker:
         with self._work:
             result, self._task_result = self._task_result, None
             return result
+
+    def request_map_view(self) -> None:
+        """Renews `map_view` before the next prefetched frame."""
+        with self._work:
+            self._is_map_requested = True
+            self._work.notify_all()
+
+    @property
+    def map_view(self) -> MapView | None:
+        """The map after the newest frame of the last request; None before it, and for worlds without a map."""
+        with self._work:
+            return self._map_view
 
     def set_num_steps(self, num_steps: int) -> None:
         """Applies from the next frame; frames prefetched with another number are recomputed."""
@@ -330,6 +344,9 @@ class Worker:
             return None
         if self._request is not None:
             return self._begin_frame(self._request[0], self._last_snapshot)
+        if self._is_map_requested:
+            self._is_map_requested = False
+            return partial(self._view_map, self._last_snapshot)
         loaded, tip = self._loaded, self._prefetch.tip
         if self._expected_action is None or not self._prefetch.has_room or loaded is None or not loaded.can_rewind:
             return None
@@ -385,6 +402,15 @@ class Worker:
                 self._drop_prefetched()
                 self._last_snapshot, self._last_action = result.position.snapshot, result.position.step.action
                 self._status = replace(self._status, phase=WorkerPhase.READY, stage="", error=None)
+
+    def _view_map(self, snapshot: Any) -> None:
+        try:
+            view = self._playable.map_view(snapshot) if isinstance(self._playable, SupportsMapView) else None
+        except Exception:  # a fault of the device, which the next frame reports
+            view = None
+        with self._work:
+            if self._wanted_seed is None:
+                self._map_view = view
 
     def _begin_frame(self, action: Action, source: Any, stream: StreamContext = nullcontext) -> Callable[[], None]:
         """Locked. Marks a frame as in flight, from snapshot `source`."""

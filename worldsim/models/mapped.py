@@ -15,7 +15,7 @@ from worldsim.models.sequence.sequence_model import SequenceModel
 from worldsim.models.sequence.trunk import TrunkInputs, TrunkModel
 from worldsim.models.sequence.two_stream import CleanStream, TwoStreamModel
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import ClipContext, FrameContext, LatentShape, MemoryPart
+from worldsim.models.world_model import ClipContext, FloorPlan, FrameContext, LatentShape, MemoryPart
 
 
 class MappedModel(SequenceModel):
@@ -65,6 +65,9 @@ class MappedModel(SequenceModel):
         map_state = self.map.commit(context.state.with_prefix(MAP_PREFIX), latent_BCHW, generated_B, pose_BP)
         state = super().commit(context, latent_BCHW, level_B)  # type: ignore[safe-super]
         return state.advance(with_map_prefix(map_state), 0)
+
+    def floor_plan(self, state: WorldState) -> FloorPlan | None:
+        return self.map.floor_plan(state.with_prefix(MAP_PREFIX))
 
     def _is_memory(self, name: str, part: MemoryPart) -> bool:
         return super()._is_memory(name, part) or (part != "scan" and name.startswith(MAP_PREFIX))

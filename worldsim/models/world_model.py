@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
@@ -47,6 +47,17 @@ class FrameContext:
     action_BA: Tensor
     inputs: Any = None
     """Specific to the model class."""
+
+
+class FloorPlan(NamedTuple):
+    """A model's map from above, on a square grid of points around (0, 0). Shapes: [B, G, G], y by x, each 0 to 1."""
+
+    wall: Tensor
+    """How opaque a cell is."""
+    known: Tensor
+    """How certain that is: 0 where nothing was seen."""
+    reach: float
+    """Distance of the outermost points from the center, in units of a pose."""
 
 
 class WorldModel(nn.Module, ABC):
@@ -114,6 +125,10 @@ class WorldModel(nn.Module, ABC):
 
         `generated`: whether the model made the frame. `pose_BP`: its true pose, where known, of a true frame.
         """
+
+    def floor_plan(self, state: WorldState) -> FloorPlan | None:
+        """The map in the state, from above; None for a model without a map."""
+        return None
 
     def predict_pose(self, clip_context: ClipContext) -> Tensor | None:
         """The pose of every frame, for the auxiliary loss: [B, T, 4], or None for a model without a pose head."""

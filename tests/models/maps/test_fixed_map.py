@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from worldsim.models.maps.fixed_map import FixedMapMemory
+from worldsim.models.maps.fixed_map import PLAN_POINTS, FixedMapMemory
 from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, rotate, turn_between, unit_heading
 from worldsim.training.recipes.map import fixed_map_loss, motion_loss
 
@@ -128,3 +128,16 @@ def test_poses_rotate_and_translate_like_vectors() -> None:
     assert torch.allclose(
         rotate(torch.tensor([1.0, 0.0]), torch.tensor(math.pi / 2)), torch.tensor([0.0, 1.0]), atol=1e-6
     )
+
+
+@torch.no_grad()
+def test_a_floor_plan_shows_the_walls_in_the_weights_where_they_are() -> None:
+    memory = FixedMapMemory(LATENT_SHAPE, 2, 16)
+    for level in memory.field.walls.levels:
+        level.zero_()
+        level[0] = -3.0  # free
+        level[0, :, : level.shape[2] // 4] = 3.0  # a wall at low x
+    wall, known, reach = memory.floor_plan(memory.initial_state(2))
+    assert wall.shape == known.shape == (2, PLAN_POINTS, PLAN_POINTS) and reach >= 1
+    assert float(wall[0, :, : PLAN_POINTS // 5].min()) > 0.5 > 0.1 > float(wall[0, :, PLAN_POINTS // 2 :].max())
+    assert bool((known == 1).all())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.models.maps.test_fixed_map import LATENT_SHAPE, walled_world
 from worldsim.models.maps.map_tracker import GENERATED_WEIGHT, SpatialMapMemory
-from worldsim.models.maps.spatial_map import CELL_UNITS, CELLS, MapRead, SpatialMap, SpatialMapState
+from worldsim.models.maps.spatial_map import CELL_UNITS, CELLS, WRITE_RAYS, MapRead, SpatialMap, SpatialMapState
 from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 from worldsim.training.recipes.map import spatial_map_loss
 
@@ -283,3 +283,19 @@ def test_a_true_frame_corrects_the_pose_where_the_map_is_known(
     assert is_corrected or torch.allclose(found, off)
     generated = memory.commit(state, latent, torch.tensor([True, True]))["pose"]
     assert torch.equal(generated, off), "what is generated corrects nothing"
+
+
+@torch.no_grad()
+def test_a_floor_plan_knows_what_was_in_front_of_the_camera_and_nothing_behind_it() -> None:
+    plan = make_plan()
+    latent, _ = frames(1)
+    pose = torch.tensor([[0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)  # at the center, looking along +x
+    empty = plan.initial_state(1)
+    assert not plan.floor_plan(empty)[1].any()
+    depth = torch.full((1, LATENT_SHAPE[2] * WRITE_RAYS), 100.0, dtype=torch.float64)
+    state, _ = plan.write(empty, latent, pose, depth_NR=depth)
+    wall, known = plan.floor_plan(state)
+    assert wall.shape == known.shape == (1, CELLS, CELLS)
+    assert 0 <= float(wall.min()) <= float(wall.max()) <= 1 and 0 <= float(known.min()) <= float(known.max()) <= 1
+    middle, ahead = CELLS // 2, round(60 / CELL_UNITS)
+    assert float(known[0, middle, middle + ahead]) > 0.5 and float(known[0, middle, middle - ahead]) == 0

@@ -26,6 +26,7 @@ from worldsim.models.maps.map_model import MapMemory, MapState
 from worldsim.models.maps.networks import FeatureGrid, ResidualMLP, volume_weights
 from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE, Motion, fit_pose, shift_previous, speed
 from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, unit_heading
+from worldsim.models.world_model import FloorPlan
 
 RAYS_PER_COLUMN = 2
 NUM_SAMPLES = 40
@@ -40,6 +41,8 @@ FLOOR_CELLS, FLOOR_FEATURES = (32,), 6
 NUM_SLICES = 8
 COLUMN_FEATURES = 16
 DENSITY_GAIN, DENSITY_START, DENSITY_SCALE = 4.0, -2.0, 20.0
+PLAN_POINTS = 96
+"""Points along a side of a floor plan."""
 """Density is scale * softplus(gain * grid + start): initially a thin fog, through which gradients reach all samples."""
 INIT_GAIN = 2.0
 """Grids are initialized this much larger than elsewhere: an even fog has a symmetry that training would not break."""
@@ -111,7 +114,7 @@ class RadianceField(nn.Module):
     def _march(self, points_BRS2: Tensor) -> Tensor:
         """Integrates walls, their depth, and the floor in front of them along rays. Shapes: [B, R, features]."""
         walls_FBRS = torch.stack(self.walls.read(points_BRS2)).sum(0)
-        density_BRS = DENSITY_SCALE * F.softplus(DENSITY_GAIN * walls_FBRS[0] + DENSITY_START)
+        density_BRS = _density(walls_FBRS[0])
         transmitted_BRS = torch.exp(-density_BRS * self.spacing_S)
         reached_BRS, weight_BRS, remaining_BR = volume_weights(transmitted_BRS)
 
@@ -130,6 +133,15 @@ class RadianceField(nn.Module):
             reached_BRK,
         )
         return torch.cat(features, -1)
+
+    def opacity(self, position_GG2: Tensor, length: float) -> Tensor:
+        """How opaque the walls are over `length`, 0 to 1. Shapes: [G, G, 2] -> [G, G], lengths in pose units."""
+        density_GG = _density(torch.stack(self.walls.read(position_GG2 / FIELD_REACH)).sum(0)[0])
+        return 1 - torch.exp(-density_GG * length)
+
+
+def _density(raw: Tensor) -> Tensor:
+    return DENSITY_SCALE * F.softplus(DENSITY_GAIN * raw + DENSITY_START)
 
 
 class FixedMapMotion(Motion):
@@ -248,6 +260,15 @@ class FixedMapMemory(MapMemory):
             pose_BP = None if pose_BTP is None else pose_BTP[:, t]
             state = self.commit(state, latent_BTCHW[:, t], generated_BT[:, t], pose_BP)
         return torch.stack(poses, 1), state
+
+    @torch.no_grad()
+    @full_precision
+    def floor_plan(self, state: MapState) -> FloorPlan:
+        """All of it is known: it is in the weights."""
+        line = torch.linspace(-FIELD_REACH, FIELD_REACH, PLAN_POINTS, device=state["pose"].device)
+        position_GG2 = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
+        wall_BGG = self.field.opacity(position_GG2, 2 * FIELD_REACH / PLAN_POINTS).expand(len(state["pose"]), -1, -1)
+        return FloorPlan(wall_BGG, torch.ones_like(wall_BGG), FIELD_REACH)
 
     def _render_clip(
         self,

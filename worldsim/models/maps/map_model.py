@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from worldsim.models.config import MapModelConfig
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import ClipContext, FrameContext, LatentShape, MemoryPart, WorldModel
+from worldsim.models.world_model import ClipContext, FloorPlan, FrameContext, LatentShape, MemoryPart, WorldModel
 
 MapState: TypeAlias = dict[str, Tensor]
 """`pose` and `previous_pose` [B, P], the estimated pose now and one tick before, and the map's own tensors."""
@@ -46,6 +46,10 @@ class MapMemory(nn.Module, ABC):
         self, state: MapState, latent_BCHW: Tensor, generated_B: Tensor, pose_BP: Tensor | None = None
     ) -> MapState:
         """Integrates a frame. `generated_B`: the model made it; `pose_BP`: the true poses of true frames."""
+
+    @abstractmethod
+    def floor_plan(self, state: MapState) -> FloorPlan:
+        """The map, to look at."""
 
     def render_clip(
         self,
@@ -155,6 +159,9 @@ class MapModel(WorldModel):
         generated_B = torch.full_like(level_B, generated, dtype=torch.bool)
         map_state = self.map.commit(context.state.with_prefix(MAP_PREFIX), latent_BCHW, generated_B, pose_BP)
         return context.state.advance(with_map_prefix(map_state))
+
+    def floor_plan(self, state: WorldState) -> FloorPlan | None:
+        return self.map.floor_plan(state.with_prefix(MAP_PREFIX))
 
     def _latent(self, rendered_BFHW: Tensor) -> Tensor:
         return rendered_BFHW[..., -self.latent_shape[0] :, :, :] + self.latent_bias_C[:, None, None]

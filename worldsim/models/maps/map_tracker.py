@@ -17,8 +17,9 @@ from torch import Tensor
 from worldsim.models.fp32 import full_precision
 from worldsim.models.maps.map_model import MapMemory, MapState
 from worldsim.models.maps.pose_tracking import Motion, ego_motion, fit_pose, motion_gate, shift_previous
-from worldsim.models.maps.spatial_map import UNITS_PER_POSE, SpatialMap, SpatialMapState
+from worldsim.models.maps.spatial_map import MAP_REACH, UNITS_PER_POSE, SpatialMap, SpatialMapState
 from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
+from worldsim.models.world_model import FloorPlan
 
 GENERATED_WEIGHT = 0.05
 """Weight of a generated frame relative to a true one. Where nothing else was seen, the weight has no effect."""
@@ -133,6 +134,11 @@ class SpatialMapMemory(MapMemory):
             state = self._relocate(state, latent_BCHW, generated_B[:, None], pose_BP)
         sums, _ = self.grid.write(state, latent_BCHW, state["pose"], weight_B)
         return {**state, **sums}
+
+    @torch.no_grad()
+    def floor_plan(self, state: MapState) -> FloorPlan:
+        wall_BGG, known_BGG = self.grid.floor_plan(state)
+        return FloorPlan(wall_BGG, known_BGG, MAP_REACH / UNITS_PER_POSE)
 
     def _relocate(
         self, state: SpatialMapState, latent_BCHW: Tensor, generated_B1: Tensor, pose_BP: Tensor | None

@@ -250,6 +250,15 @@ class SpatialMap(nn.Module):
         }
 
     @full_precision
+    def floor_plan(self, state: SpatialMapState) -> tuple[Tensor, Tensor]:
+        """How opaque each cell is, and how well it is known, 0 to 1. Shapes: [B, G, G] each."""
+        wall_BGG = 1 - torch.exp(-F.softplus(2 * self.finalize(state)["density"][:, 0]))
+        seen_B1GG = 1 - torch.exp(-(state["occupied"] + state["free"])[:, None])
+        # Distant rays leave gaps of a few cells, and a wall is thicker than its face.
+        known_B1GG = F.avg_pool2d(F.max_pool2d(seen_B1GG, 5, 1, 2), 3, 1, 1)
+        return wall_BGG, known_B1GG[:, 0]
+
+    @full_precision
     def density(self, tables: SpatialMapState, position_NK2: Tensor) -> Tensor:
         """Wall density and its confidence, as raw outputs. Shapes: positions [N, K, 2], in pose units -> [N, K, 2]."""
         maps = len(tables["density"])
