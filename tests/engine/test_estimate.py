@@ -40,7 +40,6 @@ def test_weight_count_matches_the_networks(tiny_preset_folder: Path, tiny_config
     tensors = [t for network in (preset.autoencoder, preset.model) for t in network.state_dict().values()]
     assert cost.num_weights == sum(t.numel() for t in tensors)
     assert cost.memory_bytes == 4 * cost.num_weights
-    assert 0.5 * cost.memory_bytes <= cost.file_bytes < 0.65 * cost.memory_bytes
     assert cost.max_multiply_adds > 2 * cost.num_weights
 
 
@@ -54,8 +53,7 @@ def test_estimate_runs_the_model_size_and_restores_torch_threads(
     prediction = estimate_play(tiny_config, num_steps=2)
     assert torch.equal(torch.rand(1), expected)
     assert torch.get_num_threads() == threads
-    assert prediction.frames_per_s and prediction.stages and prediction.state_bytes
-    assert 1e3 / prediction.frames_per_s == pytest.approx(prediction.stages.ms_total, rel=0.3)
+    assert prediction.frames_per_s
     assert (prediction.steps, prediction.ticks_per_s, prediction.reason) == (2, 17.5, "")
 
 

@@ -9,8 +9,6 @@ from typing import Protocol
 class Clock(Protocol):
     def now_ns(self) -> int: ...
 
-    def sleep_s(self, duration_s: float) -> None: ...
-
 
 class MonotonicClock:
     """The system's monotonic clock."""
@@ -18,13 +16,9 @@ class MonotonicClock:
     def now_ns(self) -> int:
         return time.monotonic_ns()
 
-    def sleep_s(self, duration_s: float) -> None:
-        if duration_s > 0:
-            time.sleep(duration_s)
-
 
 class ManualClock:
-    """A clock that advances only on request; sleeping advances it."""
+    """A clock that advances only on request."""
 
     def __init__(self) -> None:
         self._now_ns = 0
@@ -34,5 +28,3 @@ class ManualClock:
 
     def advance_s(self, duration_s: float) -> None:
         self._now_ns += round(duration_s * 1e9)
-
-    sleep_s = advance_s

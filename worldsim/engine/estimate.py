@@ -17,7 +17,6 @@ import psutil
 import torch
 
 from worldsim.core.types import NO_ACTION
-from worldsim.engine.interfaces import StageTimes
 from worldsim.engine.simulator import Simulator
 from worldsim.presets.config import PresetConfig
 from worldsim.presets.store import Preset, Start, build_networks
@@ -28,7 +27,6 @@ TIMING_S = 0.5
 """Time for the frames whose median is the rate; at least one."""
 MAX_TIMED_BYTES, MAX_TIMED_MULTIPLY_ADDS = 2**30, 10**11
 """Larger presets are not benchmarked: they may be untrusted, and are too slow to play anyway."""
-_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +36,15 @@ class ModelSize:
     num_weights: int
     memory_bytes: int
     """In float32, as at play."""
-    file_bytes: int
-    """As in bundled presets: matrices in bfloat16, vectors in float32."""
     max_multiply_adds: int
     """Upper bound for one denoising step: every convolution at its largest size, every matrix at every latent cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlayEstimate:
-    """Expected cost of playing a preset. Rates are None if it was not benchmarked; `reason` says why."""
+    """Expected cost of playing a preset. `frames_per_s` is None if it was not benchmarked; `reason` says why."""
 
     num_weights: int
-    file_bytes: int
-    """Approximate download, with the weights stored as in bundled presets."""
     memory_bytes: int
     """Resident memory of a process that plays it, without an accelerator's own memory."""
     steps: int
@@ -58,8 +52,6 @@ class PlayEstimate:
     ticks_per_s: float
     """Target rate of the preset."""
     frames_per_s: float | None = None
-    stages: StageTimes | None = None
-    state_bytes: int | None = None
     reason: str = ""
 
     @property
@@ -77,8 +69,7 @@ def compute_model_size(config: PresetConfig) -> ModelSize:
     num_weights = sum(tensor.numel() for tensor in tensors)
     return ModelSize(
         num_weights=num_weights,
-        memory_bytes=num_weights * _FLOAT32_BYTES,
-        file_bytes=sum(tensor.numel() * (2 if tensor.ndim >= 2 else _FLOAT32_BYTES) for tensor in tensors),
+        memory_bytes=num_weights * 4,
         max_multiply_adds=sum(tensor.numel() * places.get(tensor.ndim, 1) for tensor in tensors),
     )
 
@@ -105,7 +96,6 @@ def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int |
     size, before_bytes = compute_model_size(config), psutil.Process().memory_info().rss
     estimate = PlayEstimate(
         num_weights=size.num_weights,
-        file_bytes=size.file_bytes,
         memory_bytes=before_bytes + size.memory_bytes,
         steps=num_steps or config.play.num_steps,
         ticks_per_s=config.play.ticks_per_s,
@@ -119,38 +109,24 @@ def estimate_play(config: PresetConfig, *, device: str = "cpu", num_steps: int |
     torch.set_num_threads(config.play.cpu_threads)
     try:
         simulator = Simulator(untrained_preset(config), device=device, num_steps=num_steps)
-        frame_s, stages = _median_frame(simulator)
+        simulator.reset(0)
+        _time_frames(simulator, WARMUP_FRAMES)
+        frame_s = median(_time_frames(simulator))
     finally:
         torch.set_num_threads(threads)
     grown_bytes = psutil.Process().memory_info().rss - before_bytes
     return replace(
         estimate,
         frames_per_s=1 / frame_s,
-        stages=stages,
-        state_bytes=simulator.snapshot().state.num_bytes,
         memory_bytes=before_bytes + max(grown_bytes, size.memory_bytes),
     )
 
 
-def _median_frame(simulator: Simulator) -> tuple[float, StageTimes]:
-    """Median seconds of a frame, and of its stages in ms."""
-    simulator.reset(0)
-    _time_frames(simulator, WARMUP_FRAMES)
-    frame_times_s, times = _time_frames(simulator)
-    stages = StageTimes(
-        ms_denoise=median(t.ms_denoise for t in times),
-        ms_commit=median(t.ms_commit for t in times),
-        ms_decode=median(t.ms_decode for t in times),
-    )
-    return median(frame_times_s), stages
-
-
-def _time_frames(simulator: Simulator, max_frames: int = 10**6) -> tuple[list[float], list[StageTimes]]:
+def _time_frames(simulator: Simulator, max_frames: int = 10**6) -> list[float]:
+    """Seconds of each frame."""
     frame_times_s: list[float] = []
-    times: list[StageTimes] = []
     while not frame_times_s or (sum(frame_times_s) < TIMING_S and len(frame_times_s) < max_frames):
         start_s = time.perf_counter()
         simulator.step(NO_ACTION)
         frame_times_s.append(time.perf_counter() - start_s)
-        times.append(simulator.last_times)
-    return frame_times_s, times
+    return frame_times_s

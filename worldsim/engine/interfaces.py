@@ -26,10 +26,6 @@ class StageTimes:
     ms_commit: float = 0.0
     ms_decode: float = 0.0
 
-    @property
-    def ms_total(self) -> float:
-        return self.ms_denoise + self.ms_commit + self.ms_decode
-
 
 class SimulatorProtocol(World, Protocol):
     """A World with snapshots and a number of denoising steps. Not thread-safe; one owner."""
