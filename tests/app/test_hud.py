@@ -27,12 +27,13 @@ def text(found: tuple[Panel, ...], placement: Placement) -> str:
 
 def test_status_line_shows_rates_times_steps_and_prefetch() -> None:
     line = status_line(PLAYING)
-    for part in ("17.5 gen fps", "17.4 shown fps", "12.3 ms/frame", "2 steps", "prefetch 90%"):
+    for part in ("17.5 gen fps", "17.4 shown fps", "12.3 ms/frame", "2 denoising steps", "prefetch 90%"):
         assert part in line
 
 
 def test_no_hit_rate_before_the_first_request() -> None:
     assert "prefetch -" in status_line(replace(PLAYING, counters=WorkerCounters(num_steps=1)))
+    assert "step" not in status_line(replace(PLAYING, has_denoising=False)), "a map has nothing to denoise"
 
 
 def test_reference_world_is_named() -> None:

@@ -74,36 +74,36 @@ def test_value_that_is_not_a_choice_changes_to_one(harness: Harness) -> None:
 
 def test_keys_are_changed_added_and_removed(harness: Harness) -> None:
     harness.item("Key bindings ...").on_select()
-    assert harness.item("walk forward").value == "W / Up / Left stick up"
-    assert harness.bind("walk forward", "i", "Change W").value == "I / Up / Left stick up"
-    assert harness.bind("walk forward", "pad_a").value == "I / Up / Left stick up / Pad A"
-    assert harness.bind("walk forward", "up").value == "I / Up / Left stick up / Pad A", "already bound"
+    assert harness.item("Walk forward").value == "W / Up / Left stick up"
+    assert harness.bind("Walk forward", "i", "Change W").value == "I / Up / Left stick up"
+    assert harness.bind("Walk forward", "pad_a").value == "I / Up / Left stick up / Pad A"
+    assert harness.bind("Walk forward", "up").value == "I / Up / Left stick up / Pad A", "already bound"
     for key in ("Up", "Left stick up", "Pad A"):
-        harness.item("walk forward").on_select()
+        harness.item("Walk forward").on_select()
         harness.item(f"Remove {key}").on_select()
         harness.menus.press(MenuKey.BACK)
-    assert harness.item("walk forward").value == "I"
+    assert harness.item("Walk forward").value == "I"
     assert [own.keys for own in harness.file.current.key_overrides] == [("i",)]
 
 
 def test_unbound_row_can_be_bound(harness: Harness) -> None:
     harness.item("Key bindings ...").on_select()
-    harness.item("restart with the next seed").on_select()
+    harness.item("Restart with the next seed").on_select()
     harness.item("Remove T").on_select()
-    assert harness.menus.page.title == "restart with the next seed:  (unbound)"
+    assert harness.menus.page.title == "Restart with the next seed:  (unbound)"
     harness.menus.press(MenuKey.BACK)
-    assert harness.item("restart with the next seed").value == "(unbound)"
-    assert harness.bind("restart with the next seed", "y").value == "Y"
+    assert harness.item("Restart with the next seed").value == "(unbound)"
+    assert harness.bind("Restart with the next seed", "y").value == "Y"
 
 
 def test_one_row_or_all_reset_to_defaults(harness: Harness) -> None:
     harness.item("Key bindings ...").on_select()
-    harness.bind("walk forward", "i")
-    harness.bind("walk back", "k")
-    harness.item("walk forward").on_select()
+    harness.bind("Walk forward", "i")
+    harness.bind("Walk back", "k")
+    harness.item("Walk forward").on_select()
     harness.item("Default:  W / Up / Left stick up").on_select()
     harness.menus.press(MenuKey.BACK)
-    assert harness.item("walk forward").value == "W / Up / Left stick up"
+    assert harness.item("Walk forward").value == "W / Up / Left stick up"
     assert [own.name for own in harness.file.current.key_overrides] == ["back"]
     harness.item("Reset all to defaults").on_select()
     assert harness.file.current.key_overrides == ()
@@ -112,21 +112,21 @@ def test_one_row_or_all_reset_to_defaults(harness: Harness) -> None:
 def test_conflicting_key_is_shown_on_both_rows(harness: Harness) -> None:
     harness.item("Key bindings ...").on_select()
     assert not any(item.is_error for item in harness.menus.page.items)
-    assert harness.bind("walk forward", "s").is_error
-    harness.item("walk forward").on_select()
+    assert harness.bind("Walk forward", "s").is_error
+    harness.item("Walk forward").on_select()
     assert "Also bound to: walk back" in harness.menus.page.notes
     harness.menus.press(MenuKey.BACK)
-    assert "also bound to: walk back" in harness.item("walk forward").value
-    assert harness.item("walk back").is_error and "also bound to: walk forward" in harness.item("walk back").value
-    assert harness.bind("walk back", "x", "Change S").is_error is False
-    assert not harness.item("walk forward").is_error
+    assert "also bound to: walk back" in harness.item("Walk forward").value
+    assert harness.item("Walk back").is_error and "also bound to: walk forward" in harness.item("Walk back").value
+    assert harness.bind("Walk back", "x", "Change S").is_error is False
+    assert not harness.item("Walk forward").is_error
 
 
 def test_key_with_and_without_ctrl_do_not_conflict(harness: Harness) -> None:
     harness.item("Key bindings ...").on_select()
-    assert harness.item("quit").value == "Ctrl+Q" and not harness.item("quit").is_error
-    assert harness.bind("quit", "w").value == "Ctrl+Q / Ctrl+W"
-    assert not harness.item("quit").is_error
+    assert harness.item("Quit").value == "Ctrl+Q" and not harness.item("Quit").is_error
+    assert harness.bind("Quit", "w").value == "Ctrl+Q / Ctrl+W"
+    assert not harness.item("Quit").is_error
 
 
 def test_menu_key_and_mouse_cannot_be_rebound(harness: Harness) -> None:

@@ -1,4 +1,4 @@
-"""Reference view, autopilot, memory view and context reset by keys, without a window."""
+"""Reference view, autopilot, memory panel and context reset by keys, without a window."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from worldsim.app.renderer import (
     ScalingFilter,
     SdlRenderer,
     panel_rect,
+    panel_rects,
     picture_rect,
 )
 from worldsim.app.window import is_software_renderer
@@ -249,3 +250,24 @@ def test_panel_larger_than_the_window_is_scaled_down(placement: Placement) -> No
     assert left + width <= 320 - MARGIN_PX
     assert top + height <= 240 - MARGIN_PX
     assert width / height == pytest.approx(3.0, rel=0.02)
+
+
+def overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return all(one[axis] < other[axis] + other[axis + 2] and other[axis] < one[axis] + one[axis + 2] for axis in (0, 1))
+
+
+@pytest.mark.parametrize("window_px", [(320, 240), (400, 300), (640, 480), (1280, 720)])
+def test_panels_shown_together_do_not_cover_each_other(window_px: tuple[int, int]) -> None:
+    rows = (PanelRow("text"),)
+    placements = (Placement.BOTTOM, Placement.TOP_LEFT, Placement.TOP_RIGHT, Placement.LOWER_RIGHT)
+    shown = [Panel(placement, rows) for placement in placements]
+    rects = panel_rects(shown, [(390, 42), (370, 250), (210, 200), (160, 90)], window_px)
+    assert not any(overlap(one, other) for index, one in enumerate(rects) for other in rects[:index]), rects
+    covering = [Panel(Placement.BOTTOM, rows), Panel(Placement.CENTER, rows)]
+    assert not overlap(*panel_rects(covering, [(390, 42), (270, 262)], window_px))
+
+
+def test_panels_keep_their_size_where_there_is_room() -> None:
+    shown = [Panel(placement, (PanelRow("text"),)) for placement in (Placement.TOP_LEFT, Placement.TOP_RIGHT)]
+    rects = panel_rects(shown, [(370, 250), (210, 200)], (800, 600))
+    assert [rect[2:] for rect in rects] == [(370, 250), (210, 200)]

@@ -320,7 +320,8 @@ class Application:
             new_panels = panels(self._hud_state(now_ns))
             is_stale = is_stale or new_panels != self._panels
             self._panels = new_panels
-        key_panels = self._key_overlay_now() if self._is_key_overlay_shown else ()
+        is_covered = self._is_help_shown or self._menus.is_open
+        key_panels = self._key_overlay_now() if self._is_key_overlay_shown and not is_covered else ()
         is_stale, self._is_stale = is_stale or key_panels != self._key_overlay_panels, False
         self._key_overlay_panels = key_panels
         if not self._was_visible:
@@ -384,6 +385,7 @@ class Application:
             counters=counters,
             performance_rows=performance_rows(stats, counters, self._process.memory_info().rss) if is_measured else (),
             can_rewind=session.has_started and session.history is not None,
+            has_denoising=loaded is None or loaded.has_num_steps,
             frame_index=self._picture.index if self._picture else 0,
             seed=session.seed,
             renderer=self._renderer.name,

@@ -106,6 +106,10 @@ class Panel:
     is_live: bool = False
     """Whether it changes all the time, and is rendered fast rather than well."""
 
+    @property
+    def is_menu(self) -> bool:
+        return any(row.is_focus for row in self.rows)
+
     def __hash__(self) -> int:
         return self._hash
 
@@ -133,6 +137,8 @@ class HudState:
     counters: WorkerCounters = field(default_factory=WorkerCounters)
     can_rewind: bool = False
     """Whether there is history to rewind to after an error."""
+    has_denoising: bool = True
+    """Whether frames are denoised, so that the number of steps means something."""
     frame_index: int = 0
     seed: int = 0
     renderer: str = ""
@@ -141,7 +147,7 @@ class HudState:
     performance_rows: tuple[PanelRow, ...] = ()
     """Empty unless the status level is PERFORMANCE."""
     side_rows: tuple[PanelRow, ...] = ()
-    """Branches, save slots, or the memory view."""
+    """Branches, save slots, or the memory panel."""
     menu: Panel | None = None
     """The open menu; it replaces help and messages."""
     bindings: tuple[Binding, ...] = BINDINGS
@@ -153,7 +159,8 @@ def panels(hud: HudState) -> tuple[Panel, ...]:
     found: list[Panel] = []
     if hud.state in (SessionState.PLAYING, SessionState.PAUSED, SessionState.REWINDING):
         lines = [PanelRow(part, style=Style.STRONG) for line in hud.lines for part in wrap_line(capitalized(line))]
-        lines += [PanelRow(status_line(hud))] if hud.status is not StatusLevel.OFF else []
+        if hud.status is not StatusLevel.OFF and hud.menu is None:
+            lines.append(PanelRow(status_line(hud)))
         if lines:
             found.append(Panel(Placement.BOTTOM, tuple(lines)))
         is_covered = hud.menu is not None or hud.is_help_shown
@@ -201,7 +208,8 @@ def status_line(hud: HudState) -> str:
     ]
     if counters.num_steps:
         num_requests = counters.hits + counters.misses
-        parts.append(f"{counters.num_steps} step{'s' if counters.num_steps > 1 else ''}")
+        if hud.has_denoising:
+            parts.append(f"{counters.num_steps} denoising step{'s' if counters.num_steps > 1 else ''}")
         parts.append(f"prefetch {counters.hits / num_requests:.0%}" if num_requests else "prefetch -")
     else:
         parts.append("reference world")
@@ -240,7 +248,8 @@ def message_rows(hud: HudState) -> tuple[PanelRow, ...]:
         message = [PanelRow(line) for line in wrap(capitalized(hud.error.message), MAX_MESSAGE_COLUMNS)]
         hint = [PanelRow(line, style=Style.MUTED) for line in wrap(capitalized(hud.error.hint), MAX_MESSAGE_COLUMNS)]
         title = "World stopped" if hud.is_loaded else "Could not load the world"
-        options = [PanelRow(f"{keys[Command.RESET]} restart · {keys[Command.ESCAPE]} menu")]
+        again = "restart" if hud.is_loaded else "try again"
+        options = [PanelRow(f"{keys[Command.RESET]} {again} · {keys[Command.ESCAPE]} menu")]
         if hud.can_rewind:
             options.insert(0, PanelRow(f"{keys[Command.REWIND]} rewind · {keys[Command.LOAD]} load"))
         return (PanelRow(title, style=Style.ERROR), *message, *hint, *options)

@@ -299,7 +299,7 @@ class SettingsPages:
         shared = binding_conflicts(bindings)
         items = tuple(
             MenuItem(
-                label=_ROW_LABELS.get(row.name, row.label),
+                label=capitalized(_ROW_LABELS.get(row.name, row.label)),
                 value=_keys_text(row, shared.get(row.name, ())),
                 on_select=partial(self._menus.open, partial(self.binding_page, row.name)),
                 is_error=row.name in shared,
@@ -327,7 +327,7 @@ class SettingsPages:
         )
         also = binding_conflicts(rows).get(name, ())
         return MenuPage(
-            title=f"{_ROW_LABELS.get(row.name, row.label)}:  {_keys_text(row, ())}",
+            title=f"{capitalized(_ROW_LABELS.get(row.name, row.label))}:  {_keys_text(row, ())}",
             items=(
                 *changes,
                 MenuItem(label="Add key", on_select=partial(self._capture_key, row, len(row.keys))),

@@ -1,4 +1,4 @@
-"""Reference view, autopilot, memory view and context reset. UI thread; never blocks."""
+"""Reference view, autopilot, memory panel and context reset. UI thread; never blocks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from worldsim.engine.session import Session, SessionState
 
 MAX_TICKS_BEHIND = 3
 """The reference may lag this many ticks and still be shown; then both frames are that old."""
-MEMORY_VIEW_PERIOD_S = 1.5
-"""In world time. Rendering the memory view takes a quarter of a frame, so it is not updated with every frame."""
+MEMORY_PANEL_PERIOD_S = 1.5
+"""In world time. Rendering the memory panel takes a quarter of a frame, so it is not updated with every frame."""
 MAP_PX = 128
 MAP_LINES = 12
 MARGIN_PX = 8
@@ -180,12 +180,12 @@ class ReferencePanel:
         return tuple(found)
 
     def rows(self, bindings: tuple[Binding, ...]) -> tuple[PanelRow, ...]:
-        """The memory view, while it is on."""
+        """The memory panel, while it is on."""
         if not self._is_memory_shown:
             return ()
         head = self._head.step if self._head is not None else None
         now = head.index if head is not None else 0
-        is_due = abs(now - self._rows_frame_index) * self._session.world_tick_s >= MEMORY_VIEW_PERIOD_S
+        is_due = abs(now - self._rows_frame_index) * self._session.world_tick_s >= MEMORY_PANEL_PERIOD_S
         is_first_map = self._map_view is None and self._session.worker.map_view is not None
         if not self._rows or is_due or is_first_map:
             pair = self._aligned_frames(head) if head is not None else None

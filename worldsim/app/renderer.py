@@ -25,6 +25,8 @@ BACKGROUND = (0, 0, 0)
 MARGIN_PX = 10
 LOWER_EDGE_FRACTION = 0.88
 """Bottom of the lower-right panel, as a fraction of the window's height: above the status line."""
+CORNERS = (Placement.TOP_LEFT, Placement.TOP_RIGHT, Placement.LOWER_RIGHT)
+CORNER_SCALE_STEPS = 16
 MAX_MOTION_SIZE_PX = (64, 48)
 """Maximum resolution of the motion field."""
 MAX_CONTEXT_LOSSES = 2
@@ -104,6 +106,45 @@ def panel_rect(
     return left_px, top_px, width_px, height_px
 
 
+def panel_rects(
+    panels: Sequence[Panel], sizes_px: Sequence[tuple[int, int]], window_px: tuple[int, int]
+) -> list[tuple[int, int, int, int]]:
+    """`panel_rect` of panels that are shown together, scaled down where one would cover another in a small window.
+
+    A menu may cover the others: it takes the input.
+    """
+    rects = [panel_rect(panel.placement, size, window_px) for panel, size in zip(panels, sizes_px, strict=True)]
+    bottom_px = min(
+        (rect[1] for panel, rect in zip(panels, rects, strict=True) if panel.placement is Placement.BOTTOM),
+        default=window_px[1],
+    )
+    scale = _corner_scale(panels, sizes_px, (window_px[0], bottom_px))
+    for index, (panel, (width_px, height_px)) in enumerate(zip(panels, sizes_px, strict=True)):
+        if panel.placement in CORNERS:
+            size_px = (round(width_px * scale), round(height_px * scale))
+            left, top, width, height = panel_rect(panel.placement, size_px, window_px)
+            rects[index] = left, max(MARGIN_PX, min(top, bottom_px - MARGIN_PX - height)), width, height
+        elif panel.placement is Placement.CENTER and not panel.is_menu:
+            left, top, width, height = panel_rect(panel.placement, (width_px, height_px), (window_px[0], bottom_px))
+            is_free = rects[index][1] + rects[index][3] <= bottom_px
+            rects[index] = rects[index] if is_free else (left, top, width, height)
+    return rects
+
+
+def _corner_scale(panels: Sequence[Panel], sizes_px: Sequence[tuple[int, int]], room_px: tuple[int, int]) -> float:
+    """One scale for all corner panels: at most 1, in coarse steps, because their sizes change with the numbers."""
+    corners = [(panel.placement, size) for panel, size in zip(panels, sizes_px, strict=True)]
+    left = [size for placement, size in corners if placement is Placement.TOP_LEFT]
+    right = [size for placement, size in corners if placement in (Placement.TOP_RIGHT, Placement.LOWER_RIGHT)]
+    columns = [column for column in (left, right) if column]
+    if not columns:
+        return 1.0
+    width_px = room_px[0] - MARGIN_PX * (1 + len(columns))
+    scales = [width_px / sum(max(width for width, _ in column) for column in columns)]
+    scales += [(room_px[1] - MARGIN_PX * (1 + len(column))) / sum(height for _, height in column) for column in columns]
+    return min(1.0, max(1, int(min(scales) * CORNER_SCALE_STEPS)) / CORNER_SCALE_STEPS)
+
+
 class _RendererBase:
     """Text and display settings, shared by both renderers."""
 
@@ -172,9 +213,10 @@ class GlRenderer(_RendererBase):
         self._context.enable(moderngl.BLEND)
         self._context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
         self._upload(self._text_renderer.render(panels, window_px))
-        for panel, (_, texture) in zip(panels, self._panels, strict=True):
+        rects = panel_rects(panels, [texture.size for _, texture in self._panels], window_px)
+        for rect, (_, texture) in zip(rects, self._panels, strict=True):
             texture.use(0)
-            self._panel_program["rect"] = _fractions(panel_rect(panel.placement, texture.size, window_px), window_px)
+            self._panel_program["rect"] = _fractions(rect, window_px)
             self._panel_quad.render(moderngl.TRIANGLE_STRIP, vertices=4)
 
     def _draw_frame(self, frame: moderngl.Texture, window_px: tuple[int, int], fraction: float) -> None:
@@ -244,12 +286,12 @@ class _PanelSurface:
     def __init__(self, pixels: npt.NDArray[np.uint8]) -> None:
         self.pixels = pixels
         size_px = (pixels.shape[1], pixels.shape[0])
-        self._surface = pygame.image.frombytes(pixels.tobytes(), size_px, "RGBA").convert_alpha()
+        self._surface = self._scaled = pygame.image.frombytes(pixels.tobytes(), size_px, "RGBA").convert_alpha()
 
     def scaled(self, size_px: tuple[int, int]) -> pygame.Surface:
-        if self._surface.get_size() != size_px:
-            self._surface = pygame.transform.smoothscale(self._surface, size_px)
-        return self._surface
+        if self._scaled.get_size() != size_px:
+            self._scaled = pygame.transform.smoothscale(self._surface, size_px)
+        return self._scaled
 
 
 class SdlRenderer(_RendererBase):
@@ -286,8 +328,8 @@ class SdlRenderer(_RendererBase):
             surface.blit(scale(self._interpolated(self._frame, fraction), rect[2:]), rect[:2])
         images = self._text_renderer.render(panels, window_px)
         self._panels = {id(pixels): self._panels.get(id(pixels)) or _PanelSurface(pixels) for pixels in images}
-        for panel, pixels in zip(panels, images, strict=True):
-            rect = panel_rect(panel.placement, (pixels.shape[1], pixels.shape[0]), window_px)
+        rects = panel_rects(panels, [(pixels.shape[1], pixels.shape[0]) for pixels in images], window_px)
+        for rect, pixels in zip(rects, images, strict=True):
             surface.blit(self._panels[id(pixels)].scaled(rect[2:]), rect[:2])
 
     def _interpolated(self, frame: pygame.Surface, fraction: float) -> pygame.Surface:

@@ -96,19 +96,20 @@ class TextRenderer:
             line_px = text_line_px(self._window_px)
             font = self._font("DejaVuSansCondensed", line_px * FONT_PER_LINE)
             return _RenderedPanel(paint_key_caps(panel.key_caps, font, round(line_px * LINES_PER_CAP)), ())
+        # Menus cut long lines; other panels shrink until everything fits.
         max_size_px = (self._window_px[0] * MAX_WINDOW_FRACTION, self._window_px[1] * MAX_WINDOW_FRACTION)
         for layout in self._layouts(panel):
             width_px, height_px = _size_px(panel, layout)
             if width_px <= max_size_px[0] * layout.oversampling and height_px <= max_size_px[1] * layout.oversampling:
                 break
-        return _rendered(panel, layout, round(max_size_px[0] * layout.oversampling) if _is_menu(panel) else width_px)
+        return _rendered(panel, layout, round(max_size_px[0] * layout.oversampling) if panel.is_menu else width_px)
 
     def _layouts(self, panel: Panel) -> Iterator[_Layout]:
         """Candidates, best first."""
         line_px = text_line_px(self._window_px)
         font_per_line = FONT_PER_LINE if len(panel.rows) <= DENSE_ROWS else DENSE_FONT_PER_LINE
         for size in CENTER_SCALES if panel.placement is Placement.CENTER else (1.0,):
-            for num_columns in (1,) if _is_menu(panel) or panel.placement is not Placement.CENTER else (1, 2):
+            for num_columns in (1,) if panel.is_menu or panel.placement is not Placement.CENTER else (1, 2):
                 is_small = size * line_px < SMALL_LINE_PX and not panel.is_live
                 yield self._layout(size * line_px, font_per_line, num_columns, oversampling=2 if is_small else 1)
 
@@ -133,11 +134,6 @@ def text_line_px(window_px: tuple[int, int]) -> int:
     """Height of a line of text in a window of that size."""
     height_px = min(window_px[1], window_px[0] * 3 / 4)
     return max(MIN_LINE_PX, round(LINE_PX_AT_480 + LINE_PX_PER_PX * (height_px - 480)))
-
-
-def _is_menu(panel: Panel) -> bool:
-    """Menus cut long lines; other panels shrink until everything fits."""
-    return any(row.is_focus for row in panel.rows)
 
 
 def _has_heading(panel: Panel) -> bool:
@@ -192,7 +188,7 @@ def _size_px(panel: Panel, layout: _Layout) -> tuple[int, int]:
     width_px = sum(_column_px(rows, layout) for rows in columns) + gaps_px
     if _has_heading(panel):
         width_px = max(width_px, layout.heading_font.size(panel.rows[0].left)[0] + 2 * layout.pad_px)
-    if _is_menu(panel):
+    if panel.is_menu:
         width_px = max(width_px, MENU_LINES_WIDE * layout.line_px)
     heights_px = _heights_px(panel, layout)
     tallest_px = max(sum(heights_px[index] for index in column) for column in _columns(panel, layout))
