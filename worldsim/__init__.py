@@ -34,7 +34,7 @@ _MODULES = {
 
 
 def open(ref: str | Path, *, seed: int = 0, device: str = "cpu", steps: int | None = None) -> PresetWorld:
-    """Opens a preset at the start that `seed` chooses. Use it in a `with` block, or call `close`.
+    """Opens a preset for play. `seed` selects the start and the noise. Use it in a `with` block, or call `close`.
 
     `ref`: a bundled name, a folder, or "user/repo[@revision]" on the Hub. `device`: "cpu", "cuda", "mps" or "auto".
     `steps`: denoising steps per frame; None is the preset's own number. Raises: WorldsimError, with a hint.
