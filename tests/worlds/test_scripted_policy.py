@@ -6,6 +6,8 @@ import hashlib
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -37,7 +39,8 @@ DIGESTS = {
     "memory_maze/spin": "288cd2926f4e",
     "memory_maze/mixed": "a89cdf91be79",
 }
-"""Digests of the actions, recorded before the policies of both worlds shared any code."""
+"""Digests of the actions, recorded before the policies of both worlds shared any code. `mixed` leads to the starts of
+bundled presets, which the reference world has to reproduce."""
 
 
 def walk(policy: PosePolicy, pose: Pose, stride: float, turn_deg: float, size: float) -> Iterator[Action]:
@@ -82,3 +85,12 @@ def digest(world: str, name: str) -> str:
 def test_actions_of_a_seed_are_unchanged(case: str) -> None:
     world, name = case.split("/")
     assert digest(world, name) == DIGESTS[case]
+
+
+@pytest.mark.parametrize("name", ["push", "mixed_push"])
+def test_pushes_hold_forward_for_more_than_a_second(name: str) -> None:
+    config = replace(MEMORY_MAZE, control_hz=10.0)
+    policy = MemoryMazePolicy(name, PLAN, config, random.Random(0))
+    actions = list(walk(policy, Pose(x=0.5, y=0.5, angle_rad=0.0), 0.1, config.turn_deg, 5.99))
+    runs = [len(list(run)) for held, run in groupby(actions, lambda a: "forward" in a.buttons) if held]
+    assert max(runs) >= 20

@@ -20,8 +20,11 @@ from worldsim.worlds.base import Cell, MazeLayout, WorldConfig
 ActionIterator: TypeAlias = Iterator[Action]
 Point: TypeAlias = tuple[float, float]
 
-POLICY_NAMES = ("explore", "return", "look", "wander", "spin", "mixed")
-"""`mixed` draws among the segments of the others, which repeat one kind of segment each."""
+POLICY_NAMES = ("explore", "return", "look", "wander", "spin", "push", "mixed", "mixed_push")
+"""`mixed` draws among the segments of the others but `push`, `mixed_push` among all; the others repeat one kind of
+segment each. A motion that is learned without pushes against walls walks through them."""
+PUSH_WEIGHT = 0.3
+"""Relative probability of a push in `mixed_push`; those of `mixed` add up to 1."""
 
 
 class ScriptedPolicy(ABC):
@@ -37,7 +40,9 @@ class ScriptedPolicy(ABC):
         self._layout, self._turn_deg, self._key_spec, self._rng = layout, config.turn_deg, config.key_spec, rng
         self._pose = Pose(x=0.0, y=0.0, angle_rad=0.0)
         self._visits: dict[Cell, int] = {}
-        self._actions = self._chain_segments(self.mixed_weights if name == "mixed" else {name: 1.0})
+        mixed = dict(self.mixed_weights)
+        composed = {"mixed": mixed, "mixed_push": {**mixed, "push": PUSH_WEIGHT}}
+        self._actions = self._chain_segments(composed.get(name, {name: 1.0}))
 
     def act(self, pose: Pose) -> Action:
         self._pose = pose
@@ -50,6 +55,7 @@ class ScriptedPolicy(ABC):
             "look": self._look,
             "wander": self._wander,
             "spin": self._spin,
+            "push": self._push,
         }
         while True:
             (name,) = self._rng.choices(list(weights), list(weights.values()))
@@ -76,6 +82,10 @@ class ScriptedPolicy(ABC):
     @abstractmethod
     def _spin(self) -> ActionIterator:
         """Only turns in place."""
+
+    @abstractmethod
+    def _push(self) -> ActionIterator:
+        """Turns and holds forward, whatever is ahead, long enough to reach a wall and stay at it."""
 
     # -- position
 

@@ -70,6 +70,9 @@ class DoomPolicy(ScriptedPolicy):
         for _ in range(self._rng.randint(10, 60)):
             yield Action.of(turn=turn)
 
+    def _push(self) -> ActionIterator:
+        return self._bump()
+
     # -- goals
 
     def _pick_goal(self) -> Cell:

@@ -52,6 +52,12 @@ class MemoryMazePolicy(ScriptedPolicy):
     def _spin(self) -> ActionIterator:
         yield from self._turn_by(self._rng.choice((-360.0, 360.0)) * self._rng.randint(1, 3))
 
+    def _push(self) -> ActionIterator:
+        yield from self._turn_by(self._rng.uniform(-180.0, 180.0))
+        ticks_per_cell = self._config.control_hz / CELLS_PER_S
+        for _ in range(round(self._rng.uniform(1, 4) * ticks_per_cell)):
+            yield Action.of("forward", turn=self._rng.choice((*[0.0] * 8, 1.0, -1.0)))
+
     def _waypoints(self, goal: Cell) -> list[Point]:
         """Points near the middle of the cells up to `goal`."""
         jitter = JITTER_CELLS
