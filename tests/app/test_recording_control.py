@@ -56,6 +56,15 @@ def test_recording_folder_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert f"Recording {folder}" in shown_text(play)
 
 
+def test_saved_recording_is_shown_for_some_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    play = recorded_play(HEADER)
+    play.run(*[NOTHING] * 40, [down("F9")], *[NOTHING] * 40, [down("F9")], *[NOTHING] * 400)
+    shown = [[row.left for panel in drawn for row in panel.rows] for drawn in play.renderer.panels]
+    saved = [any(line.startswith("Saved recordings") for line in lines) for lines in shown]
+    assert any(saved) and not saved[-1]
+
+
 def test_unrecordable_world_is_reported_and_play_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     play = recorded_play(None)

@@ -74,7 +74,7 @@ class Application:
         self._clock, self._title = clock, title
         self._max_frames = max_frames
         self._input = InputHandler(session.inputs, window.capture_mouse)
-        self._side_panel, self._recording = SidePanel(session, clock), RecordingControl(session)
+        self._side_panel, self._recording = SidePanel(session, clock), RecordingControl(session, clock)
         self._reference_panel = ReferencePanel(session, lambda: window.wake(), actions=actions)
         self._handlers = {**self._command_handlers(), **self._reference_panel.commands()}
         self._pacer, self._frame_counter = FramePacer(window, renderer, clock), FrameCounter(clock)

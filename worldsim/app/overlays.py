@@ -19,6 +19,7 @@ from worldsim.engine.history import Branch, PlayHistory
 from worldsim.engine.recorder import new_recording_folder
 from worldsim.engine.saves import NUM_SLOTS, SaveSlot, list_slots, slot_path
 from worldsim.engine.session import Session, SessionState
+from worldsim.episodes.writer import SessionWriter, WriterState
 
 _log = logging.getLogger(__name__)
 
@@ -52,10 +53,12 @@ class Notifications:
 
 
 class RecordingControl:
-    """Starts and stops recording, and keeps the reason why it could not start."""
+    """Starts and stops recording, and keeps the reason why it could not start. "Saved" is shown for some seconds."""
 
-    def __init__(self, session: Session) -> None:
-        self._session, self._error = session, ""
+    def __init__(self, session: Session, clock: Clock) -> None:
+        self._session, self._clock, self._error = session, clock, ""
+        self._completed: tuple[SessionWriter, int] | None = None
+        """The last complete recording, and when it was seen to be complete."""
 
     def toggle(self) -> None:
         session = self._session
@@ -63,6 +66,9 @@ class RecordingControl:
             session.recorder.stop()
             return
         self._error = ""
+        if session.status.loaded is None:
+            session.notify("the world is still loading")
+            return
         if session.header is None:
             self._error = "recording is not available in this world"
             return
@@ -74,8 +80,16 @@ class RecordingControl:
     @property
     def line(self) -> str:
         """Empty when there is nothing to show."""
-        self._session.recorder.report_state()
-        return self._error or self._session.recorder.status_text
+        recorder = self._session.recorder
+        recorder.report_state()
+        return self._error or ("" if self._is_old_news(recorder.writer) else recorder.status_text)
+
+    def _is_old_news(self, writer: SessionWriter | None) -> bool:
+        if writer is None or writer.state is not WriterState.COMPLETE:
+            return False
+        if self._completed is None or self._completed[0] is not writer:
+            self._completed = writer, self._clock.now_ns()
+        return self._clock.now_ns() - self._completed[1] > TOAST_DURATION_S * 1e9
 
 
 def time_line(session: Session) -> str:

@@ -206,7 +206,7 @@ class ReferencePanel:
         if self._reference is not None:
             return True
         if self._loaded is None or self._loaded.reference is None:
-            self._session.notify("no reference world for this preset")
+            self._session.notify("no reference world for this preset" if self._loaded else "the world is still loading")
             return False
         self._reference = ReferenceWorker(self._loaded.reference, self._loaded.action_spec, self._wake)
         self._reference.start()
