@@ -148,7 +148,7 @@ def test_autopilot_is_shown_and_any_movement_key_takes_over() -> None:
     for key in ("w", "g"):
         play.application._is_running = True
         play.run([down(key)], *[NOTHING] * 6)
-        assert "Autopilot" not in play.lines and "You have control" in play.lines
+        assert "Autopilot:" not in play.lines and "Autopilot off" in play.lines
         if key == "w":
             play.application._is_running = True
             play.run([down("g")], *[NOTHING] * 2)

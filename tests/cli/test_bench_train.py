@@ -100,7 +100,7 @@ def test_bundled_recipes_are_found_by_name_even_if_untrained(name: str) -> None:
         (["--updates", "0"], "--steps is 0"),
         (["--batch-clips", "0"], "--batch-clips is 0"),
         (["--link-gb-per-s", "0"], "--link-gb-per-s is 0"),
-        (["--train", "--play", "2"], "--train and --play exclude each other"),
+        (["--train", "--play", "2"], "--train and --play cannot be combined"),
     ],
 )
 def test_invalid_options_are_errors(

@@ -55,6 +55,6 @@ def fake_source(world: FakeReference, num_context: int = 4) -> ReferenceSource:
 
 def no_source() -> ReferenceSource:
     def fail() -> FakeReference:
-        raise MissingPackageError("the package of the true world is not there", hint="pip install it")
+        raise MissingPackageError("the package of the reference world is not there", hint="pip install it")
 
     return ReferenceSource(open=fail, num_context=4)

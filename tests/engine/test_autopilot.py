@@ -54,7 +54,7 @@ def test_user_key_takes_control_in_the_same_tick_and_policy_resumes_where_it_sto
     play.session.inputs.release("d")
     play.ticks(2)
     assert play.actions == [FORWARD, Action.of("right"), NO_ACTION]
-    assert play.autopilot.policy is None and play.told == ["you have control"]
+    assert play.autopilot.policy is None and play.told == ["autopilot off"]
     play.autopilot.hand_over(policy, NO_ACTION)
     play.ticks(1)
     assert play.actions[-1] == LEFT

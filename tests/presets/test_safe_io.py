@@ -49,7 +49,7 @@ def test_a_header_gives_metadata_names_types_shapes_and_places(tmp_path: Path) -
         ({"a": {**ONE, "shape": [2**62, 2**62]}}, "tensor 'a' has 8 bytes, which is not its shape"),
         ({"a": {**ONE, "data_offsets": [8, 0]}}, "tensor 'a' has -8 bytes"),
         ({"a": {**ONE, "data_offsets": [0, 8, 16]}}, "offsets [0, 8, 16]"),
-        ({"a": ONE, "b": ONE}, "tensor 'b' leaves a gap or lies over another one"),
+        ({"a": ONE, "b": ONE}, "tensor 'b' leaves a gap or overlaps another one"),
         ({"a": {**ONE, "data_offsets": [4, 12]}}, "tensor 'a' leaves a gap"),
         ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, "its tensors do not fill its 8 bytes of data"),
         ({"a": ONE, "__metadata__": {"k": 1}}, "its metadata is not printable text"),

@@ -107,7 +107,7 @@ def test_the_true_world_is_mixed_in_and_a_preset_initializes_the_run(folder: Pat
     ("toml", "data", "options", "kind", "message"),
     [
         (OWN, False, {}, ConfigError, "can only be trained from recordings"),
-        (OWN, True, {"world_share": 0.5}, ConfigError, "has no true world"),
+        (OWN, True, {"world_share": 0.5}, ConfigError, "has no reference world"),
         (TINY, True, {"world_share": 1.0}, UsageError, "--world-fraction is 1 with --data"),
         (TINY, False, {"world_share": 0.5}, UsageError, "--world-fraction is 0.5 without --data"),
         (PLACE, True, {}, ConfigError, "needs ground-truth poses"),

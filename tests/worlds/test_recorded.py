@@ -21,7 +21,7 @@ def test_recorded_world_round_trips_through_a_preset(tiny_config: PresetConfig) 
     config = replace(tiny_config, world=WORLD)
     assert preset_from_mapping(json.loads(config_json(config)), where="config.json") == config
     assert (config.action_spec.size, config.frame_shape) == (3, (48, 64, 3))
-    with pytest.raises(ConfigError, match="no true world"):
+    with pytest.raises(ConfigError, match="no reference world"):
         config.ground_truth_config  # noqa: B018
 
 

@@ -88,7 +88,7 @@ def with_subcommand(argv: Sequence[str]) -> list[str]:
     flags = [(argument, *argument.partition("=")) for argument in argv]
     former = [flag for _, flag, _, _ in flags if flag in FORMER_FLAGS]
     if len(former) > 1:
-        raise UsageError(f"{' and '.join(former)} exclude each other", hint="worldsim bench --help")
+        raise UsageError(f"{' and '.join(former)} cannot be combined", hint="worldsim bench --help")
     translated = []
     for argument, flag, equals, value in flags:
         _, renamed = FORMER_FLAGS.get(flag, ("", argument))

@@ -145,7 +145,7 @@ class Autopilot:
     def take_control(self, why: str = "") -> None:
         if self.policy is not None:
             self.policy = None
-            self._notify(f"{why}: you have control" if why else "you have control")
+            self._notify(f"autopilot off: {why}" if why else "autopilot off")
 
     def apply(self, user_action: Action) -> Action:
         """The action of the tick that begins now, given the player's."""

@@ -113,7 +113,7 @@ class PresetConfig:
         """Raises ConfigError for a preset that was learned from recordings: there is no truth to ask."""
         if isinstance(self.world, RecordedWorldConfig):
             raise ConfigError(
-                f"{self.name} was learned from recordings: it has no true world",
+                f"{self.name} was trained on recordings: it has no reference world",
                 hint="worldsim rollout or play shows what it learned",
             )
         return self.world

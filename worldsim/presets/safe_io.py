@@ -69,7 +69,7 @@ def preset_file(folder: Path, name: str, max_bytes: int) -> Path:
     except FileNotFoundError:
         raise PresetError(f"{folder} has no {name}", hint=DOWNLOAD_AGAIN_HINT) from None
     except (OSError, RuntimeError):
-        raise PresetError(f"{path} cannot be reached", hint="a link in a circle, or no permission") from None
+        raise PresetError(f"{path} cannot be reached", hint="a circular link, or no permission") from None
     if home not in real.parents and _hub_blobs_folder(home) not in real.parents:
         raise PresetError(f"{path} is a link out of the preset", hint="copy the file itself into the folder")
     if not stat.S_ISREG(status.st_mode):
@@ -189,6 +189,6 @@ def _contiguous_sizes(tensors: Mapping[str, StoredTensor]) -> Iterator[int]:
     at = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != at:
-            raise ValueError(f"tensor {short_repr(name)} leaves a gap or lies over another one")
+            raise ValueError(f"tensor {short_repr(name)} leaves a gap or overlaps another one")
         at = tensor.end
         yield tensor.end - tensor.begin

@@ -479,7 +479,7 @@ def read_training(table: Mapping[str, Any], model: ModelConfig) -> TrainingConfi
     if isinstance(own_map, Mapping):
         if own_map.get("kind", kind) != kind:
             raise ConfigError(
-                f"training.map.kind is {own_map['kind']!r}, model.map.kind is {kind!r}", hint="leave the former out"
+                f"training.map.kind is {own_map['kind']!r}, model.map.kind is {kind!r}", hint="remove the former"
             )
         table = {**table, "map": {"kind": kind, **own_map}}
     return from_mapping(TrainingConfig, table, where="training")

@@ -112,7 +112,7 @@ def find_files(source: Path, suffixes: Sequence[str]) -> list[Path]:
     found = [source] if source.is_file() else sorted(source.rglob("*"))
     paths = [path for path in found if path.suffix.lower() in suffixes and path.is_file()]
     if not paths:
-        raise UsageError(f"{source} contains no {' or '.join(suffixes)} file", hint="check the path and --kind")
+        raise UsageError(f"{source} contains no {' or '.join(suffixes)} file", hint="check the path and --format")
     return paths
 
 
