@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,8 @@ def test_bfloat16_is_chosen_only_if_clearly_faster() -> None:
 def test_on_a_display_the_graphics_probe_names_the_renderer() -> None:
     assert os.environ.get("DISPLAY"), "run under xvfb-run"
     assert doctor.probe_graphics()["drawing"] in ("opengl", "sdl")
+
+
+@pytest.mark.parametrize(("distribution", "module"), [("memory-maze", "memory_maze"), ("vizdoom", "vizdoom")])
+def test_an_installed_reference_world_is_reported_as_installed(distribution: str, module: str) -> None:
+    assert (doctor._version(distribution) is not None) == (find_spec(module) is not None)

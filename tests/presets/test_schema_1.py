@@ -1,7 +1,7 @@
 """Presets, sessions and saves written by the code of schema 1 still give the same frames.
 
 `data/schema1` holds an untrained preset of every kind with a session, a save and the frames that followed the save, all
-written before schema 2 existed. `bundled-NAME` has the same of bundled presets, whose weights were rewritten since.
+written before schema 2 existed. `bundled-NAME` has the same of a bundled preset whose weights were rewritten since.
 Large saves are compressed, and the videos are left out.
 """
 
@@ -35,7 +35,6 @@ MODELS = {
     "spatial-map": MappedTrunkModel,
     "given-pose": MappedTrunkModel,
     "bundled-maze": MapModel,
-    "bundled-memory-maze-fixed": MapModel,
 }
 LEVELS = 3
 """Other machines round differently; more than this many of 255 levels is another meaning of the weights."""

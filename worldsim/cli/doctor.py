@@ -7,7 +7,6 @@ downloaded yet.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -170,8 +169,12 @@ def _faster(rates: dict[str, float]) -> str:
     return "bfloat16" if rates["bfloat16"] > 1.3 * rates["float32"] else "float32"
 
 
-def _version(package: str) -> str | None:
-    return importlib.metadata.version(package) if importlib.util.find_spec(package) else None
+def _version(distribution: str) -> str | None:
+    """Of an installed distribution, under the name that pip knows; None if it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _text(report: dict[str, Any]) -> str:

@@ -29,8 +29,8 @@ def build_world_model(config: ModelConfig, latent_shape: LatentShape, action_siz
 
 
 def _build_map(config: MapConfig, latent_shape: LatentShape, action_size: int) -> MapMemory:
-    view_rad = math.radians(config.view_deg)
+    shapes, view_rad = (latent_shape, action_size, config.width), math.radians(config.view_deg)
     if isinstance(config, FixedMapConfig):
-        return FixedMapMemory(latent_shape, action_size, config.width, view_rad=view_rad)
+        return FixedMapMemory(*shapes, view_rad=view_rad, solid_walls=config.solid_walls)
     is_given = config.pose == "given"
-    return SpatialMapMemory(latent_shape, action_size, config.width, view_rad=view_rad, pose_is_action=is_given)
+    return SpatialMapMemory(*shapes, view_rad=view_rad, pose_is_action=is_given, solid_walls=config.solid_walls)

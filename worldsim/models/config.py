@@ -302,6 +302,9 @@ class FixedMapConfig:
     """Hidden width of the map's networks."""
     view_deg: float = 90.0
     """The camera's horizontal field of view."""
+    solid_walls: bool = False
+    """Walls of the map stop the predicted pose. The motion model learns to stop at walls as well, but a key held down
+    can push it through."""
 
     def __post_init__(self) -> None:
         check_ranges(self, _MAP_LIMITS)
@@ -322,9 +325,13 @@ class SpatialMapConfig:
     """The camera's horizontal field of view."""
     pose: Literal["estimated", "given"] = "estimated"
     """`estimated`: from actions and frames. `given`: the inputs are poses (`world.inputs = "pose"`)."""
+    solid_walls: bool = False
+    """Walls of the map stop the predicted pose (see `FixedMapConfig`)."""
 
     def __post_init__(self) -> None:
         check_ranges(self, _MAP_LIMITS)
+        if self.solid_walls and self.pose == "given":
+            raise ConfigError("solid_walls stops predicted poses, and pose = 'given'", hint="solid_walls = false")
 
 
 MapConfig: TypeAlias = FixedMapConfig | SpatialMapConfig

@@ -131,13 +131,34 @@ def test_poses_rotate_and_translate_like_vectors() -> None:
 
 
 @torch.no_grad()
-def test_a_floor_plan_shows_the_walls_in_the_weights_where_they_are() -> None:
-    memory = FixedMapMemory(LATENT_SHAPE, 2, 16)
+def walled_in_the_west(**options: bool) -> FixedMapMemory:
+    torch.manual_seed(0)
+    memory = FixedMapMemory(LATENT_SHAPE, 2, 16, **options)
     for level in memory.field.walls.levels:
         level.zero_()
         level[0] = -3.0  # free
         level[0, :, : level.shape[2] // 4] = 3.0  # a wall at low x
+    return memory
+
+
+@torch.no_grad()
+def test_a_floor_plan_shows_the_walls_in_the_weights_where_they_are() -> None:
+    memory = walled_in_the_west()
     wall, known, reach = memory.floor_plan(memory.initial_state(2))
     assert wall.shape == known.shape == (2, PLAN_POINTS, PLAN_POINTS) and reach >= 1
     assert float(wall[0, :, : PLAN_POINTS // 5].min()) > 0.5 > 0.1 > float(wall[0, :, PLAN_POINTS // 2 :].max())
     assert bool((known == 1).all())
+
+
+@torch.no_grad()
+def test_a_key_held_down_ends_at_a_solid_wall_and_beyond_any_other() -> None:
+    ends = []
+    for solid_walls in (True, False):
+        memory = walled_in_the_west(solid_walls=solid_walls)
+        memory.motion.linear.weight[:, 3:] = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+        state = memory.initial_state(1)
+        state["pose"] = state["previous_pose"] = torch.tensor([[0.0, 0.0, -1.0, 0.0]])  # looking west
+        for _ in range(40):
+            state = memory.predict_pose(state, torch.tensor([[1.0, 0.0]]))
+        ends.append(float(state["pose"][0, 0]))
+    assert ends[1] < -1 < ends[0] < -0.3

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE, Motion
+from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE, Motion, stop_at_walls
 
 ACTIONS = 3
 
@@ -53,3 +55,31 @@ def test_a_key_moves_from_rest() -> None:
     pressed, around = torch.eye(1, ACTIONS, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
     with torch.no_grad():
         assert (made.step(rest, rest, pressed, around)[0, 0] - TRANSLATION_SCALE).abs() < 1e-9
+
+
+def pose(x: float, y: float, angle: float = 0.0) -> Tensor:
+    return torch.tensor([[x, y, math.cos(angle), math.sin(angle)]])
+
+
+def wall_to_the_east(position_BK2: Tensor) -> Tensor:
+    return (position_BK2[..., 0] > 1.0).float()
+
+
+def test_a_wall_stops_the_motion_into_it_but_not_along_it() -> None:
+    stopped = stop_at_walls(wall_to_the_east, pose(0.95, 0.0), pose(1.05, 0.0, 0.3))
+    assert torch.equal(stopped[:, :2], pose(0.95, 0.0)[:, :2])
+    assert torch.equal(stopped[:, 2:], pose(0.0, 0.0, 0.3)[:, 2:]), "turning is free"
+    slid = stop_at_walls(wall_to_the_east, pose(0.95, 0.0), pose(1.05, 0.08))
+    assert torch.equal(slid[:, :2], pose(0.95, 0.08)[:, :2])
+
+
+def test_free_motion_is_unchanged_and_a_wall_can_be_left() -> None:
+    free = pose(0.5, 0.1, 1.0)
+    assert torch.equal(stop_at_walls(wall_to_the_east, pose(0.4, 0.0), free), free)
+    assert torch.equal(stop_at_walls(wall_to_the_east, pose(1.1, 0.0), pose(0.95, 0.0)), pose(0.95, 0.0))
+
+
+def test_each_row_is_stopped_on_its_own() -> None:
+    here, there = torch.cat((pose(0.95, 0.0), pose(0.0, 0.0))), torch.cat((pose(1.05, 0.0), pose(0.1, 0.0)))
+    stopped = stop_at_walls(wall_to_the_east, here, there)
+    assert torch.equal(stopped, torch.cat((pose(0.95, 0.0), pose(0.1, 0.0))))

@@ -299,3 +299,26 @@ def test_a_floor_plan_knows_what_was_in_front_of_the_camera_and_nothing_behind_i
     assert 0 <= float(wall.min()) <= float(wall.max()) <= 1 and 0 <= float(known.min()) <= float(known.max()) <= 1
     middle, ahead = CELLS // 2, round(60 / CELL_UNITS)
     assert float(known[0, middle, middle + ahead]) > 0.5 and float(known[0, middle, middle - ahead]) == 0
+
+
+@torch.no_grad()
+def test_solid_walls_stop_the_pose_where_a_wall_was_seen() -> None:
+    torch.manual_seed(0)
+    memory = SpatialMapMemory(LATENT_SHAPE, 2, 24, view_rad=VIEW_RAD, solid_walls=True).double()
+    assert memory.motion is not None
+    memory.motion.linear.weight[:, 3:] = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+    memory.grid.density_out.weight.zero_()
+    memory.grid.density_out.bias.copy_(torch.tensor([-3.0, 0.0]))  # free everywhere
+    forward, state = torch.tensor([[1.0, 0.0]], dtype=torch.float64), memory.initial_state(1)
+    moved, _ = memory.predict(state, forward)
+    assert float(moved["pose"][0, 0]) > 0.01
+    memory.grid.density_out.bias.copy_(torch.tensor([3.0, 0.0]))  # a wall everywhere: it may be left, and only so
+    inside, _ = memory.predict(state, forward)
+    assert torch.equal(inside["pose"], moved["pose"])
+
+    def wall_ahead(tables: SpatialMapState, position_NK2: Tensor) -> Tensor:
+        return (position_NK2[..., 0] > 0.005).double()
+
+    memory.grid.wall_at = wall_ahead  # type: ignore[method-assign]
+    stopped, _ = memory.predict(state, forward)
+    assert float(stopped["pose"][0, 0]) == 0.0 and torch.equal(stopped["pose"][:, 1:], moved["pose"][:, 1:])

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from worldsim.models.fp32 import full_precision
 from worldsim.models.maps.map_model import MapMemory, MapState
 from worldsim.models.maps.networks import FeatureGrid, ResidualMLP, volume_weights
-from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE, Motion, fit_pose, shift_previous, speed
+from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE, Motion, fit_pose, shift_previous, speed, stop_at_walls
 from worldsim.models.pose import POSE_SIZE, heading_rad, move_by, unit_heading
 from worldsim.models.world_model import FloorPlan
 
@@ -41,9 +41,11 @@ FLOOR_CELLS, FLOOR_FEATURES = (32,), 6
 NUM_SLICES = 8
 COLUMN_FEATURES = 16
 DENSITY_GAIN, DENSITY_START, DENSITY_SCALE = 4.0, -2.0, 20.0
+"""Density is scale * softplus(gain * grid + start): initially a thin fog, through which gradients reach all samples."""
 PLAN_POINTS = 96
 """Points along a side of a floor plan."""
-"""Density is scale * softplus(gain * grid + start): initially a thin fog, through which gradients reach all samples."""
+WALL_LENGTH = 0.08
+"""A wall that is solid is opaque over this length, in scaled units."""
 INIT_GAIN = 2.0
 """Grids are initialized this much larger than elsewhere: an even fog has a symmetry that training would not break."""
 
@@ -134,10 +136,10 @@ class RadianceField(nn.Module):
         )
         return torch.cat(features, -1)
 
-    def opacity(self, position_GG2: Tensor, length: float) -> Tensor:
-        """How opaque the walls are over `length`, 0 to 1. Shapes: [G, G, 2] -> [G, G], lengths in pose units."""
-        density_GG = _density(torch.stack(self.walls.read(position_GG2 / FIELD_REACH)).sum(0)[0])
-        return 1 - torch.exp(-density_GG * length)
+    def opacity(self, position_GK2: Tensor, length: float) -> Tensor:
+        """How opaque the walls are over `length`, 0 to 1. Shapes: [G, K, 2] -> [G, K], lengths in pose units."""
+        density_GK = _density(torch.stack(self.walls.read(position_GK2 / FIELD_REACH)).sum(0)[0])
+        return 1 - torch.exp(-density_GK * length)
 
 
 def _density(raw: Tensor) -> Tensor:
@@ -168,9 +170,16 @@ class FixedMapMemory(MapMemory):
     num_extra_channels = 0
 
     def __init__(
-        self, latent_shape: tuple[int, int, int], action_size: int, width: int, *, view_rad: float = math.pi / 2
+        self,
+        latent_shape: tuple[int, int, int],
+        action_size: int,
+        width: int,
+        *,
+        view_rad: float = math.pi / 2,
+        solid_walls: bool = False,
     ) -> None:
         super().__init__()
+        self._solid_walls = solid_walls
         self.field = RadianceField(latent_shape, width // 2, view_rad)
         self.pose_estimator = ResidualMLP(math.prod(latent_shape), width // 2, POSE_SIZE, 2)
         self.motion = FixedMapMotion(action_size, width // 4)
@@ -197,8 +206,10 @@ class FixedMapMemory(MapMemory):
         return moved
 
     def predict_pose(self, state: MapState, action_BA: Tensor) -> MapState:
-        """Moves the estimated pose by one tick."""
+        """Moves the estimated pose by one tick, as far as solid walls allow."""
         pose_BP = self.move(state["pose"], state["previous_pose"], action_BA)
+        if self._solid_walls:
+            pose_BP = stop_at_walls(self._wall_at, state["pose"], pose_BP)
         return {"pose": pose_BP, "previous_pose": state["pose"], "is_localized": state["is_localized"]}
 
     def predict(self, state: MapState, action_BA: Tensor) -> tuple[MapState, Tensor]:
@@ -288,6 +299,12 @@ class FixedMapMemory(MapMemory):
         pose_BP[:, 2] = 1.0
         is_localized_B = torch.zeros(batch, dtype=torch.bool, device=pose_BP.device)
         return {"pose": pose_BP, "previous_pose": pose_BP.clone(), "is_localized": is_localized_B}
+
+    @full_precision
+    def _wall_at(self, position_GK2: Tensor) -> Tensor:
+        """Outside the map everything is solid."""
+        wall_GK = self.field.opacity(position_GK2, WALL_LENGTH)
+        return torch.where(position_GK2.abs().amax(-1) > 1, 1.0, wall_GK)
 
     def _squared_error(self, pose_BP: Tensor, latent_BCHW: Tensor) -> Tensor:
         """Mean squared error of the rendering. Shapes: returns [B]."""

@@ -10,13 +10,21 @@ Letters as in `spatial_map`; T frames of a clip, A action.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from worldsim.models.fp32 import full_precision
 from worldsim.models.maps.map_model import MapMemory, MapState
-from worldsim.models.maps.pose_tracking import Motion, ego_motion, fit_pose, motion_gate, shift_previous
+from worldsim.models.maps.pose_tracking import (
+    Motion,
+    ego_motion,
+    fit_pose,
+    motion_gate,
+    shift_previous,
+    stop_at_walls,
+)
 from worldsim.models.maps.spatial_map import MAP_REACH, UNITS_PER_POSE, SpatialMap, SpatialMapState
 from worldsim.models.pose import POSE_SIZE, heading_rad, rotate, unit_heading
 from worldsim.models.world_model import FloorPlan
@@ -73,8 +81,10 @@ class SpatialMapMemory(MapMemory):
         *,
         view_rad: float,
         pose_is_action: bool = False,
+        solid_walls: bool = False,
     ) -> None:
         super().__init__()
+        self._solid_walls = solid_walls
         self.grid = SpatialMap(latent_shape, width, view_rad)
         self.motion = None if pose_is_action else MapAwareMotion(action_size, width // 2)
 
@@ -96,6 +106,8 @@ class SpatialMapMemory(MapMemory):
     def predict(self, state: SpatialMapState, action_BA: Tensor) -> tuple[SpatialMapState, Tensor]:
         tables = self.grid.finalize(state)
         pose_BP = self.move(tables, state["pose"], state["previous_pose"], action_BA)
+        if self._solid_walls:
+            pose_BP = stop_at_walls(partial(self.grid.wall_at, tables), state["pose"], pose_BP)
         return {**state, "pose": pose_BP, "previous_pose": state["pose"]}, self._render(tables, pose_BP)
 
     @torch.no_grad()

@@ -33,6 +33,10 @@ FINITE_DIFFERENCE_STEP = 0.01
 """Step of the finite differences, in scaled units and in radians."""
 MAX_STEP = 0.1
 """Largest step, in scaled units and in radians: the linearization holds only locally."""
+SOLID_OPACITY = 0.5
+"""Positions whose walls are more opaque than this cannot be entered."""
+WallReader: TypeAlias = Callable[[Tensor], Tensor]
+"""Positions [B, K, 2] -> how opaque the walls are there, 0 to 1 [B, K]."""
 
 
 class Motion(nn.Module):
@@ -55,6 +59,22 @@ class Motion(nn.Module):
         motion_B3 = motion_gate(own)[:, None] * (self.linear(own) + self.collision(torch.cat((around_BF, own), -1)))
         step_B2 = rotate(motion_B3[:, :2], heading_rad(pose_BP)) * TRANSLATION_SCALE
         return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * ROTATION_SCALE), -1))
+
+
+def stop_at_walls(wall_at: WallReader, pose_BP: Tensor, moved_BP: Tensor) -> Tensor:
+    """The moved pose without the part of its translation that leads into a wall: along a wall it slides, in a corner it
+    stays. Turning is free, and a pose inside a wall may leave it. Shapes: returns [B, P]."""
+    here_B2, there_B2 = pose_BP[:, :2], moved_BP[:, :2]
+    along_x_B2 = torch.stack((there_B2[:, 0], here_B2[:, 1]), -1)
+    along_y_B2 = torch.stack((here_B2[:, 0], there_B2[:, 1]), -1)
+    target_BK2 = torch.stack((there_B2, along_x_B2, along_y_B2, here_B2), 1)
+    halfway_BK2 = (target_BK2 + here_B2[:, None]) / 2
+    wall_BK = torch.maximum(*wall_at(torch.cat((target_BK2, halfway_BK2), 1)).chunk(2, 1))
+    is_free_BK = wall_BK <= wall_BK[:, -1:].clamp_min(SOLID_OPACITY)  # where it is now always counts as free
+    length_BK = (target_BK2 - here_B2[:, None]).norm(dim=-1)
+    best_B = torch.where(is_free_BK, length_BK, -1.0).argmax(1)
+    chosen_B2 = target_BK2[torch.arange(len(pose_BP), device=pose_BP.device), best_B]
+    return torch.cat((chosen_B2, moved_BP[:, 2:]), -1)
 
 
 def motion_gate(own_BF: Tensor) -> Tensor:

@@ -252,11 +252,15 @@ class SpatialMap(nn.Module):
     @full_precision
     def floor_plan(self, state: SpatialMapState) -> tuple[Tensor, Tensor]:
         """How opaque each cell is, and how well it is known, 0 to 1. Shapes: [B, G, G] each."""
-        wall_BGG = 1 - torch.exp(-F.softplus(2 * self.finalize(state)["density"][:, 0]))
+        wall_BGG = _opacity(self.finalize(state)["density"][:, 0])
         seen_B1GG = 1 - torch.exp(-(state["occupied"] + state["free"])[:, None])
         # Distant rays leave gaps of a few cells, and a wall is thicker than its face.
         known_B1GG = F.avg_pool2d(F.max_pool2d(seen_B1GG, 5, 1, 2), 3, 1, 1)
         return wall_BGG, known_B1GG[:, 0]
+
+    def wall_at(self, tables: SpatialMapState, position_NK2: Tensor) -> Tensor:
+        """How opaque a cell is at each position, 0 to 1. Shapes: positions [N, K, 2], in pose units -> [N, K]."""
+        return _opacity(self.density(tables, position_NK2)[..., 0])
 
     @full_precision
     def density(self, tables: SpatialMapState, position_NK2: Tensor) -> Tensor:
@@ -319,6 +323,11 @@ class SpatialMap(nn.Module):
         cos, sin = angle_N1.cos(), angle_N1.sin()
         along_NR2 = torch.stack((cos + across_R * sin, sin - across_R * cos), -1)
         return UNITS_PER_POSE * pose_NP[:, None, None, :2] + depth_NRS[..., None] * along_NR2[:, :, None]
+
+
+def _opacity(density: Tensor) -> Tensor:
+    """Of a cell with this density of walls."""
+    return 1 - torch.exp(-F.softplus(2 * density))
 
 
 def _sample_edges() -> Tensor:
