@@ -1,13 +1,14 @@
-"""The free camera: closed paths and turns, edges, heading inputs."""
+"""The camera that keys move: closed paths and turns, edges, heading inputs."""
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 
 import pytest
 
-from worldsim.actions.pose_control import key_spec, pose_step, pose_steps
+from worldsim.actions.pose_control import key_spec, pose_step
 from worldsim.core.types import NO_ACTION, Action, ActionSpec, Pose
 from worldsim.worlds.doom.config import DoomConfig
 from worldsim.worlds.doom.world import pose_action, pose_from_action
@@ -35,6 +36,15 @@ def at(spec: ActionSpec, x: float, y: float, angle_deg: float) -> Action:
 def assert_near(found: Action, expected: Action, spec: ActionSpec, by: float = 2e-6) -> None:
     for name in spec.axes:
         assert found.axis(name) == pytest.approx(expected.axis(name), abs=by), name
+
+
+def pose_steps(spec: ActionSpec, actions: Iterable[Action], newest: Action) -> list[Action]:
+    """`pose_step` for a sequence of actions, starting at pose `newest`."""
+    found: list[Action] = []
+    for action in actions:
+        newest = pose_step(spec, action, newest)
+        found.append(newest)
+    return found
 
 
 def mirrored(action: Action) -> Action:

@@ -100,6 +100,21 @@ class FakePoseControlled(FakeSimulator):
         return replace(super().reset(seed), action=Action.of(x=0.25 * seed - 0.5, y=0.25, cos=1.0))
 
 
+class FakeWithWall(FakePoseControlled):
+    """A wall stops the camera at x = `WALL`."""
+
+    WALL = -0.25
+    action_spec = ActionSpec(
+        buttons=(),
+        axes=FakePoseControlled.action_spec.axes,
+        pose_control=PoseControl(step_length=1 / 16, turn_rad=math.radians(10), has_collisions=True),
+    )
+
+    def step(self, action: Action) -> Step:
+        axes = dict(action.axes)
+        return super().step(Action.of(**{**axes, "x": min(axes.get("x", 0.0), self.WALL)}))
+
+
 HEADER = SessionHeader(
     preset="fake",
     preset_ref="fake",

@@ -80,13 +80,14 @@ def test_speed_matches_the_estimate(folder: Path) -> None:
     """Estimates and measures in turn, so that a busy machine slows both."""
     preset = load_preset(folder)
     simulator = Simulator(preset)
-    simulator.reset(0)
+    first = simulator.reset(0)
     actions = script_actions("explore", simulator.action_spec, 0, ROUNDS * BENCH_FRAMES)
     torch.set_num_threads(preset.config.play.cpu_threads)
     ratios = []
     for index in range(ROUNDS):
         predicted = estimate_play(preset.config).frames_per_s
-        costs = measure(simulator, actions[index * BENCH_FRAMES :][:BENCH_FRAMES], Progress(BENCH_FRAMES, "bench"))
+        part = actions[index * BENCH_FRAMES :][:BENCH_FRAMES]
+        costs = measure(simulator, first, part, Progress(BENCH_FRAMES, "bench"))
         assert predicted
         ratios.append(predicted * summary(costs)["ms_per_frame_p50"] / 1e3)
     print(f"\n{folder.name}: frames/s predicted over measured {median(ratios):.2f} of {[f'{r:.2f}' for r in ratios]}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.engine.fakes import HEADER, FakePoseControlled
+from tests.engine.fakes import HEADER, FakePoseControlled, FakeWithWall
 from tests.engine.test_time_travel import TICK_S, Play, assert_same, loads
 from tests.engine.test_worker import take
 from worldsim.core.types import NO_ACTION, Action, Step
@@ -100,6 +100,35 @@ def test_prefetched_frames_match_the_requested_ones(depth: int) -> None:
     run_all(worker)
     worker.submit(Action.of("back"))
     assert worker.counters.hits == 21
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_at_a_wall_the_camera_stops_and_prefetched_frames_still_match(depth: int) -> None:
+    worker = Worker(
+        lambda _: LoadedWorld(playable=FakeWithWall(), title="", ticks_per_s=1.0), prefetch_depth=depth, num_warmup=0
+    )
+    run_all(worker)
+    assert worker.take() is not None
+    x = []
+    for keys in [Action.of("forward")] * 8 + [Action.of("back")] * 2:
+        worker.expect(keys)
+        run_all(worker)
+        worker.submit(keys)
+        run_all(worker)
+        x.append(pose_of(worker.take())[0])
+    assert x == [*(-0.5 + STEP * i for i in range(1, 5)), *[FakeWithWall.WALL] * 4, *(-0.25 - STEP * i for i in (1, 2))]
+    assert worker.counters.misses == 0
+
+
+def test_where_walls_are_solid_the_user_is_not_told_otherwise() -> None:
+    def solid(report: StageCallback) -> LoadedWorld:
+        header = replace(HEADER, action_spec=FakeWithWall.action_spec)
+        return LoadedWorld(playable=FakeWithWall(), title="fake", ticks_per_s=1 / TICK_S, header=header)
+
+    play = Play(solid)
+    assert not play.session.notification
+    labels = {row.label for row in play.session.inputs.bindings}
+    assert "walk forward" in labels and not any("free camera" in label for label in labels)
 
 
 def run_all(worker: Worker) -> None:

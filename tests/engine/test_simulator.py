@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from worldsim.actions.pose_control import pose_step
 from worldsim.core.errors import ConfigError, NonFiniteError, UsageError
 from worldsim.core.types import NO_ACTION, Action
+from worldsim.engine.batch import BatchSimulator
 from worldsim.engine.interfaces import LoadedWorld
 from worldsim.engine.simulator import Simulator
 from worldsim.engine.worker import Worker
+from worldsim.models.build import build_world_model
+from worldsim.models.config import MappedModelConfig, SpatialMapConfig
+from worldsim.models.maps.spatial_map import SpatialMap
 from worldsim.presets.store import Preset, load_preset
 
 FORWARD, TURN = Action.of("forward"), Action.of(turn=1.0)
@@ -150,3 +155,48 @@ def test_the_map_is_that_of_the_snapshot_and_only_of_a_model_that_has_one(
     behind, again = mapped.map_view(mapped.snapshot()), mapped.map_view(first)
     assert behind is not None and again is not None
     assert not np.array_equal(behind.known, view.known) and np.array_equal(again.known, view.known)
+
+
+@pytest.fixture
+def solid(given_preset_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Preset:
+    """Poses as inputs, with a wall across x = 0.3 that the map knows."""
+    preset = load_preset(given_preset_folder)
+    assert isinstance(preset.config.model, MappedModelConfig)
+    solid_map = SpatialMapConfig(width=12, pose="given", solid_walls=True)
+    config = replace(preset.config, model=replace(preset.config.model, map=solid_map))
+    model = build_world_model(config.model, config.latent_shape, config.action_spec.size)
+    model.load_state_dict(preset.model.state_dict())
+    monkeypatch.setattr(SpatialMap, "wall_at", lambda self, tables, position: (position[..., 0] > 0.3).float())
+    return replace(preset, config=config, model=model)
+
+
+def walk_east(world: Simulator, num_steps: int) -> list[Action]:
+    newest, found = world.reset(0).action, []
+    for _ in range(num_steps):
+        newest = world.step(pose_step(world.action_spec, Action.of("forward"), newest)).action
+        found.append(newest)
+    return found
+
+
+def test_walls_of_the_map_stop_the_camera_and_a_recording_of_it_replays_exactly(solid: Preset) -> None:
+    world = Simulator(solid)
+    walked = walk_east(world, 12)
+    x = [action.axis("x") for action in walked]
+    assert 0.2 < x[0] < x[-1] <= 0.3 and x[-1] == x[-2], "it came as far as the wall"
+    frame = world.step(walked[-1]).frame
+    world.reset(0)
+    assert [world.step(action).action for action in walked] == walked, "a stopped pose is not stopped again"
+    assert np.array_equal(world.step(walked[-1]).frame, frame)
+    beyond = dict(walked[-1].axes) | {"x": 0.9}
+    assert world.step(Action.of(**beyond)).action == Action.of(**beyond), "a jump goes anywhere"
+
+
+def test_a_row_of_a_batch_stops_where_a_simulator_does(solid: Preset) -> None:
+    single, batch = Simulator(solid), BatchSimulator(solid, 2)
+    start = single.reset(0).action
+    into_the_wall = [pose_step(single.action_spec, Action.of("forward"), a) for a in (start, *walk_east(single, 12))]
+    single.reset(0)
+    batch.reset({0: 0, 1: 0})
+    for action in into_the_wall:
+        expected, found = single.step(action), batch.step([action, start])
+        assert np.abs(expected.frame.astype(int) - found[0]).max() <= 1

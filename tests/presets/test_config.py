@@ -200,11 +200,6 @@ SEQUENCE_WITH_MAP_KEY = {"kind": "sequence", "map": {"kind": "fixed"}}
         ({"kind": "mapped", "denoiser": {"kind": "shared", "width": 4}}, "'model.denoiser.width'", ""),
         ({"kind": "mapped", "pose": "none"}, "unknown key 'model.pose'", ""),
         ({"kind": "map", "map": {"kind": "fixed", "pose": "given"}}, "unknown key 'model.map.pose'", ""),
-        (
-            {"kind": "map", "map": {"kind": "spatial", "pose": "given", "solid_walls": True}},
-            "solid_walls stops predicted poses",
-            "solid_walls = false",
-        ),
         ({"kind": "maps"}, "model.kind is 'maps'", "one of 'sequence', 'map', 'mapped'"),
         ({"kind": "map", "map": {"kind": "spatial", "poes": "given"}}, "'model.map.poes'", "did you mean 'pose'?"),
     ],

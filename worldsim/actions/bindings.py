@@ -92,13 +92,13 @@ class KeyOverride:
     keys: tuple[str, ...]
 
 
-_POSE_CONTROL_LABELS = {
+_FREE_CAMERA_LABELS = {
     "forward": "fly forward (free camera, no collisions)",
     "back": "fly back",
     "left": "fly left",
     "right": "fly right",
 }
-"""Labels of the movement keys in worlds whose inputs are poses."""
+"""Labels of the movement keys in worlds whose inputs are poses, without collisions."""
 _NUM_STEPS_LABEL = "1, 2, 4 or 8 denoising steps per frame"
 _SPEED_LABEL = "slower / faster (0.25x to 4x)"
 _BRANCH_LABEL = "previous / next branch"
@@ -184,7 +184,7 @@ def available_bindings(
 ) -> tuple[Binding, ...]:
     """The rows of `bindings` that have an effect in a world with this action spec.
 
-    A reference world has no denoising steps (`has_num_steps=False`). Where the inputs are poses, the movement rows fly
+    A reference world has no denoising steps (`has_num_steps=False`). Where the inputs are poses, the movement rows move
     the camera. Inputs without a row get one, as long as there are spare keys.
     """
     keys = key_spec(spec)
@@ -196,7 +196,8 @@ def available_bindings(
         and (row.command is not Command.NUM_STEPS or has_num_steps)
     )
     if spec.pose_control is not None:
-        return tuple(replace(row, label=_POSE_CONTROL_LABELS.get(row.button, row.label)) for row in rows)
+        labels = {} if spec.pose_control.has_collisions else _FREE_CAMERA_LABELS
+        return tuple(replace(row, label=labels.get(row.button, row.label)) for row in rows)
     return rows + tuple(_spare_rows(spec, bindings))
 
 

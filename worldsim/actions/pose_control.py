@@ -1,4 +1,5 @@
-"""A free camera for presets whose inputs are poses: the movement keys fly it, without collisions.
+"""A camera for presets whose inputs are poses: the movement keys move it. Only a model can stop it at walls
+(`WorldModel.stop_at_walls`).
 
 Stateless: the next pose follows from the pose of the newest frame, so rewinding and loading need no extra handling.
 How far a tick moves comes from the world's config (`PoseControl`).
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _HEADING = re.compile(r"(cos|sin)(\d*)")
 
 
 def key_spec(spec: ActionSpec) -> ActionSpec:
-    """The inputs for keys and scripts: those of the world, or those of the free camera if its inputs are poses."""
+    """The inputs for keys and scripts: those of the world, or those of the camera if its inputs are poses."""
     if spec.pose_control is None:
         return spec
     unit = f"{math.degrees(spec.pose_control.turn_rad):g} deg per tick"
@@ -46,15 +46,6 @@ def pose_step(spec: ActionSpec, action: Action, newest: Action) -> Action:
         for name, part in (("x", math.cos(direction_rad)), ("y", math.sin(direction_rad))):
             pose[name] = min(1.0, max(-1.0, pose.get(name, 0.0) + pose_control.step_length * part))
     return Action(axes=tuple((name, float(np.float32(value))) for name, value in pose.items()))
-
-
-def pose_steps(spec: ActionSpec, actions: Iterable[Action], newest: Action) -> list[Action]:
-    """`pose_step` for a sequence of actions, starting at pose `newest`."""
-    found: list[Action] = []
-    for action in actions:
-        newest = pose_step(spec, action, newest)
-        found.append(newest)
-    return found
 
 
 def _heading_inputs(spec: ActionSpec, angle_rad: float) -> dict[str, float]:

@@ -29,7 +29,7 @@ from worldsim.cli.output import CommandResult, Progress, Subcommand, counted, ru
 from worldsim.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from worldsim.core.types import Action
+    from worldsim.core.types import Action, Step
     from worldsim.engine.interfaces import StageTimes
     from worldsim.engine.simulator import Simulator
 
@@ -113,7 +113,7 @@ def _bench_play(arguments: BenchPlay, progress: Progress) -> dict[str, Any]:
     start_s = time.perf_counter()
     import torch
 
-    from worldsim.actions.pose_control import key_spec, pose_steps
+    from worldsim.actions.pose_control import key_spec
     from worldsim.actions.scripted_actions import script_actions
     from worldsim.engine.preset_world import PRESET_THREADS, open_preset
 
@@ -121,12 +121,11 @@ def _bench_play(arguments: BenchPlay, progress: Progress) -> dict[str, Any]:
     opened = open_preset(arguments.preset, device=arguments.device, num_steps=arguments.steps, threads=threads)
     preset, simulator = opened.preset, opened.simulator
     spec = simulator.action_spec
-    script = script_actions("explore", key_spec(spec), arguments.seed, arguments.frames)
-    actions = pose_steps(spec, script, simulator.reset(arguments.seed).action)
-    simulator.step(actions[0])
+    actions = script_actions("explore", key_spec(spec), arguments.seed, arguments.frames)
+    simulator.step(simulator.reset(arguments.seed).action)
     first_frame_s = time.perf_counter() - start_s
-    simulator.reset(arguments.seed)
-    costs = measure(simulator, actions, progress)
+    first = simulator.reset(arguments.seed)
+    costs = measure(simulator, first, actions, progress)
     return {
         "preset": preset.config.name,
         "preset_sha256": preset.sha256,
@@ -141,13 +140,16 @@ def _bench_play(arguments: BenchPlay, progress: Progress) -> dict[str, Any]:
     }
 
 
-def measure(simulator: Simulator, actions: Sequence[Action], progress: Progress) -> list[FrameCost]:
-    """One cost per action, from the current state of `simulator`."""
+def measure(simulator: Simulator, first: Step, actions: Sequence[Action], progress: Progress) -> list[FrameCost]:
+    """One cost per action, from the current state of `simulator`, whose newest frame is `first`."""
+    from worldsim.actions.pose_control import pose_step
+
+    step, spec = first, simulator.action_spec
     process = psutil.Process()
     costs = []
     for index, action in enumerate(actions, start=1):
         before_s = time.perf_counter()
-        simulator.step(action)
+        step = simulator.step(pose_step(spec, action, step.action))
         ms = (time.perf_counter() - before_s) * 1e3
         costs.append(FrameCost(ms=ms, rss_bytes=process.memory_info().rss, times=simulator.last_times))
         progress.update(index, f"{ms:.1f} ms/frame", ms=round(ms, 3))

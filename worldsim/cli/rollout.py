@@ -72,7 +72,7 @@ def run(argv: list[str]) -> int:
 
 def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
     """Returns: the JSON result. Side effects: writes the video and the recording."""
-    from worldsim.actions.pose_control import key_spec, pose_steps
+    from worldsim.actions.pose_control import key_spec, pose_step
     from worldsim.actions.scripted_actions import script_actions
     from worldsim.engine.preset_world import PRESET_THREADS, open_preset
     from worldsim.engine.recorder import Recorder
@@ -103,9 +103,10 @@ def rollout(arguments: RolloutArguments, progress: Progress) -> dict[str, Any]:
             simulator.restore(position.snapshot)
             first, seed = position.step, position.seed
             recorder.continue_from(position)
-        for index, action in enumerate(pose_steps(spec, actions, first.action), start=1):
+        step = first
+        for index, action in enumerate(actions, start=1):
             before_s = time.perf_counter()
-            step = simulator.step(action)
+            step = simulator.step(pose_step(spec, action, step.action))
             generating_s += time.perf_counter() - before_s
             recorder.wait_for_room()
             recorder.add(step, seed)

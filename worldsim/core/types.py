@@ -60,6 +60,8 @@ class PoseControl:
     step_length: float
     """In units of the axes x and y."""
     turn_rad: float
+    has_collisions: bool = False
+    """Whether walls stop the camera."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import Action, ActionSpec
 from worldsim.diffusion import frame_noise
-from worldsim.engine.simulator import Simulator
+from worldsim.engine.simulator import Simulator, stop_at_walls
 from worldsim.models.autoencoder import to_frames
 from worldsim.models.rollout import generate_frame
 from worldsim.models.state import WorldState
@@ -85,10 +85,11 @@ class BatchSimulator:
         """
         assert len(actions) == self.num_rows, f"{len(actions)} actions for {self.num_rows} rows"
         encoded_BA = np.stack([self.action_spec.encode(action) for action in actions])
+        action_BA = torch.from_numpy(encoded_BA).to(self._device)
         latent_BCHW, self._state = generate_frame(
             self._preset.model,
             self._state,
-            torch.from_numpy(encoded_BA).to(self._device),
+            stop_at_walls(self._preset.model, self.action_spec, self._state, action_BA),
             self._noise(),
             num_steps=self.num_steps,
             level_B=self._context_noise_B,

@@ -314,7 +314,7 @@ class Session:
 
     def _on_world_loaded(self, loaded: LoadedWorld) -> None:
         spec = loaded.action_spec
-        if spec.pose_control is not None:
+        if spec.pose_control is not None and not spec.pose_control.has_collisions:
             self.notify("free camera: walls are not solid")
         self.inputs.bindings = available_bindings(spec, has_num_steps=loaded.has_num_steps)
         self.recorder.header = loaded.header

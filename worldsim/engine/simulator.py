@@ -27,6 +27,7 @@ from worldsim.models.maps.map_model import MAP_PREFIX
 from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE
 from worldsim.models.rollout import generate_frame, observe_clip
 from worldsim.models.state import WorldState
+from worldsim.models.world_model import WorldModel
 from worldsim.presets.store import Preset
 
 
@@ -112,11 +113,16 @@ class Simulator:
 
     @torch.inference_mode()
     def step(self, action: Action) -> Step:
-        """Computes the next frame. Raises: ConfigError for an unknown input, NonFiniteError; the state is then as
-        before the call."""
+        """Computes the next frame. The step has the action of the frame, in which walls may have stopped the camera.
+
+        Raises: ConfigError for an unknown input, NonFiniteError; the state is then as before the call.
+        """
         before = self.snapshot()
         t0_ns = self._clock.now_ns()
-        action_BA = torch.from_numpy(self.action_spec.encode(action)).to(self._device)[None]
+        asked_BA = torch.from_numpy(self.action_spec.encode(action)).to(self._device)[None]
+        action_BA = stop_at_walls(self._model, self.action_spec, before.state, asked_BA)
+        if not torch.equal(action_BA, asked_BA):
+            action = self.action_spec.decode(action_BA[0].cpu().numpy())
         noise_BCHW = frame_noise(before.state.seed, before.state.frame_index, (1, *self._preset.config.latent_shape))
         t1_ns = t0_ns
 
@@ -194,6 +200,16 @@ class Simulator:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return self._clock.now_ns()
+
+
+def stop_at_walls(model: WorldModel, spec: ActionSpec, state: WorldState, action_BA: Tensor) -> Tensor:
+    """Where poses are the inputs and walls stop the camera: the poses that its steps reach. Jumps, as in a recording
+    that skips frames, stay as they are. Shapes: returns [B, A]."""
+    if spec.pose_control is None or not spec.pose_control.has_collisions:
+        return action_BA
+    distance_B = (action_BA[:, :2] - state.tensors[f"{MAP_PREFIX}pose"][:, :2]).norm(dim=-1)
+    is_step_B = distance_B <= 1.01 * spec.pose_control.step_length
+    return torch.where(is_step_B[:, None], model.stop_at_walls(state, action_BA), action_BA)
 
 
 def first_action(preset: Preset, seed: int) -> Action:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -90,7 +90,10 @@ class TaskResult:
 
 @dataclass(frozen=True, kw_only=True)
 class PrefetchedFrame:
-    """A frame, or the error in its place. A prefetched error only counts if its action is requested."""
+    """A frame, or the error in its place. A prefetched error only counts if its action is requested.
+
+    `action` was asked for; that of `step` may be less of it, where walls stop the camera.
+    """
 
     action: Action
     step: Step | None = None
@@ -117,14 +120,13 @@ class Prefetch:
     def __len__(self) -> int:
         return len(self._frames)
 
+    def __iter__(self) -> Iterator[PrefetchedFrame]:
+        """The next frame first."""
+        return iter(self._frames)
+
     @property
     def has_room(self) -> bool:
         return len(self._frames) < self.depth
-
-    @property
-    def predicted_actions(self) -> tuple[Action, ...]:
-        """The actions of the queued frames, the next one first."""
-        return tuple(frame.action for frame in self._frames)
 
     @property
     def tip(self) -> PrefetchedFrame | None:
@@ -221,7 +223,7 @@ class Worker:
         with self._work:
             assert self._request is None and self._ready_step is None, "the requested frame has not been taken"
             action = self._after(action, self._last_action)
-            predicted = (*self._prefetch.predicted_actions, self._in_flight)[0]
+            predicted = next((frame.action for frame in self._prefetch), self._in_flight)
             if predicted == action:
                 self._count(hits=1)
             else:
@@ -352,7 +354,9 @@ class Worker:
             return None
         if tip is not None and tip.error:
             return None
-        source, before = (self._last_snapshot, self._last_action) if tip is None else (tip.snapshot, tip.action)
+        source, before = self._last_snapshot, self._last_action
+        if tip is not None and tip.step is not None:
+            source, before = tip.snapshot, tip.step.action
         return self._begin_frame(self._after(self._expected_action, before), source, loaded.background_stream)
 
     def _load_world(self) -> None:
@@ -480,10 +484,11 @@ class Worker:
     def _matches_predictions(self, action: Action) -> bool:
         """Locked. Whether holding `action` gives the prefetched frames."""
         before = self._last_action
-        for predicted in (*self._prefetch.predicted_actions, *([self._in_flight] if self._in_flight else [])):
-            if predicted != (before := self._after(action, before)):
+        for frame in self._prefetch:
+            if frame.action != self._after(action, before):
                 return False
-        return True
+            before = frame.action if frame.step is None else frame.step.action
+        return self._in_flight is None or self._in_flight == self._after(action, before)
 
     def _drop_prefetched(self) -> None:
         """Locked. Discards prefetched frames, and the one in flight, after a misprediction."""

@@ -326,12 +326,11 @@ class SpatialMapConfig:
     pose: Literal["estimated", "given"] = "estimated"
     """`estimated`: from actions and frames. `given`: the inputs are poses (`world.inputs = "pose"`)."""
     solid_walls: bool = False
-    """Walls of the map stop the predicted pose (see `FixedMapConfig`)."""
+    """Walls of the map stop the predicted pose (see `FixedMapConfig`); where poses are given, the camera that the keys
+    move."""
 
     def __post_init__(self) -> None:
         check_ranges(self, _MAP_LIMITS)
-        if self.solid_walls and self.pose == "given":
-            raise ConfigError("solid_walls stops predicted poses, and pose = 'given'", hint="solid_walls = false")
 
 
 MapConfig: TypeAlias = FixedMapConfig | SpatialMapConfig

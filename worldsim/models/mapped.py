@@ -66,6 +66,9 @@ class MappedModel(SequenceModel):
         state = super().commit(context, latent_BCHW, level_B)  # type: ignore[safe-super]
         return state.advance(with_map_prefix(map_state), 0)
 
+    def stop_at_walls(self, state: WorldState, action_BA: Tensor) -> Tensor:
+        return self.map.stop_at_walls(state.with_prefix(MAP_PREFIX), action_BA)
+
     def floor_plan(self, state: WorldState) -> FloorPlan | None:
         return self.map.floor_plan(state.with_prefix(MAP_PREFIX))
 

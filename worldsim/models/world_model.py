@@ -126,6 +126,13 @@ class WorldModel(nn.Module, ABC):
         `generated`: whether the model made the frame. `pose_BP`: its true pose, where known, of a true frame.
         """
 
+    def stop_at_walls(self, state: WorldState, action_BA: Tensor) -> Tensor:
+        """Where actions are poses: the action without the part of its step that leads into a wall of the map.
+
+        Shapes: returns [B, A].
+        """
+        return action_BA
+
     def floor_plan(self, state: WorldState) -> FloorPlan | None:
         """The map in the state, from above; None for a model without a map."""
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,10 @@ class PresetConfig:
 
     @property
     def action_spec(self) -> ActionSpec:
-        return self.world.action_spec
+        spec = self.world.action_spec
+        if spec.pose_control is None or self.model.map is None or not self.model.map.solid_walls:
+            return spec
+        return replace(spec, pose_control=replace(spec.pose_control, has_collisions=True))
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:

@@ -47,6 +47,10 @@ class MapMemory(nn.Module, ABC):
     ) -> MapState:
         """Integrates a frame. `generated_B`: the model made it; `pose_BP`: the true poses of true frames."""
 
+    def stop_at_walls(self, state: MapState, action_BA: Tensor) -> Tensor:
+        """See `WorldModel.stop_at_walls`."""
+        return action_BA
+
     @abstractmethod
     def floor_plan(self, state: MapState) -> FloorPlan:
         """The map, to look at."""
@@ -159,6 +163,9 @@ class MapModel(WorldModel):
         generated_B = torch.full_like(level_B, generated, dtype=torch.bool)
         map_state = self.map.commit(context.state.with_prefix(MAP_PREFIX), latent_BCHW, generated_B, pose_BP)
         return context.state.advance(with_map_prefix(map_state))
+
+    def stop_at_walls(self, state: WorldState, action_BA: Tensor) -> Tensor:
+        return self.map.stop_at_walls(state.with_prefix(MAP_PREFIX), action_BA)
 
     def floor_plan(self, state: WorldState) -> FloorPlan | None:
         return self.map.floor_plan(state.with_prefix(MAP_PREFIX))

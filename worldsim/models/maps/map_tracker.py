@@ -106,7 +106,7 @@ class SpatialMapMemory(MapMemory):
     def predict(self, state: SpatialMapState, action_BA: Tensor) -> tuple[SpatialMapState, Tensor]:
         tables = self.grid.finalize(state)
         pose_BP = self.move(tables, state["pose"], state["previous_pose"], action_BA)
-        if self._solid_walls:
+        if self._solid_walls and self.motion is not None:
             pose_BP = stop_at_walls(partial(self.grid.wall_at, tables), state["pose"], pose_BP)
         return {**state, "pose": pose_BP, "previous_pose": state["pose"]}, self._render(tables, pose_BP)
 
@@ -146,6 +146,15 @@ class SpatialMapMemory(MapMemory):
             state = self._relocate(state, latent_BCHW, generated_B[:, None], pose_BP)
         sums, _ = self.grid.write(state, latent_BCHW, state["pose"], weight_B)
         return {**state, **sums}
+
+    @torch.no_grad()
+    @full_precision
+    def stop_at_walls(self, state: SpatialMapState, action_BA: Tensor) -> Tensor:
+        if not self._solid_walls or self.motion is not None:
+            return action_BA
+        wall_at = partial(self.grid.wall_at, self.grid.finalize(state))
+        pose_BP = stop_at_walls(wall_at, state["pose"], action_BA[:, :POSE_SIZE])
+        return torch.cat((pose_BP, action_BA[:, POSE_SIZE:]), -1)
 
     @torch.no_grad()
     def floor_plan(self, state: MapState) -> FloorPlan:

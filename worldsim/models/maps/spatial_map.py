@@ -53,6 +53,8 @@ CLEAR_UNITS = 8.0
 """Free space begins this far in front of a wall, and counts fully from twice as far."""
 EDGE_UNITS = 15.0
 """Width of the transition from floor and ceiling to a wall."""
+WALL_UNITS = 17.0
+"""A wall that is solid is opaque over this length."""
 WALL_THICKNESS_UNITS = (0.0, 12.5)
 """Walls are written at their face and once more behind it; otherwise rays would pass between two samples."""
 NUM_TOP_SAMPLES = 8
@@ -252,15 +254,15 @@ class SpatialMap(nn.Module):
     @full_precision
     def floor_plan(self, state: SpatialMapState) -> tuple[Tensor, Tensor]:
         """How opaque each cell is, and how well it is known, 0 to 1. Shapes: [B, G, G] each."""
-        wall_BGG = _opacity(self.finalize(state)["density"][:, 0])
+        wall_BGG = _opacity(self.finalize(state)["density"][:, 0], CELL_UNITS)
         seen_B1GG = 1 - torch.exp(-(state["occupied"] + state["free"])[:, None])
         # Distant rays leave gaps of a few cells, and a wall is thicker than its face.
         known_B1GG = F.avg_pool2d(F.max_pool2d(seen_B1GG, 5, 1, 2), 3, 1, 1)
         return wall_BGG, known_B1GG[:, 0]
 
     def wall_at(self, tables: SpatialMapState, position_NK2: Tensor) -> Tensor:
-        """How opaque a cell is at each position, 0 to 1. Shapes: positions [N, K, 2], in pose units -> [N, K]."""
-        return _opacity(self.density(tables, position_NK2)[..., 0])
+        """How opaque the walls are over `WALL_UNITS`, 0 to 1. Shapes: positions [N, K, 2], in pose units -> [N, K]."""
+        return _opacity(self.density(tables, position_NK2)[..., 0], WALL_UNITS)
 
     @full_precision
     def density(self, tables: SpatialMapState, position_NK2: Tensor) -> Tensor:
@@ -325,9 +327,8 @@ class SpatialMap(nn.Module):
         return UNITS_PER_POSE * pose_NP[:, None, None, :2] + depth_NRS[..., None] * along_NR2[:, :, None]
 
 
-def _opacity(density: Tensor) -> Tensor:
-    """Of a cell with this density of walls."""
-    return 1 - torch.exp(-F.softplus(2 * density))
+def _opacity(density: Tensor, length_units: float) -> Tensor:
+    return 1 - torch.exp(-F.softplus(2 * density) * (length_units / CELL_UNITS))
 
 
 def _sample_edges() -> Tensor:
