@@ -142,3 +142,14 @@ def test_the_scores_have_the_documented_names() -> None:
     additional = {"seeds", "ssim_autoencoder", "sharpness_autoencoder"} | ends
     assert {f.name for f in fields(HorizonScore)} == required | additional | {"horizon", "psnr_window"}
     assert {f.name for f in fields(MemoryScore)} > required | additional | {"frames", "psnr_copy", "regions"}
+
+
+def test_the_history_match_tells_frames_of_the_context_from_new_ones() -> None:
+    shown = ring_score(remembers=True)
+    assert shown.psnr_history is not None and shown.psnr_history_autoencoder is not None
+    assert shown.psnr_history == pytest.approx(shown.psnr_history_autoencoder, abs=0.01)
+    assert shown.psnr_history_truth == 100.0, "the context has shown every view"
+    forgets = ring_score(remembers=False)
+    assert forgets.psnr_history is not None and forgets.psnr_history < shown.psnr_history - 5
+    short = ring_score(remembers=True, num_context=6)
+    assert short.psnr_history_truth is not None and short.psnr_history_truth < 100.0

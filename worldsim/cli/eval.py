@@ -61,7 +61,7 @@ FRAME_CAPTION = (
 REGION_CAPTION = (
     "Returned: pixels that were in the context, left the view and came back, by the engine's pose and depth. Never "
     "seen: pixels that were not in the context. Best match: each frame against the most similar true one (as in "
-    "MAG-Bench); a still image can score well too: compare with repeat."
+    "MAG-Bench); a still image can score well too: compare with repeat. History match: against the context."
 )
 DRIFT_CAPTION = (
     "Color: error of the mean color, in levels of 255. Variance: of latents, relative to ground truth. Frechet: "
@@ -212,9 +212,11 @@ def _region_rows(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]
         label, score = short_task_name(task), result[task]
         regions = score["regions"] or {}
         rows += [(f"{label}, {REGION_NAMES[name]}", region) for name, region in regions.items() if region]
-        prefix = "psnr_best_match"
         names = {"psnr": "", **{f"psnr_{n}": f"_{n}" for n in ("low", "high", "autoencoder", "repeat", "mean_image")}}
-        rows.append((f"{label}, best match", {name: score[prefix + end] for name, end in names.items()}))
+        for prefix in ("psnr_best_match", "psnr_history"):
+            if score.get(prefix) is not None:
+                match = {name: score[prefix + end] for name, end in names.items()}
+                rows.append((f"{label}, {SHORT_METRIC_NAMES[prefix]}", match))
     return rows
 
 

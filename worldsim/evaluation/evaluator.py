@@ -45,6 +45,8 @@ class RolloutResult:
     """Generated with this part of the memory cleared before every frame."""
     recalled: FrameArray | None = field(default=None, repr=False)
     """Every frame generated from the state after the context. None: not asked for."""
+    history: FrameArray | None = field(default=None, repr=False)
+    """The frames of the context."""
 
 
 class Evaluator:
@@ -94,6 +96,7 @@ class Evaluator:
             generated=self.decode(generated),
             forgotten=forgotten,
             recalled=self.decode(self.generate(latents, num_context, stop_writing=True)) if recall else None,
+            history=clips.frames[:, :num_context],
             autoencoder=self.decode(latents.latent_BTCHW[:, num_context:]),
             repeat=np.broadcast_to(seen[:, :1], truth.shape) if autoregressive else seen,
             mean_image=np.broadcast_to(self.mean_image, truth.shape),

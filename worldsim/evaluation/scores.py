@@ -110,6 +110,16 @@ class MemoryScore(Score):
     psnr_best_match_repeat: float
     psnr_best_match_mean_image: float
     psnr_best_match_autoencoder: float
+    psnr_history: float | None = None
+    """Each frame against the most similar frame of the context (MAG-Bench's history column)."""
+    psnr_history_low: float | None = None
+    psnr_history_high: float | None = None
+    psnr_history_by_seed: tuple[float, ...] = ()
+    psnr_history_truth: float | None = None
+    """The true frames against the context: how much of them it shows."""
+    psnr_history_repeat: float | None = None
+    psnr_history_mean_image: float | None = None
+    psnr_history_autoencoder: float | None = None
     regions: dict[str, RegionScore | None] | None
     """`returned`, `seen`, `never_seen` (see `evaluation.visibility`); a region without pixels is None. None as a whole
     if there is no depth."""
@@ -196,6 +206,7 @@ def memory_score(
     return MemoryScore(
         **_score_fields(result),
         **_best_match_fields(result),
+        **_history_fields(result),
         frames=result.truth.shape[1],
         psnr_copy=None if copy is None else _mean_psnr(copy, result.truth),
         regions=None if masks_B is None else _mask_scores(result, masks_B),
@@ -284,19 +295,33 @@ def _best_match_fields(result: RolloutResult) -> dict[str, Any]:
     return {
         **interval_fields("psnr_best_match", psnr(result.generated, matched).mean(axis=1)),
         "ssim_best_match": float(ssim(result.generated, matched).mean()),
-        **{
-            f"psnr_best_match_{name}": _mean_psnr(image, _best_matches(image, result.truth))
-            for name, image in (
-                ("repeat", result.repeat),
-                ("mean_image", result.mean_image),
-                ("autoencoder", result.autoencoder),
-            )
-        },
+        **_reference_matches("psnr_best_match", result, result.truth),
     }
 
 
+def _history_fields(result: RolloutResult) -> dict[str, Any]:
+    history = result.history
+    if history is None:
+        return {}
+    matched = _best_matches(result.generated, history)
+    return {
+        **interval_fields("psnr_history", psnr(result.generated, matched).mean(axis=1)),
+        "psnr_history_truth": _mean_psnr(result.truth, _best_matches(result.truth, history)),
+        **_reference_matches("psnr_history", result, history),
+    }
+
+
+def _reference_matches(name: str, result: RolloutResult, frames: FrameArray) -> dict[str, float]:
+    references = {
+        "repeat": result.repeat,
+        "mean_image": result.mean_image,
+        "autoencoder": result.autoencoder,
+    }
+    return {f"{name}_{end}": _mean_psnr(image, _best_matches(image, frames)) for end, image in references.items()}
+
+
 def _best_matches(image: FrameArray, truth: FrameArray) -> FrameArray:
-    """The most similar true frame of the same episode for every frame."""
+    """The most similar frame of `truth` in the same episode for every frame."""
     return np.stack([true[best_match(generated, true)] for generated, true in zip(image, truth, strict=True)])
 
 

@@ -30,6 +30,7 @@ METRIC_NAMES = {
     "psnr_copy": "frame one turn earlier",
     "psnr_recall": "recall, without own frames",
     "psnr_best_match": "best match",
+    "psnr_history": "history match",
     "ssim": "SSIM",
     "ssim_autoencoder": "SSIM, autoencoder",
     "sharpness": "sharpness",
