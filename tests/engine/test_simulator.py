@@ -200,3 +200,37 @@ def test_a_row_of_a_batch_stops_where_a_simulator_does(solid: Preset) -> None:
     for action in into_the_wall:
         expected, found = single.step(action), batch.step([action, start])
         assert np.abs(expected.frame.astype(int) - found[0]).max() <= 1
+
+
+@pytest.fixture
+def keyframes(given_preset_folder: Path) -> Preset:
+    """Every third frame is a keyframe."""
+    preset = load_preset(given_preset_folder)
+    return replace(preset, config=replace(preset.config, play=replace(preset.config.play, keyframe_interval=3)))
+
+
+def test_only_keyframes_are_committed_and_the_camera_moves_a_part_of_the_worlds_tick(keyframes: Preset) -> None:
+    world = Simulator(keyframes)
+    newest, before, changed = world.reset(0).action, world.snapshot().state, []
+    for _ in range(6):
+        step = world.step(pose_step(world.action_spec, Action.of("forward"), newest))
+        after = world.snapshot().state
+        is_pose = ("map.pose", "map.previous_pose")
+        changed.append(any(not t.equal(before.tensors[n]) for n, t in after.tensors.items() if n not in is_pose))
+        assert after.frame_index == before.frame_index + 1
+        newest, before = step.action, after
+    first = (keyframes.config.play.context_frames + 1) % 3
+    assert changed == [(first + i) % 3 == 0 for i in range(6)]
+    world_step = keyframes.config.world.action_spec.pose_control
+    assert world_step is not None
+    assert newest.axis("x") - world.reset(0).action.axis("x") == pytest.approx(2 * world_step.step_length, abs=1e-6)
+
+
+def test_rows_of_a_batch_have_their_own_keyframes(keyframes: Preset) -> None:
+    single, batch = Simulator(keyframes), BatchSimulator(keyframes, 2)
+    action = single.reset(0).action
+    batch.reset({0: 0, 1: 0})
+    batch.step([action] * 2)
+    batch.reset({1: 0})  # a frame behind the other row
+    for _ in range(5):
+        assert np.abs(single.step(action).frame.astype(int) - batch.step([action] * 2)[1]).max() <= 1

@@ -172,6 +172,11 @@ def test_reading_a_config_and_finding_a_preset_load_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_frames_between_keyframes_need_poses_as_inputs(tiny_config: PresetConfig) -> None:
+    with pytest.raises(ConfigError, match="the world's inputs are not poses"):
+        replace(tiny_config, play=replace(tiny_config.play, keyframe_interval=3))
+
+
 def test_a_given_pose_needs_a_world_that_gives_it(tiny_config: PresetConfig) -> None:
     model = MapModelConfig(map=SpatialMapConfig(pose="given"))
     given = replace(tiny_config, world=replace(tiny_config.world, inputs="pose"), model=model)

@@ -18,7 +18,7 @@ from torch import Tensor
 from worldsim.core.errors import NonFiniteError, UsageError
 from worldsim.core.types import Action, ActionSpec
 from worldsim.diffusion import frame_noise
-from worldsim.engine.simulator import Simulator, stop_at_walls
+from worldsim.engine.simulator import Simulator, keyframes, stop_at_walls
 from worldsim.models.autoencoder import to_frames
 from worldsim.models.rollout import generate_frame
 from worldsim.models.state import WorldState
@@ -93,6 +93,7 @@ class BatchSimulator:
             self._noise(),
             num_steps=self.num_steps,
             level_B=self._context_noise_B,
+            is_keyframe_B=keyframes(self._preset.config.play, self._frame_indices, self._device),
             on_sampled=_check_finite,
         )
         self._frame_indices = [index + 1 for index in self._frame_indices]

@@ -9,6 +9,7 @@ columns, A action.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from worldsim.models.maps.pose_tracking import TRANSLATION_SCALE
 from worldsim.models.rollout import generate_frame, observe_clip
 from worldsim.models.state import WorldState
 from worldsim.models.world_model import WorldModel
+from worldsim.presets.config import PlayConfig
 from worldsim.presets.store import Preset
 
 
@@ -138,6 +140,7 @@ class Simulator:
             noise_BCHW.to(self._device),
             num_steps=self._num_steps,
             level_B=self._context_noise_B,
+            is_keyframe_B=keyframes(self._play, [before.state.frame_index], self._device),
             on_sampled=on_sampled,
         )
         t2_ns = self._synchronized_ns()
@@ -200,6 +203,13 @@ class Simulator:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return self._clock.now_ns()
+
+
+def keyframes(play: PlayConfig, frame_indices: Sequence[int], device: torch.device) -> Tensor | None:
+    """Whether the frames after these many are keyframes, [B] bool; None: all frames are."""
+    if play.keyframe_interval == 1:
+        return None
+    return torch.tensor([(index + 1) % play.keyframe_interval == 0 for index in frame_indices], device=device)
 
 
 def stop_at_walls(model: WorldModel, spec: ActionSpec, state: WorldState, action_BA: Tensor) -> Tensor:

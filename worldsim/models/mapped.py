@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.config import MappedModelConfig
-from worldsim.models.maps.map_model import MAP_PREFIX, MapMemory, with_map_prefix
+from worldsim.models.maps.map_model import MAP_PREFIX, MapMemory, camera_tensors, with_map_prefix
 from worldsim.models.sequence.sequence_model import SequenceModel
 from worldsim.models.sequence.trunk import TrunkInputs, TrunkModel
 from worldsim.models.sequence.two_stream import CleanStream, TwoStreamModel
@@ -65,6 +65,9 @@ class MappedModel(SequenceModel):
         map_state = self.map.commit(context.state.with_prefix(MAP_PREFIX), latent_BCHW, generated_B, pose_BP)
         state = super().commit(context, latent_BCHW, level_B)  # type: ignore[safe-super]
         return state.advance(with_map_prefix(map_state), 0)
+
+    def skip(self, state: WorldState, context: FrameContext) -> WorldState:
+        return state.advance(camera_tensors(context.state))
 
     def stop_at_walls(self, state: WorldState, action_BA: Tensor) -> Tensor:
         return self.map.stop_at_walls(state.with_prefix(MAP_PREFIX), action_BA)

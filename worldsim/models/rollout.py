@@ -64,19 +64,25 @@ def generate_frame(
     *,
     num_steps: int,
     level_B: Tensor | None = None,
+    is_keyframe_B: Tensor | None = None,
     on_sampled: Callable[[Tensor], None] | None = None,
 ) -> tuple[Tensor, WorldState]:
     """The next frame's latent, and the state after it.
 
-    `level_B` is the noise level with which the frame is committed; None is clean. `on_sampled` gets the latent before
-    it is committed, and may raise.
+    `level_B` is the noise level with which the frame is committed; None is clean. Rows in which it is no keyframe are
+    not committed; None: all are. `on_sampled` gets the latent before that, and may raise.
     """
     context = model.begin(state, action_BA)
     latent_BCHW = sample_frame(model, context, noise_BCHW, num_steps)
     if on_sampled:
         on_sampled(latent_BCHW)
+    if is_keyframe_B is not None and not bool(is_keyframe_B.any()):
+        return latent_BCHW, model.skip(state, context)
     level_B = latent_BCHW.new_zeros(len(latent_BCHW)) if level_B is None else level_B
-    return latent_BCHW, model.commit(context, latent_BCHW, level_B, generated=True)
+    committed = model.commit(context, latent_BCHW, level_B, generated=True)
+    if is_keyframe_B is None or bool(is_keyframe_B.all()):
+        return latent_BCHW, committed
+    return latent_BCHW, committed.where(is_keyframe_B, model.skip(state, context))
 
 
 def rollout(

@@ -22,7 +22,7 @@ GROWING_PREFIX = "growing_"
 
 @dataclass(frozen=True, kw_only=True)
 class WorldState:
-    """`frame_index` counts committed frames; with `seed` it determines the noise of the next frame."""
+    """`frame_index` counts the frames so far; with `seed` it determines the noise of the next frame."""
 
     tensors: dict[str, Tensor]
     frame_index: int = 0
@@ -39,6 +39,15 @@ class WorldState:
     def advance(self, tensors: dict[str, Tensor], num_frames: int = 1) -> WorldState:
         """The state `num_frames` later, with `tensors` replaced or added."""
         return replace(self, tensors={**self.tensors, **tensors}, frame_index=self.frame_index + num_frames)
+
+    def where(self, is_own_B: Tensor, other: WorldState) -> WorldState:
+        """Row by row, this state or the other, which has the same frame index."""
+        assert other.frame_index == self.frame_index, (self.frame_index, other.frame_index)
+        rows = {
+            name: torch.where(is_own_B.view(-1, *[1] * (tensor.dim() - 1)), tensor, other.tensors[name])
+            for name, tensor in self.tensors.items()
+        }
+        return replace(self, tensors=rows)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> WorldState:
         return replace(self, tensors={name: function(t) for name, t in self.tensors.items()})

@@ -126,6 +126,11 @@ class WorldModel(nn.Module, ABC):
         `generated`: whether the model made the frame. `pose_BP`: its true pose, where known, of a true frame.
         """
 
+    def skip(self, state: WorldState, context: FrameContext) -> WorldState:
+        """The state after a frame that is only shown: the memory as in `state`, before the frame; the camera where
+        `context` has it."""
+        return state.advance({})
+
     def stop_at_walls(self, state: WorldState, action_BA: Tensor) -> Tensor:
         """Where actions are poses: the action without the part of its step that leads into a wall of the map.
 

@@ -53,6 +53,10 @@ class PlayConfig:
     """Frames of the start that the model reads before the first generated frame."""
     context_noise: float = 0.0
     """Noise level with which generated frames are labeled, from 0 (clean) to below 1. No effect in a map model."""
+    keyframe_interval: int = 1
+    """Every n-th generated frame is a keyframe, which is committed to the memory; the frames between are only shown.
+    Where poses are the inputs, so a model that was trained on frames farther apart is played n times as smoothly: a
+    tick moves the camera an n-th of the world's tick."""
     cpu_threads: int = 1
     """Threads of torch on a CPU. The matrix products of a small model are too small to parallelize: a second thread
     gains 5 % on an idle machine, and with other busy programs threads wait for each other, up to a second at a time."""
@@ -60,7 +64,13 @@ class PlayConfig:
     def __post_init__(self) -> None:
         check_ranges(
             self,
-            {"ticks_per_s": (0.1, 1000), "num_steps": (1, 128), "context_frames": (1, 1024), "cpu_threads": (1, 1024)},
+            {
+                "ticks_per_s": (0.1, 1000),
+                "num_steps": (1, 128),
+                "context_frames": (1, 1024),
+                "keyframe_interval": (1, 64),
+                "cpu_threads": (1, 1024),
+            },
         )
         if not 0.0 <= self.context_noise < 1.0:
             raise ConfigError(f"context_noise is {self.context_noise}", hint="at least 0 and below 1")
@@ -97,6 +107,11 @@ class PresetConfig:
             )
         if layers:
             _check_blocks(layers, height_px // cell_px, width_px // cell_px)
+        if self.play.keyframe_interval > 1 and self.world.action_spec.pose_control is None:
+            raise ConfigError(
+                f"play.keyframe_interval is {self.play.keyframe_interval}, and the world's inputs are not poses",
+                hint="play.keyframe_interval = 1, or world.inputs = 'pose'",
+            )
         if self.has_given_pose and self.action_spec.axes[: len(PLANAR_POSE_AXES)] != PLANAR_POSE_AXES:
             raise ConfigError(
                 "model.map.pose is 'given', but the world's inputs are not poses",
@@ -120,10 +135,17 @@ class PresetConfig:
 
     @property
     def action_spec(self) -> ActionSpec:
+        """As of the world; where poses are the inputs, with the camera's steps of a tick of play."""
         spec = self.world.action_spec
-        if spec.pose_control is None or self.model.map is None or not self.model.map.solid_walls:
+        if spec.pose_control is None:
             return spec
-        return replace(spec, pose_control=replace(spec.pose_control, has_collisions=True))
+        pose_control = replace(
+            spec.pose_control,
+            step_length=spec.pose_control.step_length / self.play.keyframe_interval,
+            turn_rad=spec.pose_control.turn_rad / self.play.keyframe_interval,
+            has_collisions=self.model.map is not None and self.model.map.solid_walls,
+        )
+        return replace(spec, pose_control=pose_control)
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:

@@ -164,6 +164,9 @@ class MapModel(WorldModel):
         map_state = self.map.commit(context.state.with_prefix(MAP_PREFIX), latent_BCHW, generated_B, pose_BP)
         return context.state.advance(with_map_prefix(map_state))
 
+    def skip(self, state: WorldState, context: FrameContext) -> WorldState:
+        return state.advance(camera_tensors(context.state))
+
     def stop_at_walls(self, state: WorldState, action_BA: Tensor) -> Tensor:
         return self.map.stop_at_walls(state.with_prefix(MAP_PREFIX), action_BA)
 
@@ -172,6 +175,11 @@ class MapModel(WorldModel):
 
     def _latent(self, rendered_BFHW: Tensor) -> Tensor:
         return rendered_BFHW[..., -self.latent_shape[0] :, :, :] + self.latent_bias_C[:, None, None]
+
+
+def camera_tensors(state: WorldState) -> dict[str, Tensor]:
+    """The estimated poses of a state with a map."""
+    return {name: state.tensors[name] for name in (f"{MAP_PREFIX}pose", f"{MAP_PREFIX}previous_pose")}
 
 
 def with_map_prefix(state: MapState) -> dict[str, Tensor]:
