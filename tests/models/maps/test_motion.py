@@ -83,3 +83,11 @@ def test_each_row_is_stopped_on_its_own() -> None:
     here, there = torch.cat((pose(0.95, 0.0), pose(0.0, 0.0))), torch.cat((pose(1.05, 0.0), pose(0.1, 0.0)))
     stopped = stop_at_walls(wall_to_the_east, here, there)
     assert torch.equal(stopped, torch.cat((pose(0.95, 0.0), pose(0.1, 0.0))))
+
+
+def test_a_camera_with_a_radius_keeps_its_distance_and_can_leave() -> None:
+    near = stop_at_walls(wall_to_the_east, pose(0.85, 0.0), pose(0.95, 0.05), radius=0.1)
+    assert torch.equal(near, pose(0.85, 0.05)), "it slides"
+    assert torch.equal(stop_at_walls(wall_to_the_east, pose(0.7, 0.0), pose(0.8, 0.0), radius=0.1), pose(0.8, 0.0))
+    back = pose(0.9, 0.0)
+    assert torch.equal(stop_at_walls(wall_to_the_east, pose(0.97, 0.0), back, radius=0.1), back)

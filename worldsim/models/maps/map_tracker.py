@@ -33,6 +33,8 @@ GENERATED_WEIGHT = 0.05
 """Weight of a generated frame relative to a true one. Where nothing else was seen, the weight has no effect."""
 PROBE_RADII_UNITS, NUM_PROBE_DIRECTIONS = (0.0, 12.0, 24.0, 36.0, 52.0), 8
 """Distances and number of directions at which the motion model reads the map's walls."""
+CAMERA_RADIUS_UNITS = 12.0
+"""Distance that a camera moved by poses keeps from the walls ahead: closer views are not in any training data."""
 PRIOR_PRECISION = (1 / 0.006**2, 1 / 0.006**2, 1 / 0.006**2)
 """Precision (one over the variance) of the estimated (x, y, heading), relative to a true frame."""
 MAX_EXPECTED_ERROR, CORRELATED_VALUES = 0.6, 4.0
@@ -153,7 +155,8 @@ class SpatialMapMemory(MapMemory):
         if not self._solid_walls or self.motion is not None:
             return action_BA
         wall_at = partial(self.grid.wall_at, self.grid.finalize(state))
-        pose_BP = stop_at_walls(wall_at, state["pose"], action_BA[:, :POSE_SIZE])
+        radius = CAMERA_RADIUS_UNITS / UNITS_PER_POSE
+        pose_BP = stop_at_walls(wall_at, state["pose"], action_BA[:, :POSE_SIZE], radius=radius)
         return torch.cat((pose_BP, action_BA[:, POSE_SIZE:]), -1)
 
     @torch.no_grad()

@@ -61,18 +61,26 @@ class Motion(nn.Module):
         return move_by(pose_BP, torch.cat((step_B2, motion_B3[:, 2:] * ROTATION_SCALE), -1))
 
 
-def stop_at_walls(wall_at: WallReader, pose_BP: Tensor, moved_BP: Tensor) -> Tensor:
+def stop_at_walls(wall_at: WallReader, pose_BP: Tensor, moved_BP: Tensor, *, radius: float = 0.0) -> Tensor:
     """The moved pose without the part of its translation that leads into a wall: along a wall it slides, in a corner it
-    stays. Turning is free, and a pose inside a wall may leave it. Shapes: returns [B, P]."""
+    stays. Turning is free, and a pose inside a wall may leave it.
+
+    `radius`: distance that a wall ahead keeps, along each axis. Shapes: returns [B, P].
+    """
     here_B2, there_B2 = pose_BP[:, :2], moved_BP[:, :2]
     along_x_B2 = torch.stack((there_B2[:, 0], here_B2[:, 1]), -1)
     along_y_B2 = torch.stack((here_B2[:, 0], there_B2[:, 1]), -1)
     target_BK2 = torch.stack((there_B2, along_x_B2, along_y_B2, here_B2), 1)
-    halfway_BK2 = (target_BK2 + here_B2[:, None]) / 2
-    wall_BK = torch.maximum(*wall_at(torch.cat((target_BK2, halfway_BK2), 1)).chunk(2, 1))
-    is_free_BK = wall_BK <= wall_BK[:, -1:].clamp_min(SOLID_OPACITY)  # where it is now always counts as free
-    length_BK = (target_BK2 - here_B2[:, None]).norm(dim=-1)
-    best_B = torch.where(is_free_BK, length_BK, -1.0).argmax(1)
+    step_BK2 = target_BK2 - here_B2[:, None]
+    ahead_BK22 = torch.diag_embed(step_BK2.sign() * radius)  # one row for each axis
+    halfway_BK12 = target_BK2[:, :, None] - step_BK2[:, :, None] / 2
+    probe_BKS2 = torch.cat((target_BK2[:, :, None] + ahead_BK22, halfway_BK12), 2)
+    before_BKS2 = here_B2[:, None, None] + ahead_BK22
+    wall_BK, before_BK = (
+        wall_at(probe.flatten(1, 2)).unflatten(1, probe.shape[1:3]).amax(2) for probe in (probe_BKS2, before_BKS2)
+    )
+    is_free_BK = (wall_BK <= before_BK.clamp_min(SOLID_OPACITY)) | (step_BK2 == 0).all(-1)
+    best_B = torch.where(is_free_BK, step_BK2.norm(dim=-1), -1.0).argmax(1)
     chosen_B2 = target_BK2[torch.arange(len(pose_BP), device=pose_BP.device), best_B]
     return torch.cat((chosen_B2, moved_BP[:, 2:]), -1)
 
