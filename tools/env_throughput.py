@@ -57,7 +57,7 @@ def main() -> None:
         single_rates.append(steps_per_s(single, 1))
         for n, env in batches.items():
             rates[n].append(steps_per_s(env, n))
-    print(f"{arguments.preset}, {arguments.threads} thread(s), {arguments.device}, {arguments.rounds} rounds")
+    print(f"{arguments.preset}, threads: {arguments.threads}, {arguments.device}, {arguments.rounds} rounds")
     print(f"system load: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"single    {median(single_rates):7.1f} env steps/s")
     for n, found in rates.items():

@@ -1,4 +1,4 @@
-"""Conditioning of layers on noise level, step size and action by adaptive layer norm (adaLN)."""
+"""Norms, and the conditioning of layers on noise level, step size and action by adaptive layer norm (adaLN)."""
 
 from __future__ import annotations
 
@@ -84,6 +84,13 @@ class Modulation(nn.Module):
     def forward(self, condition: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         parts = self.project(nn.functional.silu(condition))[..., None, :].chunk(3 * self.num, dim=-1)
         return [(parts[3 * i], parts[3 * i + 1], parts[3 * i + 2]) for i in range(self.num)]
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's, with its weight in the type of the input: under autocast there is no fused kernel for two types."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

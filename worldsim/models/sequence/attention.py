@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldsim.models.conditioning import RMSNorm
 from worldsim.models.sequence.mamba2 import log_mask
 from worldsim.models.sequence.mixer import LayerState, TimeMixer
 
@@ -54,8 +55,8 @@ class FrameAttention(TimeMixer):
         self.num_heads, self.head_dim, self.grid, self.time_base = num_heads, width // num_heads, grid, time_base
         self.project_in = nn.Linear(width, 3 * width, bias=False)
         self.project_out = nn.Linear(width, width, bias=False)
-        self.query_norm = nn.RMSNorm(self.head_dim, eps=1e-6)
-        self.key_norm = nn.RMSNorm(self.head_dim, eps=1e-6)
+        self.query_norm = RMSNorm(self.head_dim, eps=1e-6)
+        self.key_norm = RMSNorm(self.head_dim, eps=1e-6)
 
     @property
     def num_tokens(self) -> int:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldsim.models.conditioning import RMSNorm
 from worldsim.models.config import LinearScanConfig, Mamba2Config
 from worldsim.models.sequence.gated_deltanet import delta_chunked, delta_chunked_read, delta_read_state, delta_step
 from worldsim.models.sequence.mamba2 import (
@@ -132,7 +133,7 @@ class BlockMamba2(BlockMixer):
         self.split = self._channels(width)
         self.project_in = nn.Linear(width, sum(self.split), bias=False)
         self.project_out = nn.Linear(width, width, bias=False)
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width, eps=1e-6)
         channels = self.split[1]
         self.conv = nn.Conv1d(channels, channels, scan.short_conv, groups=channels) if scan.short_conv else None
         fastest, slowest = (math.log10(frames) for frames in scan.time_constants)
@@ -262,10 +263,7 @@ class BlockMamba2(BlockMixer):
             y = y.unflatten(0, (-1, self.key_groups)).movedim(1, 3).flatten(3, 4)
         y_GTND = torch.addcmul(y, self.skip_K[:, None], x_GTNKE).flatten(-2).to(gate_GTND.dtype)
         gated_GTND = y_GTND * F.silu(gate_GTND)
-        # Under autocast the weight would be float32, for which torch has no fused kernel.
-        weight_D = self.norm.weight.to(gated_GTND.dtype)
-        normed_GTND = F.rms_norm(gated_GTND, self.norm.normalized_shape, weight_D, self.norm.eps)
-        return self._from_blocks(self.project_out(normed_GTND))
+        return self._from_blocks(self.project_out(self.norm(gated_GTND)))
 
 
 class BlockGatedDeltaNet(BlockMamba2):

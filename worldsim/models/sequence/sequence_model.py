@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldsim.models.conditioning import ActionEmbedding, ScalarEmbedding
+from worldsim.models.conditioning import ActionEmbedding, RMSNorm, ScalarEmbedding
 from worldsim.models.config import MappedModelConfig, SequenceModelConfig
 from worldsim.models.pose import POSE_SIZE
 from worldsim.models.sequence.layer import Layer, build_layers
@@ -37,7 +37,7 @@ class SequenceModel(WorldModel):
         self.position_ND = nn.Parameter(torch.randn(grid[0] * grid[1], config.width) * 0.02)
         self.embed_action = ActionEmbedding(action_size, config.width, config.pose_octaves)
         self.embed_level = ScalarEmbedding(config.width)
-        self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.final_norm = RMSNorm(config.width, eps=1e-6)
         has_pose_head = isinstance(config, SequenceModelConfig) and config.pose == "estimated"
         self.pose_head = nn.Linear(grid[0] * grid[1] * config.width, POSE_SIZE) if has_pose_head else None
 
