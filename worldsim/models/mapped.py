@@ -10,19 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldsim.models.config import MappedModelConfig
-from worldsim.models.maps.map_model import MAP_PREFIX, MapMemory, camera_tensors, with_map_prefix
+from worldsim.models.maps.map_model import MAP_PREFIX, MapMemory, ModelWithMap, with_map_prefix
 from worldsim.models.sequence.sequence_model import SequenceModel
 from worldsim.models.sequence.trunk import TrunkInputs, TrunkModel
 from worldsim.models.sequence.two_stream import CleanStream, TwoStreamModel
 from worldsim.models.state import WorldState
-from worldsim.models.world_model import ClipContext, FloorPlan, FrameContext, LatentShape, MemoryPart
+from worldsim.models.world_model import ClipContext, FrameContext, LatentShape, MemoryPart
 
 
-class MappedModel(SequenceModel):
+class MappedModel(ModelWithMap, SequenceModel):
     """Keeps the map's state beside that of the layers. A subclass says how its denoiser reads the rendered frame."""
 
     config: MappedModelConfig
-    map: MapMemory
 
     def _with_rendered(self, inputs: Any, rendered: Tensor) -> Any:
         """The inputs of the denoiser with the rendered frame [..., F, H, W]."""
@@ -65,15 +64,6 @@ class MappedModel(SequenceModel):
         map_state = self.map.commit(context.state.with_prefix(MAP_PREFIX), latent_BCHW, generated_B, pose_BP)
         state = super().commit(context, latent_BCHW, level_B)  # type: ignore[safe-super]
         return state.advance(with_map_prefix(map_state), 0)
-
-    def skip(self, state: WorldState, context: FrameContext) -> WorldState:
-        return state.advance(camera_tensors(context.state))
-
-    def stop_at_walls(self, state: WorldState, action_BA: Tensor) -> Tensor:
-        return self.map.stop_at_walls(state.with_prefix(MAP_PREFIX), action_BA)
-
-    def floor_plan(self, state: WorldState) -> FloorPlan | None:
-        return self.map.floor_plan(state.with_prefix(MAP_PREFIX))
 
     def _is_memory(self, name: str, part: MemoryPart) -> bool:
         return super()._is_memory(name, part) or (part != "scan" and name.startswith(MAP_PREFIX))

@@ -99,7 +99,23 @@ class MapMemory(nn.Module, ABC):
         return torch.stack(clip, 1), state
 
 
-class MapModel(WorldModel):
+class ModelWithMap(WorldModel):
+    """What follows from a map in the state."""
+
+    map: MapMemory
+
+    def skip(self, state: WorldState, context: FrameContext) -> WorldState:
+        names = (f"{MAP_PREFIX}pose", f"{MAP_PREFIX}previous_pose")
+        return state.advance({name: context.state.tensors[name] for name in names})
+
+    def stop_at_walls(self, state: WorldState, action_BA: Tensor) -> Tensor:
+        return self.map.stop_at_walls(state.with_prefix(MAP_PREFIX), action_BA)
+
+    def floor_plan(self, state: WorldState) -> FloorPlan | None:
+        return self.map.floor_plan(state.with_prefix(MAP_PREFIX))
+
+
+class MapModel(ModelWithMap):
     """The frame is what the map renders, plus a constant per channel. Noise and tau are not read.
 
     The constant is zero in a newly built model, and no recipe trains it: it is what the output bias of a denoiser had
@@ -164,22 +180,8 @@ class MapModel(WorldModel):
         map_state = self.map.commit(context.state.with_prefix(MAP_PREFIX), latent_BCHW, generated_B, pose_BP)
         return context.state.advance(with_map_prefix(map_state))
 
-    def skip(self, state: WorldState, context: FrameContext) -> WorldState:
-        return state.advance(camera_tensors(context.state))
-
-    def stop_at_walls(self, state: WorldState, action_BA: Tensor) -> Tensor:
-        return self.map.stop_at_walls(state.with_prefix(MAP_PREFIX), action_BA)
-
-    def floor_plan(self, state: WorldState) -> FloorPlan | None:
-        return self.map.floor_plan(state.with_prefix(MAP_PREFIX))
-
     def _latent(self, rendered_BFHW: Tensor) -> Tensor:
         return rendered_BFHW[..., -self.latent_shape[0] :, :, :] + self.latent_bias_C[:, None, None]
-
-
-def camera_tensors(state: WorldState) -> dict[str, Tensor]:
-    """The estimated poses of a state with a map."""
-    return {name: state.tensors[name] for name in (f"{MAP_PREFIX}pose", f"{MAP_PREFIX}previous_pose")}
 
 
 def with_map_prefix(state: MapState) -> dict[str, Tensor]:
