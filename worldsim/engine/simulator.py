@@ -123,7 +123,7 @@ class Simulator:
         t0_ns = self._clock.now_ns()
         asked_BA = torch.from_numpy(self.action_spec.encode(action)).to(self._device)[None]
         action_BA = stop_at_walls(self._model, self.action_spec, before.state, asked_BA)
-        if not torch.equal(action_BA, asked_BA):
+        if action_BA is not asked_BA and not torch.equal(action_BA, asked_BA):
             action = self.action_spec.decode(action_BA[0].cpu().numpy())
         noise_BCHW = frame_noise(before.state.seed, before.state.frame_index, (1, *self._preset.config.latent_shape))
         t1_ns = t0_ns

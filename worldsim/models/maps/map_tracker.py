@@ -34,7 +34,7 @@ GENERATED_WEIGHT = 0.05
 PROBE_RADII_UNITS, NUM_PROBE_DIRECTIONS = (0.0, 12.0, 24.0, 36.0, 52.0), 8
 """Distances and number of directions at which the motion model reads the map's walls."""
 CAMERA_RADIUS_UNITS = 12.0
-"""Distance that a camera moved by poses keeps from the walls ahead: closer views are not in any training data."""
+"""Distance that a camera moved by poses keeps from the walls ahead."""
 PRIOR_PRECISION = (1 / 0.006**2, 1 / 0.006**2, 1 / 0.006**2)
 """Precision (one over the variance) of the estimated (x, y, heading), relative to a true frame."""
 MAX_EXPECTED_ERROR, CORRELATED_VALUES = 0.6, 4.0
